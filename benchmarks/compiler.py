@@ -1,0 +1,320 @@
+"""How fast compiled cells train: against torch.nn, the Python loop that other tools use, and the aten backend.
+
+    python benchmarks/compiler.py                 # all tables, about ten minutes
+    python benchmarks/compiler.py cells cost      # some of them: cells others elementwise peak step cost compile
+    python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
+
+Times are medians of interleaved runs of forward and backward of one segment (all weight gradients and the gradient of x) on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import cellsearch as cs
+from cellsearch.compiler import backends, cost
+from cellsearch.compiler.backends.native.build import library, processor
+from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.module import CellModule
+from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.step import FlatAdam, fused_linear_cross_entropy, run_tokens
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.measures import gemm_depth
+from cellsearch.genome.parameters import requires_square
+
+SHAPES = ((16, 64, 32, 32), (64, 100, 16, 64), (32, 64, 128, 128), (20, 35, 200, 200), (20, 70, 400, 600))  # B, T, I, H
+Segment = Callable[[], object]
+
+
+class Naive(nn.Module):
+    """What search tools run: a Python loop over time, one ``nn.Linear`` an operand of a node, autograd."""
+
+    def __init__(self, genome: Genome, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.genome = genome
+        self.weights = nn.ParameterDict(
+            {
+                spec.name.replace(".", "/"): nn.Parameter(torch.randn(spec.sizes(input_size, hidden_size)) * hidden_size**-0.5)
+                for spec in genome.parameters
+            }
+        )
+        self.hidden_size = hidden_size
+        self.kernel = backends.get("reference").build(simplify(lower(genome)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        """Like ``nn.LSTM``, without final states."""
+        states = [x.new_zeros(x.shape[1], self.hidden_size) for _ in self.genome.states]
+        return self.kernel(x, states, {name.replace("/", "."): weight for name, weight in self.weights.items()})[0], None
+
+
+def segment(module: nn.Module, shape: tuple[int, int, int, int], *, square: bool = False) -> Segment:
+    batch, steps, input_size, hidden_size = shape
+    x = torch.randn(steps, batch, hidden_size if square else input_size, requires_grad=True)
+    gradient = torch.randn(steps, batch, hidden_size)
+    parameters = list(module.parameters())
+
+    def run() -> None:
+        for parameter in (x, *parameters):
+            parameter.grad = None
+        module(x)[0].backward(gradient)
+
+    return run
+
+
+def interleaved(runs: Mapping[str, Segment], seconds: float) -> dict[str, float]:
+    """Median milliseconds of each, measured in turn, so that a disturbance hits all."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def multiply_adds(genome: Genome, shape: tuple[int, int, int, int]) -> int:
+    batch, steps, input_size, hidden_size = shape
+    return cost.estimate(genome, input_size=input_size, hidden_size=hidden_size, steps=steps, batch=batch).multiply_adds
+
+
+def compiled(name: str | Genome, shape: tuple[int, int, int, int], backend: str = "native") -> nn.Module:
+    genome = cs.zoo.load(name) if isinstance(name, str) else name
+    width = shape[3] if requires_square(genome) else shape[2]
+    return cs.compile_cell(genome, input_size=width, hidden_size=shape[3], backend=backend)
+
+
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    print(f"\n### {title}\n\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row) + " |")
+    print(flush=True)
+
+
+# -- tables --------------------------------------------------------------------------------------------------------------------
+
+
+def cells(quick: bool) -> None:
+    rows: list[list[object]] = []
+    for shape in SHAPES[: 4 if quick else 5]:
+        for name in ("lstm", "gru", "darts_v2"):
+            runs: dict[str, Segment] = {"native": segment(compiled(name, shape), shape)}
+            if name in ("lstm", "gru"):
+                runs["torch.nn"] = segment((nn.LSTM if name == "lstm" else nn.GRU)(shape[2], shape[3]), shape)
+            runs["aten"] = segment(compiled(name, shape, "aten"), shape)
+            if shape[3] < 400:
+                runs["naive"] = segment(Naive(cs.zoo.load(name), shape[2], shape[3]), shape)
+            found = interleaved(runs, 1.0 if quick else 4.0)
+            rate = 2e-6 * multiply_adds(cs.zoo.load(name), shape) / found["native"]
+            ratio = {other: found[other] / found["native"] for other in found if other != "native"}
+            rows.append(
+                [
+                    *(str(shape), name, found["native"], *(found.get(k, "-") for k in ("torch.nn", "aten", "naive"))),
+                    *(*(ratio.get(k, "-") for k in ("torch.nn", "aten", "naive")), rate),
+                ]
+            )
+    head = ["B, T, I, H", "cell", "native ms", "torch.nn ms", "aten ms", "naive ms", "x torch.nn", "x aten", "x naive", "GFLOP/s"]
+    table("Training a segment, one thread", head, rows)
+
+
+def others(quick: bool) -> None:
+    shape = (32, 32, 128, 128)
+    space = cs.load_space("lstm_gru")
+    genomes = {name: cs.zoo.load(name) for name in cs.zoo.names()}
+    rng = np.random.default_rng(0)
+    genomes.update({f"random {k}": space.sample(rng) for k in range(10 if quick else 100)})
+    lstm = segment(compiled("lstm", shape), shape)
+    rates, against_aten = {}, {}
+    for name, genome in genomes.items():
+        width = shape if not requires_square(genome) else (*shape[:2], shape[3], shape[3])
+        runs = {kind: segment(compiled(genome, width, kind), width) for kind in ("native", "aten")}
+        found = interleaved({**runs, "lstm": lstm}, 0.15 if quick else 0.4)
+        own, base = (multiply_adds(g, width) for g in (genome, cs.zoo.load("lstm")))
+        depth = gemm_depth(genome)
+        rates[name] = (own / found["native"]) / (base / found["lstm"]), depth
+        against_aten[name] = found["aten"] / found["native"]
+    slow = sorted(against_aten, key=lambda n: against_aten[n])[:5]
+    one = {name: rate for name, (rate, depth) in rates.items() if depth == 1}
+    table(
+        "Every zoo cell and random cells of lstm_gru at B 32, T 32, H 128",
+        ["cells", "slowest against aten", "median against aten", "depth 1: worst rate / LSTM's", "median"],
+        [[len(genomes), ", ".join(f"{n} {against_aten[n]:.2f}x" for n in slow), statistics.median(against_aten.values()),
+          ", ".join(f"{n} {one[n]:.2f}" for n in sorted(one, key=lambda n: one[n])[:5]), statistics.median(one.values()) if one else "-"]],
+    )  # fmt: skip
+
+
+def elementwise(quick: bool) -> None:
+    rows: list[list[object]] = []
+    for shape in ((32, 100, 32, 256), (32, 100, 256, 256)):
+        lstm = segment(nn.LSTM(shape[2], shape[3]), shape)
+        for name in ("indrnn_relu", "qrnn_fo", "mingru", "minlstm", "hgrn_real", "sru_v1"):
+            square = bool(requires_square(cs.zoo.load(name)))
+            runs = {"native": segment(compiled(name, shape), shape, square=square), "nn.LSTM": lstm}
+            found = interleaved(runs, 0.5 if quick else 2.0)
+            rows.append([str(shape), name, found["native"], found["nn.LSTM"], found["nn.LSTM"] / found["native"]])
+    table("Cells without a product in the loop", ["B, T, I, H", "cell", "native ms", "nn.LSTM ms", "times nn.LSTM"], rows)
+    copy = torch.empty(1 << 25)
+    source = torch.ones(1 << 25)
+    found = interleaved({"copy": lambda: copy.copy_(source)}, 1.0)
+    print(f"memory bandwidth (copy): {2 * 4 * (1 << 25) / found['copy'] / 1e6:.1f} GB/s")
+
+
+def peak(quick: bool) -> None:
+    a, b, c = (torch.randn(1024, 1024) for _ in range(3))
+    found = interleaved({"sgemm": lambda: torch.mm(a, b, out=c)}, 1.0)
+    best = 2e-6 * 1024**3 / found["sgemm"]
+    shape = SHAPES[4]
+    lstm = interleaved({"lstm": segment(compiled("lstm", shape), shape)}, 2.0 if quick else 6.0)["lstm"]
+    rate = 2e-6 * multiply_adds(cs.zoo.load("lstm"), shape) / lstm
+    table("Share of the peak at H 600", ["torch.mm 1024^3 GFLOP/s", "LSTM native GFLOP/s", "share"], [[best, rate, rate / best]])
+
+
+class Characters(nn.Module):
+    """Embedding, cell, softmax: the character model."""
+
+    def __init__(self, cell: nn.Module, vocabulary: int, width: int, hidden_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.cell = cell
+        self.head = nn.Linear(hidden_size, vocabulary)
+
+    def plain_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """The usual way."""
+        return functional.cross_entropy(self.head(self.cell(self.embedding(tokens))[0]).flatten(0, 1), targets.flatten())
+
+    def fused_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Table of tokens, fused loss."""
+        assert isinstance(self.cell, CellModule)
+        output, _ = run_tokens(self.cell, tokens, self.embedding.weight)
+        return fused_linear_cross_entropy(output.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten())
+
+
+def step(quick: bool) -> None:
+    rows: list[list[object]] = []
+    for hidden_size in (32, 64, 128, 256):
+        batch, steps, vocabulary = 128 if hidden_size == 256 else 64, 100, 60
+        tokens, targets = (torch.randint(0, vocabulary, (steps, batch)) for _ in range(2))
+        torch_model = Characters(nn.LSTM(hidden_size, hidden_size), vocabulary, hidden_size, hidden_size)
+        own_model = Characters(compiled("lstm", (batch, steps, hidden_size, hidden_size)), vocabulary, hidden_size, hidden_size)
+        adam = torch.optim.Adam(torch_model.parameters(), 1e-3)
+        flat = FlatAdam(own_model.parameters(), 1e-3, max_norm=1.0)
+
+        def torch_step(
+            model: Characters = torch_model, optimizer: torch.optim.Adam = adam, x: Tensor = tokens, y: Tensor = targets
+        ) -> None:
+            optimizer.zero_grad()
+            model.plain_loss(x, y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        def own_step(model: Characters = own_model, optimizer: FlatAdam = flat, x: Tensor = tokens, y: Tensor = targets) -> None:
+            optimizer.zero_grad()
+            model.fused_loss(x, y).backward()
+            optimizer.step()
+
+        def own_cell(model: Characters = own_model, x: Tensor = tokens) -> None:
+            run_tokens(model.cell, x, model.embedding.weight)[0].sum().backward()  # type: ignore[arg-type]
+
+        found = interleaved({"torch": torch_step, "own": own_step, "cell": own_cell}, 2.0 if quick else 6.0)
+        rate = {name: batch * steps / found[name] for name in found}
+        rows.append(
+            [hidden_size, batch, found["torch"], found["own"], found["torch"] / found["own"], rate["own"], found["cell"] / found["own"]]
+        )
+    head = ["H", "B", "nn.LSTM + Adam ms", "cellsearch ms", "ratio", "tokens/ms", "share of the cell"]
+    table("Whole step of a character model, T 100, 60 characters", head, rows)
+
+
+def rank_correlation(quick: bool) -> None:
+    constants = cost.machine_constants(refresh=True)
+    space = cs.load_space("lstm_gru")
+    rng = np.random.default_rng(1)
+    genomes = [cs.zoo.load(name) for name in cs.zoo.names()[:25]] + [space.sample(rng) for _ in range(25)]
+    predicted, measured = [], []
+    for k, genome in enumerate(genomes):
+        width = (32, 64, 128)[k % 3]
+        kernel = NativeKernel(simplify(lower(genome)), library())
+        measured.append(cost.time_segment(kernel, width, width, 32, 32))
+        predicted.append(cost.predicted_seconds(cost.estimate(genome, input_size=width, hidden_size=width, steps=32, batch=32), constants))
+    ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
+    errors = [abs(math.log(p / m)) for p, m in zip(predicted, measured, strict=True)]
+    table("Cost model, 50 cells at H 32, 64, 128", ["rank correlation", "median error", "worst"],
+          [[float(np.corrcoef(*ranks)[0, 1]), statistics.median(errors), max(errors)]])  # fmt: skip
+
+
+def compilation(quick: bool) -> None:
+    from cellsearch.compiler.backends.native.build import NATIVE, build
+
+    start = time.perf_counter()
+    build(Path(os.environ.get("TMPDIR", "/tmp")) / "cellsearch-benchmark.so", NATIVE)
+    first = time.perf_counter() - start
+    times = []
+    for name in cs.zoo.names():
+        program = simplify(lower(cs.zoo.load(name)))
+        start = time.perf_counter()
+        sized = NativeKernel(program, library()).at(64, 64)
+        for kind in ("training", "backward"):
+            sized.code(kind)
+        times.append(1e3 * (time.perf_counter() - start))
+    memory = cs.zoo.load("lstm"), 128
+    kernel = NativeKernel(simplify(lower(memory[0])), library()).at(memory[1], memory[1])
+    plan = kernel.plan("training", 64, 32, False).plan
+    floats = (plan.saved + sum(plan.floats[name] for name in plan.external if name.startswith("state"))) / (64 * 32 * memory[1])
+    module = cs.compile_cell(memory[0], input_size=1, hidden_size=1, backend="native")
+    x = torch.zeros(1, 1, 1)
+    with torch.no_grad():
+        latency = interleaved({"step": lambda: module.step(x[0])}, 0.5)["step"]
+    table("Compilation, memory, latency", ["runtime build s", "cell: median ms", "worst ms", "LSTM floats kept per token and unit", "one step, H 1, us"],  # noqa: E501
+          [[first, statistics.median(times), max(times), floats, 1e3 * latency]])  # fmt: skip
+
+
+TABLES: dict[str, Callable[[bool], None]] = {
+    "cells": cells,
+    "others": others,
+    "elementwise": elementwise,
+    "peak": peak,
+    "step": step,
+    "cost": rank_correlation,
+    "compile": compilation,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = next((line.split(":")[1].strip() for line in processor().splitlines() if line.startswith("model name")), platform.machine())
+    about = {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "instructions": library().instructions,
+        "torch": torch.__version__,
+        "threads": options.threads,
+    }
+    print(json.dumps(about), flush=True)
+    for name in options.tables or TABLES:
+        TABLES[name](options.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Commands about one cell: ``show``, ``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellsearch.cli.output import emit_json, json_option, print_table, refuse_existing, write_atomically
+
+if TYPE_CHECKING:
+    from cellsearch.cli.locate import Located
+    from cellsearch.genome.graph import Genome
+
+__all__ = ["COMMANDS", "cell_facts"]
+
+DRAWINGS = ("svg", "dot", "mermaid", "latex")
+EDITS = 20
+
+
+@click.command("show", short_help="Show a cell: equations, size, class, drawing.")
+@click.argument("cell")
+@click.option("--svg", "form", flag_value="svg", help="The drawing as SVG.")
+@click.option("--dot", "form", flag_value="dot", help="The graph in Graphviz's language.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="The graph in Mermaid's language.")
+@click.option("--latex", "form", flag_value="latex", help="The equations in LaTeX.")
+@click.option("--program", "form", flag_value="program", help="What the compiler makes of a step.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the drawing to this file.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@click.option("--input-size", "-I", type=click.IntRange(min=1), default=64, show_default=True, help="I for the counts.")
+@click.option("--hidden-size", "-H", type=click.IntRange(min=1), default=64, show_default=True, help="H for the counts.")
+@json_option
+def show(cell: str, form: str | None, output: Path | None, force: bool, input_size: int, hidden_size: int, as_json: bool) -> None:
+    """Show CELL: its equations, size, class, and the zoo cell it equals or is nearest to.
+
+    CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
+    """
+    from cellsearch.cli.locate import locate
+
+    if output is not None:
+        if form is None:
+            raise click.UsageError("--output needs one of --svg, --dot, --mermaid, --latex, --program")
+        refuse_existing(output, force=force)
+    located = locate(cell)
+    if form is not None:
+        text = drawing(located.genome, form)
+        if output is None:
+            click.echo(text, nl=not text.endswith("\n"))
+        else:
+            write_atomically(output, text, force=force)
+            click.echo(f"{form}: {output}")
+        return
+    facts = cell_facts(located.genome, input_size, hidden_size)
+    if as_json:
+        emit_json({"name": located.label, "doc": located.doc, **facts, **known(located.genome), **_trial_facts(located)})
+        return
+    click.echo(located.genome.to_text(located.doc))
+    _print_facts(located, facts, known(located.genome))
+
+
+@click.command("diff", short_help="Show what leads from one cell to another.")
+@click.argument("one")
+@click.argument("other")
+@click.option("--svg", type=click.Path(path_type=Path), help="Write one picture with the differences marked.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@json_option
+def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> None:
+    """Show the edits that lead from cell ONE to cell OTHER, both simplified."""
+    from cellsearch.cli.locate import locate
+    from cellsearch.genome.draw import diff_svg
+    from cellsearch.genome.recognise import difference
+
+    if svg is not None:
+        refuse_existing(svg, force=force)
+    first, second = locate(one), locate(other)
+    found = difference(first.genome, second.genome)
+    if svg is not None:
+        title = f"from {first.label} to {second.label}"
+        write_atomically(svg, diff_svg(found.one, found.other, dict(found.pairs), title=title), force=force)
+    if as_json:
+        edits = [{"mark": edit.mark, "what": edit.what, "text": edit.text} for edit in found.edits]
+        emit_json({"from": first.label, "to": second.label, "distance": found.distance, "edits": edits})
+        return
+    click.echo(f"from {first.label} to {second.label}: {found.distance} edits")
+    for edit in found.edits:
+        click.echo(f"  {edit}")
+    if svg is not None:
+        click.echo(f"svg: {svg}")
+
+
+@click.command("import", short_help="Read a cell in another notation.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--from", "source", required=True, help="The notation: nas-bench-nlp, darts, enas, ...")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the notation, e.g. opcodes=enas_lm.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a .cell file; standard output if left out.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@json_option
+def import_cell(file: Path, source: str, settings: tuple[str, ...], output: Path | None, force: bool, as_json: bool) -> None:
+    """Read a cell in another project's notation from FILE and print it as a .cell text."""
+    from cellsearch import tomltext
+    from cellsearch.cli.locate import read_text
+    from cellsearch.zoo import importers
+
+    if output is not None:
+        refuse_existing(output, force=force)
+    options = dict(tomltext.parse_setting(setting) for setting in settings)
+    genome = importers.import_cell(read_text(file), format=source, **options)
+    text = genome.to_text(f"Imported from {file.name} ({source}).")
+    if output is not None:
+        write_atomically(output, text, force=force)
+    if as_json:
+        emit_json({"name": file.stem, "output": str(output) if output else None, **cell_facts(genome, 64, 64)})
+    else:
+        click.echo(f"cell: {output}" if output is not None else text, nl=output is not None)
+
+
+def drawing(genome: Genome, form: str) -> str:
+    """The cell as text of one of :data:`DRAWINGS`, or the compiler's program."""
+    if form == "program":
+        from cellsearch.compiler.listing import program_report
+
+        return program_report(genome)
+    from cellsearch.genome import draw
+
+    return {"svg": draw.to_svg, "dot": draw.to_dot, "mermaid": draw.to_mermaid, "latex": draw.to_latex}[form](genome)
+
+
+def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
+    """What is known about a cell from its graph alone, as plain data."""
+    from cellsearch.genome import measures
+    from cellsearch.genome.parameters import parameter_count, requires_square
+
+    return {
+        "key": genome.key,
+        "cell": genome.to_text(),
+        "states": list(genome.state_names),
+        "output": genome.output_name,
+        "nodes": len(genome.nodes),
+        "matrices": measures.matrices(genome),
+        "input_size": input_size,
+        "hidden_size": hidden_size,
+        "parameters": parameter_count(genome, input_size, hidden_size),
+        "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size),
+        "class": measures.recurrence_class(genome),
+        "gemm_depth": measures.gemm_depth(genome),
+        "needs_equal_sizes": bool(requires_square(genome)),
+    }
+
+
+def known(genome: Genome) -> dict[str, Any]:
+    """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the graph alone says against it."""
+    from cellsearch import zoo
+    from cellsearch.genome.checks import static_checks
+    from cellsearch.genome.recognise import recognise
+
+    found = recognise(genome, {entry.name: entry.genome for entry in zoo.entries()})
+    return {
+        "equals": list(found.same),
+        "nearest": [{"name": name, "edits": distance} for name, distance in found.near],
+        "edits_from_nearest": [str(edit) for edit in found.difference.edits] if found.difference is not None else [],
+        "findings": [{"code": finding.code, "text": str(finding)} for finding in static_checks(genome)],
+    }
+
+
+def _trial_facts(located: Located) -> dict[str, Any]:
+    from cellsearch.cli.rundata import trial_record
+
+    return {"trial": trial_record(located.trial)} if located.trial is not None else {}
+
+
+def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, Any]) -> None:
+    sizes = f"for I = {facts['input_size']}, H = {facts['hidden_size']}"
+    rows = [
+        ("states", f"{', '.join(facts['states'])}; puts out {facts['output']}"),
+        ("nodes", str(facts["nodes"])),
+        ("weights", f"{facts['parameters']:,} {sizes} ({facts['matrices']} matrices)"),
+        ("multiply-adds", f"{facts['multiply_adds']:,} a step {sizes}"),
+        ("class", f"{facts['class']}, GEMM depth {facts['gemm_depth']}"),
+        ("key", facts["key"]),
+    ]
+    if relatives["equals"]:
+        rows.append(("equals", ", ".join(relatives["equals"])))
+    near = ", ".join(f"{cell['name']} ({cell['edits']} edits)" for cell in relatives["nearest"])
+    rows.append(("nearest", near))
+    rows += [("note", finding["text"]) for finding in relatives["findings"]]
+    if located.trial is not None and located.run is not None:
+        result = located.trial.result
+        score = f"score {result.score:.4f} after {result.steps} steps" if result else located.trial.status.value
+        rows.insert(0, ("trial", f"{located.trial.number} of {located.run.folder}: {score}, {located.trial.proposal.origin}"))
+    print_table((), rows, wrap=1)
+    edits = relatives["edits_from_nearest"]
+    if not relatives["equals"] and edits:
+        click.echo(f"\nfrom {relatives['nearest'][0]['name']}:")
+        for edit in edits[:EDITS]:
+            click.echo(f"  {edit}")
+        if len(edits) > EDITS:
+            click.echo(f"  and {len(edits) - EDITS} more")
+
+
+COMMANDS = (show, diff, import_cell)

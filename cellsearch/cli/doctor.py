@@ -1,0 +1,137 @@
+"""``cellsearch doctor``: what this machine has, what it lacks, and what that means."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from cellsearch.cli.output import emit_json, json_option, print_table
+
+__all__ = ["COMMANDS", "Check"]
+
+MIN_RAY = (2, 59)
+LOW_DISK = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. ``needed``: cellsearch does not work without it; ``detail``: version, or why not and what to do."""
+
+    name: str
+    ok: bool
+    needed: bool
+    detail: str
+
+
+@click.command("doctor", short_help="Say what is available here, and why not.")
+@json_option
+def doctor(as_json: bool) -> int:
+    """Say what is available here and why not: versions, compiler, GPU, Ray, disk. Exit code 6 if something needed is missing."""
+    checks = list(run_checks())
+    if as_json:
+        emit_json([asdict(check) for check in checks])
+    else:
+        words = {(True, True): "ok", (True, False): "ok", (False, False): "missing", (False, True): "MISSING"}
+        print_table((), [(c.name, words[c.ok, c.needed], c.detail) for c in checks], wrap=2)
+    return 6 if any(check.needed and not check.ok for check in checks) else 0
+
+
+def run_checks() -> Iterator[Check]:
+    """All findings, in the order in which they are shown."""
+    version = platform.python_version()
+    yield Check("python", sys.version_info >= (3, 11), True, f"{version} ({sys.executable})")
+    yield Check("machine", True, False, f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_memory()}")
+    for package in ("torch", "numpy", "networkx", "safetensors", "click", "rich"):
+        yield _package(package, needed=True)
+    yield _ray()
+    yield _compiler()
+    yield _gpu()
+    yield _backends()
+    yield Check("sqlite", sqlite3.sqlite_version_info >= (3, 31), True, f"{sqlite3.sqlite_version}: the store of a run")
+    yield _disk(Path.cwd())
+    for package, use in (("matplotlib", "plots"), ("onnx", "export to ONNX"), ("triton", "GPU kernels")):
+        yield _package(package, needed=False, use=use)
+
+
+def _package(name: str, *, needed: bool, use: str = "") -> Check:
+    suffix = f": {use}" if use else ""
+    try:
+        return Check(name, True, needed, importlib.metadata.version(name) + suffix)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, needed, f"not installed (pip install {name}){suffix}")
+
+
+def _ray() -> Check:
+    try:
+        version = importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("ray", False, True, "not installed (pip install ray); --workers 0 trains in the calling process without it")
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    address = os.environ.get("RAY_ADDRESS")
+    where = f"joins the cluster of RAY_ADDRESS={address}" if address else "starts a local cluster of its own"
+    if numbers < MIN_RAY:
+        return Check("ray", False, True, f"{version} is older than {MIN_RAY[0]}.{MIN_RAY[1]} (no token authentication): pip install -U ray")
+    return Check("ray", True, True, f"{version}, {where}")
+
+
+def _compiler() -> Check:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    use = "native CPU kernels"
+    if not compiler:
+        return Check("C compiler", False, False, f"none of cc, gcc, clang found ({use}); the torch backends work without it")
+    try:
+        done = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check("C compiler", False, False, f"{compiler} does not run: {error}")
+    return Check("C compiler", True, False, done.stdout.splitlines()[0] + f": {use}")
+
+
+def _gpu() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("GPU", False, False, "torch is not installed")
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))
+        return Check("GPU", True, False, f"{names} (CUDA {torch.version.cuda})")
+    why = "this torch is built for CPUs only" if torch.version.cuda is None else "CUDA finds no device (driver missing, or none visible)"
+    return Check("GPU", False, False, f"{why}; everything runs on the CPU")
+
+
+def _backends() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("backends", False, True, "torch is not installed")
+    from cellsearch import zoo
+    from cellsearch.compiler.module import compile_cell
+
+    module = compile_cell(zoo.load("lstm"), input_size=8, hidden_size=8)
+    report = ", ".join(f"{name}: {state}" for name, state in module.backend_report().items())
+    return Check("backends", True, True, f"for an LSTM here: {report}")
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 2**30:.1f} GiB free in {folder}"
+    return Check("disk", free >= LOW_DISK, False, text if free >= LOW_DISK else f"only {text}: a run keeps checkpoints")
+
+
+def _memory() -> str:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return "memory unknown"
+    return f"{total / 2**30:.0f} GiB memory"
+
+
+COMMANDS = (doctor,)

@@ -1,0 +1,129 @@
+"""``cellsearch export``: a cell leaves as a file: PyTorch source, JSON, text, weights."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellsearch.cli.output import refuse_existing, write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cellsearch.cli.locate import Located
+
+__all__ = ["COMMANDS"]
+
+FORMS = ("source", "json", "cell", "state-dict")
+
+
+@click.command("export", short_help="Write a cell as PyTorch, JSON, text or weights.")
+@click.argument("cell")
+@click.option("--to", "form", type=click.Choice(FORMS), required=True, help="What to write.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file.")
+@click.option(
+    "--weights", type=click.Choice(["pt", "safetensors"]), default="pt", show_default=True, help="Form of the weights beside source."
+)
+@click.option("--class-name", default="Recurrent", show_default=True, help="Name of the class in source.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+def export(cell: str, form: str, output: Path, weights: str, class_name: str, force: bool) -> None:
+    """Write CELL to a file.
+
+    CELL is a run folder (its best cell), RUN:TRIAL, a zoo name, or a .cell or .json file. `source` is a Python file that needs nothing but
+    torch; a trained cell's weights go beside it. `state-dict` writes the weights alone (.pt, or .safetensors by the file's suffix).
+    """
+    from cellsearch.cli.locate import locate
+
+    refuse_existing(output, force=force)
+    located = locate(cell)
+    if form == "json":
+        write_atomically(output, located.genome.to_json(), force=force)
+    elif form == "cell":
+        write_atomically(output, located.genome.to_text(located.doc or provenance(located)), force=force)
+    elif form == "state-dict":
+        write_atomically(output, packed(trained_weights(located), output.suffix), force=force)
+    else:
+        write_source(located, output, weights, class_name, force=force)
+    click.echo(f"{form}: {output}")
+
+
+def write_source(located: Located, output: Path, suffix: str, class_name: str, *, force: bool) -> None:
+    """The Python file, and the weights beside it if the cell was trained."""
+    from cellsearch.export.source import to_source
+
+    beside = output.with_suffix(f".{suffix}")
+    tensors: dict[str, Tensor] = {}
+    if has_weights(located):
+        refuse_existing(beside, force=force)
+        tensors = trained_weights(located)
+    elif located.trial is not None:
+        click.echo(f"note: the weights of {located.label} were not kept; it is exported without", err=True)
+    name = beside.name if tensors else ""
+    source = to_source(located.genome, class_name=class_name, doc=provenance(located), weights=name, **trained_sizes(located, tensors))
+    if tensors:
+        write_atomically(beside, packed(tensors, beside.suffix), force=force)
+        click.echo(f"weights: {beside}")
+    write_atomically(output, source, force=force)
+
+
+def provenance(located: Located) -> str:
+    """Where the cell comes from, in words."""
+    trial, run = located.trial, located.run
+    if trial is None or run is None:
+        return located.doc or f"{located.label}."
+    experiment = run.experiment
+    result = trial.result
+    score = f", score {result.score:.4f} after {result.steps} steps" if result is not None else ""
+    return f"Trial {trial.number} of the experiment {experiment['name']} ({experiment['strategy']}, {experiment['task']}){score}."
+
+
+def has_weights(located: Located) -> bool:
+    """Whether the cell is a run's, and the run has kept its checkpoint (it keeps those of its best trials)."""
+    result = located.trial.result if located.trial is not None else None
+    return result is not None and located.run is not None and bool(result.checkpoint) and (located.run.folder / result.checkpoint).is_file()
+
+
+def trained_weights(located: Located) -> dict[str, Tensor]:
+    """The recurrent layer's weights at the trial's best validation score. Raises :class:`ConfigError` if there are none."""
+    from cellsearch import checkpoint
+    from cellsearch.errors import ConfigError
+
+    if not has_weights(located) or located.trial is None or located.trial.result is None or located.run is None:
+        hint = "name a trained cell: a run folder (its best cell), or RUN:TRIAL for one of the best, whose weights are kept"
+        raise ConfigError(f"{located.label} has no trained weights", hint=hint)
+    return checkpoint.read(located.run.folder / located.trial.result.checkpoint).cell_weights()
+
+
+def trained_sizes(located: Located, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The arguments with which the cell was trained; empty for one that was not."""
+    if not tensors or located.run is None:
+        return {}
+    training = located.run.experiment["training"]
+    hidden_size = training["hidden_size"]
+    wide = [spec for spec in located.genome.parameters if spec.shape == ("H", "I") and f"l0.{spec.name}" in tensors]
+    return {
+        "input_size": tensors[f"l0.{wide[0].name}"].shape[1] if wide else hidden_size,  # without such a weight I = H
+        "hidden_size": hidden_size,
+        "num_layers": training["num_layers"],
+        "bidirectional": training["bidirectional"],
+    }
+
+
+def packed(tensors: dict[str, Tensor], suffix: str) -> bytes:
+    """A state dict as bytes: safetensors, or what ``torch.load(..., weights_only=True)`` reads."""
+    if suffix == ".safetensors":
+        from safetensors.torch import save
+
+        data: bytes = save(tensors)
+        return data
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return buffer.getvalue()
+
+
+COMMANDS = (export,)

@@ -1,0 +1,67 @@
+"""How every command ends: exit codes, and the two lines that an error is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from cellsearch.errors import CellsearchError
+
+__all__ = ["INTERRUPTED", "guarded"]
+
+INTERRUPTED = 130
+
+
+def guarded(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command; every failure becomes ``error:`` and ``hint:`` lines on standard error and an exit code."""
+    debug = "--debug" in arguments
+    try:
+        code = command.main(args=[a for a in arguments if a != "--debug"], prog_name="cellsearch", standalone_mode=False)
+        sys.stdout.flush()
+    except CellsearchError as error:
+        return _failed(str(error), error.hint, error.exit_code, debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        context = error.ctx
+        return _failed(error.format_message(), f"see {context.command_path if context else 'cellsearch'} --help", 2, debug)
+    except click.ClickException as error:
+        return _failed(error.format_message(), "", 2, debug)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", "", INTERRUPTED, debug)
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away: not an error. Standard output is pointed elsewhere, since the
+        # interpreter flushes it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  (the last resort of the program: it reports, and hides nothing)
+        return _internal(error, debug)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(message: str, hint: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {_one_line(message)}", err=True)
+    if hint:
+        click.echo(f"hint: {_one_line(hint)}", err=True)
+    return code
+
+
+def _internal(error: Exception, debug: bool) -> int:
+    handle, path = tempfile.mkstemp(prefix="cellsearch-error-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(f"cellsearch, Python {platform.python_version()}, {platform.platform()}\n{' '.join(sys.argv)}\n\n")
+        file.write("".join(traceback.format_exception(error)))
+    return _failed(f"internal error: {type(error).__name__}: {error}", f"this is a bug; please report it with the log {path}", 1, debug)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

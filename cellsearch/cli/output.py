@@ -1,0 +1,121 @@
+"""What commands print and write: one JSON document, tables, and files that are complete or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+
+from cellsearch.errors import ConfigError, EnvironmentFailure
+
+__all__ = ["data_option", "emit_json", "json_option", "number", "print_table", "refuse_existing", "write_atomically"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """The option ``--json`` that every reading command has."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(command)
+
+
+def data_option(command: F) -> F:
+    """The option ``--data-dir`` of commands that read data sets: the same as setting ``CELLSEARCH_DATA``."""
+
+    def choose(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            os.environ["CELLSEARCH_DATA"] = value
+
+    return click.option(
+        "--data-dir",
+        type=click.Path(),
+        metavar="DIR",
+        expose_value=False,
+        callback=choose,
+        help="Where data sets lie that are not shipped (or set CELLSEARCH_DATA).",
+    )(command)
+
+
+def emit_json(document: object) -> None:
+    """Print one JSON document; numbers that JSON does not know (NaN, infinity) become null."""
+    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for people; a dash for none."""
+    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "–"
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wrap: int | None = None) -> None:
+    """A plain table, columns padded with spaces. ``headers``: empty for none; ``right``: columns aligned right; ``wrap``: the column that
+    takes what width is left, the others are never cut.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(headers), padding=(0, 2, 0, 0))
+    for position in range(len(rows[0]) if rows else len(headers)):
+        justify: Literal["left", "right"] = "right" if position in right else "left"
+        table.add_column(headers[position] if headers else "", justify=justify, no_wrap=position != wrap, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a pipe or a file: nothing is cut to the width of a window that is not there
+        console.width = 240
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise :class:`ConfigError` if the file is there and may not be overwritten."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", hint="name a file")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists", hint="choose another name, or overwrite it with --force")
+
+
+def write_atomically(path: Path, data: str | bytes, *, force: bool = False) -> None:
+    """Write a file so that it is either complete or not there. Raises :class:`ConfigError` if it exists, unless ``force``."""
+    refuse_existing(path, force=force)
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"{path} cannot be written: {error.strerror or error}", hint="check the folder and the free space"
+        ) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

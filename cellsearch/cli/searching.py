@@ -1,0 +1,198 @@
+"""``cellsearch search``: run an experiment, or go on with one."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellsearch.cli.failures import INTERRUPTED
+from cellsearch.cli.output import data_option, emit_json
+
+if TYPE_CHECKING:
+    from cellsearch.cli.rundata import RunData
+    from cellsearch.executors.base import Executor
+    from cellsearch.experiment import Experiment
+    from cellsearch.reporting.progress import Display
+    from cellsearch.search import Search, SearchEvent
+
+__all__ = ["COMMANDS", "make_executor"]
+
+SHOWN = 12
+
+
+@click.command("search", short_help="Search for cells, or resume a search.")
+@click.argument("experiment")
+@click.option("--run", type=click.Path(path_type=Path), help="The run's folder; runs/NAME if left out. An existing run is resumed.")
+@click.option("--workers", type=click.IntRange(min=0), help="Ray workers; 0 trains in this process.")
+@click.option("--trials", type=click.IntRange(min=1), help="Candidates in all, baselines included.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. training.steps=100.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved experiment and stop.")
+@click.option("--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS).")
+@data_option
+@click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end; progress goes to standard error.")
+def search(
+    experiment: str,
+    run: Path | None,
+    workers: int | None,
+    trials: int | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    ray_address: str | None,
+    plain: bool,
+    as_json: bool,
+) -> int:
+    """Search for cells as EXPERIMENT says (a name, or a TOML file).
+
+    The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way and stops; twice stops at once.
+    """
+    from cellsearch.experiment import load_experiment
+
+    declared = load_experiment(experiment, _overrides(settings, workers, trials))
+    if dry_run:
+        _dry_run(declared, as_json)
+        return 0
+    folder = run or Path("runs") / declared.name
+    return _search(declared, folder, ray_address, plain=plain or as_json, as_json=as_json)
+
+
+def _overrides(settings: tuple[str, ...], workers: int | None, trials: int | None) -> dict[str, Any]:
+    from cellsearch import tomltext
+
+    overrides = dict(tomltext.parse_setting(setting) for setting in settings)
+    overrides |= {key: value for key, value in (("workers", workers), ("trials", trials)) if value is not None}
+    return overrides
+
+
+def _dry_run(experiment: Experiment, as_json: bool) -> None:
+    from cellsearch import tomltext
+
+    text = experiment.to_toml()
+    if as_json:
+        emit_json(tomltext.parse(text, experiment.name))
+    else:
+        click.echo(text, nl=False)
+
+
+def _search(experiment: Experiment, folder: Path, ray_address: str | None, *, plain: bool, as_json: bool) -> int:
+    from cellsearch.cli.rundata import read_run
+
+    display = _display(experiment, plain=plain, stream_is_stderr=as_json)
+    try:
+        interrupted = _run(experiment, folder, ray_address, display)
+    except KeyboardInterrupt:
+        click.echo(f"stopped at once: nothing recorded is lost, the same command goes on with {folder}", err=True)
+        return INTERRUPTED
+    _finish(folder, as_json)
+    if interrupted:
+        click.echo(f"stopped: the same command goes on with {folder}", err=True)
+        return INTERRUPTED
+    _require_candidate(read_run(folder))
+    return 0
+
+
+def _run(experiment: Experiment, folder: Path, ray_address: str | None, display: Display) -> bool:
+    """Search until there is nothing left to do; whether Ctrl-C ended it before."""
+    from cellsearch.search import Search
+
+    with Search.open(folder, experiment) as search:
+        history = search.history
+        if len(history) == experiment.trials and all(trial.status.finished for trial in history):
+            return False  # without starting workers
+        with _interrupts(search, display) as interrupted, make_executor(experiment, ray_address, folder) as executor:
+            display.notice = f"starting {experiment.workers} Ray worker{'s' * (experiment.workers > 1)} ..." if experiment.workers else ""
+            display.begin(history)
+            try:
+                search.run(executor, lambda event: _show(event, search, display))
+            finally:
+                display.end()
+        return interrupted()
+
+
+def make_executor(experiment: Experiment, ray_address: str | None, folder: Path) -> Executor:
+    """Ray workers, or none for ``workers = 0``."""
+    if experiment.workers == 0:
+        from cellsearch.executors.in_process import InProcess
+
+        return InProcess()
+    from cellsearch.executors.ray import Ray
+
+    return Ray(experiment.workers, ray_address, log_dir=folder)
+
+
+def _display(experiment: Experiment, *, plain: bool, stream_is_stderr: bool) -> Display:
+    from cellsearch.reporting.progress import LiveDisplay, PlainDisplay
+
+    if plain or not sys.stdout.isatty():
+        stream = sys.stderr if stream_is_stderr else sys.stdout
+        return PlainDisplay(experiment.name, experiment.question, experiment.trials, stream=stream)
+    return LiveDisplay(experiment.name, experiment.question, experiment.trials)
+
+
+def _show(event: SearchEvent, search: Search, display: Display) -> None:
+    """Tell the display what happened, in words that it knows."""
+    from cellsearch.search import EnvironmentChanged, TrialEnded, TrialStarted
+
+    if isinstance(event, TrialStarted) and display.notice.startswith("starting"):
+        display.notice = ""
+    if isinstance(event, EnvironmentChanged):
+        changes = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in event.changes.items())
+        display.notice = f"note: the run was made elsewhere ({changes}); results may differ slightly"
+    ended = event.trial if isinstance(event, TrialEnded) and event.trial.status.finished else None
+    display.update(search.history, ended)
+
+
+@contextmanager
+def _interrupts(search: Search, display: Display) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C once: the search stops when the trials under way have ended; twice: at once (:class:`KeyboardInterrupt`)."""
+    seen = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            raise KeyboardInterrupt
+        search.stop()
+        display.notice = "Ctrl-C: finishing the trials under way; once more stops at once"
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield lambda: seen > 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _finish(folder: Path, as_json: bool) -> None:
+    """The table, and where everything lies."""
+    from cellsearch.cli.rundata import read_run, trial_record
+    from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
+
+    data = read_run(folder)
+    ranked = sorted(data.history, key=leaderboard_order)
+    if as_json:
+        emit_json({"run": str(folder), "experiment": data.experiment["name"], "trials": [trial_record(t) for t in ranked]})
+        return
+    shown = [t for k, t in enumerate(ranked) if k < SHOWN or t.is_baseline]
+    click.echo()
+    print_leaderboard(shown)
+    click.echo(summary(data))
+    best = data.history.best(baselines=False)
+    if best is not None:
+        click.echo(f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: cellsearch show {folder}:{best.number}")
+    click.echo(f"run: {folder}; report: cellsearch report {folder}; export: cellsearch export {folder} --to source -o cell.py")
+
+
+def _require_candidate(data: RunData) -> None:
+    """Raise :class:`NoCandidateError` if cells were proposed and none of them has a score."""
+    if any(not trial.is_baseline for trial in data.history) or not data.history.ranked:
+        data.best()
+
+
+COMMANDS = (search,)

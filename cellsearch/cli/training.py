@@ -1,0 +1,97 @@
+"""``cellsearch evaluate``: train one cell on one task, so that anybody can check a claim in one command."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellsearch.cli.output import data_option, emit_json, json_option, number
+
+if TYPE_CHECKING:
+    from cellsearch.job import Training
+
+__all__ = ["COMMANDS", "read_settings"]
+
+
+@click.command("evaluate", short_help="Train one cell on one task.")
+@click.argument("cell")
+@click.option("--task", required=True, help="Name of the task (cellsearch tasks lists them).")
+@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Optimizer steps.")
+@click.option("--hidden", type=click.IntRange(min=1), default=64, show_default=True, help="Hidden size H.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides weights and batches.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="training.KEY=VALUE or task_options.KEY=VALUE.")
+@click.option("--test", is_flag=True, help="Read the test data once at the end.")
+@data_option
+@json_option
+def evaluate(cell: str, task: str, steps: int, hidden: int, seed: int, settings: tuple[str, ...], test: bool, as_json: bool) -> None:
+    """Train CELL on one task and print its validation score and metric (lower score is better).
+
+    CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
+    """
+    from cellsearch import tasks
+    from cellsearch.cli.locate import locate
+    from cellsearch.evaluate import evaluate as train
+    from cellsearch.job import Job
+
+    located = locate(cell)
+    kind = tasks.get(task)
+    training, options = read_settings(settings, steps, hidden)
+    arrays = kind.load(options)
+    job = Job(
+        trial=0,
+        rung=0,
+        genome=located.genome.to_json(),
+        task=task,
+        task_options=options,
+        training=training,
+        steps=steps,
+        seed=seed,
+        test=test,
+    )
+    show = sys.stderr.isatty() and not as_json
+    result = train(job, arrays, progress=_Progress(steps) if show else None)
+    if as_json:
+        emit_json(
+            {"cell": located.label, "task": task, "metric_name": kind.metric, "seed": seed, **asdict(result), "training": asdict(training)}
+        )
+        return
+    click.echo(f"{located.label} on {task}: {kind.metric} {number(result.metric)} (validation), score {number(result.score)}")
+    if test:
+        click.echo(f"test: {kind.metric} {number(result.metrics['test_metric'])}, score {number(result.metrics['test_score'])}")
+    click.echo(f"{result.steps} steps in {result.seconds:.1f} s; weights: {result.cell_parameters:,} (cell), {result.parameters:,} (model)")
+
+
+def read_settings(settings: tuple[str, ...], steps: int, hidden: int) -> tuple[Training, dict[str, Any]]:
+    """The training and the task's options that ``--set`` asks for."""
+    from cellsearch import tomltext
+    from cellsearch.experiment import read_training
+
+    tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}
+    for setting in settings:
+        key, value = tomltext.parse_setting(setting)
+        table, _, option = key.partition(".")
+        if table not in tables or not option:
+            raise tomltext.unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
+        tables[table][option] = value
+    training = read_training(tables["training"], "--set")
+    if "hidden_size" in tables["training"] or "steps" in tables["training"]:
+        raise click.UsageError("say --hidden and --steps, not --set training.hidden_size or training.steps")
+    return replace(training, steps=steps, hidden_size=hidden), tables["task_options"]
+
+
+class _Progress:
+    """A line on standard error that is written over and over."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, step: int, loss: float) -> None:
+        end = "\n" if step == self.steps else "\r"
+        if step % 10 == 0 or step == self.steps:
+            click.echo(f"step {step} of {self.steps}, loss {loss:.4f}   {end}", nl=False, err=True)
+
+
+COMMANDS = (evaluate,)

@@ -1,0 +1,248 @@
+"""Actions: single torch calls on a list of slots, as closures made once, so that the time loop does nothing else.
+
+``into`` says that the result's slot holds memory already (a view of a buffer), which is written; otherwise the slot is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm, layer_norm_gradient
+
+__all__ = ["INPLACE", "Action", "accumulate", "apply", "combine", "fill", "overwrite", "sum_rows", "transposed_product", "vector_product"]
+
+Slots = list[Tensor]
+Action = Callable[[Slots], None]
+
+
+def _fold(a: Tensor) -> Tensor:
+    return a.sum(-1, keepdim=True)
+
+
+def _blend(gate: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """One call for ``g * a + (1 - g) * b``."""
+    return torch.lerp(b, a, gate)
+
+
+_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    **FUNCTIONS,
+    "blend": _blend,
+    "layer_norm": layer_norm,
+    "layer_norm_gradient": layer_norm_gradient,
+    "fold": _fold,
+}
+_WITH_OUT: dict[str, Callable[..., Tensor]] = {
+    name: FUNCTIONS[name]
+    for name in (
+        "add",
+        "mul",
+        "sub",
+        "div",
+        "max",
+        "min",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "neg",
+        "abs",
+        "sin",
+        "cos",
+        "square",
+        "sqrt",
+        "sign",
+        "erf",
+    )
+}
+INPLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid_,
+    "tanh": torch.tanh_,
+    "relu": torch.relu_,
+    "leaky_relu": lambda a: functional.leaky_relu_(a, 0.01),
+    "exp": torch.exp_,
+    "neg": torch.neg_,
+    "abs": torch.abs_,
+    "sin": torch.sin_,
+    "cos": torch.cos_,
+    "square": torch.square_,
+    "sqrt": torch.sqrt_,
+}
+"""Primitives that can overwrite their operand."""
+
+
+def apply(op: str, result: int, operands: Sequence[int], *, into: bool) -> Action:
+    """A primitive other than the dense ones."""
+    if into and op in _WITH_OUT:
+        return _with_out(_WITH_OUT[op], result, operands)
+    function = _FUNCTIONS[op]
+    if into:
+
+        def copied(env: Slots) -> None:
+            env[result].copy_(function(*[env[v] for v in operands]))
+
+        return copied
+    if len(operands) == 1:
+        (a,) = operands
+
+        def unary(env: Slots) -> None:
+            env[result] = function(env[a])
+
+        return unary
+    if len(operands) == 2:
+        a, b = operands
+
+        def binary(env: Slots) -> None:
+            env[result] = function(env[a], env[b])
+
+        return binary
+
+    def general(env: Slots) -> None:
+        env[result] = function(*[env[v] for v in operands])
+
+    return general
+
+
+def _with_out(function: Callable[..., Tensor], result: int, operands: Sequence[int]) -> Action:
+    if len(operands) == 1:
+        (a,) = operands
+
+        def unary(env: Slots) -> None:
+            function(env[a], out=env[result])
+
+        return unary
+    a, b = operands
+
+    def binary(env: Slots) -> None:
+        function(env[a], env[b], out=env[result])
+
+    return binary
+
+
+def overwrite(op: str, slot: int) -> Action:
+    """A function of one value in place, on a view of neighbouring columns."""
+    function = INPLACE[op]
+
+    def run(env: Slots) -> None:
+        function(env[slot])
+
+    return run
+
+
+def fill(result: int, bias: int, source: int, weight: int) -> Action:
+    """``result = bias + source @ weight`` into memory, bias ``[columns]``."""
+
+    def run(env: Slots) -> None:
+        torch.addmm(env[bias], env[source], env[weight], out=env[result])
+
+    return run
+
+
+def vector_product(result: int, source: int, weight: int) -> Action:
+    """``source @ weight`` of a fixed value ``[width]``."""
+
+    def run(env: Slots) -> None:
+        env[result] = torch.matmul(env[source], env[weight])
+
+    return run
+
+
+def accumulate(result: int, source: int, weight: int) -> Action:
+    """``result += source @ weight`` into memory."""
+
+    def run(env: Slots) -> None:
+        env[result].addmm_(env[source], env[weight])
+
+    return run
+
+
+def combine(
+    result: int, values: Sequence[int], matrices: Sequence[tuple[int, int]], pairs: Sequence[tuple[int, int]], *, into: bool
+) -> Action:
+    """``sum(values) + sum(a @ w) + sum(a * b)`` in this order; values whose shape is the full one come first.
+
+    ``matrices``: (source, stacked weight); ``pairs``: factors. With ``into`` the memory of ``result`` may hold the first value already
+    (``values[0] == result``): the sum is then accumulated in place.
+    """
+    calls: list[tuple[Callable[..., Tensor], tuple[int, ...]]] = []
+    rest = list(values)
+    if rest:
+        start = rest.pop(0)
+    elif matrices:
+        (a, w), *matrices = matrices
+        calls.append((torch.mm, (a, w)))
+        start = -1
+    else:
+        (a, b), *pairs = pairs
+        calls.append((torch.mul, (a, b)))
+        start = -1
+    calls += [(torch.addmm, (-1, a, w)) for a, w in matrices]
+    calls += [(torch.addcmul, (-1, a, b)) for a, b in pairs]
+    calls += [(torch.add, (-1, v)) for v in rest]
+    if start >= 0 and calls:
+        function, operands = calls[0]
+        calls[0] = (function, (start, *operands[1:]))
+    steps = [_call(function, operands, result, into=into) for function, operands in calls]
+    if len(steps) == 1:
+        return steps[0]
+
+    def run(env: Slots) -> None:
+        for step in steps:
+            step(env)
+
+    return run
+
+
+def _call(function: Callable[..., Tensor], operands: tuple[int, ...], result: int, *, into: bool) -> Action:
+    """One call; operand -1 is the sum so far, which stands in the slot of the result."""
+    slots = tuple(result if v == -1 else v for v in operands)
+    if len(slots) == 2:
+        a, b = slots
+        if into:
+
+            def two_into(env: Slots) -> None:
+                function(env[a], env[b], out=env[result])
+
+            return two_into
+
+        def two(env: Slots) -> None:
+            env[result] = function(env[a], env[b])
+
+        return two
+    a, b, c = slots
+    if into:
+
+        def three_into(env: Slots) -> None:
+            function(env[a], env[b], env[c], out=env[result])
+
+        return three_into
+
+    def three(env: Slots) -> None:
+        env[result] = function(env[a], env[b], env[c])
+
+    return three
+
+
+def transposed_product(left: int, right: int, results: Sequence[int]) -> Action:
+    """``left.T @ right`` over all rows, split by rows into the results: gradients of weights. Fixed values count as one row."""
+
+    def run(env: Slots) -> None:
+        rows = [value if value.dim() == 2 else value[None] for value in (env[left], env[right])]
+        product = rows[0].t() @ rows[1]
+        for slot, part in zip(results, product.chunk(len(results)), strict=True):
+            env[slot] = part
+
+    return run
+
+
+def sum_rows(source: int, results: Sequence[int]) -> Action:
+    """Column sums over all rows, split into the results: gradients of biases and vector weights."""
+
+    def run(env: Slots) -> None:
+        total = env[source].sum(0)
+        for slot, part in zip(results, total.chunk(len(results)), strict=True):
+            env[slot] = part
+
+    return run

@@ -1,0 +1,68 @@
+"""Sums: chains of additions seen as one sum of terms, which is what products are accumulated into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cellsearch.compiler.classify import Phase
+from cellsearch.compiler.program import Program
+
+__all__ = ["Sum", "Sums", "find_sums"]
+
+
+@dataclass
+class Sum:
+    """The value ``root`` as a sum: ``dense`` and ``deltas`` are products (with weights, with transposed weights) that only this
+    sum reads, ``rest`` are values. ``column``: its column of Z, if it has dense products.
+    """
+
+    root: int
+    phase: Phase
+    dense: list[int]
+    deltas: list[int]
+    rest: list[int]
+    column: int = -1
+
+
+@dataclass(frozen=True)
+class Sums:
+    """``sums`` by root; ``absorbed``: instructions that are no value of their own any more; ``factors``: products ``a * b`` among them."""
+
+    sums: dict[int, Sum]
+    absorbed: frozenset[int]
+    factors: frozenset[int]
+
+
+def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[int]) -> Sums:
+    """All sums of extent ``step``; a dense product that no sum reads is a sum of one. ``standing`` values stay values."""
+    sums: dict[int, Sum] = {}
+    absorbed: set[int] = set()
+    factors: set[int] = set()
+
+    def is_private(value: int, total: Sum) -> bool:
+        """Whether only this sum reads the value, in the same phase."""
+        return value >= program.first and len(program.uses[value]) == 1 and value not in standing and phase[value] is total.phase
+
+    for value, instruction in reversed(list(program.numbered())):
+        if value in absorbed or program.shapes[value].extent == "fixed" or instruction.op not in ("add", "dense", "dense_t"):
+            continue
+        total = sums[value] = Sum(value, phase[value], [], [], [])
+        if instruction.op != "add":
+            (total.dense if instruction.op == "dense" else total.deltas).append(value)
+            continue
+        stack = list(instruction.inputs)
+        while stack:
+            term = stack.pop(0)
+            below = program.instruction(term)
+            if below is None or not is_private(term, total) or below.op not in ("add", "dense", "dense_t", "mul"):
+                total.rest.append(term)
+                continue
+            absorbed.add(term)
+            if below.op == "add":
+                stack = [*below.inputs, *stack]
+            elif below.op == "mul":
+                factors.add(term)
+                total.rest.append(term)
+            else:
+                (total.dense if below.op == "dense" else total.deltas).append(term)
+    return Sums(sums, frozenset(absorbed), frozenset(factors))

@@ -1,0 +1,43 @@
+"""The native backend: bytecode for one C runtime that runs whole sequences, forward and backward. float32 on the CPU.
+
+A cell costs no compilation: its schedule (:mod:`cellsearch.compiler.schedule`) becomes tables of numbers that a fixed library
+interprets. The library is compiled once on each machine (:mod:`cellsearch.compiler.backends.native.build`).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from cellsearch.compiler.backends.base import Backend, Kernel, Support
+from cellsearch.compiler.backends.native.build import library
+from cellsearch.compiler.backends.native.instructions import OPERATIONS
+from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.program import Program
+from cellsearch.errors import BackendError
+
+__all__ = ["Native"]
+
+
+class Native(Backend):
+    """The fastest backend on a CPU; see the module."""
+
+    name = "native"
+
+    def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
+        """Every program, in float32 on the CPU, where the runtime can be built or was delivered."""
+        if device.type != "cpu":
+            return Support(False, f"it runs on the CPU, not on {device}")
+        if dtype != torch.float32:
+            return Support(False, f"it computes in float32, not in {dtype}")
+        unknown = sorted({i.op for i in program.instructions} - set(OPERATIONS) - {"dense", "dense_t", "outer", "vector", "scalar"})
+        if unknown:
+            return Support(False, f"it does not know the primitive {unknown[0]}")
+        try:
+            library()
+        except BackendError as error:
+            return Support(False, f"{error.message}" + (f" ({error.hint})" if error.hint else ""))
+        return Support(True)
+
+    def build(self, program: Program) -> Kernel:
+        """The kernel of a program."""
+        return NativeKernel(program, library())

@@ -1,0 +1,174 @@
+"""From a stage to instructions: fused operations, direct stores, scratch registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from cellsearch.compiler.schedule import Home, Operation, Stage
+
+__all__ = ["OPERATIONS", "Code", "StageCode", "encode_stage"]
+
+OPERATIONS = {
+    "add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "max": "MAX", "min": "MIN", "blend": "BLEND", "neg": "NEG", "abs": "ABS",
+    "square": "SQUARE", "sqrt": "SQRT", "sign": "SIGN", "step": "STEP_AT_0", "sigmoid": "SIGMOID", "tanh": "TANH", "relu": "RELU",
+    "leaky_relu": "LEAKY_RELU", "silu": "SILU", "gelu": "GELU", "softplus": "SOFTPLUS", "log_sigmoid": "LOG_SIGMOID", "exp": "EXP",
+    "sin": "SIN", "cos": "COS", "erf": "ERF", "layer_norm": "LAYER_NORM", "layer_norm_gradient": "LAYER_NORM_GRADIENT",
+    "total": "TOTAL", "fold": "FOLD", "move": "MOV", "spread": "BROADCAST", "const": "SPLAT",
+    "zeros": "SPLAT",
+}  # fmt: skip
+"""Operation of a stage -> instruction of the runtime."""
+
+
+@dataclass
+class Code:
+    """One instruction before registers are given out: ``value`` = ``op(inputs)``; ``targets``: homes that it is stored in."""
+
+    op: str
+    value: int
+    inputs: tuple[int, ...]
+    number: float = 0.0
+    targets: list[Home] = field(default_factory=list)
+
+
+Place = Home | int
+"""A home, or the number of a scratch register."""
+
+
+@dataclass(frozen=True)
+class StageCode:
+    """Instructions as (op, destination, operands, number), and how many registers they need."""
+
+    instructions: tuple[tuple[str, Place, tuple[Place, ...], float], ...]
+    registers: int
+
+
+def encode_stage(stage: Stage) -> StageCode:
+    """The instructions of a stage."""
+    return _assign(_fuse(stage), stage.sources)
+
+
+def _fuse(stage: Stage) -> list[Code]:
+    """Operations with what can be computed at once put together; those that nothing reads any more are left out."""
+    codes: dict[int, Code] = {}
+    uses: dict[int, int] = {}
+    for operation in stage.operations:
+        for operand in operation.inputs:
+            uses[operand] = uses.get(operand, 0) + 1
+    fusion = _Fusion(codes, uses, stage.numbers)
+    order: list[Code] = []
+    for operation in stage.operations:
+        if operation.op == "move" and operation.inputs[0] in codes and operation.target is not None:
+            codes[operation.inputs[0]].targets.append(operation.target)  # the value is stored where it is computed
+            codes[operation.value] = codes[operation.inputs[0]]
+            continue
+        code = fusion.best(operation)
+        if operation.target is not None:
+            code.targets.append(operation.target)
+        codes[operation.value] = code
+        order.append(code)
+    return _drop_unread(order)
+
+
+def _drop_unread(order: list[Code]) -> list[Code]:
+    read: set[int] = set()
+    kept: list[Code] = []
+    for code in reversed(order):
+        if code.targets or code.value in read:
+            kept.append(code)
+            read.update(code.inputs)
+    return kept[::-1]
+
+
+@dataclass
+class _Fusion:
+    """Patterns; a part is taken in only if nothing else reads it and it is not stored."""
+
+    codes: Mapping[int, Code]
+    uses: Mapping[int, int]
+    numbers: Mapping[int, float]
+
+    def best(self, operation: Operation) -> Code:
+        """The instruction for an operation."""
+        plain = Code(OPERATIONS[operation.op], operation.value, operation.inputs, operation.number)
+        if operation.op == "mul":
+            return self.product(plain) or self.product(replace(plain, inputs=plain.inputs[::-1], targets=[])) or plain
+        if operation.op in ("add", "sub"):
+            return self.sum(plain) or plain
+        if operation.op == "total":
+            part = self.part(plain.inputs[0], "MUL")
+            return replace(plain, op="TOTAL_MUL", inputs=part.inputs) if part else plain
+        return plain
+
+    def part(self, value: int, op: str) -> Code | None:
+        """The instruction of a value, if it is ``op`` and can be taken in."""
+        code = self.codes.get(value)
+        return code if code is not None and code.op == op and self.uses.get(value) == 1 and not code.targets else None
+
+    def product(self, plain: Code) -> Code | None:
+        left, right = plain.inputs
+        if right in self.numbers:
+            return replace(plain, op="MUL_NUMBER", inputs=(left,), number=self.numbers[right])
+        step = self.part(right, "STEP_AT_0")
+        if step:
+            return replace(plain, op="RELU_GRADIENT", inputs=(left, step.inputs[0]))
+        one_minus = self.part(right, "NUMBER_SUB")
+        if one_minus and one_minus.number == 1.0:
+            square = self.part(one_minus.inputs[0], "MUL")
+            if square and square.inputs[0] == square.inputs[1]:
+                return replace(plain, op="TANH_GRADIENT", inputs=(left, square.inputs[0]))
+        slope = self.part(right, "MUL")
+        if slope:
+            for y, other in (slope.inputs, slope.inputs[::-1]):
+                complement = self.part(other, "NUMBER_SUB")
+                if complement and complement.number == 1.0 and complement.inputs[0] == y:
+                    return replace(plain, op="SIGMOID_GRADIENT", inputs=(left, y))
+        return None
+
+    def sum(self, plain: Code) -> Code | None:
+        left, right = plain.inputs
+        if plain.op == "ADD":
+            for a, b in ((left, right), (right, left)):
+                if b in self.numbers:
+                    return replace(plain, op="ADD_NUMBER", inputs=(a,), number=self.numbers[b])
+        elif left in self.numbers:
+            return replace(plain, op="NUMBER_SUB", inputs=(right,), number=self.numbers[left])
+        elif right in self.numbers:
+            return replace(plain, op="ADD_NUMBER", inputs=(left,), number=-self.numbers[right])
+        for a, b, op in (
+            (left, right, "MUL_ADD" if plain.op == "ADD" else "MUL_SUB"),
+            (right, left, "MUL_ADD" if plain.op == "ADD" else "SUB_MUL"),
+        ):
+            part = self.part(a, "MUL")
+            if part and a != b:
+                return replace(plain, op=op, inputs=(*part.inputs, b))
+        return None
+
+
+def _assign(order: list[Code], sources: Mapping[int, Home]) -> StageCode:
+    """Give each value a place: its home if it has one, else a scratch register that is free by then."""
+    last: dict[int, int] = {}
+    for k, code in enumerate(order):
+        for operand in code.inputs:
+            last[operand] = k
+    places: dict[int, Place] = dict(sources)
+    free: list[int] = []
+    count = 0
+    instructions: list[tuple[str, Place, tuple[Place, ...], float]] = []
+    for k, code in enumerate(order):
+        operands = tuple(places[v] for v in code.inputs)
+        # An instruction may write over an operand: every element is read before it is written.
+        for value in set(code.inputs):
+            place = places[value]
+            if last[value] == k and isinstance(place, int):
+                free.append(place)
+        if code.targets:
+            destination: Place = code.targets[0]
+        elif free:
+            destination = free.pop()
+        else:
+            destination, count = count, count + 1
+        places[code.value] = destination
+        instructions.append((code.op, destination, operands, code.number))
+        instructions += [("MOV", target, (destination,), 0.0) for target in code.targets[1:]]
+    return StageCode(tuple(instructions), count)

@@ -1,0 +1,105 @@
+/* The job that Python hands over: tables of 64-bit numbers. bytecode.py builds them and names the same columns. */
+#ifndef CELLSEARCH_FORMAT_H
+#define CELLSEARCH_FORMAT_H
+
+#include <stdint.h>
+
+#define FORMAT 1
+
+/* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
+enum {
+    TIME,  /* slot t + shift */
+    CHUNK, /* slot t + shift - first step of the chunk */
+    RING,  /* slot (t + shift) modulo the number of slots */
+    STEP,  /* one slot, used again in each step */
+    FIXED  /* one slot of one row, the same for all rows (row_stride 0) */
+};
+
+typedef struct {
+    float *base;
+    int64_t floats; /* size of the memory behind base */
+    int64_t kind, slots, step_stride, row_stride;
+} Buffer;
+
+/* A place: columns of a buffer at a time shift. ``buffer`` < 0: scratch register -1 - buffer (pointwise commands only). */
+typedef struct {
+    int64_t buffer, shift, column;
+} Operand;
+
+/* d = op(a, b, c, number); operands are numbered within the command. ``number``: the bits of a float. */
+typedef struct {
+    int64_t op, d, a, b, c, number;
+} Instruction;
+
+enum { POINTWISE, PRODUCT, OUTER, GATHER, SCATTER };
+
+/* POINTWISE: run instructions on blocks of rows of ``width`` columns.
+ * PRODUCT:   C[rows, width] = start + A[rows, depth] * weights, ``first``..: pieces of the packed matrix [depth, width].
+ * OUTER:     for each piece: gradient[width of the piece, depth] += A[rows, ...]^T * C[rows, depth]; A holds ``width`` columns.
+ * GATHER:    A[row, width] = (or, with start 1, +=) table[token of the row, ``packed``...]; a row of the table has ``depth`` columns.
+ * SCATTER:   table[token of the row, ``packed``...] += A[row, width]. ``first`` is the buffer of the table in both. */
+typedef struct {
+    int64_t kind;
+    int64_t first, count;             /* instructions, or pieces */
+    int64_t operand, operands;        /* first operand, how many; PRODUCT and OUTER: A, C and (PRODUCT) the bias row */
+    int64_t width, depth;
+    int64_t start;                    /* PRODUCT: how the result begins */
+    int64_t packed;                   /* PRODUCT: place in the area of packed weights, in floats */
+} Command;
+
+/* A part of a matrix: a weight (or its gradient) at a row and column of it. */
+typedef struct {
+    int64_t buffer, row, column, rows, columns;
+    int64_t transposed; /* PRODUCT: the weight is stored [columns, rows]; OUTER: 1 if this is the first to write the gradient */
+} Piece;
+
+/* A carried value begins as ``initial`` when its row becomes active. */
+typedef struct {
+    int64_t state, initial; /* operands: the place that a step reads, and where the initial value lies */
+} Carried;
+
+enum { PROLOGUE, BEFORE, LOOP, AFTER, GRADIENTS, EPILOGUE, PHASES };
+
+typedef struct {
+    int64_t format;
+    int64_t steps, rows, chunk; /* T, B, steps in a chunk */
+    int64_t backwards;          /* 1: from the last step to the first */
+    int64_t together;           /* 1: commands before and after the loop may treat a chunk as one block of rows */
+    int64_t blocked;            /* 1: the loop has no product, so a block of rows may run through a whole chunk */
+    int64_t direct;             /* 1: few rows: use weights without packing them */
+    int64_t registers, register_floats;
+    int64_t scratch_floats, packed_floats;
+    float *scratch, *packed;
+    const int64_t *tokens; /* [steps, rows] rows of a table; NULL: there are none */
+    int64_t vocabulary;    /* rows of the table */
+    const int64_t *active; /* [steps] active rows of each step, never increasing; NULL: all */
+    int64_t buffers, operands, instructions, commands, pieces, carried;
+    const Buffer *buffer;
+    const Operand *operand;
+    const Instruction *instruction;
+    const Command *command;
+    const Piece *piece;
+    const Carried *carry;
+    int64_t phase[PHASES + 1]; /* first command of each phase, and the end */
+} Job;
+
+enum {
+    OK,
+    BAD_FORMAT,
+    BAD_SIZE,
+    BAD_BUFFER,
+    BAD_OPERAND,
+    BAD_INSTRUCTION,
+    BAD_COMMAND,
+    BAD_PIECE,
+    BAD_CARRIED,
+    BAD_ACTIVE,
+    BAD_SCRATCH,
+    BAD_TOKEN
+};
+
+#define BLOCK 512 /* floats of a scratch register: with the operands of a stage it fits the first-level cache */
+#define OUTER_ROWS 256 /* rows that a weight gradient adds at once */
+#define OUTER_COLUMNS 96 /* columns of the left factor that are packed at once */
+
+#endif

@@ -1,0 +1,476 @@
+/* Runs a cell over time: checks the job, then steps through it chunk by chunk. See format.h for what a job is.
+ *
+ * A chunk is a run of steps whose intermediate values stay in the second-level cache. In each chunk the commands before the loop
+ * (what does not depend on carried values) run on all its rows at once, then the time loop, then the commands after it, then the
+ * chunk's share of the weight gradients. Results do not depend on the machine's load or on threads: every sum has a fixed order. */
+#include "pointwise.h"
+#include "format.h"
+#include "product.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* -- checks: after these, no command reads or writes outside the memory that it was given ------------------------------------- */
+
+static int active_rows(const Job *job, int64_t t) { return (int)(job->active ? job->active[t] : job->rows); }
+
+static int buffer_fits(const Job *job, const Buffer *b) {
+    const int64_t limit = INT64_C(1) << 40;
+    if (!b->base || b->kind < TIME || b->kind > FIXED || b->slots < 1 || b->floats < 1 || b->floats > limit) return 0;
+    if (b->slots > limit || b->step_stride < 0 || b->step_stride > limit || b->row_stride < 0 || b->row_stride > limit) return 0;
+    if (b->kind == FIXED) return b->slots == 1 && b->row_stride == 0;
+    if (b->kind == STEP && b->slots != 1) return 0;
+    if (b->row_stride < 1 || job->rows > limit / b->row_stride) return 0;
+    if (b->slots > 1 && (b->step_stride < job->rows * b->row_stride || b->slots - 1 > limit / b->step_stride)) return 0;
+    return (b->slots - 1) * b->step_stride + job->rows * b->row_stride <= b->floats;
+}
+
+/* How a command runs: once, position by position, or with all rows of a chunk as one block. */
+enum { ONCE, IN_TIME, TOGETHER };
+
+/* Columns [column, column + width) at every position that the command visits. */
+static int place_fits(const Job *job, const Operand *o, int64_t width, int mode) {
+    if (o->buffer < 0 || o->buffer >= job->buffers || o->column < 0 || width < 1) return 0;
+    const Buffer *b = job->buffer + o->buffer;
+    if (o->column > (INT64_C(1) << 40) || width > (INT64_C(1) << 40) || o->shift < 0 || o->shift > 1) return 0;
+    if (b->kind == FIXED) return o->shift == 0 && o->column + width <= b->floats;
+    if (mode == ONCE || o->column + width > b->row_stride) return 0;
+    if (mode == TOGETHER && (b->kind == RING || b->kind == STEP)) return 0;
+    if (mode == TOGETHER && b->slots > 1 && b->step_stride != job->rows * b->row_stride) return 0;
+    if (b->kind == TIME) return job->steps + o->shift <= b->slots;
+    if (b->kind == CHUNK) return smaller(job->chunk, job->steps) + o->shift <= b->slots;
+    return 1;
+}
+
+static int check_pointwise(const Job *job, const Command *c, int mode) {
+    if (c->first < 0 || c->count < 0 || c->count > job->instructions || c->first > job->instructions - c->count) return BAD_COMMAND;
+    if (c->operands > MAX_OPERANDS || c->width < 1) return BAD_COMMAND;
+    if (job->register_floats < c->width || job->register_floats < BLOCK) return BAD_SCRATCH;
+    for (int64_t i = 0; i < c->operands; i++) {
+        const Operand *o = job->operand + c->operand + i;
+        if (o->buffer < 0 ? -1 - o->buffer >= job->registers : !place_fits(job, o, c->width, mode)) return BAD_OPERAND;
+    }
+    for (int64_t i = 0; i < c->count; i++) {
+        const Instruction *in = job->instruction + c->first + i;
+        if (in->op < 0 || in->op >= OPCODE_COUNT) return BAD_INSTRUCTION;
+        const int64_t places[4] = {in->d, in->a, in->b, in->c};
+        for (int k = 0; k < 4; k++)
+            if (places[k] < 0 || places[k] >= c->operands) return BAD_INSTRUCTION;
+        const Operand *d = job->operand + c->operand + in->d;
+        const int fixed = d->buffer >= 0 && job->buffer[d->buffer].kind == FIXED;
+        const int sums = in->op == OP_TOTAL || in->op == OP_TOTAL_MUL;
+        if (sums && !fixed) return BAD_INSTRUCTION; /* sums over rows go to one row */
+        if (!sums && fixed && mode != ONCE) return BAD_INSTRUCTION;
+        if ((in->op == OP_FOLD || in->op == OP_BROADCAST) && mode != ONCE) return BAD_INSTRUCTION;
+    }
+    return OK;
+}
+
+static int check_pieces(const Job *job, const Command *c) {
+    if (c->first < 0 || c->count < 1 || c->count > job->pieces || c->first > job->pieces - c->count) return BAD_COMMAND;
+    for (int64_t i = 0; i < c->count; i++) {
+        const Piece *p = job->piece + c->first + i;
+        int64_t depth = c->kind == PRODUCT ? c->depth : c->width, width = c->kind == PRODUCT ? c->width : c->depth;
+        if (p->buffer < 0 || p->buffer >= job->buffers || job->buffer[p->buffer].kind != FIXED) return BAD_PIECE;
+        if (p->row < 0 || p->column < 0 || p->rows < 1 || p->columns < 1 || p->rows > depth || p->columns > width) return BAD_PIECE;
+        if (p->row > depth - p->rows || p->column > width - p->columns) return BAD_PIECE;
+        if (p->rows > job->buffer[p->buffer].floats / p->columns || (p->transposed & ~INT64_C(1))) return BAD_PIECE;
+        if (c->kind == OUTER && (p->column != 0 || p->columns != c->depth)) return BAD_PIECE;
+    }
+    return OK;
+}
+
+static int64_t outer_scratch(const Command *c) { return OUTER_ROWS * (panels(c->depth) * PANEL + OUTER_COLUMNS); }
+
+static int check_matrix(const Job *job, const Command *c, int mode) {
+    const int64_t limit = 1 << 24;
+    const Operand *o = job->operand + c->operand;
+    if (c->width < 1 || c->depth < 1 || c->width > limit || c->depth > limit) return BAD_COMMAND;
+    if (c->operands != (c->kind == PRODUCT && c->start == START_BIAS ? 3 : 2)) return BAD_COMMAND;
+    if (!place_fits(job, o, c->kind == PRODUCT ? c->depth : c->width, mode)) return BAD_OPERAND;
+    if (!place_fits(job, o + 1, c->kind == PRODUCT ? c->width : c->depth, mode)) return BAD_OPERAND;
+    if (c->kind == PRODUCT) {
+        const int fixed = job->buffer[o[1].buffer].kind == FIXED;
+        if (fixed && mode != ONCE) return BAD_OPERAND;
+        if (c->start < START_ZERO || c->start > START_BIAS) return BAD_COMMAND;
+        if (c->operands == 3 && (!place_fits(job, o + 2, c->width, mode) || job->buffer[o[2].buffer].kind != FIXED)) return BAD_OPERAND;
+        int64_t size = panels(c->width) * PANEL * c->depth;
+        if (c->packed < 0 || c->packed > job->packed_floats || size > job->packed_floats - c->packed) return BAD_SCRATCH;
+    } else if (outer_scratch(c) > job->scratch_floats) {
+        return BAD_SCRATCH;
+    }
+    return check_pieces(job, c);
+}
+
+static int check_table(const Job *job, const Command *c, int mode) {
+    const Operand *o = job->operand + c->operand;
+    if (!job->tokens || c->operands != 1 || c->width < 1 || c->depth < 1 || c->packed < 0 || c->packed > c->depth - c->width) return BAD_COMMAND;
+    if (c->first < 0 || c->first >= job->buffers || job->buffer[c->first].kind != FIXED || (c->start & ~INT64_C(1))) return BAD_COMMAND;
+    if (c->depth > job->buffer[c->first].floats / job->vocabulary) return BAD_TOKEN;
+    if (!place_fits(job, o, c->width, mode)) return BAD_OPERAND;
+    return job->buffer[o->buffer].kind == FIXED ? BAD_OPERAND : OK;
+}
+
+static int check_tokens(const Job *job) {
+    if (job->vocabulary < 1) return BAD_TOKEN;
+    for (int64_t i = 0; i < job->steps * job->rows; i++)
+        if (job->tokens[i] < 0 || job->tokens[i] >= job->vocabulary) return BAD_TOKEN;
+    return OK;
+}
+
+/* Once the tables themselves are known to be there: every command of every phase, every carried value, the active rows. */
+static int check_contents(const Job *job) {
+    for (int64_t i = 0; i < job->buffers; i++)
+        if (!buffer_fits(job, job->buffer + i)) return BAD_BUFFER;
+    for (int phase = 0; phase < PHASES; phase++) {
+        const int once = phase == PROLOGUE || phase == EPILOGUE;
+        const int mode = once ? ONCE : job->together && phase != LOOP ? TOGETHER : IN_TIME;
+        for (int64_t i = job->phase[phase]; i < job->phase[phase + 1]; i++) {
+            const Command *c = job->command + i;
+            if (c->operand < 0 || c->operands < 0 || c->operands > job->operands || c->operand > job->operands - c->operands) return BAD_COMMAND;
+            if (c->kind < POINTWISE || c->kind > SCATTER || (once && c->kind > OUTER)) return BAD_COMMAND;
+            const int gradient = c->kind == OUTER || c->kind == SCATTER;
+            if (!once && gradient != (phase == GRADIENTS)) return BAD_COMMAND;
+            if (phase == LOOP && job->blocked && c->kind != POINTWISE) return BAD_COMMAND;
+            int code = c->kind == POINTWISE ? check_pointwise(job, c, mode) : c->kind >= GATHER ? check_table(job, c, mode) : check_matrix(job, c, mode);
+            if (code != OK) return code;
+        }
+    }
+    for (int64_t i = 0; i < job->carried; i++) {
+        const Carried *c = job->carry + i;
+        if (c->state < 0 || c->state >= job->operands || c->initial < 0 || c->initial >= job->operands) return BAD_CARRIED;
+        const Operand *state = job->operand + c->state, *initial = job->operand + c->initial;
+        if (state->buffer < 0 || state->buffer >= job->buffers || initial->buffer < 0 || initial->buffer >= job->buffers) return BAD_CARRIED;
+        const Buffer *from = job->buffer + initial->buffer, *to = job->buffer + state->buffer;
+        if (to->kind == FIXED || state->column != 0 || !place_fits(job, state, to->row_stride, IN_TIME)) return BAD_CARRIED;
+        if (from->kind != STEP || initial->column != 0 || initial->shift != 0 || from->row_stride != to->row_stride) return BAD_CARRIED;
+    }
+    if (job->tokens && check_tokens(job) != OK) return BAD_TOKEN;
+    if (job->active) {
+        if (job->together) return BAD_ACTIVE;
+        for (int64_t t = 0, above = job->rows; t < job->steps; above = job->active[t++])
+            if (job->active[t] < 1 || job->active[t] > above) return BAD_ACTIVE;
+    }
+    return OK;
+}
+
+static int check(const Job *job) {
+    const int64_t limit = INT64_C(1) << 31;
+    if (job->format != FORMAT) return BAD_FORMAT;
+    if (job->steps < 1 || job->rows < 1 || job->chunk < 1 || job->steps > limit || job->rows > limit || job->chunk > limit) return BAD_SIZE;
+    const int64_t counts[] = {job->buffers, job->operands, job->instructions, job->commands, job->pieces, job->carried};
+    for (int i = 0; i < 6; i++)
+        if (counts[i] < 0 || counts[i] > limit) return BAD_SIZE;
+    if (job->registers < 0 || job->registers > MAX_REGISTERS || job->register_floats < BLOCK || job->register_floats > limit) return BAD_SCRATCH;
+    if (job->scratch_floats < job->registers * job->register_floats || job->packed_floats < 0) return BAD_SCRATCH;
+    if (!job->scratch || (!job->packed && job->packed_floats)) return BAD_SCRATCH;
+    for (int i = 0; i < PHASES; i++)
+        if (job->phase[i] < 0 || job->phase[i] > job->phase[i + 1] || job->phase[i + 1] > job->commands) return BAD_COMMAND;
+    return check_contents(job);
+}
+
+/* -- addresses ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const Job *job;
+    int64_t first, steps; /* the chunk */
+} Chunk;
+
+static float *address(const Chunk *chunk, const Operand *o, int64_t t) {
+    const Buffer *b = chunk->job->buffer + o->buffer;
+    int64_t slot = 0;
+    if (b->kind == TIME) slot = t + o->shift;
+    else if (b->kind == CHUNK) slot = t + o->shift - chunk->first;
+    else if (b->kind == RING) slot = (t + o->shift) % b->slots;
+    return b->base + slot * b->step_stride + o->column;
+}
+
+/* -- commands ----------------------------------------------------------------------------------------------------------------- */
+
+/* Rows [from, to) of step t; ``to`` may exceed the rows of a step when a chunk is treated as one block of rows. */
+static void run_pointwise(const Chunk *chunk, const Command *c, int64_t t, int64_t from, int64_t to) {
+    const Job *job = chunk->job;
+    Rows at[MAX_OPERANDS], now[MAX_OPERANDS];
+    const int64_t height = c->width < BLOCK ? BLOCK / c->width : 1;
+    for (int64_t i = 0; i < c->operands; i++) {
+        const Operand *o = job->operand + c->operand + i;
+        if (o->buffer < 0) {
+            at[i] = (Rows){job->scratch + (-1 - o->buffer) * job->register_floats, c->width};
+        } else {
+            int64_t stride = job->buffer[o->buffer].row_stride;
+            at[i] = (Rows){address(chunk, o, t) + from * stride, stride};
+        }
+        now[i] = at[i];
+    }
+    for (int64_t row = from; row < to; row += height) {
+        int64_t rows = smaller(height, to - row);
+        for (int64_t i = 0; i < c->count; i++) run_instruction(job->instruction + c->first + i, now, rows, c->width);
+        for (int64_t i = 0; i < c->operands; i++)
+            if (job->operand[c->operand + i].buffer >= 0) now[i].at += rows * now[i].stride;
+    }
+}
+
+static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t rows, int direct) {
+    const Job *job = chunk->job;
+    const Operand *o = job->operand + c->operand;
+    const float *A = address(chunk, o, t), *bias = c->start == START_BIAS ? address(chunk, o + 2, t) : 0;
+    float *C = address(chunk, o + 1, t);
+    const int64_t lead = job->buffer[o[0].buffer].row_stride, stride = job->buffer[o[1].buffer].row_stride;
+    if (!direct) {
+        product(rows, c->width, c->depth, A, lead, job->packed + c->packed, C, stride, (int)c->start, bias);
+        return;
+    }
+    for (int64_t i = 0; i < rows && c->start != START_RESULT; i++) {
+        if (bias) memcpy(C + i * stride, bias, c->width * sizeof(float));
+        else memset(C + i * stride, 0, c->width * sizeof(float));
+    }
+    for (int64_t i = 0; i < c->count; i++) {
+        const Piece *p = job->piece + c->first + i;
+        const float *W = job->buffer[p->buffer].base;
+        if (p->transposed) product_direct(rows, p->columns, p->rows, A + p->row, lead, W, p->rows, C + p->column, stride);
+        else
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t k = 0; k < p->rows; k++)
+                    for (int64_t n = 0; n < p->columns; n++) C[r * stride + p->column + n] += A[r * lead + p->row + k] * W[k * p->columns + n];
+    }
+}
+
+static void pack_product(const Job *job, const Command *c) {
+    float *packed = job->packed + c->packed;
+    pack_edge(c->depth, c->width, packed);
+    for (int64_t i = 0; i < c->count; i++) {
+        const Piece *p = job->piece + c->first + i;
+        pack_weight(job->buffer[p->buffer].base, p->transposed ? p->rows : p->columns, (int)p->transposed, p->rows, p->columns, p->row, p->column,
+                    c->depth, packed);
+    }
+}
+
+/* One block of at most OUTER_ROWS rows whose right factor is packed: add left^T right to the gradients. */
+static void outer_block(const Job *job, const Command *c, const float *left, int64_t lead, int64_t rows, const float *packed, float *area, int first) {
+    /* A deep right factor reads the left one often: worth copying its columns side by side. */
+    const int pack_left = c->depth >= 128;
+    for (int64_t i = 0; i < c->count; i++) {
+        const Piece *p = job->piece + c->first + i;
+        float *gradient = job->buffer[p->buffer].base;
+        const int start = first && p->transposed ? START_ZERO : START_RESULT;
+        for (int64_t n = 0; n < p->rows; n += OUTER_COLUMNS) {
+            const float *source = left + p->row + n;
+            const int64_t columns = smaller(OUTER_COLUMNS, p->rows - n);
+            if (pack_left)
+                for (int64_t q = 0; q < columns; q += TILE) {
+                    float *to = area + q * rows;
+                    if (columns - q >= TILE)
+                        for (int64_t r = 0; r < rows; r++) memcpy(to + r * TILE, source + r * lead + q, TILE * sizeof(float));
+                    else
+                        for (int64_t r = 0; r < rows; r++) memcpy(to + r * (columns - q), source + r * lead + q, (columns - q) * sizeof(float));
+                }
+            for (int64_t k = 0; k < c->depth; k += PANEL) {
+                float *target = gradient + n * c->depth + k;
+                const int64_t width = smaller(PANEL, c->depth - k);
+                if (!pack_left) {
+                    panel_product(TILE_COLUMNS, columns, width, rows, source, 1, lead, packed + k * rows, target, c->depth, start, 0);
+                    continue;
+                }
+                for (int64_t q = 0; q < columns; q += TILE) {
+                    const int64_t height = smaller(TILE, columns - q);
+                    panel_product(TILE_COLUMNS, height, width, rows, area + q * rows, 1, height, packed + k * rows, target + q * c->depth, c->depth,
+                                  start, 0);
+                }
+            }
+        }
+    }
+}
+
+/* Rows [row, row + count) of step t into place ``at`` of a packed right factor of ``rows`` rows. */
+static void pack_right(const float *source, int64_t stride, int64_t depth, int64_t at, int64_t count, int64_t rows, float *packed) {
+    for (int64_t k = 0; k < depth; k += PANEL) {
+        const int64_t width = smaller(PANEL, depth - k);
+        float *to = packed + k * rows + at * PANEL;
+        for (int64_t r = 0; r < count; r++) {
+            if (width == PANEL) {
+                memcpy(to + r * PANEL, source + r * stride + k, PANEL * sizeof(float));
+            } else {
+                memcpy(to + r * PANEL, source + r * stride + k, width * sizeof(float));
+                memset(to + r * PANEL + width, 0, (PANEL - width) * sizeof(float));
+            }
+        }
+    }
+}
+
+/* The share of ``rows`` rows from step t on; ``first``: nothing was added to the gradients yet. */
+static int run_outer(const Chunk *chunk, const Command *c, int64_t t, int64_t rows, int first) {
+    const Job *job = chunk->job;
+    const Operand *o = job->operand + c->operand;
+    const float *left = address(chunk, o, t), *right = address(chunk, o + 1, t);
+    const int64_t lead = job->buffer[o[0].buffer].row_stride, stride = job->buffer[o[1].buffer].row_stride;
+    float *packed = job->scratch, *area = packed + OUTER_ROWS * panels(c->depth) * PANEL;
+    for (int64_t row = 0; row < rows; row += OUTER_ROWS, first = 0) {
+        int64_t count = smaller(OUTER_ROWS, rows - row);
+        pack_right(right + row * stride, stride, c->depth, 0, count, count, packed);
+        outer_block(job, c, left + row * lead, lead, count, packed, area, first);
+    }
+    return first;
+}
+
+/* Rows of a table, chosen by the tokens of a step; and back: rows are added to those of the table, in the order of the positions. */
+static void run_table(const Chunk *chunk, const Command *c, int64_t t, int64_t rows) {
+    const Job *job = chunk->job;
+    const Operand *o = job->operand + c->operand;
+    const int64_t stride = job->buffer[o->buffer].row_stride, *token = job->tokens + t * job->rows;
+    float *place = address(chunk, o, t), *table = job->buffer[c->first].base + c->packed;
+    for (int64_t r = 0; r < rows; r++, place += stride) {
+        float *entry = table + token[r] * c->depth;
+        if (c->kind == GATHER && c->start == START_ZERO) memcpy(place, entry, c->width * sizeof(float));
+        else if (c->kind == GATHER)
+            for (int64_t j = 0; j < c->width; j++) place[j] += entry[j];
+        else
+            for (int64_t j = 0; j < c->width; j++) entry[j] += place[j];
+    }
+}
+
+/* -- the run ------------------------------------------------------------------------------------------------------------------ */
+
+static void run_once(const Job *job, int phase) {
+    const Chunk chunk = {job, 0, 1};
+    for (int64_t i = job->phase[phase]; i < job->phase[phase + 1]; i++) {
+        const Command *c = job->command + i;
+        if (c->kind == POINTWISE) run_pointwise(&chunk, c, 0, 0, 1);
+        else if (c->kind == PRODUCT) run_product(&chunk, c, 0, 1, 1);
+        else run_outer(&chunk, c, 0, 1, 1);
+    }
+}
+
+static void run_commands(const Chunk *chunk, int phase, int64_t t, int64_t rows) {
+    for (int64_t i = chunk->job->phase[phase]; i < chunk->job->phase[phase + 1]; i++) {
+        const Command *c = chunk->job->command + i;
+        if (c->kind == POINTWISE) run_pointwise(chunk, c, t, 0, rows);
+        else if (c->kind == GATHER) run_table(chunk, c, t, rows);
+        else run_product(chunk, c, t, rows, (int)chunk->job->direct);
+    }
+}
+
+/* Commands before or after the loop: the chunk as one block of rows where possible, else step by step. */
+static void run_outside(const Chunk *chunk, int phase) {
+    const Job *job = chunk->job;
+    if (job->together) run_commands(chunk, phase, chunk->first, chunk->steps * job->rows);
+    else
+        for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++) run_commands(chunk, phase, t, active_rows(job, t));
+}
+
+/* Rows that become active at step t (in the direction of the run) get the initial carried values. */
+static void begin_rows(const Chunk *chunk, int64_t t) {
+    const Job *job = chunk->job;
+    int64_t last = job->backwards ? job->steps - 1 : 0;
+    int64_t from = t == last ? 0 : job->backwards ? active_rows(job, t + 1) : job->rows;
+    int64_t to = active_rows(job, t);
+    if (t == last && !job->backwards) to = job->rows;
+    for (int64_t i = 0; i < job->carried && from < to; i++) {
+        const Operand *state = job->operand + job->carry[i].state, *initial = job->operand + job->carry[i].initial;
+        int64_t stride = job->buffer[state->buffer].row_stride;
+        memcpy(address(chunk, state, t) + from * stride, address(chunk, initial, 0) + from * stride, (to - from) * stride * sizeof(float));
+    }
+}
+
+/* No product in the loop: a block of rows runs through all steps of the chunk, so its carried values stay in the cache. */
+static void run_blocked_loop(const Chunk *chunk) {
+    const Job *job = chunk->job;
+    for (int64_t k = 0; k < chunk->steps; k++) begin_rows(chunk, job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k);
+    int64_t height = job->rows;
+    for (int64_t i = job->phase[LOOP]; i < job->phase[LOOP + 1]; i++)
+        height = smaller(height, job->command[i].width < BLOCK ? BLOCK / job->command[i].width : 1);
+    for (int64_t row = 0; row < job->rows; row += height)
+        for (int64_t k = 0; k < chunk->steps; k++) {
+            int64_t t = job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k;
+            int64_t to = smaller(row + height, active_rows(job, t));
+            for (int64_t i = job->phase[LOOP]; i < job->phase[LOOP + 1] && row < to; i++) run_pointwise(chunk, job->command + i, t, row, to);
+        }
+}
+
+static void run_loop(const Chunk *chunk) {
+    const Job *job = chunk->job;
+    for (int64_t k = 0; k < chunk->steps; k++) {
+        int64_t t = job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k;
+        begin_rows(chunk, t);
+        run_commands(chunk, LOOP, t, active_rows(job, t));
+    }
+}
+
+static void run_gradients(const Chunk *chunk, int first) {
+    const Job *job = chunk->job;
+    for (int64_t i = job->phase[GRADIENTS]; i < job->phase[GRADIENTS + 1]; i++) {
+        const Command *c = job->command + i;
+        if (c->kind == SCATTER) {
+            for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++) run_table(chunk, c, t, active_rows(job, t));
+        } else if (job->together) {
+            run_outer(chunk, c, chunk->first, chunk->steps * job->rows, first);
+        } else {
+            int fresh = first;
+            for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++) fresh = run_outer(chunk, c, t, active_rows(job, t), fresh);
+        }
+    }
+}
+
+static void run_chunks(const Job *job) {
+    const int64_t count = (job->steps + job->chunk - 1) / job->chunk;
+    for (int64_t n = 0; n < count; n++) {
+        int64_t k = job->backwards ? count - 1 - n : n;
+        Chunk chunk = {job, k * job->chunk, smaller(job->chunk, job->steps - k * job->chunk)};
+        run_outside(&chunk, BEFORE);
+        /* A ring of carried values must not be filled ahead of time, so blocks need rows that all begin together. */
+        if (job->blocked && !job->active) run_blocked_loop(&chunk);
+        else run_loop(&chunk);
+        run_outside(&chunk, AFTER);
+        run_gradients(&chunk, n == 0);
+    }
+}
+
+/* Numbers too small for a normalised float are treated as 0 during the run: they change no result visibly and are slow. */
+static unsigned flush_subnormals(void) {
+#if defined(__x86_64__)
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void restore_subnormals(unsigned before) {
+#if defined(__x86_64__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
+/* -- what Python calls -------------------------------------------------------------------------------------------------------- */
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Run a job; 0, or the number of what is wrong with it (then nothing was done). */
+EXPORT int cellsearch_run(const Job *job) {
+    int code = check(job);
+    if (code != OK) return code;
+    unsigned before = flush_subnormals();
+    run_once(job, PROLOGUE);
+    if (!job->direct)
+        for (int64_t i = job->phase[BEFORE]; i < job->phase[GRADIENTS]; i++)
+            if (job->command[i].kind == PRODUCT) pack_product(job, job->command + i);
+    run_chunks(job);
+    run_once(job, EPILOGUE);
+    restore_subnormals(before);
+    return OK;
+}
+
+/* The names of the instructions in their numbering; NULL beyond the last. */
+EXPORT const char *cellsearch_opcode(int number) { return number >= 0 && number < OPCODE_COUNT ? OPCODE_NAMES[number] : 0; }
+
+/* Sizes that the caller must agree with: 0 format, 1 bytes of a job, 2 panel, 3 floats of a block, 4 rows of a gradient, 5 columns. */
+EXPORT int64_t cellsearch_size(int what) {
+    const int64_t sizes[] = {FORMAT, (int64_t)sizeof(Job), PANEL, BLOCK, OUTER_ROWS, OUTER_COLUMNS, OPCODE_COUNT};
+    return what >= 0 && what < 7 ? sizes[what] : -1;
+}
+
+/* Which instructions of the processor the library was built for. */
+EXPORT const char *cellsearch_path(void) { return PATH; }

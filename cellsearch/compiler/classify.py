@@ -1,0 +1,69 @@
+"""When each value of a program can be computed: outside the time loop wherever possible.
+
+A value that no carried value leads to is *time-parallel*: it is computed before the loop, at all positions at once. A value that
+leads to no next state (what only feeds the output, or the gradient of a weight) is computed after the loop, at all positions at once.
+Only the rest, the paths from carried value to next state, stays in the loop. The class of the recurrence and its GEMM depth follow
+from the genome: :mod:`cellsearch.genome.measures`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from cellsearch.compiler.program import Program
+
+__all__ = ["Phase", "dense_levels", "phase_notes", "phases"]
+
+_SUMS_OVER_TIME = frozenset({"total", "outer"})
+
+
+class Phase(IntEnum):
+    """When a value is computed; an instruction never reads a value of a later phase, except a carried one."""
+
+    FIXED = 0  # depends on weights only: once
+    BEFORE = 1  # for all positions at once, before the loop
+    LOOP = 2  # position by position
+    AFTER = 3  # for all positions at once, after the loop
+    END = 4  # a sum over all positions, and what follows from it: once
+
+
+def phases(program: Program) -> tuple[Phase, ...]:
+    """The phase of each value; inputs count as ``BEFORE``, carried values as ``LOOP``."""
+    feeds = _feeding(program, program.next_states)
+    found = [Phase.BEFORE] * len(program.inputs) + [Phase.LOOP] * len(program.states)
+    for value, instruction in program.numbered():
+        latest = max((found[v] for v in instruction.inputs), default=Phase.FIXED)
+        if instruction.op in _SUMS_OVER_TIME and program.shapes[instruction.inputs[0]].extent == "step":
+            latest = Phase.END
+        elif latest is Phase.LOOP and value not in feeds:
+            latest = Phase.AFTER
+        found.append(latest)
+    return tuple(found)
+
+
+def dense_levels(program: Program) -> tuple[int, ...]:
+    """For each value the dense products inside the loop on the longest path to it from a carried value."""
+    phase = phases(program)
+    levels = [0] * program.first
+    for value, instruction in program.numbered():
+        below = max((levels[v] for v in instruction.inputs), default=0)
+        levels.append(below + (instruction.op in ("dense", "dense_t") and phase[value] is Phase.LOOP))
+    return tuple(levels)
+
+
+def phase_notes(program: Program) -> list[str]:
+    """Phase of each instruction, for :meth:`Program.to_text`."""
+    return [phase.name.lower() for phase in phases(program)[program.first :]]
+
+
+def _feeding(program: Program, ends: tuple[int, ...]) -> set[int]:
+    """The values that lead to one of ``ends``."""
+    found: set[int] = set()
+    stack = list(ends)
+    while stack:
+        value = stack.pop()
+        if value not in found:
+            found.add(value)
+            instruction = program.instruction(value)
+            stack.extend(instruction.inputs if instruction else ())
+    return found

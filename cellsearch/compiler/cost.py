@@ -1,0 +1,213 @@
+"""The cost of a cell: multiply-adds, memory traffic, and the time that the native backend will take on this machine.
+
+Counted from the schedule that the backend runs, so padding, recomputation and the calls of a step are in it. Seconds follow from a few
+constants (seconds a multiply-add, a cheap and a costly pointwise number, a command, a segment), measured once a machine and cached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cellsearch.compiler.backends.native.build import NATIVE, Library, cache_folder, compiler, key, library
+from cellsearch.compiler.backends.native.bytecode import OUTER, POINTWISE, PRODUCT, Bytecode
+from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.program import Program
+from cellsearch.compiler.simplify import simplify
+from cellsearch.genome.graph import Genome
+
+__all__ = ["Constants", "Cost", "estimate", "machine_constants", "predicted_seconds"]
+
+_COSTLY = (
+    "SIGMOID",
+    "TANH",
+    "SILU",
+    "GELU",
+    "SOFTPLUS",
+    "LOG_SIGMOID",
+    "EXP",
+    "SIN",
+    "COS",
+    "ERF",
+    "LAYER_NORM",
+    "LAYER_NORM_GRADIENT",
+    "DIV",
+    "SQRT",
+)
+FEATURES = ("multiply_add", "cheap", "costly", "command", "segment")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one segment. ``multiply_adds``: of the dense products as written, gradients included when training; ``bytes``: of values that
+    outlive a step, written and read, and weights. ``features``: what :class:`Constants` multiply, in the order of :data:`FEATURES`.
+    """
+
+    multiply_adds: int
+    bytes: int
+    features: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Seconds for one of each of :data:`FEATURES`."""
+
+    seconds: tuple[float, ...]
+
+
+def estimate(genome: Genome, *, input_size: int, hidden_size: int, steps: int, batch: int, training: bool = True) -> Cost:
+    """The cost of one layer over a segment of ``steps`` positions of ``batch`` sequences.
+
+    Raises :class:`BackendError` where there is no runtime.
+    """
+    return _estimate(NativeKernel(simplify(lower(genome)), library()), input_size, hidden_size, steps, batch, training)
+
+
+def _estimate(kernel: NativeKernel, input_size: int, hidden_size: int, steps: int, batch: int, training: bool) -> Cost:
+    sized = kernel.at(input_size, hidden_size)
+    codes = [sized.code(kind) for kind in (("training", "backward") if training else ("inference",))]
+    features = np.zeros(len(FEATURES))
+    for code in codes:
+        features += _features(code, kernel.library, steps, batch)
+    positions = steps * batch
+    exact = _multiply_adds(kernel.program, input_size, hidden_size) * positions
+    rows = sum(row for buffer, row in zip(codes[0].buffers, codes[0].row, strict=True) if buffer.lifetime == 0)
+    traffic = 4 * positions * rows * (2 if training else 1)
+    weights = 4 * sum(floats for buffer, floats in zip(codes[0].buffers, codes[0].floats, strict=True) if buffer.role == "parameter")
+    return Cost(exact * (3 if training else 1), traffic + weights * (3 if training else 1), tuple(float(f) for f in features))
+
+
+def _multiply_adds(program: Program, input_size: int, hidden_size: int) -> int:
+    """Of the dense products of one step of one sequence."""
+    sizes = {"I": input_size, "H": hidden_size, "1": 1}
+    total = 0
+    for value, instruction in program.numbered():
+        if instruction.op == "dense" and program.shapes[value].extent == "step":
+            rows, columns = program.parameter_shapes[instruction.parameter]
+            total += sizes[rows] * sizes[columns]
+    return total
+
+
+def _features(code: Bytecode, runtime: Library, steps: int, batch: int) -> np.ndarray:
+    """Of one pass; the commands of the prologue and epilogue run once and hardly count."""
+    costly = {number for name, number in runtime.opcodes.items() if name in _COSTLY}
+    positions = steps * batch
+    multiply_adds = cheap = expensive = 0.0
+    for command in code.commands[code.phases[1] : code.phases[5]]:
+        kind, first, count, _, _, width, depth, _, _ = (int(number) for number in command)
+        if kind == PRODUCT:
+            multiply_adds += positions * depth * -(-width // runtime.panel) * runtime.panel
+        elif kind == OUTER:
+            rows = sum(int(piece[3]) for piece in code.pieces[first : first + count])
+            multiply_adds += positions * rows * -(-depth // runtime.panel) * runtime.panel
+        elif kind == POINTWISE:
+            ops = [int(op) for op in code.instructions[first : first + count, 0]]
+            expensive += positions * width * sum(op in costly for op in ops)
+            cheap += positions * width * sum(op not in costly for op in ops)
+    loop = code.phases[3] - code.phases[2]
+    return np.array([multiply_adds, cheap, expensive, steps * loop, 1.0])
+
+
+def predicted_seconds(cost: Cost, constants: Constants | None = None) -> float:
+    """The time that the native backend takes; ``constants``: of another machine (default: of this one, measured if need be)."""
+    constants = constants or machine_constants()
+    return float(np.dot(cost.features, constants.seconds))
+
+
+# -- the constants of a machine ----------------------------------------------------------------------------------------------
+
+_CELLS = {
+    "rnn": "h[t] = tanh(linear(x[t], h[t-1]))\n",
+    "gated": "f = sigmoid(linear(x[t], h[t-1]))\ng = tanh(linear(x[t], h[t-1]))\nc[t] = f * c[t-1] + (1 - f) * g\nh[t] = tanh(c[t])\n",
+    "deep": "a = tanh(linear(x[t], h[t-1]))\n"
+    "b = a + sigmoid(linear(a)) * tanh(linear(a))\nh[t] = b + sigmoid(linear(b)) * tanh(linear(b))\n",
+    "cheap": "a = relu(diag(x[t]) + diag(h[t-1]))\nh[t] = 0.5 * (a + h[t-1]) - 0.1 * a * h[t-1] + max(a, 0.3 * h[t-1])\n",
+    "costly": "h[t] = tanh(diag(x[t]) + sigmoid(diag(h[t-1])) + exp(-abs(tanh(diag(h[t-1])))))\n",
+}
+_SHAPES = ((16, 16, 32), (64, 16, 32), (32, 16, 128), (20, 16, 200), (1, 4, 8))  # batch, steps, width
+
+
+def machine_constants(*, refresh: bool = False) -> Constants:
+    """The constants of this machine: from the cache, or measured in about a second and put there (``refresh``: in any case)."""
+    program = compiler()
+    path = cache_folder() / f"cost-{key(program, NATIVE) if program else 'delivered'}.json"
+    if not refresh:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = tuple(float(number) for number in json.loads(path.read_text(encoding="utf-8"))["seconds"])
+            if len(found) == len(FEATURES) and all(number >= 0 for number in found):
+                return Constants(found)
+    constants = measure_constants()
+    with contextlib.suppress(OSError):  # without a cache they are measured again next time
+        _store(path, json.dumps({"features": FEATURES, "seconds": constants.seconds}))
+    return constants
+
+
+def _store(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(name, path)
+
+
+def measure_constants() -> Constants:
+    """Time a few cells and fit."""
+    features: list[tuple[float, ...]] = []
+    seconds: list[float] = []
+    for text in _CELLS.values():
+        kernel = NativeKernel(simplify(lower(Genome.from_text(text))), library())
+        for batch, steps, width in _SHAPES:
+            features.append(_estimate(kernel, width, width, steps, batch, True).features)
+            seconds.append(time_segment(kernel, width, width, steps, batch))
+    return Constants(_fit(np.array(features), np.array(seconds)))
+
+
+def time_segment(kernel: NativeKernel, input_size: int, hidden_size: int, steps: int, batch: int, repeats: int = 7) -> float:
+    """Seconds of one forward and backward pass: the fastest of some, because only interruptions make it slower."""
+    x = torch.randn(steps, batch, input_size, requires_grad=True)
+    states = [torch.zeros(batch, hidden_size) for _ in kernel.program.states]
+    sizes = {"I": input_size, "H": hidden_size, "1": 1}
+    weights = {
+        name: (torch.randn([sizes[letter] for letter in shape]) * hidden_size**-0.5).requires_grad_()
+        for name, shape in kernel.program.parameters
+    }
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        output, _ = kernel(x, states, weights)
+        output.backward(torch.ones_like(output))  # type: ignore[no-untyped-call]
+        best = min(best, time.perf_counter() - start)
+        for weight in weights.values():
+            weight.grad = None
+    return best
+
+
+def _fit(features: np.ndarray, seconds: np.ndarray) -> tuple[float, ...]:
+    """Constants that are not negative and keep the relative error small: least squares, leaving out what would turn negative."""
+    scaled = features / seconds[:, None]
+    used: Sequence[int] = range(features.shape[1])
+    while True:
+        solution, *_ = np.linalg.lstsq(scaled[:, list(used)], np.ones(len(seconds)), rcond=None)
+        if (solution >= 0).all():
+            break
+        used = [k for k, value in zip(used, solution, strict=True) if value > 0]
+    constants = np.zeros(features.shape[1])
+    constants[list(used)] = solution
+    return tuple(float(value) for value in constants)
+
+
+def scaled(cost: Cost, layers: int) -> Cost:
+    """The cost of several such layers."""
+    return replace(
+        cost, multiply_adds=cost.multiply_adds * layers, bytes=cost.bytes * layers, features=tuple(f * layers for f in cost.features)
+    )

@@ -1,0 +1,239 @@
+"""The program: what a cell computes in one step, as a list of primitive instructions in single assignment form.
+
+Values are numbered: first the inputs of a step (``x``), then the carried values (previous states), then one value an
+instruction. A program is immutable; passes are functions from program to program. The same form holds the *gradient* of a cell
+(:mod:`cellsearch.compiler.gradient`): there the inputs are saved values and the gradient of the output, and what is carried,
+backwards in time, are the gradients of the states. So whoever can run a program over time can run both.
+
+Shapes. A value has a *width* (``"I"``, ``"H"`` or ``"1"``, its last dimension) and an *extent*:
+
+* ``step``: one row for each position and sequence, ``[B, width]`` in a step, ``[T * B, width]`` over all steps;
+* ``fixed``: the same at every position (it depends on weights only), ``[width]``.
+
+A value of width ``"1"`` is always fixed. Pointwise instructions broadcast ``fixed`` to ``step`` and width ``"1"`` to any width.
+In a cell that needs I = H an instruction over widths ``"I"`` and ``"H"`` has width ``"H"``.
+
+Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named ``parameter``:
+
+=====================  ======================================================================================================
+``const``              the number ``value``                                                     fixed, width 1
+``zeros``              a vector of zeros (``layer_norm`` of a number)                            fixed, width H
+``vector``             W, a weight of shape ``[width]``                                          fixed
+``scalar``             W, a weight of shape ``[]``                                               fixed, width 1
+``dense a``            ``a @ W.T`` with W ``[H, width(a)]``
+``dense_t g``          ``g @ W``: the product of a gradient with the weight of a ``dense``
+``layer_norm a``       ``(a - mean(a)) / sqrt(var(a) + 1e-5)`` over the width, variance of the population
+``layer_norm_gradient g a``   gradient with respect to ``a`` of ``layer_norm a``, given the gradient ``g`` of its value
+``total a``            sum of a step value over all positions and sequences                     fixed, same width
+``fold a``             sum of a fixed value over its width                                      fixed, width 1
+``outer g a``          ``g.T @ a`` summed over all positions and sequences (both step or both fixed): the gradient of a weight
+pointwise              an op of the op table by its name and meaning, and ``step``, ``sign``, ``erf`` (used by gradients)
+=====================  ======================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from cellsearch import ops
+from cellsearch.genome.graph import State
+from cellsearch.genome.parameters import Width
+
+__all__ = ["PARAMETRIC", "POINTWISE", "STRUCTURAL", "Extent", "Instruction", "Program", "Shape"]
+
+Extent = Literal["fixed", "step"]
+
+POINTWISE: dict[str, int] = {
+    **{row.name: row.min_arity for row in ops.OPS.values() if row.kind == "pointwise" and row.name != "identity"},
+    "step": 1,
+    "sign": 1,
+    "erf": 1,
+}
+"""Pointwise primitives with their number of operands (sums and products have two)."""
+
+STRUCTURAL: dict[str, int] = {
+    "const": 0,
+    "zeros": 0,
+    "vector": 0,
+    "scalar": 0,
+    "dense": 1,
+    "dense_t": 1,
+    "layer_norm": 1,
+    "layer_norm_gradient": 2,
+    "total": 1,
+    "fold": 1,
+    "outer": 2,
+}
+"""The other primitives with their number of operands."""
+
+PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t"})
+"""Primitives that read a named weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One primitive. ``parameter`` names the weight of a parametric one, ``value`` is the number of a ``const``.
+
+    ``label`` is for people: the name of the node that the instruction computes, ``""`` for a part of one.
+    """
+
+    op: str
+    inputs: tuple[int, ...] = ()
+    parameter: str = ""
+    value: float = 0.0
+    label: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Width and extent of a value; a gradient of a dense weight (``outer``) has two widths, rows first."""
+
+    width: Width
+    extent: Extent
+    columns: Width | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """One step of a computation over time.
+
+    ``inputs``: names and widths of what each step is given; ``states``: what is carried from step to step (of width H), with
+    its initial value; ``next_states``: for each of them the value that it takes; ``outputs``: named values that leave the program,
+    the cell's output first. ``parameters``: shape in letters of each weight that an instruction reads.
+    Raises :class:`ValueError` for a program that is not well-formed: that is a bug of a pass.
+    """
+
+    inputs: tuple[tuple[str, Width], ...]
+    states: tuple[State, ...]
+    instructions: tuple[Instruction, ...]
+    next_states: tuple[int, ...]
+    outputs: tuple[tuple[str, int], ...]
+    parameters: tuple[tuple[str, tuple[Width, ...]], ...]
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def first(self) -> int:
+        """The number of the first instruction's value."""
+        return len(self.inputs) + len(self.states)
+
+    @property
+    def n_values(self) -> int:
+        """How many values there are."""
+        return self.first + len(self.instructions)
+
+    @property
+    def output(self) -> int:
+        """The value of the first output: what the cell puts out."""
+        return self.outputs[0][1]
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The values that leave a step: next states, then outputs."""
+        return (*self.next_states, *(value for _, value in self.outputs))
+
+    def instruction(self, value: int) -> Instruction | None:
+        """The instruction that computes this value; ``None`` for an input or a carried value."""
+        return self.instructions[value - self.first] if value >= self.first else None
+
+    def numbered(self) -> Iterable[tuple[int, Instruction]]:
+        """The instructions with the numbers of their values."""
+        return enumerate(self.instructions, start=self.first)
+
+    def is_input(self, value: int) -> bool:
+        """Whether the value is given in each step."""
+        return value < len(self.inputs)
+
+    def is_state(self, value: int) -> bool:
+        """Whether the value is carried from the step before."""
+        return len(self.inputs) <= value < self.first
+
+    @cached_property
+    def parameter_shapes(self) -> dict[str, tuple[Width, ...]]:
+        """Shape in letters of each weight."""
+        return dict(self.parameters)
+
+    @cached_property
+    def uses(self) -> tuple[tuple[int, ...], ...]:
+        """For each value the instructions that read it, once an operand, by the numbers of their values."""
+        uses: list[list[int]] = [[] for _ in range(self.n_values)]
+        for value, instruction in self.numbered():
+            for operand in instruction.inputs:
+                uses[operand].append(value)
+        return tuple(tuple(users) for users in uses)
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Width and extent of each value."""
+        shapes = [Shape(width, "step") for _, width in self.inputs] + [Shape("H", "step") for _ in self.states]
+        for instruction in self.instructions:
+            shapes.append(_shape(instruction, [shapes[v] for v in instruction.inputs], self.parameter_shapes))
+        return tuple(shapes)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What :meth:`to_text` calls each value: ``x``, ``h'`` for a carried state, ``%0`` for the first instruction."""
+        carried = [f"{state.name}'" for state in self.states]
+        return (*(name for name, _ in self.inputs), *carried, *(f"%{k}" for k in range(len(self.instructions))))
+
+    def to_text(self, notes: Iterable[str] = ()) -> str:
+        """A readable listing, one instruction a line; ``notes`` adds a remark to each instruction (a pass's finding)."""
+        lines = ["inputs  " + ", ".join(f"{name} [{width}]" for name, width in self.inputs)]
+        lines.append("carried " + ", ".join(f"{state.name}' [H] = {state.initial:g}" for state in self.states))
+        remarks = list(notes) or [""] * len(self.instructions)
+        for k, ((value, instruction), remark) in enumerate(zip(self.numbered(), remarks, strict=True)):
+            shape = self.shapes[value]
+            operands = [self.names[v] for v in instruction.inputs]
+            operands += [instruction.parameter] if instruction.parameter else []
+            operands += [repr(instruction.value)] if instruction.op == "const" else []
+            text = f"%{k:<3} = {instruction.op} {', '.join(operands)}".rstrip()
+            extent = f"{shape.width}" + (f",{shape.columns}" if shape.columns else "") + (" fixed" if shape.extent == "fixed" else "")
+            lines.append(f"{text:<44} [{extent}]{'  ' + remark if remark else ''}{'  # ' + instruction.label if instruction.label else ''}")
+        lines += [f"next    {state.name} = {self.names[v]}" for state, v in zip(self.states, self.next_states, strict=True)]
+        lines += [f"output  {name} = {self.names[v]}" for name, v in self.outputs]
+        return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _shape(instruction: Instruction, below: list[Shape], parameters: dict[str, tuple[Width, ...]]) -> Shape:
+    op = instruction.op
+    if op in ("const", "scalar"):
+        return Shape("1", "fixed")
+    if op == "zeros":
+        return Shape("H", "fixed")
+    if op == "vector":
+        return Shape(parameters[instruction.parameter][0], "fixed")
+    if op in ("dense", "dense_t"):
+        return Shape(parameters[instruction.parameter][0 if op == "dense" else 1], below[0].extent)
+    if op == "total":
+        return Shape(below[0].width, "fixed")
+    if op == "fold":
+        return Shape("1", "fixed")
+    if op == "outer":
+        return Shape(below[0].width, "fixed", columns=below[1].width)
+    extent: Extent = "step" if any(shape.extent == "step" for shape in below) else "fixed"
+    widths = {shape.width for shape in below} - {"1"}
+    width: Width = "1" if not widths else "I" if widths == {"I"} else "H"
+    return Shape(width, extent)
+
+
+def _check(program: Program) -> None:
+    for value, instruction in program.numbered():
+        arity = STRUCTURAL.get(instruction.op, POINTWISE.get(instruction.op))
+        if arity is None:
+            raise ValueError(f"unknown primitive {instruction.op!r}")
+        if len(instruction.inputs) != arity:
+            raise ValueError(f"{instruction.op} takes {arity} operands, not {len(instruction.inputs)}")
+        if any(not 0 <= operand < value for operand in instruction.inputs):
+            raise ValueError(f"{instruction.op} %{value - program.first} reads a value that does not come before it")
+        if (instruction.op in PARAMETRIC) != bool(instruction.parameter):
+            raise ValueError(f"{instruction.op} %{value - program.first} and parameter {instruction.parameter!r} do not fit")
+        if instruction.parameter and instruction.parameter not in program.parameter_shapes:
+            raise ValueError(f"the parameter {instruction.parameter!r} has no shape")
+    if len(program.next_states) != len(program.states):
+        raise ValueError(f"{len(program.states)} states, but {len(program.next_states)} next states")
+    if any(not 0 <= value < program.n_values for value in program.ends):
+        raise ValueError("a next state or output does not exist")

@@ -1,0 +1,179 @@
+"""The equations of a cell as Python statements over torch tensors, from the expressions of the op table."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from torch import nn
+
+from cellsearch import ops
+from cellsearch.compiler.weights import live_parameters
+from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.parameters import ParameterSpec, widths
+
+__all__ = ["Expressions", "Names", "number"]
+
+_LONG = 80  # characters of an anonymous part that gets a name of its own
+_LINE = 110  # characters of a statement that is broken into one term a line
+_SUM, _PRODUCT, _ATOM = 1, 2, 3
+_TAKEN = frozenset({"functional", "nn", "self", "states", "torch", "Tensor", "super", "x", "l", "O", "I"})
+
+
+class Names:
+    """What values and weights are called in the generated code: as in the equations wherever that is legal."""
+
+    def __init__(self, genome: Genome) -> None:
+        self.genome = genome
+        self.weights = {(spec.node, spec.operand): spec for spec in live_parameters(genome)}
+        self.locals: dict[int, str] = {}
+        taken = set(_TAKEN)
+        by_name = sorted(enumerate(genome.labels), key=lambda item: "." in item[1])  # anonymous parts take what is left
+        for value, label in by_name:
+            wanted = label.replace("_<t-1>", "").replace(".", "_")
+            while wanted in taken and not genome.is_input(value):
+                wanted += "_"
+            taken.add(wanted)
+            self.locals[value] = "x" if genome.is_input(value) else wanted
+
+    def of(self, value: int) -> str:
+        """The variable of a value."""
+        return self.locals[value]
+
+    def owner(self, name: str) -> str:
+        """The attribute that holds a node's weights; one that torch uses itself is reached through the table of children."""
+        if hasattr(nn.Module, name) or name in ("training", "input_size", "hidden_size"):
+            return f'self._modules["{name}"]'
+        return f"self.{name}"
+
+    def weight(self, spec: ParameterSpec) -> str:
+        """The expression for a weight."""
+        owner, _, name = spec.name.partition(".")
+        return f"{self.owner(owner)}.{name}"
+
+    def weight_of(self, value: int, operand: int) -> str:
+        """The weight of a node at this operand, -1: its bias."""
+        return self.weight(self.weights[value, operand])
+
+
+def number(value: float) -> str:
+    """A number as ruff writes it: 1e30, not 1e+30."""
+    return repr(float(value)).replace("e+", "e")
+
+
+def _strength(node: Node) -> int:
+    """How strongly the text of a node that is no sum of several terms binds."""
+    if node.op in ("const", "bias") or ops.OPS[node.op].torch.startswith("torch."):
+        return _ATOM
+    return _PRODUCT if node.op in ("linear", "mul", "div", "diag", "scale") else _SUM
+
+
+class Expressions:
+    """Turns the live nodes of a genome into statements."""
+
+    def __init__(self, genome: Genome, names: Names) -> None:
+        self.genome = genome
+        self.names = names
+        self.widths = widths(genome)
+        self.live_uses = Counter(v for value, node in genome.numbered() if value in genome.live for v in node.inputs)
+        self.text: dict[int, str] = {v: names.of(v) for v in range(genome.first_node)}
+        self.strength: dict[int, int] = dict.fromkeys(self.text, _ATOM)  # what binds the outermost parts of a text
+        self.numbers: set[int] = set()  # Python numbers, not tensors
+        self.lines: list[str] = []
+
+    def statements(self) -> list[str]:
+        """Assignments in the order of the equations, then the return."""
+        genome = self.genome
+        ends = {*genome.next_states, genome.output}
+        for value, node in genome.numbered():
+            if value in genome.live:
+                terms = self.terms(value, node)
+                text = " + ".join(terms) if len(terms) > 1 else terms[0]
+                if node.name or value in genome.slots or value in ends or len(text) > _LONG or self.is_repeated(value):
+                    self.assign(value, terms, text)
+                else:
+                    self.text[value] = text
+                    self.strength[value] = _SUM if len(terms) > 1 else _strength(node)
+        results = [self.tensor(genome.output), *(self.tensor(v) for v in genome.next_states)]
+        final = f"({results[1]},)" if len(results) == 2 else f"({', '.join(results[1:])})"
+        return [*self.lines, f"return {results[0]}, {final}"]
+
+    def assign(self, value: int, terms: list[str], text: str) -> None:
+        """Write a statement, one term a line where it would be long; from here on the value is its variable."""
+        name = self.names.of(value)
+        if value in self.numbers:
+            text, terms = f"x.new_tensor({text})", []
+            self.numbers.discard(value)
+        if len(f"{name} = {text}") > _LINE and len(terms) > 1:
+            self.lines += [f"{name} = (", f"    {terms[0]}", *(f"    + {term}" for term in terms[1:]), ")"]
+        else:
+            self.lines.append(f"{name} = {text}")
+        self.text[value], self.strength[value] = name, _ATOM
+
+    def is_repeated(self, value: int) -> bool:
+        """Whether the only reader writes this operand more than once."""
+        for user in self.genome.uses[value]:
+            node = self.genome.nodes[user - self.genome.first_node]
+            template = ops.OPS[node.op].torch
+            if user in self.genome.live and any(template.count(f"{{{k}}}") > 1 for k, v in enumerate(node.inputs) if v == value):
+                return True
+        return False
+
+    def is_call(self, node: Node) -> bool:
+        """Whether the node is a call of a torch function, which takes tensors only."""
+        return ops.OPS[node.op].torch.startswith("torch.")
+
+    # -- expressions ---------------------------------------------------------------------------------------------------
+
+    def terms(self, value: int, node: Node) -> list[str]:
+        """The terms of a sum; one expression for everything else."""
+        if node.op == "linear":
+            products = [self.product(value, position, operand) for position, operand in enumerate(node.inputs)]
+            return [*products, *([self.names.weight_of(value, -1)] if node.bias else [])]
+        if node.op == "add":
+            return [self.operand(v, _PRODUCT) for v in self.some_tensor(node.inputs)]
+        if node.op == "mul":
+            return [" * ".join(self.operand(v) for v in self.some_tensor(node.inputs))]
+        return [self.expression(value, node)]
+
+    def product(self, value: int, position: int, operand: int) -> str:
+        """One operand of a ``linear`` times its weight."""
+        weight = self.names.weight_of(value, position)
+        if self.widths[operand] == "1":
+            return f"{self.operand(operand)} * {weight}[:, 0]"
+        return f"{self.operand(operand)} @ {weight}.T"
+
+    def expression(self, value: int, node: Node) -> str:
+        """A node that is no sum, from its expression in the op table."""
+        if node.op == "const":
+            self.numbers.add(value)
+            text = number(node.value)
+            return f"({text})" if text.startswith("-") else text
+        if node.op == "bias":
+            return self.names.weight_of(value, -1)
+        if node.op in ("diag", "scale"):
+            return f"{self.names.weight_of(value, 0)} * {self.operand(node.inputs[0])}"
+        if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
+            return f"torch.zeros_like({self.names.of(1)})"  # all units are equal, so each is its mean
+        template = ops.OPS[node.op].torch
+        least = {"sub": (_SUM, _PRODUCT), "div": (_PRODUCT, _ATOM), "identity": (_SUM,)}.get(node.op, (_ATOM,) * 3)
+        operands = [self.tensor(v) if self.is_call(node) else self.operand(v, least[k]) for k, v in enumerate(node.inputs)]
+        if not self.is_call(node) and all(v in self.numbers for v in node.inputs):
+            operands[0] = self.tensor(node.inputs[0])
+        return re.sub(r"\{(\d)\}", lambda match: operands[int(match[1])], template)
+
+    def some_tensor(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
+        """The operands, the first made a tensor if all are numbers: torch divides by zero, Python does not."""
+        if all(v in self.numbers for v in inputs):
+            self.text[inputs[0]] = self.tensor(inputs[0])
+            self.strength[inputs[0]] = _ATOM
+            self.numbers.discard(inputs[0])
+        return inputs
+
+    def operand(self, value: int, least: int = _ATOM) -> str:
+        """The value as a part of an expression whose parts bind at least so strongly."""
+        return self.text[value] if self.strength[value] >= least else f"({self.text[value]})"
+
+    def tensor(self, value: int) -> str:
+        """The value as an argument or a result: a tensor."""
+        return f"x.new_tensor({self.text[value]})" if value in self.numbers else self.text[value]

@@ -1,0 +1,180 @@
+"""Readable PyTorch source of a cell: one step as a module, and a layer over time that is called like ``torch.nn.LSTM``.
+
+The file imports torch only. Its named values are those of the equations, and its state dict has the keys of
+:func:`cellsearch.compiler.compile_cell`, so trained weights load with ``strict=True``.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from importlib.resources import files
+
+from cellsearch.compiler.weights import gate_start, live_parameters
+from cellsearch.errors import ConfigError
+from cellsearch.export.expressions import Expressions, Names, number
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
+
+__all__ = ["to_source"]
+
+_TAKEN = frozenset({"PackedSequence", "Tensor", "functional", "nn", "pad_packed_sequence", "torch"})
+_SIZE = {"I": "input_size", "H": "hidden_size", "1": "1"}
+
+
+def to_source(
+    genome: Genome,
+    *,
+    class_name: str = "Recurrent",
+    input_size: int | None = None,
+    hidden_size: int | None = None,
+    num_layers: int = 1,
+    batch_first: bool = False,
+    dropout: float = 0.0,
+    bidirectional: bool = False,
+    doc: str = "",
+    weights: str = "",
+) -> str:
+    """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over time).
+
+    The sizes and options become the defaults of the constructor (sizes left out have none). ``doc``: what the docstring says about
+    the cell and where it comes from; ``weights``: name of the file of weights beside it. Raises :class:`ConfigError` for a class name that
+    is none, and :class:`GenomeError` where the cell needs ``input_size = hidden_size`` and the sizes differ.
+    """
+    _check_class_name(class_name)
+    if input_size is not None and hidden_size is not None:
+        check_width(genome, input_size, hidden_size)
+    template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
+    sizes = "".join(f"        {name}: int{'' if size is None else f' = {size}'},\n" for name, size in _sizes(input_size, hidden_size))
+    fields = {
+        "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size),
+        "CELL": _cell(genome, f"{class_name}Cell"),
+        "CLASS": class_name,
+        "SIZES": sizes,
+        "NUM_LAYERS": repr(int(num_layers)),
+        "BATCH_FIRST": repr(bool(batch_first)),
+        "DROPOUT": repr(float(dropout)),
+        "BIDIRECTIONAL": repr(bool(bidirectional)),
+        "N_STATES": str(len(genome.states)),
+        "INITIAL": _tuple([number(state.initial) for state in genome.states]),
+        "STATES": ", ".join(genome.state_names),
+        "SQUARE": _square_check(genome),
+    }
+    return re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], template)
+
+
+def _sizes(input_size: int | None, hidden_size: int | None) -> list[tuple[str, int | None]]:
+    """Sizes with defaults; one without cannot follow one with."""
+    return [("input_size", input_size if hidden_size is not None else None), ("hidden_size", hidden_size)]
+
+
+def _check_class_name(name: str) -> None:
+    legal = name.isascii() and name.isidentifier() and not keyword.iskeyword(name) and not keyword.issoftkeyword(name)
+    if not legal or name.startswith("_") or name in _TAKEN or f"{name}Cell" in _TAKEN:
+        raise ConfigError(f"{name!r} cannot name a class of the exported file", hint="for example --class-name Recurrent")
+
+
+def _docstring(genome: Genome, class_name: str, doc: str, weights: str, input_size: int | None, hidden_size: int | None) -> str:
+    lines = ["A recurrent cell, one step and over time, in plain PyTorch. Exported by cellsearch.", ""]
+    lines += ["Equations, one step:", "", *(f"    {line}" for line in genome.to_text().splitlines()), ""]
+    if doc.strip():
+        lines += [*doc.strip().splitlines(), ""]
+    sizes = f"input_size={input_size or 8}, hidden_size={hidden_size or 8}"
+    lines += ["Use:", "", f"    layer = {class_name}({sizes})"]
+    if weights:
+        if weights.endswith(".safetensors"):
+            lines.append(f"    layer.load_state_dict(safetensors.torch.load_file({_quoted(weights)}))")
+        else:
+            lines.append(f"    layer.load_state_dict(torch.load({_quoted(weights)}, weights_only=True))")
+    final = ", ".join(genome.state_names)
+    lines.append(f"    output, {f'({final})' if len(genome.states) > 1 else final} = layer(torch.randn(20, 4, {input_size or 8}))")
+    return "\n".join(_escape(line) for line in lines)
+
+
+def _escape(line: str) -> str:
+    """Text that cannot end the docstring that it stands in, nor break its line."""
+    line = "".join(c if c.isprintable() else " " for c in line)
+    return line.replace("\\", "/").replace('"""', "'''").rstrip()
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name)
+
+
+def _square_check(genome: Genome) -> str:
+    if not requires_square(genome):
+        return ""
+    return (
+        "\n        if input_size != hidden_size or (bidirectional and num_layers > 1):"
+        '\n            raise ValueError("this cell needs input_size = hidden_size in every layer")'
+    )
+
+
+def _cell(genome: Genome, name: str) -> str:
+    names = Names(genome)
+    lines = [
+        f"class {name}(nn.Module):",
+        f'    """One step: x [B, I] and the states ({", ".join(genome.state_names)}) [B, H] each -> output [B, H], next states."""',
+        "",
+        "    def __init__(self, input_size: int, hidden_size: int) -> None:",
+        "        super().__init__()",
+        *_weights(genome, names),
+        "        self.reset_parameters(hidden_size)",
+        "",
+        "    def reset_parameters(self, hidden_size: int) -> None:",
+        '        """Uniform in +-1/sqrt(H), as in torch.nn.LSTM; gates of connections (scale) start at a constant."""',
+        "        bound = hidden_size**-0.5",
+        "        for weight in self.parameters():",
+        "            nn.init.uniform_(weight, -bound, bound)",
+        *(
+            f"        nn.init.constant_({names.weight(spec)}, {number(start)})"
+            for spec in live_parameters(genome)
+            if not spec.shape
+            for start in (gate_start(genome)[spec.name],)
+        ),
+        "",
+        *_train(genome),
+        "    def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:",
+        '        """Compute one step."""',
+        f"        {_unpacked([names.of(k) for k in range(1, genome.first_node)])} = states",
+        *(f"        {line}" for line in Expressions(genome, names).statements()),
+    ]
+    return "\n".join(lines)
+
+
+def _weights(genome: Genome, names: Names) -> list[str]:
+    owners: dict[str, list[ParameterSpec]] = {}
+    for spec in live_parameters(genome):
+        owners.setdefault(spec.name.partition(".")[0], []).append(spec)
+    lines = []
+    for owner, specs in owners.items():
+        lines.append(f"        {names.owner(owner)} = nn.ParameterDict(")
+        lines.append("            {")
+        for spec in specs:
+            sizes = _tuple([_SIZE[letter] for letter in spec.shape])
+            lines.append(f'                "{spec.name.partition(".")[2]}": torch.empty({sizes}),')
+        lines += ["            }", "        )"]
+    return lines
+
+
+def _train(genome: Genome) -> list[str]:
+    """A node may be called ``training``, which torch uses for the mode."""
+    if not any(spec.name.startswith("training.") for spec in live_parameters(genome)):
+        return []
+    return [
+        "    def train(self, mode: bool = True):",
+        '        """Set the mode of the children only: one of them is called training."""',
+        "        for child in self.children():",
+        "            child.train(mode)",
+        "        return self",
+        "",
+    ]
+
+
+def _tuple(parts: list[str]) -> str:
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def _unpacked(names: list[str]) -> str:
+    return f"({names[0]},)" if len(names) == 1 else ", ".join(names)

@@ -1,0 +1,345 @@
+"""The genome: a recurrent cell as an immutable graph.
+
+Values are numbered: first the inputs, then the previous states, then the nodes in topological order. ``Node.inputs``,
+``Genome.next_states`` and ``Genome.output`` hold such numbers. A node without a name is *anonymous*: it is written inside the
+statement that uses it, so it has exactly one use, or it is what a statement such as ``h[t] = ...`` defines.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cellsearch import ops
+from cellsearch.errors import GenomeError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from cellsearch.genome.parameters import ParameterSpec
+
+__all__ = ["MAX_NODES", "RESERVED_NAMES", "Attributes", "Genome", "Node", "State"]
+
+MAX_NODES = 5000
+MAX_STATES = 64
+MAX_NAME = 64
+RESERVED_NAMES = frozenset({"x", "t"}) | frozenset(ops.OPS)
+Attributes = tuple[tuple[str, float | bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One vertex: ``op`` applied to the values ``inputs``. ``name`` is ``""`` for an anonymous node.
+
+    ``attrs``: ``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``, empty for every other op.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[int, ...]
+    attrs: Attributes = ()
+
+    @property
+    def bias(self) -> bool:
+        """Whether this ``linear`` adds a bias."""
+        return bool(dict(self.attrs).get("bias", False))
+
+    @property
+    def value(self) -> float:
+        """The number of this ``const``."""
+        return float(dict(self.attrs)["value"])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A recurrent state and the value that it has before the first step."""
+
+    name: str
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
+class Genome:
+    """A recurrent cell as a value; see DESIGN for the text form that it is written in.
+
+    ``inputs``: names of the inputs of a step, always ``("x",)``. ``states``: the recurrent states. ``nodes``: topological order.
+    ``next_states``: for each state the value it takes, same order. ``output``: the value that the cell puts out, under the name
+    ``output_name`` (a state's name, or one of its own). Raises :class:`GenomeError` for anything that is not a legal graph.
+    Two genomes are ``==`` when they are written alike; they compute the same when their ``key`` is equal.
+    """
+
+    inputs: tuple[str, ...]
+    states: tuple[State, ...]
+    nodes: tuple[Node, ...]
+    next_states: tuple[int, ...]
+    output: int
+    output_name: str = "h"
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    # -- numbering -----------------------------------------------------------------------------------------------------
+
+    @property
+    def first_node(self) -> int:
+        """The number of the first node's value."""
+        return len(self.inputs) + len(self.states)
+
+    @property
+    def n_values(self) -> int:
+        """How many values there are: inputs, previous states and nodes."""
+        return self.first_node + len(self.nodes)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the states."""
+        return tuple(state.name for state in self.states)
+
+    def node(self, value: int) -> Node | None:
+        """The node that computes this value; ``None`` for an input or a previous state."""
+        return self.nodes[value - self.first_node] if value >= self.first_node else None
+
+    def is_input(self, value: int) -> bool:
+        """Whether the value is ``x[t]``."""
+        return value < len(self.inputs)
+
+    def is_state(self, value: int) -> bool:
+        """Whether the value is a state of the step before."""
+        return len(self.inputs) <= value < self.first_node
+
+    def numbered(self) -> Iterator[tuple[int, Node]]:
+        """The nodes with the numbers of their values."""
+        return enumerate(self.nodes, start=self.first_node)
+
+    @cached_property
+    def slots(self) -> Mapping[int, str]:
+        """Anonymous nodes that a statement ``name[t] = ...`` defines: number of the value -> name of the state or output."""
+        slots: dict[int, str] = {}
+        for name, value in zip((*self.state_names, self.output_name), (*self.next_states, self.output), strict=True):
+            node = self.node(value)
+            if node is not None and not node.name:
+                slots.setdefault(value, name)
+        return slots
+
+    @cached_property
+    def uses(self) -> tuple[tuple[int, ...], ...]:
+        """For each value the numbers of the nodes that read it, once an operand."""
+        uses: list[list[int]] = [[] for _ in range(self.n_values)]
+        for value, node in self.numbered():
+            for operand in node.inputs:
+                uses[operand].append(value)
+        return tuple(tuple(users) for users in uses)
+
+    @cached_property
+    def live(self) -> frozenset[int]:
+        """The values that reach the output or a next state."""
+        live: set[int] = set()
+        stack = [*self.next_states, self.output]
+        while stack:
+            value = stack.pop()
+            if value not in live:
+                live.add(value)
+                node = self.node(value)
+                stack.extend(node.inputs if node else ())
+        return frozenset(live)
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """A unique name for each value: ``x_t``, ``h_<t-1>``, named nodes, ``h_t``; ``i.1`` for the first anonymous node of ``i``."""
+        from cellsearch.genome.layout import value_labels
+
+        return value_labels(self)
+
+    @cached_property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """The trainable weights, in the order of the nodes that own them; names and shapes are part of the format."""
+        from cellsearch.genome.parameters import parameter_specs
+
+        return parameter_specs(self)
+
+    # -- identity ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def key(self) -> str:
+        """Equal exactly for genomes that compute the same family of functions.
+
+        Names, order, operand order of commutative ops, dead nodes and identities do not matter; sharing does.
+        """
+        from cellsearch.genome.identity import canonical_key
+
+        return canonical_key(self)
+
+    def simplify(self) -> Genome:
+        """A smaller genome that computes the same family of functions."""
+        from cellsearch.genome.simplify import simplify
+
+        return simplify(self)
+
+    # -- forms ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_text(cls, text: str, *, source: str = "<text>") -> Genome:
+        """Read the text form (``.cell``); ``source`` is what errors call it. Raises :class:`CellSyntaxError`."""
+        from cellsearch.genome.text import parse
+
+        return parse(text, source=source).genome
+
+    def to_text(self, doc: str = "") -> str:
+        """The text form, with ``doc`` as its docstring."""
+        from cellsearch.genome.text import render
+
+        return render(self, doc)
+
+    @classmethod
+    def from_json(cls, text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> Genome:
+        """Read the JSON form, from text or an already decoded object. Raises :class:`CellSyntaxError`."""
+        from cellsearch.genome.json import decode
+
+        return decode(text, source=source)
+
+    def to_json(self) -> str:
+        """The JSON form: the exact machine form."""
+        from cellsearch.genome.json import encode
+
+        return encode(self)
+
+    @classmethod
+    def from_networkx(cls, graph: nx.MultiDiGraph[str]) -> Genome:
+        """Read the graph form. Raises :class:`GenomeError`."""
+        from cellsearch.genome.network import from_networkx
+
+        return from_networkx(graph)
+
+    def to_networkx(self) -> nx.MultiDiGraph[str]:
+        """The graph form: vertices ``x_t``, ``h_<t-1>``, the named nodes, ``h_t``; edges carry the position of the operand."""
+        from cellsearch.genome.network import to_networkx
+
+        return to_networkx(self)
+
+    def to_svg(self) -> str:
+        """A drawing of the cell as one SVG element."""
+        from cellsearch.genome.draw import to_svg
+
+        return to_svg(self)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Genome, (self.inputs, self.states, self.nodes, self.next_states, self.output, self.output_name)
+
+
+def check_name(name: str, what: str, where: str) -> None:
+    """Raise :class:`GenomeError` unless ``name`` may stand in a text form and in generated source."""
+    if not isinstance(name, str) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name) or len(name) > MAX_NAME:
+        raise GenomeError(
+            f"{name!r} cannot name a {what}",
+            where=where,
+            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is no Python keyword",
+        )
+    if name in RESERVED_NAMES or name.startswith("__"):
+        raise GenomeError(f"{name!r} cannot name a {what}: it is the input or an op", where=where, hint="choose another name")
+
+
+def _check(genome: Genome) -> None:
+    if genome.inputs != ("x",):
+        raise GenomeError(f"the inputs of a cell are ('x',), not {genome.inputs!r}")
+    if not genome.states:
+        raise GenomeError(
+            "the cell has no state, so it is not recurrent",
+            hint="assign a name with [t] and read it with [t-1], for example h[t] = tanh(linear(x[t], h[t-1]))",
+        )
+    if len(genome.nodes) > MAX_NODES or len(genome.states) > MAX_STATES:
+        raise GenomeError(f"{len(genome.nodes)} nodes and {len(genome.states)} states; at most {MAX_NODES} and {MAX_STATES} are allowed")
+    _check_states(genome)
+    _check_nodes(genome)
+    _check_ends(genome)
+
+
+def _check_states(genome: Genome) -> None:
+    seen: set[str] = set()
+    for state in genome.states:
+        check_name(state.name, "state", f"state {state.name}")
+        if state.name in seen:
+            raise GenomeError("two states have this name", where=f"state {state.name}")
+        seen.add(state.name)
+        if not math.isfinite(state.initial):
+            raise GenomeError(f"the initial value {state.initial} is not finite", where=f"state {state.name}")
+    if len(genome.next_states) != len(genome.states):
+        raise GenomeError(f"{len(genome.states)} states, but {len(genome.next_states)} next states")
+
+
+def _check_nodes(genome: Genome) -> None:
+    taken = set(genome.state_names) | {genome.output_name}
+    ends = {f"{name}_t" for name in taken} | {f"{name}_t" for name in genome.inputs}
+    for value, node in genome.numbered():
+        where = f"node {node.name}" if node.name else f"node number {value - genome.first_node}"
+        if node.name:
+            check_name(node.name, "node", where)
+            if node.name in taken:
+                raise GenomeError("this name is defined twice", where=where, hint="give every node and state a name of its own")
+            if node.name in ends:
+                raise GenomeError("this name is the graph's name of a new state or of the input", where=where, hint="choose another name")
+            taken.add(node.name)
+        op = ops.OPS.get(node.op)
+        if op is None:
+            raise GenomeError(f"unknown op {node.op!r}", where=where, hint="allowed: " + ", ".join(ops.names()))
+        if not op.accepts(len(node.inputs)):
+            raise GenomeError(f"{node.op} takes {op.arity_text()} operands, not {len(node.inputs)}", where=where)
+        for operand in node.inputs:
+            if not 0 <= operand < value:
+                raise GenomeError(f"operand {operand} does not come before the node (numbers below {value} do)", where=where)
+        _check_attributes(node, where)
+
+
+def _check_attributes(node: Node, where: str) -> None:
+    expected = {"linear": ("bias",), "const": ("value",)}.get(node.op, ())
+    if tuple(name for name, _ in node.attrs) != expected:
+        raise GenomeError(f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where)
+    if node.op == "linear" and not isinstance(node.attrs[0][1], bool):
+        raise GenomeError(f"bias is True or False, not {node.attrs[0][1]!r}", where=where)
+    if node.op == "const" and (isinstance(node.attrs[0][1], bool) or not math.isfinite(node.attrs[0][1])):
+        raise GenomeError(f"{node.attrs[0][1]!r} is not a finite number", where=where)
+
+
+def _check_ends(genome: Genome) -> None:
+    for what, value in (*zip(genome.state_names, genome.next_states, strict=True), (genome.output_name, genome.output)):
+        if not 0 <= value < genome.n_values:
+            raise GenomeError(f"its value {value} does not exist (numbers below {genome.n_values} do)", where=f"{what}[t]")
+    if genome.output_name in genome.state_names:
+        if genome.output != genome.next_states[genome.state_names.index(genome.output_name)]:
+            raise GenomeError("the output has the name of a state, but another value", where=f"{genome.output_name}[t]")
+    else:
+        check_name(genome.output_name, "output", f"output {genome.output_name}")
+    if genome.output_name in genome.state_names and genome.output_name != "h" and len(genome.states) > 1:
+        raise GenomeError(
+            f"several states, and the one that is put out is called {genome.output_name}, not h",
+            where=f"{genome.output_name}[t]",
+            hint=f"call it h, or give the output a name of its own: y[t] = {genome.output_name}[t]",
+        )
+    read = {v for node in genome.nodes for v in node.inputs} | {genome.output, *genome.next_states}
+    for k, state in enumerate(genome.states, start=len(genome.inputs)):
+        if k not in read:
+            raise GenomeError(
+                "nothing reads this state",
+                where=f"{state.name}[t-1]",
+                hint="a name that is never read with [t-1] is an output, not a state; Builder drops such states",
+            )
+    if genome.output_name in genome.state_names[1:]:
+        raise GenomeError("the state that is put out comes first", where=f"{genome.output_name}[t]", hint="Builder orders the states")
+    for value, node in genome.numbered():
+        if not node.name and value not in genome.slots and len(genome.uses[value]) != 1:
+            raise GenomeError(
+                f"an anonymous {node.op} is used {len(genome.uses[value])} times",
+                where=f"node number {value - genome.first_node}",
+                hint="name it, or build the genome with cellsearch.genome.layout.Builder, which names it",
+            )

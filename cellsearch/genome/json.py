@@ -1,0 +1,171 @@
+"""The JSON form: the exact machine form, with a format number and a published schema (``genome.schema.json`` beside this file).
+
+Values are referred to by their numbers (inputs, then states, then nodes), so that the form is exact whatever the names are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from cellsearch.errors import CellSyntaxError, GenomeError
+from cellsearch.genome.graph import MAX_NODES, Genome, Node, State
+from cellsearch.genome.layout import arrange
+
+__all__ = ["FORMAT", "decode", "encode", "schema"]
+
+FORMAT = 1
+MAX_JSON = 4_194_304
+_MAX_DEPTH = 8
+_FIELDS = {"format", "inputs", "states", "nodes", "next_states", "output", "output_name"}
+
+
+def encode(genome: Genome) -> str:
+    """The JSON form of a genome, on one line, keys sorted."""
+    document = {
+        "format": FORMAT,
+        "inputs": list(genome.inputs),
+        "states": [{"name": s.name, "initial": s.initial} for s in genome.states],
+        "nodes": [{"name": n.name, "op": n.op, "inputs": list(n.inputs), "attrs": dict(n.attrs)} for n in genome.nodes],
+        "next_states": list(genome.next_states),
+        "output": genome.output,
+        "output_name": genome.output_name,
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of the current format."""
+    text = resources.files("cellsearch.genome").joinpath("genome.schema.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def decode(text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> Genome:
+    """Read the JSON form. Raises :class:`CellSyntaxError`, whatever the text is."""
+    document = dict(text) if isinstance(text, Mapping) else _load(text, source)
+    reader = _Reader(source)
+    try:
+        return arrange(reader.genome(document))
+    except CellSyntaxError:
+        raise
+    except GenomeError as error:
+        raise CellSyntaxError(error.message, where=f"{source}: {error.where}".rstrip(": "), hint=error.hint) from None
+
+
+def _load(text: str | bytes, source: str) -> dict[str, Any]:
+    if not isinstance(text, str | bytes):
+        raise CellSyntaxError(f"expected text, not {type(text).__name__}", where=source)
+    if len(text) > MAX_JSON:
+        raise CellSyntaxError(f"{len(text)} characters; at most {MAX_JSON} are allowed", where=source)
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        if _depth(decoded) > _MAX_DEPTH:
+            raise CellSyntaxError(f"nested more than {_MAX_DEPTH} deep", where=source)
+        document = json.loads(decoded)
+    except json.JSONDecodeError as error:
+        raise CellSyntaxError(f"not JSON: {error.msg}", where=f"{source}:{error.lineno}", hint="a genome is one JSON object") from None
+    except (ValueError, RecursionError) as error:  # undecodable bytes, integers of thousands of digits
+        raise CellSyntaxError(f"not JSON: {str(error)[:200]}", where=source) from None
+    if not isinstance(document, dict):
+        raise CellSyntaxError("a genome is one JSON object", where=source)
+    return document
+
+
+def _depth(text: str) -> int:
+    """An upper bound of the nesting: brackets inside strings count, names of a genome hold none."""
+    depth = deepest = 0
+    for character in text:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+class _Reader:
+    """Checks types before a value reaches the genome's own checks."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def fail(self, message: str, place: str, hint: str = "") -> CellSyntaxError:
+        return CellSyntaxError(message, where=f"{self.source}: {place}" if place else self.source, hint=hint)
+
+    def genome(self, document: dict[str, Any]) -> Genome:
+        version = document.get("format")
+        if version != FORMAT or isinstance(version, bool):
+            raise self.fail(f"format {version!r:.40} is not known", "format", hint=f"this version reads format {FORMAT}")
+        unknown = sorted(set(document) - _FIELDS)
+        if unknown:
+            raise self.fail(f"unknown field {unknown[0]!r:.40}", "", hint="allowed: " + ", ".join(sorted(_FIELDS)))
+        nodes = self.array(document, "nodes")
+        if len(nodes) > MAX_NODES:
+            raise self.fail(f"{len(nodes)} nodes; at most {MAX_NODES} are allowed", "nodes")
+        return Genome(
+            inputs=tuple(self.text(v, f"inputs[{k}]") for k, v in enumerate(self.array(document, "inputs"))),
+            states=tuple(self.state(v, f"states[{k}]") for k, v in enumerate(self.array(document, "states"))),
+            nodes=tuple(self.node(v, f"nodes[{k}]") for k, v in enumerate(nodes)),
+            next_states=self.numbers(document.get("next_states"), "next_states"),
+            output=self.integer(document.get("output"), "output"),
+            output_name=self.text(document.get("output_name", "h"), "output_name"),
+        )
+
+    def state(self, value: object, place: str) -> State:
+        fields = self.fields(value, place, {"name", "initial"})
+        return State(self.text(fields.get("name"), f"{place}.name"), self.number(fields.get("initial", 0.0), f"{place}.initial"))
+
+    def node(self, value: object, place: str) -> Node:
+        fields = self.fields(value, place, {"name", "op", "inputs", "attrs"})
+        attrs = self.fields(fields.get("attrs", {}), f"{place}.attrs", {"bias", "value"})
+        pairs = tuple(
+            (name, v if name == "bias" and isinstance(v, bool) else self.number(v, f"{place}.attrs.{name}"))
+            for name, v in sorted(attrs.items())
+        )
+        name = fields.get("name", "")
+        return Node(
+            self.text(name, f"{place}.name"),
+            self.text(fields.get("op"), f"{place}.op"),
+            self.numbers(fields.get("inputs"), f"{place}.inputs"),
+            pairs,
+        )
+
+    def array(self, document: dict[str, Any], name: str) -> list[Any]:
+        value = document.get(name)
+        if not isinstance(value, list):
+            raise self.fail("a list is required", name)
+        return value
+
+    def fields(self, value: object, place: str, allowed: set[str]) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise self.fail("an object is required", place)
+        unknown = sorted(set(value) - allowed)
+        if unknown:
+            raise self.fail(f"unknown field {unknown[0]!r:.40}", place, hint="allowed: " + ", ".join(sorted(allowed)))
+        return dict(value)
+
+    def text(self, value: object, place: str) -> str:
+        if not isinstance(value, str):
+            raise self.fail(f"text is required, not {type(value).__name__}", place)
+        return value
+
+    def integer(self, value: object, place: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.fail(f"a whole number is required, not {value!r:.40}", place)
+        return value
+
+    def number(self, value: object, place: str) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self.fail(f"a number is required, not {value!r:.40}", place)
+        try:
+            return float(value)
+        except OverflowError:
+            raise self.fail("the number is too large", place) from None
+
+    def numbers(self, value: object, place: str) -> tuple[int, ...]:
+        if not isinstance(value, list):
+            raise self.fail("a list of whole numbers is required", place)
+        return tuple(self.integer(v, f"{place}[{k}]") for k, v in enumerate(value))

@@ -1,0 +1,248 @@
+"""Building genomes: the one place that orders nodes, names them, and drops what nothing uses.
+
+:class:`Builder` collects values in any order of statements; :meth:`Builder.build` lays the graph out in *statement order*: every
+named node and every ``name[t]`` is a statement, anonymous nodes stand right before the statement that uses them, in the order in
+which an expression is evaluated. A laid-out genome survives the round trip through each of its forms unchanged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from cellsearch.errors import GenomeError
+from cellsearch.genome.graph import Genome, Node, State
+
+__all__ = ["Builder", "arrange", "statement_of", "value_labels"]
+
+MAX_NESTING = 16
+
+
+class Builder:
+    """Collects the values of a genome; the number that each method returns is what later calls take as operand.
+
+    >>> b = Builder(["h"])
+    >>> b.next_state("h", b.node("tanh", b.node("linear", b.x, b.state("h"))))
+    >>> print(b.build().to_text(), end="")
+    h[t] = tanh(linear(x[t], h[t-1]))
+    """
+
+    def __init__(self, states: Iterable[str | State]) -> None:
+        self.states = tuple(s if isinstance(s, State) else State(s) for s in states)
+        self.nodes: list[Node] = []
+        self.next_states: dict[str, int] = {}
+        self.outputs: dict[str, int] = {}
+        self.placed: dict[int, int] = {}
+
+    @property
+    def x(self) -> int:
+        """The input of this step."""
+        return 0
+
+    def state(self, name: str) -> int:
+        """The state of the step before."""
+        for k, state in enumerate(self.states):
+            if state.name == name:
+                return 1 + k
+        raise GenomeError(f"there is no state {name!r}", hint="states: " + ", ".join(s.name for s in self.states))
+
+    def node(self, op: str, *inputs: int, name: str = "", bias: bool = True) -> int:
+        """Add a node; ``bias`` counts for ``linear`` only."""
+        return self.add(Node(name, op, inputs, (("bias", bias),) if op == "linear" else ()))
+
+    def const(self, value: float, name: str = "") -> int:
+        """Add a number."""
+        return self.add(Node(name, "const", (), (("value", float(value)),)))
+
+    def add(self, node: Node) -> int:
+        """Add a node as it stands."""
+        self.nodes.append(node)
+        return len(self.states) + len(self.nodes)
+
+    def next_state(self, name: str, value: int) -> None:
+        """Define ``name[t]`` for a state."""
+        self.state(name)
+        self.next_states[name] = value
+
+    def output(self, value: int, name: str = "y") -> None:
+        """Define an output that is no state."""
+        self.outputs = {name: value}
+
+    def build(self, output: str = "") -> Genome:
+        """The laid-out genome. ``output``: the state that is put out (default: the output given, else ``h``, else the only state).
+
+        Afterwards ``placed`` says which value of the genome each number given out by the builder has become.
+        """
+        missing = [s.name for s in self.states if s.name not in self.next_states]
+        if missing:
+            raise GenomeError("the state has no next value", where=f"{missing[0]}[t]", hint=f"assign {missing[0]}[t] = ...")
+        name, value = self._output(output)
+        next_states = [self.next_states[s.name] for s in self.states]
+        genome, self.placed = _lay_out(self.states, self.nodes, next_states, value, name)
+        return genome
+
+    def _output(self, output: str) -> tuple[str, int]:
+        if self.outputs and not output:
+            return next(iter(self.outputs.items()))
+        names = [s.name for s in self.states]
+        name = output or ("h" if "h" in names else names[0] if len(names) == 1 else "")
+        if name not in names:
+            raise GenomeError(
+                "the cell has no output", hint="name a state h, or assign an output that is never read with [t-1], for example y[t] = ..."
+            )
+        return name, self.next_states[name]
+
+
+def arrange(genome: Genome) -> Genome:
+    """The same genome in statement order."""
+    return _lay_out(genome.states, genome.nodes, genome.next_states, genome.output, genome.output_name)[0]
+
+
+def _lay_out(
+    states: Sequence[State], nodes: Sequence[Node], next_states: Sequence[int], output: int, output_name: str
+) -> tuple[Genome, dict[int, int]]:
+    """The genome in statement order, and the number in it of each value that is kept."""
+    first = 1 + len(states)
+    order = _topological(nodes, first)
+    state_order, kept = _read_states(states, nodes, next_states, output, output_name)
+    ends = list(dict.fromkeys((*(next_states[k] for k in state_order), output)))
+    uses = Counter(v for k in kept for v in nodes[k].inputs)
+    taken = {*(states[k].name for k in state_order), output_name}
+    names = _name_shared(nodes, first, [k for k in order if k in kept], uses, ends, taken)
+    roots = [k for k in order if k in kept and (names[k] or first + k in ends)]
+    new = {0: 0, **{1 + k: 1 + n for n, k in enumerate(state_order)}}
+    new_first = 1 + len(state_order)
+    laid: list[Node] = []
+    for root in roots:
+        for k in _post_order(root, nodes, first, new):
+            new[first + k] = new_first + len(laid)
+            laid.append(Node(names[k], nodes[k].op, tuple(new[v] for v in nodes[k].inputs), nodes[k].attrs))
+    kept_states = tuple(states[k] for k in state_order)
+    genome = Genome(("x",), kept_states, tuple(laid), tuple(new[next_states[k]] for k in state_order), new[output], output_name)
+    return genome, new
+
+
+def _read_states(
+    states: Sequence[State], nodes: Sequence[Node], next_states: Sequence[int], output: int, output_name: str
+) -> tuple[list[int], set[int]]:
+    """Positions of the states that something reads, the output's first, and of the nodes that are kept.
+
+    A state that nothing reads is no state, but may still be the output (DESIGN 5: a state is assigned with [t] and read with [t-1]).
+    """
+    first = 1 + len(states)
+    alive = list(range(len(states)))
+    while True:
+        ends = [output, *(next_states[k] for k in alive), *(first + k for k, node in enumerate(nodes) if node.name)]
+        kept = _reachable(nodes, first, ends)
+        read = {v for k in kept for v in nodes[k].inputs} | {output} | {next_states[k] for k in alive}
+        still = [k for k in alive if 1 + k in read]
+        if still == alive:
+            break
+        alive = still
+    return sorted(alive, key=lambda k: states[k].name != output_name), kept
+
+
+def _topological(nodes: Sequence[Node], first: int) -> list[int]:
+    """Positions of the nodes, operands first, otherwise in the given order."""
+    order: list[int] = []
+    done: set[int] = set()
+    on_path: set[int] = set()
+    for start in range(len(nodes)):
+        stack = [(start, False)]
+        while stack:
+            k, ready = stack.pop()
+            if ready:
+                on_path.discard(k)
+                done.add(k)
+                order.append(k)
+            elif k not in done:
+                if k in on_path:
+                    raise GenomeError(
+                        "the cell reads its own value in the same step", where=f"node {nodes[k].name or k}", hint="read a state with [t-1]"
+                    )
+                on_path.add(k)
+                stack.append((k, True))
+                for value in reversed(nodes[k].inputs):
+                    if not 0 <= value < first + len(nodes):
+                        raise GenomeError(f"operand {value} does not exist", where=f"node {nodes[k].name or k}")
+                    if value >= first and value - first not in done:
+                        if value - first in on_path:
+                            raise GenomeError(
+                                "the cell reads its own value in the same step",
+                                where=f"node {nodes[value - first].name or value - first}",
+                                hint="read a state with [t-1]",
+                            )
+                        stack.append((value - first, False))
+    return order
+
+
+def _reachable(nodes: Sequence[Node], first: int, ends: Iterable[int]) -> set[int]:
+    kept: set[int] = set()
+    stack = [v - first for v in ends if v >= first]
+    while stack:
+        k = stack.pop()
+        if k not in kept:
+            kept.add(k)
+            stack.extend(v - first for v in nodes[k].inputs if v >= first)
+    return kept
+
+
+def _name_shared(
+    nodes: Sequence[Node], first: int, order: Sequence[int], uses: Counter[int], ends: Sequence[int], taken: set[str]
+) -> dict[int, str]:
+    """Give a name (``n1``, ``n2``, ...) to anonymous nodes that are used more than once or nested too deeply to read."""
+    taken = taken | {node.name for node in nodes} | {f"{name}_t" for name in taken}
+    names: dict[int, str] = {}
+    depth: dict[int, int] = {}
+    fresh = 0
+    for k in order:
+        node = nodes[k]
+        depth[k] = 1 + max((depth[v - first] for v in node.inputs if v >= first), default=0)
+        names[k] = node.name
+        is_end = first + k in ends
+        if not node.name and not is_end and (uses[first + k] > 1 or depth[k] >= MAX_NESTING):
+            fresh += 1
+            while f"n{fresh}" in taken:
+                fresh += 1
+            names[k] = f"n{fresh}"
+        if names[k] or is_end:
+            depth[k] = 0
+    return names
+
+
+def _post_order(root: int, nodes: Sequence[Node], first: int, placed: dict[int, int]) -> list[int]:
+    """The root and the nodes below it that are not placed yet, operands first, in the order of evaluation."""
+    order: list[int] = []
+    stack = [(root, False)]
+    while stack:
+        k, ready = stack.pop()
+        if ready:
+            order.append(k)
+            continue
+        stack.append((k, True))
+        stack.extend((v - first, False) for v in reversed(nodes[k].inputs) if v not in placed)
+    return order
+
+
+def statement_of(genome: Genome) -> tuple[str, ...]:
+    """For each node the name of the statement it stands in (a dead anonymous node cannot exist)."""
+    owner: dict[int, str] = {}
+    for value in range(genome.n_values - 1, genome.first_node - 1, -1):
+        node = genome.nodes[value - genome.first_node]
+        owner[value] = node.name or genome.slots.get(value) or owner[genome.uses[value][0]]
+    return tuple(owner[value] for value, _ in genome.numbered())
+
+
+def value_labels(genome: Genome) -> tuple[str, ...]:
+    """See :attr:`Genome.labels`."""
+    labels = [f"{name}_t" for name in genome.inputs] + [f"{name}_<t-1>" for name in genome.state_names]
+    counts: Counter[str] = Counter()
+    for (value, node), statement in zip(genome.numbered(), statement_of(genome), strict=True):
+        if node.name:
+            labels.append(node.name)
+        elif value in genome.slots:
+            labels.append(f"{genome.slots[value]}_t")
+        else:
+            counts[statement] += 1
+            labels.append(f"{statement}.{counts[statement]}")
+    return tuple(labels)

@@ -1,0 +1,119 @@
+"""What a cell costs and how it recurs: weights, multiply-adds, class, GEMM depth. All of it follows from the graph alone.
+
+The class says what a step does to the previous states, on the way to the next states (the output can wait until after the loop):
+
+- ``affine-diagonal``: each next state is ``a * itself + b``, elementwise, with ``a`` and ``b`` free of previous states; a parallel
+  scan over time computes it (minGRU, QRNN, SRU without its vector recurrence);
+- ``elementwise``: unit k of the next states depends on unit k of the previous states only (IndRNN, SRU);
+- ``dense``: units are mixed, by a ``linear`` or a ``layer_norm`` of something that depends on a previous state (LSTM, GRU).
+
+The class is proven by propagation, so it is never better than the truth; a cell that hides its class (``c - c``) may be better.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+from cellsearch import ops
+from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.parameters import parameter_count, widths
+
+__all__ = ["Dependence", "RecurrenceClass", "dependences", "gemm_depth", "matrices", "multiply_adds", "parameter_count", "recurrence_class"]
+
+RecurrenceClass = Literal["affine-diagonal", "elementwise", "dense"]
+
+
+class Dependence(IntEnum):
+    """How a value depends on the previous states; a larger one includes the smaller ones."""
+
+    FREE = 0  # not at all
+    AFFINE = 1  # elementwise, sum of a_k * state_k plus b, with a_k and b free of them
+    ELEMENTWISE = 2  # unit k on unit k
+    MIXED = 3  # a unit on several units
+
+
+_LINEAR_OPS = frozenset({"add", "sub", "neg", "identity", "diag", "scale"})
+
+
+def dependences(genome: Genome) -> tuple[tuple[Dependence, frozenset[int]], ...]:
+    """For each value how it depends on the previous states, and on which (their value numbers)."""
+    found: list[tuple[Dependence, frozenset[int]]] = []
+    for value in range(genome.n_values):
+        node = genome.node(value)
+        if node is not None:
+            on = frozenset().union(*(found[v][1] for v in node.inputs))
+            found.append((_of_node(node, [found[v][0] for v in node.inputs]), on))
+        elif genome.is_state(value):
+            found.append((Dependence.AFFINE, frozenset({value})))
+        else:
+            found.append((Dependence.FREE, frozenset()))
+    return tuple(found)
+
+
+def _of_node(node: Node, operands: list[Dependence]) -> Dependence:
+    worst = max(operands, default=Dependence.FREE)
+    if worst in (Dependence.FREE, Dependence.MIXED):
+        return worst
+    if node.op == "linear" or ops.OPS[node.op].kind == "normalisation":
+        return Dependence.MIXED
+    if worst is Dependence.AFFINE and _keeps_affine(node.op, operands):
+        return Dependence.AFFINE
+    return Dependence.ELEMENTWISE
+
+
+def _keeps_affine(op: str, operands: list[Dependence]) -> bool:
+    """Whether the op of free and affine operands is affine."""
+    free = [operand is Dependence.FREE for operand in operands]
+    if op == "mul":
+        return free.count(False) == 1
+    if op == "div":
+        return free[1]
+    if op == "blend":  # g*a + (1-g)*b
+        return free[0] or (free[1] and free[2])
+    return op in _LINEAR_OPS
+
+
+def recurrence_class(genome: Genome) -> RecurrenceClass:
+    """The class of the cell; see the module docstring."""
+    found = dependences(genome)
+    ends = [(len(genome.inputs) + k, *found[value]) for k, value in enumerate(genome.next_states)]
+    if any(kind is Dependence.MIXED for _, kind, _ in ends):
+        return "dense"
+    if all(kind <= Dependence.AFFINE and on <= {state} for state, kind, on in ends):
+        return "affine-diagonal"
+    return "elementwise"
+
+
+def gemm_depth(genome: Genome) -> int:
+    """Dense products on the longest path from a previous state to a next state: how many must follow one another in each step."""
+    none = -1  # does not depend on a previous state
+    depth = [none] * len(genome.inputs) + [0] * len(genome.states)
+    for _, node in genome.numbered():
+        below = max((depth[v] for v in node.inputs), default=none)
+        depth.append(below + 1 if node.op == "linear" and below > none else below)
+    return max(0, *(depth[value] for value in genome.next_states))
+
+
+def matrices(genome: Genome) -> int:
+    """Number of dense weight matrices of live nodes: the weights in units of n^2 for input_size = hidden_size = n."""
+    return sum(len(node.inputs) for value, node in genome.numbered() if value in genome.live and node.op == "linear")
+
+
+def multiply_adds(genome: Genome, input_size: int, hidden_size: int) -> int:
+    """Multiplications of one step for one sequence, each with the addition that may follow; dead nodes are not computed.
+
+    Functions of one value, sums, maxima and the statistics of ``layer_norm`` are not counted.
+    """
+    size = {"I": input_size, "H": hidden_size, "1": 1}
+    width = widths(genome)
+    total = 0
+    for value, node in genome.numbered():
+        if value not in genome.live:
+            continue
+        if node.op == "linear":
+            total += sum(hidden_size * size[width[v]] for v in node.inputs)
+        else:
+            factors = {"mul": len(node.inputs) - 1, "div": 1, "blend": 2, "diag": 1, "scale": 1, "square": 1}
+            total += factors.get(node.op, 0) * size[width[value]]
+    return total

@@ -1,0 +1,153 @@
+"""Charts as inline SVG, without any library: colours come from the page's CSS variables, so they follow light and dark mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["Line", "Point", "line_chart", "scatter_chart"]
+
+WIDTH, HEIGHT = 560, 300
+LEFT, RIGHT, TOP, BOTTOM = 62, 16, 16, 44
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A dot: position, text shown when the pointer rests on it, CSS class (``dot``, ``dot baseline``, ``dot winner``), label beside it."""
+
+    x: float
+    y: float
+    title: str = ""
+    css: str = "dot"
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A polyline with a label at its right end; ``css`` is its class (``line``, ``line baseline``)."""
+
+    points: tuple[tuple[float, float], ...]
+    label: str = ""
+    css: str = "line"
+    steps: bool = False
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers between two bounds: about ``count`` of them, steps of 1, 2 or 5 times a power of ten."""
+    span = high - low
+    if not span > 0:
+        return [low]
+    raw = span / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+class _Frame:
+    """Scales and axes of one chart."""
+
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str) -> None:
+        self.x_low, self.x_high = _bounds(xs)
+        self.y_low, self.y_high = _bounds(ys)
+        self.x_label, self.y_label = x_label, y_label
+
+    def x(self, value: float) -> float:
+        return LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
+
+    def axes(self, format_x: Callable[[float], str], format_y: Callable[[float], str]) -> list[str]:
+        parts = []
+        for value in ticks(self.y_low, self.y_high):
+            y = self.y(value)
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(format_y(value))}</text>')
+        for value in ticks(self.x_low, self.x_high):
+            x = self.x(value)
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(format_x(value))}</text>')
+        base = HEIGHT - BOTTOM
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(f'<text class="label" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.x_label)}</text>')
+        turn = f"translate(14 {(TOP + base) / 2:.0f}) rotate(-90)"
+        parts.append(f'<text class="label" transform="{turn}" text-anchor="middle">{escape(self.y_label)}</text>')
+        return parts
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
+    return low - pad, high + pad
+
+
+def _number(value: float) -> str:
+    if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
+        return f"{value:.3g}"
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
+def _svg(title: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _empty(title: str) -> str:
+    text = f'<text class="label" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">nothing to show yet</text>'
+    return _svg(title, [text])
+
+
+def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str) -> str:
+    """Polylines over common axes; ``steps`` lines hold their value until the next point."""
+    drawn = [line for line in lines if line.points]
+    points = [p for line in drawn for p in line.points]
+    if not points:
+        return _empty(title)
+    frame = _Frame([x for x, _ in points], [y for _, y in points], x_label, y_label)
+    parts = frame.axes(_number, _number)
+    for line in drawn:
+        coordinates: list[str] = []
+        before = line.points[0][1]
+        for x, y in line.points:
+            if line.steps:
+                coordinates.append(f"{frame.x(x):.1f},{frame.y(before):.1f}")
+            coordinates.append(f"{frame.x(x):.1f},{frame.y(y):.1f}")
+            before = y
+        parts.append(f'<polyline class="{escape(line.css)}" points="{" ".join(coordinates)}"/>')
+    parts += _labels(frame, drawn)
+    return _svg(title, parts)
+
+
+def _labels(frame: _Frame, lines: Sequence[Line]) -> list[str]:
+    """Names at the right ends of the lines, moved apart where they would overlap."""
+    placed = sorted(((frame.y(line.points[-1][1]), line) for line in lines if line.label), key=lambda item: item[0])
+    parts = []
+    last = -math.inf
+    for y, line in placed:
+        y = max(y - 5, last + 14, TOP + 8)
+        last = y
+        parts.append(
+            f'<text class="name {escape(line.css)}" x="{WIDTH - RIGHT - 2}" y="{y:.1f}" text-anchor="end">{escape(line.label)}</text>'
+        )
+    return parts
+
+
+def scatter_chart(title: str, points: Sequence[Point], *, x_label: str, y_label: str) -> str:
+    """Dots over common axes."""
+    if not points:
+        return _empty(title)
+    frame = _Frame([p.x for p in points], [p.y for p in points], x_label, y_label)
+    parts = frame.axes(_number, _number)
+    for point in points:
+        x, y = frame.x(point.x), frame.y(point.y)
+        parts.append(f'<circle class="{escape(point.css)}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(point.title)}</title></circle>')
+        if point.label:
+            anchor, dx = ("end", -8) if x > WIDTH - 90 else ("start", 8)
+            css = "name baseline" if "baseline" in point.css else "name"
+            parts.append(f'<text class="{css}" x="{x + dx:.1f}" y="{y - 6:.1f}" text-anchor="{anchor}">{escape(point.label)}</text>')
+    return _svg(title, parts)

@@ -1,0 +1,196 @@
+"""What a search shows while it runs: a live table on a terminal, one plain line an ended trial anywhere else."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from cellsearch.trial import History, Status, Trial
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Display", "LiveDisplay", "PlainDisplay", "cell_name", "eta_seconds"]
+
+TOP = 8
+Clock = Callable[[], float]
+
+
+def cell_name(trial: Trial) -> str:
+    """What a person calls the trial: the zoo cell of a baseline, else its number."""
+    return trial.proposal.origin.removeprefix("baseline:").upper() if trial.is_baseline else f"trial {trial.number}"
+
+
+def eta_seconds(done: int, total: int, elapsed: float) -> float:
+    """Seconds until all trials have ended if they go on as they did; NaN before the first has ended."""
+    return elapsed / done * (total - done) if done else math.nan
+
+
+class Display(ABC):
+    """Shows a search. ``total``: trials that the experiment asks for; ``question``: what it wants to know."""
+
+    def __init__(self, name: str, question: str, total: int, *, clock: Clock = time.monotonic) -> None:
+        self.name, self.question, self.total = name, question, total
+        self._clock = clock
+        self._started = clock()
+        self._ended_before = 0
+        self.notice = ""
+
+    def begin(self, history: History) -> None:
+        """The search starts, or goes on with what its store holds."""
+        self._started = self._clock()
+        self._ended_before = ended(history)
+
+    @abstractmethod
+    def update(self, history: History, trial: Trial | None = None) -> None:
+        """Something happened; ``trial`` has ended."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Nothing more will happen."""
+
+    def remaining(self, history: History) -> float:
+        """Estimated seconds until the end."""
+        now = ended(history)
+        before = self._ended_before
+        return eta_seconds(now - before, self.total - before, self._clock() - self._started)
+
+
+def ended(history: History) -> int:
+    """How many trials are over."""
+    return sum(trial.status.finished for trial in history)
+
+
+def duration(seconds: float) -> str:
+    """``"2:05"``, ``"1:02:05"``; a dash where nobody knows."""
+    if not math.isfinite(seconds):
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class PlainDisplay(Display):
+    """One line an ended trial: for pipes, logs and CI."""
+
+    def __init__(self, name: str, question: str, total: int, *, stream: TextIO, clock: Clock = time.monotonic) -> None:
+        super().__init__(name, question, total, clock=clock)
+        self._stream = stream
+
+    def begin(self, history: History) -> None:
+        """Say what is asked, and what is there already."""
+        super().begin(history)
+        self._write(f"{self.name}: {self.question}" if self.question else self.name)
+        if self._ended_before:
+            self._write(f"resuming: {self._ended_before} of {self.total} trials are there already")
+        if self.notice:
+            self._write(self.notice)
+            self.notice = ""
+
+    def update(self, history: History, trial: Trial | None = None) -> None:
+        """Print a line if a trial has ended, or if there is something to say."""
+        if self.notice:
+            self._write(self.notice)
+            self.notice = ""
+        if trial is not None:
+            self._write(self._line(history, trial))
+
+    def end(self) -> None:
+        """Nothing is left to print."""
+
+    def _line(self, history: History, trial: Trial) -> str:
+        width = len(str(self.total))
+        parts = [f"[{ended(history):{width}}/{self.total}] {cell_name(trial):9}", outcome(trial)]
+        if trial.result is not None:
+            parts.append(f"{trial.result.cell_parameters:,} weights, {trial.result.seconds:.1f} s")
+        best = history.best()
+        if best is not None:
+            parts.append(f"best {best.score:.4f} {cell_name(best)}")
+        parts += [trial.proposal.origin] if not trial.is_baseline else []
+        parts.append(f"ETA {duration(self.remaining(history))}")
+        return "  ".join(parts)
+
+    def _write(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+def outcome(trial: Trial) -> str:
+    """What became of a trial, in a few words."""
+    if trial.failure is not None:
+        return f"failed ({trial.failure.kind})"
+    if trial.duplicate_of is not None:
+        return f"= trial {trial.duplicate_of}"
+    text = f"score {trial.score:.4f}" if math.isfinite(trial.score) else "no score"
+    return f"{text} (stopped early)" if trial.status is Status.STOPPED else text
+
+
+class LiveDisplay(Display):
+    """A table of the best cells and the baselines with a progress bar, redrawn in place."""
+
+    def __init__(self, name: str, question: str, total: int, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(name, question, total, clock=clock)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._history = History()
+        self._live = Live(console=Console(highlight=False), get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def begin(self, history: History) -> None:
+        """Take over the lower part of the terminal."""
+        super().begin(history)
+        self._history = history
+        self._live.start(refresh=True)
+
+    def update(self, history: History, trial: Trial | None = None) -> None:
+        """Keep the history for the next redrawing."""
+        self._history = history
+
+    def end(self) -> None:
+        """Give the terminal back; the final table is printed by whoever asked for the search."""
+        self._live.stop()
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        history = self._history
+        bar = Table.grid(padding=(0, 2, 0, 0))
+        done = ended(history)
+        elapsed = self._clock() - self._started
+        bar.add_row(
+            Text(self.name, style="bold"),
+            ProgressBar(total=max(self.total, 1), completed=done, width=32),
+            Text(f"{done}/{self.total}"),
+            Text(f"{duration(elapsed)}, ETA {duration(self.remaining(history))}"),
+        )
+        notice = [Text(self.notice, style="yellow")] if self.notice else []
+        return Group(bar, self._table(history), *notice)
+
+    def _table(self, history: History) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for header in ("", "cell", "score", "weights", "status", "origin"):
+            table.add_column(header, justify="right" if header in ("", "score", "weights") else "left", no_wrap=True)
+        best = history.best()
+        ranks = {trial.number: rank for rank, trial in enumerate(history.ranked, start=1)}
+        shown = [t for t in history.ranked if ranks[t.number] <= TOP or t.is_baseline]
+        for trial in shown + [t for t in history if t.status is Status.RUNNING]:
+            result = trial.result
+            cells = (
+                str(ranks.get(trial.number, "")),
+                cell_name(trial),
+                f"{trial.score:.4f}" if math.isfinite(trial.score) else "",
+                f"{result.cell_parameters:,}" if result else "",
+                trial.status.value,
+                trial.proposal.origin,
+            )
+            style = "green" if best is not None and trial.number == best.number else "cyan" if trial.is_baseline else ""
+            table.add_row(*(Text(cell) for cell in cells), style=style)
+        return table

@@ -1,0 +1,98 @@
+"""Which checkpoints a run keeps, and where they are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from cellsearch.errors import EnvironmentFailure
+from cellsearch.trial import History
+
+__all__ = ["Checkpoints", "inheritable", "write_atomically"]
+
+_BEST = 10
+_NEWEST = 64
+_MARGIN = 20
+_FILE = re.compile(r"trial-(\d+)(\.r\d+)?\.safetensors")
+
+
+def inheritable(history: History, number: int) -> bool:
+    """Whether the next trial may start from the weights of this one: it is one of the best 10 or of the newest 64.
+
+    Decided by the history that the strategy saw, not by which files are there, so that it does not depend on who was faster.
+    """
+    trial = history.by_number.get(number)
+    if trial is None or trial.result is None or not trial.result.checkpoint:
+        return False
+    return number >= len(history) - _NEWEST or any(best.number == number for best in history.ranked[:_BEST])
+
+
+class Checkpoints:
+    """The folder ``checkpoints`` of a run: ``trial-00012.safetensors``, and ``trial-00012.r1.safetensors`` after a higher rung.
+
+    A rung has a file of its own, because a killed job of a higher rung starts again from the file of the rung below.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._folder = (run / "checkpoints").absolute()
+
+    def path(self, trial: int, rung: int) -> Path:
+        """Where the checkpoint of a job is written."""
+        return self._folder / f"trial-{trial:05d}{f'.r{rung}' if rung else ''}.safetensors"
+
+    def relative(self, path: str) -> str:
+        """The path as the store keeps it: relative to the run, so that a run can be moved; ``""`` stays."""
+        if not path:
+            return ""
+        try:
+            return Path(path).absolute().relative_to(self._run.absolute()).as_posix()
+        except ValueError:  # an evaluation that keeps its checkpoints elsewhere
+            return path
+
+    def absolute(self, path: str) -> str:
+        """The path as a job gets it."""
+        return str((self._run / path).absolute()) if path else ""
+
+    def clean(self) -> None:
+        """Remove what killed processes have left half-written. Called while nobody trains."""
+        if self._folder.is_dir():
+            for file in self._folder.glob("trial-*.tmp"):
+                file.unlink(missing_ok=True)
+
+    def sweep(self, history: History, pinned: Collection[str]) -> None:
+        """Delete the files of trials that are neither among the best nor the newest nor unfinished.
+
+        ``history``: what the last decision knew, so that no later decision can want a file that is gone (the best of a longer history
+        are among the best of a shorter one and those that came since; a margin covers trials that fall back at a higher rung).
+        ``pinned``: paths relative to the run that jobs under way read.
+        """
+        if not self._folder.is_dir():
+            return
+        keep = {trial.number for trial in history.ranked[: _BEST + _MARGIN]}
+        keep |= {trial.number for trial in history if not trial.status.finished}
+        newest = {trial.number: trial.result.checkpoint for trial in history if trial.number in keep and trial.result is not None}
+        for file in self._folder.iterdir():
+            match = _FILE.fullmatch(file.name)
+            if match is None:
+                continue
+            number, path = int(match[1]), self.relative(str(file))
+            if number in keep:
+                # Of a trial that is kept, files of lower rungs go once the higher one has its result.
+                obsolete = bool(newest.get(number)) and history.by_number[number].status.finished and path != newest[number]
+            else:
+                obsolete = number < len(history) - _NEWEST
+            if obsolete and path not in pinned:
+                file.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that whoever looks sees the old one or the new one, whole."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise EnvironmentFailure(f"the file cannot be written: {error.strerror}", where=str(path), hint="make room on the disk") from error

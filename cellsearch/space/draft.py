@@ -1,0 +1,243 @@
+"""A genome while it is edited: values may be added, replaced and removed in any order, then laid out again as a genome.
+
+Values are numbered as in the genome it came from, except that previous states are negative: ``0`` is x_t, ``-1`` the first state,
+positive numbers are nodes. So a node keeps its number, and its name, through every edit that does not remove it: equally named
+weights of the genome before and after belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from cellsearch.errors import GenomeError
+from cellsearch.genome.graph import Attributes, Genome, Node, State
+from cellsearch.genome.layout import Builder
+
+__all__ = ["Draft", "X"]
+
+X = 0
+
+
+@dataclass
+class Draft:
+    """``states``: number (negative) -> state; ``nodes``: number (positive) -> node over these numbers; ``ends``: next values of states.
+
+    ``output``: the value put out; when ``output_name`` names a state it is that state's next value and kept equal to it.
+    """
+
+    states: dict[int, State] = field(default_factory=dict)
+    nodes: dict[int, Node] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
+    output: int = X
+    output_name: str = "h"
+    avoid: set[str] = field(default_factory=set)
+    """Names that fresh ones must not take, because weights of the genome before are called so."""
+
+    @classmethod
+    def of(cls, genome: Genome) -> Draft:
+        """The genome, open for edits."""
+        first = genome.first_node
+
+        def number(value: int) -> int:
+            return value if value >= first else -value
+
+        return cls(
+            states={-1 - k: state for k, state in enumerate(genome.states)},
+            nodes={value: Node(n.name, n.op, tuple([number(v) for v in n.inputs]), n.attrs) for value, n in genome.numbered()},
+            ends={-1 - k: number(value) for k, value in enumerate(genome.next_states)},
+            output=number(genome.output),
+            output_name=genome.output_name,
+            avoid={node.name for node in genome.nodes if node.name} | set(genome.state_names),
+        )
+
+    @property
+    def output_state(self) -> int | None:
+        """The number of the state that is put out; ``None`` for an output of its own."""
+        return next((k for k, state in self.states.items() if state.name == self.output_name), None)
+
+    def add(self, op: str, *inputs: int, name: str = "", bias: bool = True) -> int:
+        """Add a node; ``bias`` counts for ``linear`` only."""
+        attrs: Attributes = (("bias", bias),) if op == "linear" else ()
+        return self.put(Node(name, op, inputs, attrs))
+
+    def put(self, node: Node) -> int:
+        """Add a node as it stands."""
+        number = max(self.nodes, default=0) + 1
+        self.nodes[number] = node
+        return number
+
+    def const(self, value: float) -> int:
+        """Add a number."""
+        return self.put(Node("", "const", (), (("value", value),)))
+
+    def add_state(self, name: str, end: int, initial: float = 0.0) -> int:
+        """Add a state whose next value is ``end``."""
+        number = min(self.states, default=0) - 1
+        self.states[number] = State(name, initial)
+        self.ends[number] = end
+        return number
+
+    def set_end(self, state: int, value: int) -> None:
+        """Give a state another next value, and the cell another output when the state is put out."""
+        self.ends[state] = value
+        if state == self.output_state:
+            self.output = value
+
+    def set_output(self, value: int) -> None:
+        """Put out another value."""
+        state = self.output_state
+        if state is not None:
+            self.ends[state] = value
+        self.output = value
+
+    def set_input(self, number: int, position: int, value: int) -> None:
+        """Give a node another operand."""
+        inputs = list(self.nodes[number].inputs)
+        inputs[position] = value
+        self.set_inputs(number, inputs)
+
+    def set_inputs(self, number: int, inputs: Iterable[int]) -> None:
+        """Give a node other operands."""
+        self.nodes[number] = replace(self.nodes[number], inputs=tuple(inputs))
+
+    def set_op(self, number: int, op: str) -> None:
+        """Let a node compute something else from the same operands."""
+        self.nodes[number] = replace(self.nodes[number], op=op)
+
+    def set_name(self, number: int, name: str) -> None:
+        """Rename a node."""
+        self.nodes[number] = replace(self.nodes[number], name=name)
+
+    def substitute(self, old: int, new: int, *, keep: Iterable[int] = ()) -> None:
+        """Let everything that reads ``old`` read ``new``, except the nodes ``keep`` and ``new`` itself."""
+        spared = {*keep, new}
+        for number, node in self.nodes.items():
+            if old in node.inputs and number not in spared:
+                self.nodes[number] = replace(node, inputs=tuple(new if v == old else v for v in node.inputs))
+        for state, value in self.ends.items():
+            if value == old:
+                self.ends[state] = new
+        if self.output == old:
+            self.output = new
+
+    def bypass(self, number: int, value: int) -> None:
+        """Take a node out and let ``value``, one of its operands, take its place and, if it has none, its name."""
+        name = self.nodes[number].name
+        self.substitute(number, value)
+        del self.nodes[number]
+        if name and value > 0 and not self.nodes[value].name:
+            self.set_name(value, name)
+
+    def below(self, *values: int) -> set[int]:
+        """The nodes that these values are computed from within the step, themselves included."""
+        found: set[int] = set()
+        stack = [v for v in values if v > 0]
+        while stack:
+            number = stack.pop()
+            if number not in found:
+                found.add(number)
+                stack.extend(v for v in self.nodes[number].inputs if v > 0)
+        return found
+
+    def above(self, value: int) -> set[int]:
+        """The nodes that are computed from this value within the step, itself included when it is a node."""
+        readers: dict[int, list[int]] = {}
+        for number, node in self.nodes.items():
+            for operand in node.inputs:
+                readers.setdefault(operand, []).append(number)
+        found: set[int] = set()
+        stack = [value]
+        while stack:
+            number = stack.pop()
+            if number not in found:
+                found.add(number)
+                stack.extend(readers.get(number, ()))
+        return {number for number in found if number > 0}
+
+    def order(self) -> list[int]:
+        """The nodes, operands first. Raises :class:`GenomeError` for a cycle."""
+        order: list[int] = []
+        done: set[int] = set()
+        on_path: set[int] = set()
+        stack = [(number, False) for number in reversed(self.nodes)]
+        while stack:
+            number, ready = stack.pop()
+            if ready:
+                on_path.discard(number)
+                done.add(number)
+                order.append(number)
+            elif number not in done:
+                if number in on_path:
+                    raise GenomeError("the cell reads its own value in the same step", where=f"node {self.nodes[number].name or number}")
+                on_path.add(number)
+                stack.append((number, True))
+                stack.extend((v, False) for v in self.nodes[number].inputs if v > 0 and v not in done)
+        return order
+
+    def fresh_name(self, stem: str = "n") -> str:
+        """A name that nothing here has and nothing in the genome before had."""
+        taken = self.avoid | {node.name for node in self.nodes.values()} | {state.name for state in self.states.values()}
+        taken |= {self.output_name} | {f"{name}_t" for name in taken}
+        number = 1
+        while f"{stem}{number}" in taken:
+            number += 1
+        return f"{stem}{number}"
+
+    def copy_in(self, genome_draft: Draft, value: int, known: Mapping[int, int]) -> int:
+        """Copy the sub-graph below ``value`` of another draft; ``known`` maps its values to ones that exist here already."""
+        done = dict(known)
+        needed = genome_draft.needed(value, known)
+        for number in genome_draft.order():
+            if number in needed:
+                node = genome_draft.nodes[number]
+                name = self.fresh_name() if node.name else ""
+                done[number] = self.put(Node(name, node.op, tuple(done[v] for v in node.inputs), node.attrs))
+        return done[value]
+
+    def needed(self, value: int, known: Mapping[int, int]) -> set[int]:
+        """The nodes below ``value`` down to those that ``known`` holds, which are left out."""
+        found: set[int] = set()
+        stack = [value]
+        while stack:
+            number = stack.pop()
+            if number > 0 and number not in found and number not in known:
+                found.add(number)
+                stack.extend(self.nodes[number].inputs)
+        return found
+
+    def operands(self) -> Iterator[tuple[int, int, int]]:
+        """Every operand: (node, position, value)."""
+        for number, node in self.nodes.items():
+            for position, value in enumerate(node.inputs):
+                yield number, position, value
+
+    def drop_idle(self) -> None:
+        """Forget nodes and states that never influence the output, in this step or a later one."""
+        useful: set[int] = set()
+        stack = [self.output]
+        while stack:
+            value = stack.pop()
+            if value not in useful:
+                useful.add(value)
+                stack.extend(self.nodes[value].inputs if value > 0 else (self.ends[value],) if value < 0 else ())
+        self.nodes = {number: node for number, node in self.nodes.items() if number in useful}
+        for state in [state for state in self.states if state not in useful]:
+            del self.states[state], self.ends[state]
+
+    def build(self) -> Genome:
+        """The genome, without nodes and states that never influence the output. Raises :class:`GenomeError` when it is none."""
+        name, output = self.output_name, self.output
+        self.drop_idle()
+        builder = Builder(self.states.values())
+        place = {X: 0, **{state: 1 + k for k, state in enumerate(self.states)}}
+        first = 1 + len(self.states)
+        place.update((number, first + k) for k, number in enumerate(self.nodes))
+        for node in self.nodes.values():
+            builder.add(Node(node.name, node.op, tuple([place[v] for v in node.inputs]), node.attrs))
+        for number, state in self.states.items():
+            builder.next_state(state.name, place[self.ends[number]])
+        if self.output_state is None:
+            builder.output(place[output], name)
+            return builder.build()
+        return builder.build(name)

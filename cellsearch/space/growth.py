@@ -1,0 +1,155 @@
+"""Growth: one leaf occurrence becomes a node over leaves, so every step on the way is a complete, trainable cell.
+
+A *leaf* is x_t, a previous state, or a ``linear`` that reads nothing else and is read once (x_t cannot be used elementwise, so its
+linear is the leaf there). The old leaf stays an operand of the new node, with its weights; the other operands are new leaves:
+
+* a function of the leaf;
+* a sum, product, ... of the leaf and another leaf; a product with a gate over a new linear;
+* a blend of a previous state and the leaf;
+* a new state: it takes over the leaf by the simplest update that keeps what it had, ``s[t] = gate * s[t-1] + leaf``, and is read
+  in the leaf's place.
+
+So the cell grows from the output towards x_t and h_<t-1>. No generator or ranker is trained: which extension comes next is decided
+by rules and by the scores of the cells before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+
+from cellsearch import ops
+from cellsearch.genome.graph import Genome
+from cellsearch.space.draft import Draft, X
+from cellsearch.space.model import Edit, SearchSpace
+from cellsearch.space.moves import Move, Place, apply, block, gates, of_one, of_two, places, weight, wrap
+
+__all__ = ["extension", "extensions", "free_state_name", "growth_moves", "initial", "new_state", "start"]
+
+
+def start(space: SearchSpace) -> Genome:
+    """See :meth:`SearchSpace.start`."""
+    draft = Draft(output_name=space.states[0])
+    state = draft.add_state(space.states[0], X, initial(space))
+    draft.set_end(state, block(draft))
+    return space.require(draft.build(), "the smallest cell, a linear over x_t and one state,")
+
+
+def extensions(space: SearchSpace, genome: Genome) -> Iterator[Edit]:
+    """See :meth:`SearchSpace.growth`; each key once."""
+    seen = {genome.key}
+    for move in growth_moves(space, genome):
+        grown = apply(space, genome, move)
+        if grown is not None and grown.key not in seen:
+            seen.add(grown.key)
+            yield Edit(grown, move.operator)
+
+
+def extension(
+    space: SearchSpace, genome: Genome, rng: np.random.Generator, weights: Mapping[str, float] | None, avoid: Container[str]
+) -> Edit | None:
+    """See :meth:`SearchSpace.extension`."""
+    left = growth_moves(space, genome)
+    chances = [move.weight * (1.0 if weights is None else weights.get(move.operator, 0.0)) for move in left]
+    while left and sum(chances) > 0:
+        k = int(rng.choice(len(left), p=np.array(chances) / sum(chances)))
+        move = left.pop(k)
+        chances.pop(k)
+        grown = apply(space, genome, move)
+        if grown is not None and grown.key != genome.key and grown.key not in avoid:
+            return Edit(grown, move.operator)
+    return None
+
+
+def growth_moves(space: SearchSpace, genome: Genome) -> list[Move]:
+    """Every extension, not yet tried for legality; the operator is the op that it adds, ``gate`` or ``state``."""
+    draft = Draft.of(genome)
+    moves: list[Move] = []
+    for place in places(draft):
+        if place.linear:
+            if place.value <= 0:
+                moves += _inside_linear(space, place)
+        elif place.value < 0 or _is_block(draft, place.value):
+            moves += _elementwise(space, draft, place)
+    return moves
+
+
+def _is_block(draft: Draft, value: int) -> bool:
+    """Whether the value is a linear over leaves alone, read once."""
+    node = draft.nodes.get(value)
+    if node is None or node.op != "linear" or any(v > 0 for v in node.inputs):
+        return False
+    reads = sum(node.inputs.count(value) for node in draft.nodes.values()) + list(draft.ends.values()).count(value)
+    return reads + (draft.output_state is None and draft.output == value) == 1
+
+
+def _inside_linear(space: SearchSpace, place: Place) -> Iterator[Move]:
+    """A leaf that a linear reads: x_t gives way to a function of a linear, a state also to a gated state."""
+    for op in of_one(space):
+        if op in ops.OPS and ops.OPS[op].unary:
+            yield Move(op, partial(_function_of_block, place, op), weight(space, op))
+    if place.value < 0 and "mul" in space.ops:
+        for gate in gates(space):
+            yield Move("gate", partial(_gate, place, gate), space.ops["mul"])
+
+
+def _elementwise(space: SearchSpace, draft: Draft, place: Place) -> Iterator[Move]:
+    for op in of_one(space):
+        if place.value < 0 or not (op in ops.OPS and ops.OPS[op].parametric):
+            yield Move(op, partial(_function, place, op), weight(space, op))
+    for op in of_two(space):
+        for leaf in (None, *(state for state in draft.states if state != place.value)):
+            yield Move(op, partial(_pair, place, op, leaf, False), weight(space, op))
+            if not ops.OPS[op].commutative:
+                yield Move(op, partial(_pair, place, op, leaf, True), weight(space, op))
+    for gate in gates(space):
+        if "mul" in space.ops:
+            yield Move("gate", partial(_gate, place, gate), space.ops["mul"])
+        if "blend" in space.ops:
+            for state in draft.states:
+                yield Move("blend", partial(_blend, place, gate, state), space.ops["blend"])
+        if len(draft.states) < len(space.states) and {"mul", "add"} <= space.ops.keys():
+            yield Move("state", partial(new_state, space, place, gate), space.ops["add"])
+
+
+def _function_of_block(place: Place, op: str, draft: Draft) -> None:
+    place.put(draft, wrap(draft, op, block(draft)))
+
+
+def _function(place: Place, op: str, draft: Draft) -> None:
+    place.put(draft, wrap(draft, op, place.value))
+
+
+def _pair(place: Place, op: str, leaf: int | None, leaf_first: bool, draft: Draft) -> None:
+    other = block(draft) if leaf is None else leaf
+    operands = (other, place.value) if leaf_first else (place.value, other)
+    place.put(draft, draft.add(op, *operands))
+
+
+def _gate(place: Place, gate: str, draft: Draft) -> None:
+    place.put(draft, draft.add("mul", draft.add(gate, block(draft)), place.value))
+
+
+def _blend(place: Place, gate: str, state: int, draft: Draft) -> None:
+    place.put(draft, draft.add("blend", draft.add(gate, block(draft)), state, place.value))
+
+
+def new_state(space: SearchSpace, place: Place, gate: str, draft: Draft) -> None:
+    """A state ``s[t] = gate * s[t-1] + value`` that is read where the value was."""
+    state = draft.add_state(free_state_name(space, draft), X, initial(space))
+    kept = draft.add("mul", draft.add(gate, block(draft)), state)
+    draft.set_end(state, draft.add("add", kept, place.value))
+    place.put(draft, draft.ends[state])
+
+
+def initial(space: SearchSpace) -> float:
+    """The value that a new state starts with: 0 where that is allowed."""
+    return 0.0 if 0.0 in space.initial else space.initial[0]
+
+
+def free_state_name(space: SearchSpace, draft: Draft) -> str:
+    """The first of the space's state names that the cell does not use yet, else a fresh one."""
+    taken = {s.name for s in draft.states.values()} | {n.name for n in draft.nodes.values()} | {draft.output_name}
+    return next((name for name in space.states if name not in taken), "") or draft.fresh_name("s")

@@ -1,0 +1,220 @@
+"""Which genomes a search space holds, and whether the space itself makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cellsearch import ops
+from cellsearch.errors import GenomeError, SpaceError
+from cellsearch.genome.graph import Genome, check_name
+from cellsearch.genome.parameters import requires_square, widths
+from cellsearch.space.model import Limits, SearchSpace, Violation
+
+__all__ = ["check_space", "violation"]
+
+_STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identity"})
+"""Ops that parts of a full cell may need besides its unary ops."""
+
+
+def violation(space: SearchSpace, genome: Genome) -> Violation | None:
+    """See :meth:`SearchSpace.contains`."""
+    for check in (_states, _ops, _sizes, _influence, _width):
+        for found in check(space, genome):
+            return found
+    return None
+
+
+def _states(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    if len(genome.states) > len(space.states):
+        allowed = f"at most {len(space.states)}: {', '.join(space.states)}"
+        yield Violation(f"{len(genome.states)} states", "states", allowed)
+    for state in genome.states:
+        if state.initial not in space.initial:
+            allowed = ", ".join(f"{value:g}" for value in space.initial)
+            yield Violation(f"the initial value {state.initial:g}", f"{state.name}[0]", allowed)
+
+
+def _ops(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    gated = space.is_gated(genome)
+    allowed = _gated_ops(space) if gated else frozenset(space.ops)
+    for value, node in genome.numbered():
+        if node.op == "const" and "const" in allowed:
+            if node.value not in space.constants:
+                yield Violation(f"the number {node.value:g}", genome.labels[value], ", ".join(f"{c:g}" for c in space.constants))
+        elif node.op not in allowed:
+            yield Violation(f"the op {node.op}", genome.labels[value], ", ".join(op for op in ops.OPS if op in allowed))
+        elif node.op == "linear" and len(set(node.inputs)) < len(node.inputs):
+            yield Violation("a linear reads the same value twice", genome.labels[value], "each operand once")
+        elif len(node.inputs) > space.limits.max_operands and not gated:
+            yield Violation(f"{len(node.inputs)} operands", genome.labels[value], f"at most {space.limits.max_operands}")
+
+
+def _gated_ops(space: SearchSpace) -> frozenset[str]:
+    full = space.full_cell
+    return frozenset(space.ops) | _STRUCTURE | {*full.sums, *full.gates, *full.direct}
+
+
+def _sizes(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    limits = space.limits
+    if space.is_gated(genome):
+        most = full_size(space)
+        if len(genome.nodes) > most:
+            yield Violation(f"{len(genome.nodes)} nodes", "cell with connection gates", f"at most {most}, as in the full cell")
+        return
+    if len(genome.nodes) > limits.max_nodes:
+        yield Violation(f"{len(genome.nodes)} nodes", "cell", f"at most {limits.max_nodes}")
+    depth = [0] * genome.first_node
+    for value, node in genome.numbered():
+        depth.append(1 + max((depth[v] for v in node.inputs), default=0))
+        if depth[value] > limits.max_depth:
+            yield Violation(f"{depth[value]} nodes above one another", genome.labels[value], f"at most {limits.max_depth}")
+    count = _weights(genome, limits)
+    if count > limits.max_parameters:
+        allowed = f"at most {limits.max_parameters} with I = {limits.input_size} and H = {limits.hidden_size}"
+        yield Violation(f"{count} parameters", "cell", allowed)
+
+
+def _weights(genome: Genome, limits: Limits) -> int:
+    """:func:`parameter_count` of a cell without dead nodes, without working out the names of the weights."""
+    size = {"I": limits.input_size, "H": limits.hidden_size, "1": 1}
+    width = widths(genome)
+    total = 0
+    for _, node in genome.numbered():
+        if node.op == "linear":
+            total += limits.hidden_size * (sum(size[width[v]] for v in node.inputs) + node.bias)
+        elif node.op == "diag":
+            total += limits.hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
+        elif node.op in ("scale", "bias"):
+            total += 1 if node.op == "scale" else limits.hidden_size
+    return total
+
+
+def full_size(space: SearchSpace) -> int:
+    """Nodes of the full cell, from its definition: the bound of every part of it, with room for the ends' own sums."""
+    full, states = space.full_cell, len(space.states)
+    nodes = 0
+    for k in range(full.nodes):
+        earlier = states + k
+        sums = len(full.sums)
+        products = len(full.gates) * (2 if full.complements else 1) * earlier
+        direct = len(full.direct) * earlier
+        nodes += 2 + len(set(full.sums) | set(full.gates)) + sums + 2 * products + 2 * direct + 2 * len(full.gates)
+    return nodes + states * (full.nodes + states + 1)
+
+
+def _influence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    rules = space.constraints
+    if rules.output_sees_input and not _below(genome, genome.output)[0]:
+        yield Violation("x_t does not reach it within the step", f"{genome.output_name}_t", "an output that sees x_t")
+    if rules.states_reach_output or rules.no_idle_nodes:
+        useful = _useful(genome)
+        for k, state in enumerate(genome.state_names, start=1):
+            if rules.states_reach_output and not useful[k]:
+                yield Violation("this state never influences the output", f"{state}_<t-1>", "states that reach the output")
+        for value, _ in genome.numbered():
+            if rules.no_idle_nodes and not useful[value]:
+                yield Violation("this node never influences the output", genome.labels[value], "nodes with influence")
+    if rules.states_see_input:
+        for state, seen in zip(genome.state_names, _driven(genome), strict=True):
+            if not seen:
+                yield Violation("x never influences this state", f"{state}_t", "states that x reaches")
+
+
+def _below(genome: Genome, *roots: int) -> list[bool]:
+    """For each value whether one of ``roots`` is computed from it within the step."""
+    found = [False] * genome.n_values
+    for root in roots:
+        found[root] = True
+    for value in range(genome.n_values - 1, genome.first_node - 1, -1):
+        if found[value]:
+            for operand in genome.nodes[value - genome.first_node].inputs:
+                found[operand] = True
+    return found
+
+
+def _useful(genome: Genome) -> list[bool]:
+    """For each value whether it influences an output, in this step or through states in a later one."""
+    roots = {genome.output}
+    while True:
+        found = _below(genome, *roots)
+        wanted = roots | {end for k, end in enumerate(genome.next_states, start=1) if found[k]}
+        if wanted == roots:
+            return found
+        roots = wanted
+
+
+def _driven(genome: Genome) -> list[bool]:
+    """For each state whether x influences it, in this step or through states in a later one."""
+    seen = [True] * len(genome.inputs) + [False] * len(genome.states)
+    while True:
+        reached = list(seen)
+        for _, node in genome.numbered():
+            reached.append(any(reached[v] for v in node.inputs))
+        new = seen[: len(genome.inputs)] + [reached[end] or seen[k] for k, end in enumerate(genome.next_states, start=len(genome.inputs))]
+        if new == seen:
+            return seen[len(genome.inputs) :]
+        seen = new
+
+
+def _width(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    place = requires_square(genome) if space.constraints.hidden_width else ""
+    if place:
+        yield Violation("x_t (width I) is used without a linear", place, "linear(x[t], ...)")
+
+
+# -- the space itself ----------------------------------------------------------------------------------------------------
+
+
+def check_space(space: SearchSpace) -> None:
+    """Raise :class:`SpaceError` for a space that contradicts itself or does not hold its own seed genomes."""
+
+    def fail(key: str, message: str, hint: str = "") -> SpaceError:
+        return SpaceError(message, where=f"{space.source}: {key}", hint=hint)
+
+    if not space.states or len(set(space.states)) < len(space.states):
+        raise fail("states", "name at least one state, each once", hint='states = ["h", "c"]')
+    for state in space.states:
+        try:
+            check_name(state, "state", "")
+        except GenomeError as error:
+            raise fail("states", error.message, error.hint) from None
+    for op, weight in space.ops.items():
+        if op not in ops.OPS:
+            raise fail(f"ops.{op}", f"unknown op {op!r}", hint="allowed: " + ", ".join(ops.OPS))
+        if not 0 <= weight < float("inf"):
+            raise fail(f"ops.{op}", f"the weight {weight} is not a finite number >= 0")
+    if "linear" not in space.ops or not _squashers(space):
+        raise fail("ops", "a space needs linear and at least one function of one value", hint="for example linear = 1 and tanh = 1")
+    _check_limits(space.limits, fail)
+    _check_full(space, fail)
+    for name, genome in space.seeds.items():
+        found = violation(space, genome)
+        if found is not None:
+            raise fail(f"seeds.{name}", f"this seed genome is not in the space: {found}", "drop the seed, or allow what it needs")
+
+
+def _squashers(space: SearchSpace) -> list[str]:
+    return [op for op in space.ops if ops.OPS[op].unary]
+
+
+def _check_limits(limits: Limits, fail: Callable[..., SpaceError]) -> None:
+    for key in Limits.__dataclass_fields__:
+        if getattr(limits, key) < 1:
+            raise fail(f"limits.{key}", f"{getattr(limits, key)} is not a number of at least 1")
+    if limits.min_nodes > limits.max_nodes:
+        raise fail("limits.min_nodes", f"min_nodes {limits.min_nodes} is greater than max_nodes {limits.max_nodes}")
+    if limits.max_nodes < 2:
+        raise fail("limits.max_nodes", "the smallest cell has 2 nodes: one op over one linear")
+
+
+def _check_full(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
+    full = space.full_cell
+    if not 1 <= full.nodes <= 32:
+        raise fail("full_cell.nodes", f"{full.nodes} is not a number from 1 to 32")
+    for key in ("sums", "gates", "direct"):
+        for op in getattr(full, key):
+            if op not in ops.OPS or not ops.OPS[op].unary:
+                allowed = ", ".join(name for name, row in ops.OPS.items() if row.unary)
+                raise fail(f"full_cell.{key}", f"{op!r} is not a function of one value", hint="allowed: " + allowed)
+    if not full.sums:
+        raise fail("full_cell.sums", "name at least one op", hint='sums = ["sigmoid", "tanh"]')

@@ -1,0 +1,114 @@
+"""What edits have in common: places in a cell, ops by the number of their operands, and moves that can be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cellsearch import ops
+from cellsearch.errors import GenomeError
+from cellsearch.genome.graph import Genome
+from cellsearch.space.draft import Draft, X
+from cellsearch.space.model import SearchSpace
+
+__all__ = ["COMPLEMENT", "Move", "Place", "apply", "block", "gates", "of_one", "of_two", "places", "weight", "wrap"]
+
+COMPLEMENT = "complement"
+"""``1 - a``: a function of one value made of ``sub`` and the number 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One edit that can be tried: ``operator`` names it, ``weight`` says how likely it is among those of its operator."""
+
+    operator: str
+    edit: Callable[[Draft], None]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value is read: operand ``position`` of node ``node``, or, with ``position`` -1, as the next value of state ``node``.
+
+    ``node`` 0 with ``position`` -1 is an output that is no state. ``linear``: the reader is a linear node.
+    """
+
+    node: int
+    position: int
+    value: int
+    linear: bool = False
+
+    def put(self, draft: Draft, value: int) -> None:
+        """Let another value be read here."""
+        if self.position >= 0:
+            draft.set_input(self.node, self.position, value)
+        elif self.node == X:
+            draft.set_output(value)
+        else:
+            draft.set_end(self.node, value)
+
+
+def places(draft: Draft) -> Iterator[Place]:
+    """Every place where a value is read."""
+    for number, node in draft.nodes.items():
+        for position, value in enumerate(node.inputs):
+            yield Place(number, position, value, node.op == "linear")
+    for state, value in draft.ends.items():
+        yield Place(state, -1, value)
+    if draft.output_state is None:
+        yield Place(X, -1, draft.output)
+
+
+def of_one(space: SearchSpace) -> list[str]:
+    """Ops of one value: functions, vector weights, normalisation, and the complement where the space has what it needs.
+
+    An op with weight 0 is legal in a given cell, but never chosen.
+    """
+    names = [op for op in space.ops if ops.OPS[op].max_arity == 1 and space.ops[op] > 0]
+    if {"sub", "const"} <= space.ops.keys() and 1.0 in space.constants and space.ops["sub"] > 0:
+        names.append(COMPLEMENT)
+    return names
+
+
+def of_two(space: SearchSpace) -> list[str]:
+    """Elementwise ops that take two values."""
+    return [op for op in space.ops if ops.OPS[op].kind == "pointwise" and ops.OPS[op].accepts(2) and space.ops[op] > 0]
+
+
+def gates(space: SearchSpace) -> list[str]:
+    """Functions with values in [0, 1]; any squashing function, or any function, where the space has none."""
+    unary = [op for op in space.ops if ops.OPS[op].unary and space.ops[op] > 0]
+    return [op for op in unary if ops.OPS[op].gate] or [op for op in unary if ops.OPS[op].squashing] or unary
+
+
+def weight(space: SearchSpace, op: str) -> float:
+    """How likely the space chooses an op."""
+    return space.ops["sub"] if op == COMPLEMENT else space.ops[op]
+
+
+def wrap(draft: Draft, op: str, value: int) -> int:
+    """A new node that applies an op of one value."""
+    if op == COMPLEMENT:
+        return draft.add("sub", draft.const(1.0), value)
+    return draft.add(op, value, name=draft.fresh_name() if ops.OPS[op].parametric else "")
+
+
+def block(draft: Draft) -> int:
+    """The cheapest value that depends on the input: a new linear of x_t and the state that is put out (else the first)."""
+    state = draft.output_state
+    if state is None:
+        state = next(iter(draft.states))
+    return draft.add("linear", X, state, name=draft.fresh_name())
+
+
+def apply(space: SearchSpace, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:
+    """The legal genome that a move leads to, tidied; ``None`` when it leads to none."""
+    draft = Draft.of(genome)
+    try:
+        move.edit(draft)
+        edited = draft.build()
+    except GenomeError:
+        return None
+    if space.contains(edited) is not None:
+        return None
+    return space.tidy(edited) if tidy else edited

@@ -1,0 +1,205 @@
+"""Pruning: what can be taken out of a cell, and what is left then.
+
+A connection is a weight: a connection gate (``scale``), one operand of a ``linear``, a vector weight (``diag``). Without it nothing
+flows there; what follows from nothing is worked out node by node: a sum goes on without the term, an op that maps 0 to 0 gives
+nothing, a gate over nothing is constant and leaves its product, a state that is nothing is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from enum import Enum
+
+from cellsearch.errors import GenomeError, SpaceError
+from cellsearch.genome.graph import Genome, Node
+from cellsearch.space.draft import Draft
+from cellsearch.space.model import SearchSpace
+
+__all__ = ["connections", "discrete", "prunings", "remove"]
+
+
+class _Left(Enum):
+    """What is left of a value that has no source any more."""
+
+    NOTHING = "always zero"
+    CONSTANT = "a constant vector"
+
+
+_KEEPS_ZERO = frozenset(
+    {"scale", "diag", "tanh", "relu", "leaky_relu", "silu", "gelu", "identity", "neg", "abs", "sin", "square", "sqrt", "layer_norm"}
+)
+
+
+def connections(genome: Genome) -> tuple[str, ...]:
+    """See :meth:`SearchSpace.connections`."""
+    return tuple(spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live)
+
+
+def remove(space: SearchSpace, genome: Genome, names: Iterable[str]) -> Genome:
+    """See :meth:`SearchSpace.remove`."""
+    specs = {spec.name: spec for spec in genome.parameters if spec.operand >= 0}
+    cut: set[tuple[int, int]] = set()
+    for name in names:
+        if name not in specs:
+            raise SpaceError(f"the cell has no connection {name!r}", hint="connections: " + ", ".join(list(specs)[:20]))
+        cut.add((specs[name].node, specs[name].operand))
+    try:
+        smaller = _without(Draft.of(genome), cut)
+    except GenomeError as error:
+        raise SpaceError(f"nothing is left of the cell: {error.message}", where=error.where) from None
+    return space.tidy(space.require(smaller, "what is left of the cell"))
+
+
+def discrete(space: SearchSpace, genome: Genome) -> Genome:
+    """See :meth:`SearchSpace.discrete`."""
+    draft = Draft.of(genome)
+    for number in draft.order():
+        node = draft.nodes[number]
+        if (node.op == "scale" and "scale" not in space.ops) or node.op == "identity":
+            # The name of a gate says what it connects; the value that stays keeps its own name.
+            draft.substitute(number, node.inputs[0])
+            del draft.nodes[number]
+    for number, node in draft.nodes.items():
+        if node.op == "linear":  # two matrices over one value are one matrix
+            draft.set_inputs(number, dict.fromkeys(node.inputs))
+    try:
+        return space.require(_renamed(draft.build().simplify()), "the cell without connection gates")
+    except GenomeError as error:
+        raise SpaceError(f"the cell without connection gates is none: {error.message}", where=error.where) from None
+
+
+def _renamed(genome: Genome) -> Genome:
+    """The cell with short names (``n1``, ``n2``, ...) for what has more than one use; the rest stands where it is used."""
+    draft = Draft.of(genome)
+    for number in draft.nodes:
+        draft.set_name(number, "")
+    return draft.build()
+
+
+def prunings(space: SearchSpace, genome: Genome) -> tuple[Genome, ...]:
+    """See :meth:`SearchSpace.prunings`."""
+    found: dict[str, Genome] = {}
+    for smaller in _smaller(space, genome):
+        if space.contains(smaller) is None:
+            smaller = space.tidy(smaller)
+            if smaller.key != genome.key:
+                found.setdefault(smaller.key, smaller)
+    return tuple(found.values())
+
+
+def _smaller(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
+    specs = [spec for spec in genome.parameters if spec.operand >= 0]
+    cuts = [{(spec.node, spec.operand)} for spec in specs]
+    cuts += [{(value, p)} for value, node in genome.numbered() if node.op in ("add", "mul") for p in range(len(node.inputs))]
+    for cut in cuts:
+        try:
+            yield _without(Draft.of(genome), cut)
+        except GenomeError:
+            continue  # nothing is left
+    for value, node in genome.numbered():
+        if len(node.inputs) == 1 and node.op != "linear":  # the op, or the gate, goes; what it read stays
+            draft = Draft.of(genome)
+            draft.bypass(value, draft.nodes[value].inputs[0])
+            try:
+                yield draft.build()
+            except GenomeError:
+                continue
+
+
+# -- what is left --------------------------------------------------------------------------------------------------------
+
+
+def _without(draft: Draft, cut: set[tuple[int, int]]) -> Genome:
+    """The cell without the operands ``cut`` (node, position). Raises :class:`GenomeError` when nothing is left."""
+    gated = any(node.op == "scale" for node in draft.nodes.values())
+    gone: dict[int, _Left] = {}
+    while True:
+        for number in draft.order():
+            _reduce(draft, number, cut, gone, keep_names=gated)
+        cut = set()
+        new = {state: gone[end] for state, end in draft.ends.items() if end in gone and state not in gone}
+        if draft.output in gone:
+            raise GenomeError("the output has no source any more", where=f"{draft.output_name}[t]")
+        if not new:
+            break
+        gone.update(new)
+    for state in [state for state in draft.states if state in gone]:
+        del draft.states[state], draft.ends[state]
+    if not draft.states:
+        raise GenomeError("no state is left")
+    return draft.build()
+
+
+def _reduce(draft: Draft, number: int, cut: set[tuple[int, int]], gone: dict[int, _Left], *, keep_names: bool) -> None:
+    """Work out what is left of one node whose operands are done; replaces, removes or shortens it."""
+    node = draft.nodes[number]
+    given = [(v, gone.get(v)) for v in node.inputs]
+    if node.op == "mul" and any((number, p) in cut for p in range(len(given))):
+        given = [(v, _Left.CONSTANT if (number, p) in cut else left) for p, (v, left) in enumerate(given)]
+    else:
+        given = [(v, _Left.NOTHING if (number, p) in cut else left) for p, (v, left) in enumerate(given)]
+    if all(left is None for _, left in given):
+        return
+    numbers = [_Left.CONSTANT if v in draft.nodes and draft.nodes[v].op == "const" else left for v, left in given]
+    left = _left(node, numbers)  # a number alone is no source either
+    if left is not None:
+        gone[number] = left
+        del draft.nodes[number]
+        return
+    kept = [v for v, left in given if left is None]
+    if node.op in ("add", "mul", "max", "min") and len(kept) == 1:
+        _alias(draft, number, kept[0], keep_names=keep_names)
+    elif node.op in ("linear", "add", "mul"):
+        draft.set_inputs(number, kept)
+    elif node.op == "sub":
+        if kept == [node.inputs[0]]:
+            _alias(draft, number, kept[0], keep_names=keep_names)
+        else:
+            draft.nodes[number] = replace(node, op="neg", inputs=(kept[0],))
+    elif node.op == "div":
+        if kept != [node.inputs[0]]:
+            raise GenomeError("a quotient has no dividend any more", where=f"node {node.name or number}")
+        _alias(draft, number, kept[0], keep_names=keep_names)
+    else:
+        _reduce_blend(draft, number, [left for _, left in given])
+
+
+def _left(node: Node, operands: list[_Left | None]) -> _Left | None:
+    """What is left when the node has no source any more; ``None`` when it still has one."""
+    if node.op in ("mul", "div") and operands[0] is _Left.NOTHING:
+        return _Left.NOTHING
+    if node.op == "mul" and _Left.NOTHING in operands:
+        return _Left.NOTHING
+    if any(left is None for left in operands):
+        return None
+    if node.op == "linear":
+        return _Left.CONSTANT if node.bias else _Left.NOTHING
+    if _Left.CONSTANT in operands:
+        return _Left.CONSTANT
+    zero = node.op in _KEEPS_ZERO or node.op in ("add", "sub", "max", "min", "blend")
+    return _Left.NOTHING if zero else _Left.CONSTANT
+
+
+def _reduce_blend(draft: Draft, number: int, operands: list[_Left | None]) -> None:
+    """g*a + (1-g)*b without one of its parts."""
+    node = draft.nodes[number]
+    gate, first, second = node.inputs
+    if operands[0] is not None:
+        if operands[0] is _Left.NOTHING and operands[2] is None:
+            draft.bypass(number, second)
+            return
+        raise GenomeError("a blend has lost its gate", where=f"node {node.name or number}")
+    if operands[1] is None:
+        draft.nodes[number] = replace(node, op="mul", inputs=(gate, first))
+    else:
+        rest = draft.add("sub", draft.const(1.0), gate)
+        draft.nodes[number] = replace(node, op="mul", inputs=(rest, second))
+
+
+def _alias(draft: Draft, number: int, value: int, *, keep_names: bool) -> None:
+    """Let a value take the place of a node. In a gated cell the name stays, on an identity, because weights are called by it."""
+    if keep_names and draft.nodes[number].name:
+        draft.nodes[number] = replace(draft.nodes[number], op="identity", inputs=(value,))
+    else:
+        draft.bypass(number, value)

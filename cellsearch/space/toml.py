@@ -1,0 +1,150 @@
+"""The TOML form of a search space.
+
+::
+
+    name = "lstm_gru"
+    description = "..."
+    states = ["h", "c"]
+    constants = [1.0]                # numbers that a cell may hold
+    initial = [0.0]                  # values that a state may start with
+    seeds = ["lstm", "gru"]          # zoo names; or a table [seeds] of names and cell texts
+
+    [ops]                            # each op with the weight with which it is chosen
+    linear = 3
+    [limits]                         # see Limits
+    [constraints]                    # see Constraints
+    [full_cell]                      # see FullCell
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from cellsearch.errors import GenomeError, SpaceError
+from cellsearch.genome.graph import Genome
+from cellsearch.space.model import Constraints, FullCell, Limits, SearchSpace
+
+__all__ = ["read", "write"]
+
+_KEYS = ("name", "description", "states", "constants", "initial", "seeds", "ops", "limits", "constraints", "full_cell")
+_Part = TypeVar("_Part", Limits, Constraints, FullCell)
+
+
+def read(text: str, source: str) -> SearchSpace:
+    """See :meth:`SearchSpace.from_toml`."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpaceError(f"not TOML: {error}", where=source) from None
+    for key in table:
+        if key not in _KEYS:
+            raise SpaceError(f"unknown key {key!r}", where=f"{source}: {key}", hint="allowed: " + ", ".join(_KEYS))
+    for key in ("name", "states", "ops"):
+        if key not in table:
+            raise SpaceError(f"the key {key!r} is missing", where=source, hint=f"add {key} = ...")
+    return SearchSpace(
+        name=_expect(table["name"], str, "name", source),
+        description=_expect(table.get("description", ""), str, "description", source),
+        states=tuple(_items(table["states"], str, "states", source)),
+        ops=_ops(table["ops"], source),
+        constants=tuple(_items(table.get("constants", [1.0]), float, "constants", source)),
+        initial=tuple(_items(table.get("initial", [0.0]), float, "initial", source)),
+        limits=_part(Limits, table.get("limits", {}), "limits", source),
+        constraints=_part(Constraints, table.get("constraints", {}), "constraints", source),
+        full_cell=_part(FullCell, table.get("full_cell", {}), "full_cell", source),
+        seeds=_seeds(table.get("seeds", []), source),
+        source=source,
+    )
+
+
+def _expect(value: Any, kind: type, key: str, source: str) -> Any:
+    """The value when it is of this kind (an integer is also a number). Raises :class:`SpaceError` that names the key."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        words = {str: "a text", float: "a number", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+        raise SpaceError(f"{value!r:.80} is not {words[kind]}", where=f"{source}: {key}")
+    return value
+
+
+def _items(value: Any, kind: type, key: str, source: str) -> list[Any]:
+    return [_expect(item, kind, key, source) for item in _expect(value, list, key, source)]
+
+
+def _ops(value: Any, source: str) -> dict[str, float]:
+    return {op: _expect(weight, float, f"ops.{op}", source) for op, weight in _expect(value, dict, "ops", source).items()}
+
+
+def _part(kind: type[_Part], value: Any, key: str, source: str) -> _Part:
+    """A table read into one of the dataclasses, field by field."""
+    defaults = kind()
+    names = [f.name for f in fields(kind)]
+    given: dict[str, Any] = {}
+    for name, entry in _expect(value, dict, key, source).items():
+        if name not in names:
+            raise SpaceError(f"unknown key {name!r}", where=f"{source}: {key}.{name}", hint="allowed: " + ", ".join(names))
+        default = getattr(defaults, name)
+        if isinstance(default, tuple):
+            given[name] = tuple(_items(entry, str, f"{key}.{name}", source))
+        else:
+            given[name] = _expect(entry, type(default), f"{key}.{name}", source)
+    return kind(**given)
+
+
+def _seeds(value: Any, source: str) -> dict[str, Genome]:
+    if isinstance(value, list):
+        return {name: _from_zoo(name, source) for name in _items(value, str, "seeds", source)}
+    seeds: dict[str, Genome] = {}
+    for name, text in _expect(value, dict, "seeds", source).items():
+        try:
+            seeds[name] = Genome.from_text(_expect(text, str, f"seeds.{name}", source), source=f"{source}: seeds.{name}")
+        except GenomeError as error:
+            raise SpaceError(error.message, where=error.where, hint=error.hint) from None
+    return seeds
+
+
+def _from_zoo(name: str, source: str) -> Genome:
+    from cellsearch import zoo
+
+    try:
+        return zoo.load(name)
+    except SpaceError:
+        raise
+    except Exception as error:
+        raise SpaceError(str(error), where=f"{source}: seeds", hint=getattr(error, "hint", "")) from error
+
+
+# -- writing -------------------------------------------------------------------------------------------------------------
+
+
+def write(space: SearchSpace) -> str:
+    """See :meth:`SearchSpace.to_toml`."""
+    lines = [f"name = {_value(space.name)}", f"description = {_value(space.description)}"]
+    lines += [f"{key} = {_value(getattr(space, key))}" for key in ("states", "constants", "initial")]
+    lines += ["", "[ops]", *(f"{op} = {_value(float(weight))}" for op, weight in space.ops.items())]
+    for key in ("limits", "constraints", "full_cell"):
+        part = getattr(space, key)
+        lines += ["", f"[{key}]", *(f"{f.name} = {_value(getattr(part, f.name))}" for f in fields(part))]
+    if space.seeds:
+        lines += ["", "[seeds]", *(f"{_key(name)} = '''\n{genome.to_text()}'''" for name, genome in space.seeds.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _value(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, Mapping):
+        raise TypeError("tables are written by their own header")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return repr(value)

@@ -1,0 +1,33 @@
+"""What every strategy is: a pure function from the history to the next proposal."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from cellsearch.space import SearchSpace
+from cellsearch.trial import History, Proposal
+
+__all__ = ["Strategy"]
+
+
+class Strategy(ABC):
+    """Proposes genomes. Subclasses are frozen dataclasses: their fields are the options of the experiment, nothing else.
+
+    A strategy keeps nothing between calls: the same ``space``, ``history`` and state of ``rng`` give the same proposal, so a run
+    resumes by opening its store. ``name`` is what experiments call it; ``paper`` says where it comes from.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    wants_connections: ClassVar[bool] = False
+    """Whether training shall return gate and saliency of each connection."""
+
+    @abstractmethod
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """The next proposal; ``None`` when nothing can be proposed before a trial in flight ends, or ever again if none is.
+
+        ``rng`` is ``default_rng([seed, trial_number, attempt])``: after a duplicate the strategy is asked again with the next attempt.
+        """

@@ -1,0 +1,101 @@
+"""Regularised evolution and local search: the two simple searches that are hard to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cellsearch.space import SearchSpace
+from cellsearch.strategies.base import Strategy
+from cellsearch.strategies.records import check_range, members, own, proposed, tournament
+from cellsearch.trial import History, Proposal, Trial
+
+__all__ = ["LocalSearch", "RegularizedEvolution"]
+
+TRIES = 30
+
+
+@dataclass(frozen=True)
+class RegularizedEvolution(Strategy):
+    """Mutates the winner of a tournament among the newest cells; the oldest dies.
+
+    ``population``: how many of the newest cells live; as many random cells come first. ``tournament``: size.
+    """
+
+    name: ClassVar[str] = "regularized_evolution"
+    paper: ClassVar[str] = "Real et al. 2019, algorithm 1"
+
+    population: int = 30
+    tournament: int = 10
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "population", self.population, 2)
+        check_range(self.name, "tournament", self.tournament, 1)
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """A random cell while the population is being filled, then a mutant."""
+        alive = [trial for trial in members(space, history, self.population) if not trial.is_baseline]
+        count = proposed(history)
+        if count < self.population or len(alive) < 2:
+            return sampled(space, history, rng, "initial")
+        for _ in range(TRIES):
+            parent = tournament(alive, self.tournament, rng)
+            edit = space.mutation(parent.genome, rng)
+            if edit.genome.key not in history.by_key:
+                return Proposal(edit.genome, (parent.number,), f"mutate:{edit.operator}")
+        return None
+
+
+@dataclass(frozen=True)
+class LocalSearch(Strategy):
+    """Tries neighbours of the best cell in random order, and moves on as soon as one is better.
+
+    ``initial``: random cells before the first climb. ``patience``: neighbours of a cell without success before a random restart.
+    """
+
+    name: ClassVar[str] = "local_search"
+    paper: ClassVar[str] = "White et al. 2021, local search is state of the art for NAS benchmarks"
+
+    initial: int = 6
+    patience: int = 30
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "initial", self.initial, 1)
+        check_range(self.name, "patience", self.patience, 1)
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """A start while there are few, then a neighbour of the best cell of the current climb."""
+        climb = self._climb(history)
+        scored = [trial for trial in climb if trial.score < float("inf")]
+        restarted = bool(climb) and climb[0].proposal.origin == "restart"
+        if not scored or (not restarted and sum(t.proposal.origin == "start" for t in climb) < self.initial):
+            return sampled(space, history, rng, "start")
+        best = min(scored, key=lambda t: (t.score, t.number))
+        tried = sum(trial.proposal.parents == (best.number,) and trial.status.finished for trial in climb)
+        if tried >= self.patience:
+            return sampled(space, history, rng, "restart")
+        for _ in range(TRIES):
+            edit = space.mutation(best.genome, rng)
+            if edit.genome.key not in history.by_key:
+                return Proposal(edit.genome, (best.number,), f"neighbour:{edit.operator}")
+        return sampled(space, history, rng, "restart")
+
+    def _climb(self, history: History) -> list[Trial]:
+        """The trials since the last restart, the restart included, in order of number."""
+        climb: list[Trial] = []
+        for trial in own(history):
+            climb.append(trial)
+            if trial.proposal.origin == "restart":
+                break
+        return climb[::-1]
+
+
+def sampled(space: SearchSpace, history: History, rng: np.random.Generator, origin: str) -> Proposal | None:
+    """A random cell that the history does not hold."""
+    for _ in range(200):
+        genome = space.sample(rng)
+        if genome.key not in history.by_key:
+            return Proposal(genome, origin=origin)
+    return None

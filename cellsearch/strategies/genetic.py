@@ -1,0 +1,152 @@
+"""Genetic search over cells: content-aligned crossover, mutation over the whole space, tournament, ageing, islands, species.
+
+Asynchronous: every proposal is made from the results that are there, without waiting for a generation. The population is the newest
+``population`` scored cells (the oldest dies, as in regularised evolution, Real et al. 2019) and those of the space's seed genomes and of
+the experiment's baselines that the space holds.
+
+With ``islands`` each has a population of its own; the seed genomes and their first mutants belong to all of them, later cells to the
+island that their origin names after ``@``, and now and then a parent comes from another one. With ``species`` parents compete only with
+cells that look like them (distance of graph features), so that a new kind of cell has time to become good.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cellsearch.errors import SpaceError
+from cellsearch.genome.graph import Genome
+from cellsearch.space import SearchSpace
+from cellsearch.strategies.base import Strategy
+from cellsearch.strategies.features import distance
+from cellsearch.strategies.records import check_range, members, proposed, success_rates, tournament
+from cellsearch.trial import History, Proposal, Trial
+
+__all__ = ["Genetic"]
+
+TRIES = 30
+
+
+@dataclass(frozen=True)
+class Genetic(Strategy):
+    """Breeds cells.
+
+    ``population``: how many of the newest cells live. ``initial``: how many mutants of the seed genomes are made first.
+    ``tournament``: size. ``crossover``: share of children of two parents; such a child is mutated too with chance ``also_mutate``.
+    ``islands``: populations that breed apart; ``migration``: chance that a parent comes from another one.
+    ``species``: distance from 0 to 1 up to which cells compete for parenthood (0: all do).
+    ``adaptive``: operators are chosen by their record instead of alike. ``inherit``: children start from their first parent's weights.
+    """
+
+    name: ClassVar[str] = "genetic"
+    paper: ClassVar[str] = "Rawal & Miikkulainen 2018 (crossover, species); Real et al. 2019 (ageing); Jozefowicz et al. 2015 (seeds)"
+
+    population: int = 24
+    initial: int = 8
+    tournament: int = 4
+    crossover: float = 0.3
+    also_mutate: float = 0.3
+    islands: int = 1
+    migration: float = 0.1
+    species: float = 0.0
+    adaptive: bool = True
+    inherit: bool = False
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "population", self.population, 2)
+        check_range(self.name, "initial", self.initial, 0)
+        check_range(self.name, "tournament", self.tournament, 1)
+        check_range(self.name, "crossover", self.crossover, 0, 1)
+        check_range(self.name, "also_mutate", self.also_mutate, 0, 1)
+        check_range(self.name, "islands", self.islands, 1, 64)
+        check_range(self.name, "migration", self.migration, 0, 1)
+        check_range(self.name, "species", self.species, 0, 1)
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Seed genomes first, then mutants of them, then children of the population."""
+        for name, genome in space.seeds.items():
+            if genome.key not in history.by_key:
+                return Proposal(genome, origin=f"seed:{name}")
+        island = self._island(history)
+        alive = self._alive(space, history, island)
+        if proposed(history) < self.initial + len(space.seeds) or len(alive) < 2:
+            return self._mutant_of_seeds(space, history, rng)
+        others = [k for k in range(self.islands) if k != island]
+        abroad = self._alive(space, history, others[int(rng.integers(len(others)))]) if others else alive
+        return self._child(space, history, alive, abroad if len(abroad) > 1 else alive, island, rng)
+
+    def _island(self, history: History) -> int:
+        """The island with the fewest of the newest cells, the first of several."""
+        counts = [0] * self.islands
+        for trial in itertools.islice(reversed(history), 2 * self.population * self.islands):
+            home = _home(trial)
+            if home is not None and home < self.islands:
+                counts[home] += 1
+        return counts.index(min(counts))
+
+    def _alive(self, space: SearchSpace, history: History, island: int) -> list[Trial]:
+        if self.islands == 1:
+            return members(space, history, self.population)
+        return members(space, history, self.population, lambda trial: _home(trial) in (None, island))
+
+    def _parent(self, alive: Sequence[Trial], rng: np.random.Generator) -> Trial:
+        """The winner of a tournament, among cells of one kind when there are species."""
+        if self.species > 0:
+            model = alive[int(rng.integers(len(alive)))].genome
+            alive = [trial for trial in alive if distance(model, trial.genome) <= self.species]
+        return tournament(alive, self.tournament, rng)
+
+    def _mutant_of_seeds(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """A seed genome (or a random cell where the space has none) after one to three mutations."""
+        seeds = list(space.seeds.values())
+        for _ in range(TRIES):
+            genome = seeds[int(rng.integers(len(seeds)))] if seeds else space.sample(rng)
+            parent = history.by_key.get(genome.key)
+            for _ in range(int(rng.integers(1, 4)) if seeds else 0):
+                genome = space.mutate(genome, rng)
+            if genome.key not in history.by_key:
+                parents = (parent.number,) if parent is not None else ()
+                return Proposal(genome, parents, "initial")
+        return None
+
+    def _child(
+        self,
+        space: SearchSpace,
+        history: History,
+        alive: Sequence[Trial],
+        abroad: Sequence[Trial],
+        island: int,
+        rng: np.random.Generator,
+    ) -> Proposal | None:
+        weights = success_rates(history, space.operators(), window=200, floor=0.02) if self.adaptive else None
+        for _ in range(TRIES):
+            first = self._parent(abroad if rng.random() < self.migration else alive, rng)
+            parents: tuple[Trial, ...] = (first,)
+            genome: Genome = first.genome
+            origin = ""
+            if rng.random() < self.crossover:
+                second = self._parent(abroad if rng.random() < self.migration else alive, rng)
+                try:
+                    genome = space.crossover(first.genome, second.genome, rng)
+                except SpaceError:
+                    continue  # the two have nothing to exchange: two others
+                parents, origin = (first, second), "crossover"
+            if not origin or rng.random() < self.also_mutate:
+                edit = space.mutation(genome, rng, weights)
+                genome = edit.genome
+                origin = f"{origin}+{edit.operator}" if origin else f"mutate:{edit.operator}"
+            if genome.key not in history.by_key:
+                numbers = tuple(dict.fromkeys(trial.number for trial in parents))
+                home = f"@{island}" if self.islands > 1 else ""
+                return Proposal(genome, numbers, origin + home, inherit=first.number if self.inherit else None)
+        return None
+
+
+def _home(trial: Trial) -> int | None:
+    """The island that a trial belongs to; ``None`` when it belongs to all."""
+    name = trial.proposal.origin.rpartition("@")[2] if "@" in trial.proposal.origin else ""
+    return int(name) if name.isdigit() else None

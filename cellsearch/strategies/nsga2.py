@@ -1,0 +1,136 @@
+"""Several objectives at once: NSGA-II over score, size and cost of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellsearch.errors import ConfigError, SpaceError
+from cellsearch.genome.measures import gemm_depth, multiply_adds
+from cellsearch.space import SearchSpace
+from cellsearch.strategies.base import Strategy
+from cellsearch.strategies.evolution import sampled
+from cellsearch.strategies.records import best, check_range, members, proposed
+from cellsearch.trial import History, Proposal, Trial
+
+__all__ = ["Nsga2", "crowding", "fronts"]
+
+TRIES = 30
+ELITE = 40
+
+OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
+    "score": lambda space, trial: trial.score,
+    "parameters": lambda space, trial: space.parameters(trial.genome),
+    "multiply_adds": lambda space, trial: multiply_adds(trial.genome, space.limits.input_size, space.limits.hidden_size),
+    "nodes": lambda space, trial: len(trial.genome.nodes),
+    "gemm_depth": lambda space, trial: gemm_depth(trial.genome),
+    "seconds": lambda space, trial: trial.result.seconds if trial.result is not None else float("inf"),
+}
+"""What can be minimised; ``seconds`` is the measured training time."""
+
+
+@dataclass(frozen=True)
+class Nsga2(Strategy):
+    """Breeds the non-dominated cells: small and cheap ones stay in the race against good ones.
+
+    ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, seconds. ``population``: parents that compete.
+    ``initial``: random cells and mutants of the seed genomes first. ``crossover``: share of children of two parents.
+    """
+
+    name: ClassVar[str] = "nsga2"
+    paper: ClassVar[str] = "Deb et al. 2002; for architectures: Lu et al. 2019 (NSGA-Net)"
+
+    objectives: tuple[str, ...] = ("score", "parameters")
+    population: int = 24
+    initial: int = 12
+    crossover: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range(self.name, "population", self.population, 4)
+        check_range(self.name, "initial", self.initial, 2)
+        check_range(self.name, "crossover", self.crossover, 0, 1)
+        for objective in self.objectives:
+            if objective not in OBJECTIVES:
+                hint = "allowed: " + ", ".join(OBJECTIVES)
+                raise ConfigError(f"unknown objective {objective!r}", where="strategy_options.objectives", hint=hint)
+        if len(set(self.objectives)) < 2:
+            raise ConfigError("name two or more objectives", where="strategy_options.objectives", hint="for one, use genetic")
+
+    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        """Seed genomes, then random cells, then children of the best fronts."""
+        for name, genome in space.seeds.items():
+            if genome.key not in history.by_key:
+                return Proposal(genome, origin=f"seed:{name}")
+        chosen, strength = self._parents(space, history)
+        if proposed(history) < self.initial or len(chosen) < 2:
+            return sampled(space, history, rng, "initial")
+        for _ in range(TRIES):
+            parents = [_duel(chosen, strength, rng)]
+            genome, origin = parents[0].genome, ""
+            if rng.random() < self.crossover:
+                parents.append(_duel(chosen, strength, rng))
+                try:
+                    genome, origin = space.crossover(parents[0].genome, parents[1].genome, rng), "crossover"
+                except SpaceError:
+                    continue  # nothing to exchange: two others
+            else:
+                edit = space.mutation(genome, rng)
+                genome, origin = edit.genome, f"mutate:{edit.operator}"
+            if genome.key not in history.by_key:
+                return Proposal(genome, tuple(dict.fromkeys(t.number for t in parents)), origin)
+        return None
+
+    def _parents(self, space: SearchSpace, history: History) -> tuple[list[Trial], list[tuple[int, float]]]:
+        """The best of the newest and the best cells by (front, crowding), and that pair for each; smaller is better."""
+        pool = {t.number: t for t in members(space, history, 3 * self.population)}
+        for trial in best(history, ELITE):
+            if not trial.is_baseline:
+                pool.setdefault(trial.number, trial)
+        trials = [pool[number] for number in sorted(pool)]
+        if not trials:
+            return [], []
+        values = np.array([[OBJECTIVES[name](space, trial) for name in self.objectives] for trial in trials])
+        order: list[tuple[int, float, int]] = []
+        for rank, front in enumerate(fronts(values)):
+            order += [(rank, -distance, k) for k, distance in zip(front, crowding(values[front]), strict=True)]
+        order = sorted(order)[: self.population]
+        return [trials[k] for _, _, k in order], [(rank, negative) for rank, negative, _ in order]
+
+
+def _duel(trials: Sequence[Trial], strength: Sequence[tuple[int, float]], rng: np.random.Generator) -> Trial:
+    """The stronger of two, drawn at random."""
+    first, second = (int(k) for k in rng.integers(len(trials), size=2))
+    return trials[first if strength[first] <= strength[second] else second]
+
+
+def fronts(values: NDArray[np.float64]) -> list[list[int]]:
+    """Rows of ``[n, objectives]`` by how many fronts dominate them: the first list is dominated by nobody.
+
+    A row dominates another when it is nowhere greater and somewhere smaller (Deb et al. 2002, section III A).
+    """
+    nowhere_greater = np.all(values[:, None, :] <= values[None, :, :], axis=2)
+    somewhere_smaller = np.any(values[:, None, :] < values[None, :, :], axis=2)
+    dominates: NDArray[np.bool_] = np.logical_and(nowhere_greater, somewhere_smaller)
+    left = np.arange(len(values))
+    found: list[list[int]] = []
+    while len(left):
+        free = left[~dominates[np.ix_(left, left)].any(axis=0)]
+        found.append(free.tolist())
+        left = np.setdiff1d(left, free)
+    return found
+
+
+def crowding(values: NDArray[np.float64]) -> list[float]:
+    """For each row of one front how far its neighbours are, summed over the objectives in units of their range; the ends: infinity."""
+    distance = np.zeros(len(values))
+    for column in values.T:
+        order = np.argsort(column, kind="stable")
+        spread = column[order[-1]] - column[order[0]]
+        distance[order[[0, -1]]] = np.inf
+        if spread > 0 and np.isfinite(spread):
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / spread
+    return [float(d) for d in distance]

@@ -1,0 +1,186 @@
+"""Inference position by position, with little delay, in full or low precision.
+
+The weights are taken over once: products with the same operand become one product, everything that depends on weights only is
+computed beforehand, and nothing is checked or recorded for gradients while the stream runs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
+from cellsearch.compiler.module import CellModule
+from cellsearch.compiler.program import Instruction, Program
+from cellsearch.errors import BackendError, ConfigError
+
+__all__ = ["PRECISIONS", "Precision", "Stepper"]
+
+Precision = Literal["float64", "float32", "float16", "bfloat16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "float16", "bfloat16", "int8")
+Product = Callable[[Tensor], Tensor]
+
+
+class Stepper:
+    """A compiled cell as a function of one position: ``y, state = stepper(x, state)``.
+
+    ``x [B, I]``, ``y [B, H]``; ``state`` is a tuple over layers of tuples of states ``[B, H]`` (:meth:`start` gives the first one): a value
+    that may be kept, copied, and gone back to. The weights are those that the cell had when the stepper was made.
+
+    ``precision``: ``"float64"``, ``"float32"``; ``"float16"`` and ``"bfloat16"`` hold weights and values in 16 bits; ``"int8"`` holds dense
+    weights as 8-bit integers with one scale a row and quantises the operands of products as they come (dynamic quantisation as torch's
+    ``quantized.linear_dynamic`` does it; per-channel scales: Krishnamoorthi 2018, arXiv 1806.08342, section 3), everything else is
+    float32. An initial value beyond the range of the precision becomes its largest number. Raises :class:`ConfigError` for another
+    precision and for a bidirectional cell, :class:`BackendError` where torch cannot compute with 8-bit integers.
+    """
+
+    def __init__(self, cell: CellModule, precision: Precision = "float32") -> None:
+        if cell.bidirectional:
+            raise ConfigError("a bidirectional cell cannot run step by step", hint="compile it with bidirectional=False")
+        if precision not in PRECISIONS:
+            raise ConfigError(f"{precision!r} is no precision", hint="precisions: " + ", ".join(PRECISIONS))
+        self.precision = precision
+        self.dtype: torch.dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
+        self.hidden_size = cell.hidden_size
+        self.initial = tuple(state.initial for state in cell.genome.states)
+        with torch.no_grad():
+            self._layers = [
+                _Layer(cell.program, layer.weights(), cell.hidden_size, self.dtype, integers=precision == "int8")
+                for _, layer in cell.layers()
+            ]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of the weights, scales of integer ones included."""
+        return sum(layer.weight_bytes for layer in self._layers)
+
+    def start(self, batch: int = 1) -> tuple[tuple[Tensor, ...], ...]:
+        """The state before the first position of ``batch`` streams."""
+        states = tuple(torch.full((batch, self.hidden_size), _within(value, self.dtype), dtype=self.dtype) for value in self.initial)
+        return tuple(states for _ in self._layers)
+
+    def __call__(self, x: Tensor, state: Sequence[Sequence[Tensor]]) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
+        """One position, without gradients. ``x`` and the result have the stepper's dtype (float32 for int8)."""
+        after = []
+        with torch.no_grad():
+            for layer, states in zip(self._layers, state, strict=True):
+                x, new = layer(x, states)
+                after.append(new)
+        return x, tuple(after)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Dense products of one operand: the results side by side, each ``[B, H]``, are the values ``results``."""
+
+    operand: int
+    results: tuple[int, ...]
+    product: Product
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One pointwise instruction."""
+
+    result: int
+    function: Callable[..., Tensor]
+    operands: tuple[int, ...]
+
+
+class _Layer:
+    """One layer: what is fixed computed, products grouped, the rest in order."""
+
+    def __init__(self, program: Program, weights: Mapping[str, Tensor], hidden_size: int, dtype: torch.dtype, *, integers: bool) -> None:
+        own = {name: weight.detach().to(dtype, copy=True) for name, weight in weights.items()}
+        self.weight_bytes = sum(weight.numel() * weight.element_size() for weight in own.values())
+        self._states = len(program.states)
+        self._results = (program.output, *program.next_states)
+        self._expand = tuple(program.shapes[value].extent == "fixed" for value in self._results)
+        self._hidden_size = hidden_size
+        self._values: list[Tensor] = [torch.empty(0)] * program.n_values
+        self._work: list[_Group | _Call] = []
+        groups: dict[int, list[int]] = {}
+        for value, primitive in program.numbered():
+            if primitive.op == "dense" and program.shapes[value].extent == "step":
+                groups.setdefault(primitive.inputs[0], []).append(value)
+        for value in range(program.n_values):
+            instruction = program.instruction(value)
+            if instruction is not None and program.shapes[value].extent == "fixed":
+                self._values[value] = _fixed(instruction, [self._values[v] for v in instruction.inputs], own, hidden_size, dtype)
+            elif instruction is not None and instruction.op != "dense":
+                function = layer_norm if instruction.op == "layer_norm" else FUNCTIONS[instruction.op]
+                self._work.append(_Call(value, function, instruction.inputs))
+            if value in groups:
+                names = [(program.instruction(v) or Instruction("")).parameter for v in groups[value]]
+                weight = torch.cat([own[name] for name in names])
+                if integers:
+                    self.weight_bytes += weight.shape[0] * (4 + weight.shape[1]) - weight.numel() * weight.element_size()
+                product = _integer_product(weight) if integers else _plain_product(weight)
+                self._work.append(_Group(value, tuple(groups[value]), product))
+
+    def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One position: ``x [B, I]``, states ``[B, H]`` -> output ``[B, H]``, next states."""
+        values = [x, *states, *self._values[1 + self._states :]]
+        for item in self._work:
+            if isinstance(item, _Call):
+                values[item.result] = item.function(*[values[v] for v in item.operands])
+            else:
+                parts = item.product(values[item.operand])
+                if len(item.results) == 1:
+                    values[item.results[0]] = parts
+                else:
+                    for result, part in zip(item.results, torch.split(parts, self._hidden_size, 1), strict=True):
+                        values[result] = part
+        output, *new = (
+            values[v].expand(x.shape[0], self._hidden_size) if expand else values[v]
+            for v, expand in zip(self._results, self._expand, strict=True)
+        )
+        return output, tuple(new)
+
+
+def _within(value: float, dtype: torch.dtype) -> float:
+    """The number of the dtype's range that is nearest: -1e30, which stands for the logarithm of nothing, is no infinity in float16."""
+    bound = torch.finfo(dtype).max
+    return min(max(value, -bound), bound)
+
+
+def _fixed(instruction: Instruction, operands: list[Tensor], own: Mapping[str, Tensor], hidden_size: int, dtype: torch.dtype) -> Tensor:
+    """A value that depends on weights only, ``[width]``."""
+    if instruction.op == "const":
+        return torch.tensor([_within(instruction.value, dtype)], dtype=dtype)
+    if instruction.op == "zeros":
+        return torch.zeros(hidden_size, dtype=dtype)
+    if instruction.op in ("vector", "scalar"):
+        return own[instruction.parameter].reshape(-1)
+    if instruction.op == "dense":
+        return own[instruction.parameter] @ operands[0]
+    if instruction.op == "layer_norm":
+        return layer_norm(operands[0])
+    return FUNCTIONS[instruction.op](*operands)
+
+
+def _plain_product(weight: Tensor) -> Product:
+    transposed = weight.t()
+    return lambda operand: operand @ transposed
+
+
+def _integer_product(weight: Tensor) -> Product:
+    """``operand @ weight.T`` in 8-bit integers: one scale a row of the weight, one scale and zero point for the operand as it comes.
+
+    Operands get 7 bits, as torch does it on x86, whose instructions for 8 bits would overflow.
+    """
+    scales = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny).double() / 127
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch announces another interface for quantised tensors; this one is in all versions we allow
+            whole = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.int64), 0, torch.qint8)
+            packed = torch.ops.quantized.linear_prepack(whole, None)
+    except (RuntimeError, AttributeError) as error:
+        raise BackendError(f"this torch cannot compute with 8-bit integers: {error}", hint="use another precision") from error
+    product = torch.ops.quantized.linear_dynamic
+    return lambda operand: product(operand, packed, True)

@@ -1,0 +1,120 @@
+"""Tasks: what cells are trained for. A file each; this one finds them by name.
+
+``get(name)`` gives the class; a task is made with ``cls.create(options, cls.load(options))``. :func:`from_arrays` and
+:func:`from_text_file` make one from your own data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from cellsearch.data import registry
+from cellsearch.errors import ConfigError
+from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, TaskData
+
+if TYPE_CHECKING:
+    from cellsearch.tasks.arrays import from_arrays
+    from cellsearch.tasks.char_lm import from_text_file
+
+__all__ = [
+    "Arrays",
+    "Batch",
+    "CellFactory",
+    "Split",
+    "Task",
+    "TaskData",
+    "TaskInfo",
+    "describe",
+    "from_arrays",
+    "from_text_file",
+    "get",
+    "names",
+]
+
+ENTRY_POINTS = "cellsearch.tasks"
+"""Group of entry points in which another package declares tasks of its own."""
+_REGISTRY: dict[str, tuple[str, str]] = {
+    "adding": ("cellsearch.tasks.adding", "Adding"),
+    "anbncn": ("cellsearch.tasks.anbncn", "AnBnCn"),
+    "associative_recall": ("cellsearch.tasks.associative_recall", "AssociativeRecall"),
+    "dyck1": ("cellsearch.tasks.dyck", "Dyck1"),
+    "dyck2": ("cellsearch.tasks.dyck", "Dyck2"),
+    "modular_sum": ("cellsearch.tasks.modular_sum", "ModularSum"),
+    "selective_copy": ("cellsearch.tasks.selective_copy", "SelectiveCopy"),
+    "arrays": ("cellsearch.tasks.arrays", "ArraysTask"),
+    "char_lm": ("cellsearch.tasks.char_lm", "CharLM"),
+    "copy": ("cellsearch.tasks.copy", "Copy"),
+    "etth1": ("cellsearch.tasks.etth1", "ETTh1"),
+    "japanese_vowels": ("cellsearch.tasks.japanese_vowels", "JapaneseVowels"),
+    "jsb": ("cellsearch.tasks.jsb", "JSB"),
+    "mnist1d": ("cellsearch.tasks.mnist1d", "Mnist1D"),
+    "parity": ("cellsearch.tasks.parity", "Parity"),
+    "pen_digits": ("cellsearch.tasks.pen_digits", "PenDigits"),
+    "sentiment": ("cellsearch.tasks.sentiment", "Sentiment"),
+    "spoken_digits": ("cellsearch.tasks.spoken_digits", "SpokenDigits"),
+    "sunspots": ("cellsearch.tasks.sunspots", "Sunspots"),
+    "time_machine": ("cellsearch.tasks.time_machine", "TimeMachine"),
+    "tiny_shakespeare": ("cellsearch.tasks.tiny_shakespeare", "TinyShakespeare"),
+    "translation": ("cellsearch.tasks.translation", "Translation"),
+    "word_lm": ("cellsearch.tasks.word_lm", "WordLM"),
+}
+_LAZY = {"from_arrays": "cellsearch.tasks.arrays", "from_text_file": "cellsearch.tasks.char_lm"}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all tasks, those of other installed packages included."""
+    return tuple(sorted({*_REGISTRY, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
+
+
+def get(name: str) -> type[Task]:
+    """The class of a task. Raises :class:`ConfigError` for an unknown name."""
+    if name in _REGISTRY:
+        module, attribute = _REGISTRY[name]
+        task: type[Task] = getattr(import_module(module), attribute)
+        return task
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        found = entry.load()
+        if not (isinstance(found, type) and issubclass(found, Task)):
+            raise ConfigError(
+                f"the entry point {name!r} names no task", where=str(entry.value), hint="name a subclass of cellsearch.tasks.Task"
+            )
+        return found
+    raise ConfigError(f"there is no task {name!r}", where="task", hint="tasks: " + ", ".join(names()))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """What is known of a task without loading its data. ``missing``: ``""`` if the data are there, else what is missing.
+
+    ``options``: name and default of each option of the task.
+    """
+
+    name: str
+    metric: str
+    summary: str
+    source: str
+    dataset: str
+    missing: str
+    options: Mapping[str, Any]
+
+
+def describe() -> tuple[TaskInfo, ...]:
+    """All tasks, by name. Whether data files are damaged is found out when they are read."""
+    return tuple(_info(name) for name in names())
+
+
+def _info(name: str) -> TaskInfo:
+    task = get(name)
+    missing = registry.available(task.dataset) if task.dataset else ""
+    options = {field.name: field.default for field in fields(task.Options)}
+    return TaskInfo(name, task.metric, task.summary, task.source, task.dataset, missing, options)
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

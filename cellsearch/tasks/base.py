@@ -1,0 +1,132 @@
+"""What every task is: data, a model around a recurrent layer, a loss, and a score."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellsearch.tasks.options import TaskOptions, parse_options
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["Arrays", "Batch", "CellFactory", "Split", "Task", "TaskData"]
+
+Split = Literal["train", "valid", "test"]
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CellFactory:
+    """Builds the recurrent layer of a model: ``factory(input_size)`` gives a module with nn.LSTM's convention, batch_first=False.
+
+    ``hidden_size`` H is the width of one direction, so the layer's output is ``[T, B, H * directions]``. ``dropout``: for what the
+    task's model drops before its readout. ``square``: the cell needs I = H, so the model projects other inputs to H first.
+    """
+
+    build: Callable[[int], nn.Module]
+    hidden_size: int
+    directions: int = 1
+    dropout: float = 0.0
+    square: bool = False
+
+    def __call__(self, input_size: int) -> nn.Module:
+        """The layer over inputs of this width."""
+        return self.build(input_size)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the layer's output."""
+        return self.hidden_size * self.directions
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One optimizer step's data. ``x``: ``[T, B]`` token numbers or ``[T, B, I]``; ``y``: targets; ``lengths``: ``[B]`` or ``None``.
+
+    ``first``: the sequence starts here, so the carried state is reset (truncated BPTT).
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    lengths: torch.Tensor | None = None
+    first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task's name, options and loaded arrays: all that a search needs, as plain data that may cross a process border."""
+
+    name: str
+    options: Mapping[str, Any]
+    arrays: Arrays
+
+    def create(self, **changes: Any) -> Task:
+        """The task itself, with some options changed."""
+        from cellsearch.tasks import get
+
+        return get(self.name).create({**self.options, **changes}, self.arrays)
+
+
+class Task(ABC):
+    """A sequence task. ``name``: what experiments call it; ``metric``: name of its number; lower score is always better.
+
+    A task is made from plain options and numpy arrays, so that it can be rebuilt in a worker:
+    ``Task.create(options, arrays)`` with ``arrays = Task.load(options)`` read once in the driver.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for people: what is learned, and from what."""
+    source: ClassVar[str]
+    """Paper or data set that defines the task."""
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+    bidirectional: ClassVar[bool] = False
+    """Whether a model that sees the whole sequence at once is allowed."""
+    dataset: ClassVar[str] = ""
+    """Name of the data set in :mod:`cellsearch.data` that must be there; ``""``: generated, shipped, or the user's own."""
+
+    def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
+        self.options = options
+        self.arrays = arrays
+
+    @classmethod
+    @abstractmethod
+    def load(cls, options: Mapping[str, Any]) -> Arrays:
+        """Read (or generate) the data; this is what is shared with the workers."""
+
+    @classmethod
+    def create(cls, options: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The task over loaded data. Raises :class:`cellsearch.errors.ConfigError` for an unknown or illegal option."""
+        return cls(parse_options(cls.Options, options, cls.name), arrays)
+
+    @abstractmethod
+    def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
+        """Batches of a split. ``train`` never ends and depends on ``seed``; ``valid`` and ``test`` are one pass, always the same.
+
+        ``start``: the number of the training batch to begin with, so that training can go on where it stopped.
+        """
+
+    @abstractmethod
+    def model(self, cell_factory: CellFactory) -> nn.Module:
+        """A model around the cell: ``forward(x, state=None, lengths=None) -> (prediction, state)``; the cell is its ``.cell``."""
+
+    @abstractmethod
+    def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The training loss of one batch: a scalar."""
+
+    @abstractmethod
+    def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
+        """``(score, metric)`` of a model on a split, without gradients; lower score is better."""
+
+
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, or a copy of a read-only one: arrays from a shared object store cannot become tensors."""
+    return array if array.flags.writeable else np.array(array)

@@ -1,0 +1,116 @@
+"""Dyck languages: which brackets may come next?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from cellsearch.errors import ConfigError
+from cellsearch.tasks.base import Batch, CellFactory, Split
+from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.synthetic import Example, SyntheticTask
+
+__all__ = ["Dyck1", "Dyck2", "DyckOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class DyckOptions(TaskOptions):
+    """``max_length``: training strings have 2 to this many brackets; ``valid_lengths``, ``test_lengths``: those of evaluation."""
+
+    max_length: int = 30
+    valid_lengths: tuple[int, ...] = (30, 60)
+    test_lengths: tuple[int, ...] = (30, 60, 120)
+    evaluation_size: int = 300
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for an illegal value."""
+        TaskOptions.check(self)
+        at_least(2, max_length=self.max_length)
+        at_least(1, evaluation_size=self.evaluation_size)
+        for name, lengths in (("valid_lengths", self.valid_lengths), ("test_lengths", self.test_lengths)):
+            if not lengths or any(length < 2 or length % 2 for length in lengths):
+                raise ConfigError(
+                    f"{list(lengths)} are not lengths of balanced strings", where=f"task_options.{name}", hint="even, 2 or more"
+                )
+
+
+class Dyck1(SyntheticTask):
+    """Balanced strings of one kind of bracket: say after each bracket which may come next.
+
+    Definition: set prediction on Dyck words as in Suzgun et al. 2019 (after Gers & Schmidhuber 2001). An opening bracket may always
+    come; a closing one where something is open, and it must be of the kind opened last. Strings are drawn uniformly step by step: at
+    each position opening or closing with equal chance as far as the string can still be balanced at its end.
+    Score: share of positions where the predicted set is wrong, mean over the lengths. Metric: share of strings without any wrong
+    position. The longer lengths show whether counting was learned: training strings have 2 to 30 brackets, the test has 30, 60 and 120.
+    """
+
+    name: ClassVar[str] = "dyck1"
+    metric: ClassVar[str] = "strings without error"
+    summary: ClassVar[str] = "which brackets may come next, one kind, trained on 2-30, tested on up to 120"
+    source: ClassVar[str] = "Suzgun et al. 2019, arXiv 1906.03648"
+    Options: ClassVar[type[DyckOptions]] = DyckOptions
+    options: DyckOptions
+    kinds: ClassVar[int] = 1
+
+    @classmethod
+    def generate(cls, rng: np.random.Generator, options: DyckOptions, count: int, length: int) -> Example:
+        """``x [T, B]`` brackets (opening 0 to k - 1, closing k to 2k - 1) and ``y [T, B, k]``: which closing bracket may come next."""
+        kinds = cls.kinds
+        x = np.zeros((length, count), dtype=np.int64)
+        y = np.zeros((length, count, kinds), dtype=np.float32)
+        stack = np.zeros((length // 2 + 1, count), dtype=np.int64)
+        depth = np.zeros(count, dtype=np.int64)
+        columns = np.arange(count)
+        for t in range(length):
+            opens = (rng.random(count) < 0.5) & (depth < length - t) | (depth == 0)
+            kind = rng.integers(0, kinds, count)
+            closed = stack[np.maximum(depth - 1, 0), columns]
+            x[t] = np.where(opens, kind, kinds + closed)
+            stack[depth[opens], columns[opens]] = kind[opens]
+            depth += np.where(opens, 1, -1)
+            y[t, columns, stack[np.maximum(depth - 1, 0), columns]] = depth > 0
+        return x, y
+
+    @classmethod
+    def evaluation_lengths(cls, options: DyckOptions, split: Split) -> tuple[int, ...]:
+        """The lengths of the split."""
+        return options.valid_lengths if split == "valid" else options.test_lengths
+
+    def training_length(self, rng: np.random.Generator) -> int:
+        """Even, uniform in 2 to ``max_length``."""
+        return 2 * int(rng.integers(1, self.options.max_length // 2 + 1))
+
+    def model(self, cell_factory: CellFactory) -> nn.Module:
+        """Embedding, the cell, one logistic output for each kind of closing bracket."""
+        return SequenceModel(cell_factory, tokens=2 * self.kinds, outputs=self.kinds)
+
+    def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Binary cross-entropy, in nats an output."""
+        return nn.functional.binary_cross_entropy_with_logits(prediction, batch.y.to(prediction.dtype))
+
+    def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
+        """Share of wrong positions, share of strings without one."""
+        wrong_positions, right_strings = [], []
+        with evaluation(model):
+            for batch in self.batches(split, 0):
+                wrong = ((model(batch.x)[0] > 0) != (batch.y > 0.5)).any(-1)
+                wrong_positions.append(float(wrong.double().mean()))
+                right_strings.append(1.0 - float(wrong.any(0).double().mean()))
+        return sum(wrong_positions) / len(wrong_positions), sum(right_strings) / len(right_strings)
+
+
+class Dyck2(Dyck1):
+    """Balanced strings of two kinds of brackets: say after each bracket which may come next.
+
+    As :class:`Dyck1`, with the same score and metric; the kind of the closing bracket needs a stack, not only a counter.
+    """
+
+    name: ClassVar[str] = "dyck2"
+    summary: ClassVar[str] = "which brackets may come next, two kinds, trained on 2-30, tested on up to 120"
+    source: ClassVar[str] = "Suzgun et al. 2019, arXiv 1911.03329"
+    kinds: ClassVar[int] = 2

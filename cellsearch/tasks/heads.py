@@ -1,0 +1,89 @@
+"""Models around a recurrent layer: an input layer, the cell, and a readout at every position or of a whole sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from cellsearch.tasks.base import CellFactory
+
+__all__ = ["Readout", "SequenceModel", "evaluation"]
+
+Readout = Literal["every", "last", "mean"]
+
+
+class SequenceModel(nn.Module):
+    """Input layer, cell, linear readout.
+
+    ``tokens``: size of the vocabulary V for inputs ``[T, B]`` (embedded to width H); ``features``: width I of inputs ``[T, B, I]``;
+    exactly one of them is given. ``outputs``: width of the prediction. ``readout``: ``"every"`` position ``[T, B, outputs]``, or
+    ``[B, outputs]`` of the ``"last"`` position or the ``"mean"`` over positions; positions beyond ``lengths`` do not count.
+    ``tied``: the readout shares the weights of the embedding (Press & Wolf 2017).
+    A cell that reads both directions gives its last forward and its first backward position for ``"last"``.
+    """
+
+    def __init__(
+        self, factory: CellFactory, *, outputs: int, tokens: int = 0, features: int = 0, readout: Readout = "every", tied: bool = False
+    ) -> None:
+        super().__init__()
+        if bool(tokens) == bool(features):
+            raise ValueError("give either tokens or features")
+        self.readout_kind = readout
+        self.hidden_size = factory.hidden_size
+        self.directions = factory.directions
+        project = factory.square and features not in (0, factory.hidden_size)
+        width = factory.hidden_size if tokens or project else features
+        self.embedding = nn.Embedding(tokens, width) if tokens else None
+        self.projection = nn.Linear(features, width) if project else None
+        self.cell = factory(width)
+        self.dropout = nn.Dropout(factory.dropout)
+        self.readout = nn.Linear(factory.output_size, outputs)
+        if tied:
+            if self.embedding is None or outputs != tokens or factory.output_size != width:
+                raise ValueError("only a model in one direction with as many outputs as tokens can share its embedding")
+            # As readout, vectors of the size of a unit normal would make far too sure predictions at first.
+            nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+            self.readout.weight = self.embedding.weight
+
+    def forward(self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
+        """``x [T, B]`` or ``[T, B, I]``, ``lengths [B]`` -> (prediction, final state)."""
+        if self.embedding is not None:
+            inputs = self.embedding(x)
+        else:
+            inputs = x.to(self.readout.weight.dtype)
+            if self.projection is not None:
+                inputs = self.projection(inputs)
+        if lengths is None:
+            output, state = self.cell(inputs, state)
+        else:
+            packed, state = self.cell(pack_padded_sequence(inputs, lengths, enforce_sorted=False), state)
+            output, _ = pad_packed_sequence(packed, total_length=x.shape[0])
+        return self.readout(self.dropout(self._read(output, lengths))), state
+
+    def _read(self, output: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        if self.readout_kind == "every":
+            return output
+        if self.readout_kind == "mean":
+            # Padding is zero in a packed output, so only the divisor changes.
+            return output.mean(0) if lengths is None else output.sum(0) / lengths.unsqueeze(1).to(output)
+        last = output[-1] if lengths is None else output[lengths - 1, torch.arange(output.shape[1])]
+        if self.directions == 1:
+            return last
+        return torch.cat([last[:, : self.hidden_size], output[0, :, self.hidden_size :]], dim=1)
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Within it the model neither learns nor drops anything; afterwards it is as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)

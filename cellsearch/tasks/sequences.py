@@ -1,0 +1,159 @@
+"""Sets of sequences, each with one label, one number, or a target at every position: classification and regression.
+
+Sequences are stored one behind the other, so that different lengths cost nothing: ``x [sum of T, I]`` or token numbers
+``[sum of T]``, ``lengths [N]``, ``split [N]`` (0 train, 1 valid, 2 test) and ``y``: ``[N]`` or ``[N, K]``, or ``[sum of T, ...]`` for a
+target at every position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cellsearch.errors import ConfigError
+from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
+from cellsearch.tasks.heads import Readout, SequenceModel, evaluation
+from cellsearch.tasks.options import TaskOptions
+
+__all__ = ["SPLITS", "SequenceTask", "carve", "join", "pack"]
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+EVALUATION_BATCH = 256
+POOL = 20
+"""Batches in a pool within which sequences are sorted by length, so that a batch is padded by a few percent only."""
+
+
+def join(sequences: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The sequences one behind the other, and their lengths."""
+    return np.concatenate(list(sequences)), np.array([len(s) for s in sequences], dtype=np.int64)
+
+
+def pack(sequences: Sequence[NDArray[Any]], y: NDArray[Any], split: NDArray[Any], *, standardise: bool = True) -> Arrays:
+    """Arrays of a :class:`SequenceTask` from sequences ``[T, I]``; each feature gets mean 0 and deviation 1 of the training part."""
+    x, lengths = join(sequences)
+    if standardise:
+        train = x[np.repeat(split == 0, lengths)]
+        mean, scale = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
+        x = ((x - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
+    return {"x": x, "y": y, "lengths": lengths, "split": split.astype(np.uint8)}
+
+
+def carve(train: int, test: int, share: int) -> NDArray[np.uint8]:
+    """Split numbers of ``train`` items, of which one in ``share`` (at random, always the same) becomes validation, then ``test`` items."""
+    split = np.zeros(train + test, dtype=np.uint8)
+    split[np.random.default_rng(0).permutation(train)[: train // share]] = 1
+    split[train:] = 2
+    return split
+
+
+class SequenceTask(Task):
+    """Classification (``classes`` > 0) or regression (``classes`` = 0, ``targets`` numbers) of sequences.
+
+    Subclasses set ``classes`` or ``targets``, ``tokens`` (vocabulary of token inputs, 0 for real inputs), and ``readout``.
+    Classification: score is the error rate, metric the accuracy. Regression: score and metric are the mean squared error.
+    With ``readout == "every"`` each position has a target; positions beyond the end of a sequence do not count.
+    """
+
+    classes = 0
+    targets = 1
+    tokens = 0
+    readout: Readout = "last"
+
+    def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
+        super().__init__(options, arrays)
+        self._x = torch.from_numpy(writable(arrays["x"]))
+        self._y = torch.from_numpy(writable(arrays["y"]))
+        self._lengths = np.asarray(arrays["lengths"])
+        self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+        self._members = {name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)}
+        for split, members in self._members.items():
+            if not len(members):
+                raise ConfigError(f"the {split} split is empty", where=f"task {self.name}", hint="give more sequences")
+        self._evaluation = {split: list(self._fixed_batches(split)) for split in ("valid", "test")}
+
+    @property
+    def features(self) -> int:
+        """Width I of real inputs, 0 for tokens."""
+        return 0 if self.tokens else int(self._x.shape[1])
+
+    def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
+        """See :meth:`Task.batches`. Each epoch is a new permutation; what does not fill the last batch waits for the next epoch."""
+        if split != "train":
+            yield from self._evaluation[split]
+            return
+        members = self._members["train"]
+        size = min(self.options.batch_size, len(members))
+        an_epoch = len(members) // size
+        number = start
+        while True:
+            epoch, first = divmod(number, an_epoch)
+            for chosen in self._epoch(members, size, np.random.default_rng([seed, epoch]))[first:]:
+                yield self._batch(chosen)
+                number += 1
+
+    def _epoch(self, members: NDArray[Any], size: int, rng: np.random.Generator) -> list[NDArray[Any]]:
+        order = rng.permutation(members)[: len(members) // size * size]
+        batches: list[NDArray[Any]] = []
+        for pool in range(0, len(order), size * POOL):
+            chosen = order[pool : pool + size * POOL]
+            chosen = chosen[np.argsort(self._lengths[chosen], kind="stable")]
+            batches.extend(chosen[k : k + size] for k in range(0, len(chosen), size))
+        return [batches[k] for k in rng.permutation(len(batches))]
+
+    def _fixed_batches(self, split: Split) -> Iterator[Batch]:
+        members = self._members[split]
+        members = members[np.argsort(self._lengths[members], kind="stable")]
+        for k in range(0, len(members), EVALUATION_BATCH):
+            yield self._batch(members[k : k + EVALUATION_BATCH])
+
+    def _batch(self, chosen: NDArray[Any]) -> Batch:
+        lengths = self._lengths[chosen]
+        longest = int(lengths.max())
+        steps = np.minimum(np.arange(longest)[:, None], lengths - 1)
+        position = torch.from_numpy(self._starts[chosen] + steps)
+        y = self._y[position] if self.readout == "every" else self._y[torch.from_numpy(chosen)]
+        same = int(lengths.min()) == longest
+        return Batch(self._x[position], y, None if same else torch.from_numpy(lengths))
+
+    def model(self, cell_factory: CellFactory) -> nn.Module:
+        """Embedding for tokens, the cell, a linear readout of the last position, of the mean, or of every position."""
+        outputs = self.classes or self.targets
+        return SequenceModel(cell_factory, tokens=self.tokens, features=self.features, outputs=outputs, readout=self.readout)
+
+    def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Cross-entropy in nats, or mean squared error."""
+        prediction, y = self._counted(prediction, batch)
+        if self.classes:
+            return nn.functional.cross_entropy(prediction, y)
+        return nn.functional.mse_loss(prediction, y.to(prediction.dtype).view_as(prediction))
+
+    def _counted(self, prediction: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predictions and targets, one a row, without padding."""
+        if self.readout != "every":
+            return prediction, batch.y
+        if batch.lengths is None:
+            return prediction.flatten(0, 1), batch.y.flatten(0, 1)
+        inside = torch.arange(len(batch.x)).unsqueeze(1) < batch.lengths
+        return prediction[inside], batch.y[inside]
+
+    def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
+        """Error rate and accuracy, or the mean squared error twice."""
+        total, count = 0.0, 0
+        with evaluation(model):
+            for batch in self.batches(split, 0):
+                prediction, y = self._counted(model(batch.x, None, batch.lengths)[0], batch)
+                if not torch.isfinite(prediction).all():
+                    return math.nan, math.nan
+                if self.classes:
+                    total += float((prediction.argmax(-1) == y).double().sum())
+                else:
+                    total += float(nn.functional.mse_loss(prediction, y.to(prediction.dtype).view_as(prediction))) * len(y)
+                count += len(y)
+        mean = total / count
+        return (1.0 - mean, mean) if self.classes else (mean, mean)

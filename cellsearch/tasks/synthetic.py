@@ -1,0 +1,106 @@
+"""What generated tasks have in common: batches that depend on nothing but seed and number, and fixed validation and test sets."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
+from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.options import TaskOptions, parse_options
+
+__all__ = ["NOTHING", "RecallTask", "SyntheticTask"]
+
+Example = tuple[NDArray[Any], NDArray[Any]]
+NOTHING = -100
+"""Target of a position at which nothing is asked."""
+_SPLITS = {"valid": 1, "test": 2}
+
+
+class SyntheticTask(Task):
+    """A task whose examples are generated.
+
+    Training batch number k of seed s comes from ``default_rng([s, k])``: it never repeats, and resuming costs nothing.
+    Validation and test examples come from ``default_rng([2**32 - 1, 1 or 2, ...])``: the same for every seed, and no training batch.
+    """
+
+    @classmethod
+    @abstractmethod
+    def generate(cls, rng: np.random.Generator, options: Any, count: int, length: int) -> Example:
+        """``count`` examples of one length: inputs ``[T, count, ...]`` and targets."""
+
+    @classmethod
+    @abstractmethod
+    def evaluation_lengths(cls, options: Any, split: Split) -> tuple[int, ...]:
+        """Lengths of the examples of a split, one batch each."""
+
+    @abstractmethod
+    def training_length(self, rng: np.random.Generator) -> int:
+        """Length of the examples of a training batch."""
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any]) -> Arrays:
+        """Generate the validation and test sets: ``valid_<k>_x``, ``valid_<k>_y``, ..."""
+        parsed: Any = parse_options(cls.Options, options, cls.name)
+        arrays: dict[str, NDArray[Any]] = {}
+        for split, number in _SPLITS.items():
+            for k, length in enumerate(cls.evaluation_lengths(parsed, split)):  # type: ignore[arg-type]
+                rng = np.random.default_rng([2**32 - 1, number, k])
+                arrays[f"{split}_{k}_x"], arrays[f"{split}_{k}_y"] = cls.generate(rng, parsed, parsed.evaluation_size, length)
+        return arrays
+
+    def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
+        super().__init__(options, arrays)
+        self._evaluation = {
+            split: [
+                Batch(torch.from_numpy(writable(arrays[f"{split}_{k}_x"])), torch.from_numpy(writable(arrays[f"{split}_{k}_y"])))
+                for k in range(len(self.evaluation_lengths(options, split)))  # type: ignore[arg-type]
+            ]
+            for split in _SPLITS
+        }
+
+    def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
+        """See :meth:`Task.batches`."""
+        if split != "train":
+            yield from self._evaluation[split]
+            return
+        number = start
+        while True:
+            rng = np.random.default_rng([seed, number])
+            x, y = self.generate(rng, self.options, self.options.batch_size, self.training_length(rng))
+            yield Batch(torch.from_numpy(x), torch.from_numpy(y))
+            number += 1
+
+
+class RecallTask(SyntheticTask):
+    """Tokens in, a token out at the positions where something is asked (targets elsewhere are ``NOTHING``).
+
+    Score: cross-entropy at those positions, in nats. Metric: accuracy at those positions.
+    """
+
+    tokens: ClassVar[int]
+
+    def model(self, cell_factory: CellFactory) -> nn.Module:
+        """Embedding, the cell, a linear readout at every position."""
+        return SequenceModel(cell_factory, tokens=self.tokens, outputs=self.tokens)
+
+    def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Cross-entropy where something is asked, in nats."""
+        return nn.functional.cross_entropy(prediction.flatten(0, 1), batch.y.flatten(), ignore_index=NOTHING)
+
+    def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
+        """Cross-entropy and accuracy where something is asked."""
+        losses, right = [], []
+        with evaluation(model):
+            for batch in self.batches(split, 0):
+                prediction, _ = model(batch.x)
+                asked = batch.y != NOTHING
+                losses.append(float(self.loss(prediction, batch)))
+                right.append(float((prediction.argmax(-1) == batch.y)[asked].double().mean()))
+        return sum(losses) / len(losses), sum(right) / len(right)

@@ -1,0 +1,215 @@
+"""Translation: an encoder and a decoder made of the same cell."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+
+from cellsearch.data import registry
+from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
+from cellsearch.tasks.bleu import corpus_bleu
+from cellsearch.tasks.heads import evaluation
+from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.sequences import SPLITS, join
+
+__all__ = ["Translation", "TranslationModel", "TranslationOptions"]
+
+PAD, UNKNOWN, BEGIN, END = range(4)
+SPECIAL = ("<pad>", "<unk>", "<begin>", "<end>")
+LONGEST_ANSWER = 20
+_WORD = re.compile(r"\w+'?|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationOptions(TaskOptions):
+    """``attention``: the decoder looks back at all positions of the source; ``least_count``: rarer words become the unknown word."""
+
+    attention: bool = True
+    least_count: int = 2
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for an illegal value."""
+        TaskOptions.check(self)
+        at_least(1, least_count=self.least_count)
+
+
+class TranslationModel(nn.Module):
+    """Encoder and decoder of the same cell, each with its own weights; ``.cell`` is the encoder.
+
+    The encoder's final state is the decoder's first one (Sutskever, Vinyals & Le 2014). With attention, the decoder's output is
+    compared with all outputs of the encoder by dot products, and their weighted mean joins it (Luong, Pham & Manning 2015, section 3.1).
+    """
+
+    def __init__(self, factory: CellFactory, *, source: int, target: int, attention: bool) -> None:
+        super().__init__()
+        width = factory.hidden_size
+        self.source = nn.Embedding(source, width, padding_idx=PAD)
+        self.target = nn.Embedding(target, width, padding_idx=PAD)
+        self.cell = factory(width)
+        self.decoder = factory(width)
+        self.join = nn.Linear(2 * width, width) if attention else None
+        self.dropout = nn.Dropout(factory.dropout)
+        self.readout = nn.Linear(width, target)
+
+    def forward(self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
+        """``x [2, T, B]``: source words, and the words that the decoder has said so far; ``lengths [B]``: of the sources.
+
+        Returns the scores of the next target word ``[T, B, V]``. The state is not carried from batch to batch.
+        """
+        if lengths is None:
+            raise ValueError("a translation model needs the lengths of the sources")
+        memory, state = self.encode(x[0], lengths)
+        return self.decode(x[1], state, memory, lengths)[0], None
+
+    def encode(self, source: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """``source [T, B]`` -> outputs ``[T, B, H]`` and final state."""
+        packed, state = self.cell(pack_padded_sequence(self.source(source), lengths, enforce_sorted=False))
+        memory, _ = pad_packed_sequence(packed, total_length=len(source))
+        return memory, state
+
+    def decode(self, words: torch.Tensor, state: Any, memory: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """``words [T', B]`` -> scores of the next word ``[T', B, V]`` and state."""
+        output, state = self.decoder(self.target(words), state)
+        if self.join is not None:
+            match = torch.einsum("tbh,sbh->tbs", output, memory)
+            outside = torch.arange(len(memory)) >= lengths.unsqueeze(1)
+            weights = match.masked_fill(outside, float("-inf")).softmax(-1)
+            context = torch.einsum("tbs,sbh->tbh", weights, memory)
+            output = torch.tanh(self.join(torch.cat([context, output], -1)))
+        return self.readout(self.dropout(output)), state
+
+    def translate(self, source: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        """The most probable next word, one after the other, until the end mark: a list of word numbers for each source."""
+        memory, state = self.encode(source, lengths)
+        words = torch.full((1, source.shape[1]), BEGIN)
+        said: list[torch.Tensor] = []
+        for _ in range(LONGEST_ANSWER):
+            scores, state = self.decode(words, state, memory, lengths)
+            words = scores.argmax(-1)
+            said.append(words[0])
+        return [_until_end(column) for column in torch.stack(said, 1).tolist()]
+
+
+class Translation(Task):
+    """Translate short English sentences into French.
+
+    Source: Tatoeba through manythings.org, the first 5,000 pairs: 2,597 different English sentences of 2 to 6 tokens with one or more
+    translations. Split by English sentence (so no source is in two parts): 15 % test, 15 % validation, at random but always the same. Words
+    in lower case, punctuation apart; words that training holds once are unknown.
+    Score: cross-entropy of a target word (with its end mark) given the right words before it, in nats. Metric: BLEU-4 of the most probable
+    words against all translations of the sentence (:func:`cellsearch.tasks.bleu.corpus_bleu`, on these tokens).
+    """
+
+    name: ClassVar[str] = "translation"
+    metric: ClassVar[str] = "BLEU"
+    summary: ClassVar[str] = "translate short English sentences into French (encoder and decoder of the same cell)"
+    source: ClassVar[str] = "Tatoeba, manythings.org/anki; protocol of Sutskever et al. 2014 and Luong et al. 2015"
+    dataset: ClassVar[str] = "eng_fra"
+    Options: ClassVar[type[TranslationOptions]] = TranslationOptions
+    options: TranslationOptions
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any]) -> Arrays:
+        """Word numbers of all pairs, one behind the other, the split, and the words."""
+        parsed = parse_options(cls.Options, options, cls.name)
+        pairs = [line.split("\t")[:2] for line in registry.read_text(cls.dataset).split("\n") if line]
+        english, french = ([_WORD.findall(pair[side].lower()) for pair in pairs] for side in range(2))
+        keys = [" ".join(words) for words in english]
+        groups = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        order = np.random.default_rng(0).permutation(len(groups)) / len(groups)
+        part = np.select([order < 0.15, order < 0.3], [2, 1], 0)
+        group = np.array([groups[key] for key in keys])
+        split = part[group]
+        arrays: dict[str, NDArray[Any]] = {"split": split.astype(np.uint8), "group": group}
+        for name, sentences in (("source", english), ("target", french)):
+            counts = Counter(word for words, s in zip(sentences, split, strict=True) if s == 0 for word in words)
+            vocabulary = [*SPECIAL, *sorted(word for word, count in counts.items() if count >= parsed.least_count)]
+            numbers = {word: n for n, word in enumerate(vocabulary)}
+            arrays[name], arrays[f"{name}_lengths"] = join(
+                [np.array([numbers.get(w, UNKNOWN) for w in words], dtype=np.int64) for words in sentences]
+            )
+            arrays[f"{name}_words"] = np.array(vocabulary)
+        arrays["references"] = np.array([" ".join(words) for words in french])
+        return arrays
+
+    def __init__(self, options: TranslationOptions, arrays: Arrays) -> None:
+        super().__init__(options, arrays)
+        self._pairs = {name: _apart(arrays[name], arrays[f"{name}_lengths"]) for name in ("source", "target")}
+        self._members = {name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)}
+        self._evaluation = {split: self._batch(self._members[split]) for split in ("valid", "test")}
+
+    def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
+        """See :meth:`Task.batches`."""
+        if split != "train":
+            yield self._evaluation[split]
+            return
+        members, size = self._members["train"], self.options.batch_size
+        an_epoch = len(members) // size
+        number = start
+        while True:
+            epoch, first = divmod(number, an_epoch)
+            order = np.random.default_rng([seed, epoch]).permutation(members)
+            for k in range(first, an_epoch):
+                yield self._batch(order[k * size : (k + 1) * size])
+                number += 1
+
+    def _batch(self, chosen: NDArray[Any]) -> Batch:
+        begin, end = torch.tensor([BEGIN]), torch.tensor([END])
+        sources = [self._pairs["source"][k] for k in chosen]
+        targets = [self._pairs["target"][k] for k in chosen]
+        padded = pad_sequence([*sources, *(torch.cat([begin, t]) for t in targets)], padding_value=PAD)
+        answers = pad_sequence([torch.cat([t, end]) for t in targets], padding_value=PAD)
+        y = torch.full((len(padded), len(chosen)), PAD)
+        y[: len(answers)] = answers
+        x = torch.stack([padded[:, : len(chosen)], padded[:, len(chosen) :]])
+        return Batch(x, y, torch.tensor([len(source) for source in sources]))
+
+    def model(self, cell_factory: CellFactory) -> nn.Module:
+        """See :class:`TranslationModel`."""
+        sizes = {name: len(self.arrays[f"{name}_words"]) for name in ("source", "target")}
+        return TranslationModel(cell_factory, **sizes, attention=self.options.attention)
+
+    def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Cross-entropy of a target word, in nats."""
+        return nn.functional.cross_entropy(prediction.flatten(0, 1), batch.y.flatten(), ignore_index=PAD)
+
+    def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
+        """Cross-entropy of a target word, and BLEU."""
+        (batch,) = self.batches(split, 0)
+        with evaluation(model):
+            loss = float(self.loss(model(batch.x, None, batch.lengths)[0], batch))
+        return loss, corpus_bleu(*self.translations(model, split))
+
+    def translations(self, model: nn.Module, split: Split) -> tuple[list[list[str]], list[list[list[str]]]]:
+        """For each source sentence of a split the model's translation, and all that the data hold."""
+        assert isinstance(model, TranslationModel)
+        members = self._members[split]
+        _, first = np.unique(self.arrays["group"][members], return_index=True)
+        batch = self._evaluation[split]
+        assert batch.lengths is not None
+        columns = torch.from_numpy(first)
+        with evaluation(model):
+            said = model.translate(batch.x[0][:, columns], batch.lengths[columns])
+        words = self.arrays["target_words"]
+        references: dict[int, list[list[str]]] = {}
+        for k in members:
+            references.setdefault(int(self.arrays["group"][k]), []).append(str(self.arrays["references"][k]).split(" "))
+        groups = [int(self.arrays["group"][members[k]]) for k in first]
+        return [[str(words[n]) for n in answer] for answer in said], [references[group] for group in groups]
+
+
+def _apart(values: NDArray[Any], lengths: NDArray[Any]) -> list[torch.Tensor]:
+    return [torch.from_numpy(np.array(part)) for part in np.split(values, np.cumsum(lengths)[:-1])]
+
+
+def _until_end(words: Sequence[int]) -> list[int]:
+    return list(words[: words.index(END)]) if END in words else list(words)

@@ -1,0 +1,200 @@
+"""What a search remembers: proposals, trials, results, and the history that strategies read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from operator import attrgetter
+
+from cellsearch.genome.graph import Genome
+
+__all__ = ["Budget", "Connection", "Failure", "History", "Proposal", "Result", "Rung", "Status", "Trial"]
+
+
+class Status(StrEnum):
+    """What became of a trial."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DUPLICATE = "duplicate"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to the trial."""
+        return self not in (Status.WAITING, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much training is granted: optimizer steps in total (those of earlier rungs included), and which rung this is."""
+
+    steps: int
+    rung: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a strategy hands over: a genome, the numbers of the trials it came from, and how (``"crossover"``, ``"mutate:op"``).
+
+    ``inherit``: number of the trial from whose checkpoint equally named weights are taken over; ``None``: training from scratch.
+    """
+
+    genome: Genome
+    parents: tuple[int, ...] = ()
+    origin: str = ""
+    inherit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What training learned about one connection, keyed in :class:`Result` by the name of its weight.
+
+    ``gate``: size of the connection's weight (|scale| of a gated candidate, root mean square of a dense block).
+    ``saliency``: first-order Taylor estimate of the loss added by removing it, |sum of w * dL/dw| (Molchanov et al. 2017, eq. 8).
+    """
+
+    gate: float
+    saliency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What training returns. ``score``: lower is better; ``metric``: the task's own number; ``curve``: (step, validation score).
+
+    ``steps``: optimizer steps done; ``seconds``: training time; ``parameters``: trainable weights of the whole model,
+    ``cell_parameters``: of the recurrent layers; ``checkpoint``: path relative to the run, ``""`` for none.
+    ``metrics`` holds further numbers, finite or not; ``connections`` what was learned about each connection.
+    """
+
+    score: float
+    metric: float
+    steps: int
+    seconds: float
+    parameters: int
+    cell_parameters: int
+    curve: tuple[tuple[int, float], ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    connections: Mapping[str, Connection] = field(default_factory=dict)
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a trial has no result. ``kind``: nan, diverged, timeout, memory, crash, invalid, error; ``message`` for people."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One granted budget and what it gave."""
+
+    budget: Budget
+    result: Result | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate's record. ``number`` counts from 0; ``duplicate_of`` is the trial that answered a duplicate."""
+
+    number: int
+    proposal: Proposal
+    status: Status = Status.WAITING
+    rungs: tuple[Rung, ...] = ()
+    failure: Failure | None = None
+    duplicate_of: int | None = None
+
+    @property
+    def genome(self) -> Genome:
+        """The candidate."""
+        return self.proposal.genome
+
+    @property
+    def result(self) -> Result | None:
+        """The result of the highest rung that has one."""
+        for rung in reversed(self.rungs):
+            if rung.result is not None:
+                return rung.result
+        return None
+
+    @property
+    def score(self) -> float:
+        """The score of the result; infinity without one."""
+        return self.result.score if self.result is not None and self.status is not Status.FAILED else float("inf")
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the trial is a control that the experiment asked for (LSTM, GRU), not a proposal of the strategy."""
+        return self.proposal.origin.startswith("baseline:")
+
+    @property
+    def is_intermediate(self) -> bool:
+        """Whether the trial only serves to find others: a full cell on its way of being pruned. It is no result of the search."""
+        return self.proposal.origin.startswith("supernet:")
+
+    def with_(self, **changes: object) -> Trial:
+        """A copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+class History(Sequence[Trial]):
+    """The trials that a strategy may know of, by number. Immutable; strategies are pure functions of it.
+
+    A trial in flight is there without a result, so that a strategy sees what has been proposed already.
+    """
+
+    def __init__(self, trials: Sequence[Trial] = ()) -> None:
+        self._trials = tuple(sorted(trials, key=attrgetter("number")))
+
+    @classmethod
+    def ordered(cls, trials: Sequence[Trial]) -> History:
+        """A history of trials that are in order already: saves sorting thousands of them for each proposal."""
+        history = cls()
+        history._trials = tuple(trials)
+        return history
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self._trials)
+
+    def __reversed__(self) -> Iterator[Trial]:
+        return reversed(self._trials)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._trials[index]
+
+    @cached_property
+    def by_number(self) -> Mapping[int, Trial]:
+        """Trials by number."""
+        return {trial.number: trial for trial in self._trials}
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Trial]:
+        """The first trial of each genome key; duplicates are answered from it."""
+        first: dict[str, Trial] = {}
+        for trial in self._trials:
+            if trial.status is not Status.DUPLICATE:
+                first.setdefault(trial.genome.key, trial)
+        return first
+
+    @cached_property
+    def scored(self) -> tuple[Trial, ...]:
+        """Trials with a finite score (duplicates excluded), in order of number."""
+        return tuple(t for t in self._trials if t.status in (Status.COMPLETED, Status.STOPPED) and t.score < float("inf"))
+
+    @cached_property
+    def ranked(self) -> tuple[Trial, ...]:
+        """:attr:`scored` without what is no result (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial."""
+        return tuple(sorted((t for t in self.scored if not t.is_intermediate), key=lambda t: (t.score, t.number)))
+
+    def best(self, *, baselines: bool = True) -> Trial | None:
+        """The best trial; ``baselines=False`` leaves out the controls."""
+        return next((t for t in self.ranked if baselines or not t.is_baseline), None)

@@ -1,0 +1,150 @@
+"""Building and finding the runtime: cache, concurrent builds, no compiler, broken compiler."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cellsearch import zoo
+from cellsearch.compiler import backends
+from cellsearch.compiler.backends.native import build
+from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.simplify import simplify
+from cellsearch.errors import BackendError
+
+PROGRAM = "from cellsearch.compiler.backends.native.build import library; print(library().path)"
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    build.library.cache_clear()
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+@pytest.mark.slow
+def test_workers_that_start_together_share_one_library(tmp_path: Path) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env={**os.environ, "CELLSEARCH_CACHE": str(tmp_path)}
+        )
+        for _ in range(3)
+    ]
+    paths = {worker.communicate(timeout=120)[0].strip() for worker in workers}
+    assert all(worker.returncode == 0 for worker in workers)
+    assert len(paths) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [Path(paths.pop()).name], "a half-built file was left behind"
+
+
+def test_the_key_depends_on_what_decides_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = build.compiler()
+    assert program is not None
+    first = build.key(program, build.NATIVE)
+    assert build.key(program, build.NATIVE) == first
+    assert build.key(program, build.PORTABLE) != first
+    monkeypatch.setattr(build, "processor", lambda: "another processor")
+    assert build.key(program, build.NATIVE) != first
+    monkeypatch.undo()
+    for path in build.SOURCES.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "runtime.c").write_text("/* changed */")
+    monkeypatch.setattr(build, "SOURCES", tmp_path)
+    assert build.key(program, build.NATIVE) != first
+
+
+def test_without_a_compiler_auto_takes_another_backend_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(build, "compiler", lambda: None)
+    monkeypatch.setattr(build, "BUNDLED", tmp_path / "missing.so")
+    support = backends.get("native").supports(lower(zoo.load("lstm")), torch.device("cpu"), torch.float32)
+    assert not support.ok
+    assert "no C compiler" in support.reason
+
+
+def test_without_a_compiler_the_delivered_library_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not {"avx2", "fma"} <= set(build.processor().split()):
+        pytest.skip("the delivered library needs AVX2")
+    bundled = tmp_path / "bundled.so"
+    build.main(["--portable", str(bundled)])
+    monkeypatch.setattr(build, "compiler", lambda: None)
+    monkeypatch.setattr(build, "BUNDLED", bundled)
+    assert build.library().path == bundled
+    assert build.library().instructions == "avx2"
+
+
+def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\necho 'no space left on device' >&2\nexit 1\n")
+    broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("CC", str(broken))
+    monkeypatch.setenv("CELLSEARCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BackendError, match="no space left on device"):
+        build.library()
+    assert not list((tmp_path / "cache").glob("*.so"))
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    result = run(PROGRAM, CELLSEARCH_CACHE=str(tmp_path / "file"))
+    assert result.returncode != 0
+    assert "CELLSEARCH_CACHE" in result.stderr or "cannot be stored" in result.stderr
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CELLSEARCH_CACHE", str(tmp_path / "a"))
+    assert build.cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("CELLSEARCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert build.cache_folder() == tmp_path / "b" / "cellsearch"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [("-march=x86-64",), ("-march=x86-64-v3",), ("-march=skylake-avx512",)])
+def test_every_instruction_set_compiles_without_warnings(flags: tuple[str, ...], tmp_path: Path) -> None:
+    if os.uname().machine != "x86_64":
+        pytest.skip("flags of x86-64")
+    program = build.compiler()
+    command = [
+        str(program),
+        *build.FLAGS,
+        *flags,
+        "-Wall",
+        "-Wextra",
+        "-Wno-psabi",
+        str(build.SOURCES / "runtime.c"),
+        "-o",
+        str(tmp_path / "x.so"),
+        "-lm",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flags", "path"), [(("-march=x86-64",), "plain"), (("-march=x86-64-v3",), "avx2"), (("-march=native",), "")])
+def test_every_path_that_runs_here_computes_the_same(flags: tuple[str, ...], path: str, tmp_path: Path) -> None:
+    if os.uname().machine != "x86_64" or (path == "avx2" and "avx2" not in build.processor().split()):
+        pytest.skip("not for this processor")
+    build.build(tmp_path / "runtime.so", flags)
+    library = build.Library(tmp_path / "runtime.so")
+    assert not path or library.instructions == path
+    for name in ("lstm", "gru_cho", "lstm_ln", "sru", "darts_v2"):
+        genome = zoo.load(name)
+        weights = {spec.name: torch.randn(spec.sizes(17, 17), requires_grad=True) for spec in genome.parameters}
+        x = torch.randn(6, 5, 17, requires_grad=True)
+        states = [torch.rand(5, 17) for _ in genome.states]
+        results = []
+        for kernel in (NativeKernel(simplify(lower(genome)), library), backends.get("reference").build(simplify(lower(genome)))):
+            output, _ = kernel(x, states, weights)
+            results.append([output, *torch.autograd.grad(output.square().sum(), (x, *weights.values()))])
+        for got, expected in zip(*results, strict=True):
+            assert torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max()))

@@ -1,0 +1,77 @@
+"""The functions of the runtime against float64, over their whole range, and at NaN, infinity and zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cellsearch.compiler.module import compile_cell
+from cellsearch.genome.graph import Genome
+
+H = 16
+EXACT: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "softplus": lambda a: torch.where(a > 20, a, torch.log1p(torch.exp(a))),
+    "log_sigmoid": functional.logsigmoid,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "sqrt": torch.sqrt,
+    "relu": torch.relu,
+    "leaky_relu": lambda a: functional.leaky_relu(a, 0.01),
+    "square": torch.square,
+    "abs": torch.abs,
+}
+# Relative to the exact value, and absolute: where a function crosses zero, or is a difference of two that cancel.
+RELATIVE = {"sin": 0.0, "cos": 0.0, "gelu": 3e-7}
+ABSOLUTE = {"sin": 2e-7, "cos": 2e-7, "gelu": 3e-6}
+
+
+def native(op: str, values: Tensor) -> Tensor:
+    """``op`` of a flat tensor, through a cell whose output is nothing else."""
+    cell = Genome.from_text(f"s[t] = 0.5 * s[t-1]\ny[t] = {op}(x[t])\n")
+    module = compile_cell(cell, input_size=H, hidden_size=H, backend="native", dtype=torch.float32)
+    padded = torch.cat([values, values.new_zeros(-len(values) % H)]).view(-1, 1, H)
+    return module(padded)[0].reshape(-1)[: len(values)]
+
+
+@pytest.mark.parametrize("op", EXACT)
+def test_accuracy(op: str) -> None:
+    values = torch.cat(
+        [torch.linspace(-12, 12, 20001), torch.linspace(-100, 100, 20001), torch.logspace(-30, 1, 5000), -torch.logspace(-30, 1, 5000)]
+    )
+    values = values.abs() if op == "sqrt" else values
+    exact = EXACT[op](values.double())
+    got = native(op, values).double()
+    normal = (exact.abs() > 1e-35) & (exact.abs() < 3.4e38)  # numbers below are subnormal, or come from subnormal ones
+    allowed = RELATIVE.get(op, 6e-7) * exact.abs() + ABSOLUTE.get(op, 0.0)
+    worst = ((got - exact).abs() - allowed)[normal].max()
+    assert worst <= 0, f"{op} is off by {float(worst):.1e} more than allowed"
+    assert (got[exact.abs() <= 1e-35].abs() <= 1.1e-35).all()
+    assert got[exact.abs() > 3.5e38].isinf().all()
+
+
+def test_far_angles_stay_right() -> None:
+    values = torch.tensor([1e4, 1e6, -3e7, 8192.0, 8191.5])
+    assert torch.allclose(native("sin", values).double(), torch.sin(values.double()), atol=1e-6)
+
+
+@pytest.mark.parametrize("op", EXACT)
+def test_special_values(op: str) -> None:
+    inf = float("inf")
+    values = torch.tensor([float("nan"), inf, -inf, 0.0, -0.0])
+    assert torch.equal(torch.nan_to_num(native(op, values), 77.0, 88.0, 99.0), torch.nan_to_num(EXACT[op](values), 77.0, 88.0, 99.0))
+
+
+def test_bounded_functions_stay_bounded() -> None:
+    values = torch.linspace(-30, 30, 100001)
+    assert native("tanh", values).abs().max() <= 1.0
+    assert native("sigmoid", values).min() >= 0.0
+    assert native("sigmoid", values).max() <= 1.0

@@ -1,0 +1,28 @@
+"""Options of the whole test suite."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+_BUDGET = "--slow-seconds"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(_BUDGET, type=float, default=0.0, help="start no further slow test after this many seconds (0: no bound)")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_STARTED] = time.monotonic()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the budget has no time for, so that CI runs a bounded share of the slow tests."""
+    budget = item.config.getoption(_BUDGET)
+    spent = time.monotonic() - item.config.stash[_STARTED]
+    if budget and spent > budget and item.get_closest_marker("slow") is not None:
+        pytest.skip(f"{_BUDGET} {budget:g} is spent")
+
+
+_STARTED = pytest.StashKey[float]()

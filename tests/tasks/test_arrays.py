@@ -1,0 +1,246 @@
+"""Your own data: any (x, y) arrays become a task."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cellsearch import tasks, zoo
+from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.evaluate import evaluate
+from cellsearch.job import Job, Training
+from cellsearch.tasks.arrays import ArraysTask, save
+from cellsearch.tasks.base import TaskData
+from cellsearch.testing.tasks import TaskContract, torch_factory
+
+RNG = np.random.default_rng(0)
+LENGTHS = RNG.integers(3, 9, 120)
+SIGNALS = [RNG.normal(size=(n, 2)).astype(np.float32) for n in LENGTHS]
+LABELS = np.array(["down" if s[:, 0].sum() < 0 else "up" for s in SIGNALS])
+SUMS = np.array([5.0 + 3.0 * s[:, 0].sum() for s in SIGNALS])
+
+
+def train(data: TaskData, steps: int = 60, **training: Any) -> Any:
+    job = Job(
+        trial=0,
+        rung=0,
+        genome=zoo.load("gru").to_json(),
+        task=data.name,
+        task_options=data.options,
+        training=Training(steps=steps, hidden_size=16, learning_rate=2e-2, evaluations=2, **training),
+        steps=steps,
+        seed=0,
+    )
+    return evaluate(job, data.arrays)
+
+
+class TestOwnArrays(TaskContract):
+    task = "arrays"
+    beats = 0.3
+    steps = 120
+
+    def arrays(self) -> Any:
+        return tasks.from_arrays(SIGNALS, LABELS).arrays
+
+    @property
+    def options(self) -> Any:  # type: ignore[override]
+        return tasks.from_arrays(SIGNALS, LABELS, batch_size=16).options
+
+
+def test_labels_of_sequences_of_different_lengths() -> None:
+    data = tasks.from_arrays(SIGNALS, LABELS)
+    result = train(data)
+    assert result.score < 0.3
+    assert result.metric == pytest.approx(1 - result.score)
+    assert data.arrays["classes"].tolist() == ["down", "up"]
+
+
+def test_numbers_are_predicted_in_their_own_unit() -> None:
+    data = tasks.from_arrays(SIGNALS, SUMS, kind="regression")
+    result = train(data, steps=150)
+    valid = SUMS[data.arrays["split"] == 1]
+    assert result.score < 0.5
+    assert result.metric == pytest.approx(np.sqrt(result.score) * SUMS[data.arrays["split"] == 0].std())
+    assert result.metric < valid.std()
+
+
+def test_the_mean_of_regression_targets_scores_about_one() -> None:
+    data = tasks.from_arrays(SIGNALS, SUMS, kind="regression")
+    task = data.create()
+
+    class Mean(torch.nn.Module):
+        def forward(self, x: torch.Tensor, state: object, lengths: object) -> tuple[torch.Tensor, None]:
+            return torch.zeros(x.shape[1], 1), None
+
+    score, metric = task.score(Mean(), "valid")
+    valid, known = (SUMS[data.arrays["split"] == k] for k in (1, 0))
+    assert metric == pytest.approx(np.sqrt(np.mean((valid - known.mean()) ** 2)), rel=1e-5)
+    assert score == pytest.approx(np.mean((valid - known.mean()) ** 2) / known.var(), rel=1e-5)
+
+
+def test_a_target_at_every_position() -> None:
+    """Predict the running sign of a running sum; padding must not count."""
+    targets = [(np.cumsum(s[:, 0]) > 0).astype(int) for s in SIGNALS]
+    data = tasks.from_arrays(SIGNALS, targets, readout="every")
+    assert train(data).score < 0.3
+    batch = next(b for b in data.create().batches("train", 0) if b.lengths is not None)
+    assert batch.y.shape == batch.x.shape[:2]
+
+
+def test_tokens_and_several_targets() -> None:
+    x = RNG.integers(0, 5, (60, 7))
+    y = np.stack([x.sum(1), (x == 2).sum(1)], axis=1).astype(float)
+    task = tasks.from_arrays(x, y, kind="regression", readout="mean").create()
+    assert isinstance(task, ArraysTask)
+    assert (task.tokens, task.targets, task.classes) == (5, 2, 0)
+    model = task.model(torch_factory())
+    batch = next(task.batches("train", 0))
+    assert batch.lengths is None  # all of one length
+    assert model(batch.x)[0].shape == (32, 2)
+
+
+def test_both_directions_see_the_whole_sequence() -> None:
+    """The label stands at the first position: the backward half reads it last."""
+    x = RNG.normal(size=(150, 12, 1))
+    data = tasks.from_arrays(x, (x[:, 0, 0] > 0).astype(int))
+    assert train(data, steps=80, bidirectional=True).score < 0.2
+
+
+def test_the_split_is_disjoint_and_always_the_same() -> None:
+    first, second = (tasks.from_arrays(SIGNALS, LABELS).arrays["split"] for _ in range(2))
+    assert np.array_equal(first, second)
+    assert [(first == k).sum() for k in range(3)] == [96, 12, 12]
+    in_order = tasks.from_arrays(SIGNALS, LABELS, shuffle=False).arrays["split"]
+    assert in_order.tolist() == [0] * 96 + [1] * 12 + [2] * 12
+
+
+def test_splits_can_be_given() -> None:
+    data = tasks.from_arrays(SIGNALS[:80], LABELS[:80], valid=(SIGNALS[80:100], LABELS[80:100]), test=(SIGNALS[100:], LABELS[100:]))
+    assert data.arrays["split"].tolist() == [0] * 80 + [1] * 20 + [2] * 20
+    only_test = tasks.from_arrays(SIGNALS[:100], LABELS[:100], test=(SIGNALS[100:], LABELS[100:]))
+    assert [(only_test.arrays["split"] == k).sum() for k in range(3)] == [90, 10, 20]
+
+
+def test_inputs_are_standardised_by_the_training_sequences() -> None:
+    shifted = [s * [10.0, 1e-3] + [100.0, 0.0] for s in SIGNALS]
+    arrays = tasks.from_arrays(shifted, LABELS).arrays
+    inside = np.repeat(arrays["split"] == 0, arrays["lengths"])
+    assert np.allclose(arrays["x"][inside].mean(0), 0, atol=1e-5)
+    assert np.allclose(arrays["x"][inside].std(0), 1, atol=1e-4)
+    assert not np.allclose(arrays["x"][~inside].mean(0), 0, atol=1e-5)
+    raw = tasks.from_arrays(shifted, LABELS, standardise=False).arrays["x"]
+    assert np.allclose(raw, np.concatenate(shifted), rtol=1e-5)
+
+
+def test_buckets_pad_little() -> None:
+    lengths = RNG.integers(5, 200, 2000)
+    x = [np.zeros((n, 1)) + n for n in lengths]
+    task = tasks.from_arrays(x, lengths % 2, standardise=False).create()
+    real, padded, seen = 0, 0, 0
+    for batch in islice(task.batches("train", 0), 50):
+        assert batch.lengths is not None
+        assert (batch.x[batch.lengths - 1, torch.arange(32), 0] == batch.lengths).all()
+        real += int(batch.lengths.sum())
+        padded += batch.x.shape[0] * batch.x.shape[1]
+        seen += 32
+    assert padded / real < 1.10
+    assert seen == 1600  # one epoch: every training sequence once
+
+
+def test_an_epoch_holds_every_sequence_once() -> None:
+    x = np.arange(100, dtype=float).reshape(100, 1, 1)
+    task = tasks.from_arrays(x, np.arange(100) % 2, standardise=False, batch_size=16).create()
+    for epoch in range(2):
+        batches = list(islice(task.batches("train", 0, epoch * 5), 5))
+        assert len({float(v) for b in batches for v in b.x.flatten()}) == 80
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "says"),
+    [
+        (SIGNALS, LABELS[:-1], {}, "120 sequences, but 119 targets"),
+        ([], [], {}, "no sequences"),
+        ([*SIGNALS[:20], np.zeros((3, 5))], LABELS[:21], {}, "sequence 20 has shape"),
+        ([*SIGNALS[:20], np.zeros((0, 2))], LABELS[:21], {}, "sequence 20 has shape"),
+        ([*SIGNALS[:20], np.full((3, 2), np.nan)], LABELS[:21], {}, "not finite"),
+        (np.full((20, 4), -1), np.arange(20) % 2, {}, "tokens are numbers from 0 on"),
+        (SIGNALS, np.zeros(120), {}, "1 classes"),
+        (SIGNALS, LABELS, {"kind": "regression"}, "not strings"),
+        (SIGNALS, SUMS * np.inf, {"kind": "regression"}, "not finite"),
+        (SIGNALS, LABELS, {"kind": "clustering"}, "not a kind"),
+        (SIGNALS, LABELS, {"readout": "first"}, "not a readout"),
+        (SIGNALS[:9], LABELS[:9], {}, "cannot be split"),
+        (SIGNALS, [np.zeros(2)] * 120, {"readout": "every"}, "positions, but 2 targets"),
+        (SIGNALS, LABELS, {"valid": (np.zeros((4, 3, 7)), ["up"] * 4)}, "differ in width"),
+    ],
+)
+def test_what_does_not_fit_is_refused(x: Any, y: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        tasks.from_arrays(x, y, **options)
+
+
+def test_a_resumed_run_cannot_mix_data() -> None:
+    one, other = tasks.from_arrays(SIGNALS, LABELS), tasks.from_arrays(SIGNALS[::-1], LABELS[::-1])
+    with pytest.raises(ConfigError, match="not those that this task was made from"):
+        dataclasses.replace(one, arrays=other.arrays).create()
+
+
+def test_a_file_keeps_the_data(tmp_path: Path) -> None:
+    data = tasks.from_arrays(SIGNALS, LABELS)
+    save(data, tmp_path / "mine.npz")
+    options = {"path": str(tmp_path / "mine.npz")}
+    arrays = ArraysTask.load(options)
+    assert arrays.keys() == data.arrays.keys()
+    assert all(np.array_equal(arrays[name], data.arrays[name]) for name in arrays)
+    assert ArraysTask.create({**options, "digest": data.options["digest"]}, arrays).classes == 2
+
+
+def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    save(tasks.from_arrays(SIGNALS, LABELS), path)
+    whole = path.read_bytes()
+    for damaged in (whole[:200], whole[: len(whole) // 2], b"", b"PK nothing", b"text"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputFileError, match="damaged"):
+            ArraysTask.load({"path": str(path)})
+    np.savez(path, x=np.zeros(3))
+    with pytest.raises(InputFileError, match="holds"):
+        ArraysTask.load({"path": str(path)})
+    np.savez(path, x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputFileError, match="damaged"):
+        ArraysTask.load({"path": str(path)})
+    with pytest.raises(ConfigError, match="no file"):
+        ArraysTask.load({"path": str(tmp_path / "missing.npz")})
+    with pytest.raises(ConfigError, match="given in memory"):
+        ArraysTask.load({})
+
+
+def test_the_data_cross_a_process_border() -> None:
+    """Options as JSON, arrays as bytes: what an executor sends to a worker."""
+    data = tasks.from_arrays(SIGNALS, LABELS)
+    script = """
+import io, json, sys
+import numpy as np
+from cellsearch.tasks import TaskData
+options = json.loads(sys.stdin.buffer.readline())
+arrays = dict(np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False))
+batch = next(TaskData("arrays", options, arrays).create().batches("train", 0))
+print(float(batch.x.sum()), batch.y.tolist())
+"""
+    import io
+
+    packed = io.BytesIO()
+    np.savez(packed, **data.arrays)  # type: ignore[arg-type]
+    sent = json.dumps(dict(data.options)).encode() + b"\n" + packed.getvalue()
+    done = subprocess.run([sys.executable, "-c", script], input=sent, capture_output=True, check=True)
+    batch = next(data.create().batches("train", 0))
+    assert done.stdout.decode().strip() == f"{float(batch.x.sum())} {batch.y.tolist()}"

@@ -1,0 +1,198 @@
+"""Tasks on data sets that are not shipped: contract, split, and figures that are known from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from cellsearch import tasks
+from cellsearch.data import registry
+from cellsearch.errors import ConfigError
+from cellsearch.tasks.base import Task
+from cellsearch.tasks.word_lm import word_arrays
+from cellsearch.testing.tasks import TaskContract
+
+
+class _OnData(TaskContract):
+    @pytest.fixture(autouse=True)
+    def _data(self, data_folder: Path) -> None:
+        missing = registry.available(tasks.get(self.task).dataset)
+        if missing:
+            pytest.skip(missing)
+
+
+class TestTimeMachine(_OnData):
+    task = "time_machine"
+    options: ClassVar = {"tbptt": 16, "valid_tokens": 2048}
+    beats = 3.8  # unigrams: 4.06 bits
+
+
+class TestTinyShakespeare(_OnData):
+    task = "tiny_shakespeare"
+    options: ClassVar = {"tbptt": 16, "valid_tokens": 2048}
+    beats = 4.5  # unigrams: 4.83 bits
+
+
+class TestJapaneseVowels(_OnData):
+    task = "japanese_vowels"
+    beats = 0.3
+
+
+@pytest.mark.slow
+class TestWordLM(_OnData):
+    task = "word_lm"
+    options: ClassVar = {"max_words": 1000, "valid_tokens": 2048, "tbptt": 16}
+    beats = 7.5
+    steps = 60
+
+
+class TestSpokenDigits(_OnData):
+    task = "spoken_digits"
+    beats = 0.6
+    steps = 60
+
+
+class TestPenDigits(_OnData):
+    task = "pen_digits"
+    beats = 0.3
+
+
+class TestMnist1D(_OnData):
+    task = "mnist1d"
+    beats = 0.85
+    steps = 1200
+    hidden_size = 32
+    learning_rate = 4e-3
+
+    @pytest.mark.slow
+    def test_it_can_be_learned(self) -> None:
+        super().test_it_can_be_learned()
+
+
+class TestSentiment(_OnData):
+    task = "sentiment"
+    beats = 0.4
+    steps = 100
+
+
+class TestSunspots(_OnData):
+    task = "sunspots"
+    options: ClassVar = {"history": 24}
+    beats = 0.25  # persistence on validation: 0.278
+
+
+class TestETTh1(_OnData):
+    task = "etth1"
+    options: ClassVar = {"history": 24, "horizon": 3}
+    beats = 0.5
+    steps = 80
+
+
+class TestJSB(_OnData):
+    task = "jsb"
+    beats = 10.98  # keys with their own frequency
+    steps = 100
+    hidden_size = 32
+
+
+def made(name: str) -> Task:
+    return tasks.get(name).create({}, tasks.get(name).load({}))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("japanese_vowels", (216, 54, 370)),
+        ("spoken_digits", (2400, 300, 300)),
+        ("pen_digits", (6245, 1249, 3498)),
+        ("mnist1d", (3500, 500, 1000)),
+        ("sentiment", (2384, 299, 299)),
+        ("jsb", (229, 76, 77)),
+    ],
+)
+def test_the_split_has_the_documented_sizes(data_folder: Path, name: str, sizes: tuple[int, ...]) -> None:
+    arrays = tasks.get(name).load({})
+    assert tuple(int((arrays["split"] == k).sum()) for k in range(3)) == sizes
+
+
+def test_the_official_test_parts_are_whole(data_folder: Path) -> None:
+    assert (tasks.get("pen_digits").load({})["split"][7494:] == 2).all()
+    assert (tasks.get("mnist1d").load({})["split"][4000:] == 2).all()
+    assert (tasks.get("japanese_vowels").load({})["split"][270:] == 2).all()
+
+
+def test_no_sentence_is_in_two_parts(data_folder: Path) -> None:
+    from cellsearch.tasks.sentiment import sentences
+
+    texts = [text for text, _ in sentences()]
+    assert len(texts) == len(set(texts)) == 2982
+    folds = [tasks.get("sentiment").load({"fold": fold})["split"] for fold in range(10)]
+    assert (sum((split == 2).astype(int) for split in folds) == 1).all()
+    with pytest.raises(ConfigError, match="fold 10"):
+        tasks.get("sentiment").load({"fold": 10})
+
+
+class _Answer(torch.nn.Module):
+    """A fixed rule in place of a model."""
+
+    def __init__(self, rule: object) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def forward(self, x: torch.Tensor, state: object = None, lengths: object = None) -> tuple[torch.Tensor, None]:
+        return self.rule(x), None  # type: ignore[operator]
+
+
+def test_etth1_gives_the_known_trivial_figures(data_folder: Path) -> None:
+    """Repeating the last value gives 1.222, the same hour of the day before 0.424."""
+    task = made("etth1")
+    last = _Answer(lambda x: torch.zeros(x.shape[1], 24 * 7))
+    yesterday = _Answer(lambda x: x[-24:].transpose(0, 1).flatten(1))
+    assert task.score(last, "test")[0] == pytest.approx(1.222, abs=5e-4)
+    assert task.score(yesterday, "test")[0] == pytest.approx(0.424, abs=5e-4)
+
+
+def test_sunspots_give_the_known_trivial_figure(data_folder: Path) -> None:
+    persistence = _Answer(lambda x: torch.zeros(x.shape[1], 1))
+    assert made("sunspots").score(persistence, "test")[0] == pytest.approx(0.2618, abs=5e-4)
+
+
+def test_jsb_gives_the_known_trivial_figure(data_folder: Path) -> None:
+    """Keys with the frequency that they have in training, without memory: 11.09 nats a frame on the test."""
+    task = made("jsb")
+    arrays = tasks.get("jsb").load({})
+    frames = arrays["y"][np.repeat(arrays["split"] == 0, arrays["lengths"])]
+    share = (frames.sum(0) + 0.5) / (len(frames) + 1)
+    logits = torch.from_numpy(np.log(share / (1 - share)))
+    assert task.score(_Answer(lambda x: logits.expand(*x.shape[:2], 88)), "test")[0] == pytest.approx(11.09, abs=5e-3)
+
+
+def test_words_are_numbered_by_frequency_and_lines_end() -> None:
+    arrays = word_arrays(["a b a\n c a\n", "a d\n", "b <unk>"], max_words=0)
+    assert arrays["symbols"].tolist() == ["a", "<eos>", "b", "c", "<unk>"]
+    assert arrays["train"].tolist() == [0, 2, 0, 1, 3, 0, 1]
+    assert arrays["valid"].tolist() == [0, 4, 1]
+    assert arrays["test"].tolist() == [2, 4, 1]
+    assert word_arrays(["a b a\n c a\n", "", ""], max_words=2)["train"].tolist() == [0, 2, 0, 1, 2, 0, 1]
+
+
+@pytest.mark.slow
+def test_wikitext_has_the_published_counts(data_folder: Path) -> None:
+    arrays = tasks.get("word_lm").load({})
+    assert [len(arrays[name]) for name in ("train", "valid", "test", "symbols")] == [2_088_628, 217_646, 245_569, 33_278]
+
+
+@pytest.mark.parametrize(("name", "nats"), [("time_machine", 2.817), ("tiny_shakespeare", 3.347)])
+def test_texts_give_the_known_unigram_figures(data_folder: Path, name: str, nats: float) -> None:
+    task = made(name)
+    arrays = tasks.get(name).load({})
+    seen = np.concatenate([arrays["train"], arrays["valid"]])
+    counts = np.bincount(seen, minlength=len(arrays["symbols"])) + 0.1
+    logits = torch.from_numpy(np.log(counts / counts.sum()))
+    score = task.score(_Answer(lambda x: logits.expand(*x.shape, len(logits))), "test")[0]
+    assert score * math.log(2) == pytest.approx(nats, abs=3e-3)

@@ -1,0 +1,125 @@
+"""Translation and BLEU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+
+from cellsearch import tasks, zoo
+from cellsearch.evaluate import evaluate
+from cellsearch.job import Job, Training
+from cellsearch.tasks.bleu import corpus_bleu
+from cellsearch.tasks.translation import Translation, TranslationModel
+from cellsearch.testing.tasks import TaskContract, torch_factory
+
+
+class TestTranslation(TaskContract):
+    task = "translation"
+    options: ClassVar = {"attention": True}
+    beats = 4.5  # word frequencies alone: about 5 nats
+    steps = 80
+
+    @pytest.fixture(autouse=True)
+    def _data(self, data_folder: Path) -> None:
+        pass
+
+    def test_padding_does_not_count(self) -> None:
+        """Sources and answers are padded apart: change both beyond their ends."""
+        task = self.made()
+        torch.manual_seed(0)
+        model = task.model(torch_factory())
+        batch = next(task.batches("train", 0))
+        assert batch.lengths is not None
+        x = batch.x.clone()
+        x[0][torch.arange(len(x[0])).unsqueeze(1) >= batch.lengths] = 7
+        x[1][(batch.y == 0)] = 7
+        assert not torch.equal(x, batch.x)
+        with torch.no_grad():
+            one, other = (task.loss(model(inputs, None, batch.lengths)[0], batch) for inputs in (batch.x, x))
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def words(*sentences: str) -> list[list[str]]:
+    return [sentence.split() for sentence in sentences]
+
+
+def test_bleu_of_the_reference_itself_is_100() -> None:
+    assert corpus_bleu(words("a b c d e"), [words("x y", "a b c d e")]) == pytest.approx(100)
+
+
+def test_bleu_clips_repeated_words() -> None:
+    """The classic example of Papineni et al. 2002: "the" seven times has a unigram precision of 2/7, and no 4-gram."""
+    assert corpus_bleu(words("the the the the the the the"), [words("the cat is on the mat")]) == 0.0
+
+
+def test_bleu_by_hand() -> None:
+    """Precisions 5/6, 4/5, 3/4, 2/3; the hypothesis is one word short: exp(1 - 7/6)."""
+    found = corpus_bleu(words("a b c d e x"), [words("a b c d e f g")])
+    assert found == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25 * 2.718281828 ** (1 - 7 / 6))
+
+
+def test_bleu_equals_sacrebleu() -> None:
+    sacrebleu = pytest.importorskip("sacrebleu")
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = list("abcdef")
+
+    def sentence() -> list[str]:
+        length = int(torch.randint(3, 12, (), generator=generator))
+        return [vocabulary[k] for k in torch.randint(0, 6, (length,), generator=generator).tolist()]
+
+    hypotheses = [sentence() for _ in range(60)]
+    references = [[sentence(), sentence()] for _ in range(60)]
+    streams = [[" ".join(options[k]) for options in references] for k in range(2)]
+    theirs = sacrebleu.corpus_bleu([" ".join(h) for h in hypotheses], streams, tokenize="none", smooth_method="none", force=True)
+    assert corpus_bleu(hypotheses, references) == pytest.approx(theirs.score, abs=1e-9)
+
+
+def test_no_source_is_in_two_parts(data_folder: Path) -> None:
+    arrays = Translation.load({})
+    parts = [set(arrays["group"][arrays["split"] == k].tolist()) for k in range(3)]
+    assert len(parts[0] | parts[1] | parts[2]) == sum(len(part) for part in parts)
+    assert len(parts[2]) >= 380
+
+
+def test_decoding_step_by_step_equals_teacher_forcing(data_folder: Path) -> None:
+    """Given back its own words, the model must predict in one go what it said word by word."""
+    task = Translation.create({}, Translation.load({}))
+    torch.manual_seed(0)
+    model = task.model(torch_factory(hidden_size=12))
+    assert isinstance(model, TranslationModel)
+    batch = next(task.batches("train", 0))
+    assert batch.lengths is not None
+    with torch.no_grad():
+        memory, state = model.encode(batch.x[0], batch.lengths)
+        words = torch.full((1, 32), 2)
+        said = []
+        for _ in range(6):
+            scores, state = model.decode(words, state, memory, batch.lengths)
+            words = scores.argmax(-1)
+            said.append(words)
+        given = torch.cat([torch.full((1, 32), 2), *said[:-1]])
+        memory, state = model.encode(batch.x[0], batch.lengths)
+        whole, _ = model.decode(given, state, memory, batch.lengths)
+    assert torch.equal(whole.argmax(-1), torch.cat(said))
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_a_compiled_cell_translates(data_folder: Path, attention: bool) -> None:
+    options = {"attention": attention}
+    job = Job(
+        trial=0,
+        rung=0,
+        genome=zoo.load("lstm").to_json(),
+        task="translation",
+        task_options=options,
+        training=Training(hidden_size=16, evaluations=1, learning_rate=1e-2),
+        steps=20,
+        seed=0,
+        test=True,
+    )
+    result = evaluate(job, tasks.get("translation").load(options))
+    assert result.score < 6.0
+    assert 0.0 <= result.metrics["test_metric"] <= 100.0

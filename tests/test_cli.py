@@ -1,0 +1,352 @@
+"""The command line: what commands print, exit codes, the form of errors, files that are complete or not there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cellsearch
+from cellsearch.cli import cli
+from cellsearch.cli.failures import guarded
+from cellsearch.genome.graph import Genome
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        code = guarded(cli, [str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+def is_error(done: Done, code: int) -> None:
+    """An error is the lines ``error:`` and ``hint:`` on standard error, and nothing else."""
+    lines = done.err.splitlines()
+    assert done.code == code, done
+    assert done.out == ""
+    assert lines[0].startswith("error: ")
+    assert len(lines[0]) > 12
+    assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("hint: "))
+    assert "Traceback" not in done.err
+
+
+# -- help and errors ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *sorted(cli.commands)])
+def test_each_command_has_help(run: Run, command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.code == 0
+    assert done.out.startswith("Usage: cellsearch")
+    assert done.err == ""
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version").out == f"cellsearch, version {cellsearch.__version__}\n"
+
+
+def test_without_a_command_help_is_shown(run: Run) -> None:
+    done = run()
+    assert done.code == 2
+    assert "Commands:" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["serch"], 2, "search"),
+        (["show"], 2, "CELL"),
+        (["show", "lstm", "--png"], 2, "--png"),
+        (["show", "lsmt"], 2, "did you mean"),
+        (["show", "lstm", "-o", "x.svg"], 2, "--svg"),
+        (["show", "no/such.cell"], 2, "no/such.cell"),
+        (["show", "runs/nosuch:3"], 4, "runs/nosuch"),
+        (["ls", "nosuch"], 4, "nosuch"),
+        (["best", "nosuch"], 4, "nosuch"),
+        (["report", "nosuch"], 4, "nosuch"),
+        (["export", "lstm", "--to", "wav", "-o", "x"], 2, "wav"),
+        (["export", "lstm", "--to", "state-dict", "-o", "x.pt"], 2, "no trained weights"),
+        (["search", "quickstrat"], 2, "did you mean quickstart?"),
+        (["search", "quickstart", "--set", "trails=3", "--dry-run"], 2, "did you mean trials?"),
+        (["search", "quickstart", "--set", "trials", "--dry-run"], 2, "key=value"),
+        (["search", "quickstart", "--workers", "-1"], 2, "-1"),
+        (["evaluate", "lstm", "--task", "party"], 2, "party"),
+        (["evaluate", "lstm", "--task", "parity", "--set", "steps=3"], 2, "training.KEY"),
+        (["zoo", "--family", "lstn"], 2, "did you mean lstm?"),
+        (["import", "nosuch.txt", "--from", "enas"], 2, "nosuch.txt"),
+    ],
+)
+def test_wrong_usage_is_two_lines_and_an_exit_code(
+    run: Run, arguments: list[str], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    is_error(done, code)
+    assert words in done.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.cell", b"h[t] = tanh(linear(x[t], h[t-1])"),
+        ("a.cell", b"import os"),
+        ("a.cell", b"\xff\xfe\x00"),
+        ("a.json", b"[" * 100_000),
+        ("a.json", b'{"format": 99}'),
+        ("a.json", b""),
+    ],
+)
+def test_a_damaged_file_is_exit_code_3_and_is_named(run: Run, name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    done = run("show", path)
+    is_error(done, 3)
+    assert name in done.err
+
+
+def test_debug_shows_the_traceback(run: Run) -> None:
+    done = run("show", "nosuch", "--debug")
+    assert done.code == 2
+    assert "Traceback" in done.err
+    assert "error: there is no cell" in done.err
+
+
+def test_an_internal_error_is_exit_code_1_with_a_log(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("cellsearch.zoo.entry", lambda name: 1 / 0)
+    done = run("show", "lstm")
+    is_error(done, 1)
+    (log,) = tmp_path.iterdir()
+    assert str(log) in done.err
+    assert "ZeroDivisionError" in log.read_text("utf-8")
+
+
+def test_the_process_exits_with_the_code() -> None:
+    done = subprocess.run([sys.executable, "-m", "cellsearch", "show", "nosuch"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m cellsearch zoo --json | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- listing -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        ("experiments", {"quickstart", "prune_charlm", "grow_charlm", "random_charlm", "parity"}),
+        ("spaces", {"lstm_gru", "single_state", "tiny"}),
+        ("zoo", {"lstm", "gru"}),
+        ("strategies", {"random", "prune", "grow", "genetic"}),
+        ("schedules", {"fixed", "halving"}),
+        ("tasks", {"char_lm", "adding", "copy", "parity"}),
+    ],
+)
+def test_lists_name_everything_in_both_forms(run: Run, command: str, names: set[str]) -> None:
+    document = run(command, "--json").json
+    assert {row["name"] for row in document} >= names
+    text = run(command).out
+    assert all(any(line.startswith(name) for line in text.splitlines()) for name in names)
+
+
+def test_doctor_says_what_is_there(run: Run) -> None:
+    done = run("doctor", "--json")
+    assert done.code == 0
+    checks = {check["name"]: check for check in done.json}
+    assert all(check["ok"] for check in checks.values() if check["needed"])
+    assert {"python", "torch", "ray", "C compiler", "GPU", "backends", "disk"} <= set(checks)
+    assert all(check["detail"] for check in checks.values())
+    assert "torch" in run("doctor").out
+
+
+# -- show, export, import ----------------------------------------------------------------------------------------------
+
+
+def test_show_counts_weights_and_multiply_adds(run: Run) -> None:
+    facts = run("show", "lstm", "--input-size", "3", "--hidden-size", "5", "--json").json
+    assert facts["parameters"] == 4 * (5 * 3 + 5 * 5 + 5)
+    assert facts["multiply_adds"] == 4 * (5 * 3 + 5 * 5) + 3 * 5
+    assert facts["class"] == "dense"
+    assert facts["gemm_depth"] == 1
+    assert facts["states"] == ["h", "c"]
+    assert Genome.from_text(facts["cell"]).key == facts["key"]
+
+
+def test_show_prints_equations_and_facts(run: Run) -> None:
+    out = run("show", "gru").out
+    assert "h[t] = blend(z, h[t-1], n)" in out
+    assert "dense, GEMM depth 1" in out
+    assert "24,832" in out
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [("svg", "<svg"), ("dot", "digraph"), ("mermaid", "flowchart"), ("latex", "\\begin{align"), ("program", "== lowered ==")],
+)
+def test_show_draws(run: Run, form: str, start: str, tmp_path: Path) -> None:
+    assert run("show", "lstm", f"--{form}").out.startswith(start)
+    path = tmp_path / "deep" / f"cell.{form}"
+    assert run("show", "lstm", f"--{form}", "-o", path).code == 0
+    assert path.read_text("utf-8").startswith(start)
+    done = run("show", "gru", f"--{form}", "-o", path)
+    is_error(done, 2)
+    assert "--force" in done.err
+    before = path.read_text("utf-8")
+    assert run("show", "gru", f"--{form}", "-o", path, "--force").code == 0
+    assert path.read_text("utf-8") != before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_the_program_names_the_weights(run: Run) -> None:
+    out = run("show", "lstm", "--program").out
+    assert all(f"== {stage} ==" in out for stage in ("lowered", "simplified", "gradient", "schedule forward", "schedule backward"))
+    assert "i.weight_h" in out
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("json", ".json"), ("cell", ".cell")])
+def test_an_exported_cell_is_the_same_cell(run: Run, form: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"mine{suffix}"
+    assert run("export", "gru", "--to", form, "-o", path).code == 0
+    shown = run("show", path, "--json").json
+    assert shown["key"] == run("show", "gru", "--json").json["key"]
+    assert shown["name"] == "mine"
+
+
+def test_an_export_does_not_overwrite(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("mine", "utf-8")
+    is_error(run("export", "gru", "--to", "json", "-o", path), 2)
+    assert path.read_text("utf-8") == "mine"
+    assert run("export", "gru", "--to", "json", "-o", path, "--force").code == 0
+    assert path.read_text("utf-8") != "mine"
+
+
+def test_a_place_that_cannot_be_written_is_exit_code_6(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    is_error(run("export", "gru", "--to", "json", "-o", tmp_path / "file" / "a.json"), 6)
+
+
+def test_a_zoo_cell_exports_as_source_without_weights(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "gru.py"
+    assert run("export", "gru", "--to", "source", "-o", path).code == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["gru.py"]
+    assert "cellsearch" not in {line.split()[1].split(".")[0] for line in path.read_text().splitlines() if line.startswith("import ")}
+
+
+def test_a_foreign_cell_is_imported(run: Run, tmp_path: Path) -> None:
+    arc = tmp_path / "arc.txt"
+    arc.write_text("0 0 0 1 1", "utf-8")
+    done = run("import", arc, "--from", "enas")
+    assert done.code == 0
+    assert Genome.from_text(done.out).state_names == ("h",)
+    output = tmp_path / "arc.cell"
+    assert run("import", arc, "--from", "enas", "--set", "opcodes=enas_lm", "-o", output).code == 0
+    assert (
+        Genome.from_text(output.read_text("utf-8")).key
+        == run("import", arc, "--from", "enas", "--set", "opcodes=enas_lm", "--json").json["key"]
+    )
+    is_error(run("import", arc, "--from", "enas", "-o", output), 2)
+    is_error(run("import", arc, "--from", "anes"), 2)
+    arc.write_text("0 9 9", "utf-8")
+    is_error(run("import", arc, "--from", "enas"), 3)
+
+
+def test_show_recognises_a_cell_written_otherwise(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.cell"
+    text = """
+    gate = sigmoid(linear(s[t-1], x[t]))
+    reset = sigmoid(linear(x[t], s[t-1]))
+    new = tanh(reset * linear(s[t-1]) + linear(x[t]))
+    s[t] = (1 - gate) * new + gate * s[t-1]
+    """
+    path.write_text(textwrap.dedent(text), "utf-8")
+    facts = run("show", path, "--json").json
+    assert facts["equals"] == ["gru"]
+    assert facts["nearest"]
+    assert "equals         gru" in run("show", path).out
+    assert run("show", "lstm", "--json").json["equals"] == ["lstm"]
+
+
+def test_show_says_what_leads_to_the_nearest_cell_and_what_speaks_against_it(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.cell"
+    path.write_text("p[t] = linear(x[t])\nh[t] = h[t-1] * relu(linear(h[t-1], p[t-1]))\n", "utf-8")
+    facts = run("show", path, "--json").json
+    assert facts["equals"] == []
+    assert len(facts["edits_from_nearest"]) == facts["nearest"][0]["edits"]
+    assert "input-unseen" in {finding["code"] for finding in facts["findings"]}
+    out = run("show", path).out
+    assert f"from {facts['nearest'][0]['name']}:" in out
+    assert "does not see x_t" in out
+
+
+def test_diff_lists_the_edits_and_draws_them(run: Run, tmp_path: Path) -> None:
+    document = run("diff", "lstm", "lstm_peephole", "--json").json
+    assert document["distance"] == len(document["edits"]) > 0
+    assert run("diff", "lstm", "lstm", "--json").json["edits"] == []
+    path = tmp_path / "diff.svg"
+    done = run("diff", "lstm", "lstm_peephole", "--svg", path)
+    assert done.code == 0
+    assert path.read_text("utf-8").startswith("<svg")
+    assert done.out.count("\n") == document["distance"] + 2
+    is_error(run("diff", "lstm", "gru", "--svg", path), 2)
+
+
+# -- evaluate ----------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_trains_and_repeats_itself(run: Run) -> None:
+    arguments = [
+        "evaluate",
+        "lstm",
+        "--task",
+        "parity",
+        "--steps",
+        "3",
+        "--hidden",
+        "4",
+        "--seed",
+        "7",
+        "--set",
+        "task_options.batch_size=4",
+    ]
+    document = run(*arguments, "--json").json
+    assert document["steps"] == 3
+    assert document["training"]["hidden_size"] == 4
+    assert document["score"] == pytest.approx(1 - document["metric"])
+    assert run(*arguments, "--json").json["score"] == document["score"]
+    text = run(*arguments).out
+    assert "accuracy" in text
+    assert f"{document['score']:.4f}" in text
