@@ -1,4 +1,4 @@
-"""Search spaces and experiments by name: a checkout's files win over the copy that the wheel carries."""
+"""Search spaces, experiments and suites by name: a checkout's files win over the copy that the wheel carries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 from cellsearch import tomltext
 from cellsearch.errors import ConfigError
 from cellsearch.space import SearchSpace
+from cellsearch.tasks.suite import Suite
 
-__all__ = ["EXPERIMENTS", "SPACES", "Entry", "entries", "find", "load_space", "read"]
+__all__ = ["EXPERIMENTS", "SPACES", "SUITES", "Entry", "entries", "find", "load_space", "load_suite", "read"]
 
 SPACES = "search_spaces"
 EXPERIMENTS = "experiments"
-_WORD = {SPACES: "search space", EXPERIMENTS: "experiment"}
+SUITES = "suites"
+_WORD = {SPACES: "search space", EXPERIMENTS: "experiment", SUITES: "suite"}
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -80,3 +82,9 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
     """The search space of this name, or in this TOML file. Raises :class:`ConfigError`."""
     entry = find(SPACES, name_or_path)
     return SearchSpace.from_toml(entry.text, source=str(entry.path))
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """The suite of this name, or in this TOML file. Raises :class:`ConfigError`."""
+    entry = find(SUITES, name_or_path)
+    return Suite.parse(entry.document(), source=str(entry.path))

@@ -1,13 +1,13 @@
 """Trains one candidate under one budget. Knows neither search nor store: a job goes in, a result comes out.
 
-Adam, gradient clipping by global norm, truncated backpropagation through time with carried state, validations spread over the
+AdamW, gradient clipping by global norm, truncated backpropagation through time with carried state, validations spread over the
 budget of which the best counts, checkpoints from which a higher rung goes on exactly as if training had never stopped.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
@@ -15,17 +15,21 @@ from itertools import islice
 import torch
 from torch import nn
 
-from cellsearch import tasks
-from cellsearch.compiler.module import compile_cell
-from cellsearch.errors import ConfigError, GenomeError, TrainingError
+from cellsearch import tasks, training_gates
+from cellsearch.compiler.cost import module_microseconds
+from cellsearch.compiler.module import CellModule, compile_cell
+from cellsearch.compiler.step import FlatAdam, fused_linear_cross_entropy
+from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import requires_square
 from cellsearch.job import Job, Training
+from cellsearch.prefilter import check_job
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Task
-from cellsearch.training_connections import ConnectionMeter, connection_weights
+from cellsearch.training_connections import ConnectionMeter, connection_weights, measure_perturbations
 from cellsearch.training_guard import Guard
+from cellsearch.training_start import quiet_start
 from cellsearch.training_state import Progress, detached, inherit, restore, store
-from cellsearch.trial import Result
+from cellsearch.trial import Connection, Result
 
 __all__ = ["cell_factory", "evaluate", "make_task", "validation_steps"]
 
@@ -45,12 +49,13 @@ def evaluate(job: Job, arrays: Arrays, *, progress: OnProgress | None = None, sh
     from ``job.seed``. ``Result.checkpoint`` is the job's path.
 
     Raises :class:`TrainingError` with ``kind`` ``"nan"``, ``"diverged"``, ``"timeout"``, ``"memory"``, ``"invalid"`` (the cell cannot be
-    built in these sizes) or ``"error"``; :class:`ConfigError` for options that no candidate could be trained with;
-    :class:`CheckpointError` for a damaged or foreign checkpoint.
+    built in these sizes), ``"prefilter"`` (the untrained cell failed a check) or ``"error"``; :class:`ConfigError` for options that no
+    candidate could be trained with; :class:`CheckpointError` for a damaged or foreign checkpoint.
     """
     with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         try:
+            check_job(job)
             return _Run(job, arrays).train(progress, should_stop)
         except GenomeError as error:
             raise TrainingError(str(error), kind="invalid", hint=error.hint) from error
@@ -85,6 +90,7 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
             hidden_size=training.hidden_size,
             num_layers=training.num_layers,
             dropout=training.dropout,
+            variational_dropout=training.variational_dropout,
             bidirectional=training.bidirectional,
             backend=training.backend,
             dtype=_DTYPES[training.dtype],
@@ -96,6 +102,7 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
         directions=2 if training.bidirectional else 1,
         dropout=training.dropout,
         square=bool(requires_square(genome)),
+        cross_entropy=fused_linear_cross_entropy,
     )
 
 
@@ -119,22 +126,32 @@ class _Run:
         genome = Genome.from_json(job.genome)
         dtype = _DTYPES[job.training.dtype]
         self.model = self.task.model(cell_factory(genome, job.training)).to(dtype)
+        self.relaxed = training_gates.attach(self.model, genome, self._layer(), job.training.relaxation)
         self.parameters = list(self.model.parameters())
         self.guard.check_size(sum(p.numel() for p in self.parameters), dtype.itemsize)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=job.training.learning_rate, weight_decay=job.training.weight_decay, fused=True
+        self.optimizer = FlatAdam(
+            self.parameters,
+            job.training.learning_rate,
+            weight_decay=job.training.weight_decay,
+            max_norm=job.training.clip_norm or None,
         )
         if job.resume:
             self.progress = restore(job.resume, job, self.model, self.optimizer)
         else:
             self.progress = Progress(inherited=inherit(job.inherit, self.model) if job.inherit else 0)
+            if job.inherit and job.quiet:
+                quiet_start(job.inherit, genome, self._layer())
+            if job.inherit and self.relaxed is not None:
+                self.relaxed.adopt()
         if job.steps < self.progress.step:
             raise ConfigError(f"{self.progress.step} steps are done already, {job.steps} are granted", where="steps", hint="grant more")
         self.guard.first_loss = self.progress.first_loss
         self.seconds_before = self.progress.seconds
         window = max(1, (job.steps - self.progress.step) // _SALIENCY_SHARE)
-        self.meter = ConnectionMeter(genome, self._layer(), job.steps - window + 1) if job.connections else None
-        wanted = connection_weights(genome, self._layer()) if job.training.gate_penalty else {}
+        # With patience nobody knows which steps will be the last, so all count.
+        first = self.progress.step + 1 if job.training.patience else job.steps - window + 1
+        self.meter = ConnectionMeter(genome, self._layer(), first) if job.connections else None
+        wanted = connection_weights(genome, self._layer()) if job.training.gate_penalty and self.relaxed is None else {}
         self.gates = [weight for name, weights in wanted.items() if name.endswith(".scale") for weight in weights]
 
     def _layer(self) -> nn.Module:
@@ -147,7 +164,7 @@ class _Run:
         job, progress = self.job, self.progress
         self.model.train()
         validations = validation_steps(progress.step, job.steps, job.training.evaluations)
-        granted = job.steps - progress.step
+        granted = 0 if self._out_of_patience() else job.steps - progress.step
         for batch in islice(self.task.batches("train", job.seed, progress.step), granted):
             loss = self._step(batch)
             progress.step += 1
@@ -156,7 +173,7 @@ class _Run:
                 self._validate()
             if on_progress is not None:
                 on_progress(progress.step, loss)
-            if stop:
+            if stop or (progress.step in validations and self._out_of_patience()):
                 break
         if progress.best_step < 0:  # a budget of zero steps, or a checkpoint that holds all of them
             self._validate()
@@ -170,20 +187,23 @@ class _Run:
         job, progress, number = self.job, self.progress, self.progress.step + 1
         self.guard.check_resources(number)
         carried = None if batch.first else progress.state
-        prediction, state = self.model(batch.x, carried, batch.lengths)
-        loss = self.task.loss(prediction, batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.relaxed is not None:
+            self.relaxed.sample(job.seed, number)
+        loss, state = self.task.training_loss(self.model, batch, carried)
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.meter is not None:
             self.meter.observe(number)
+        if self.relaxed is not None:
+            self.relaxed.backward(job.training.gate_penalty)
         if self.gates:
             # Backward on its own, after the meter has read the gradient of the loss alone.
             penalty = job.training.gate_penalty * torch.stack([gate.abs() for gate in self.gates]).sum()
             penalty.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.parameters, job.training.clip_norm or float("inf"))
+        norm = self.optimizer.clip()
         value = float(loss.detach())
         self.guard.check_numbers(number, value, float(norm))
-        self.optimizer.step()
+        self.optimizer.update()
         progress.state = detached(state)
         if progress.first_loss is None:
             progress.first_loss, progress.train_loss = value, value
@@ -191,8 +211,15 @@ class _Run:
         progress.train_loss += 0.05 * (value - progress.train_loss)
         return value
 
+    def _out_of_patience(self) -> bool:
+        """Whether the last ``patience`` validations brought nothing better; decided by the curve, so the same after a resume."""
+        patience, scores = self.job.training.patience, [score for _, score in self.progress.curve]
+        return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
+
     def _validate(self) -> None:
         progress = self.progress
+        if self.relaxed is not None:
+            self.relaxed.settle()
         score, metric = self.task.score(self.model, "valid")
         self.guard.check_score(progress.step, score)
         self.guard.check_resources(progress.step)
@@ -204,6 +231,7 @@ class _Run:
     def _result(self) -> Result:
         progress = self.progress
         metrics = {"train_loss": progress.train_loss, "best_step": float(progress.best_step), "inherited": float(progress.inherited)}
+        metrics |= _predicted(self._layer())
         if self.job.test:
             assert progress.best_weights is not None
             self.model.load_state_dict(progress.best_weights)
@@ -217,13 +245,35 @@ class _Run:
             cell_parameters=sum(p.numel() for p in self._layer().parameters()),
             curve=tuple(progress.curve),
             metrics=metrics,
-            connections=self.meter.result() if self.meter is not None else {},
+            connections=self._connections(),
             checkpoint=self.job.checkpoint,
         )
+
+    def _connections(self) -> Mapping[str, Connection]:
+        """What was learned about each connection, with the weights at the end of the training."""
+        if self.meter is None:
+            return {}
+        learned = self.meter.result()
+        if not self.job.perturbation:
+            return learned
+        return measure_perturbations(learned, self.meter.weights, self.model, self.task, self.job.perturbation)
+
+
+def _predicted(layer: nn.Module) -> dict[str, float]:
+    """Predicted microseconds of a position (see :mod:`cellsearch.compiler.cost`), the same on every machine; nothing without a runtime."""
+    if not isinstance(layer, CellModule):
+        return {}
+    try:
+        return {"predicted_us": module_microseconds(layer)}
+    except BackendError:
+        return {}
 
 
 def _check(job: Job) -> None:
     training = job.training
+    if training.relaxation not in training_gates.RELAXATIONS:
+        allowed = "allowed: " + ", ".join(training_gates.RELAXATIONS)
+        raise ConfigError(f"{training.relaxation!r} is no relaxation of gates", where="training.relaxation", hint=allowed)
     if training.dtype not in _DTYPES:
         raise ConfigError(f"{training.dtype!r} is not a dtype for training", where="training.dtype", hint="allowed: " + ", ".join(_DTYPES))
     least = {
@@ -235,6 +285,7 @@ def _check(job: Job) -> None:
         "gate_penalty": 0,
         "batch_size": 0,
         "tbptt": 0,
+        "patience": 0,
     }
     for name, bound in least.items():
         value = getattr(training, name)
@@ -242,8 +293,9 @@ def _check(job: Job) -> None:
             raise ConfigError(f"{value} is too small", where=f"training.{name}", hint=f"use {bound} or more")
     if not training.learning_rate > 0:
         raise ConfigError(f"{training.learning_rate} is not positive", where="training.learning_rate")
-    if not 0 <= training.dropout < 1:
-        raise ConfigError(f"{training.dropout} is not a share", where="training.dropout", hint="use 0 to less than 1")
+    for name in ("dropout", "variational_dropout"):
+        if not 0 <= getattr(training, name) < 1:
+            raise ConfigError(f"{getattr(training, name)} is not a share", where=f"training.{name}", hint="use 0 to less than 1")
 
 
 @contextmanager

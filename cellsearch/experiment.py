@@ -1,8 +1,11 @@
 """Experiments: the TOML that declares a search, read strictly.
 
 Flat keys ``name question space strategy task trials seed workers deterministic lookahead baselines schedule``, then the tables
-``[strategy_options] [task_options] [training] [schedule_options] [limits]``. ``space`` is a name, a path, or a table that holds the
-search space itself; the resolved text that a run keeps is of the last kind, so that it needs no other file.
+``[strategy_options] [task_options] [training] [schedule_options] [limits] [prefilter] [allowance] [constrain]``. ``space`` is a name, a
+path, or a table that holds the search space itself; the resolved text that a run keeps is of the last kind, so that it needs no other
+file. ``[constrain]`` narrows that space for this experiment (:meth:`cellsearch.space.SearchSpace.constrained`) and is part of it in the
+resolved text. ``task = "suite:NAME"`` names a suite (or its file), which brings its own training; ``[task_options]`` may replace keys
+of it.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ from typing import Any, TypeVar, get_type_hints
 
 from cellsearch import catalog, schedules, strategies, tasks, tomltext, zoo
 from cellsearch.errors import ConfigError
-from cellsearch.job import Limits, Training
-from cellsearch.schedules import Schedule
+from cellsearch.job import Limits, Prefilter, Training
+from cellsearch.schedules import Allowance, Schedule
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.options import parse_options
+from cellsearch.tasks.suite import SUITE, Suite
 
 __all__ = ["Experiment", "load_experiment", "parse_experiment", "read_training"]
 
-Frozen = TypeVar("Frozen", Training, Limits)
+Frozen = TypeVar("Frozen", Training, Limits, Prefilter, Allowance)
 
 _SCALARS: dict[str, type] = {
     "name": str,
@@ -37,7 +41,7 @@ _SCALARS: dict[str, type] = {
     "lookahead": int,
     "deterministic": bool,
 }
-_TABLES = ("strategy_options", "task_options", "training", "schedule_options", "limits")
+_TABLES = ("strategy_options", "task_options", "training", "schedule_options", "limits", "prefilter", "allowance", "constrain")
 _KEYS = (*_SCALARS, "space", "baselines", *_TABLES)
 _LOWEST = {"trials": 1, "seed": 0, "workers": 0, "lookahead": 1}
 _OPTIONS_OF = {"strategy": "strategy_options", "task": "task_options", "schedule": "schedule_options"}
@@ -49,7 +53,8 @@ class Experiment:
     """A declared search; :func:`load_experiment` reads one.
 
     ``trials``: candidates in all, baselines included; ``seed`` decides proposals, weights and batches; ``workers``: processes (0: none,
-    train in this one); ``deterministic``: the proposal of trial n sees results of trials up to n - ``lookahead`` only, so the table
+    train in this one); ``prefilter``: checks before training, whose rejects do not count as trials; ``allowance``: what the search may use
+    up besides; ``deterministic``: the proposal of trial n sees results of trials up to n - ``lookahead`` only, so the table
     does not depend on the number of workers; ``baselines``: names of zoo cells that are trained first, under the same budget.
     """
 
@@ -68,6 +73,8 @@ class Experiment:
     task_options: Mapping[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     limits: Limits = field(default_factory=Limits)
+    prefilter: Prefilter = field(default_factory=Prefilter)
+    allowance: Allowance = field(default_factory=Allowance)
 
     def to_toml(self) -> str:
         """The resolved experiment: every option written out, the search space included; :func:`load_experiment` reads it back."""
@@ -82,6 +89,8 @@ class Experiment:
             "task_options": dict(self.task_options),
             "training": asdict(self.training),
             "limits": asdict(self.limits),
+            "prefilter": asdict(self.prefilter),
+            "allowance": asdict(self.allowance),
             "space": tomltext.parse(self.space.to_toml(), f"search space {self.space.name}"),
         }
         return tomltext.render(document)
@@ -102,6 +111,7 @@ def load_experiment(name_or_path: str | Path, overrides: Mapping[str, Any] | Non
 def parse_experiment(document: Mapping[str, Any], *, source: str, folder: Path | None = None) -> Experiment:
     """The experiment that a decoded TOML document declares; paths in it are relative to ``folder``."""
     tomltext.check_keys(document, _KEYS, where=source)
+    document = _with_suite(document, source, folder)
     for key, kind in _SCALARS.items():
         if key in document:
             _check_type(document[key], kind, f"{source}, key {key}")
@@ -112,17 +122,23 @@ def parse_experiment(document: Mapping[str, Any], *, source: str, folder: Path |
         if key not in document:
             raise ConfigError(f"the key {key} is missing", where=source, hint=f'add a line {key} = "..."')
     tables = {key: _table(document, key, source) for key in _TABLES}
-    parse_options(tasks.get(document["task"]).Options, tables["task_options"], document["task"])
+    task = document["task"]
+    if task == SUITE:
+        Suite.parse(tables["task_options"], f"{source}, [task_options]")
+    else:
+        parse_options(tasks.get(task).Options, tables["task_options"], task)
     scalars = {key: document[key] for key in _SCALARS if key in document and key not in ("strategy", "schedule")}
     return Experiment(
         **scalars,
-        space=_space(document["space"], source, folder),
+        space=_space(document["space"], source, folder).constrained(tables["constrain"], source=f"{source}, [constrain]"),
         strategy=strategies.create(document["strategy"], tables["strategy_options"]),
         schedule=schedules.create(document.get("schedule", "fixed"), tables["schedule_options"]),
         baselines=_baselines(document.get("baselines", ["lstm", "gru"]), source),
         task_options=types.MappingProxyType(dict(tables["task_options"])),
         training=read_training(tables["training"], f"{source}, [training]"),
         limits=_dataclass(Limits, tables["limits"], f"{source}, [limits]"),
+        prefilter=_dataclass(Prefilter, tables["prefilter"], f"{source}, [prefilter]"),
+        allowance=_dataclass(Allowance, tables["allowance"], f"{source}, [allowance]"),
     )
 
 
@@ -144,6 +160,21 @@ def _overridden(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[
                 raise ConfigError(f"{part} is no table, so {dotted} cannot be set", where="--set")
         table[last] = value
     return document
+
+
+def _with_suite(document: Mapping[str, Any], source: str, folder: Path | None) -> Mapping[str, Any]:
+    """The document with the suite that ``task = "suite:NAME"`` names written out; other documents as they are."""
+    task = document.get("task")
+    if not isinstance(task, str) or not task.startswith(f"{SUITE}:"):
+        return document
+    if "training" in document:
+        hint = "write a suite of your own, or leave it out"
+        raise ConfigError("a suite brings its own training", where=f"{source}, [training]", hint=hint)
+    entry = catalog.find(catalog.SUITES, task.partition(":")[2], beside=folder)
+    changes = _table(document, "task_options", source)
+    suite = Suite.parse({**entry.document(), **changes}, str(entry.path))
+    training = {**suite.training, "steps": suite.steps}
+    return {**document, "task": SUITE, "task_options": suite.to_document(), "training": training}
 
 
 def _space(value: object, source: str, folder: Path | None) -> SearchSpace:

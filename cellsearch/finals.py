@@ -17,6 +17,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.executors.base import Executor
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Limits, Outcome, Training
+from cellsearch.search.order import expected_work, longest_first
 from cellsearch.statistics import holm, mean_and_deviation, permutation_test, smallest_p
 
 __all__ = ["FinalRow", "FinalTable", "Finalist", "Protocol", "equal_sizes", "run_finals", "verdict"]
@@ -203,7 +204,9 @@ def _run(
     executor: Executor, jobs: Mapping[str, Sequence[Job]], on_outcome: Callable[[str, Outcome], None] | None
 ) -> dict[str, list[Outcome]]:
     """Run all jobs, as many at once as the executor takes; outcomes in the order of the jobs."""
-    queue = [(name, k, job) for name, group in jobs.items() for k, job in enumerate(group)]
+    every = [(name, k, job) for name, group in jobs.items() for k, job in enumerate(group)]
+    work = {name: expected_work(Genome.from_json(group[0].genome), group[0].training, group[0].steps) for name, group in jobs.items()}
+    queue = longest_first(every, lambda item: work[item[0]])
     done: dict[str, list[Outcome | None]] = {name: [None] * len(group) for name, group in jobs.items()}
     numbered = {number: (name, k) for number, (name, k, _) in enumerate(queue)}
     waiting: Iterator[Job] = iter([replace(job, trial=number) for number, (_, _, job) in enumerate(queue)])

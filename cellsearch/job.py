@@ -8,7 +8,7 @@ from typing import Any
 
 from cellsearch.trial import Failure, Result
 
-__all__ = ["Job", "Limits", "Outcome", "Training"]
+__all__ = ["Job", "Limits", "Outcome", "Prefilter", "Training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,12 @@ class Training:
 
     ``hidden_size`` H; ``tbptt``: positions a segment of truncated backpropagation through time (0: the task's own);
     ``clip_norm``: largest global gradient norm (0: no clipping); ``evaluations``: validations a budget, the last at its end;
-    ``dtype``: ``"float32"`` or ``"float64"``; ``weight_decay``, ``dropout``: 0 to leave out; ``gate_penalty``: L1 on ``scale`` weights.
+    ``patience``: training ends after so many validations in a row without a better score than before (0: it does not);
+    ``dtype``: ``"float32"`` or ``"float64"``; ``weight_decay``, ``dropout`` (between layers and before the readout),
+    ``variational_dropout`` (the same units at every position of a segment, recurrent ones too): 0 to leave out.
+
+    ``gate_penalty``: added to the loss for each connection gate (``scale`` weight): times its size, or, with ``relaxation = "l0"``, times
+    the probability that it is open. ``relaxation``: ``"none"``, or ``"l0"`` for hard-concrete gates (:mod:`cellsearch.training_gates`).
     """
 
     steps: int = 300
@@ -25,13 +30,16 @@ class Training:
     num_layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
+    variational_dropout: float = 0.0
     batch_size: int = 0
     tbptt: int = 0
     learning_rate: float = 4e-3
     clip_norm: float = 1.0
     weight_decay: float = 0.0
     gate_penalty: float = 0.0
+    relaxation: str = "none"
     evaluations: int = 4
+    patience: int = 0
     backend: str = "auto"
     dtype: str = "float32"
 
@@ -45,13 +53,43 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefilter:
+    """Cheap checks of an untrained cell; one that fails becomes a failed trial of kind ``"prefilter"`` in milliseconds.
+
+    Each is off unless asked for. ``gradient``: of the output after ``positions`` positions with respect to the states at the start, by
+    its norm: at least ``gradient_min``, at most ``gradient_max``; 4 positions back it must not vanish at all. ``growth``: with all weights
+    multiplied by ``growth_scale``, which is where some steps of training may take them, no number may exceed ``growth_max`` (exponential
+    growth stays far below it, faster growth does not). ``output``: the standard deviation of a unit over different inputs must
+    exceed ``output_min`` (a dead cell puts out the same whatever it reads). Measured in :mod:`cellsearch.prefilter`.
+    """
+
+    gradient: bool = False
+    growth: bool = False
+    output: bool = False
+    positions: int = 100
+    gradient_min: float = 0.0
+    gradient_max: float = 1e8
+    growth_scale: float = 4.0
+    growth_max: float = 1e100
+    output_min: float = 1e-6
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to check."""
+        return self.gradient or self.growth or self.output
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """Train one candidate under one budget. Everything in it is plain data: it can be written as JSON.
 
     ``genome``: JSON form; ``steps``: optimizer steps in total, including those of the checkpoint that ``resume`` names;
     ``checkpoint``: where to write one (``""``: nowhere); paths are absolute; ``inherit``: checkpoint of a parent whose equally
-    named weights are taken over (``""``: none); ``connections``: whether gates and saliencies are wanted in the result; ``test``: whether
-    the test split is read once at the end, with the weights that validation chose (``metrics["test_score"]``, ``metrics["test_metric"]``).
+    named weights are taken over (``""``: none); ``quiet``: whether weights that the parent does not have start so that the cell
+    computes what the parent did, where its ops allow that; ``connections``: whether gates and saliencies are wanted in the result;
+    ``perturbation``: on how many validation batches each connection is removed for a moment (0: not at all); ``test``: whether
+    the test split is read once at the end, with the weights that validation chose (``metrics["test_score"]``, ``metrics["test_metric"]``);
+    ``prefilter``: what the untrained cell must pass.
     """
 
     trial: int
@@ -66,8 +104,11 @@ class Job:
     checkpoint: str = ""
     resume: str = ""
     inherit: str = ""
+    quiet: bool = False
     connections: bool = False
+    perturbation: int = 0
     test: bool = False
+    prefilter: Prefilter = field(default_factory=Prefilter)
 
 
 @dataclass(frozen=True, slots=True)

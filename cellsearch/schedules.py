@@ -8,12 +8,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from statistics import fmean
 from typing import Any, ClassVar
 
 from cellsearch.errors import ConfigError
-from cellsearch.trial import Budget, History, Trial
+from cellsearch.trial import Budget, History, Status, Trial
 
-__all__ = ["Fixed", "Schedule", "SuccessiveHalving", "create", "names"]
+__all__ = ["Allowance", "CurveStop", "Fixed", "LookAhead", "Schedule", "SuccessiveHalving", "create", "names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a whole search may use up, besides its number of trials; 0 means no bound. It can be raised when a run is resumed.
+
+    ``hours``: wall clock, of all sittings together. ``steps``: optimizer steps of all trials together, as granted; a
+    candidate that fails on the way counts in full, so that the sum follows from the decisions alone. When one is used up, nothing new
+    begins; what is under way ends.
+    """
+
+    hours: float = 0.0
+    steps: int = 0
 
 
 class Schedule(ABC):
@@ -105,6 +119,120 @@ class SuccessiveHalving(Schedule):
         return better < max(1, len(scores) // self.eta)
 
 
+@dataclass(frozen=True, slots=True)
+class LookAhead(Schedule):
+    """A short training ranks candidates that have one parent in common: the best of its siblings so far goes on, the others stop.
+
+    The first rung is ``share`` of the full training. Meant for growing with ``inherit``, where a candidate begins with the weights of its
+    parent, so that a short training shows what the new node is good for. Nobody waits for a sibling: a candidate is compared with those
+    that were decided on before it, so of n siblings in random order 1 + 1/2 + ... + 1/n go on (2.4 of 6). Controls, cells without
+    a parent, and cells that only serve to find others get the full training at once.
+
+    Cheap evaluation of candidates before a costly one: Liu et al. 2018 (PNAS, arXiv 1712.00559), section 3.3, with training in
+    place of its predictor.
+    """
+
+    name: ClassVar[str] = "lookahead"
+    paper: ClassVar[str] = "Liu et al. 2018, Progressive Neural Architecture Search (with short trainings in place of a predictor)"
+
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ConfigError(f"{self.share} is no share of a training", where="schedule_options.share", hint="more than 0, less than 1")
+
+    def rungs(self, steps: int) -> tuple[int, ...]:
+        """The short training and the full one."""
+        return tuple(sorted({max(1, round(self.share * steps)), steps}))
+
+    def next_budget(self, history: History, trial: Trial, steps: int) -> Budget | None:
+        """The short training, then the full one for the best of the siblings."""
+        if trial.status.finished:
+            return None
+        if trial.is_baseline or trial.is_intermediate or not trial.proposal.parents:
+            return None if trial.rungs else Budget(steps, 0)
+        rungs = self.rungs(steps)
+        done = sum(rung.result is not None for rung in trial.rungs)
+        if done >= len(rungs):
+            return None
+        if done == 0 or self._is_best(history, trial):
+            return Budget(rungs[done], done)
+        return None
+
+    def _is_best(self, history: History, trial: Trial) -> bool:
+        own, parent = _score_at(trial, 0), trial.proposal.parents[0]
+        if own is None or not own < float("inf"):
+            return False
+        siblings = (other for other in history if other.proposal.parents[:1] == (parent,) and other.number != trial.number)
+        return all(score is None or own < score for score in (_score_at(other, 0) for other in siblings))
+
+
+@dataclass(frozen=True, slots=True)
+class CurveStop(Schedule):
+    """The median stopping rule: stop a trial whose best score so far is worse than what completed trials had by then.
+
+    After ``grace`` of the steps and at ``looks`` - 1 further, evenly spaced points, the best validation score of the trial is compared with
+    the completed trials: for each of them the mean of its validation scores up to the same step. It stops when it is strictly worse than
+    the ``quantile`` of these means (0.5: their median; 0.8 stops only the worst fifth, more or less). Nothing is stopped before ``minimum``
+    trials have been completed; baselines count among these and are never stopped themselves. Unlike halving it keeps no fixed share:
+    while the completed trials are poor, everything better than half of them goes on.
+
+    Golovin et al. 2017 (KDD, Google Vizier), section 3.2.2. Each look is a rung, so ``training.evaluations`` counts between looks: 1 is
+    enough for most.
+    """
+
+    name: ClassVar[str] = "curve_stop"
+    paper: ClassVar[str] = "Golovin et al. 2017, Google Vizier: A Service for Black-Box Optimization"
+
+    looks: int = 4
+    grace: float = 0.2
+    quantile: float = 0.5
+    minimum: int = 5
+
+    def __post_init__(self) -> None:
+        if self.looks < 1 or self.minimum < 1 or not 0 < self.grace < 1 or not 0 < self.quantile < 1:
+            raise ConfigError(
+                f"looks = {self.looks}, grace = {self.grace}, quantile = {self.quantile}, minimum = {self.minimum}",
+                where="schedule_options",
+                hint="looks and minimum are at least 1; grace and quantile lie between 0 and 1",
+            )
+
+    def rungs(self, steps: int) -> tuple[int, ...]:
+        """The looks and the end."""
+        shares = [self.grace + (1 - self.grace) * k / self.looks for k in range(self.looks)]
+        return tuple(sorted({*(max(1, round(steps * share)) for share in shares), steps}))
+
+    def next_budget(self, history: History, trial: Trial, steps: int) -> Budget | None:
+        """The next look, if the trial's curve is good enough."""
+        rungs = self.rungs(steps)
+        done = sum(rung.result is not None for rung in trial.rungs)
+        if trial.status.finished or done >= len(rungs):
+            return None
+        if done == 0 or trial.is_baseline or self._good_enough(history, trial, rungs[done - 1]):
+            return Budget(rungs[done], done)
+        return None
+
+    def _good_enough(self, history: History, trial: Trial, step: int) -> bool:
+        best = min(_curve(trial, step), default=float("inf"))
+        if not best < float("inf"):
+            return False
+        ended = (t for t in history if t.status is Status.COMPLETED and t.number != trial.number and not t.is_intermediate)
+        means = sorted(fmean(curve) for t in ended if (curve := _curve(t, step)))
+        if len(means) < self.minimum:
+            return True
+        # The quantile between two neighbours, as numpy draws it: the median of an even number is the mean of the two in the middle.
+        place = self.quantile * (len(means) - 1)
+        low = int(place)
+        high = min(low + 1, len(means) - 1)
+        return best <= means[low] + (place - low) * (means[high] - means[low])
+
+
+def _curve(trial: Trial, step: int) -> list[float]:
+    """The validation scores of a trial up to a step; what a higher rung repeats of a lower one counts once."""
+    points = {at: score for rung in trial.rungs if rung.result is not None for at, score in rung.result.curve if at <= step}
+    return [score for score in points.values() if score < float("inf")]
+
+
 def _score_at(trial: Trial, rung: int) -> float | None:
     for done in trial.rungs:
         if done.budget.rung == rung and done.result is not None:
@@ -112,7 +240,7 @@ def _score_at(trial: Trial, rung: int) -> float | None:
     return None
 
 
-_SCHEDULES: dict[str, type[Schedule]] = {cls.name: cls for cls in (Fixed, SuccessiveHalving)}
+_SCHEDULES: dict[str, type[Schedule]] = {cls.name: cls for cls in (CurveStop, Fixed, LookAhead, SuccessiveHalving)}
 
 
 def names() -> tuple[str, ...]:
@@ -133,6 +261,7 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Schedule:
                 f"schedule {name} has no option {option!r}", where=where, hint="allowed: " + (", ".join(sorted(allowed)) or "none")
             )
         default = allowed[option].default
-        if default is not MISSING and (isinstance(value, bool) or not isinstance(value, type(default))):
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if default is not MISSING and (isinstance(value, bool) or not isinstance(value, kinds)):
             raise ConfigError(f"{value!r} is not {type(default).__name__}", where=where)
     return kind(**dict(options or {}))

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch import checkpoint
+from cellsearch.compiler.step import FlatAdam
 from cellsearch.errors import CheckpointError
-from cellsearch.job import Job
+from cellsearch.job import Job, Training
 
 __all__ = ["Progress", "detached", "identity", "inherit", "restore", "store"]
 
 Carried = Tensor | tuple[Tensor, ...] | None
 # How long training is, where it is validated and how the cell is run do not change what a step does.
-_NOT_IDENTITY = frozenset({"steps", "evaluations", "backend"})
+_NOT_IDENTITY = frozenset({"steps", "evaluations", "patience", "backend"})
 
 
 @dataclass
@@ -48,6 +49,14 @@ def identity(job: Job) -> dict[str, Any]:
     return dict(json.loads(json.dumps(plain)))
 
 
+def _with_defaults(found: Any) -> Any:
+    """An identity from a checkpoint; settings that did not exist when it was written had the effect of their defaults."""
+    if not isinstance(found, Mapping) or not isinstance(found.get("training"), Mapping):
+        return found
+    defaults = {name: value for name, value in asdict(Training()).items() if name not in _NOT_IDENTITY}
+    return {**found, "training": {**defaults, **found["training"]}}
+
+
 def detached(state: Any) -> Carried:
     """The carried state without its history, so that gradients end at the border of a segment."""
     if state is None:
@@ -55,13 +64,17 @@ def detached(state: Any) -> Carried:
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
 
-def store(path: str, job: Job, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write everything that the next step depends on, and the best weights."""
+def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: Progress) -> None:
+    """Write everything that the next step depends on, and the best weights.
+
+    The optimizer's part is named and shaped as that of ``torch.optim.AdamW``: one number of steps and two moments a weight.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if progress.best_weights is not None and progress.best_step != progress.step:
         tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
+    moments = optimizer.state
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
+        for key, value in moments[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
     carried = progress.state
     parts = () if carried is None else (carried,) if isinstance(carried, Tensor) else carried
@@ -79,13 +92,13 @@ def store(path: str, job: Job, model: nn.Module, optimizer: torch.optim.Optimize
     checkpoint.write(path, tensors, meta)
 
 
-def restore(path: str, job: Job, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def restore(path: str, job: Job, model: nn.Module, optimizer: FlatAdam) -> Progress:
     """Put model, optimizer and random generator back to where :func:`store` left them.
 
     Raises :class:`CheckpointError` for a damaged file, and for the checkpoint of another candidate, task or training.
     """
     stored = checkpoint.read(path)
-    expected, found = identity(job), stored.meta.get("identity")
+    expected, found = identity(job), _with_defaults(stored.meta.get("identity"))
     if not isinstance(found, Mapping) or found != expected:
         other = [name for name in expected if not isinstance(found, Mapping) or found.get(name) != expected[name]]
         raise CheckpointError(
@@ -111,12 +124,14 @@ def restore(path: str, job: Job, model: nn.Module, optimizer: torch.optim.Optimi
     return progress
 
 
-def _restore_optimizer(stored: checkpoint.Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _restore_optimizer(stored: checkpoint.Checkpoint, model: nn.Module, optimizer: FlatAdam) -> None:
     tensors = stored.group("optimizer.")
+    state: dict[nn.Parameter, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         found = {key.partition(".")[0]: value for key, value in tensors.items() if key.partition(".")[2] == name}
         if found:
-            optimizer.state[parameter] = found
+            state[parameter] = found
+    optimizer.load_state(state)
 
 
 def inherit(path: str, model: nn.Module) -> int:

@@ -26,7 +26,10 @@ class Status(StrEnum):
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen to the trial."""
-        return self not in (Status.WAITING, Status.RUNNING)
+        return self not in _IN_FLIGHT
+
+
+_IN_FLIGHT = (Status.WAITING, Status.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,12 @@ class Connection:
 
     ``gate``: size of the connection's weight (|scale| of a gated candidate, root mean square of a dense block).
     ``saliency``: first-order Taylor estimate of the loss added by removing it, |sum of w * dL/dw| (Molchanov et al. 2017, eq. 8).
+    ``perturbation``: validation loss without it minus that with it (Wang et al. 2021, section 4); ``None``: was not measured.
     """
 
     gate: float
     saliency: float
+    perturbation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial has no result. ``kind``: nan, diverged, timeout, memory, crash, invalid, error; ``message`` for people."""
+    """Why a trial has no result. ``kind``: nan, diverged, timeout, memory, crash, invalid, prefilter, error; ``message`` for people."""
 
     kind: str
     message: str
@@ -101,7 +106,10 @@ class Rung:
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate's record. ``number`` counts from 0; ``duplicate_of`` is the trial that answered a duplicate."""
+    """One candidate's record. ``number`` counts from 0; ``duplicate_of`` is the trial that answered a duplicate.
+
+    What follows from the fields is worked out once: histories share their trials, and a proposal looks at all of them.
+    """
 
     number: int
     proposal: Proposal
@@ -115,6 +123,11 @@ class Trial:
         """The candidate."""
         return self.proposal.genome
 
+    @cached_property
+    def key(self) -> str:
+        """The key of the candidate."""
+        return self.proposal.genome.key
+
     @property
     def result(self) -> Result | None:
         """The result of the highest rung that has one."""
@@ -123,12 +136,19 @@ class Trial:
                 return rung.result
         return None
 
-    @property
+    @cached_property
     def score(self) -> float:
         """The score of the result; infinity without one."""
-        return self.result.score if self.result is not None and self.status is not Status.FAILED else float("inf")
+        result = self.result
+        return result.score if result is not None and self.status is not Status.FAILED else float("inf")
 
-    @property
+    @cached_property
+    def standing(self) -> float:
+        """By what the trial is ranked: the score of a trained cell that is a result of the search; infinity for everything else."""
+        ranks = self.status in (Status.COMPLETED, Status.STOPPED) and self.score < float("inf") and not self.is_intermediate
+        return self.score if ranks else float("inf")
+
+    @cached_property
     def is_baseline(self) -> bool:
         """Whether the trial is a control that the experiment asked for (LSTM, GRU), not a proposal of the strategy."""
         return self.proposal.origin.startswith("baseline:")
@@ -137,6 +157,16 @@ class Trial:
     def is_intermediate(self) -> bool:
         """Whether the trial only serves to find others: a full cell on its way of being pruned. It is no result of the search."""
         return self.proposal.origin.startswith("supernet:")
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the result was taken over from another run: it does not count against the trials of the experiment."""
+        return self.proposal.origin.startswith("imported:")
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether a check before training rejected it, at next to no cost: it does not count against the trials of the experiment."""
+        return self.failure is not None and self.failure.kind == "prefilter"
 
     def with_(self, **changes: object) -> Trial:
         """A copy with some fields changed."""
@@ -174,16 +204,23 @@ class History(Sequence[Trial]):
     @cached_property
     def by_number(self) -> Mapping[int, Trial]:
         """Trials by number."""
-        return {trial.number: trial for trial in self._trials}
+        return dict(zip(map(attrgetter("number"), self._trials), self._trials, strict=True))
 
     @cached_property
     def by_key(self) -> Mapping[str, Trial]:
         """The first trial of each genome key; duplicates are answered from it."""
         first: dict[str, Trial] = {}
-        for trial in self._trials:
-            if trial.status is not Status.DUPLICATE:
-                first.setdefault(trial.genome.key, trial)
+        duplicate = Status.DUPLICATE
+        for key, trial in zip(map(attrgetter("key"), self._trials), self._trials, strict=True):
+            if key not in first and trial.status is not duplicate:
+                first[key] = trial
         return first
+
+    @cached_property
+    def in_flight(self) -> int:
+        """How many trials are not finished."""
+        statuses = [trial.status for trial in self._trials]
+        return sum(statuses.count(status) for status in _IN_FLIGHT)
 
     @cached_property
     def scored(self) -> tuple[Trial, ...]:
@@ -194,6 +231,23 @@ class History(Sequence[Trial]):
     def ranked(self) -> tuple[Trial, ...]:
         """:attr:`scored` without what is no result (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial."""
         return tuple(sorted((t for t in self.scored if not t.is_intermediate), key=lambda t: (t.score, t.number)))
+
+    @cached_property
+    def counted(self) -> int:
+        """How many trials count against those of the experiment: neither rejected before training nor imported."""
+        return sum(not (trial.is_rejected or trial.is_imported) for trial in self._trials)
+
+    def gap(self, trial: Trial) -> float | None:
+        """What making a pruned cell discrete cost: its score, trained from scratch, minus that of the cell with gates it came from.
+
+        Positive: the cell with gates was better; it also had the trainings of all rounds before. ``None`` for a trial that did not come
+        from such a cell, or where a score is missing. Zela et al. 2020 (arXiv 1909.09656), section 3.
+        """
+        parent = self.by_number.get(trial.proposal.parents[0]) if trial.proposal.parents else None
+        if parent is None or not parent.is_intermediate or trial.is_intermediate:
+            return None
+        gap = trial.score - parent.score
+        return gap if abs(gap) < float("inf") else None
 
     def best(self, *, baselines: bool = True) -> Trial | None:
         """The best trial; ``baselines=False`` leaves out the controls."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
+
+os.environ["CELLSEARCH_OFFLINE"] = "1"  # no test, nor a process that it starts, asks the network for data
 
 _BUDGET = "--slow-seconds"
 

@@ -104,6 +104,38 @@ def test_more_trials_go_on_where_the_run_ended(call: Call, searched: Path, exper
     assert table[0] == table[1]
 
 
+def test_a_search_starts_from_cells_and_runs_that_a_person_names(call: Call, searched: Path, experiment: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.cell"
+    own.write_text("h[t] = tanh(linear(x[t], h[t-1])) * sigmoid(linear(x[t]))\n", "utf-8")
+    given = ("--import", searched, "--enqueue", own, "--enqueue", f"{searched}:2")
+    code, out, err = call("search", experiment, "--run", tmp_path / "warm", "--workers", "0", "--set", "seed=4", *given)
+    assert code == 0, err
+    assert f"imported 5 trials of {searched}\n" in err
+    assert "own is trial 5\n" in err
+    assert f"{searched.name}-2 is trial 2 already\n" in err
+    assert "  enqueued  ETA" in out
+    assert "3 of the trained imported" in out  # and the baselines
+    listed = json.loads(call("ls", tmp_path / "warm", "--json")[1])["trials"]
+    origins = {trial["number"]: trial["origin"] for trial in listed}
+    assert [origins[n] for n in range(6)] == ["baseline:lstm", "baseline:gru", *[f"imported:{searched.name}"] * 3, "enqueued"]
+    assert len(origins) == 8  # five of its own, baselines included
+    code, _, err = call("search", experiment, "--run", tmp_path / "other", "--workers", "0", "--enqueue", "lsmt")
+    assert code == 2
+    assert "there is no cell 'lsmt'" in err
+    assert not (tmp_path / "other").exists()
+
+
+def test_hours_end_a_search_and_more_hours_go_on(call: Call, experiment: Path, tmp_path: Path) -> None:
+    command = ("search", experiment, "--run", tmp_path / "bounded", "--workers", "0")
+    code, _, err = call(*command, "--hours", "0.0000001")
+    assert code == 5  # it ended without a candidate
+    assert "hours of the allowance are used up; the same command with more of them goes on" in err
+    code, out, err = call(*command, "--hours", "1")
+    assert code == 0, err
+    assert "[5/5]" in out
+    assert "used up" not in err
+
+
 def test_another_experiment_in_the_same_folder_is_refused(call: Call, searched: Path, experiment: Path) -> None:
     code, out, err = call("search", experiment, "--run", searched, "--workers", "0", "--set", "training.steps=4")
     assert (code, out) == (4, "")

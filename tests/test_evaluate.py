@@ -146,9 +146,9 @@ import json, sys
 from dataclasses import asdict
 from cellsearch import tasks
 from cellsearch.evaluate import evaluate
-from cellsearch.job import Job, Limits, Training
+from cellsearch.job import Job, Limits, Prefilter, Training
 given = json.loads(sys.stdin.read())
-given["training"], given["limits"] = Training(**given["training"]), Limits(**given["limits"])
+given |= {name: kind(**given[name]) for name, kind in (("training", Training), ("limits", Limits), ("prefilter", Prefilter))}
 job = Job(**given)
 print(json.dumps(asdict(evaluate(job, tasks.get(job.task).load(job.task_options)))))
 """

@@ -34,6 +34,8 @@ LAYERS = {
     "diagnostics": 5,
     "streaming": 5,
     "reporting": 5,
+    "baselines": 6,
+    "suites": 6,
     "executors": 6,
     "search": 7,
     "finals": 7,
@@ -44,7 +46,8 @@ LAYERS = {
 }
 STRANGERS = (4, 5)
 # Files that are one part with another, split for size.
-SAME_PART = {"training_connections": "evaluate", "training_guard": "evaluate", "training_state": "evaluate"}
+SAME_PART = {"prefilter": "evaluate", "training_connections": "evaluate", "training_guard": "evaluate", "training_state": "evaluate"}
+SAME_PART |= {"training_gates": "evaluate", "training_start": "evaluate"}
 
 
 def module_name(path: Path) -> str:

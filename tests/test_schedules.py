@@ -9,7 +9,7 @@ import pytest
 from cellsearch import schedules
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
-from cellsearch.schedules import Fixed, SuccessiveHalving
+from cellsearch.schedules import CurveStop, Fixed, SuccessiveHalving
 from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
 
 GENOME = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
@@ -114,7 +114,7 @@ def test_halving_costs_a_fraction_and_keeps_the_winner() -> None:
 
 
 def test_they_are_found_by_name() -> None:
-    assert schedules.names() == ("fixed", "halving")
+    assert schedules.names() == ("curve_stop", "fixed", "halving", "lookahead")
     assert schedules.create("halving", {"eta": 4}) == SuccessiveHalving(eta=4)
     assert schedules.create("fixed") == Fixed()
 
@@ -126,3 +126,61 @@ def test_they_are_found_by_name() -> None:
 def test_wrong_names_and_options_are_refused(name: str, options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         schedules.create(name, options)
+
+
+# -- curve_stop ----------------------------------------------------------------------------------------------------------
+
+MEDIAN = CurveStop(looks=4, grace=0.2, quantile=0.5, minimum=3)
+
+
+def curved(number: int, scores: Sequence[float], *, origin: str = "random", status: Status = Status.COMPLETED) -> Trial:
+    """A trial with one validation at the end of each look; full training has 100 steps."""
+    points = [(20 * (k + 1), score) for k, score in enumerate(scores)]
+    rungs = []
+    for k, (steps, score) in enumerate(points):
+        result = Result(score, score, steps, 1.0, 1, 1, curve=tuple(points[: k + 1]))
+        rungs.append(Rung(Budget(steps, k), result))
+    return Trial(number, Proposal(GENOME, origin=origin), status, tuple(rungs))
+
+
+def test_the_looks_are_spread_from_the_grace_to_the_end() -> None:
+    assert CurveStop(looks=4, grace=0.2).rungs(100) == (20, 40, 60, 80, 100)
+    assert CurveStop(looks=1, grace=0.5).rungs(7) == (4, 7)
+    assert MEDIAN.next_budget(History(), trial(0), 100) == Budget(20, 0)
+
+
+def test_a_curve_worse_than_the_median_of_the_completed_ones_stops() -> None:
+    # Means up to step 40: 4.5, 3.5, 2.5; the median is 3.5.
+    history = History([curved(0, [5, 4, 3, 2, 1]), curved(1, [4, 3, 3, 2, 2]), curved(2, [3, 2, 2, 2, 2])])
+    running = Status.RUNNING
+    assert MEDIAN.next_budget(history, curved(3, [9, 3.6], status=running), 100) is None
+    assert MEDIAN.next_budget(history, curved(3, [9, 3.5], status=running), 100) == Budget(60, 2)
+    assert MEDIAN.next_budget(history, curved(3, [3.4, 9.0], status=running), 100) == Budget(60, 2)  # its best so far counts
+    strict = CurveStop(looks=4, grace=0.2, quantile=0.1, minimum=3)
+    assert strict.next_budget(history, curved(3, [9, 2.8], status=running), 100) is None  # above 2.5 + 0.2 * (3.5 - 2.5)
+    assert strict.next_budget(history, curved(3, [9, 2.6], status=running), 100) == Budget(60, 2)
+
+
+def test_nothing_stops_before_enough_have_been_completed() -> None:
+    history = [curved(0, [1, 1, 1, 1, 1]), curved(1, [1, 1, 1, 1, 1]), curved(2, [1, 1], status=Status.STOPPED)]
+    late = curved(4, [9, 9], status=Status.RUNNING)
+    assert MEDIAN.next_budget(History(history), late, 100) == Budget(60, 2)
+    assert MEDIAN.next_budget(History([*history, curved(3, [1, 1, 1, 1, 1])]), late, 100) is None
+
+
+def test_curves_of_baselines_and_ended_trials_are_left_alone() -> None:
+    history = History([curved(n, [1, 1, 1, 1, 1]) for n in range(3)])
+    poor = curved(4, [9, 9], origin="baseline:gru", status=Status.RUNNING)
+    assert MEDIAN.next_budget(history, poor, 100) == Budget(60, 2)
+    assert MEDIAN.next_budget(history, curved(4, [9, 9, 9, 9, 9], status=Status.RUNNING), 100) is None
+    assert MEDIAN.next_budget(history, curved(4, [9, 9], status=Status.STOPPED), 100) is None
+
+
+def test_curve_stop_is_made_by_name_and_checks_its_options() -> None:
+    made = schedules.create("curve_stop", {"quantile": 0.8, "grace": 0.3})
+    assert made == CurveStop(quantile=0.8, grace=0.3)
+    for wrong in ({"quantile": 1}, {"grace": 0.0}, {"looks": 0}, {"minimum": 0}):
+        with pytest.raises(ConfigError, match="looks ="):
+            schedules.create("curve_stop", wrong)
+    with pytest.raises(ConfigError, match="not int"):
+        schedules.create("curve_stop", {"looks": 2.5})

@@ -96,9 +96,9 @@ def test_paths_are_relative_to_the_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     checkpoints = Checkpoints(Path("runs/a"))
     path = checkpoints.path(12, 0)
-    assert path == tmp_path / "runs/a/checkpoints/trial-00012.safetensors"
-    assert checkpoints.relative(str(path)) == "checkpoints/trial-00012.safetensors"
-    assert checkpoints.absolute("checkpoints/trial-00012.safetensors") == str(path)
+    assert path == str(tmp_path / "runs/a/checkpoints/trial-00012.safetensors")
+    assert checkpoints.relative(path) == "checkpoints/trial-00012.safetensors"
+    assert checkpoints.absolute("checkpoints/trial-00012.safetensors") == path
     assert checkpoints.relative("") == checkpoints.absolute("") == ""
 
 

@@ -38,6 +38,8 @@ def experiment(kind: str, **changes: Any) -> Experiment:
     values: dict[str, Any] = {"deterministic": True, "lookahead": 4, "trials": 24, "task_options": {"fail": "nan", "trials": [5, 11]}}
     if kind == "halving":
         values["schedule"] = schedules.create("halving", {"eta": 2, "levels": 3})
+    if kind == "curve_stop":
+        values["schedule"] = schedules.create("curve_stop", {"looks": 3, "minimum": 3})
     if kind == "tiny":
         values["space_name"] = "tiny"  # so small that there are duplicates
         values["trials"] = 40
@@ -51,7 +53,7 @@ def table(path: Path, declared: Experiment, capacity: int, seed: int) -> list[Ro
         return final_table(search.history)
 
 
-KINDS = ["genetic", "halving", "rounds", "tiny"]
+KINDS = ["genetic", "halving", "curve_stop", "rounds", "tiny"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,6 +65,8 @@ def test_any_number_of_workers_in_any_order(tmp_path: Path, kind: str) -> None:
     if kind == "halving":
         assert "stopped" in {row[4] for row in expected}
         assert {len(row[5]) for row in expected} == {1, 2, 3}
+    if kind == "curve_stop":
+        assert {len(row[5]) for row in expected} >= {1, 4}  # stopped at the first look, trained to the end
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from cellsearch import zoo
+from cellsearch.compiler import backends
 from cellsearch.compiler.module import CellModule, compile_cell
-from cellsearch.errors import ConfigError
+from cellsearch.errors import BackendError, ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.streaming import OnlineLearner, Prequential, Stepper, drifting_filter
 from cellsearch.streaming.stepper import PRECISIONS, Precision
@@ -23,6 +25,12 @@ def module(name: str, *, dtype: torch.dtype = torch.float64, layers: int = 2, si
     torch.manual_seed(0)
     genome = Genome.from_text(name) if "=" in name else zoo.load(name)
     return compile_cell(genome, input_size=size, hidden_size=size, num_layers=layers, dtype=dtype).requires_grad_(False)
+
+
+FIXED = "b = bias()\nc[t] = 0.5 * c[t-1]\nk = linear(2.0)\nm[t] = tanh(b)\nh[t] = tanh(linear(h[t-1]) + k) + m[t-1] + c[t-1] + x[t]"
+
+GIVEN = "c[t] = x[t]\nh[t] = tanh(linear(c[t-1], h[t-1]))"
+OTHER_OUTPUT = "h[t] = tanh(linear(x[t], h[t-1]))\ny[t] = h[t] * x[t]"
 
 
 def parts(state: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -58,9 +66,96 @@ def test_the_stepper_is_the_sequence(name: str) -> None:
             assert ((state[layer][k] - part[layer]).abs() / (1 + part[layer].abs())).max() <= 1e-12
 
 
-def test_a_state_can_be_kept_and_gone_back_to() -> None:
-    stepper = Stepper(module("lstm"), "float64")
-    x = torch.randn(3, 1, 4, dtype=torch.float64)
+needs_native = pytest.mark.skipif(
+    not backends.get("native").supports(module("lstm").program, torch.device("cpu"), torch.float32).ok, reason="no native runtime here"
+)
+
+
+@needs_native
+@pytest.mark.parametrize("rows", [1, 17])
+@pytest.mark.parametrize("name", [*zoo.names(), FIXED, GIVEN, OTHER_OUTPUT])
+def test_the_native_stepper_is_the_torch_one(name: str, rows: int) -> None:
+    """Over several positions, for few rows (weights used as they lie) and many (packed); states are values of their own."""
+    cell = module(name, dtype=torch.float32, size=9)
+    native, plain = Stepper(cell, backend="native"), Stepper(cell, backend="torch")
+    assert (native.report["native"], plain.report["torch"]) == ("taken", "taken")
+    x = torch.randn(5, rows, 9)
+    states = [native.start(rows)]
+    outputs = []
+    for t in range(5):
+        y, state = native(x[t], states[-1])
+        outputs.append(y)
+        states.append(state)
+    state = plain.start(rows)
+    for t in range(5):
+        y, state = plain(x[t], state)
+        assert close(outputs[t], y)
+        for layer, expected in zip(states[t + 1], state, strict=True):
+            assert all(close(a, b) for a, b in zip(layer, expected, strict=True))
+    assert native.weight_bytes == plain.weight_bytes
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    return bool(((a - b).abs() <= 2e-5 * (1 + b.abs())).all())
+
+
+def test_close_finds_a_difference() -> None:
+    a = torch.tensor([1.0, 2.0])
+    assert close(a, a + 1e-6)
+    assert not close(a, torch.tensor([1.0, 2.001]))
+    assert not close(a, torch.tensor([1.0, float("nan")]))
+
+
+@needs_native
+def test_the_native_stepper_reads_only_what_fits() -> None:
+    stepper = Stepper(module("lstm", dtype=torch.float32))
+    ((h, c), other) = stepper.start(2)
+    good = torch.randn(2, 4)
+    for x, state in (
+        (torch.randn(2, 5), (h, c)),
+        (good.double(), (h, c)),
+        (good, (h[:1], c)),
+        (good, (h, c.double())),
+    ):
+        with pytest.raises(ValueError, match="takes float32"):
+            stepper(x, (state, other))
+    turned = torch.randn(4, 2).t()
+    assert not turned.is_contiguous()
+    assert torch.equal(stepper(turned, stepper.start(2))[0], stepper(turned.contiguous(), stepper.start(2))[0])
+
+
+@needs_native
+def test_threads_may_share_a_stepper() -> None:
+    stepper = Stepper(module("lstm", dtype=torch.float32, size=32))
+    x = torch.randn(20, 40, 1, 32)
+
+    def run(k: int) -> Tensor:
+        state, outputs = stepper.start(), []
+        for t in range(40):
+            y, state = stepper(x[k, t], state)
+            outputs.append(y)
+        return torch.stack(outputs)
+
+    alone = [run(k) for k in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, range(20)))
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_backends_of_a_stepper() -> None:
+    cell = module("gru", dtype=torch.float32)
+    assert Stepper(cell, "bfloat16").report["torch"] == "taken"
+    assert "bfloat16" in Stepper(cell, "bfloat16").report["native"]
+    with pytest.raises(BackendError, match="float64"):
+        Stepper(cell, "float64", backend="native")
+    with pytest.raises(ConfigError, match="cuda"):
+        Stepper(cell, backend="cuda")
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_a_state_can_be_kept_and_gone_back_to(precision: Precision) -> None:
+    stepper = Stepper(module("lstm"), precision)
+    x = torch.randn(3, 1, 4, dtype=stepper.dtype)
     _, kept = stepper(x[0], stepper.start())
     first, _ = stepper(x[1], kept)
     stepper(x[2], kept)
@@ -81,9 +176,7 @@ def test_a_stepper_keeps_the_weights_that_it_was_made_with() -> None:
 
 
 def test_fixed_values_and_numbers_as_states() -> None:
-    cell = module(
-        "b = bias()\nc[t] = 0.5 * c[t-1]\nk = linear(2.0)\nm[t] = tanh(b)\nh[t] = tanh(linear(h[t-1]) + k) + m[t-1] + c[t-1] + x[t]"
-    )
+    cell = module(FIXED)
     x = torch.randn(4, 2, 4, dtype=torch.float64)
     output, _ = cell(x)
     stepper = Stepper(cell, "float64")

@@ -218,6 +218,14 @@ def test_diagnose_trains_a_zoo_cell_and_draws_one_picture(call: Call, tmp_path: 
     assert len(root.findall("{http://www.w3.org/2000/svg}svg")) == 4
 
 
+def test_diagnose_takes_the_data_folder(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELLSEARCH_DATA", "elsewhere")  # so that what the options set is undone afterwards
+    monkeypatch.setenv("CELLSEARCH_OFFLINE", "")
+    code, out, err = call("diagnose", "lstm", "--task", "jsb", "--data-dir", tmp_path, "--offline")
+    assert (code, out) == (6, "")
+    assert str(tmp_path / "music" / "jsb-chorales-quarter.json") in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

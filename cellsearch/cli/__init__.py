@@ -7,7 +7,7 @@ import sys
 import click
 
 from cellsearch import __version__
-from cellsearch.cli import cells, diagnose, doctor, exporting, finals, generate, listing, runs, searching, training
+from cellsearch.cli import cells, diagnose, doctor, exporting, finals, generate, listing, runs, searching, suites, training
 from cellsearch.cli.failures import guarded
 
 __all__ = ["cli", "main"]
@@ -30,7 +30,7 @@ def cli(debug: bool) -> None:
     """Discover recurrent neural-network cells: search, inspect, export to plain PyTorch."""
 
 
-for _module in (searching, runs, finals, cells, exporting, training, diagnose, generate, listing, doctor):
+for _module in (searching, runs, finals, cells, exporting, training, diagnose, generate, listing, suites, doctor):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

@@ -51,7 +51,7 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
             write_atomically(output, text, force=force)
             click.echo(f"{form}: {output}")
         return
-    facts = cell_facts(located.genome, input_size, hidden_size)
+    facts = cell_facts(located.genome, input_size, hidden_size) | {"predicted": predicted(located.genome, input_size, hidden_size)}
     if as_json:
         emit_json({"name": located.label, "doc": located.doc, **facts, **known(located.genome), **_trial_facts(located)})
         return
@@ -148,6 +148,33 @@ def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, A
     }
 
 
+def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any] | None:
+    """What one position of 32 sequences costs on this machine, as plain data; ``None`` where nothing can be predicted.
+
+    That is where the native runtime cannot be had, and for a cell that needs I = H in other sizes.
+    """
+    from cellsearch.compiler import cost
+    from cellsearch.errors import BackendError
+    from cellsearch.genome.parameters import requires_square
+
+    if requires_square(genome) and input_size != hidden_size:
+        return None
+    found: dict[str, Any] = {"sequences": cost.BATCH, "positions": cost.POSITIONS}
+    try:
+        for name, training in (("training", True), ("inference", False)):
+            sizes = {"input_size": input_size, "hidden_size": hidden_size, "steps": cost.POSITIONS, "batch": cost.BATCH}
+            counted = cost.estimate(genome, **sizes, training=training)
+            seconds = cost.predicted_seconds(counted) / cost.POSITIONS
+            found[name] = {
+                "microseconds": 1e6 * seconds,
+                "multiply_adds": counted.multiply_adds // cost.POSITIONS,
+                "bytes": counted.bytes // cost.POSITIONS,
+            }
+    except BackendError:
+        return None
+    return found
+
+
 def known(genome: Genome) -> dict[str, Any]:
     """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the graph alone says against it."""
     from cellsearch import zoo
@@ -169,6 +196,15 @@ def _trial_facts(located: Located) -> dict[str, Any]:
     return {"trial": trial_record(located.trial)} if located.trial is not None else {}
 
 
+def _predicted_text(predicted: dict[str, Any]) -> str:
+    training, inference = predicted["training"], predicted["inference"]
+    return (
+        f"{training['microseconds']:.0f} us a step of {predicted['sequences']} sequences in training "
+        f"({training['multiply_adds'] / 1e6:.2g} million multiply-adds, {training['bytes'] / 1e3:.0f} kB), "
+        f"{inference['microseconds']:.0f} us in inference, on this machine"
+    )
+
+
 def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, Any]) -> None:
     sizes = f"for I = {facts['input_size']}, H = {facts['hidden_size']}"
     rows = [
@@ -176,6 +212,7 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
         ("nodes", str(facts["nodes"])),
         ("weights", f"{facts['parameters']:,} {sizes} ({facts['matrices']} matrices)"),
         ("multiply-adds", f"{facts['multiply_adds']:,} a step {sizes}"),
+        *([("predicted", _predicted_text(facts["predicted"]))] if facts["predicted"] else []),
         ("class", f"{facts['class']}, GEMM depth {facts['gemm_depth']}"),
         ("key", facts["key"]),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, print_table, refuse_existing, write_atomically
+from cellsearch.cli.output import data_option, emit_json, json_option, print_table, refuse_existing, write_atomically
 
 if TYPE_CHECKING:
     from cellsearch.cli.diagnosis_page import Diagnosed
@@ -32,6 +32,7 @@ BESIDE = ("lstm", "gru")
 @click.option("--examples", type=click.IntRange(min=1), default=8, show_default=True, help="Average over so many sequences.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw into FILE.html or FILE.svg.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@data_option
 @json_option
 def diagnose(
     cell: str,

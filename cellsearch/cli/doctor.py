@@ -57,6 +57,7 @@ def run_checks() -> Iterator[Check]:
     yield _ray()
     yield _compiler()
     yield _gpu()
+    yield _native()
     yield _backends()
     yield Check("sqlite", sqlite3.sqlite_version_info >= (3, 31), True, f"{sqlite3.sqlite_version}: the store of a run")
     yield _disk(Path.cwd())
@@ -107,6 +108,20 @@ def _gpu() -> Check:
         return Check("GPU", True, False, f"{names} (CUDA {torch.version.cuda})")
     why = "this torch is built for CPUs only" if torch.version.cuda is None else "CUDA finds no device (driver missing, or none visible)"
     return Check("GPU", False, False, f"{why}; everything runs on the CPU")
+
+
+def _native() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("native runtime", False, False, "torch is not installed")
+    from cellsearch.compiler.backends.native.build import library
+    from cellsearch.errors import BackendError
+
+    try:
+        found = library()
+    except BackendError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return Check("native runtime", False, False, f"{error.message}{hint}; cells run several times slower, by torch (backend aten)")
+    return Check("native runtime", True, False, f"{found.instructions}, {found.origin}: {found.path}")
 
 
 def _backends() -> Check:

@@ -131,9 +131,13 @@ def tasks(as_json: bool) -> None:
     if as_json:
         emit_json([{**asdict(task), "available": not task.missing} for task in found])
         return
-    rows = [(t.name, t.metric, "missing" if t.missing else "there", t.summary, t.source) for t in found]
+    state = {t.name: f"download {t.download_bytes / 1e6:.1f} MB" if t.download else "missing" if t.missing else "there" for t in found}
+    rows = [(t.name, t.metric, state[t.name], t.summary, t.source) for t in found]
     print_table(("name", "metric", "data", "what is learned", "source"), rows, wrap=3)
-    missing = [task for task in found if task.missing]
+    for task in found:
+        if task.download:
+            click.echo(f"\n{task.name}: downloaded when it is first needed, from {', '.join(task.download)} (forbid it with --offline)")
+    missing = [task for task in found if task.missing and not task.download]
     if missing:
         click.echo(f"\n{len(missing)} tasks lack their data. {missing[0].name}: {missing[0].missing}")
 

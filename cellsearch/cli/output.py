@@ -25,12 +25,19 @@ def json_option(command: F) -> F:
 
 
 def data_option(command: F) -> F:
-    """The option ``--data-dir`` of commands that read data sets: the same as setting ``CELLSEARCH_DATA``."""
+    """The options ``--data-dir`` and ``--offline`` of commands that read data, for ``CELLSEARCH_DATA`` and ``CELLSEARCH_OFFLINE``."""
 
     def choose(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
             os.environ["CELLSEARCH_DATA"] = value
 
+    def forbid(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value:
+            os.environ["CELLSEARCH_OFFLINE"] = "1"
+
+    command = click.option(
+        "--offline", is_flag=True, expose_value=False, callback=forbid, help="Download nothing (or set CELLSEARCH_OFFLINE=1)."
+    )(command)
     return click.option(
         "--data-dir",
         type=click.Path(),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cellsearch import tomltext
-from cellsearch.errors import NoCandidateError
+from cellsearch.errors import InputFileError, NoCandidateError
 from cellsearch.reporting.progress import cell_name
 from cellsearch.store import Environment, Store, Timing
 from cellsearch.trial import History, Trial
 
 __all__ = ["RunData", "read_run", "trial_record"]
+
+_FINALS = ("name", "baseline", "mean", "deviation", "scores", "failures", "parameters", "hidden_size", "learning_rate", "p")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,18 @@ class RunData:
             before = ended
             times[timing.trial] = elapsed
         return times
+
+    def finals(self) -> Mapping[str, Any] | None:
+        """What ``cellsearch finals`` wrote into the run's folder; ``None`` before it ran. Raises :class:`InputFileError`."""
+        path = self.folder / "finals.json"
+        if not path.is_file():
+            return None
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            rows, sentence = [{name: row[name] for name in _FINALS} for row in document["rows"]], str(document["sentence"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputFileError(f"this is no table of finals ({error})", where=str(path), hint="delete it, or run finals again") from error
+        return {"rows": rows, "sentence": sentence}
 
     def best(self, *, baselines: bool = False) -> Trial:
         """The best cell that was found. Raises :class:`NoCandidateError` if there is none."""

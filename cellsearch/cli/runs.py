@@ -34,9 +34,8 @@ def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     trials = trials[:top]
     if as_json:
         counts = _counts(data)
-        emit_json(
-            {"run": str(run), "experiment": data.experiment, "writer": data.writer, **counts, "trials": [trial_record(t) for t in trials]}
-        )
+        records = [{**trial_record(t), "gap": data.history.gap(t)} for t in trials]
+        emit_json({"run": str(run), "experiment": data.experiment, "writer": data.writer, **counts, "trials": records})
         return
     print_leaderboard(trials)
     click.echo(summary(data))
@@ -98,6 +97,7 @@ def write_report(data: RunData, output: Path | None = None, *, force: bool = Fal
             ended=data.ended,
             settings=data.settings,
             environment=data.environments[-1].fingerprint if data.environments else {},
+            finals=data.finals(),
         )
     )
     path = output or data.folder / "report.html"
@@ -146,6 +146,9 @@ def summary(data: RunData) -> str:
     parts = [f"{counts['completed'] + counts['stopped']} trained of {counts['asked_for']} asked for"]
     parts += [f"{counts[name]} {name}" for name in ("running", "waiting", "failed") if counts[name]]
     parts.append(f"{counts['answered']} duplicates answered without training")
+    rejected, imported = (sum(getattr(trial, name) for trial in data.history) for name in ("is_rejected", "is_imported"))
+    parts += [f"{rejected} of the failed rejected before training"] if rejected else []
+    parts += [f"{imported} of the trained imported"] if imported else []
     if data.writer:
         parts.append(f"being searched by {data.writer}")
     return "\n" + ", ".join(parts)

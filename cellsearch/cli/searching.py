@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellsearch.cli.failures import INTERRUPTED
+from cellsearch.cli.locate import Located, locate
 from cellsearch.cli.output import data_option, emit_json
 
 if TYPE_CHECKING:
@@ -32,6 +34,18 @@ SHOWN = 12
 @click.option("--run", type=click.Path(path_type=Path), help="The run's folder; runs/NAME if left out. An existing run is resumed.")
 @click.option("--workers", type=click.IntRange(min=0), help="Ray workers; 0 trains in this process.")
 @click.option("--trials", type=click.IntRange(min=1), help="Candidates in all, baselines included.")
+@click.option("--hours", type=click.FloatRange(min=0), help="Wall clock of all sittings together; begin nothing new after it. 0: no bound.")
+@click.option(
+    "--enqueue", "enqueued", multiple=True, metavar="CELL", help="Train this cell next: a zoo name, a .cell or .json file, or RUN:TRIAL."
+)
+@click.option(
+    "--import",
+    "imported",
+    multiple=True,
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Take over the trials of this run as history; they are not trained again.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. training.steps=100.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved experiment and stop.")
 @click.option("--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS).")
@@ -43,6 +57,9 @@ def search(
     run: Path | None,
     workers: int | None,
     trials: int | None,
+    hours: float | None,
+    enqueued: tuple[str, ...],
+    imported: tuple[Path, ...],
     settings: tuple[str, ...],
     dry_run: bool,
     ray_address: str | None,
@@ -55,20 +72,39 @@ def search(
     """
     from cellsearch.experiment import load_experiment
 
-    declared = load_experiment(experiment, _overrides(settings, workers, trials))
+    declared = load_experiment(experiment, _overrides(settings, workers=workers, trials=trials, **{"allowance.hours": hours}))
     if dry_run:
         _dry_run(declared, as_json)
         return 0
     folder = run or Path("runs") / declared.name
-    return _search(declared, folder, ray_address, plain=plain or as_json, as_json=as_json)
+    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued))
+    return _search(declared, folder, ray_address, warm, plain=plain or as_json, as_json=as_json)
 
 
-def _overrides(settings: tuple[str, ...], workers: int | None, trials: int | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Warm:
+    """What a search starts from besides its experiment: runs to import, then cells to train next."""
+
+    runs: tuple[Path, ...]
+    cells: tuple[Located, ...]
+
+    def apply(self, search: Search) -> Iterator[str]:
+        """Do it, and say in words what came of it."""
+        for run in self.runs:
+            done = search.import_run(run)
+            left_out = "".join(f"; {count} {reason}" for reason, count in done.skipped.items())
+            yield f"imported {done.taken} trials of {run}{left_out}"
+        for cell in self.cells:
+            before = len(search.history)
+            trial = search.enqueue(cell.genome)
+            yield f"{cell.label} is trial {trial.number}" + ("" if trial.number >= before else " already")
+
+
+def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, Any]:
     from cellsearch import tomltext
 
     overrides = dict(tomltext.parse_setting(setting) for setting in settings)
-    overrides |= {key: value for key, value in (("workers", workers), ("trials", trials)) if value is not None}
-    return overrides
+    return overrides | {key: value for key, value in given.items() if value is not None}
 
 
 def _dry_run(experiment: Experiment, as_json: bool) -> None:
@@ -81,12 +117,12 @@ def _dry_run(experiment: Experiment, as_json: bool) -> None:
         click.echo(text, nl=False)
 
 
-def _search(experiment: Experiment, folder: Path, ray_address: str | None, *, plain: bool, as_json: bool) -> int:
+def _search(experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, *, plain: bool, as_json: bool) -> int:
     from cellsearch.cli.rundata import read_run
 
     display = _display(experiment, plain=plain, stream_is_stderr=as_json)
     try:
-        interrupted = _run(experiment, folder, ray_address, display)
+        interrupted, used_up = _run(experiment, folder, ray_address, warm, display)
     except KeyboardInterrupt:
         click.echo(f"stopped at once: nothing recorded is lost, the same command goes on with {folder}", err=True)
         return INTERRUPTED
@@ -94,26 +130,31 @@ def _search(experiment: Experiment, folder: Path, ray_address: str | None, *, pl
     if interrupted:
         click.echo(f"stopped: the same command goes on with {folder}", err=True)
         return INTERRUPTED
+    if used_up:
+        click.echo(f"stopped: {used_up} are used up; the same command with more of them goes on with {folder}", err=True)
     _require_candidate(read_run(folder))
     return 0
 
 
-def _run(experiment: Experiment, folder: Path, ray_address: str | None, display: Display) -> bool:
-    """Search until there is nothing left to do; whether Ctrl-C ended it before."""
+def _run(experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, display: Display) -> tuple[bool, str]:
+    """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the allowance is used up."""
     from cellsearch.search import Search
 
     with Search.open(folder, experiment) as search:
+        for line in warm.apply(search):
+            click.echo(line, err=True)
         history = search.history
-        if len(history) == experiment.trials and all(trial.status.finished for trial in history):
-            return False  # without starting workers
+        if search.finished:
+            return False, ""  # without starting workers
         with _interrupts(search, display) as interrupted, make_executor(experiment, ray_address, folder) as executor:
             display.notice = f"starting {experiment.workers} Ray worker{'s' * (experiment.workers > 1)} ..." if experiment.workers else ""
+            display.seconds_left = lambda: search.seconds_left
             display.begin(history)
             try:
                 search.run(executor, lambda event: _show(event, search, display))
             finally:
                 display.end()
-        return interrupted()
+        return interrupted(), "" if search.finished else search.used_up
 
 
 def make_executor(experiment: Experiment, ray_address: str | None, folder: Path) -> Executor:

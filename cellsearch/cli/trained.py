@@ -14,6 +14,7 @@ from cellsearch.errors import CheckpointError, ConfigError
 from cellsearch.evaluate import cell_factory, evaluate, make_task
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Training
+from cellsearch.training_gates import PREFIX as GATES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,7 +88,9 @@ def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
     task = make_task(job, arrays)
     model = task.model(cell_factory(Genome.from_json(job.genome), job.training))
     try:
-        model.load_state_dict(checkpoint.read(path).weights())
+        weights = checkpoint.read(path).weights()
+        # What trained the connection gates is not part of the model: their values are in the cell's own weights.
+        model.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith(f"{GATES}.")})
     except RuntimeError as error:
         raise CheckpointError(f"the weights do not fit the cell: {error}", where=str(path), hint="train the cell again") from error
     return Trained(model.eval(), task, job)

@@ -1,4 +1,4 @@
-"""``cellsearch evaluate``: train one cell on one task, so that anybody can check a claim in one command."""
+"""``cellsearch evaluate``: train one cell on one task or suite, so that anybody can check a claim in one command."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cellsearch.cli.output import data_option, emit_json, json_option, number
+from cellsearch.cli.suites import evaluate_suite
 
 if TYPE_CHECKING:
     from cellsearch.job import Training
@@ -16,21 +18,47 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "read_settings"]
 
 
-@click.command("evaluate", short_help="Train one cell on one task.")
+@click.command("evaluate", short_help="Train one cell on one task or suite.")
 @click.argument("cell")
-@click.option("--task", required=True, help="Name of the task (cellsearch tasks lists them).")
+@click.option("--task", help="Name of the task (cellsearch tasks lists them).")
+@click.option("--suite", help="Name or file of a suite of tasks (cellsearch suites lists them).")
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Optimizer steps.")
 @click.option("--hidden", type=click.IntRange(min=1), default=64, show_default=True, help="Hidden size H.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides weights and batches.")
+@click.option("--seed", type=click.IntRange(min=0), help="Decides weights and batches.  [default: 0, or all seeds of the suite]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="training.KEY=VALUE or task_options.KEY=VALUE.")
 @click.option("--test", is_flag=True, help="Read the test data once at the end.")
 @data_option
 @json_option
-def evaluate(cell: str, task: str, steps: int, hidden: int, seed: int, settings: tuple[str, ...], test: bool, as_json: bool) -> None:
-    """Train CELL on one task and print its validation score and metric (lower score is better).
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    cell: str,
+    task: str | None,
+    suite: str | None,
+    steps: int,
+    hidden: int,
+    seed: int | None,
+    settings: tuple[str, ...],
+    test: bool,
+    as_json: bool,
+) -> None:
+    """Train CELL on one task and print its validation score and metric (lower score is better), or on every task of a suite and
+    print how it compares with LSTM and GRU under the same protocol.
 
     CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
     """
+    if (task is None) == (suite is None):
+        raise click.UsageError("say either --task or --suite")
+    if suite is not None:
+        for name in ("steps", "hidden", "settings", "test"):
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"a suite brings its own training, so --{'set' if name == 'settings' else name} cannot be said")
+        evaluate_suite(cell, suite, seed, as_json)
+    elif task is not None:
+        _evaluate_task(cell, task, steps, hidden, seed or 0, settings, test, as_json)
+
+
+def _evaluate_task(cell: str, task: str, steps: int, hidden: int, seed: int, settings: tuple[str, ...], test: bool, as_json: bool) -> None:
     from cellsearch import tasks
     from cellsearch.cli.locate import locate
     from cellsearch.evaluate import evaluate as train

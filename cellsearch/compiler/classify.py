@@ -29,13 +29,14 @@ class Phase(IntEnum):
 
 def phases(program: Program) -> tuple[Phase, ...]:
     """The phase of each value; inputs count as ``BEFORE``, carried values as ``LOOP``."""
-    feeds = _feeding(program, program.next_states)
+    feeds = _feeding(program)
+    shapes = program.shapes
     found = [Phase.BEFORE] * len(program.inputs) + [Phase.LOOP] * len(program.states)
     for value, instruction in program.numbered():
-        latest = max((found[v] for v in instruction.inputs), default=Phase.FIXED)
-        if instruction.op in _SUMS_OVER_TIME and program.shapes[instruction.inputs[0]].extent == "step":
+        latest = max([found[v] for v in instruction.inputs], default=Phase.FIXED)
+        if instruction.op in _SUMS_OVER_TIME and shapes[instruction.inputs[0]].extent == "step":
             latest = Phase.END
-        elif latest is Phase.LOOP and value not in feeds:
+        elif latest is Phase.LOOP and not feeds[value]:
             latest = Phase.AFTER
         found.append(latest)
     return tuple(found)
@@ -56,14 +57,13 @@ def phase_notes(program: Program) -> list[str]:
     return [phase.name.lower() for phase in phases(program)[program.first :]]
 
 
-def _feeding(program: Program, ends: tuple[int, ...]) -> set[int]:
-    """The values that lead to one of ``ends``."""
-    found: set[int] = set()
-    stack = list(ends)
-    while stack:
-        value = stack.pop()
-        if value not in found:
-            found.add(value)
-            instruction = program.instruction(value)
-            stack.extend(instruction.inputs if instruction else ())
+def _feeding(program: Program) -> list[bool]:
+    """Whether each value leads to a next state."""
+    found = [False] * program.n_values
+    for value in program.next_states:
+        found[value] = True
+    for value in range(program.n_values - 1, program.first - 1, -1):
+        if found[value]:
+            for operand in program.instructions[value - program.first].inputs:
+                found[operand] = True
     return found

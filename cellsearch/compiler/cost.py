@@ -22,11 +22,21 @@ from cellsearch.compiler.backends.native.build import NATIVE, Library, cache_fol
 from cellsearch.compiler.backends.native.bytecode import OUTER, POINTWISE, PRODUCT, Bytecode
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
+from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify
 from cellsearch.genome.graph import Genome
 
-__all__ = ["Constants", "Cost", "estimate", "machine_constants", "predicted_seconds"]
+__all__ = [
+    "REFERENCE",
+    "Constants",
+    "Cost",
+    "estimate",
+    "machine_constants",
+    "module_microseconds",
+    "position_microseconds",
+    "predicted_seconds",
+]
 
 _COSTLY = (
     "SIGMOID",
@@ -45,6 +55,8 @@ _COSTLY = (
     "SQRT",
 )
 FEATURES = ("multiply_add", "cheap", "costly", "command", "segment")
+BATCH = POSITIONS = 32
+"""The segment whose time is stated as microseconds a position: T and B of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,10 @@ class Constants:
     """Seconds for one of each of :data:`FEATURES`."""
 
     seconds: tuple[float, ...]
+
+
+REFERENCE = Constants((2.6e-11, 1.2e-10, 4.7e-10, 2.9e-7, 1.3e-4))
+"""One core of an AMD EPYC 7003 (Zen 3, AVX2): where a prediction must not depend on the machine that makes it."""
 
 
 def estimate(genome: Genome, *, input_size: int, hidden_size: int, steps: int, batch: int, training: bool = True) -> Cost:
@@ -122,6 +138,25 @@ def predicted_seconds(cost: Cost, constants: Constants | None = None) -> float:
     """The time that the native backend takes; ``constants``: of another machine (default: of this one, measured if need be)."""
     constants = constants or machine_constants()
     return float(np.dot(cost.features, constants.seconds))
+
+
+def position_microseconds(
+    genome: Genome, *, input_size: int, hidden_size: int, training: bool = True, constants: Constants = REFERENCE
+) -> float:
+    """Predicted microseconds that one layer takes for one position of 32 sequences, in a segment of 32 positions.
+
+    ``training``: forward and backward. Raises :class:`BackendError` where there is no runtime to count commands for.
+    """
+    cost = estimate(genome, input_size=input_size, hidden_size=hidden_size, steps=POSITIONS, batch=BATCH, training=training)
+    return 1e6 * predicted_seconds(cost, constants) / POSITIONS
+
+
+def module_microseconds(module: CellModule, constants: Constants = REFERENCE) -> float:
+    """:func:`position_microseconds` of all layers and directions of a module together."""
+    layers = [module.input_size, *[module.hidden_size * module.directions] * (module.num_layers - 1)]
+    width = module.hidden_size
+    times = [position_microseconds(module.genome, input_size=size, hidden_size=width, constants=constants) for size in layers]
+    return module.directions * sum(times)
 
 
 # -- the constants of a machine ----------------------------------------------------------------------------------------------

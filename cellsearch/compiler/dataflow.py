@@ -68,11 +68,12 @@ class Dataflow:
 
     def of(self, value: int) -> Node | Accumulator:
         """The node or accumulator of a value."""
-        return self.nodes[value] if value in self.nodes else self.sums[value]
+        node = self.nodes.get(value)
+        return self.sums[value] if node is None else node
 
     def level(self, value: int, phase: Phase) -> int:
         """The first stage of ``phase`` in which the value can be read."""
-        item = self.of(value)
+        item = self.nodes.get(value) or self.sums[value]
         return item.level if item.phase is phase else 0
 
     def add(self, node: Node, value: int | None = None) -> int:
@@ -99,7 +100,7 @@ def dataflow(program: Program, keep: Iterable[int] = (), *, square: bool = False
     for value, instruction in program.numbered():
         if value in absorbed or instruction.op == "outer" or program.shapes[value].columns is not None:
             continue
-        if instruction.op in _PRODUCTS or (instruction.op == "add" and any(v in absorbed for v in instruction.inputs)):
+        if instruction.op in _PRODUCTS or (instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)):
             _enter_sum(flow, value, absorbed, phase, square)
         else:
             _enter_node(flow, value, instruction, phase, square)
@@ -115,10 +116,11 @@ def _width(program: Program, value: int, square: bool) -> Width:
 def _absorbed(program: Program, protected: frozenset[int]) -> set[int]:
     """Products, and sums with products, that one other sum reads and nothing else: they become part of it."""
     absorbed: set[int] = set()
+    all_uses, shapes = program.uses, program.shapes
     for value, instruction in program.numbered():
-        uses = program.uses[value]
-        holds_product = instruction.op in _PRODUCTS or (instruction.op == "add" and any(v in absorbed for v in instruction.inputs))
-        if holds_product and len(uses) == 1 and value not in protected and program.shapes[value].extent == "step":
+        uses = all_uses[value]
+        holds_product = instruction.op in _PRODUCTS or (instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs))
+        if holds_product and len(uses) == 1 and value not in protected and shapes[value].extent == "step":
             user = program.instruction(uses[0])
             if user is not None and user.op == "add":
                 absorbed.add(value)
@@ -131,22 +133,22 @@ def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
     What only the loop's pointwise work reads is computed there, and so is what follows from the loop's values without a product.
     """
     phase = list(phases(program))
+    shapes, uses = program.shapes, program.uses
     pointwise = {
         value
         for value, instruction in program.numbered()
-        if (instruction.op in POINTWISE or instruction.op.startswith("layer_norm"))
-        and program.shapes[value].extent == "step"
+        if shapes[value].extent == "step"
+        and (instruction.op in POINTWISE or instruction.op.startswith("layer_norm"))
         and value not in absorbed
-        and not any(v in absorbed for v in instruction.inputs)
+        and absorbed.isdisjoint(instruction.inputs)
     }
     for value, instruction in program.numbered():
-        summed = instruction.op == "add" or value in pointwise
-        if phase[value] is Phase.AFTER and summed and all(phase[v] <= Phase.LOOP for v in instruction.inputs):
+        summed = phase[value] is Phase.AFTER and (instruction.op == "add" or value in pointwise)
+        if summed and all(phase[v] <= Phase.LOOP for v in instruction.inputs):
             phase[value] = Phase.LOOP
     for value in sorted(pointwise, reverse=True):
-        users = program.uses[value]
-        for_loop = bool(users) and all(user in pointwise and phase[user] is Phase.LOOP for user in users)
-        if phase[value] is Phase.BEFORE and for_loop and value not in program.ends:
+        early = phase[value] is Phase.BEFORE and uses[value] and value not in program.ends
+        if early and all(user in pointwise and phase[user] is Phase.LOOP for user in uses[value]):
             phase[value] = Phase.LOOP
     return tuple(phase)
 
@@ -158,7 +160,7 @@ def _enter_node(flow: Dataflow, value: int, instruction: Instruction, phase: tup
         own = flow.of(instruction.inputs[0]).phase  # it adds up where its operand is computed
         if flow.of(instruction.inputs[0]).fixed:
             raise ValueError("the total of a fixed value has no meaning")
-    level = max((flow.level(v, own) for v in instruction.inputs), default=0)
+    level = max([flow.level(v, own) for v in instruction.inputs], default=0)
     width = _width(program, value, square)
     flow.add(Node(instruction.op, instruction.inputs, own, width, fixed, level, instruction.value, instruction.parameter), value)
 

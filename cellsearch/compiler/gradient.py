@@ -9,12 +9,12 @@ instructions of their own (``total``, ``outer``), so a backend computes them aft
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from cellsearch import ops
 from cellsearch.compiler.program import Instruction, Program
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplified
 from cellsearch.genome.graph import State
 
 __all__ = ["Gradient", "gradient"]
@@ -103,15 +103,15 @@ class _Reverse:
         def number(value: int) -> int:
             return first + value if value >= 0 else place[symbols[-1 - value]]
 
-        program = Program(
+        program = simplified(
             inputs=(*((self.name(v), self.shapes[v].width) for v in saved), (f"d_{forward.outputs[0][0]}", "H")),
             states=tuple(State(f"d_{state.name}") for state in forward.states),
-            instructions=tuple(replace(i, inputs=tuple(number(v) for v in i.inputs)) for i in self.body),
-            next_states=tuple(number(v) for v in states),
-            outputs=(("x", number(x)), *((name, number(v)) for name, v in weights)),
+            instructions=[i.reading(tuple([number(v) for v in i.inputs])) for i in self.body],
+            next_states=[number(v) for v in states],
+            outputs=[("x", number(x)), *((name, number(v)) for name, v in weights)],
             parameters=forward.parameters,
         )
-        return _drop_unread(Gradient(forward, simplify(program), tuple(saved)))
+        return _drop_unread(Gradient(forward, program, tuple(saved)))
 
     def name(self, number: int) -> str:
         """What a saved value is called: by its node where it has one."""
@@ -213,7 +213,8 @@ def _trainable(program: Program) -> list[bool]:
 def _drop_unread(gradient: Gradient) -> Gradient:
     """Leave out saved values that simplification made superfluous."""
     program = gradient.program
-    kept = [k for k in range(len(gradient.saved)) if program.uses[k] or k in program.ends]
+    read = {operand for instruction in program.instructions for operand in instruction.inputs}.union(program.ends)
+    kept = [k for k in range(len(gradient.saved)) if k in read]
     if len(kept) == len(gradient.saved):
         return gradient
     n_saved = len(gradient.saved)
@@ -222,7 +223,7 @@ def _drop_unread(gradient: Gradient) -> Gradient:
     slim = Program(
         inputs=(*(program.inputs[k] for k in kept), program.inputs[-1]),
         states=program.states,
-        instructions=tuple(replace(i, inputs=tuple(new[v] for v in i.inputs)) for i in program.instructions),
+        instructions=tuple(i.reading(tuple([new[v] for v in i.inputs])) for i in program.instructions),
         next_states=tuple(new[v] for v in program.next_states),
         outputs=tuple((name, new[v]) for name, v in program.outputs),
         parameters=program.parameters,

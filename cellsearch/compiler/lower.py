@@ -30,16 +30,17 @@ class _Lowering:
         self.inlined = _inlined_sums(genome)
         self.instructions: list[Instruction] = []
         self.parameters: dict[str, tuple[Width, ...]] = {}
-        self.values: dict[int, int] = {v: v for v in range(genome.first_node)}
+        self.first = genome.first_node
+        self.values: dict[int, int] = {v: v for v in range(self.first)}
 
     def program(self) -> Program:
-        genome = self.genome
+        genome, live, labels = self.genome, self.genome.live, self.genome.labels
         for value, node in genome.numbered():
-            if value in genome.live and value not in self.inlined:
+            if value in live and value not in self.inlined:
                 result = self.node(value, node)
                 self.values[value] = result
-                if result >= genome.first_node and not self.instructions[result - genome.first_node].label:
-                    self.label(result, genome.labels[value])
+                if result >= self.first and not self.instructions[result - self.first].label:
+                    self.label(result, labels[value])
         return Program(
             inputs=(("x", "I"),),
             states=genome.states,
@@ -51,10 +52,10 @@ class _Lowering:
 
     def emit(self, op: str, *inputs: int, parameter: str = "", value: float = 0.0) -> int:
         self.instructions.append(Instruction(op, inputs, parameter, value))
-        return self.genome.first_node + len(self.instructions) - 1
+        return self.first + len(self.instructions) - 1
 
     def label(self, value: int, label: str) -> None:
-        k = value - self.genome.first_node
+        k = value - self.first
         old = self.instructions[k]
         self.instructions[k] = Instruction(old.op, old.inputs, old.parameter, old.value, label)
 
@@ -89,7 +90,7 @@ class _Lowering:
         stack = [value]
         while stack:
             current = stack.pop()
-            node = self.genome.nodes[current - self.genome.first_node]
+            node = self.genome.nodes[current - self.first]
             for position, operand in enumerate(node.inputs):
                 if node.op == "linear":
                     product = self.emit("dense", self.values[operand], parameter=self.weight(current, position))
@@ -128,9 +129,9 @@ def _inlined_sums(genome: Genome) -> frozenset[int]:
     ends = {*genome.next_states, genome.output}
     inlined = set()
     for value, node in genome.numbered():
-        users = [user for user in genome.uses[value] if user in genome.live]
-        if node.op in ("add", "linear") and value not in ends and len(users) == 1:
-            user = genome.node(users[0])
+        if node.op in ("add", "linear") and value not in ends:
+            users = [user for user in genome.uses[value] if user in genome.live]
+            user = genome.node(users[0]) if len(users) == 1 else None
             if user is not None and user.op == "add":
                 inlined.add(value)
     return frozenset(inlined)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.sequences import Packing, reverse
 from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.variational import drop_units, masked_states, with_masks
 from cellsearch.compiler.weights import Layer
 from cellsearch.errors import BackendError, ConfigError
 from cellsearch.genome.graph import Genome
@@ -36,6 +37,7 @@ def compile_cell(
     num_layers: int = 1,
     batch_first: bool = False,
     dropout: float = 0.0,
+    variational_dropout: float = 0.0,
     bidirectional: bool = False,
     backend: str = "auto",
     device: torch.device | str | None = None,
@@ -45,7 +47,9 @@ def compile_cell(
 
     ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this dtype
     (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises :class:`BackendError`.
-    ``dropout``: probability, applied between layers in training mode. Weights start as
+    ``dropout``: probability, applied between layers in training mode. ``variational_dropout``: probability with which a unit is dropped
+    for a whole call, at all positions alike, in training mode: of the input of each layer, of the output of the last one, and of the
+    previous states where a dense product reads them (:mod:`cellsearch.compiler.variational`). Weights start as
     :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises :class:`GenomeError` for a cell in which x meets a state
     without a linear between, where the widths differ, and :class:`ConfigError` for arguments that make no sense.
     """
@@ -56,6 +60,7 @@ def compile_cell(
         num_layers=num_layers,
         batch_first=batch_first,
         dropout=dropout,
+        variational_dropout=variational_dropout,
         bidirectional=bidirectional,
         backend=backend,
         device=device,
@@ -89,6 +94,7 @@ class CellModule(nn.Module):
         num_layers: int = 1,
         batch_first: bool = False,
         dropout: float = 0.0,
+        variational_dropout: float = 0.0,
         bidirectional: bool = False,
         backend: str = "auto",
         device: torch.device | str | None = None,
@@ -96,8 +102,9 @@ class CellModule(nn.Module):
     ) -> None:
         super().__init__()
         _check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise ConfigError(f"dropout {dropout!r} is no probability", hint="a number from 0 to 1")
+        for name, share in (("dropout", dropout), ("variational_dropout", variational_dropout)):
+            if isinstance(share, bool) or not 0 <= share <= 1:
+                raise ConfigError(f"{name} {share!r} is no probability", hint="a number from 0 to 1")
         dtype = dtype or torch.get_default_dtype()
         if not dtype.is_floating_point:
             raise ConfigError(f"a cell computes with floating-point numbers, not {dtype}")
@@ -107,10 +114,12 @@ class CellModule(nn.Module):
         self.num_layers = num_layers
         self.batch_first = batch_first
         self.dropout = float(dropout)
+        self.variational_dropout = float(variational_dropout)
         self.bidirectional = bidirectional
         self.backend = backend
         self._program = simplify(lower(genome))
-        self._choices: dict[tuple[torch.device, torch.dtype], _Choice] = {}
+        self._choices: dict[tuple[torch.device, torch.dtype, bool], _Choice] = {}
+        self._fresh: tuple[tuple[torch.Size, torch.dtype, torch.device], list[Tensor]] | None = None
         width = input_size
         for layer in range(num_layers):
             check_width(genome, width, hidden_size)
@@ -155,7 +164,13 @@ class CellModule(nn.Module):
     def extra_repr(self) -> str:
         """The arguments, as torch prints them."""
         parts = [f"{self.input_size}, {self.hidden_size}", f"states={', '.join(self.genome.state_names)}"]
-        for name, default in (("num_layers", 1), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False)):
+        for name, default in (
+            ("num_layers", 1),
+            ("batch_first", False),
+            ("dropout", 0.0),
+            ("variational_dropout", 0.0),
+            ("bidirectional", False),
+        ):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
         return ", ".join((*parts, f"backend={self.backend}"))
@@ -168,13 +183,16 @@ class CellModule(nn.Module):
         device = weight.device if weight is not None else torch.get_default_device()
         return dict(self._choose(device, weight.dtype if weight is not None else torch.get_default_dtype()).report)
 
-    def _choose(self, device: torch.device, dtype: torch.dtype) -> _Choice:
-        if (device, dtype) not in self._choices:
-            self._choices[device, dtype] = _choose(self.backend, self._program, device, dtype)
-        return self._choices[device, dtype]
+    def _choose(self, device: torch.device, dtype: torch.dtype, *, masked: bool = False) -> _Choice:
+        key = (device, dtype, masked)
+        choice = self._choices.get(key)
+        if choice is None:
+            program = with_masks(self._program) if masked else self._program
+            choice = self._choices[key] = _choose(self.backend, program, device, dtype)
+        return choice
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_choices": {}}  # kernels are made again where they are needed
+        return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -200,6 +218,36 @@ class CellModule(nn.Module):
             return output, self._pack_states(final)
         return output.squeeze(0 if self.batch_first else 1), self._pack_states([s.squeeze(1) for s in final])
 
+    @overload
+    def run_tokens(self, tokens: Tensor, embedding: Tensor, hx: State | None = None) -> tuple[Tensor, State]: ...
+    @overload
+    def run_tokens(self, tokens: PackedSequence, embedding: Tensor, hx: State | None = None) -> tuple[PackedSequence, State]: ...
+    def run_tokens(
+        self, tokens: Tensor | PackedSequence, embedding: Tensor, hx: State | None = None
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """The same as ``module(functional.embedding(tokens, embedding), hx)``, gradients included, faster where tokens repeat.
+
+        ``tokens [T, B]`` (``[B, T]`` with ``batch_first``; int64) or a ``PackedSequence`` of them, ``embedding [V, I]``. A native kernel
+        multiplies the embedding with the input weights of the first layer once and looks the products up
+        (:mod:`cellsearch.compiler.tokens`); others take the plain way, and so does a module with forward hooks, which want to see x.
+        Raises :class:`IndexError` for a token that is not in the embedding.
+        """
+        self._check_input(embedding, 2)
+        if self._forward_pre_hooks or self._forward_hooks:
+            return self(_embedded(tokens, embedding), hx)  # type: ignore[no-any-return]
+        if isinstance(tokens, PackedSequence):
+            packing = Packing.of(tokens)
+            states = [packing.sort(s) for s in self._states(hx, packing.sizes[0], embedding)]
+            output, final = self._run(packing.pad(), states, packing, embedding)
+            return packing.pack(output), self._pack_states([packing.unsort(s) for s in final])
+        if tokens.dim() != 2:
+            raise ValueError(f"RNN: Expected tokens to be 2D, got {tokens.dim()}D tensor instead")
+        x = tokens.t() if self.batch_first else tokens
+        if x.shape[0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        output, final = self._run(x, self._states(hx, x.shape[1], embedding), None, embedding)
+        return output.transpose(0, 1) if self.batch_first else output, self._pack_states(final)
+
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step of a stream: ``x [B, I]``, state as :meth:`forward` returns it -> output ``[B, H]`` and the next state.
 
@@ -213,23 +261,42 @@ class CellModule(nn.Module):
         output, final = self._run(x[None], self._states(state, x.shape[0], x), None)
         return output[0], self._pack_states(final)
 
-    def _run(self, x: Tensor, states: Sequence[Tensor], packing: Packing | None) -> tuple[Tensor, list[Tensor]]:
-        """``x [T, B, I]``, states ``[L * D, B, H]`` -> output ``[T, B, H * D]``, final states."""
-        kernel = self._choose(x.device, x.dtype).kernel
+    def _run(
+        self, x: Tensor, states: Sequence[Tensor], packing: Packing | None, embedding: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """``x [T, B, I]`` (tokens ``[T, B]`` with an ``embedding``), states ``[L * D, B, H]`` -> output ``[T, B, H * D]``, final states."""
+        like = x if embedding is None else embedding
+        share = self.variational_dropout if self.training else 0.0
+        kernel = self._choose(like.device, like.dtype, masked=share > 0).kernel
+        run_tokens: Callable[..., Any] | None = getattr(kernel, "run_tokens", None)  # of a TokenKernel
+        if embedding is not None and (run_tokens is None or share):
+            x, embedding = functional.embedding(x, embedding), None
+        batch, masked = x.shape[1], masked_states(self._program) if share else ()
+        whole = self.num_layers == self.directions == 1 and getattr(kernel, "whole_states", False)
         sizes = None if packing is None else packing.sizes
         finals: list[tuple[Tensor, ...]] = []
         outputs: list[Tensor] = []  # of the layer below, one a direction
         for k, (_, layer) in enumerate(self.layers()):
             backward = k % self.directions == 1
             if k and not backward:
-                x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
+                x, embedding = torch.cat(outputs, -1) if self.bidirectional else outputs[0], None
                 x = functional.dropout(x, self.dropout, self.training) if self.dropout else x
+            if share and not backward:
+                x = x * drop_units(like, 1, batch, x.shape[2], share=share)
             given = reverse(x, packing) if backward else x
-            output, final = kernel(given, [state[k] for state in states], layer.weights(), sizes)
+            before = [*states] if whole else [state[k] for state in states]
+            before += [drop_units(like, batch, self.hidden_size, share=share) for _ in masked]
+            if embedding is not None and run_tokens is not None:
+                output, final = run_tokens(given, embedding, before, layer.weights(), sizes)
+            else:
+                output, final = kernel(given, before, layer.weights(), sizes)
             outputs = [*outputs, reverse(output, packing)] if backward else [output]
-            finals.append(final)
+            finals.append(final[: len(states)])
         output = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-        return output, [torch.stack(state) for state in zip(*finals, strict=True)]
+        output = output * drop_units(like, 1, batch, output.shape[2], share=share) if share else output
+        if whole:
+            return output, [*finals[0]]
+        return output, [torch.stack(state) if len(state) > 1 else state[0][None] for state in zip(*finals, strict=True)]
 
     def _pack_states(self, states: Sequence[Tensor]) -> State:
         return states[0] if len(states) == 1 else tuple(states)
@@ -238,7 +305,7 @@ class CellModule(nn.Module):
         """The given states, checked, as ``[L * D, B, H]``, or the initial ones."""
         shape = (self.num_layers * self.directions, batch, self.hidden_size)
         if hx is None:
-            return [torch.tensor(state.initial, dtype=like.dtype, device=like.device).expand(shape) for state in self.genome.states]
+            return self._initial(torch.Size(shape), like)
         given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         names = self.genome.state_names
         if len(given) != len(names):
@@ -258,8 +325,29 @@ class CellModule(nn.Module):
                 )
         return states
 
+    def _initial(self, shape: torch.Size, like: Tensor) -> list[Tensor]:
+        """The initial states. Those of the last call are used again where the kernel only reads them."""
+        key = (shape, like.dtype, like.device)
+        fresh = self._fresh
+        if fresh is not None and fresh[0] == key:
+            return fresh[1]
+        with torch.inference_mode(mode=False):  # they may be used again in training
+            states = [torch.full(shape, state.initial, dtype=like.dtype, device=like.device) for state in self.genome.states]
+        if getattr(self._choose(like.device, like.dtype).kernel, "whole_states", False):
+            self._fresh = (key, states)
+        return states
+
+    def _first_weight(self) -> Tensor | None:
+        """Any weight, to see dtype and device; asking ``parameters()`` takes longer than all other checks together."""
+        for _, layer in self.layers():
+            for owner in layer._modules.values():
+                for weight in () if owner is None else owner._parameters.values():
+                    if weight is not None:
+                        return weight
+        return next(self.parameters(), None)
+
     def _check_input(self, x: Tensor, dim: int) -> None:
-        weight = next(self.parameters(), None)
+        weight = self._first_weight()
         if weight is not None and x.dtype != weight.dtype:
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
@@ -296,6 +384,13 @@ def _choose(backend: str, program: Program, device: torch.device, dtype: torch.d
         report[name] = "taken" if support.ok else support.reason
         taken = name if support.ok else ""
     return _Choice(backends.get(taken).build(program), report)
+
+
+def _embedded(tokens: Tensor | PackedSequence, embedding: Tensor) -> Tensor | PackedSequence:
+    """What the tokens stand for."""
+    if isinstance(tokens, PackedSequence):
+        return tokens._replace(data=functional.embedding(tokens.data, embedding))
+    return functional.embedding(tokens, embedding)
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -69,6 +69,8 @@ STRUCTURAL: dict[str, int] = {
 }
 """The other primitives with their number of operands."""
 
+_ARITY = {**POINTWISE, **STRUCTURAL}
+
 PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t"})
 """Primitives that read a named weight."""
 
@@ -86,6 +88,10 @@ class Instruction:
     value: float = 0.0
     label: str = field(default="", compare=False)
 
+    def reading(self, inputs: tuple[int, ...]) -> Instruction:
+        """The same instruction with other operands."""
+        return self if inputs == self.inputs else Instruction(self.op, inputs, self.parameter, self.value, self.label)
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -94,6 +100,11 @@ class Shape:
     width: Width
     extent: Extent
     columns: Width | None = None
+
+
+_WIDTHS: tuple[Width, ...] = ("I", "H", "1")
+_STEP = {width: Shape(width, "step") for width in _WIDTHS}
+_FIXED = {width: Shape(width, "fixed") for width in _WIDTHS}
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ class Program:
     def __post_init__(self) -> None:
         _check(self)
 
-    @property
+    @cached_property
     def first(self) -> int:
         """The number of the first instruction's value."""
         return len(self.inputs) + len(self.states)
@@ -131,7 +142,7 @@ class Program:
         """The value of the first output: what the cell puts out."""
         return self.outputs[0][1]
 
-    @property
+    @cached_property
     def ends(self) -> tuple[int, ...]:
         """The values that leave a step: next states, then outputs."""
         return (*self.next_states, *(value for _, value in self.outputs))
@@ -169,9 +180,13 @@ class Program:
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
         """Width and extent of each value."""
-        shapes = [Shape(width, "step") for _, width in self.inputs] + [Shape("H", "step") for _ in self.states]
+        shapes = [_STEP[width] for _, width in self.inputs] + [_STEP["H"] for _ in self.states]
+        parameters = self.parameter_shapes
         for instruction in self.instructions:
-            shapes.append(_shape(instruction, [shapes[v] for v in instruction.inputs], self.parameter_shapes))
+            below = [shapes[v] for v in instruction.inputs]
+            # Most are pointwise work on values of one shape; equal shapes are mostly one object.
+            alike = instruction.op in POINTWISE and below.count(below[0]) == len(below)
+            shapes.append(below[0] if alike else _shape(instruction, below, parameters))
         return tuple(shapes)
 
     @cached_property
@@ -200,39 +215,41 @@ class Program:
 
 def _shape(instruction: Instruction, below: list[Shape], parameters: dict[str, tuple[Width, ...]]) -> Shape:
     op = instruction.op
-    if op in ("const", "scalar"):
-        return Shape("1", "fixed")
+    if op in ("const", "scalar", "fold"):
+        return _FIXED["1"]
     if op == "zeros":
-        return Shape("H", "fixed")
+        return _FIXED["H"]
     if op == "vector":
-        return Shape(parameters[instruction.parameter][0], "fixed")
+        return _FIXED[parameters[instruction.parameter][0]]
     if op in ("dense", "dense_t"):
-        return Shape(parameters[instruction.parameter][0 if op == "dense" else 1], below[0].extent)
+        width = parameters[instruction.parameter][0 if op == "dense" else 1]
+        return _STEP[width] if below[0].extent == "step" else _FIXED[width]
     if op == "total":
-        return Shape(below[0].width, "fixed")
-    if op == "fold":
-        return Shape("1", "fixed")
+        return _FIXED[below[0].width]
     if op == "outer":
         return Shape(below[0].width, "fixed", columns=below[1].width)
     extent: Extent = "step" if any(shape.extent == "step" for shape in below) else "fixed"
     widths = {shape.width for shape in below} - {"1"}
-    width: Width = "1" if not widths else "I" if widths == {"I"} else "H"
-    return Shape(width, extent)
+    width = "1" if not widths else "I" if widths == {"I"} else "H"
+    return _STEP[width] if extent == "step" else _FIXED[width]
 
 
 def _check(program: Program) -> None:
-    for value, instruction in program.numbered():
-        arity = STRUCTURAL.get(instruction.op, POINTWISE.get(instruction.op))
+    first, parameters = program.first, program.parameter_shapes
+    for value, instruction in enumerate(program.instructions, start=first):
+        op, inputs, parameter = instruction.op, instruction.inputs, instruction.parameter
+        arity = _ARITY.get(op)
         if arity is None:
-            raise ValueError(f"unknown primitive {instruction.op!r}")
-        if len(instruction.inputs) != arity:
-            raise ValueError(f"{instruction.op} takes {arity} operands, not {len(instruction.inputs)}")
-        if any(not 0 <= operand < value for operand in instruction.inputs):
-            raise ValueError(f"{instruction.op} %{value - program.first} reads a value that does not come before it")
-        if (instruction.op in PARAMETRIC) != bool(instruction.parameter):
-            raise ValueError(f"{instruction.op} %{value - program.first} and parameter {instruction.parameter!r} do not fit")
-        if instruction.parameter and instruction.parameter not in program.parameter_shapes:
-            raise ValueError(f"the parameter {instruction.parameter!r} has no shape")
+            raise ValueError(f"unknown primitive {op!r}")
+        if len(inputs) != arity:
+            raise ValueError(f"{op} takes {arity} operands, not {len(inputs)}")
+        for operand in inputs:
+            if not 0 <= operand < value:
+                raise ValueError(f"{op} %{value - first} reads a value that does not come before it")
+        if (op in PARAMETRIC) != bool(parameter):
+            raise ValueError(f"{op} %{value - first} and parameter {parameter!r} do not fit")
+        if parameter and parameter not in parameters:
+            raise ValueError(f"the parameter {parameter!r} has no shape")
     if len(program.next_states) != len(program.states):
         raise ValueError(f"{len(program.states)} states, but {len(program.next_states)} next states")
     if any(not 0 <= value < program.n_values for value in program.ends):

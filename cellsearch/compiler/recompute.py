@@ -6,11 +6,9 @@ computed again instead of being stored, because memory traffic costs more than a
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.program import Instruction, Program
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplified
 
 __all__ = ["recompute"]
 
@@ -47,17 +45,18 @@ def recompute(gradient: Gradient) -> Gradient:
     kept = _kept(gradient)
     first = len(gradient.saved)
     saved = [v for v in gradient.saved if v in kept]
+    place = {v: k for k, v in enumerate(saved)}
     instructions: list[Instruction] = []
     head = len(saved) + program.first - first
     new: dict[int, int] = {}
 
     def forward_value(value: int) -> int:
         """The number in the new program of a value of the forward program."""
-        if value in saved:
-            return saved.index(value)
+        if value in place:
+            return place[value]
         instruction = forward.instruction(value)
         assert instruction is not None
-        return emit(replace(instruction, inputs=tuple(forward_value(v) for v in instruction.inputs)))
+        return emit(instruction.reading(tuple([forward_value(v) for v in instruction.inputs])))
 
     def emit(instruction: Instruction) -> int:
         instructions.append(instruction)
@@ -67,16 +66,16 @@ def recompute(gradient: Gradient) -> Gradient:
         new[k] = forward_value(value)
     new.update({v: v - first + len(saved) for v in range(first, program.first)})
     for value, instruction in program.numbered():
-        new[value] = emit(replace(instruction, inputs=tuple(new[v] for v in instruction.inputs)))
-    result = Program(
+        new[value] = emit(instruction.reading(tuple([new[v] for v in instruction.inputs])))
+    result = simplified(
         inputs=(*(p for p, v in zip(program.inputs, gradient.saved, strict=False) if v in kept), program.inputs[-1]),
         states=program.states,
-        instructions=tuple(instructions),
-        next_states=tuple(new[v] for v in program.next_states),
-        outputs=tuple((name, new[v]) for name, v in program.outputs),
+        instructions=instructions,
+        next_states=[new[v] for v in program.next_states],
+        outputs=[(name, new[v]) for name, v in program.outputs],
         parameters=forward.parameters,
     )
-    return Gradient(forward, simplify(result), tuple(saved))
+    return Gradient(forward, result, tuple(saved))
 
 
 def _kept(gradient: Gradient) -> set[int]:
@@ -130,7 +129,7 @@ def _step_of_output(gradient: Gradient) -> Gradient:
     moved = Program(
         inputs=(*(names[v] for v in unique), program.inputs[-1]),
         states=program.states,
-        instructions=tuple(replace(i, inputs=tuple(number(v) for v in i.inputs)) for i in program.instructions),
+        instructions=tuple(i.reading(tuple([number(v) for v in i.inputs])) for i in program.instructions),
         next_states=tuple(number(v) for v in program.next_states),
         outputs=tuple((name, number(v)) for name, v in program.outputs),
         parameters=program.parameters,

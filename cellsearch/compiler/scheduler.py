@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cellsearch.compiler.classify import Phase
 from cellsearch.compiler.dataflow import Dataflow, Node, dataflow
@@ -20,8 +20,7 @@ STAGE_LIMIT = 120
 _IN_TIME = (Phase.BEFORE, Phase.LOOP, Phase.AFTER)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Place:
+class _Place(NamedTuple):
     """Where in a step something happens: phase, stage, part of a long stage, and width (stages of two widths are apart)."""
 
     phase: Phase
@@ -157,8 +156,10 @@ class _Scheduler:
         """Where each value is read; ``None``: by a product or as a factor of a weight gradient, which needs it in memory."""
         readers: dict[int, set[_Place | None]] = {}
         for value, node in self.flow.nodes.items():
-            for operand in node.inputs:
-                readers.setdefault(operand, set()).add(self.places.get(value, _Place(node.phase, 0)))
+            if node.inputs:
+                place = self.places.get(value) or _Place(node.phase, 0)
+                for operand in node.inputs:
+                    readers.setdefault(operand, set()).add(place)
         for item in self.flow.sums.values():
             for source, _, _, phase in item.products:
                 readers.setdefault(source, set()).update({None, _Place(phase, 0, 0, "product")})
@@ -295,27 +296,25 @@ class _Scheduler:
                 for source, parameter, transposed, when in item.products:
                     if when is phase:
                         products.setdefault(flow.level(source, phase), []).append((source, value, parameter, transposed))
-        stages: dict[_Place, list[int]] = {}
-        for value in flow.order:
-            if value in self.places and self.places[value].phase is phase:
-                stages.setdefault(self.places[value], []).append(value)
-        last = max([*(p.stage for p in stages), *products], default=-1)
+        stages: dict[int, dict[_Place, list[int]]] = {}
+        for value, place in self.places.items():  # in the order of the data flow
+            if place.phase is phase:
+                stages.setdefault(place.stage, {}).setdefault(place, []).append(value)
+        last = max([*stages, *products], default=-1)
         commands: list[Command] = []
         for stage in range(last + 1):
-            for place in sorted(p for p in stages if p.stage == stage):
-                commands.append(self.stage(stages[place], "I" if place.width == "I" else "H"))
+            for place, values in sorted(stages.get(stage, {}).items()):
+                commands.append(self.stage(values, "I" if place.width == "I" else "H"))
             commands += fuse_products(products.get(stage, []), flow, self.homes, started)
         return tuple(commands)
 
     def stage(self, values: Iterable[int], width: StageWidth) -> Stage:
-        values = list(values)
-        own = set(values)
-        operations = tuple(
-            Operation(v, self.flow.nodes[v].op, self.flow.nodes[v].inputs, self.flow.nodes[v].number, self.homes.get(v)) for v in values
-        )
-        read = {operand for o in operations for operand in o.inputs if operand not in own}
-        numbers = {v: n.number for v in sorted(read) if (n := self.flow.nodes.get(v)) is not None and n.op == "const"}
-        return Stage(width, operations, {v: self.homes[v] for v in sorted(read)}, numbers)
+        nodes, homes = self.flow.nodes, self.homes
+        made = [(value, nodes[value]) for value in values]
+        operations = tuple([Operation(v, node.op, node.inputs, node.number, homes.get(v)) for v, node in made])
+        read = {operand for _, node in made for operand in node.inputs}.difference([value for value, _ in made])
+        numbers = {v: n.number for v in sorted(read) if (n := nodes.get(v)) is not None and n.op == "const"}
+        return Stage(width, operations, {v: homes[v] for v in sorted(read)}, numbers)
 
     def once(self, phase: Phase) -> tuple[Command, ...]:
         """Fixed values, in order; before the first step totals begin with 0, after the last one gradients go where they belong."""

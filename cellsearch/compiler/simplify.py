@@ -7,57 +7,74 @@ order of additions only where ``a + (-b)`` becomes ``a - b``, which is exact.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 
 from cellsearch.compiler.backends.functions import FUNCTIONS
 from cellsearch.compiler.program import POINTWISE, Instruction, Program
+from cellsearch.genome.graph import State
+from cellsearch.genome.parameters import Width
 from cellsearch.ops import OPS
 
-__all__ = ["drop_dead", "simplify"]
+__all__ = ["drop_dead", "simplified", "simplify"]
+
+_COMMUTATIVE = frozenset(name for name, row in OPS.items() if row.commutative)
+_RULED = frozenset({"const", "neg"})
+"""Every rule is about an operand of one of these kinds."""
 
 
 def simplify(program: Program) -> Program:
     """An equivalent program that is no longer than this one."""
-    return drop_dead(_rewrite(program))
+    p = program
+    return simplified(p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters)
 
 
-def _rewrite(program: Program) -> Program:
-    """One pass in order: every instruction sees operands that are simplified already."""
+def simplified(
+    inputs: tuple[tuple[str, Width], ...],
+    states: tuple[State, ...],
+    instructions: Sequence[Instruction],
+    next_states: Sequence[int],
+    outputs: Sequence[tuple[str, int]],
+    parameters: tuple[tuple[str, tuple[Width, ...]], ...],
+) -> Program:
+    """:func:`simplify` of the program with these fields, for passes that need not make that one: only the result is checked."""
+    emitted, new = _rewrite(len(inputs) + len(states), instructions)
+    return _live(inputs, states, emitted, [new[v] for v in next_states], [(name, new[v]) for name, v in outputs], parameters)
+
+
+def _rewrite(first: int, instructions: Sequence[Instruction]) -> tuple[list[Instruction], list[int]]:
+    """One pass in order: every instruction sees operands that are simplified already. Also returns the new number of each value."""
     emitted: list[Instruction] = []
-    known: dict[Instruction, int] = {}
-    new = list(range(program.first))
-
-    def definition(value: int) -> Instruction | None:
-        return emitted[value - program.first] if value >= program.first else None
-
-    for instruction in program.instructions:
-        operands = tuple(new[v] for v in instruction.inputs)
-        if instruction.op in OPS and OPS[instruction.op].commutative:
+    known: dict[tuple[str, tuple[int, ...], str, float], int] = {}
+    ruled: set[int] = set()  # values whose definition some rule is about
+    new = list(range(first))
+    for instruction in instructions:
+        operands = tuple([new[v] for v in instruction.inputs])
+        if len(operands) > 1 and instruction.op in _COMMUTATIVE:
             operands = tuple(sorted(operands))
-        result = _rule(replace(instruction, inputs=operands), [definition(v) for v in operands])
-        if isinstance(result, Instruction):
-            if result not in known:
-                emitted.append(result)
-                known[result] = program.first + len(emitted) - 1
-            result = known[result]
-        new.append(result)
-    return Program(
-        program.inputs,
-        program.states,
-        tuple(emitted),
-        tuple(new[v] for v in program.next_states),
-        tuple((name, new[v]) for name, v in program.outputs),
-        program.parameters,
-    )
+        if ruled and not ruled.isdisjoint(operands):
+            result = _rule(instruction.reading(operands), [emitted[v - first] if v >= first else None for v in operands])
+            if not isinstance(result, Instruction):
+                new.append(result)
+                continue
+            instruction, operands = result, result.inputs
+        key = (instruction.op, operands, instruction.parameter, instruction.value)
+        number = known.get(key)
+        if number is None:
+            number = known[key] = first + len(emitted)
+            emitted.append(instruction.reading(operands))
+            if instruction.op in _RULED:
+                ruled.add(number)
+        new.append(number)
+    return emitted, new
 
 
 def _rule(instruction: Instruction, below: list[Instruction | None]) -> Instruction | int:
     """The instruction that replaces this one, or the number of the value that it equals."""
     op, inputs, label = instruction.op, instruction.inputs, instruction.label
     numbers = [d.value if d is not None and d.op == "const" else None for d in below]
-    if op in POINTWISE and all(number is not None for number in numbers):
+    if op in POINTWISE and None not in numbers:
         folded = float(FUNCTIONS[op](*(torch.tensor(number, dtype=torch.float64) for number in numbers)))
         if math.isfinite(folded):
             return Instruction("const", (), "", folded, label)
@@ -81,30 +98,40 @@ def _rule(instruction: Instruction, below: list[Instruction | None]) -> Instruct
 
 def drop_dead(program: Program) -> Program:
     """The program without instructions that reach no end, and without weights that nothing reads."""
-    live: set[int] = set()
-    stack = list(program.ends)
-    while stack:
-        value = stack.pop()
-        if value not in live:
-            live.add(value)
-            instruction = program.instruction(value)
-            stack.extend(instruction.inputs if instruction else ())
-    new = {v: v for v in range(program.first)}
+    p = program
+    return _live(p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters)
+
+
+def _live(
+    inputs: tuple[tuple[str, Width], ...],
+    states: tuple[State, ...],
+    instructions: Sequence[Instruction],
+    next_states: Sequence[int],
+    outputs: Sequence[tuple[str, int]],
+    parameters: tuple[tuple[str, tuple[Width, ...]], ...],
+) -> Program:
+    first = len(inputs) + len(states)
+    live = [False] * (first + len(instructions))
+    for value in next_states:
+        live[value] = True
+    for _, value in outputs:
+        live[value] = True
+    for k in range(len(instructions) - 1, -1, -1):
+        if live[first + k]:
+            for operand in instructions[k].inputs:
+                live[operand] = True
+    new = list(range(first))
     kept: list[Instruction] = []
-    for value, instruction in program.numbered():
-        if value in live:
-            kept.append(
-                Instruction(
-                    instruction.op, tuple(new[v] for v in instruction.inputs), instruction.parameter, instruction.value, instruction.label
-                )
-            )
-            new[value] = program.first + len(kept) - 1
+    for k, instruction in enumerate(instructions):
+        new.append(first + len(kept))  # of a dead value: never read
+        if live[first + k]:
+            kept.append(instruction.reading(tuple([new[v] for v in instruction.inputs])))
     read = {instruction.parameter for instruction in kept}
     return Program(
-        program.inputs,
-        program.states,
+        inputs,
+        states,
         tuple(kept),
-        tuple(new[v] for v in program.next_states),
-        tuple((name, new[v]) for name, v in program.outputs),
-        tuple((name, shape) for name, shape in program.parameters if name in read),
+        tuple([new[v] for v in next_states]),
+        tuple([(name, new[v]) for name, v in outputs]),
+        tuple([(name, shape) for name, shape in parameters if name in read]),
     )

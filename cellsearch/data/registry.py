@@ -1,8 +1,9 @@
 """Data sets that are not shipped: where they are expected, what must be in them, where they come from.
 
-They are looked for in the folder that ``CELLSEARCH_DATA`` names. Each file has a checksum over its content: of the unpacked bytes for
-text (``.xz`` or plain), over names, types, shapes and bytes of the arrays for ``.npz``. So a file that was packed anew is fine, one
-that differs in any value is not.
+They are looked for in the folder that ``CELLSEARCH_DATA`` names, then among the files downloaded before; those whose canonical place
+offers exactly this file are downloaded when they are first needed, unless ``CELLSEARCH_OFFLINE`` is set. Each file has a checksum over
+its content: of the unpacked bytes for text (``.xz`` or plain), over names, types, shapes and bytes of the arrays for ``.npz``. So a file
+that was packed anew is fine, one that differs in any value is not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -20,9 +22,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cellsearch.data.download import OFFLINE, data_cache, download, offline
 from cellsearch.errors import ConfigError, EnvironmentFailure, InputFileError
 
-__all__ = ["DATA_SETS", "VARIABLE", "DataFile", "DataSet", "available", "data_folder", "get", "read_arrays", "read_text"]
+__all__ = [
+    "DATA_SETS",
+    "VARIABLE",
+    "DataFile",
+    "DataSet",
+    "available",
+    "data_folder",
+    "get",
+    "read_arrays",
+    "read_idx",
+    "read_text",
+    "to_download",
+]
 
 VARIABLE = "CELLSEARCH_DATA"
 LARGEST = 1 << 29
@@ -30,10 +45,20 @@ LARGEST = 1 << 29
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file: ``path`` below the data folder, ``sha256`` of its content (see the module)."""
+    """One file: ``path`` below the data folder, ``sha256`` of its content (see the module).
+
+    ``url``: where the unpacked file can be downloaded, ``""`` where no place offers exactly this content; ``size``: its bytes.
+    """
 
     path: str
     sha256: str
+    url: str = ""
+    size: int = 0
+
+    @property
+    def plain(self) -> str:
+        """The path of the unpacked file."""
+        return self.path.removesuffix(".xz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +72,19 @@ class DataSet:
     content: str
 
 
-def _row(name: str, files: Mapping[str, str], origin: str, licence: str, content: str) -> DataSet:
-    return DataSet(name, tuple(DataFile(path, sha) for path, sha in files.items()), origin, licence, content)
+def _row(name: str, files: Mapping[str, str], origin: str, licence: str, content: str, url: str = "", size: int = 0) -> DataSet:
+    return DataSet(name, tuple(DataFile(path, sha, url, size) for path, sha in files.items()), origin, licence, content)
 
 
 _ALL = (
     _row(
         "tinyshakespeare",
         {"text/tinyshakespeare.txt.xz": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "https://github.com/karpathy/char-rnn",
         "no licence stated",
         "the text itself, plain or packed with xz",
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        1_115_394,
     ),
     _row(
         "timemachine",
@@ -65,6 +92,8 @@ _ALL = (
         "https://www.gutenberg.org/ebooks/35",
         "public domain",
         "the text itself, plain or packed with xz",
+        "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+        178_979,
     ),
     _row(
         "wikitext2",
@@ -106,6 +135,18 @@ _ALL = (
         "x [5000, 40] uint8 between lo and hi, y [5000], n_train = 4000",
     ),
     _row(
+        "mnist",
+        {
+            "images/train-images-idx3-ubyte.xz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "images/train-labels-idx1-ubyte.xz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "images/t10k-images-idx3-ubyte.xz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "images/t10k-labels-idx1-ubyte.xz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        "http://yann.lecun.com/exdb/mnist/",
+        "CC BY-SA 3.0, LeCun & Cortes",
+        "IDX file with unsigned bytes, plain (unpack .gz) or packed with xz",
+    ),
+    _row(
         "sunspots",
         {"series/sunspots_monthly.npz": "4fd91f9f134a0aebf82cbb2a14d816345633cdc918936888bf84fd54083ba3a8"},
         "https://www.sidc.be/SILSO",
@@ -118,6 +159,8 @@ _ALL = (
         "https://github.com/zhouhaoyi/ETDataset",
         "CC BY-ND 4.0",
         "the table as it is, plain or packed with xz",
+        "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
+        2_589_657,
     ),
     _row(
         "jsb",
@@ -125,6 +168,8 @@ _ALL = (
         "https://github.com/czhuang/JSB-Chorales-dataset",
         "none stated",
         "JSON: train, valid, test, each a list of pieces, each a list of frames, each a list of MIDI notes",
+        "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/jsb-chorales-quarter.json",
+        407_200,
     ),
     _row(
         "sentences",
@@ -168,21 +213,34 @@ def data_folder() -> Path | None:
     return folder
 
 
-def _find(file: DataFile, folder: Path) -> Path | None:
+def _folders() -> tuple[Path, ...]:
+    """Where files are looked for, in this order."""
+    folder = data_folder()
+    return (data_cache(),) if folder is None else (folder, data_cache())
+
+
+def _find(file: DataFile) -> Path | None:
     """The file, or its unpacked form."""
-    for path in (folder / file.path, folder / file.path.removesuffix(".xz")):
-        if path.is_file():
-            return path
+    for folder in _folders():
+        for path in (folder / file.path, folder / file.plain):
+            if path.is_file():
+                return path
     return None
 
 
 def available(name: str) -> str:
     """``""`` if all files of a data set are there (they are checked when they are read), else what is missing."""
     folder = data_folder()
-    if folder is None:
-        return f"{VARIABLE} is not set"
-    missing = [file.path for file in get(name).files if _find(file, folder) is None]
-    return f"not in {folder}: {', '.join(missing)}" if missing else ""
+    missing = [file.path for file in get(name).files if _find(file) is None]
+    if not missing:
+        return ""
+    return f"{VARIABLE} is not set" if folder is None else f"not in {folder}: {', '.join(missing)}"
+
+
+def to_download(name: str) -> tuple[DataFile, ...]:
+    """The files that reading the data set would download now: none if it is there, cannot be downloaded, or downloads are forbidden."""
+    missing = tuple(file for file in get(name).files if _find(file) is None)
+    return missing if not offline() and all(file.url for file in missing) else ()
 
 
 def read_text(name: str, number: int = 0) -> str:
@@ -190,15 +248,31 @@ def read_text(name: str, number: int = 0) -> str:
 
     Raises :class:`EnvironmentFailure` if it is not there, :class:`InputFileError` if it is damaged or another one.
     """
+    return _read_bytes(name, number)[0].decode("utf-8")
+
+
+def read_idx(name: str, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The checked array of file ``number``, an IDX file of unsigned bytes that must have this shape; raises like :func:`read_text`.
+
+    IDX (LeCun 1998): two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian int32, the values.
+    """
+    raw, path = _read_bytes(name, number)
+    header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+    if not raw.startswith(header) or len(raw) != len(header) + math.prod(shape):
+        raise InputFileError(f"no IDX file with {' x '.join(map(str, shape))} bytes", where=str(path), hint=_get_again(name))
+    return np.frombuffer(raw, dtype=np.uint8, offset=len(header)).reshape(shape)
+
+
+def _read_bytes(name: str, number: int) -> tuple[bytes, Path]:
+    """The unpacked, checked content of a file, and where it lies."""
     path, file = _path(name, number)
     data = path.read_bytes()
     try:
         raw = _unpacked(data) if path.suffix == ".xz" else data
-        text = raw.decode("utf-8")
-    except (lzma.LZMAError, UnicodeDecodeError, EOFError) as error:
+    except (lzma.LZMAError, EOFError) as error:
         raise InputFileError(f"the file is damaged: {error}", where=str(path), hint=_get_again(name)) from error
     _check(hashlib.sha256(raw).hexdigest(), file, path, name)
-    return text
+    return raw, path
 
 
 def read_arrays(name: str, number: int = 0) -> dict[str, NDArray[Any]]:
@@ -226,18 +300,27 @@ def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 def _path(name: str, number: int) -> tuple[Path, DataFile]:
     data_set = get(name)
     file = data_set.files[number]
-    folder = data_folder()
-    path = _find(file, folder) if folder is not None else None
+    path = _find(file)
+    if path is None and file.url and not offline():
+        path = data_cache() / file.plain
+        download(file.url, path, sha256=file.sha256, size=file.size, what=f"the data set {name} ({data_set.licence})")
     if path is None:
-        place = str(folder / file.path) if folder is not None else file.path
-        raise EnvironmentFailure(
-            f"the data set {name} is not here ({data_set.licence}; it may not be shipped)",
-            where=place,
-            hint=f"set {VARIABLE} to a folder with the file {file.path}: {data_set.content}; origin: {data_set.origin}",
-        )
+        raise _absent(data_set, file)
     if path.stat().st_size > LARGEST:
         raise InputFileError(f"the file is larger than {LARGEST >> 20} MiB", where=str(path), hint=_get_again(name))
     return path, file
+
+
+def _absent(data_set: DataSet, file: DataFile) -> EnvironmentFailure:
+    folder = data_folder()
+    way = f"set {VARIABLE} to a folder with the file {file.path}: {data_set.content}; origin: {file.url or data_set.origin}"
+    if file.url:
+        way = f"allow the download (no --offline, {OFFLINE} not set), or {way}"
+    return EnvironmentFailure(
+        f"the data set {data_set.name} is not here ({data_set.licence}; it may not be shipped)",
+        where=str(folder / file.path) if folder is not None else file.path,
+        hint=way,
+    )
 
 
 def _unpacked(data: bytes) -> bytes:

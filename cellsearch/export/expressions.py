@@ -12,19 +12,23 @@ from cellsearch.compiler.weights import live_parameters
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.genome.parameters import ParameterSpec, widths
 
-__all__ = ["Expressions", "Names", "number"]
+__all__ = ["Expressions", "Names", "is_dense", "number"]
 
 _LONG = 80  # characters of an anonymous part that gets a name of its own
 _LINE = 110  # characters of a statement that is broken into one term a line
 _SUM, _PRODUCT, _ATOM = 1, 2, 3
-_TAKEN = frozenset({"functional", "nn", "self", "states", "torch", "Tensor", "super", "x", "l", "O", "I"})
+_TAKEN = frozenset({"Integers", "Weights", "functional", "nn", "self", "states", "torch", "Tensor", "super", "x", "l", "O", "I"})
 
 
 class Names:
-    """What values and weights are called in the generated code: as in the equations wherever that is legal."""
+    """What values and weights are called in the generated code: as in the equations wherever that is legal.
 
-    def __init__(self, genome: Genome) -> None:
+    ``integers``: dense weights are modules that multiply their operand, not matrices.
+    """
+
+    def __init__(self, genome: Genome, *, integers: bool = False) -> None:
         self.genome = genome
+        self.integers = integers
         self.weights = {(spec.node, spec.operand): spec for spec in live_parameters(genome)}
         self.locals: dict[int, str] = {}
         taken = set(_TAKEN)
@@ -54,6 +58,11 @@ class Names:
     def weight_of(self, value: int, operand: int) -> str:
         """The weight of a node at this operand, -1: its bias."""
         return self.weight(self.weights[value, operand])
+
+
+def is_dense(spec: ParameterSpec) -> bool:
+    """Whether the weight is a matrix that multiplies a vector: what :func:`to_source` writes as 8-bit integers for ``"int8"``."""
+    return len(spec.shape) == 2 and spec.shape[1] != "1"
 
 
 def number(value: float) -> str:
@@ -141,6 +150,8 @@ class Expressions:
         weight = self.names.weight_of(value, position)
         if self.widths[operand] == "1":
             return f"{self.operand(operand)} * {weight}[:, 0]"
+        if self.names.integers:
+            return f"{weight}({self.tensor(operand)})"
         return f"{self.operand(operand)} @ {weight}.T"
 
     def expression(self, value: int, node: Node) -> str:

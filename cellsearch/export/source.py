@@ -10,16 +10,43 @@ import json
 import keyword
 import re
 from importlib.resources import files
+from typing import Literal
 
 from cellsearch.compiler.weights import gate_start, live_parameters
 from cellsearch.errors import ConfigError
-from cellsearch.export.expressions import Expressions, Names, number
+from cellsearch.export.expressions import Expressions, Names, is_dense, number
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
 
-__all__ = ["to_source"]
+__all__ = ["PRECISIONS", "Precision", "to_source"]
 
-_TAKEN = frozenset({"PackedSequence", "Tensor", "functional", "nn", "pad_packed_sequence", "torch"})
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
+
+_TAKEN = frozenset({"Integers", "PackedSequence", "Weights", "Tensor", "functional", "nn", "pad_packed_sequence", "torch"})
+_HELPERS = """
+
+class Weights(nn.Module):
+    \"""The weights of a node by name.\"""
+
+    def __init__(self, **weights: nn.Module | nn.Parameter) -> None:
+        super().__init__()
+        for name, weight in weights.items():
+            setattr(self, name, weight)
+
+
+class Integers(nn.Module):
+    \"""A weight [rows, columns] as 8-bit integers with one scale a row; called with a [..., columns]: a @ weight.T.\"""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.register_buffer("integers", torch.zeros(rows, columns, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(rows))
+
+    def forward(self, a: Tensor) -> Tensor:
+        \"""Multiply by the integers, then by the scales.\"""
+        return a @ self.integers.to(a.dtype).T * self.scale
+"""
 _SIZE = {"I": "input_size", "H": "hidden_size", "1": "1"}
 
 
@@ -35,12 +62,16 @@ def to_source(
     bidirectional: bool = False,
     doc: str = "",
     weights: str = "",
+    precision: Precision = "float32",
 ) -> str:
     """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over time).
 
     The sizes and options become the defaults of the constructor (sizes left out have none). ``doc``: what the docstring says about
-    the cell and where it comes from; ``weights``: name of the file of weights beside it. Raises :class:`ConfigError` for a class name that
-    is none, and :class:`GenomeError` where the cell needs ``input_size = hidden_size`` and the sizes differ.
+    the cell and where it comes from; ``weights``: name of the file of weights beside it, which must be in ``precision``
+    (:func:`cellsearch.export.weights.in_precision`). 16-bit numbers become the default dtype of the layer; with ``"int8"`` dense weights
+    are 8-bit integers with one scale a row (Krishnamoorthi 2018, arXiv 1806.08342, section 3), everything else is float32.
+    Raises :class:`ConfigError` for a class name that is none, and :class:`GenomeError` where the cell needs ``input_size = hidden_size``
+    and the sizes differ.
     """
     _check_class_name(class_name)
     if input_size is not None and hidden_size is not None:
@@ -48,8 +79,10 @@ def to_source(
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
     sizes = "".join(f"        {name}: int{'' if size is None else f' = {size}'},\n" for name, size in _sizes(input_size, hidden_size))
     fields = {
-        "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size),
-        "CELL": _cell(genome, f"{class_name}Cell"),
+        "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size, precision),
+        "HELPERS": _HELPERS if precision == "int8" else "",
+        "DTYPE": f"torch.{precision}" if precision in ("float16", "bfloat16") else "None",
+        "CELL": _cell(genome, f"{class_name}Cell", integers=precision == "int8"),
         "CLASS": class_name,
         "SIZES": sizes,
         "NUM_LAYERS": repr(int(num_layers)),
@@ -75,11 +108,17 @@ def _check_class_name(name: str) -> None:
         raise ConfigError(f"{name!r} cannot name a class of the exported file", hint="for example --class-name Recurrent")
 
 
-def _docstring(genome: Genome, class_name: str, doc: str, weights: str, input_size: int | None, hidden_size: int | None) -> str:
+def _docstring(
+    genome: Genome, class_name: str, doc: str, weights: str, input_size: int | None, hidden_size: int | None, precision: Precision
+) -> str:
     lines = ["A recurrent cell, one step and over time, in plain PyTorch. Exported by cellsearch.", ""]
     lines += ["Equations, one step:", "", *(f"    {line}" for line in genome.to_text().splitlines()), ""]
     if doc.strip():
         lines += [*doc.strip().splitlines(), ""]
+    if precision in ("float16", "bfloat16"):
+        lines += [f"Weights, input, states and output are {precision}.", ""]
+    elif precision == "int8":
+        lines += ["Dense weights are 8-bit integers with one scale a row, everything else is float32. For inference only.", ""]
     sizes = f"input_size={input_size or 8}, hidden_size={hidden_size or 8}"
     lines += ["Use:", "", f"    layer = {class_name}({sizes})"]
     if weights:
@@ -88,7 +127,8 @@ def _docstring(genome: Genome, class_name: str, doc: str, weights: str, input_si
         else:
             lines.append(f"    layer.load_state_dict(torch.load({_quoted(weights)}, weights_only=True))")
     final = ", ".join(genome.state_names)
-    lines.append(f"    output, {f'({final})' if len(genome.states) > 1 else final} = layer(torch.randn(20, 4, {input_size or 8}))")
+    dtype = f", dtype=torch.{precision}" if precision in ("float16", "bfloat16") else ""
+    lines.append(f"    output, {f'({final})' if len(genome.states) > 1 else final} = layer(torch.randn(20, 4, {input_size or 8}{dtype}))")
     return "\n".join(_escape(line) for line in lines)
 
 
@@ -111,15 +151,15 @@ def _square_check(genome: Genome) -> str:
     )
 
 
-def _cell(genome: Genome, name: str) -> str:
-    names = Names(genome)
+def _cell(genome: Genome, name: str, *, integers: bool) -> str:
+    names = Names(genome, integers=integers)
     lines = [
         f"class {name}(nn.Module):",
         f'    """One step: x [B, I] and the states ({", ".join(genome.state_names)}) [B, H] each -> output [B, H], next states."""',
         "",
         "    def __init__(self, input_size: int, hidden_size: int) -> None:",
         "        super().__init__()",
-        *_weights(genome, names),
+        *(_integer_weights(genome, names) if integers else _weights(genome, names)),
         "        self.reset_parameters(hidden_size)",
         "",
         "    def reset_parameters(self, hidden_size: int) -> None:",
@@ -155,6 +195,22 @@ def _weights(genome: Genome, names: Names) -> list[str]:
             sizes = _tuple([_SIZE[letter] for letter in spec.shape])
             lines.append(f'                "{spec.name.partition(".")[2]}": torch.empty({sizes}),')
         lines += ["            }", "        )"]
+    return lines
+
+
+def _integer_weights(genome: Genome, names: Names) -> list[str]:
+    """The same as :func:`_weights` with dense weights as integers."""
+    owners: dict[str, list[ParameterSpec]] = {}
+    for spec in live_parameters(genome):
+        owners.setdefault(spec.name.partition(".")[0], []).append(spec)
+    lines = []
+    for owner, specs in owners.items():
+        lines.append(f"        {names.owner(owner)} = Weights(")
+        for spec in specs:
+            sizes = _tuple([_SIZE[letter] for letter in spec.shape])
+            weight = f"Integers{sizes}" if is_dense(spec) else f"nn.Parameter(torch.empty({sizes}))"
+            lines.append(f"            {spec.name.partition('.')[2]}={weight},")
+        lines.append("        )")
     return lines
 
 

@@ -12,11 +12,41 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from cellsearch.compiler.weights import live_parameters
 from cellsearch.errors import CheckpointError, ConfigError
+from cellsearch.export.expressions import is_dense
+from cellsearch.export.source import Precision
+from cellsearch.genome.graph import Genome
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["in_precision", "load_weights", "save_weights"]
 
 _CHECKSUM = "sha256"
+
+
+def in_precision(genome: Genome, weights: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+    """The state dict of a compiled cell as that of the class that :func:`cellsearch.export.source.to_source` writes for ``precision``.
+
+    ``"int8"``: each dense weight ``n`` becomes ``n.integers`` (int8, nearest) and ``n.scale``, one a row, so that the largest absolute
+    value of a row is 127 (symmetric quantisation a channel, Krishnamoorthi 2018, arXiv 1806.08342, sections 2.2 and 3). Raises
+    :class:`ConfigError` for weights that are not finite, or beyond the range of the precision.
+    """
+    dense = {spec.name for spec in live_parameters(genome) if is_dense(spec)}
+    reduced: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if not bool(weight.isfinite().all()):
+            raise ConfigError(f"the weight {name} is not finite", hint="export it with --precision float32")
+        if precision != "int8":
+            reduced[name] = weight.detach().to(getattr(torch, precision))
+            if not bool(reduced[name].isfinite().all()):
+                raise ConfigError(f"the weight {name} is beyond the range of {precision}", hint="use bfloat16, or int8")
+        elif name.partition(".")[2] in dense:
+            whole = weight.detach().float()
+            scale = (whole.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)  # no division by 0 in a row of zeros
+            reduced[f"{name}.integers"] = (whole / scale[:, None]).round().to(torch.int8)
+            reduced[f"{name}.scale"] = scale
+        else:
+            reduced[name] = weight.detach().float()
+    return reduced
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path | str) -> None:

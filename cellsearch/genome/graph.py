@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -282,27 +282,42 @@ def _check_nodes(genome: Genome) -> None:
     taken = set(genome.state_names) | {genome.output_name}
     ends = {f"{name}_t" for name in taken} | {f"{name}_t" for name in genome.inputs}
     for value, node in genome.numbered():
-        where = f"node {node.name}" if node.name else f"node number {value - genome.first_node}"
         if node.name:
-            check_name(node.name, "node", where)
-            if node.name in taken:
-                raise GenomeError("this name is defined twice", where=where, hint="give every node and state a name of its own")
-            if node.name in ends:
-                raise GenomeError("this name is the graph's name of a new state or of the input", where=where, hint="choose another name")
+            _check_node_name(genome, value, node, taken, ends)
             taken.add(node.name)
         op = ops.OPS.get(node.op)
         if op is None:
-            raise GenomeError(f"unknown op {node.op!r}", where=where, hint="allowed: " + ", ".join(ops.names()))
+            raise GenomeError(f"unknown op {node.op!r}", where=_where(genome, value), hint="allowed: " + ", ".join(ops.names()))
         if not op.accepts(len(node.inputs)):
-            raise GenomeError(f"{node.op} takes {op.arity_text()} operands, not {len(node.inputs)}", where=where)
+            raise GenomeError(f"{node.op} takes {op.arity_text()} operands, not {len(node.inputs)}", where=_where(genome, value))
         for operand in node.inputs:
             if not 0 <= operand < value:
-                raise GenomeError(f"operand {operand} does not come before the node (numbers below {value} do)", where=where)
-        _check_attributes(node, where)
+                raise GenomeError(
+                    f"operand {operand} does not come before the node (numbers below {value} do)", where=_where(genome, value)
+                )
+        if node.attrs or node.op in _ATTRIBUTES:
+            _check_attributes(node, _where(genome, value))
+
+
+def _where(genome: Genome, value: int) -> str:
+    node = genome.nodes[value - genome.first_node]
+    return f"node {node.name}" if node.name else f"node number {value - genome.first_node}"
+
+
+def _check_node_name(genome: Genome, value: int, node: Node, taken: Collection[str], ends: Collection[str]) -> None:
+    where = _where(genome, value)
+    check_name(node.name, "node", where)
+    if node.name in taken:
+        raise GenomeError("this name is defined twice", where=where, hint="give every node and state a name of its own")
+    if node.name in ends:
+        raise GenomeError("this name is the graph's name of a new state or of the input", where=where, hint="choose another name")
+
+
+_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {"linear": ("bias",), "const": ("value",)}
 
 
 def _check_attributes(node: Node, where: str) -> None:
-    expected = {"linear": ("bias",), "const": ("value",)}.get(node.op, ())
+    expected = _ATTRIBUTES.get(node.op, ())
     if tuple(name for name, _ in node.attrs) != expected:
         raise GenomeError(f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where)
     if node.op == "linear" and not isinstance(node.attrs[0][1], bool):

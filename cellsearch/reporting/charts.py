@@ -26,12 +26,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A polyline with a label at its right end; ``css`` is its class (``line``, ``line baseline``)."""
+    """A polyline with a label at its right end; ``css`` is its class (``line``, ``line baseline``).
+
+    ``band``: x, lowest and highest value of the uncertainty around the line, drawn as an area.
+    """
 
     points: tuple[tuple[float, float], ...]
     label: str = ""
     css: str = "line"
     steps: bool = False
+    band: tuple[tuple[float, float, float], ...] = ()
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -108,8 +112,14 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str)
     points = [p for line in drawn for p in line.points]
     if not points:
         return _empty(title)
-    frame = _Frame([x for x, _ in points], [y for _, y in points], x_label, y_label)
+    heights = [y for _, y in points] + [y for line in drawn for _, *ends in line.band for y in ends]
+    frame = _Frame([x for x, _ in points], heights, x_label, y_label)
     parts = frame.axes(_number, _number)
+    for line in drawn:
+        if line.band:
+            around = [(x, high) for x, _, high in line.band] + [(x, low) for x, low, _ in reversed(line.band)]
+            outline = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in around)
+            parts.append(f'<polygon class="band {escape(line.css)}" points="{outline}"/>')
     for line in drawn:
         coordinates: list[str] = []
         before = line.points[0][1]

@@ -38,6 +38,8 @@ class Display(ABC):
         self._started = clock()
         self._ended_before = 0
         self.notice = ""
+        self.seconds_left: Callable[[], float] = lambda: math.inf
+        """Seconds until something else than the number of trials ends the search."""
 
     def begin(self, history: History) -> None:
         """The search starts, or goes on with what its store holds."""
@@ -56,12 +58,14 @@ class Display(ABC):
         """Estimated seconds until the end."""
         now = ended(history)
         before = self._ended_before
-        return eta_seconds(now - before, self.total - before, self._clock() - self._started)
+        by_trials = eta_seconds(now - before, self.total - before, self._clock() - self._started)
+        left = self.seconds_left()
+        return min(by_trials, left) if math.isfinite(by_trials) else left if math.isfinite(left) else by_trials
 
 
 def ended(history: History) -> int:
-    """How many trials are over."""
-    return sum(trial.status.finished for trial in history)
+    """How many trials are over, of those that count against the experiment's."""
+    return sum(trial.status.finished and not (trial.is_rejected or trial.is_imported) for trial in history)
 
 
 def duration(seconds: float) -> str:

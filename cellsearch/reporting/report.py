@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
+from typing import Any
 
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.trial import History, Status, Trial
@@ -38,7 +39,8 @@ LEADERBOARD = 40
 class Report:
     """What a report shows. ``ended``: seconds from the start of the run to the end of each trial, by number.
 
-    ``settings``: the resolved experiment text; ``environment``: versions and machine; ``metric``: name of the task's number.
+    ``settings``: the resolved experiment text; ``environment``: versions and machine; ``metric``: name of the task's number;
+    ``finals``: what ``cellsearch finals`` wrote (``rows`` and ``sentence``), ``None`` before it ran.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Report:
     ended: Mapping[int, float] = field(default_factory=dict)
     settings: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    finals: Mapping[str, Any] | None = None
 
     @property
     def history(self) -> History:
@@ -66,6 +69,8 @@ def render_report(report: Report) -> str:
             _head(report, history),
             _charts(report, history),
             _leaderboard(report, history),
+            _finals(report),
+            _pruned(history),
             _top_cells(report, history),
             _lineage(report, history),
             _failures(history),
@@ -192,6 +197,52 @@ def _leaderboard(report: Report, history: History) -> str:
     more = len(history.ranked) - LEADERBOARD
     note = f'<p class="soft">{more} more trials are not shown.</p>' if more > 0 else ""
     return "<h2>Leaderboard</h2>" + _table([(c, c in numbers) for c in columns], rows) + note
+
+
+def _finals(report: Report) -> str:
+    if report.finals is None:
+        return ""
+
+    def text(value: float | None, digits: int = 4) -> str:
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    rows = []
+    for row in report.finals["rows"]:
+        texts = (
+            row["name"],
+            text(row["mean"]),
+            text(row["deviation"]),
+            str(len(row["scores"])),
+            str(row["failures"]),
+            f"{row['parameters']:,}",
+            str(row["hidden_size"]),
+            f"{row['learning_rate']:g}",
+            text(row["p"], 3),
+        )
+        rows.append(("baseline" if row["baseline"] else "", texts))
+    columns = ("cell", f"test {report.metric}", "deviation", "trainings", "failed", "weights", "H", "rate", "p")
+    table = _table([(c, c != "cell") for c in columns], rows)
+    note = "Retrained from scratch with equally many weights; test data read once a training."
+    return f'<h2>Finals</h2><p>{escape(report.finals["sentence"])}</p>{table}<p class="soft">{note}</p>'
+
+
+def _pruned(history: History) -> str:
+    rows = []
+    for trial in sorted(history.ranked, key=lambda t: t.number):
+        gap = history.gap(trial)
+        if gap is not None and trial.result is not None:
+            parent = history.by_number[trial.proposal.parents[0]]
+            weights = f"{trial.result.cell_parameters:,}"
+            rows.append(("", (_name(trial), weights, _number(trial.score), _name(parent), _number(parent.score), f"{gap:+.4f}")))
+    if not rows:
+        return ""
+    columns = ("cell", "weights", "score", "from", "score with gates", "gap")
+    note = (
+        "Score of the discrete cell, trained from scratch under one budget, minus the score of the cell with connection gates that it was "
+        "pruned from, which had the trainings of all rounds before it."
+    )
+    table = _table([(c, c not in ("cell", "from")) for c in columns], rows)
+    return f'<h2>Pruned cells</h2>{table}<p class="soft">{note}</p>'
 
 
 def _top_cells(report: Report, history: History) -> str:

@@ -38,10 +38,11 @@ class Checkpoints:
     def __init__(self, run: Path) -> None:
         self._run = run
         self._folder = (run / "checkpoints").absolute()
+        self._prefix = os.path.join(self._folder, "trial-")
 
-    def path(self, trial: int, rung: int) -> Path:
+    def path(self, trial: int, rung: int) -> str:
         """Where the checkpoint of a job is written."""
-        return self._folder / f"trial-{trial:05d}{f'.r{rung}' if rung else ''}.safetensors"
+        return f"{self._prefix}{trial:05d}{f'.r{rung}' if rung else ''}.safetensors"
 
     def relative(self, path: str) -> str:
         """The path as the store keeps it: relative to the run, so that a run can be moved; ``""`` stays."""

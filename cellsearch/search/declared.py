@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cellsearch.job import Limits, Training
-from cellsearch.schedules import Schedule
+from cellsearch.job import Limits, Prefilter, Training
+from cellsearch.schedules import Allowance, Schedule
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 
@@ -49,8 +49,16 @@ class SearchedExperiment(Protocol):
         """Bounds of each candidate."""
 
     @property
+    def prefilter(self) -> Prefilter:
+        """Checks of untrained candidates."""
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the search may use up."""
+
+    @property
     def trials(self) -> int:
-        """How many trials there shall be in all, baselines and duplicates included."""
+        """How many trials there shall be in all, baselines and duplicates included, those that a check before training rejects not."""
 
     @property
     def seed(self) -> int:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cellsearch.job import Outcome
 from cellsearch.trial import Trial
 
-__all__ = ["BestChanged", "DuplicateAnswered", "EnvironmentChanged", "Resumed", "SearchEvent", "TrialEnded", "TrialStarted"]
+__all__ = [
+    "Announcer",
+    "BestChanged",
+    "DuplicateAnswered",
+    "EnvironmentChanged",
+    "Observer",
+    "Resumed",
+    "SearchEvent",
+    "TrialEnded",
+    "TrialStarted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +72,27 @@ class BestChanged:
 
 
 SearchEvent = Resumed | EnvironmentChanged | TrialStarted | TrialEnded | DuplicateAnswered | BestChanged
+
+Observer = Callable[[SearchEvent], None]
+
+
+class Announcer:
+    """Tells the observer what happens. What opening the run has to say waits until there is one."""
+
+    def __init__(self) -> None:
+        self._observer: Observer | None = None
+        self._unseen: list[SearchEvent] = []
+
+    def listen(self, observer: Observer | None) -> None:
+        """Tell this one from now on, first of all what nobody has seen; ``None``: nobody."""
+        self._observer = observer
+        unseen, self._unseen = self._unseen, []
+        for event in unseen:
+            self.tell(event)
+
+    def tell(self, event: SearchEvent) -> None:
+        """Let the observer know; without one only what concerns the whole run is kept for the next."""
+        if self._observer is not None:
+            self._observer(event)
+        elif isinstance(event, Resumed | EnvironmentChanged):
+            self._unseen.append(event)

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from cellsearch import tasks, zoo
 from cellsearch.environment import differences, fingerprint
 from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
 from cellsearch.executors.base import Executor
-from cellsearch.genome.identity import search_key
-from cellsearch.job import Job, Outcome
-from cellsearch.search.checkpoints import Checkpoints, inheritable, write_atomically
-from cellsearch.search.decisions import Decisions
+from cellsearch.genome.graph import Genome
+from cellsearch.job import Job, Outcome, Prefilter
+from cellsearch.search.agenda import Agenda
+from cellsearch.search.allowance import Spending, is_checked, seconds_searched, steps_granted
+from cellsearch.search.best import BestCell
+from cellsearch.search.checkpoints import Checkpoints, write_atomically
 from cellsearch.search.declared import SearchedExperiment
-from cellsearch.search.events import BestChanged, DuplicateAnswered, EnvironmentChanged, Resumed, SearchEvent, TrialEnded, TrialStarted
-from cellsearch.search.resume import check_same_experiment
+from cellsearch.search.events import Announcer, EnvironmentChanged, Observer, Resumed, TrialEnded, TrialStarted
+from cellsearch.search.ledger import Ledger
+from cellsearch.search.resume import check_same_experiment, defaults
+from cellsearch.search.warm import Imported, importable
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
-from cellsearch.trial import Failure, History, Proposal, Rung, Status, Trial
+from cellsearch.trial import Failure, History, Rung, Status, Trial
 
 __all__ = ["Observer", "Search"]
 
-Observer = Callable[[SearchEvent], None]
-
-_ATTEMPTS = 10
 _POLL_SECONDS = 1.0
 _SWEEP_EVERY = 16
 
@@ -45,32 +42,26 @@ class Search:
     """
 
     def __init__(self, store: Store, experiment: SearchedExperiment) -> None:
+        seconds_before, opened = seconds_searched(store), time.monotonic()
         self.path = store.path
         self.experiment = experiment
         self._store = store
         self._checkpoints = Checkpoints(store.path)
-        self._observer: Observer | None = None
-        self._unseen: list[SearchEvent] = []
+        self._announcer = Announcer()
         self._stopping = self._stopping_now = self._closed = False
         self._told = 0
-        self._best: Trial | None = None
+        self._handed_out: set[tuple[int, int]] = set()
 
         store.requeue()
-        lookahead = experiment.lookahead if experiment.deterministic else 0
-        self._decisions = Decisions(store.history(), store.decisions(), lookahead=lookahead)
-        self._queue = deque(self._decisions.open_jobs())
-        self._handed_out: set[tuple[int, int]] = set()
-        self._undecided = deque(self._decisions.undecided())
-        self._inherited = dict(store.inherited())
-        self._duplicates = list(store.duplicates())
-        self._seeds: dict[int, int] = {}
-        self._last_text = (-1, "")
-        trials = self._decisions.trials
-        self._numbers = {key: number for number, key in store.keys().items() if trials[number].status is not Status.DUPLICATE}
+        self._ledger = Ledger(store, seed=experiment.seed, lookahead=experiment.lookahead if experiment.deterministic else 0)
+        self._best = BestCell(store.path, experiment.name, tell=self._announcer.tell)
+        self._agenda = Agenda(self._ledger, experiment, best=self._best, tell=self._announcer.tell)
         self._checkpoints.clean()
-        self._update_best(self.history)
-        if trials:
-            self._tell_observer(Resumed(sum(trial.status.finished for trial in trials), len(self._queue)))
+        history = self.history
+        self._best.update(history)
+        self._spending = Spending(experiment.allowance, seconds_before=seconds_before, steps_before=steps_granted(history), opened=opened)
+        if len(history):
+            self._announcer.tell(Resumed(sum(trial.status.finished for trial in self._ledger.trials), self._agenda.waiting))
         self._record_environment()
 
     # -- opening and closing -------------------------------------------------------------------------------------------
@@ -90,7 +81,7 @@ class Search:
         try:
             text = experiment.to_toml()
             if store.experiment:
-                check_same_experiment(store.experiment, text, where=str(store.path))
+                check_same_experiment(store.experiment, text, where=str(store.path), meant=defaults(experiment))
             if store.experiment != text:
                 store.describe(text)
             write_atomically(store.path / "experiment.toml", text)
@@ -101,7 +92,7 @@ class Search:
 
     def close(self) -> None:
         """Let go of the run. Trials that were handed out and not told about wait for the next time. May be called twice."""
-        if self._decisions.open_jobs() and not self._closed:
+        if self._ledger.decisions.open_jobs() and not self._closed:
             self._store.requeue()
         self._closed = True
         self._store.close()
@@ -121,24 +112,46 @@ class Search:
         if before and (changes := differences(before[-1].fingerprint, now)):
             text = ", ".join(f"{name}: {old} -> {new}" for name, (old, new) in changes.items())
             self._store.add_event("environment changed", text)
-            self._tell_observer(EnvironmentChanged(changes))
+            self._announcer.tell(EnvironmentChanged(changes))
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
     @property
     def history(self) -> History:
         """All trials as they are now; a duplicate shows the results of the trial that answers it."""
-        return self._decisions.view(self._decisions.next_position)
+        return self._ledger.history
 
     @property
     def duplicates(self) -> tuple[Duplicate, ...]:
         """The proposals that were answered instead of trained."""
-        return tuple(self._duplicates)
+        return tuple(self._ledger.duplicates)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all trials that the experiment asks for have ended."""
+        history = self.history
+        wanted = self.experiment.trials
+        return history.counted >= wanted and not self._agenda.has_baselines and all(trial.status.finished for trial in history)
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock that the run was open for, in all sittings together."""
+        return self._spending.seconds
+
+    @property
+    def used_up(self) -> str:
+        """What of the experiment's allowance is used up, in words; ``""`` while there is some left of each."""
+        return self._spending.used_up(self.history)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the allowance is used up, if steps are done as fast as in this sitting so far; infinity where nothing is bounded."""
+        return self._spending.seconds_left(self.history)
 
     @property
     def best(self) -> Trial | None:
         """The best trial that the strategy proposed; the best baseline if there is none; ``None`` if nothing has a score."""
-        return self._best
+        return self._best.trial
 
     # -- ask and tell --------------------------------------------------------------------------------------------------
 
@@ -148,13 +161,10 @@ class Search:
         ``None``: nothing now, because the strategy or the order of a deterministic search waits for trials that were handed out;
         when none is handed out, the search has ended.
         """
-        if self._queue:
-            number, rung = self._queue.popleft()
-            self._store.start(number, rung)
-            trial = self._decisions.trials[number].with_(status=Status.RUNNING)
-            self._decisions.trials[number] = trial
-            return self._hand_out(trial)
-        while (decided := self._decide()) is not None:
+        waiting = self._agenda.next_waiting()
+        if waiting is not None:
+            return self._hand_out(waiting)
+        while not self._spending.hours_used_up and (decided := self._agenda.decide()) is not None:
             if decided.status is Status.RUNNING:
                 return self._hand_out(decided)
         return None
@@ -167,17 +177,20 @@ class Search:
         return Job(
             trial=trial.number,
             rung=number,
-            genome=self._genome_text(trial),
+            genome=self._ledger.genome_text(trial),
             task=experiment.task,
             task_options=dict(experiment.task_options),
             training=experiment.training,
             steps=rung.budget.steps,
-            seed=self._seed(trial.number),
+            seed=self._ledger.seed(trial.number),
             limits=experiment.limits,
-            checkpoint=str(self._checkpoints.path(trial.number, number)),
+            prefilter=experiment.prefilter if number == 0 and is_checked(trial) else Prefilter(),
+            checkpoint=self._checkpoints.path(trial.number, number),
             resume=self._checkpoints.absolute(before.checkpoint if before else ""),
-            inherit=self._checkpoints.absolute(self._inherited.get((trial.number, number), "")),
+            inherit=self._checkpoints.absolute(self._ledger.inherited(trial.number, number)),
+            quiet=experiment.strategy.quiet_start,
             connections=experiment.strategy.wants_connections,
+            perturbation=experiment.strategy.perturbation if experiment.space.is_gated(trial.genome) else 0,
         )
 
     def tell(self, outcome: Outcome) -> Trial:
@@ -185,10 +198,10 @@ class Search:
 
         Raises :class:`RunError` for a job that was not asked for or has an outcome already.
         """
-        if not self._decisions.awaited(outcome.trial, outcome.rung):
+        if not self._ledger.decisions.awaited(outcome.trial, outcome.rung):
             raise RunError(f"no outcome is awaited for trial {outcome.trial}, rung {outcome.rung}", where=str(self.path))
         outcome = self._checked(outcome)
-        before = self._decisions.trials[outcome.trial]
+        before = self._ledger.trials[outcome.trial]
         rungs = (*before.rungs[:-1], Rung(before.rungs[-1].budget, outcome.result))
         if outcome.failure is not None:
             status = Status.FAILED
@@ -197,17 +210,43 @@ class Search:
         else:
             status = Status.RUNNING  # whether it gets more is decided in its turn
         trial = before.with_(rungs=rungs, status=status, failure=outcome.failure)
-        self._store.add_outcome(outcome, status)
-        self._decisions.end(trial, outcome.rung)
+        self._ledger.end(trial, outcome)
         self._handed_out.discard((outcome.trial, outcome.rung))
         if outcome.failure is None and status is Status.RUNNING:
-            self._undecided = deque(sorted((*self._undecided, self._decisions.position(outcome.trial, outcome.rung))))
-        self._tell_observer(TrialEnded(trial, outcome))
-        self._update_best([trial])
+            self._agenda.judge(outcome.trial, outcome.rung)
+        self._announcer.tell(TrialEnded(trial, outcome))
+        self._best.update([trial])
         self._told += 1
         if self._told % _SWEEP_EVERY == 0:
             self._sweep()
         return trial
+
+    # -- warm start ----------------------------------------------------------------------------------------------------
+
+    def enqueue(self, genome: Genome) -> Trial:
+        """Let this cell be the next trial that is trained (after the baselines), whatever the strategy would propose.
+
+        Returns its trial, with origin ``enqueued``; a cell that the run knows already is not trained again, its trial is returned. It
+        counts as one of the experiment's trials; after the last of them it comes on top. Raises :class:`SpaceError` if the space does
+        not hold it.
+        """
+        self.experiment.space.require(genome, "the enqueued cell")
+        return self._agenda.enqueue(genome)
+
+    def import_run(self, path: str | Path) -> Imported:
+        """Take over the trials of another run as history: they are known to the strategy, answer duplicates, and are not trained again.
+
+        They do not count against the experiment's trials, except baselines of this experiment. Cells that this run knows already, or
+        that its space does not hold, are left out; :class:`Imported` says how many, and why. Raises :class:`ConfigError` if task, task
+        options or training differ, because then the results do not hold here.
+        """
+        found, skipped = importable(Path(path), self.experiment)
+        taken, known = self._agenda.take_over(found)
+        if known:
+            skipped["were known already"] = known
+        self._store.add_event("imported", f"{taken} trials of {path}")
+        self._best.update(self.history)
+        return Imported(taken, dict(skipped))
 
     # -- run -----------------------------------------------------------------------------------------------------------
 
@@ -217,21 +256,20 @@ class Search:
         ``on_event`` is told what happens; ``arrays``: the task's data, if it is not to be loaded from the task's options.
         """
         experiment = self.experiment
-        self._observer = on_event
         self._stopping = self._stopping_now = False
-        unseen, self._unseen = self._unseen, []
-        for event in unseen:
-            self._tell_observer(event)
-        data = arrays if arrays is not None else tasks.get(experiment.task).load(experiment.task_options)
+        self._announcer.listen(on_event)
+        from cellsearch.suites import load_data  # loads torch, which looking at a run does without
+
+        data = arrays if arrays is not None else load_data(experiment.task, experiment.task_options)
         executor.start(experiment.task, dict(experiment.task_options), data, folder=self.path)
         try:
             self._loop(executor)
             self._sweep()
         finally:
             # What was handed out and has no outcome is asked for again, by the next run() or by the next process.
-            self._queue = deque(self._decisions.open_jobs())
+            self._agenda.refill()
             self._handed_out.clear()
-            self._observer = None
+            self._announcer.listen(None)
 
     def _loop(self, executor: Executor) -> None:
         while not self._stopping_now:
@@ -247,117 +285,12 @@ class Search:
         self._stopping = True
         self._stopping_now = now or self._stopping_now
 
-    # -- deciding ------------------------------------------------------------------------------------------------------
-
-    def _decide(self) -> Trial | None:
-        """The next decision, recorded: a trial to train (running) or a duplicate; ``None`` when none can be made now."""
-        for horizon in self._decisions.horizons():
-            decided = self._continue(horizon) or self._propose(horizon)
-            if decided is not None:
-                return decided
-        return None
-
-    def _continue(self, horizon: int) -> Trial | None:
-        """Judge, in order of decision, the trials whose results are known by now; the first that gets more training."""
-        while self._undecided and self._undecided[0] < horizon:
-            position = self._undecided[0]
-            # In a deterministic search the verdict knows what was decided before, nothing that happened to end earlier.
-            history = self._decisions.view(position + 1 if self.experiment.deterministic else self._decisions.next_position)
-            trial = history.by_number[self._decisions.job_at(position)[0]]
-            budget = self.experiment.schedule.next_budget(history, trial, self.experiment.training.steps)
-            if budget is not None:
-                self._store.add_rung(trial.number, budget, horizon=horizon)
-                self._undecided.popleft()
-                further = trial.with_(rungs=(*trial.rungs, Rung(budget)), status=Status.RUNNING)
-                self._decisions.decide(further, budget.rung, horizon)
-                return further
-            self._store.stop(trial.number)
-            self._undecided.popleft()
-            self._decisions.trials[trial.number] = trial.with_(status=Status.STOPPED)
-            self._update_best([self._decisions.trials[trial.number]])
-        return None
-
-    def _propose(self, horizon: int) -> Trial | None:
-        """A new trial; ``None`` when there are enough, or the strategy has nothing to propose now."""
-        experiment = self.experiment
-        number = len(self._decisions.trials)
-        if number >= experiment.trials:
-            return None
-        history = self._decisions.view(horizon)
-        answered: list[Duplicate] = []
-        attempts = 1 if number < len(experiment.baselines) else _ATTEMPTS
-        while (proposal := self._proposal(history, number, len(answered))) is not None:
-            key = search_key(proposal.genome)
-            twin = self._numbers.get(key)
-            if twin is None:
-                return self._add(history, Trial(number, proposal, Status.RUNNING), key, horizon, answered)
-            answered.append(Duplicate(number, len(answered), twin))
-            if len(answered) == attempts:
-                return self._add(history, Trial(number, proposal, Status.DUPLICATE, duplicate_of=twin), key, horizon, answered)
-        return None
-
-    def _proposal(self, history: History, number: int, attempt: int) -> Proposal | None:
-        experiment = self.experiment
-        if number < len(experiment.baselines):
-            name = experiment.baselines[number]
-            return Proposal(zoo.load(name), origin=f"baseline:{name}")
-        return experiment.strategy.propose(experiment.space, history, np.random.default_rng([experiment.seed, number, attempt]))
-
-    def _add(self, history: History, trial: Trial, key: str, horizon: int, answered: Sequence[Duplicate]) -> Trial:
-        """Record a new trial before anything is done about it."""
-        inherit = ""
-        if trial.status is not Status.DUPLICATE:
-            budget = self.experiment.schedule.next_budget(history, trial, self.experiment.training.steps)
-            if budget is None:
-                raise RunError(f"the schedule grants trial {trial.number} no training at all", where=str(self.path))
-            trial = trial.with_(rungs=(Rung(budget),))
-            inherit = self._inherit(history, trial.proposal.inherit)
-        is_duplicate = trial.status is Status.DUPLICATE
-        self._store.add_trial(
-            trial,
-            key=key,
-            genome=self._genome_text(trial),
-            attempt=len(answered) - is_duplicate,
-            seed=self._seed(trial.number),
-            horizon=horizon,
-            inherit=inherit,
-            duplicates=answered,
-        )
-        self._decisions.decide(trial, 0, horizon)
-        self._duplicates.extend(answered)
-        if not is_duplicate:
-            self._numbers[key] = trial.number
-            self._inherited[trial.number, 0] = inherit
-        for duplicate in answered:
-            final = is_duplicate and duplicate is answered[-1]
-            self._tell_observer(DuplicateAnswered(duplicate.trial, duplicate.attempt, duplicate.duplicate_of, final))
-        return trial
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add((trial.number, len(trial.rungs) - 1))
-        self._tell_observer(TrialStarted(trial))
+        self._announcer.tell(TrialStarted(trial))
         return trial
-
-    def _inherit(self, history: History, number: int | None) -> str:
-        """The checkpoint to start from; ``""`` for none, or when it is too old to be kept: then training starts from scratch."""
-        if number is None or not inheritable(history, number):
-            return ""
-        result = history.by_number[number].result
-        return result.checkpoint if result is not None else ""
-
-    def _seed(self, number: int) -> int:
-        """The random seed of a trial's training: the same whenever, wherever and however often it is trained."""
-        if number not in self._seeds:
-            self._seeds[number] = int(np.random.SeedSequence([self.experiment.seed, number]).generate_state(1)[0])
-        return self._seeds[number]
-
-    def _genome_text(self, trial: Trial) -> str:
-        """The JSON form of the trial's genome, written once for the store and the job."""
-        if self._last_text[0] != trial.number:
-            self._last_text = (trial.number, trial.genome.to_json())
-        return self._last_text[1]
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """The outcome with a checkpoint path relative to the run, and a failure instead of a score that is not finite."""
@@ -371,37 +304,12 @@ class Search:
             result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
         return Outcome(outcome.trial, outcome.rung, result, failure, outcome.worker, outcome.wall_seconds)
 
-    def _update_best(self, trials: Iterable[Trial]) -> None:
-        """Keep ``best.cell`` true. A trial in flight to a higher rung does not count until it is done."""
-        candidates = list(trials)
-        if self._best is not None:
-            candidates.append(self._best)
-        ended = [
-            t for t in candidates if t.status in (Status.COMPLETED, Status.STOPPED) and math.isfinite(t.score) and not t.is_intermediate
-        ]
-        if not ended:
-            return
-        best = min(ended, key=lambda t: (t.is_baseline, t.score, t.number))
-        if self._best is not None and best.number == self._best.number:
-            return
-        self._best = best
-        result = best.result
-        assert result is not None
-        doc = f"Best cell of {self.experiment.name}: trial {best.number}, score {result.score:.6g} after {result.steps} steps."
-        write_atomically(self.path / "best.cell", best.genome.to_text(doc))
-        self._tell_observer(BestChanged(best))
-
     def _sweep(self) -> None:
+        decisions = self._ledger.decisions
         pinned: set[str] = set()
-        for number, rung in self._decisions.open_jobs():
-            trial = self._decisions.trials[number]
-            pinned.add(self._inherited.get((number, rung), ""))
+        for number, rung in decisions.open_jobs():
+            trial = self._ledger.trials[number]
+            pinned.add(self._ledger.inherited(number, rung))
             before = trial.rungs[rung - 1].result if rung else None
             pinned.add(before.checkpoint if before is not None else "")
-        self._checkpoints.sweep(self._decisions.view(self._decisions.last_horizon), pinned)
-
-    def _tell_observer(self, event: SearchEvent) -> None:
-        if self._observer is not None:
-            self._observer(event)
-        elif isinstance(event, Resumed | EnvironmentChanged):
-            self._unseen.append(event)
+        self._checkpoints.sweep(decisions.view(decisions.last_horizon), pinned)

@@ -33,6 +33,8 @@ class Draft:
     output_name: str = "h"
     avoid: set[str] = field(default_factory=set)
     """Names that fresh ones must not take, because weights of the genome before are called so."""
+    dense: bool = True
+    """Whether a new linear may read previous states."""
 
     @classmethod
     def of(cls, genome: Genome) -> Draft:

@@ -16,11 +16,12 @@ Names tell what a connection is: ``n3_from_sigmoid_c`` scales ``sigmoid(n3_in) *
 from __future__ import annotations
 
 from cellsearch import ops
+from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.layout import Builder
 from cellsearch.space.model import SearchSpace
 
-__all__ = ["full_cell"]
+__all__ = ["check_full", "full_cell"]
 
 
 def full_cell(space: SearchSpace) -> Genome:
@@ -38,6 +39,24 @@ def full_cell(space: SearchSpace) -> Genome:
     for state in space.states:
         builder.next_state(state, _scaled_sum(builder, "", earlier, stem=state))
     return builder.build(space.states[0])
+
+
+def check_full(space: SearchSpace, genome: Genome) -> Genome:
+    """The full cell itself. Raises :class:`SpaceError` for one that cannot be pruned, or is too large: it says how large."""
+    if "scale" in space.ops:
+        hint = "take scale out of [ops], or choose another strategy than prune"
+        raise SpaceError("connection gates are scale nodes, here scale is an op of the cells", where=f"{space.source}: ops", hint=hint)
+    full = space.full_cell
+    connections, parameters = len(space.connections(genome)), space.parameters(genome)
+    for what, value, most in (("connections", connections, full.max_connections), ("parameters", parameters, full.max_parameters)):
+        if value > most:
+            sizes = f"{connections:,} connections, {parameters:,} parameters and {len(genome.nodes):,} nodes"
+            raise SpaceError(
+                f"the full cell has {sizes}; at most {most:,} {what} are allowed",
+                where=f"{space.source}: full_cell.max_{what}",
+                hint="lower full_cell.nodes, name fewer sums, gates or direct ops, or raise the limit: every round trains all of it",
+            )
+    return genome
 
 
 def _free_names(space: SearchSpace) -> list[str]:

@@ -15,7 +15,8 @@ by rules and by the scores of the cells before.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -31,10 +32,20 @@ __all__ = ["extension", "extensions", "free_state_name", "growth_moves", "initia
 
 def start(space: SearchSpace) -> Genome:
     """See :meth:`SearchSpace.start`."""
-    draft = Draft(output_name=space.states[0])
+    if space.frozen is not None:
+        return space.frozen.cell
+    draft = Draft(output_name=space.states[0], dense=space.dense)
     state = draft.add_state(space.states[0], X, initial(space))
-    draft.set_end(state, block(draft))
-    return space.require(draft.build(), "the smallest cell, a linear over x_t and one state,")
+    if space.dense:
+        draft.set_end(state, block(draft))
+    else:
+        kept = draft.add("mul", draft.add(gates(space)[0], block(draft)), state)
+        draft.set_end(state, draft.add("add", kept, block(draft)))
+    smallest = draft.build()
+    legal = [genome for genome in space.seeds.values() if space.constraints.require_ops]
+    if space.contains(smallest) is not None and legal:  # it lacks a required op, as every cell does that is small enough
+        return min(legal, key=lambda genome: (len(genome.nodes), genome.key))
+    return space.require(smallest, "the smallest cell, a linear over x_t and one state,")
 
 
 def extensions(space: SearchSpace, genome: Genome) -> Iterator[Edit]:
@@ -48,12 +59,14 @@ def extensions(space: SearchSpace, genome: Genome) -> Iterator[Edit]:
 
 
 def extension(
-    space: SearchSpace, genome: Genome, rng: np.random.Generator, weights: Mapping[str, float] | None, avoid: Container[str]
+    space: SearchSpace, genome: Genome, rng: np.random.Generator, weights: Mapping[str, float] | None, avoid: Container[str], tries: int = 0
 ) -> Edit | None:
     """See :meth:`SearchSpace.extension`."""
     left = growth_moves(space, genome)
+    most = tries or len(left)
     chances = [move.weight * (1.0 if weights is None else weights.get(move.operator, 0.0)) for move in left]
-    while left and sum(chances) > 0:
+    while left and sum(chances) > 0 and most > 0:
+        most -= 1
         k = int(rng.choice(len(left), p=np.array(chances) / sum(chances)))
         move = left.pop(k)
         chances.pop(k)
@@ -64,16 +77,30 @@ def extension(
 
 
 def growth_moves(space: SearchSpace, genome: Genome) -> list[Move]:
-    """Every extension, not yet tried for legality; the operator is the op that it adds, ``gate`` or ``state``."""
+    """Every extension, not yet tried for legality.
+
+    The operator is the op that it adds, ``gate`` or ``state``, and where: ``gate@linear`` adds a gate below a linear. The place is the op
+    that reads the leaf, ``output`` or ``state`` (the next value of a state that is not put out).
+    """
     draft = Draft.of(genome)
     moves: list[Move] = []
     for place in places(draft):
+        found: Iterable[Move]
         if place.linear:
-            if place.value <= 0:
-                moves += _inside_linear(space, place)
+            found = _inside_linear(space, place) if place.value <= 0 else ()
         elif place.value < 0 or _is_block(draft, place.value):
-            moves += _elementwise(space, draft, place)
+            found = _elementwise(space, draft, place)
+        else:
+            found = ()
+        where = _role(draft, place)
+        moves += [replace(move, operator=f"{move.operator}@{where}") for move in found]
     return moves
+
+
+def _role(draft: Draft, place: Place) -> str:
+    if place.position >= 0:
+        return draft.nodes[place.node].op
+    return "output" if place.node in (X, draft.output_state) else "state"
 
 
 def _is_block(draft: Draft, value: int) -> bool:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome, check_name
+from cellsearch.genome.identity import subgraph_keys
+from cellsearch.genome.measures import gemm_depth, recurrence_class
 from cellsearch.genome.parameters import requires_square, widths
-from cellsearch.space.model import Limits, SearchSpace, Violation
+from cellsearch.space.model import Frozen, FullCell, Limits, SearchSpace, Violation
 
-__all__ = ["check_space", "violation"]
+__all__ = ["check_space", "frozen_keys", "violation", "without_forbidden"]
+
+_CLASSES = ("affine-diagonal", "elementwise", "dense")
+"""Cheapest first; each includes those before it."""
 
 _STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identity"})
 """Ops that parts of a full cell may need besides its unary ops."""
@@ -18,7 +24,7 @@ _STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identi
 
 def violation(space: SearchSpace, genome: Genome) -> Violation | None:
     """See :meth:`SearchSpace.contains`."""
-    for check in (_states, _ops, _sizes, _influence, _width):
+    for check in (_states, _ops, _sizes, _influence, _width, _recurrence, _parts):
         for found in check(space, genome):
             return found
     return None
@@ -91,6 +97,8 @@ def _weights(genome: Genome, limits: Limits) -> int:
 
 def full_size(space: SearchSpace) -> int:
     """Nodes of the full cell, from its definition: the bound of every part of it, with room for the ends' own sums."""
+    if not space.dense:
+        return len(space.full().nodes) if space.frozen is None else 0
     full, states = space.full_cell, len(space.states)
     nodes = 0
     for k in range(full.nodes):
@@ -162,6 +170,61 @@ def _width(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
         yield Violation("x_t (width I) is used without a linear", place, "linear(x[t], ...)")
 
 
+def _recurrence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    if not space.dense:
+        found = recurrence_class(genome)
+        if found not in _CLASSES[: _CLASSES.index(space.constraints.recurrence) + 1]:
+            yield Violation(f"the recurrence is {found}", "cell", space.constraints.recurrence)
+    # A cell is never deeper in products than in nodes, so most spaces need not count.
+    if space.limits.max_gemm_depth < min(space.limits.max_depth, len(genome.nodes)):
+        depth = gemm_depth(genome)
+        if depth > space.limits.max_gemm_depth and not space.is_gated(genome):
+            yield Violation(f"{depth} dense products after one another in a step", "cell", f"at most {space.limits.max_gemm_depth}")
+
+
+def _parts(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+    if space.constraints.require_ops and not space.is_gated(genome):
+        present = {node.op for node in genome.nodes}
+        for op in space.constraints.require_ops:
+            if op not in present:
+                yield Violation(f"no {op}", "cell", "cells with " + ", ".join(space.constraints.require_ops))
+    if space.frozen_keys:
+        keys = subgraph_keys(genome)
+        ends = {keys[value] for value in genome.next_states}
+        for name, key, is_state in space.frozen_keys:
+            if key not in (ends if is_state else keys):
+                yield Violation("this frozen part is missing or changed", name, "cells that hold it as it is")
+
+
+def frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:
+    """See :attr:`SearchSpace.frozen_keys`."""
+    cell = frozen.cell
+    keys = subgraph_keys(cell)
+    values = {node.name: (value, False) for value, node in cell.numbered() if node.name}
+    values |= {state: (value, True) for state, value in zip(cell.state_names, cell.next_states, strict=True)}
+    if cell.output_name not in cell.state_names:
+        values[cell.output_name] = (cell.output, False)
+    for name in frozen.nodes:
+        if name not in values:
+            raise SpaceError(f"the cell has no node {name!r}", hint="its nodes: " + ", ".join(values))
+    return tuple((name, keys[values[name][0]], values[name][1]) for name in frozen.nodes)
+
+
+def without_forbidden(space: SearchSpace) -> tuple[Mapping[str, float], FullCell]:
+    """The ops of the space, and what its full cell is made of, without the forbidden ones."""
+    forbidden = frozenset(space.constraints.forbid_ops)
+    if not forbidden:
+        return space.ops, space.full_cell
+
+    def kept(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(op for op in names if op not in forbidden)
+
+    full = space.full_cell
+    complements = full.complements and not forbidden & {"sub", "const"}
+    fewer = replace(full, sums=kept(full.sums), gates=kept(full.gates), complements=complements, direct=kept(full.direct))
+    return {op: weight for op, weight in space.ops.items() if op not in forbidden}, fewer
+
+
 # -- the space itself ----------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +249,10 @@ def check_space(space: SearchSpace) -> None:
     if "linear" not in space.ops or not _squashers(space):
         raise fail("ops", "a space needs linear and at least one function of one value", hint="for example linear = 1 and tanh = 1")
     _check_limits(space.limits, fail)
+    _check_constraints(space, fail)
     _check_full(space, fail)
+    if space.frozen is not None:
+        _check_frozen(space, space.frozen, fail)
     for name, genome in space.seeds.items():
         found = violation(space, genome)
         if found is not None:
@@ -205,6 +271,31 @@ def _check_limits(limits: Limits, fail: Callable[..., SpaceError]) -> None:
         raise fail("limits.min_nodes", f"min_nodes {limits.min_nodes} is greater than max_nodes {limits.max_nodes}")
     if limits.max_nodes < 2:
         raise fail("limits.max_nodes", "the smallest cell has 2 nodes: one op over one linear")
+
+
+def _check_constraints(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
+    rules = space.constraints
+    if rules.recurrence not in _CLASSES:
+        raise fail("constraints.class", f"{rules.recurrence!r} is no class of recurrence", "allowed: " + ", ".join(_CLASSES))
+    for op in rules.forbid_ops:
+        if op not in ops.OPS:
+            raise fail("constraints.forbid_ops", f"unknown op {op!r}", "allowed: " + ", ".join(ops.OPS))
+    for op in rules.require_ops:
+        if op not in space.ops:
+            raise fail("constraints.require_ops", f"{op!r} is not an op of the space", "allowed: " + ", ".join(space.ops))
+    if not space.dense and not {"mul", "add"} <= space.ops.keys():
+        raise fail("constraints.class", "a diagonal recurrence a * state + b needs mul and add", "mul = 1 and add = 1 under [ops]")
+
+
+def _check_frozen(space: SearchSpace, frozen: Frozen, fail: Callable[..., SpaceError]) -> None:
+    if not frozen.nodes:
+        raise fail("frozen.nodes", "name at least one node", 'for example nodes = ["f"]')
+    try:
+        found = violation(space, frozen.cell)
+    except SpaceError as error:
+        raise fail("frozen.nodes", error.message, error.hint) from None
+    if found is not None:
+        raise fail("frozen.cell", f"the cell is not in the space: {found}", "take another cell, or allow what it needs")
 
 
 def _check_full(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:

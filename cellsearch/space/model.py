@@ -13,7 +13,7 @@ from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import parameter_count
 
-__all__ = ["Constraints", "Edit", "FullCell", "Limits", "SearchSpace", "Violation"]
+__all__ = ["Constraints", "Edit", "Frozen", "FullCell", "Limits", "SearchSpace", "Violation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Limits:
     """Sizes of a cell. ``nodes`` and ``depth`` count live nodes; ``operands``: of one linear, sum or product.
 
     ``parameters``: trainable weights of one layer with ``input_size`` I and ``hidden_size`` H. ``min_nodes`` binds samples only.
+    ``max_gemm_depth``: dense products that follow one another in a step, see :func:`cellsearch.genome.measures.gemm_depth`.
     """
 
     min_nodes: int = 2
@@ -48,6 +49,7 @@ class Limits:
     max_depth: int = 12
     max_operands: int = 4
     max_parameters: int = 100_000
+    max_gemm_depth: int = 1000
     input_size: int = 64
     hidden_size: int = 64
 
@@ -58,7 +60,9 @@ class Constraints:
 
     ``output_sees_input``: x_t reaches the output within the step. ``states_reach_output``: each state influences an output, now or
     later. ``states_see_input``: x influences each state, now or later. ``no_idle_nodes``: every node influences an output.
-    ``hidden_width``: x enters through a ``linear`` only, so that I and H are free.
+    ``hidden_width``: x enters through a ``linear`` only, so that I and H are free. ``forbid_ops``: taken out of the ops of the space
+    and of its full cell. ``require_ops``: each stands in every cell. ``recurrence`` (in TOML ``class``): the costliest class of a cell, see
+    :mod:`cellsearch.genome.measures`: ``"affine-diagonal"``, ``"elementwise"`` (which includes the former) or ``"dense"`` (all).
     """
 
     output_sees_input: bool = True
@@ -66,6 +70,21 @@ class Constraints:
     states_see_input: bool = True
     no_idle_nodes: bool = True
     hidden_width: bool = True
+    forbid_ops: tuple[str, ...] = ()
+    require_ops: tuple[str, ...] = ()
+    recurrence: str = "dense"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Parts of a cell that every cell of the space holds: the named ``nodes`` of ``cell``, each with all that it is computed from.
+
+    The name of a state means its next value, which then is the next value of a state everywhere. Parts are recognised by what they
+    compute, not by their names; a state that a part reads is the one that is put out, or another.
+    """
+
+    cell: Genome
+    nodes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +92,8 @@ class FullCell:
     """What the cell holds from which pruning starts; see :mod:`cellsearch.space.full_cell`.
 
     ``nodes``: N. ``sums``: unary ops on the linear of a node. ``gates``: those of them that multiply each earlier value.
-    ``complements``: multiply also by 1 - gate. ``direct``: unary ops on each earlier value itself.
+    ``complements``: multiply also by 1 - gate. ``direct``: unary ops on each earlier value itself. ``max_connections`` and
+    ``max_parameters`` (at the sizes of :class:`Limits`): a full cell beyond them is refused, because it has to be trained.
     """
 
     nodes: int = 6
@@ -81,6 +101,8 @@ class FullCell:
     gates: tuple[str, ...] = ("sigmoid",)
     complements: bool = True
     direct: tuple[str, ...] = ("identity", "tanh")
+    max_connections: int = 600
+    max_parameters: int = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,7 @@ class SearchSpace:
 
     ``states``: names of the states that a cell may have (the output's first); a cell may have fewer, and call them otherwise.
     ``ops``: the ops of a cell, each with the weight with which it is chosen. ``seeds``: named genomes that a search starts from.
+    ``frozen``: what no edit may change.
     """
 
     name: str
@@ -100,12 +123,16 @@ class SearchSpace:
     constants: tuple[float, ...] = (1.0,)
     initial: tuple[float, ...] = (0.0,)
     seeds: Mapping[str, Genome] = field(default_factory=dict)
+    frozen: Frozen | None = None
     description: str = ""
     source: str = "<space>"
 
     def __post_init__(self) -> None:
-        from cellsearch.space.legality import check_space
+        from cellsearch.space.legality import check_space, without_forbidden
 
+        ops, full_cell = without_forbidden(self)
+        object.__setattr__(self, "ops", ops)
+        object.__setattr__(self, "full_cell", full_cell)
         check_space(self)
 
     # -- forms ---------------------------------------------------------------------------------------------------------
@@ -122,6 +149,16 @@ class SearchSpace:
         from cellsearch.space.toml import write
 
         return write(self)
+
+    def constrained(self, table: Mapping[str, Any], *, source: str = "[constrain]") -> SearchSpace:
+        """The space with more constraints, by their names in TOML: ``forbid_ops``, ``class``, ``max_parameters``, ``frozen``, ...
+
+        Any key of ``[constraints]`` and ``[limits]``, and ``frozen``. Seed genomes that are not legal any more are dropped. Raises
+        :class:`SpaceError` for an unknown key, or when nothing sensible is left.
+        """
+        from cellsearch.space.toml import constrained
+
+        return constrained(self, table, source)
 
     # -- legality ------------------------------------------------------------------------------------------------------
 
@@ -164,14 +201,34 @@ class SearchSpace:
         return start(self)
 
     def full(self) -> Genome:
-        """All connections at once, each with a trainable gate; see :class:`FullCell`."""
-        return self._full
+        """All connections at once, each with a trainable gate; see :class:`FullCell`.
+
+        Raises :class:`SpaceError` where the space allows no gates (``scale`` is one of its ops), or the cell exceeds the limits.
+        """
+        from cellsearch.space.full_cell import check_full
+
+        return check_full(self, self._full)
 
     @cached_property
     def _full(self) -> Genome:
         from cellsearch.space.full_cell import full_cell
+        from cellsearch.space.full_scan import full_scan
 
-        return full_cell(self)
+        if self.frozen is not None:
+            raise SpaceError("a space with frozen parts has no full cell", where=self.source, hint="prune a given cell instead")
+        return full_cell(self) if self.dense else full_scan(self)
+
+    @property
+    def dense(self) -> bool:
+        """Whether a step may mix units: a ``linear`` may read previous states."""
+        return self.constraints.recurrence == "dense"
+
+    @cached_property
+    def frozen_keys(self) -> tuple[tuple[str, str, bool], ...]:
+        """Name and content of each frozen part, and whether it is the next value of a state."""
+        from cellsearch.space.legality import frozen_keys
+
+        return frozen_keys(self.frozen) if self.frozen is not None else ()
 
     # -- edits ---------------------------------------------------------------------------------------------------------
 
@@ -216,15 +273,24 @@ class SearchSpace:
         return extensions(self, genome)
 
     def extension(
-        self, genome: Genome, rng: np.random.Generator, kinds: Mapping[str, float] | None = None, avoid: Container[str] = ()
+        self,
+        genome: Genome,
+        rng: np.random.Generator,
+        kinds: Mapping[str, float] | None = None,
+        avoid: Container[str] = (),
+        *,
+        tries: int = 0,
     ) -> Edit | None:
-        """A random extension, by the weights of the ops and of the ``kinds``, whose key is not in ``avoid``; ``None`` if there is none."""
+        """A random extension, by the weights of the ops and of the ``kinds``, whose key is not in ``avoid``; ``None`` if there is none.
+
+        ``tries``: how many are drawn at most (0: until all were); then ``None`` says that none of them was legal and new.
+        """
         from cellsearch.space.growth import extension
 
-        return extension(self, genome, rng, kinds, avoid)
+        return extension(self, genome, rng, kinds, avoid, tries)
 
     def growth_kinds(self, genome: Genome) -> tuple[str, ...]:
-        """The kinds of extension that a cell has: the op that comes in, ``gate``, ``state``."""
+        """The kinds of extension that a cell has: the op that comes in, ``gate`` or ``state``, and where (``gate@linear``)."""
         from cellsearch.space.growth import growth_moves
 
         return tuple(dict.fromkeys(move.operator for move in growth_moves(self, genome)))
@@ -258,6 +324,21 @@ class SearchSpace:
 
         return discrete(self, genome)
 
+    def gated(self, genome: Genome) -> Genome:
+        """A given cell with a trainable gate on each connection that has no weights of its own: ready to be pruned.
+
+        Factors of products that are gates, terms of sums, and the gates of blends. Raises :class:`SpaceError` if there is none.
+        """
+        from cellsearch.space.pruning import gated
+
+        return gated(self, genome)
+
+    def each_pruning(self, genome: Genome) -> Iterator[Genome]:
+        """:meth:`prunings` one by one."""
+        from cellsearch.space.pruning import each_pruning
+
+        return each_pruning(self, genome)
+
     def prunings(self, genome: Genome) -> tuple[Genome, ...]:
         """Cells that are one step smaller: without a connection, without an operand, without a gate; each key once."""
         from cellsearch.space.pruning import prunings
@@ -271,8 +352,11 @@ class SearchSpace:
         return parameter_count(genome, self.limits.input_size, self.limits.hidden_size)
 
     def describe(self) -> dict[str, Any]:
-        """Name, states, ops, limits, seed genomes, and nodes, connections and parameters of the full cell."""
-        full = self.full()
+        """Name, states, ops, limits, constraints, seed genomes, and nodes, connections and parameters of the full cell.
+
+        The full cell has no nodes where there is none, because parts are frozen.
+        """
+        full = self._full if self.frozen is None else None
         return {
             "name": self.name,
             "description": self.description,
@@ -281,14 +365,21 @@ class SearchSpace:
             "max_nodes": self.limits.max_nodes,
             "max_depth": self.limits.max_depth,
             "max_parameters": self.limits.max_parameters,
+            "max_gemm_depth": self.limits.max_gemm_depth,
+            "class": self.constraints.recurrence,
+            "forbid_ops": list(self.constraints.forbid_ops),
+            "require_ops": list(self.constraints.require_ops),
+            "frozen": list(self.frozen.nodes) if self.frozen is not None else [],
             "input_size": self.limits.input_size,
             "hidden_size": self.limits.hidden_size,
             "seeds": {name: self.parameters(genome) for name, genome in self.seeds.items()},
             "full_cell": {
-                "steps": self.full_cell.nodes,
-                "nodes": len(full.nodes),
-                "connections": len(self.connections(full)),
-                "parameters": self.parameters(full),
+                "steps": self.full_cell.nodes if full is not None else 0,
+                "nodes": len(full.nodes) if full is not None else 0,
+                "connections": len(self.connections(full)) if full is not None else 0,
+                "parameters": self.parameters(full) if full is not None else 0,
+                "max_connections": self.full_cell.max_connections,
+                "max_parameters": self.full_cell.max_parameters,
             },
         }
 

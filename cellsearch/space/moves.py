@@ -94,7 +94,12 @@ def wrap(draft: Draft, op: str, value: int) -> int:
 
 
 def block(draft: Draft) -> int:
-    """The cheapest value that depends on the input: a new linear of x_t and the state that is put out (else the first)."""
+    """The cheapest value that depends on the input: a new linear of x_t and the state that is put out (else the first).
+
+    Of x_t alone where a linear may not read states.
+    """
+    if not draft.dense:
+        return draft.add("linear", X, name=draft.fresh_name())
     state = draft.output_state
     if state is None:
         state = next(iter(draft.states))
@@ -104,6 +109,7 @@ def block(draft: Draft) -> int:
 def apply(space: SearchSpace, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:
     """The legal genome that a move leads to, tidied; ``None`` when it leads to none."""
     draft = Draft.of(genome)
+    draft.dense = space.dense
     try:
         move.edit(draft)
         edited = draft.build()

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
 
+from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome, Node
-from cellsearch.space.draft import Draft
+from cellsearch.space.draft import Draft, X
 from cellsearch.space.model import SearchSpace
 
-__all__ = ["connections", "discrete", "prunings", "remove"]
+__all__ = ["connections", "discrete", "each_pruning", "gated", "prunings", "remove"]
 
 
 class _Left(Enum):
@@ -64,7 +65,11 @@ def discrete(space: SearchSpace, genome: Genome) -> Genome:
         if node.op == "linear":  # two matrices over one value are one matrix
             draft.set_inputs(number, dict.fromkeys(node.inputs))
     try:
-        return space.require(_renamed(draft.build().simplify()), "the cell without connection gates")
+        plain = draft.build()
+        simple = _renamed(plain.simplify())
+        # Simplifying may use an op that the space lacks: a + g * a is (1 + g) * a.
+        found = simple if space.contains(simple) is None else _renamed(plain)
+        return space.require(found, "the cell without connection gates")
     except GenomeError as error:
         raise SpaceError(f"the cell without connection gates is none: {error.message}", where=error.where) from None
 
@@ -77,15 +82,58 @@ def _renamed(genome: Genome) -> Genome:
     return draft.build()
 
 
+def gated(space: SearchSpace, genome: Genome) -> Genome:
+    """See :meth:`SearchSpace.gated`.
+
+    A gate g that multiplies becomes ``1 - s (1 - g)``: g itself for s = 1, and open for s = 0, which is what removing it means. A term of
+    a sum and the gate of a blend become ``s a``. Anonymous nodes with weights get names, so that weights are inherited by them.
+    """
+    draft = Draft.of(genome)
+    count = 0
+    for number, node in list(draft.nodes.items()):
+        if ops.OPS[node.op].parametric and not node.name:
+            draft.set_name(number, draft.fresh_name())
+        for position, value in enumerate(node.inputs):
+            source = draft.nodes.get(value)
+            term = node.op == "add" and value != X and (source is None or source.op != "const")
+            scaled = term or (node.op == "blend" and position == 0)
+            factor = node.op == "mul" and source is not None and ops.OPS[source.op].gate and 1.0 in space.constants
+            if scaled or factor:
+                count += 1
+                name = draft.fresh_name(f"gate_{_label(genome, value)}_")
+                draft.set_input(number, position, _open_by(draft, value, name) if factor else draft.add("scale", value, name=name))
+    if not count:
+        raise SpaceError("the cell has no gate, sum or blend that a connection gate could stand at", where=space.source)
+    return space.require(draft.build(), "the cell with connection gates")
+
+
+def _open_by(draft: Draft, gate: int, name: str) -> int:
+    """``1 - s (1 - gate)`` with a trainable s."""
+    one = draft.const(1.0)
+    return draft.add("sub", one, draft.add("scale", draft.add("sub", one, gate), name=name))
+
+
+def _label(genome: Genome, value: int) -> str:
+    if value > 0:
+        node = genome.nodes[value - genome.first_node]
+        return node.name or node.op
+    return genome.states[-value - 1].name
+
+
 def prunings(space: SearchSpace, genome: Genome) -> tuple[Genome, ...]:
     """See :meth:`SearchSpace.prunings`."""
-    found: dict[str, Genome] = {}
+    return tuple(each_pruning(space, genome))
+
+
+def each_pruning(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
+    """See :meth:`SearchSpace.each_pruning`."""
+    seen = {genome.key}
     for smaller in _smaller(space, genome):
         if space.contains(smaller) is None:
             smaller = space.tidy(smaller)
-            if smaller.key != genome.key:
-                found.setdefault(smaller.key, smaller)
-    return tuple(found.values())
+            if smaller.key not in seen:
+                seen.add(smaller.key)
+                yield smaller
 
 
 def _smaller(space: SearchSpace, genome: Genome) -> Iterator[Genome]:

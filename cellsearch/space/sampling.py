@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from cellsearch import ops
@@ -9,42 +11,110 @@ from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.model import SearchSpace
-from cellsearch.space.moves import COMPLEMENT, Place, of_one, of_two, weight, wrap
+from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
 
 __all__ = ["sample"]
 
 TRIES = 2000
+MUTATIONS = 6
+OWN_OUTPUT = 0.5
 READ_X = 0.85
 READ_STATE = 0.6
 READ_NODE = 0.15
 SHARE = 0.25
-"""Chances that a new linear reads x_t, each state, a further node; and that an open place takes a value that exists already."""
+"""Chances that a new linear reads x_t, each state, a further node; and that an open place takes a value that exists already.
+``MUTATIONS``: at most so many lead from a cell with frozen parts to a sample; ``OWN_OUTPUT``: chance that a diagonal cell has an output
+that is no state."""
 
 
 def sample(space: SearchSpace, rng: np.random.Generator) -> Genome:
     """See :meth:`SearchSpace.sample`."""
+    if space.frozen is not None:
+        return _around_the_frozen(space, space.frozen.cell, rng)
+    complaints: Counter[str] = Counter()
     for _ in range(TRIES):
         size = int(rng.integers(space.limits.min_nodes, space.limits.max_nodes + 1))
         states = int(rng.integers(1, len(space.states) + 1))
-        draft = _grown(space, size, states, rng)
+        draft = _grown(space, size, states, rng) if space.dense else _diagonal(space, size, states, rng)
         try:
             genome = draft.build()
-        except GenomeError:
+        except GenomeError as error:
+            complaints[error.message] += 1
             continue
-        if space.contains(genome) is None:
+        found = space.contains(genome)
+        if found is None:
             genome = space.tidy(genome)
             if len(genome.nodes) >= space.limits.min_nodes:
                 return genome
+            complaints[f"fewer than min_nodes = {space.limits.min_nodes} nodes"] += 1
+        else:
+            complaints[f"{found.what} (allowed: {found.allowed})"] += 1
+    often, count = complaints.most_common(1)[0]
     raise SpaceError(
-        f"{TRIES} random cells, none of them legal", where=space.source, hint="the constraints or limits leave too little: widen them"
+        f"{TRIES} random cells, none of them legal; {count} of them: {often}",
+        where=space.source,
+        hint="the constraints or limits leave too little: widen them",
     )
+
+
+def _around_the_frozen(space: SearchSpace, cell: Genome, rng: np.random.Generator) -> Genome:
+    """A few random mutations of the cell whose parts are frozen: a cell grown at random would never hold them."""
+    for _ in range(int(rng.integers(1, MUTATIONS + 1))):
+        cell = space.mutate(cell, rng)
+    return cell
+
+
+def _diagonal(space: SearchSpace, size: int, states: int, rng: np.random.Generator) -> Draft:
+    """States ``a_t * s_<t-1> + b_t`` with a_t a squashing function, and an output that is one of them or reads them.
+
+    a_t and b_t are grown over x_t alone. With an output of its own the first name of the space is the output's.
+    """
+    own_output = rng.random() < OWN_OUTPUT
+    draft = Draft(output_name=space.states[0], dense=False)
+    names = [*space.states[own_output:], "s"][:states]
+    squashing = [op for op in _unary(space) if ops.OPS[op].squashing] or _unary(space)
+    chances = np.array([space.ops[op] for op in squashing])
+    open_places: list[Place] = []
+    for name in names:
+        state = draft.add_state(name, X, space.initial[int(rng.integers(len(space.initial)))])
+        decay = draft.add(squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], X)
+        open_places.append(Place(decay, 0, X))
+        if space.ops.get("blend", 0) > 0 and ops.OPS[draft.nodes[decay].op].gate and rng.random() < 0.5:
+            end = draft.add("blend", decay, state, X)
+            open_places.append(Place(end, 2, X))
+        else:
+            end = draft.add("add", draft.add("mul", decay, state), X)
+            open_places.append(Place(end, 1, X))
+        draft.set_end(state, end)
+    if own_output:
+        factors = []
+        for state in draft.states:
+            read = draft.ends[state]
+            if rng.random() < 0.5:
+                read = draft.add(squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], read)
+            factors.append(read)
+        gate = draft.add(gates(space)[0], X)
+        open_places.append(Place(gate, 0, X))
+        total = factors[0] if len(factors) == 1 else draft.add("add", *factors)
+        draft.set_output(draft.add("mul", gate, total) if rng.random() < 0.5 else total)
+    _grow(space, draft, open_places, size, rng)
+    return draft
+
+
+def _unary(space: SearchSpace) -> list[str]:
+    return [op for op in space.ops if ops.OPS[op].unary and space.ops[op] > 0]
 
 
 def _grown(space: SearchSpace, size: int, states: int, rng: np.random.Generator) -> Draft:
     draft = Draft(output_name=space.states[0])
     for name in space.states[:states]:
         draft.add_state(name, X, space.initial[int(rng.integers(len(space.initial)))])
-    open_places = [Place(state, -1, X) for state in draft.states]
+    _grow(space, draft, [Place(state, -1, X) for state in draft.states], size, rng)
+    return draft
+
+
+def _grow(space: SearchSpace, draft: Draft, open_places: list[Place], size: int, rng: np.random.Generator) -> None:
+    """Fill the open places, and those that open below them, with up to ``size`` nodes."""
     while open_places:
         place = open_places.pop(int(rng.integers(len(open_places))))
         room = size - len(draft.nodes) - 2 * len(open_places)
@@ -54,7 +124,6 @@ def _grown(space: SearchSpace, size: int, states: int, rng: np.random.Generator)
         value, below = _node(space, draft, rng, room)
         place.put(draft, value)
         open_places += below
-    return draft
 
 
 def _existing(draft: Draft, place: Place, rng: np.random.Generator) -> int:
@@ -62,11 +131,13 @@ def _existing(draft: Draft, place: Place, rng: np.random.Generator) -> int:
     above = draft.above(place.node)
     done = [n for n, node in draft.nodes.items() if n not in above and (node.op == "const" or X not in node.inputs or node.op == "linear")]
     values = [*draft.states, *(n for n in done if draft.nodes[n].op != "const")]
+    if not draft.dense:  # nothing that depends on a previous state: a linear of x_t where there is nothing else
+        values = [n for n in values if n > 0 and draft.nodes[n].op == "linear"] or [_linear(draft, rng)]
     return values[int(rng.integers(len(values)))]
 
 
 def _linear(draft: Draft, rng: np.random.Generator) -> int:
-    states = [state for state in draft.states if rng.random() < READ_STATE]
+    states = [state for state in draft.states if draft.dense and rng.random() < READ_STATE]
     inputs = ([X] if rng.random() < READ_X else []) + states
     return draft.add("linear", *(inputs or [X]), name=draft.fresh_name())
 
@@ -80,7 +151,7 @@ def _node(space: SearchSpace, draft: Draft, rng: np.random.Generator, room: int)
     if op == "linear":
         value = _linear(draft, rng)
         inputs = draft.nodes[value].inputs
-        if room >= 4 and rng.random() < READ_NODE and len(inputs) < space.limits.max_operands:
+        if room >= 4 and draft.dense and rng.random() < READ_NODE and len(inputs) < space.limits.max_operands:
             draft.set_inputs(value, (*inputs, X))
             return value, [Place(value, len(inputs), X, linear=True)]
         return value, []

@@ -8,11 +8,12 @@
     constants = [1.0]                # numbers that a cell may hold
     initial = [0.0]                  # values that a state may start with
     seeds = ["lstm", "gru"]          # zoo names; or a table [seeds] of names and cell texts
+    frozen = {cell = "lstm", nodes = ["f"]}   # parts that no edit may change, see Frozen; the cell by zoo name or as text
 
     [ops]                            # each op with the weight with which it is chosen
     linear = 3
     [limits]                         # see Limits
-    [constraints]                    # see Constraints
+    [constraints]                    # see Constraints; ``class`` is the field ``recurrence``
     [full_cell]                      # see FullCell
 """
 
@@ -21,16 +22,20 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from cellsearch import tomltext
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.model import Constraints, FullCell, Limits, SearchSpace
+from cellsearch.space.model import Constraints, Frozen, FullCell, Limits, SearchSpace
 
-__all__ = ["read", "write"]
+__all__ = ["constrained", "read", "write"]
 
-_KEYS = ("name", "description", "states", "constants", "initial", "seeds", "ops", "limits", "constraints", "full_cell")
+_KEYS = ("name", "description", "states", "constants", "initial", "seeds", "frozen", "ops", "limits", "constraints", "full_cell")
+_WRITTEN = {"recurrence": "class"}
+"""Fields that have another name in TOML."""
+_FIELDS = {name: field for field, name in _WRITTEN.items()}
 _Part = TypeVar("_Part", Limits, Constraints, FullCell)
 
 
@@ -57,6 +62,7 @@ def read(text: str, source: str) -> SearchSpace:
         constraints=_part(Constraints, table.get("constraints", {}), "constraints", source),
         full_cell=_part(FullCell, table.get("full_cell", {}), "full_cell", source),
         seeds=_seeds(table.get("seeds", []), source),
+        frozen=_frozen(table["frozen"], source) if "frozen" in table else None,
         source=source,
     )
 
@@ -82,32 +88,71 @@ def _ops(value: Any, source: str) -> dict[str, float]:
 def _part(kind: type[_Part], value: Any, key: str, source: str) -> _Part:
     """A table read into one of the dataclasses, field by field."""
     defaults = kind()
-    names = [f.name for f in fields(kind)]
+    names = _names(kind)
     given: dict[str, Any] = {}
     for name, entry in _expect(value, dict, key, source).items():
         if name not in names:
             raise SpaceError(f"unknown key {name!r}", where=f"{source}: {key}.{name}", hint="allowed: " + ", ".join(names))
-        default = getattr(defaults, name)
+        own = _FIELDS.get(name, name)
+        default = getattr(defaults, own)
         if isinstance(default, tuple):
-            given[name] = tuple(_items(entry, str, f"{key}.{name}", source))
+            given[own] = tuple(_items(entry, str, f"{key}.{name}", source))
         else:
-            given[name] = _expect(entry, type(default), f"{key}.{name}", source)
+            given[own] = _expect(entry, type(default), f"{key}.{name}", source)
     return kind(**given)
+
+
+def _names(kind: type[_Part]) -> list[str]:
+    return [_WRITTEN.get(f.name, f.name) for f in fields(kind)]
+
+
+def _frozen(value: Any, source: str) -> Frozen:
+    table = _expect(value, dict, "frozen", source)
+    if set(table) != {"cell", "nodes"}:
+        raise SpaceError(f"the keys are {', '.join(table) or 'none'}", where=f"{source}: frozen", hint="write cell and nodes, nothing else")
+    text = _expect(table["cell"], str, "frozen.cell", source)
+    if "=" in text:
+        cell = _from_text(text, "frozen.cell", source)
+    else:
+        cell = _from_zoo(text, source, "frozen.cell")
+    return Frozen(cell, tuple(_items(table["nodes"], str, "frozen.nodes", source)))
+
+
+def constrained(space: SearchSpace, table: Mapping[str, Any], source: str) -> SearchSpace:
+    """See :meth:`SearchSpace.constrained`."""
+    if not table:
+        return space
+    document = tomllib.loads(write(space))
+    rules, limits = _names(Constraints), _names(Limits)
+    for key, value in table.items():
+        if key not in (*rules, *limits, "frozen"):
+            allowed = ", ".join((*rules, *limits, "frozen"))
+            raise SpaceError(f"unknown key {key!r}", where=f"{source}: {key}", hint="allowed: " + allowed)
+        if key == "frozen":
+            document[key] = value
+        else:
+            document["constraints" if key in rules else "limits"][key] = value
+    document.pop("seeds", None)
+    bare = read(tomltext.render(document), source)
+    legal = {name: genome for name, genome in space.seeds.items() if bare.contains(genome) is None}
+    return replace(bare, seeds=legal, source=space.source)
 
 
 def _seeds(value: Any, source: str) -> dict[str, Genome]:
     if isinstance(value, list):
-        return {name: _from_zoo(name, source) for name in _items(value, str, "seeds", source)}
-    seeds: dict[str, Genome] = {}
-    for name, text in _expect(value, dict, "seeds", source).items():
-        try:
-            seeds[name] = Genome.from_text(_expect(text, str, f"seeds.{name}", source), source=f"{source}: seeds.{name}")
-        except GenomeError as error:
-            raise SpaceError(error.message, where=error.where, hint=error.hint) from None
-    return seeds
+        return {name: _from_zoo(name, source, "seeds") for name in _items(value, str, "seeds", source)}
+    table = _expect(value, dict, "seeds", source)
+    return {name: _from_text(_expect(text, str, f"seeds.{name}", source), f"seeds.{name}", source) for name, text in table.items()}
 
 
-def _from_zoo(name: str, source: str) -> Genome:
+def _from_text(text: str, key: str, source: str) -> Genome:
+    try:
+        return Genome.from_text(text, source=f"{source}: {key}")
+    except GenomeError as error:
+        raise SpaceError(error.message, where=error.where, hint=error.hint) from None
+
+
+def _from_zoo(name: str, source: str, key: str) -> Genome:
     from cellsearch import zoo
 
     try:
@@ -115,7 +160,7 @@ def _from_zoo(name: str, source: str) -> Genome:
     except SpaceError:
         raise
     except Exception as error:
-        raise SpaceError(str(error), where=f"{source}: seeds", hint=getattr(error, "hint", "")) from error
+        raise SpaceError(str(error), where=f"{source}: {key}", hint=getattr(error, "hint", "")) from error
 
 
 # -- writing -------------------------------------------------------------------------------------------------------------
@@ -128,7 +173,9 @@ def write(space: SearchSpace) -> str:
     lines += ["", "[ops]", *(f"{op} = {_value(float(weight))}" for op, weight in space.ops.items())]
     for key in ("limits", "constraints", "full_cell"):
         part = getattr(space, key)
-        lines += ["", f"[{key}]", *(f"{f.name} = {_value(getattr(part, f.name))}" for f in fields(part))]
+        lines += ["", f"[{key}]", *(f"{_WRITTEN.get(f.name, f.name)} = {_value(getattr(part, f.name))}" for f in fields(part))]
+    if space.frozen is not None:
+        lines += ["", "[frozen]", f"cell = '''\n{space.frozen.cell.to_text()}'''", f"nodes = {_value(space.frozen.nodes)}"]
     if space.seeds:
         lines += ["", "[seeds]", *(f"{_key(name)} = '''\n{genome.to_text()}'''" for name, genome in space.seeds.items())]
     return "\n".join(lines) + "\n"

@@ -30,10 +30,13 @@ _WAIT_SECONDS = 10.0
 
 def _migrations() -> tuple[str, ...]:
     """SQL that leads from version n to n + 1, for n = 0, 1, ...; a released step is never edited."""
-    return (files("cellsearch.store").joinpath("schema.sql").read_text(encoding="utf-8"),)
+    return (
+        files("cellsearch.store").joinpath("schema.sql").read_text(encoding="utf-8"),
+        "ALTER TABLE connections ADD COLUMN perturbation REAL",
+    )
 
 
-VERSION = 1
+VERSION = 2
 """Version of the schema that this program writes: the number of migrations."""
 
 # WAL needs memory that all processes share, which these file systems do not have (https://sqlite.org/wal.html, section 1).

@@ -73,8 +73,8 @@ def insert_result(connection: sqlite3.Connection, trial: int, rung: int, result:
             "INSERT INTO metrics VALUES (?, ?, ?, ?)", [(trial, rung, name, value) for name, value in result.metrics.items()]
         )
     if result.connections:
-        learned = [(trial, rung, name, c.gate, c.saliency) for name, c in result.connections.items()]
-        connection.executemany("INSERT INTO connections VALUES (?, ?, ?, ?, ?)", learned)
+        learned = [(trial, rung, name, c.gate, c.saliency, c.perturbation) for name, c in result.connections.items()]
+        connection.executemany("INSERT INTO connections VALUES (?, ?, ?, ?, ?, ?)", learned)
 
 
 def read_trials(connection: sqlite3.Connection, where: str, number: int | None = None) -> Iterator[Trial]:
@@ -120,10 +120,12 @@ def _read_rungs(connection: sqlite3.Connection, condition: str, values: tuple[in
     for trial, rung, name, value in connection.execute(f"SELECT trial, rung, name, value FROM metrics{condition}", values):
         metrics[trial, rung][name] = _number(value)
     connections: dict[RungKey, dict[str, Connection]] = defaultdict(dict)
-    for trial, rung, name, gate, saliency in connection.execute(
-        f"SELECT trial, rung, name, gate, saliency FROM connections{condition}", values
+    # A store that is only read is not migrated: before version 2 nobody measured perturbations.
+    perturbation = "perturbation" if connection.execute("PRAGMA user_version").fetchone()[0] >= 2 else "NULL"
+    for trial, rung, name, gate, saliency, added in connection.execute(
+        f"SELECT trial, rung, name, gate, saliency, {perturbation} FROM connections{condition}", values
     ):
-        connections[trial, rung][name] = Connection(_number(gate), _number(saliency))
+        connections[trial, rung][name] = Connection(_number(gate), _number(saliency), added)
 
     rungs: dict[int, list[Rung]] = defaultdict(list)
     columns = "trial, rung, granted, score, metric, steps, seconds, parameters, cell_parameters, checkpoint"

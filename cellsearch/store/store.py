@@ -124,6 +124,10 @@ class Store:
         """The key of each trial's genome."""
         return dict(self._rows("SELECT number, key FROM trials ORDER BY number"))
 
+    def seeds(self) -> Mapping[int, int]:
+        """The random seed of each trial's training."""
+        return dict(self._rows("SELECT number, seed FROM trials ORDER BY number"))
+
     def environments(self) -> tuple[Environment, ...]:
         """The machines and versions that the run was opened on."""
         rows = self._rows("SELECT opened, fingerprint FROM environments ORDER BY id")

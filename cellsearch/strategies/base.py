@@ -24,6 +24,13 @@ class Strategy(ABC):
     paper: ClassVar[str]
     wants_connections: ClassVar[bool] = False
     """Whether training shall return gate and saliency of each connection."""
+    quiet_start: ClassVar[bool] = False
+    """Whether new weights of a cell that inherits start so that it computes what its parent did, where its ops allow that."""
+
+    @property
+    def perturbation(self) -> int:
+        """On how many validation batches training shall remove each connection of a cell with connection gates; 0: not at all."""
+        return 0
 
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

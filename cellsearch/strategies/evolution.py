@@ -70,10 +70,11 @@ class LocalSearch(Strategy):
         climb = self._climb(history)
         scored = [trial for trial in climb if trial.score < float("inf")]
         restarted = bool(climb) and climb[0].proposal.origin == "restart"
-        if not scored or (not restarted and sum(t.proposal.origin == "start" for t in climb) < self.initial):
+        if not scored or (not restarted and sum([t.proposal.origin == "start" for t in climb]) < self.initial):
             return sampled(space, history, rng, "start")
         best = min(scored, key=lambda t: (t.score, t.number))
-        tried = sum(trial.proposal.parents == (best.number,) and trial.status.finished for trial in climb)
+        from_best = (best.number,)
+        tried = sum([trial.status.finished for trial in climb if trial.proposal.parents == from_best])
         if tried >= self.patience:
             return sampled(space, history, rng, "restart")
         for _ in range(TRIES):

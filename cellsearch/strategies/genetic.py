@@ -23,12 +23,14 @@ from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
-from cellsearch.strategies.records import check_range, members, proposed, success_rates, tournament
+from cellsearch.strategies.records import check_range, crossover_rate, members, proposed, success_rates, tournament
 from cellsearch.trial import History, Proposal, Trial
 
 __all__ = ["Genetic"]
 
 TRIES = 30
+WINDOW = 200
+"""Adaptive rates follow the record of so many of the newest children."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Genetic(Strategy):
     ``tournament``: size. ``crossover``: share of children of two parents; such a child is mutated too with chance ``also_mutate``.
     ``islands``: populations that breed apart; ``migration``: chance that a parent comes from another one.
     ``species``: distance from 0 to 1 up to which cells compete for parenthood (0: all do).
-    ``adaptive``: operators are chosen by their record instead of alike. ``inherit``: children start from their first parent's weights.
+    ``adaptive``: operators are chosen by their record instead of alike, and crossover becomes more or less frequent by its own
+    (:func:`~cellsearch.strategies.records.crossover_rate`). ``inherit``: children start from their first parent's weights.
     """
 
     name: ClassVar[str] = "genetic"
@@ -122,13 +125,14 @@ class Genetic(Strategy):
         island: int,
         rng: np.random.Generator,
     ) -> Proposal | None:
-        weights = success_rates(history, space.operators(), window=200, floor=0.02) if self.adaptive else None
+        weights = success_rates(history, space.operators(), window=WINDOW, floor=0.02) if self.adaptive else None
+        crossover = crossover_rate(history, self.crossover, window=WINDOW) if self.adaptive else self.crossover
         for _ in range(TRIES):
             first = self._parent(abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)
             genome: Genome = first.genome
             origin = ""
-            if rng.random() < self.crossover:
+            if rng.random() < crossover:
                 second = self._parent(abroad if rng.random() < self.migration else alive, rng)
                 try:
                     genome = space.crossover(first.genome, second.genome, rng)

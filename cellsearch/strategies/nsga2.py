@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, SpaceError
-from cellsearch.genome.measures import gemm_depth, multiply_adds
+from cellsearch.genome.measures import RecurrenceClass, gemm_depth, multiply_adds, recurrence_class
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
@@ -21,6 +21,11 @@ __all__ = ["Nsga2", "crowding", "fronts"]
 
 TRIES = 30
 ELITE = 40
+SHARE = "share."
+"""How objectives begin that are one task of a suite: ``share.TASK``, as in ``Result.metrics`` (see :mod:`cellsearch.suites`)."""
+
+CLASSES: dict[RecurrenceClass, int] = {"affine-diagonal": 0, "elementwise": 1, "dense": 2}
+"""Classes of the recurrence from the cheapest one on; see :mod:`cellsearch.genome.measures`."""
 
 OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "score": lambda space, trial: trial.score,
@@ -28,16 +33,21 @@ OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "multiply_adds": lambda space, trial: multiply_adds(trial.genome, space.limits.input_size, space.limits.hidden_size),
     "nodes": lambda space, trial: len(trial.genome.nodes),
     "gemm_depth": lambda space, trial: gemm_depth(trial.genome),
+    "class": lambda space, trial: CLASSES[recurrence_class(trial.genome)],
     "seconds": lambda space, trial: trial.result.seconds if trial.result is not None else float("inf"),
+    "time": lambda space, trial: trial.result.metrics.get("predicted_us", float("inf")) if trial.result is not None else float("inf"),
 }
-"""What can be minimised; ``seconds`` is the measured training time."""
+"""What can be minimised. ``class``: 0 for an affine-diagonal recurrence, 1 for an elementwise, 2 for a dense one. ``seconds`` is the
+measured training time, ``time`` what the compiler predicts for a position (it does not depend on the machine or its load; a result
+without a prediction counts as the slowest)."""
 
 
 @dataclass(frozen=True)
 class Nsga2(Strategy):
     """Breeds the non-dominated cells: small and cheap ones stay in the race against good ones.
 
-    ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, seconds. ``population``: parents that compete.
+    ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class, seconds, time. In a suite
+    also ``share.TASK``, the share of the reference's skill at one of its tasks. ``population``: parents that compete.
     ``initial``: random cells and mutants of the seed genomes first. ``crossover``: share of children of two parents.
     """
 
@@ -54,8 +64,8 @@ class Nsga2(Strategy):
         check_range(self.name, "initial", self.initial, 2)
         check_range(self.name, "crossover", self.crossover, 0, 1)
         for objective in self.objectives:
-            if objective not in OBJECTIVES:
-                hint = "allowed: " + ", ".join(OBJECTIVES)
+            if objective not in OBJECTIVES and not objective.startswith(SHARE):
+                hint = "allowed: " + ", ".join(OBJECTIVES) + f"; in a suite also {SHARE}TASK"
                 raise ConfigError(f"unknown objective {objective!r}", where="strategy_options.objectives", hint=hint)
         if len(set(self.objectives)) < 2:
             raise ConfigError("name two or more objectives", where="strategy_options.objectives", hint="for one, use genetic")
@@ -93,12 +103,19 @@ class Nsga2(Strategy):
         trials = [pool[number] for number in sorted(pool)]
         if not trials:
             return [], []
-        values = np.array([[OBJECTIVES[name](space, trial) for name in self.objectives] for trial in trials])
+        values = np.array([[_value(name, space, trial) for name in self.objectives] for trial in trials])
         order: list[tuple[int, float, int]] = []
         for rank, front in enumerate(fronts(values)):
             order += [(rank, -distance, k) for k, distance in zip(front, crowding(values[front]), strict=True)]
         order = sorted(order)[: self.population]
         return [trials[k] for _, _, k in order], [(rank, negative) for rank, negative, _ in order]
+
+
+def _value(objective: str, space: SearchSpace, trial: Trial) -> float:
+    """What is minimised; of a share of the reference's skill at a task (more is better) its negative, infinity if it was not measured."""
+    if objective in OBJECTIVES:
+        return OBJECTIVES[objective](space, trial)
+    return -trial.result.metrics.get(objective, float("-inf")) if trial.result is not None else float("inf")
 
 
 def _duel(trials: Sequence[Trial], strength: Sequence[tuple[int, float]], rng: np.random.Generator) -> Trial:

@@ -1,20 +1,25 @@
-"""Pruning a full cell: train it with all connections, take the weakest away, train on, until a small cell is left.
+"""Pruning: train a cell with all connections, take the weakest away, train on, until a small cell is left.
 
-Several chains run side by side. A chain starts from the full cell of the space, from the second one on with a random part of its
-connections left out. A round removes a share of the connections that training found weakest and goes on with the weights of the round
-before. Once the cell is small enough for the space, it is made discrete (every connection gate becomes 1), simplified, and trained from
-scratch, as every cell of a search: only these finals are comparable with other cells. When no chain has work, connections are taken out
-of the best ordinary cells one at a time.
+The start is the full cell of the space, or a given cell with a gate on every connection (``start = "lstm"``). Several chains run side
+by side. The first ones begin with the same trained cell and differ in what they call weak, one criterion each; later ones begin with a
+full cell that lacks a random part of its connections. A round removes a share of the connections and goes on with the weights of
+the round before. A chain ends at its target size, or when the validation score has risen more than ``tolerance`` over the best of its
+rounds and a round before was small enough for the space.
 
-Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a result), ``prune:final`` and ``prune:refine``.
+Every round that is small enough is made discrete (every connection gate becomes 1), simplified, and trained from scratch, as every
+cell of a search: only these finals are comparable with other cells, and :meth:`History.gap` says what that cost. A chain that is
+further along comes first; a new one begins when no other has work, so that workers never wait and no trial only fills time.
+
+Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a result) and ``prune:final``; from a given cell also
+``prune:start`` (the cell itself) and ``prune:ablation`` (without one connection, trained from scratch) while its gates are trained.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -23,125 +28,228 @@ from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.records import best, check_range
+from cellsearch.strategies.records import check_range, given_cell
 from cellsearch.trial import Connection, History, Proposal, Status, Trial
 
-__all__ = ["Prune"]
+__all__ = ["Prune", "weakest_first"]
 
 SUPERNET = "supernet:"
 FINAL = "prune:final"
-REFINE = "prune:refine"
+START = "prune:start"
+ABLATION = "prune:ablation"
+FULL = "full"
+FULL_TARGET = 12
 CONNECTIONS_A_NODE = 3
-CRITERIA = ("saliency", "gate")
+CRITERIA = ("saliency", "gate", "perturbation")
+FURTHER = 4
+"""Sizes of a round that are tried before a chain ends because all of them are known."""
+WINDOW = 16
+"""A chain whose last training began more than so many trials ago, and 4 for each one under way, has ended: it had its turn since."""
 
 
 @dataclass(frozen=True)
 class Prune(Strategy):
     """Removes the weakest connections, round by round.
 
-    ``chains``: how many run side by side. ``remove``: share of the connections that a round takes away. ``target``: a chain ends at so many
-    connections. ``drop``: share left out at random at the start of each chain but the first. ``criteria``: what is weak, one chain after
-    the other (``saliency``: estimated loss without it; ``gate``: size of its weight).
+    ``start``: ``"full"``, or the cell that is pruned: a seed genome of the space, a zoo cell, or the text of a cell. ``criteria``: what is
+    weak, one chain after the other (``saliency``: estimated loss without it; ``gate``: size of its weight; ``perturbation``: measured
+    validation loss without it, on ``batches`` batches, at ``batches`` forward passes a connection). ``remove``: share of the connections
+    that a round takes away. ``target``: a chain ends at so many connections (0: 12 from the full cell, half of them from a given one);
+    or when the score has risen by ``tolerance``, relative to the best of its rounds. ``chains``: how many run side by side at most (0:
+    as many as there is work for). ``drop``: share left out at random at the start of chains that have a full cell of their own.
     """
 
     name: ClassVar[str] = "prune"
-    paper: ClassVar[str] = "Molchanov et al. 2017 (saliency); Liu et al. 2019 (gates, DARTS); Wang et al. 2021 (gates mislead)"
+    paper: ClassVar[str] = "Molchanov et al. 2017 (saliency); Liu et al. 2019 (gates, DARTS); Wang et al. 2021 (perturbation)"
     wants_connections: ClassVar[bool] = True
 
-    chains: int = 2
-    remove: float = 0.35
-    target: int = 12
-    drop: float = 0.3
+    start: str = FULL
     criteria: tuple[str, ...] = CRITERIA
+    remove: float = 0.35
+    target: int = 0
+    tolerance: float = 0.05
+    chains: int = 0
+    drop: float = 0.3
+    batches: int = 2
 
     def __post_init__(self) -> None:
-        check_range(self.name, "chains", self.chains, 1)
         check_range(self.name, "remove", self.remove, 0.01, 0.95)
-        check_range(self.name, "target", self.target, 1)
+        check_range(self.name, "target", self.target, 0)
+        check_range(self.name, "tolerance", self.tolerance, 0)
+        check_range(self.name, "chains", self.chains, 0)
         check_range(self.name, "drop", self.drop, 0, 0.9)
+        check_range(self.name, "batches", self.batches, 1)
         for criterion in self.criteria or ("",):
             if criterion not in CRITERIA:
                 raise ConfigError(
                     f"unknown criterion {criterion!r}", where="strategy_options.criteria", hint="allowed: " + ", ".join(CRITERIA)
                 )
 
+    @property
+    def perturbation(self) -> int:
+        """See :attr:`Strategy.perturbation`: measured only where a chain uses it."""
+        return self.batches if "perturbation" in self.criteria else 0
+
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """Finals of what is small enough, then the next round of a chain, then a new chain, then refinements of the best cells."""
-        chains = _chains(history)
-        active = 0
-        for chain, rounds in chains.items():
-            last = rounds[-1]
-            if not last.status.finished:
-                active += 1
-            if last.result is None or last.status is Status.FAILED:
+        """The next step of the oldest chain that has one, then another criterion for the first cell, then a new chain."""
+        found = _Found.of(history)
+        running = 0
+        recent = len(history) - WINDOW - 4 * history.in_flight
+        for chain in sorted(found.chains):
+            rounds = self._rounds(found, chain)
+            if not rounds[-1].status.finished:
+                running += 1
                 continue
-            final = self._final(space, history, last)
-            if final is not None:
-                return final
-            following = self._round(space, history, chain, last)
+            if max(rounds[-1].number, found.finals.get(rounds[-1].number, 0)) < recent:
+                continue
+            following = self._following(space, history, found, chain, rounds)
             if following is not None:
                 return following
-        if active < self.chains:
-            return self._new_chain(space, history, max(chains, default=-1) + 1, rng)
-        return self._refinement(space, history)
+        if self.chains and running >= self.chains:
+            return None
+        return self._branch(space, history, found) or self._new_chain(space, history, found, rng)
 
-    def _new_chain(self, space: SearchSpace, history: History, chain: int, rng: np.random.Generator) -> Proposal | None:
+    def _rounds(self, found: _Found, chain: int) -> list[Trial]:
+        """The rounds of a chain in order; those of the first criteria begin with the cell that they share."""
+        own = found.chains[chain]
+        shared = 0 < chain < len(self.criteria) and 0 in found.chains
+        return [found.chains[0][0], *own] if shared else own
+
+    # -- steps of a chain ------------------------------------------------------------------------------------------------
+
+    def _following(self, space: SearchSpace, history: History, found: _Found, chain: int, rounds: Sequence[Trial]) -> Proposal | None:
+        """The final of the last round, or the next round; ``None`` at the end of the chain."""
+        last = rounds[-1]
+        if last.result is None or self._has_risen(rounds):
+            before = rounds[:-1]
+            if last.result is None or any(t.number in found.finals or _discrete(space, t) is not None for t in reversed(before)):
+                return None
+        if last.number not in found.finals:
+            genome = _discrete(space, last)
+            if genome is not None and genome.key not in history.by_key:
+                return Proposal(genome, (last.number,), FINAL)
+        return None if self._is_stuck(space, rounds) else self._round(space, history, chain, last)
+
+    def _is_stuck(self, space: SearchSpace, rounds: Sequence[Trial]) -> bool:
+        """Whether the last round could take away less than half of its share, because the rest would be no cell."""
+        if len(rounds) < 2:
+            return False
+        before, after = (len(space.connections(trial.genome)) for trial in rounds[-2:])
+        return before - after < self._share(space, before) / 2
+
+    def _share(self, space: SearchSpace, count: int) -> int:
+        """How many of so many connections a round takes away."""
+        return min(math.ceil(self.remove * count), count - self._target(space))
+
+    def _has_risen(self, rounds: Sequence[Trial]) -> bool:
+        """Whether the last round is worse than the best by more than the tolerance."""
+        best = min(trial.score for trial in rounds)
+        return rounds[-1].score > best + self.tolerance * abs(best)
+
+    def _round(self, space: SearchSpace, history: History, chain: int, last: Trial) -> Proposal | None:
+        """The cell of the last round without its weakest connections; ``None`` when there is none that is smaller and new.
+
+        Where another chain has that cell already, the next weakest go as well.
+        """
+        names = space.connections(last.genome)
+        count = self._share(space, len(names))
+        if count <= 0 or last.result is None:
+            return None
+        order = weakest_first(names, last.result.connections, self.criteria[chain % len(self.criteria)])
+        number = int(last.proposal.origin.rpartition(":")[2]) + 1
+        for more in range(FURTHER):
+            smaller = _take(space, last.genome, order[: count + more])
+            if smaller.key not in history.by_key:
+                gated = space.is_gated(smaller)
+                return Proposal(smaller, (last.number,), f"{SUPERNET}{chain}:{number}", inherit=last.number) if gated else None
+        return None
+
+    def _target(self, space: SearchSpace) -> int:
+        if self.target or self.start == FULL:
+            return self.target or FULL_TARGET
+        return len(space.connections(space.gated(given_cell(space, self.start)))) // 2
+
+    # -- new chains ------------------------------------------------------------------------------------------------------
+
+    def _branch(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
+        """The first round of another criterion, from the cell that the first chain began with."""
+        root = found.chains[0][0] if 0 in found.chains else None
+        if root is None or not root.status.finished:
+            return None
+        for chain in range(1, len(self.criteria)):
+            if chain not in found.chains:
+                following = self._round(space, history, chain, root)
+                if following is not None:
+                    return following
+        return None
+
+    def _new_chain(self, space: SearchSpace, history: History, found: _Found, rng: np.random.Generator) -> Proposal | None:
+        if self.start != FULL:
+            return self._from_given(space, history, found)
         genome = space.full()
-        if chain > 0 or genome.key in history.by_key:
+        chain = max((len(self.criteria) - 1, *found.chains)) + 1 if found.chains else 0
+        if chain > 0:
             names = np.array(space.connections(genome))
             dropped = names[rng.random(len(names)) < self.drop]
             genome = _take(space, genome, rng.permutation(dropped).tolist())
         return Proposal(genome, origin=f"{SUPERNET}{chain}:0")
 
-    def _round(self, space: SearchSpace, history: History, chain: int, last: Trial) -> Proposal | None:
-        """The cell of the last round without its weakest connections; ``None`` when the chain is at its end."""
-        names = space.connections(last.genome)
-        if len(names) <= self.target or last.result is None:
-            return None
-        criterion = self.criteria[chain % len(self.criteria)]
-        order = weakest_first(names, last.result.connections, criterion)
-        count = min(math.ceil(self.remove * len(names)), len(names) - self.target)
-        smaller = _take(space, last.genome, order[:count])
-        if smaller.key == last.genome.key or smaller.key in history.by_key or not space.is_gated(smaller):
-            return None
-        number = int(last.proposal.origin.rpartition(":")[2]) + 1
-        return Proposal(smaller, (last.number,), f"{SUPERNET}{chain}:{number}", inherit=last.number)
-
-    def _final(self, space: SearchSpace, history: History, last: Trial) -> Proposal | None:
-        """The discrete cell of a round, when the space holds it and it is new."""
-        if len(space.connections(last.genome)) > CONNECTIONS_A_NODE * space.limits.max_nodes:
-            return None  # far too large; spares the time to find out
-        try:
-            genome = space.discrete(last.genome)
-        except SpaceError:
-            return None  # still too large
-        return None if genome.key in history.by_key else Proposal(genome, (last.number,), FINAL)
-
-    def _refinement(self, space: SearchSpace, history: History) -> Proposal | None:
-        """The best ordinary cell without one connection that it hardly needs and that has not been tried."""
-        for trial in best(history, 8):
-            if space.is_gated(trial.genome) or space.contains(trial.genome) is not None or trial.result is None:
-                continue
-            names = weakest_first(space.connections(trial.genome), trial.result.connections, "saliency")
-            for name in names:
-                try:
-                    genome = space.remove(trial.genome, [name])
-                except SpaceError:
-                    continue
-                if genome.key not in history.by_key:
-                    return Proposal(genome, (trial.number,), REFINE)
+    def _from_given(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
+        """The given cell with gates; while that is trained the cell itself, and without one connection each."""
+        cell = given_cell(space, self.start)
+        if not found.chains:
+            return Proposal(space.gated(cell), origin=f"{SUPERNET}0:0")
+        known = history.by_key.get(cell.key)
+        if known is None:
+            return Proposal(cell, origin=START)
+        for smaller in space.each_pruning(cell):
+            if smaller.key not in history.by_key:
+                return Proposal(smaller, (known.number,), ABLATION)
         return None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a history holds of pruning. ``chains``: the rounds of each; ``finals``: number of a round -> that of its final."""
+
+    chains: dict[int, list[Trial]] = field(default_factory=dict)
+    finals: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, history: History) -> _Found:
+        found, duplicate = cls(), Status.DUPLICATE
+        for trial in history:
+            proposal = trial.proposal
+            if trial.status is duplicate:
+                continue
+            chain = _chain(proposal.origin)
+            if chain is not None:
+                rounds = found.chains.get(chain)
+                if rounds is None:
+                    found.chains[chain] = [trial]
+                else:
+                    rounds.append(trial)
+            elif proposal.origin == FINAL:
+                for parent in proposal.parents:
+                    found.finals[parent] = trial.number
+        return found
+
+
+@lru_cache(maxsize=100_000)
+def _chain(origin: str) -> int | None:
+    """The chain that an origin names; ``None`` for what is no round of one."""
+    return int(origin.split(":")[1]) if origin.startswith(SUPERNET) else None
 
 
 def weakest_first(names: Iterable[str], learned: Mapping[str, Connection], criterion: str) -> list[str]:
     """The connections from weakest to strongest; those that training says nothing of are the strongest.
 
-    Saliencies are losses and compare with one another. Gates of scalars and of matrices do not, so each kind is ranked by itself and
-    the relative ranks are compared.
+    Saliencies and perturbations are losses and compare with one another. Gates of scalars and of matrices do not, so each kind is
+    ranked by itself and the relative ranks are compared.
     """
     names = list(names)
-    if criterion == "saliency":
-        return sorted(names, key=lambda name: (learned[name].saliency if name in learned else math.inf, name))
+    if criterion != "gate":
+        return sorted(names, key=lambda name: (_loss_without(learned.get(name), criterion), name))
     rank: dict[str, float] = {}
     for scalars in (True, False):
         kind = sorted(
@@ -150,6 +258,21 @@ def weakest_first(names: Iterable[str], learned: Mapping[str, Connection], crite
         )
         rank.update({name: (position + 0.5) / len(kind) for position, name in enumerate(kind)})
     return sorted(names, key=lambda name: (rank[name], name))
+
+
+def _loss_without(found: Connection | None, criterion: str) -> float:
+    value = None if found is None else found.saliency if criterion == "saliency" else found.perturbation
+    return math.inf if value is None or math.isnan(value) else value
+
+
+def _discrete(space: SearchSpace, trial: Trial) -> Genome | None:
+    """The cell of a round without its gates; ``None`` while the space does not hold it."""
+    if len(space.connections(trial.genome)) > CONNECTIONS_A_NODE * space.limits.max_nodes:
+        return None  # far too large; spares the time to find out
+    try:
+        return space.discrete(trial.genome)
+    except SpaceError:
+        return None
 
 
 def _take(space: SearchSpace, genome: Genome, names: Sequence[str]) -> Genome:
@@ -165,13 +288,3 @@ def _take(space: SearchSpace, genome: Genome, names: Sequence[str]) -> Genome:
             return genome
     half = len(names) // 2
     return _take(space, _take(space, genome, names[:half]), names[half:])
-
-
-def _chains(history: History) -> dict[int, list[Trial]]:
-    """Chain -> its rounds in order."""
-    chains: defaultdict[int, list[Trial]] = defaultdict(list)
-    for trial in history:
-        origin = trial.proposal.origin
-        if origin.startswith(SUPERNET) and trial.status is not Status.DUPLICATE:
-            chains[int(origin.split(":")[1])].append(trial)
-    return chains

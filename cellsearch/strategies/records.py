@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 import numpy as np
 
-from cellsearch.errors import ConfigError
+from cellsearch import zoo
+from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.trial import History, Status, Trial
 
-__all__ = ["best", "check_range", "controls", "first_new", "members", "own", "pick", "proposed", "success_rates", "tournament"]
+__all__ = [
+    "best",
+    "check_range",
+    "controls",
+    "crossover_rate",
+    "first_new",
+    "given_cell",
+    "members",
+    "own",
+    "pick",
+    "position_rates",
+    "proposed",
+    "success_rates",
+    "tournament",
+]
 
 
 def check_range(strategy: str, option: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -23,9 +38,29 @@ def check_range(strategy: str, option: str, value: float, low: float, high: floa
         raise ConfigError(f"{value} is out of range", where=f"strategy_options.{option}", hint=f"{strategy} allows {allowed}")
 
 
+def given_cell(space: SearchSpace, start: str) -> Genome:
+    """The cell that a strategy is told to start from: a seed genome of the space, a zoo cell, or the text of a cell.
+
+    Raises :class:`ConfigError` for a text that is none of these, and for a cell that the space does not hold.
+    """
+    where = "strategy_options.start"
+    if start in space.seeds:
+        return space.seeds[start]
+    try:
+        genome = Genome.from_text(start, source=where) if "[t]" in start else zoo.load(start)
+    except (ConfigError, GenomeError) as error:
+        seeds = ", ".join(space.seeds) or "none"
+        raise ConfigError(error.message, where=where, hint=f"seed genomes of {space.name}: {seeds}; `cellsearch zoo` lists more") from error
+    found = space.contains(genome)
+    if found is not None:
+        raise ConfigError(f"the cell {start!r:.40} is not in the space {space.name}: {found}", where=where, hint="choose a larger space")
+    return genome
+
+
 def own(history: History) -> Iterable[Trial]:
     """The trials that the strategy proposed, newest first, without the controls and duplicates."""
-    return (trial for trial in reversed(history) if not trial.is_baseline and trial.status is not Status.DUPLICATE)
+    duplicate = Status.DUPLICATE
+    return (trial for trial in reversed(history) if trial.status is not duplicate and not trial.is_baseline)
 
 
 def controls(history: History) -> list[Trial]:
@@ -53,15 +88,10 @@ def members(space: SearchSpace, history: History, size: int, accept: Callable[[T
 
 
 def best(history: History, count: int) -> list[Trial]:
-    """The ``count`` best results, best first: the beginning of ``history.ranked``, without sorting all of a long history."""
-    found: list[tuple[float, int]] = []
-    for trial in history:
-        if trial.status in (Status.COMPLETED, Status.STOPPED) and trial.rungs:
-            last = trial.rungs[-1].result
-            score = last.score if last is not None else trial.score
-            if score < float("inf") and not trial.is_intermediate:
-                found.append((score, trial.number))
-    return [history.by_number[number] for _, number in heapq.nsmallest(count, found)]
+    """The ``count`` best results, best first: the beginning of ``history.ranked``, without making all of it."""
+    standings = np.fromiter(map(attrgetter("standing"), history), dtype=np.float64, count=len(history))
+    order = np.argsort(standings, kind="stable")[:count]  # stable: ties go to the earlier trial
+    return [history[k] for k in order.tolist() if standings[k] < np.inf]
 
 
 def _scored(trial: Trial) -> bool:
@@ -107,6 +137,63 @@ def success_rates(history: History, names: Sequence[str], *, window: int, floor:
     rates = np.array([(1 + better[name]) / (2 + tried[name]) for name in names])
     rates = np.maximum(rates / rates.sum(), floor)
     return dict(zip(names, (rates / rates.sum()).tolist(), strict=True))
+
+
+def crossover_rate(history: History, declared: float, *, window: int) -> float:
+    """The share of children of two parents, by the record of the newest ``window`` scored children.
+
+    ``declared`` is the share without a record. With success rates c of crossed children and m of mutants, each (1 + successes) /
+    (2 + children) as in :func:`success_rates`, the share is ``declared c / (declared c + (1 - declared) m)``: the odds change by c / m.
+    It stays between ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
+    """
+    tried, better = [0, 0], [0, 0]  # of mutants, of crossed children
+    for trial in own(history):
+        origin = trial.proposal.origin
+        crossed = origin.startswith("crossover")
+        if not (crossed or origin.startswith("mutate:")) or not trial.proposal.parents or not trial.status.finished:
+            continue
+        parent = history.by_number.get(trial.proposal.parents[0])
+        if parent is None or not parent.score < float("inf"):
+            continue
+        tried[crossed] += 1
+        better[crossed] += trial.score < parent.score
+        if sum(tried) >= window:
+            break
+    mutants, crossed_children = ((1 + better[k]) / (2 + tried[k]) for k in (0, 1))
+    share = declared * crossed_children / (declared * crossed_children + (1 - declared) * mutants)
+    return min(max(share, declared / 2), (1 + declared) / 2)
+
+
+def position_rates(history: History, kinds: Sequence[str], *, window: int, prior: float = 2.0, floor: float = 0.1) -> dict[str, float]:
+    """How often each kind of extension (``op@place``) led to a child better than its parent, over the newest ``window`` children.
+
+    What is known of an op everywhere is the prior for each place: rate of the op (1 + successes) / (2 + children), rate at a place
+    (prior * rate of the op + successes there) / (prior + children there), so that a place with few children borrows from the others.
+    Relative to the highest rate, none below ``floor``.
+    """
+    tried: dict[str, int] = {}
+    better: dict[str, int] = {}
+    seen = 0
+    for trial in own(history):
+        kind = trial.proposal.origin.partition(":")[2]
+        if "@" not in kind or not trial.proposal.parents or not trial.status.finished:
+            continue
+        parent = history.by_number.get(trial.proposal.parents[0])
+        if parent is None or not parent.score < float("inf"):
+            continue
+        for name in (kind, kind.partition("@")[0]):
+            tried[name] = tried.get(name, 0) + 1
+            better[name] = better.get(name, 0) + (trial.score < parent.score)
+        seen += 1
+        if seen >= window:
+            break
+    rates = []
+    for kind in kinds:
+        op = kind.partition("@")[0]
+        of_op = (1 + better.get(op, 0)) / (2 + tried.get(op, 0))
+        rates.append((prior * of_op + better.get(kind, 0)) / (prior + tried.get(kind, 0)))
+    highest = max(rates, default=1.0)
+    return {kind: max(rate / highest, floor) for kind, rate in zip(kinds, rates, strict=True)}
 
 
 def pick(weights: Sequence[float], rng: np.random.Generator) -> int:

@@ -1,7 +1,8 @@
 """Inference position by position, with little delay, in full or low precision.
 
 The weights are taken over once: products with the same operand become one product, everything that depends on weights only is
-computed beforehand, and nothing is checked or recorded for gradients while the stream runs.
+computed beforehand, and nothing is recorded for gradients while the stream runs. In float32 a position of a layer is one call into the
+native runtime (:mod:`cellsearch.streaming.native`) where there is one; else a torch call an operation.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cellsearch.compiler import backends
 from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.errors import BackendError, ConfigError
+from cellsearch.streaming.native import NativeLayer
 
 __all__ = ["PRECISIONS", "Precision", "Stepper"]
 
@@ -35,11 +38,14 @@ class Stepper:
     ``precision``: ``"float64"``, ``"float32"``; ``"float16"`` and ``"bfloat16"`` hold weights and values in 16 bits; ``"int8"`` holds dense
     weights as 8-bit integers with one scale a row and quantises the operands of products as they come (dynamic quantisation as torch's
     ``quantized.linear_dynamic`` does it; per-channel scales: Krishnamoorthi 2018, arXiv 1806.08342, section 3), everything else is
-    float32. An initial value beyond the range of the precision becomes its largest number. Raises :class:`ConfigError` for another
-    precision and for a bidirectional cell, :class:`BackendError` where torch cannot compute with 8-bit integers.
+    float32. An initial value beyond the range of the precision becomes its largest number.
+
+    ``backend``: ``"native"`` (float32 only), ``"torch"``, or ``"auto"``, which takes the first that can; :attr:`report` says which and why.
+    Raises :class:`ConfigError` for another precision or backend and for a bidirectional cell, :class:`BackendError` where the backend, or
+    torch with 8-bit integers, cannot compute.
     """
 
-    def __init__(self, cell: CellModule, precision: Precision = "float32") -> None:
+    def __init__(self, cell: CellModule, precision: Precision = "float32", backend: str = "auto") -> None:
         if cell.bidirectional:
             raise ConfigError("a bidirectional cell cannot run step by step", hint="compile it with bidirectional=False")
         if precision not in PRECISIONS:
@@ -48,11 +54,16 @@ class Stepper:
         self.dtype: torch.dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
         self.hidden_size = cell.hidden_size
         self.initial = tuple(state.initial for state in cell.genome.states)
+        self.report = _choose(cell, precision, backend)
+        self._layers: list[Layer] = []
         with torch.no_grad():
-            self._layers = [
-                _Layer(cell.program, layer.weights(), cell.hidden_size, self.dtype, integers=precision == "int8")
-                for _, layer in cell.layers()
-            ]
+            for k, (_, layer) in enumerate(cell.layers()):
+                weights = layer.weights()
+                if self.report["native"] == "taken":
+                    width = cell.hidden_size if k else cell.input_size
+                    self._layers.append(NativeLayer(cell.program, weights, width, cell.hidden_size))
+                else:
+                    self._layers.append(_Layer(cell.program, weights, cell.hidden_size, self.dtype, integers=precision == "int8"))
 
     @property
     def weight_bytes(self) -> int:
@@ -67,11 +78,25 @@ class Stepper:
     def __call__(self, x: Tensor, state: Sequence[Sequence[Tensor]]) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
         """One position, without gradients. ``x`` and the result have the stepper's dtype (float32 for int8)."""
         after = []
-        with torch.no_grad():
-            for layer, states in zip(self._layers, state, strict=True):
-                x, new = layer(x, states)
-                after.append(new)
+        for layer, states in zip(self._layers, state, strict=True):
+            x, new = layer(x, states)
+            after.append(new)
         return x, tuple(after)
+
+
+def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, str]:
+    """For each backend ``"taken"`` or why not."""
+    if backend not in ("auto", "native", "torch"):
+        raise ConfigError(f"{backend!r} is no backend of a stepper", hint="backends: auto, native, torch")
+    if backend == "torch":
+        return {"native": "not asked for", "torch": "taken"}
+    support = backends.get("native").supports(cell.program, torch.device("cpu"), torch.float32)
+    reason = support.reason if precision == "float32" else f"it computes in float32, not in {precision}"
+    if support.ok and precision == "float32":
+        return {"native": "taken", "torch": "not needed, native comes first"}
+    if backend == "native":
+        raise BackendError(f"the native backend cannot run this stepper: {reason}", hint='backend="auto" takes one that can')
+    return {"native": reason, "torch": "taken"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +148,7 @@ class _Layer:
                 product = _integer_product(weight) if integers else _plain_product(weight)
                 self._work.append(_Group(value, tuple(groups[value]), product))
 
+    @torch.no_grad()
     def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One position: ``x [B, I]``, states ``[B, H]`` -> output ``[B, H]``, next states."""
         values = [x, *states, *self._values[1 + self._states :]]
@@ -141,6 +167,9 @@ class _Layer:
             for v, expand in zip(self._results, self._expand, strict=True)
         )
         return output, tuple(new)
+
+
+Layer = NativeLayer | _Layer
 
 
 def _within(value: float, dtype: torch.dtype) -> float:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch.errors import ConfigError
+from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.heads import SequenceModel, evaluation
 
 __all__ = ["decode", "generate", "step"]
@@ -29,7 +30,8 @@ def step(model: SequenceModel, x: Tensor, state: object) -> tuple[Tensor, object
         given = x.to(model.readout.weight.dtype)
         given = given if model.projection is None else model.projection(given)
     output, state = model.cell.step(given, state)  # type: ignore[operator]
-    return model.readout(model.dropout(output)), state
+    prediction = model.readout(model.dropout(output))
+    return model.logarithms(prediction) if isinstance(model, AdaptiveModel) else prediction, state
 
 
 def generate(model: nn.Module, prompt: Sequence[int], length: int, *, temperature: float = 1.0, seed: int = 0) -> list[int]:

@@ -52,8 +52,10 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "japanese_vowels": ("cellsearch.tasks.japanese_vowels", "JapaneseVowels"),
     "jsb": ("cellsearch.tasks.jsb", "JSB"),
     "mnist1d": ("cellsearch.tasks.mnist1d", "Mnist1D"),
+    "online_drift": ("cellsearch.tasks.online_drift", "OnlineDrift"),
     "parity": ("cellsearch.tasks.parity", "Parity"),
     "pen_digits": ("cellsearch.tasks.pen_digits", "PenDigits"),
+    "pixels": ("cellsearch.tasks.pixels", "Pixels"),
     "sentiment": ("cellsearch.tasks.sentiment", "Sentiment"),
     "spoken_digits": ("cellsearch.tasks.spoken_digits", "SpokenDigits"),
     "sunspots": ("cellsearch.tasks.sunspots", "Sunspots"),
@@ -62,6 +64,8 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "translation": ("cellsearch.tasks.translation", "Translation"),
     "word_lm": ("cellsearch.tasks.word_lm", "WordLM"),
 }
+_SUITE = ("cellsearch.tasks.suite", "SuiteTask")
+"""What an experiment with a suite has instead of a task. It is no task that could be trained by itself, so it is not among the names."""
 _LAZY = {"from_arrays": "cellsearch.tasks.arrays", "from_text_file": "cellsearch.tasks.char_lm"}
 
 
@@ -72,8 +76,8 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> type[Task]:
     """The class of a task. Raises :class:`ConfigError` for an unknown name."""
-    if name in _REGISTRY:
-        module, attribute = _REGISTRY[name]
+    if name in _REGISTRY or name == "suite":
+        module, attribute = _REGISTRY.get(name, _SUITE)
         task: type[Task] = getattr(import_module(module), attribute)
         return task
     for entry in entry_points(group=ENTRY_POINTS, name=name):
@@ -90,6 +94,7 @@ def get(name: str) -> type[Task]:
 class TaskInfo:
     """What is known of a task without loading its data. ``missing``: ``""`` if the data are there, else what is missing.
 
+    ``download``: addresses from which missing data would be downloaded when they are needed, ``download_bytes``: their size in all.
     ``options``: name and default of each option of the task.
     """
 
@@ -100,6 +105,8 @@ class TaskInfo:
     dataset: str
     missing: str
     options: Mapping[str, Any]
+    download: tuple[str, ...] = ()
+    download_bytes: int = 0
 
 
 def describe() -> tuple[TaskInfo, ...]:
@@ -111,7 +118,9 @@ def _info(name: str) -> TaskInfo:
     task = get(name)
     missing = registry.available(task.dataset) if task.dataset else ""
     options = {field.name: field.default for field in fields(task.Options)}
-    return TaskInfo(name, task.metric, task.summary, task.source, task.dataset, missing, options)
+    files = registry.to_download(task.dataset) if missing else ()
+    urls, size = tuple(file.url for file in files), sum(file.size for file in files)
+    return TaskInfo(name, task.metric, task.summary, task.source, task.dataset, missing, options, urls, size)
 
 
 def __getattr__(name: str) -> object:

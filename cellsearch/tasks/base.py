@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,20 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Arrays", "Batch", "CellFactory", "Split", "Task", "TaskData"]
+__all__ = ["Arrays", "Batch", "CellFactory", "LinearCrossEntropy", "Split", "Task", "TaskData", "TokenCell"]
 
 Split = Literal["train", "valid", "test"]
 Arrays = Mapping[str, NDArray[Any]]
+LinearCrossEntropy = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor | None", "torch.Tensor"], "torch.Tensor"]
+"""``(hidden [N, H], weight [V, H], bias [V], targets [N])`` -> the mean of ``cross_entropy(linear(hidden, weight, bias), targets)``."""
+
+
+class TokenCell(Protocol):
+    """A recurrent layer that can read tokens itself, and is faster so."""
+
+    def run_tokens(self, tokens: Any, embedding: torch.Tensor, hx: Any = None) -> tuple[Any, Any]:
+        """The same as calling the layer on ``embedding[tokens]``: ``tokens [T, B]`` or a packed sequence, ``embedding [V, I]``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,7 @@ class CellFactory:
 
     ``hidden_size`` H is the width of one direction, so the layer's output is ``[T, B, H * directions]``. ``dropout``: for what the
     task's model drops before its readout. ``square``: the cell needs I = H, so the model projects other inputs to H first.
+    ``cross_entropy``: what a readout may use for its loss in training (``None``: torch's own functions).
     """
 
     build: Callable[[int], nn.Module]
@@ -35,6 +46,7 @@ class CellFactory:
     directions: int = 1
     dropout: float = 0.0
     square: bool = False
+    cross_entropy: LinearCrossEntropy | None = None
 
     def __call__(self, input_size: int) -> nn.Module:
         """The layer over inputs of this width."""
@@ -121,6 +133,14 @@ class Task(ABC):
     @abstractmethod
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The training loss of one batch: a scalar."""
+
+    def training_loss(self, model: nn.Module, batch: Batch, state: Any = None) -> tuple[torch.Tensor, Any]:
+        """``(loss, state)`` of a training batch that begins with ``state``: what :meth:`loss` says of the model's prediction.
+
+        A task whose model can compute the two faster together overrides it; the number is the same up to rounding.
+        """
+        prediction, state = model(batch.x, state, batch.lengths)
+        return self.loss(prediction, batch), state
 
     @abstractmethod
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:

@@ -56,25 +56,27 @@ class Dyck1(SyntheticTask):
     Options: ClassVar[type[DyckOptions]] = DyckOptions
     options: DyckOptions
     kinds: ClassVar[int] = 1
+    group: ClassVar[int] = 512  # a position costs the same for many strings as for few
 
     @classmethod
     def generate(cls, rng: np.random.Generator, options: DyckOptions, count: int, length: int) -> Example:
         """``x [T, B]`` brackets (opening 0 to k - 1, closing k to 2k - 1) and ``y [T, B, k]``: which closing bracket may come next."""
         kinds = cls.kinds
         x = np.zeros((length, count), dtype=np.int64)
-        y = np.zeros((length, count, kinds), dtype=np.float32)
+        tops, depths = np.zeros_like(x), np.zeros_like(x)
         stack = np.zeros((length // 2 + 1, count), dtype=np.int64)
         depth = np.zeros(count, dtype=np.int64)
-        columns = np.arange(count)
+        top, columns = stack[0], np.arange(count)
         for t in range(length):
             opens = (rng.random(count) < 0.5) & (depth < length - t) | (depth == 0)
             kind = rng.integers(0, kinds, count)
-            closed = stack[np.maximum(depth - 1, 0), columns]
-            x[t] = np.where(opens, kind, kinds + closed)
-            stack[depth[opens], columns[opens]] = kind[opens]
-            depth += np.where(opens, 1, -1)
-            y[t, columns, stack[np.maximum(depth - 1, 0), columns]] = depth > 0
-        return x, y
+            x[t] = np.where(opens, kind, kinds + top)
+            stack[depth, columns] = kind  # above the top where a bracket closes: nobody reads it before it is written again
+            depth += 2 * opens - 1
+            top = stack[np.maximum(depth - 1, 0), columns]
+            tops[t], depths[t] = top, depth
+        y = (tops[:, :, None] == np.arange(kinds)) & (depths > 0)[:, :, None]
+        return x, y.astype(np.float32)
 
     @classmethod
     def evaluation_lengths(cls, options: DyckOptions, split: Split) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ class SequenceModel(nn.Module):
         self.cell = factory(width)
         self.dropout = nn.Dropout(factory.dropout)
         self.readout = nn.Linear(factory.output_size, outputs)
+        self._linear_cross_entropy = factory.cross_entropy or _linear_cross_entropy
         if tied:
             if self.embedding is None or outputs != tokens or factory.output_size != width:
                 raise ValueError("only a model in one direction with as many outputs as tokens can share its embedding")
@@ -52,18 +53,35 @@ class SequenceModel(nn.Module):
 
     def forward(self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
         """``x [T, B]`` or ``[T, B, I]``, ``lengths [B]`` -> (prediction, final state)."""
-        if self.embedding is not None:
-            inputs = self.embedding(x)
-        else:
+        hidden, state = self._hidden(x, state, lengths)
+        return self.readout(hidden), state
+
+    def cross_entropy(self, x: torch.Tensor, y: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+        """Mean cross-entropy in nats of the targets ``y [T, B]`` of every position, and the final state; ``x`` as in :meth:`forward`.
+
+        What :func:`torch.nn.functional.cross_entropy` of the prediction gives, by the function that the factory brought.
+        """
+        hidden, state = self._hidden(x, state, None)
+        rows = hidden.flatten(0, -2)
+        return self._linear_cross_entropy(rows, self.readout.weight, self.readout.bias, y.flatten()), state
+
+    def _hidden(self, x: torch.Tensor, state: Any, lengths: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
+        """What the readout reads, and the final state."""
+        run_tokens: Callable[..., Any] | None = getattr(self.cell, "run_tokens", None)  # of a TokenCell
+        inputs = x
+        if self.embedding is None:
             inputs = x.to(self.readout.weight.dtype)
-            if self.projection is not None:
-                inputs = self.projection(inputs)
-        if lengths is None:
-            output, state = self.cell(inputs, state)
+            inputs = inputs if self.projection is None else self.projection(inputs)
+        elif run_tokens is None:
+            inputs = self.embedding(x)
+        given = inputs if lengths is None else pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+        if self.embedding is not None and run_tokens is not None:
+            output, state = run_tokens(given, self.embedding.weight, state)
         else:
-            packed, state = self.cell(pack_padded_sequence(inputs, lengths, enforce_sorted=False), state)
-            output, _ = pad_packed_sequence(packed, total_length=x.shape[0])
-        return self.readout(self.dropout(self._read(output, lengths))), state
+            output, state = self.cell(given, state)
+        if lengths is not None:
+            output, _ = pad_packed_sequence(output, total_length=x.shape[0])
+        return self.dropout(self._read(output, lengths)), state
 
     def _read(self, output: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         if self.readout_kind == "every":
@@ -75,6 +93,10 @@ class SequenceModel(nn.Module):
         if self.directions == 1:
             return last
         return torch.cat([last[:, : self.hidden_size], output[0, :, self.hidden_size :]], dim=1)
+
+
+def _linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(nn.functional.linear(hidden, weight, bias), targets)
 
 
 @contextmanager

@@ -105,15 +105,26 @@ class LanguageModel(Task):
         """Cross-entropy of the next token, in nats."""
         return nn.functional.cross_entropy(prediction.flatten(0, 1), batch.y.flatten())
 
+    def training_loss(self, model: nn.Module, batch: Batch, state: Any = None) -> tuple[torch.Tensor, Any]:
+        """See :meth:`Task.training_loss`; readout and loss in one where the model can."""
+        if isinstance(model, SequenceModel):
+            return model.cross_entropy(batch.x, batch.y, state)
+        return super().training_loss(model, batch, state)
+
     def cross_entropy(self, model: nn.Module, split: Split) -> float:
         """Mean cross-entropy over a split, in nats a token."""
         total, count, state = 0.0, 0, None
         with evaluation(model):
             for batch in self.batches(split, 0):
-                prediction, state = model(batch.x, None if batch.first else state)
-                total += float(self.loss(prediction, batch)) * batch.y.numel()
+                loss, state = self.evaluation_loss(model, batch, None if batch.first else state)
+                total += float(loss) * batch.y.numel()
                 count += batch.y.numel()
         return total / count
+
+    def evaluation_loss(self, model: nn.Module, batch: Batch, state: Any) -> tuple[torch.Tensor, Any]:
+        """Mean cross-entropy of a batch in nats a token, and the state after it."""
+        prediction, state = model(batch.x, state)
+        return self.loss(prediction, batch), state
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Bits a token, for both."""

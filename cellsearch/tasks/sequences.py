@@ -25,7 +25,9 @@ __all__ = ["SPLITS", "SequenceTask", "carve", "join", "pack"]
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 EVALUATION_BATCH = 256
-POOL = 20
+PADDED = 1 << 23
+"""So many numbers at most are also kept as padded sequences."""
+POOL = 50
 """Batches in a pool within which sequences are sorted by length, so that a batch is padded by a few percent only."""
 
 
@@ -71,11 +73,24 @@ class SequenceTask(Task):
         self._y = torch.from_numpy(writable(arrays["y"]))
         self._lengths = np.asarray(arrays["lengths"])
         self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+        self._uniform = bool(self._lengths.min() == self._lengths.max())
+        self._whole = self._padded()
         self._members = {name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)}
         for split, members in self._members.items():
             if not len(members):
                 raise ConfigError(f"the {split} split is empty", where=f"task {self.name}", hint="give more sequences")
         self._evaluation = {split: list(self._fixed_batches(split)) for split in ("valid", "test")}
+
+    def _padded(self) -> dict[str, torch.Tensor]:
+        """All sequences one beside the other ``[N, T, ...]``, which makes batches cheaper; nothing where that takes too much memory."""
+        longest = int(self._lengths.max())
+        per_position = {"x": self._x, **({"y": self._y} if self.readout == "every" else {})}
+        positions = longest * len(self._lengths)
+        fitting = {name: values for name, values in per_position.items() if positions * values[:1].numel() <= PADDED}
+        if not fitting:
+            return {}
+        every = torch.from_numpy(self._positions(np.arange(len(self._lengths)), longest))
+        return {name: _rows(values, every) for name, values in fitting.items()}
 
     @property
     def features(self) -> int:
@@ -102,7 +117,8 @@ class SequenceTask(Task):
         batches: list[NDArray[Any]] = []
         for pool in range(0, len(order), size * POOL):
             chosen = order[pool : pool + size * POOL]
-            chosen = chosen[np.argsort(self._lengths[chosen], kind="stable")]
+            if not self._uniform:
+                chosen = chosen[np.argsort(self._lengths[chosen], kind="stable")]
             batches.extend(chosen[k : k + size] for k in range(0, len(chosen), size))
         return [batches[k] for k in rng.permutation(len(batches))]
 
@@ -113,13 +129,27 @@ class SequenceTask(Task):
             yield self._batch(members[k : k + EVALUATION_BATCH])
 
     def _batch(self, chosen: NDArray[Any]) -> Batch:
-        lengths = self._lengths[chosen]
+        lengths, numbers = self._lengths[chosen], torch.from_numpy(chosen)
         longest = int(lengths.max())
-        steps = np.minimum(np.arange(longest)[:, None], lengths - 1)
-        position = torch.from_numpy(self._starts[chosen] + steps)
-        y = self._y[position] if self.readout == "every" else self._y[torch.from_numpy(chosen)]
-        same = int(lengths.min()) == longest
-        return Batch(self._x[position], y, None if same else torch.from_numpy(lengths))
+        x = self._sequences(self._x, self._whole.get("x"), numbers, longest)
+        if self.readout == "every":
+            y = self._sequences(self._y, self._whole.get("y"), numbers, longest)
+        else:
+            y = self._y.index_select(0, numbers)
+        same = self._uniform or int(lengths.min()) == longest
+        return Batch(x, y, None if same else torch.from_numpy(lengths))
+
+    def _sequences(self, values: torch.Tensor, whole: torch.Tensor | None, numbers: torch.Tensor, longest: int) -> torch.Tensor:
+        """The chosen sequences of values ``[T, B, ...]``; beyond its end a sequence repeats its last value."""
+        if whole is not None:
+            return whole.index_select(0, numbers)[:, :longest].transpose(0, 1).contiguous()
+        return _rows(values, torch.from_numpy(self._positions(numbers.numpy(), longest).T))
+
+    def _positions(self, chosen: NDArray[Any], longest: int) -> NDArray[Any]:
+        """Where the values of the chosen sequences lie, ``[B, T]``."""
+        steps: NDArray[Any] = np.minimum(np.arange(longest), self._lengths[chosen, None] - 1)
+        found: NDArray[Any] = self._starts[chosen, None] + steps
+        return found
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding for tokens, the cell, a linear readout of the last position, of the mean, or of every position."""
@@ -157,3 +187,8 @@ class SequenceTask(Task):
                 count += len(y)
         mean = total / count
         return (1.0 - mean, mean) if self.classes else (mean, mean)
+
+
+def _rows(values: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """``values[numbers]``; twice as fast for small batches."""
+    return values.index_select(0, numbers.flatten()).view(*numbers.shape, *values.shape[1:])

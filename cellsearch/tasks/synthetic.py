@@ -26,9 +26,13 @@ _SPLITS = {"valid": 1, "test": 2}
 class SyntheticTask(Task):
     """A task whose examples are generated.
 
-    Training batch number k of seed s comes from ``default_rng([s, k])``: it never repeats, and resuming costs nothing.
+    Training batches are generated many at once, those of group g of seed s from ``default_rng([s, g])``: they never repeat, any of them
+    can be the next, and what a batch costs does not show beside a training step.
     Validation and test examples come from ``default_rng([2**32 - 1, 1 or 2, ...])``: the same for every seed, and no training batch.
     """
+
+    group: ClassVar[int] = 128
+    """Training batches that are generated at once."""
 
     @classmethod
     @abstractmethod
@@ -70,12 +74,24 @@ class SyntheticTask(Task):
         if split != "train":
             yield from self._evaluation[split]
             return
-        number = start
+        group, first = divmod(start, self.group)
         while True:
-            rng = np.random.default_rng([seed, number])
-            x, y = self.generate(rng, self.options, self.options.batch_size, self.training_length(rng))
-            yield Batch(torch.from_numpy(x), torch.from_numpy(y))
-            number += 1
+            yield from self._group(np.random.default_rng([seed, group]))[first:]
+            group, first = group + 1, 0
+
+    def _group(self, rng: np.random.Generator) -> list[Batch]:
+        """A group of training batches: each draws its length, then all examples of one length are generated together."""
+        size = self.options.batch_size
+        lengths = [self.training_length(rng) for _ in range(self.group)]
+        batches: list[Batch | None] = [None] * self.group
+        for length in sorted(set(lengths)):
+            members = [k for k, found in enumerate(lengths) if found == length]
+            x, y = (torch.from_numpy(part) for part in self.generate(rng, self.options, size * len(members), length))
+            along = 1 if y.dim() > 1 else 0  # targets of whole sequences are [B]
+            parts = zip(members, torch.split(x, size, 1), torch.split(y, size, along), strict=True)
+            for k, x_part, y_part in parts:
+                batches[k] = Batch(x_part.contiguous(), y_part.contiguous())
+        return [batch for batch in batches if batch is not None]
 
 
 class RecallTask(SyntheticTask):

@@ -19,7 +19,7 @@ from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.bleu import corpus_bleu
 from cellsearch.tasks.heads import evaluation
 from cellsearch.tasks.options import TaskOptions, at_least, parse_options
-from cellsearch.tasks.sequences import SPLITS, join
+from cellsearch.tasks.sequences import POOL, SPLITS, join
 
 __all__ = ["Translation", "TranslationModel", "TranslationOptions"]
 
@@ -143,7 +143,15 @@ class Translation(Task):
 
     def __init__(self, options: TranslationOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
-        self._pairs = {name: _apart(arrays[name], arrays[f"{name}_lengths"]) for name in ("source", "target")}
+        sources, targets = (_apart(arrays[name], arrays[f"{name}_lengths"]) for name in ("source", "target"))
+        begin, end = torch.tensor([BEGIN]), torch.tensor([END])
+        heard = pad_sequence([*sources, *(torch.cat([begin, target]) for target in targets)], padding_value=PAD)
+        # All pairs as a batch holds them: sources and what the decoder hears [2, T, N], what it is to say [T, N].
+        self._x = torch.stack([heard[:, : len(sources)], heard[:, len(sources) :]])
+        self._y = torch.full_like(self._x[0], PAD)
+        answers = pad_sequence([torch.cat([target, end]) for target in targets], padding_value=PAD)
+        self._y[: len(answers)] = answers
+        self._lengths = np.stack([arrays["source_lengths"], arrays["target_lengths"] + 1])
         self._members = {name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)}
         self._evaluation = {split: self._batch(self._members[split]) for split in ("valid", "test")}
 
@@ -157,21 +165,23 @@ class Translation(Task):
         number = start
         while True:
             epoch, first = divmod(number, an_epoch)
-            order = np.random.default_rng([seed, epoch]).permutation(members)
-            for k in range(first, an_epoch):
-                yield self._batch(order[k * size : (k + 1) * size])
+            for chosen in self._epoch(members, size, np.random.default_rng([seed, epoch]))[first:]:
+                yield self._batch(chosen)
                 number += 1
 
+    def _epoch(self, members: NDArray[Any], size: int, rng: np.random.Generator) -> list[NDArray[Any]]:
+        """Batches of an epoch: translations of similar length side by side, so that the decoder is hardly padded."""
+        order = rng.permutation(members)[: len(members) // size * size]
+        batches: list[NDArray[Any]] = []
+        for pool in range(0, len(order), size * POOL):
+            chosen = order[pool : pool + size * POOL]
+            batches.extend(np.split(chosen[np.argsort(self._lengths[1, chosen], kind="stable")], len(chosen) // size))
+        return [batches[k] for k in rng.permutation(len(batches))]
+
     def _batch(self, chosen: NDArray[Any]) -> Batch:
-        begin, end = torch.tensor([BEGIN]), torch.tensor([END])
-        sources = [self._pairs["source"][k] for k in chosen]
-        targets = [self._pairs["target"][k] for k in chosen]
-        padded = pad_sequence([*sources, *(torch.cat([begin, t]) for t in targets)], padding_value=PAD)
-        answers = pad_sequence([torch.cat([t, end]) for t in targets], padding_value=PAD)
-        y = torch.full((len(padded), len(chosen)), PAD)
-        y[: len(answers)] = answers
-        x = torch.stack([padded[:, : len(chosen)], padded[:, len(chosen) :]])
-        return Batch(x, y, torch.tensor([len(source) for source in sources]))
+        columns, lengths = torch.from_numpy(chosen), self._lengths[:, chosen]
+        longest = int(lengths.max())
+        return Batch(self._x[:, :longest, columns], self._y[:longest, columns], torch.from_numpy(lengths[0]))
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """See :class:`TranslationModel`."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import nn
 
 from cellsearch.data import registry
-from cellsearch.tasks.base import Arrays, Split
+from cellsearch.tasks.adaptive import AdaptiveModel
+from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
-from cellsearch.tasks.options import at_least, parse_options
+from cellsearch.tasks.options import at_least, one_of, parse_options
 
 __all__ = ["WordLM", "WordLMOptions", "word_arrays"]
 
@@ -23,25 +25,33 @@ END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 
 @dataclass(frozen=True, slots=True)
 class WordLMOptions(LanguageOptions):
-    """``max_words``: rarer words become ``<unk>``, which makes a step cheaper and figures incomparable with published ones (0: all)."""
+    """``max_words``: rarer words become ``<unk>``, which makes a step cheaper and figures incomparable with published ones (0: all).
+
+    ``softmax``: ``"full"``, with the decoder tied to the embedding, or ``"adaptive"``, which is as exact, several times cheaper a step, and
+    not tied; ``cutoffs``: where its clusters begin, in words by frequency (those beyond the vocabulary do not count).
+    """
 
     batch_size: int = 20
     tbptt: int = 35
     valid_tokens: int = 16_384
     max_words: int = 0
+    softmax: str = "full"
+    cutoffs: tuple[int, ...] = (2000, 10_000)
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for an illegal value."""
         LanguageOptions.check(self)
         at_least(0, max_words=self.max_words)
+        one_of(("full", "adaptive"), softmax=self.softmax)
 
 
 class WordLM(LanguageModel):
     """Predict the next word of Wikipedia articles.
 
     Source: WikiText-2 (Merity et al. 2017): 2,088,628, 217,646 and 245,569 tokens with one end mark a line, vocabulary of 33,278 words,
-    official split (the articles of the training part may stand in another order). The decoder shares the weights of the embedding; the
-    softmax is full. Search validates on the first 16,384 tokens of the validation split (``valid_tokens = 0`` reads all).
+    official split (the articles of the training part may stand in another order). With the full softmax the decoder shares the weights
+    of the embedding; ``softmax = "adaptive"`` makes a step several times cheaper (:class:`cellsearch.tasks.adaptive.AdaptiveModel`).
+    Search validates on the first 16,384 tokens of the validation split (``valid_tokens = 0`` reads all).
     Score: cross-entropy in bits a word. Metric: perplexity.
     Published: AWD-LSTM 65.8 on the test (24 million weights), the LSTM of PyTorch's examples (H = 200) 130 to 142. A bigram model reaches
     266.5.
@@ -53,6 +63,7 @@ class WordLM(LanguageModel):
     source: ClassVar[str] = "WikiText-2, Merity et al. 2017, arXiv 1609.07843"
     dataset: ClassVar[str] = "wikitext2"
     Options: ClassVar[type[WordLMOptions]] = WordLMOptions
+    options: WordLMOptions
     evaluation_segment: ClassVar[int] = 16
     tied: ClassVar[bool] = True
 
@@ -61,6 +72,19 @@ class WordLM(LanguageModel):
         """Word numbers of the three splits, the most frequent word first, and the words."""
         parsed = parse_options(cls.Options, options, cls.name)
         return word_arrays([registry.read_text(cls.dataset, number) for number in range(3)], parsed.max_words)
+
+    def model(self, cell_factory: CellFactory) -> nn.Module:
+        """Embedding of width H, the cell, and the softmax that the options ask for."""
+        if self.options.softmax == "full":
+            return super().model(cell_factory)
+        cutoffs = [cutoff for cutoff in self.options.cutoffs if cutoff < self.vocabulary]
+        return AdaptiveModel(cell_factory, tokens=self.vocabulary, cutoffs=cutoffs)
+
+    def evaluation_loss(self, model: nn.Module, batch: Batch, state: Any) -> tuple[torch.Tensor, Any]:
+        """See :meth:`LanguageModel.evaluation_loss`; an adaptive softmax computes only what the loss needs."""
+        if isinstance(model, AdaptiveModel):
+            return model.cross_entropy(batch.x, batch.y, state)
+        return super().evaluation_loss(model, batch, state)
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Bits a word, and perplexity."""

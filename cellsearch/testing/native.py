@@ -67,7 +67,7 @@ def _run_spoiled(plan: Plan, rng: np.random.Generator) -> bool:
     memory = [torch.zeros(plan.floats[name]) for name in plan.external]
     scratch, saved = torch.zeros(plan.scratch + 16), torch.zeros(max(1, plan.saved))
     try:
-        replace(plan, job=job, table=table, spare=[]).run(scratch.data_ptr(), saved.data_ptr(), [m.data_ptr() for m in memory])
+        replace(plan, job=job, table=table).run(scratch.data_ptr(), saved.data_ptr(), [m.data_ptr() for m in memory])
     except BackendError:
         return True
     return False

@@ -2,7 +2,8 @@
 
 Its score is a digest of the genome and the seed, so it is the same on every machine. ``task_options`` say what else it does:
 ``sleep`` seconds; ``log``: append a line ``trial rung begin|end pid`` to this file; ``fail``: raise the training error of this kind;
-``raise``: fail with another exception; ``exit``: end its process at once; ``hang``: never return.
+``raise``: fail with another exception; ``exit``: end its process at once; ``hang``: never return. The checks before training that the job
+asks for are made.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def evaluate(job: Job, arrays: Arrays) -> Result:
     if options.get("sleep"):
         time.sleep(options["sleep"])
     _misbehave(job)
+    if job.prefilter.any:
+        from cellsearch.prefilter import check_job
+
+        check_job(job)
     digest = hashlib.blake2b(f"{job.genome}{job.seed}".encode(), digest_size=8).digest()
     chance = int.from_bytes(digest, "big") / 2**64
     score = chance + 1.0 / job.steps

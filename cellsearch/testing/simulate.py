@@ -141,7 +141,8 @@ def fake_connections(space: SearchSpace, genome: Genome) -> dict[str, Connection
     found = {}
     for name in space.connections(genome):
         rng = np.random.default_rng(list(name.encode()))
-        found[name] = Connection(gate=float(rng.random()), saliency=float(rng.random()))
+        gate, saliency, perturbation = rng.random(3).tolist()
+        found[name] = Connection(gate, saliency, perturbation)
     return found
 
 

@@ -60,7 +60,9 @@ class TabularSpace(SearchSpace):
         for row in rows:
             table.setdefault(row.genome.key, row)
         states = max(len(row.genome.states) for row in table.values())
-        free = Constraints(**dict.fromkeys(Constraints.__dataclass_fields__, False))
+        free = Constraints(
+            output_sees_input=False, states_reach_output=False, states_see_input=False, no_idle_nodes=False, hidden_width=False
+        )
         limits = Limits(max_nodes=10**6, max_depth=10**6, max_operands=10**6, max_parameters=10**12)
         names = tuple(f"s{k}" for k in range(states))
         return cls(name, names, dict.fromkeys(ops.OPS, 1.0), limits=limits, constraints=free, rows=table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+from cellsearch import load_experiment
 from cellsearch.executors.in_process import InProcess
 from cellsearch.search import Search
 from cellsearch.store import Store
 from cellsearch.testing.executors import train_lines
-from cellsearch.testing.search import differing_rows, final_table, small_experiment
+from cellsearch.testing.search import differing_rows, final_table
 
 OWN_CLUSTER = """
 import sys
@@ -34,17 +36,19 @@ except KeyboardInterrupt:
 """
 
 TWO_HOSTS = """
+import json
 import sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
+from cellsearch import load_experiment
 from cellsearch.executors.ray import Ray
 from cellsearch.search import Search
-from cellsearch.testing.search import small_experiment
 
 folder = Path(sys.argv[1])
+experiment = load_experiment("quickstart", json.loads(sys.argv[2]))
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 2**27, "include_dashboard": False})
 cluster.add_node(num_cpus=1, object_store_memory=2**27)
-with Search.open(folder / "run", small_experiment(trials=6, deterministic=True)) as search:
+with Search.open(folder / "run", experiment) as search:
     with Ray(2, address=cluster.address, allow_unauthenticated=True) as executor:
         search.run(executor)
 cluster.shutdown()
@@ -99,10 +103,11 @@ def test_control_c_ends_everything_cleanly(tmp_path: Path) -> None:
     assert "completed" in states
 
 
-def test_two_hosts_train_what_one_process_trains(tmp_path: Path) -> None:
-    """Real training of real cells: bit-identical in this process and on the workers of two hosts."""
-    process = start(TWO_HOSTS, str(tmp_path))
-    with Search.open(tmp_path / "here", small_experiment(trials=6, deterministic=True)) as search, InProcess() as executor:
+def test_two_hosts_run_the_demo_as_one_process_does(tmp_path: Path) -> None:
+    """The demo experiment, with fewer and shorter trainings: bit-identical in this process and on the workers of two hosts."""
+    bounded = {"trials": 8, "training.steps": 24, "deterministic": True}
+    process = start(TWO_HOSTS, str(tmp_path), json.dumps(bounded))
+    with Search.open(tmp_path / "here", load_experiment("quickstart", bounded)) as search, InProcess() as executor:
         search.run(executor)
         expected = final_table(search.history)
     out, err = process.communicate(timeout=180)
@@ -111,5 +116,7 @@ def test_two_hosts_train_what_one_process_trains(tmp_path: Path) -> None:
         history = store.history()
         workers = {timing.worker for timing in store.timings()}
     assert differing_rows(final_table(history), expected) == []
+    assert [trial.proposal.origin for trial in history][:2] == ["baseline:lstm", "baseline:gru"]
     assert len(workers) == 2
-    assert all(trial.result and (tmp_path / "run" / trial.result.checkpoint).is_file() for trial in history)
+    assert all((tmp_path / "run" / trial.result.checkpoint).is_file() for trial in history if trial.result)
+    assert sum(trial.result is not None for trial in history) >= 4

@@ -63,8 +63,30 @@ def test_escapes_failures() -> None:
     assert "1 failed trials" in page
 
 
+def test_finals_stand_below_the_leaderboard() -> None:
+    row = {"name": EVIL, "baseline": False, "mean": 2.125, "deviation": None, "scores": [2.125], "failures": 4}
+    row |= {"parameters": 37573, "hidden_size": 55, "learning_rate": 0.005, "p": None}
+    page = render_report(report(trial(1, 2.4), finals={"rows": [row], "sentence": f"better {EVIL}"}))  # type: ignore[arg-type]
+    assert "2.1250" in page
+    assert "37,573" in page
+    assert page.index("Leaderboard") < page.index("Finals")
+    assert "<script" not in page
+    assert "Finals" not in render_report(report(trial(1, 2.4)))
+
+
 def test_without_any_trial() -> None:
     assert "nothing to show yet" in render_report(report())
+
+
+def test_a_band_is_drawn_around_its_line() -> None:
+    band = ((1.0, 2.0, 4.0), (2.0, 1.0, 3.0))
+    plain = line_chart("t", [Line(((1.0, 3.0), (2.0, 2.0)), "a")], x_label="x", y_label="y")
+    chart = line_chart("t", [Line(((1.0, 3.0), (2.0, 2.0)), "a", band=band)], x_label="x", y_label="y")
+    assert "polygon" not in plain
+    polygon = next(e for e in ElementTree.fromstring(chart).iter() if e.tag.endswith("polygon"))
+    corners = [tuple(map(float, p.split(","))) for p in polygon.attrib["points"].split()]
+    assert len(corners) == 4
+    assert corners[0][1] < corners[-1][1]  # the upper edge comes first, and y grows downwards
 
 
 def test_svg_is_well_formed_and_places_points_in_order() -> None:

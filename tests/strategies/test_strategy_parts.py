@@ -9,9 +9,9 @@ from cellsearch import strategies, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.strategies.features import distance, features, matrix
-from cellsearch.strategies.nsga2 import crowding, fronts
+from cellsearch.strategies.nsga2 import OBJECTIVES, crowding, fronts
 from cellsearch.strategies.prune import weakest_first
-from cellsearch.strategies.records import best, members, success_rates, tournament
+from cellsearch.strategies.records import best, crossover_rate, members, success_rates, tournament
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
 from cellsearch.testing.simulate import completed, failed
 from cellsearch.testing.strategies import space
@@ -160,6 +160,36 @@ def test_success_rates_by_hand():
     assert latest["a"] == latest["c"] > latest["b"]
 
 
+def test_crossover_rate_by_hand():
+    """Crossed: 2 of 2 better, (1 + 2) / (2 + 2); mutants: 0 of 3, 1 / 5. Of 0.2 that makes 0.15 / (0.15 + 0.16)."""
+    cells = some(7)
+    trials = [trial(0, cells[0], 1.0)]
+    record = [("crossover", 0.5), ("crossover+a", 0.7), ("mutate:a", 1.5), ("mutate:b", 2.0), ("mutate:b", 1.0)]
+    for number, (origin, score) in enumerate(record, start=1):
+        trials.append(trial(number, cells[number], score, origin=origin, parents=(0,)))
+    history = History(trials)
+    assert crossover_rate(History(), 0.2, window=100) == pytest.approx(0.2)
+    assert crossover_rate(history, 0.2, window=100) == pytest.approx(0.15 / 0.31)
+    assert crossover_rate(history, 0.2, window=3) == pytest.approx(0.2 * (1 / 2) / (0.2 * (1 / 2) + 0.8 * (1 / 5)))
+    assert crossover_rate(history, 0.9, window=100) == pytest.approx(0.95)  # the bound
+    assert crossover_rate(history, 0.0, window=100) == 0.0
+
+
+def test_classes_of_recurrence_are_an_objective():
+    found = [OBJECTIVES["class"](space(), trial(0, zoo.load(name), 1.0)) for name in ("mingru", "indrnn_relu", "lstm")]
+    assert found == [0, 1, 2]
+
+
+def test_a_changed_trial_forgets_what_was_worked_out():
+    first = trial(3, some(1)[0], 1.0)
+    assert (first.score, first.standing) == (1.0, 1.0)
+    failed = first.with_(status=Status.FAILED)
+    assert failed.score == failed.standing == float("inf")
+    assert first == trial(3, some(1)[0], 1.0)  # what is kept is no part of the value
+    gated = first.with_(proposal=Proposal(first.genome, origin="supernet:0:0"))
+    assert (gated.score, gated.standing) == (1.0, float("inf"))
+
+
 def test_no_operator_is_given_up():
     cells = some(60)
     trials = [trial(0, cells[0], 1.0)] + [trial(k, cells[k], 2.0, origin="mutate:bad", parents=(0,)) for k in range(1, 60)]
@@ -214,5 +244,5 @@ def test_options_are_taken_over():
 
 
 def test_an_unknown_start_of_growth_is_refused():
-    with pytest.raises(ConfigError, match="no seed genome 'elman'"):
-        strategies.create("grow", {"start": "elman"}).propose(space(), History(), np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="elmann"):
+        strategies.create("grow", {"start": "elmann"}).propose(space(), History(), np.random.default_rng(0))

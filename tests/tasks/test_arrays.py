@@ -18,9 +18,10 @@ from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.evaluate import evaluate
 from cellsearch.job import Job, Training
+from cellsearch.tasks import sequences
 from cellsearch.tasks.arrays import ArraysTask, save
 from cellsearch.tasks.base import TaskData
-from cellsearch.testing.tasks import TaskContract, torch_factory
+from cellsearch.testing.tasks import TaskContract, same_batch, torch_factory
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(3, 9, 120)
@@ -162,6 +163,22 @@ def test_an_epoch_holds_every_sequence_once() -> None:
     for epoch in range(2):
         batches = list(islice(task.batches("train", 0, epoch * 5), 5))
         assert len({float(v) for b in batches for v in b.x.flatten()}) == 80
+
+
+@pytest.mark.parametrize("readout", ["last", "every"])
+def test_batches_are_the_same_with_and_without_padded_copies(monkeypatch: pytest.MonkeyPatch, readout: str) -> None:
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(n, 3)) for n in rng.integers(1, 40, 300)]
+    y = [rng.integers(0, 2, len(part)) for part in x] if readout == "every" else rng.integers(0, 2, 300)
+    data = tasks.from_arrays(x, y, readout=readout)
+    with_copies = data.create()
+    monkeypatch.setattr(sequences, "PADDED", 0)
+    without = data.create()
+    pairs = list(islice(zip(with_copies.batches("train", 1), without.batches("train", 1), strict=True), 20))
+    assert all(same_batch(a, b) for a, b in pairs)
+    places = sum(a.x.shape[0] * a.x.shape[1] for a, _ in pairs)
+    inside = sum(a.x.shape[0] * a.x.shape[1] if a.lengths is None else int(a.lengths.sum()) for a, _ in pairs)
+    assert 1 - inside / places < 0.15  # seven batches an epoch: the more there are, the less is padded
 
 
 @pytest.mark.parametrize(

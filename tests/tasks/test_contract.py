@@ -82,6 +82,13 @@ class TestAnBnCn(TaskContract):
     beats = 0.2
 
 
+class TestOnlineDrift(TaskContract):
+    task = "online_drift"
+    options: ClassVar = {"length": 480, "laws": 2, "taps": 2, "tbptt": 16}
+    beats = 0.6  # about 1 without memory
+    steps = 120
+
+
 class _ForgetsTheSeed(Adding):
     name = "broken"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +13,9 @@ import torch
 
 from cellsearch import tasks
 from cellsearch.data import registry
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Task
+from cellsearch.tasks.pixels import permutation
 from cellsearch.tasks.word_lm import word_arrays
 from cellsearch.testing.tasks import TaskContract
 
@@ -74,6 +76,28 @@ class TestMnist1D(_OnData):
         super().test_it_can_be_learned()
 
 
+_read_idx_once = functools.cache(registry.read_idx)
+
+
+class TestPixels(_OnData):
+    task = "pixels"
+    options: ClassVar = {"pool": 7, "per_step": 4}
+    beats = 0.6  # chance 0.9
+    steps = 60
+
+    @pytest.fixture(autouse=True)
+    def _unpacked_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Unpacking takes a second, and each test of the contract loads the task anew."""
+        monkeypatch.setattr(registry, "read_idx", _read_idx_once)
+
+
+@pytest.mark.slow
+class TestPermutedPixels(TestPixels):
+    options: ClassVar = {"pool": 7, "permuted": True}
+    beats = 0.8
+    steps = 120
+
+
 class TestSentiment(_OnData):
     task = "sentiment"
     beats = 0.4
@@ -111,6 +135,7 @@ def made(name: str) -> Task:
         ("spoken_digits", (2400, 300, 300)),
         ("pen_digits", (6245, 1249, 3498)),
         ("mnist1d", (3500, 500, 1000)),
+        ("pixels", (55_000, 5_000, 10_000)),
         ("sentiment", (2384, 299, 299)),
         ("jsb", (229, 76, 77)),
     ],
@@ -124,6 +149,41 @@ def test_the_official_test_parts_are_whole(data_folder: Path) -> None:
     assert (tasks.get("pen_digits").load({})["split"][7494:] == 2).all()
     assert (tasks.get("mnist1d").load({})["split"][4000:] == 2).all()
     assert (tasks.get("japanese_vowels").load({})["split"][270:] == 2).all()
+    assert (tasks.get("pixels").load({})["split"][60_000:] == 2).all()
+
+
+def test_pixels_are_read_row_by_row_or_in_one_fixed_disorder(data_folder: Path) -> None:
+    images = registry.read_idx("mnist", 2, (10_000, 28, 28)).astype(np.float64)
+    averaged = images.reshape(-1, 4, 7, 4, 7).mean((2, 4)).reshape(-1, 16)
+    plain, disorder, rows = (tasks.get("pixels").load({"pool": 7, **more}) for more in ({}, {"permuted": True}, {"per_step": 4}))
+    seen = plain["x"].reshape(-1, 16)[plain["split"] == 0]
+    assert (seen.mean(dtype=np.float64), seen.std(dtype=np.float64)) == pytest.approx((0.0, 1.0), abs=1e-4)
+    read = plain["x"].reshape(-1, 16)[60_000:].astype(np.float64)
+    scale, shift = np.polyfit(averaged[0], read[0], 1)
+    assert np.allclose(read, scale * averaged + shift, atol=1e-4)
+    # By numpy's default_rng(0).permutation(16): results must stay comparable, so it may never change.
+    order = [2, 11, 3, 10, 0, 4, 7, 5, 14, 12, 6, 9, 13, 8, 1, 15]
+    assert permutation(16).tolist() == order
+    assert np.array_equal(disorder["x"].reshape(-1, 16), plain["x"].reshape(-1, 16)[:, order])
+    assert np.array_equal(rows["x"].reshape(-1), plain["x"].reshape(-1))
+    assert rows["x"].shape[1] == 4
+    assert (rows["lengths"] == 4).all()
+    assert plain["y"][:5].tolist() == [5, 0, 4, 1, 9]  # the first labels of the training file, as LeCun's page shows them
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"), [({"pool": 3}, "does not divide 28"), ({"per_step": 5}, "a picture of 49"), ({"pool": 0}, "small")]
+)
+def test_pixels_refuse_what_does_not_divide_a_picture(wrong: dict[str, int], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        tasks.get("pixels").load(wrong)
+
+
+def test_an_idx_file_of_another_shape_is_refused(data_folder: Path) -> None:
+    with pytest.raises(InputFileError, match="no IDX file with 9999 bytes"):
+        registry.read_idx("mnist", 3, (9999,))
+    with pytest.raises(InputFileError, match="no IDX file with 100 x 100 bytes"):
+        registry.read_idx("mnist", 3, (100, 100))
 
 
 def test_no_sentence_is_in_two_parts(data_folder: Path) -> None:

@@ -15,6 +15,11 @@ from cellsearch.data import registry
 from cellsearch.errors import ConfigError, EnvironmentFailure, InputFileError
 
 
+@pytest.fixture(autouse=True)
+def _nothing_downloaded_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CELLSEARCH_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.mark.parametrize("name", sorted(registry.DATA_SETS))
 def test_every_file_has_the_checked_content(name: str, data_folder: Path) -> None:
     data_set = registry.get(name)
@@ -23,6 +28,10 @@ def test_every_file_has_the_checked_content(name: str, data_folder: Path) -> Non
     for number, file in enumerate(data_set.files):
         if file.path.endswith(".npz"):
             assert registry.read_arrays(name, number)
+        elif "-ubyte" in file.path:
+            count = 60_000 if "train" in file.path else 10_000
+            shape = (count, 28, 28) if "idx3" in file.path else (count,)
+            assert registry.read_idx(name, number, shape).max() == (255 if "idx3" in file.path else 9)
         else:
             assert registry.read_text(name, number)
 

@@ -205,3 +205,18 @@ def test_illegal_options_are_refused(kind: type[ParityOptions], options: dict[st
     (name,) = options
     with pytest.raises(ConfigError, match=f"task_options.{name}"):
         parse_options(kind, options, "a task")
+
+
+def test_strings_of_similar_length_stand_side_by_side() -> None:
+    task = AnBnCn.create({}, AnBnCn.load({}))
+    seen: set[int] = set()
+    places = inside = 0
+    for batch in islice(task.batches("train", 0), 64):
+        assert batch.lengths is not None
+        seen |= set(((batch.lengths - 1) // 3).tolist())
+        places, inside = places + batch.x.numel(), inside + int(batch.lengths.sum())
+        for column, length in enumerate(batch.lengths.tolist()):
+            n = (length - 1) // 3
+            assert batch.x[:length, column].tolist() == [3, *[0] * n, *[1] * n, *[2] * n]
+    assert seen == set(range(1, 11))
+    assert 1 - inside / places < 0.1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from cellsearch.compiler.program import Program
 
-__all__ = ["Backend", "Kernel", "Support"]
+__all__ = ["Backend", "Kernel", "Support", "TokenKernel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,24 @@ class Kernel(Protocol):
 
         ``batch_sizes``: number of sequences still running at each position, never increasing (rows sorted by length, longest first);
         ``None``: all at every position. Output beyond the end of a sequence is zero; its final state is that of its last position.
+        """
+        ...
+
+
+class TokenKernel(Kernel, Protocol):
+    """A kernel that can take tokens in the place of x, and gains by it."""
+
+    def run_tokens(
+        self,
+        tokens: torch.Tensor,
+        embedding: torch.Tensor,
+        states: Sequence[torch.Tensor],
+        parameters: Mapping[str, torch.Tensor],
+        batch_sizes: Sequence[int] | None = None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64), ``embedding [V, I]``; gradients too.
+
+        Raises :class:`IndexError` for a token that is not in the embedding.
         """
         ...
 

@@ -100,6 +100,37 @@ class TestNative(BackendContract):
             with ThreadPoolExecutor(4) as pool:
                 assert all(pool.map(run, range(8)))
 
+    @pytest.mark.parametrize("batch", [1, 20, 65])
+    def test_weights_that_do_not_fit_the_cache(self, batch: int) -> None:
+        """Their products fetch panels ahead, and sums that are far away; 130 is no multiple of a panel."""
+        for name in ("lstm", "darts_v2"):
+            self.check(zoo.load(name), Case(6, batch, 130, 130), name)
+
+    def test_a_weight_of_another_size_is_refused(self) -> None:
+        """The runtime is handed addresses, so a tensor that is too small would be read beyond its end."""
+        module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
+        x = torch.randn(4, 2, 3)
+        output = module(x)[0]
+        weight = next(p for name, p in module.named_parameters() if name.endswith("weight_h"))
+        weight.data = torch.zeros(2, 2)
+        with pytest.raises(ValueError, match="has 4 elements, not 9"):
+            module(x)
+        with pytest.raises((ValueError, RuntimeError)):
+            output.sum().backward()
+
+    def test_the_default_dtype_does_not_matter(self) -> None:
+        module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
+        x = torch.randn(4, 2, 3, requires_grad=True)
+        expected = torch.autograd.grad(module(x)[0].sum(), x)[0]
+        torch.set_default_dtype(torch.float64)
+        try:
+            output, _ = module(x)
+            got = torch.autograd.grad(output.sum(), x)[0]
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert output.dtype == got.dtype == torch.float32
+        assert torch.equal(got, expected)
+
     def test_double_backward_is_refused(self) -> None:
         module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
         x = torch.randn(4, 2, 3, requires_grad=True)

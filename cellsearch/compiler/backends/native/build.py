@@ -2,10 +2,12 @@
 
 The library lies in the user's cache (``CELLSEARCH_CACHE``, else ``$XDG_CACHE_HOME/cellsearch``, else ``~/.cache/cellsearch``) under a key
 of everything that decides its contents: sources, flags, compiler and processor. It is written under another name and then renamed,
-so that workers that start at the same time never load half a file. Where there is no compiler, a library that came with the
-package is used if the processor can run it.
+so that workers that start at the same time never load half a file.
 
-``python -m cellsearch.compiler.backends.native.build --portable OUT`` writes that library: x86-64 with AVX2 and FMA.
+Where nothing can be compiled, the library that came with the package is used, if there is one (wheels for Linux on x86-64 have it) and
+the processor can run it. A library knows a hash of the sources that it was built from, and one of other sources is refused.
+``python -m cellsearch.compiler.backends.native.build --portable OUT`` writes such a library: x86-64 with AVX2 and FMA. This file imports
+no third-party package: the hook that builds the wheel loads it where there is none.
 """
 
 from __future__ import annotations
@@ -20,30 +22,41 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from cellsearch.errors import BackendError
 
-__all__ = ["SOURCES", "Library", "build", "cache_folder", "compiler", "library"]
+__all__ = ["BUNDLED", "PORTABLE", "SOURCES", "Library", "build", "cache_folder", "compiler", "digest", "library"]
 
 SOURCES = Path(__file__).parent / "src"
 BUNDLED = Path(__file__).parent / "bundled" / "runtime-x86_64-avx2.so"
-FORMAT = 1
+FORMAT = 2
 # No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the floating-point mode of the whole process.
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 NATIVE = ("-march=native",)
-PORTABLE = ("-march=x86-64-v3",)
+PORTABLE = ("-mavx2", "-mfma", "-mtune=generic")
+PORTABLE_NEEDS = frozenset({"avx2", "fma"})  # as /proc/cpuinfo calls them
+NO_COMPILER = "there is no C compiler"
+# Compiled into each library beside the sources, so that it can say what it was built from.
+STAMP = '__attribute__((visibility("default"))) const char *cellsearch_source(void) {{ return "{digest}"; }}\n'
 
 
 class Library:
-    """The loaded runtime: ``run(job address) -> code``, the numbers of its instructions and its sizes."""
+    """The loaded runtime: ``run(job address) -> code``, ``call(call address) -> code``, the numbers of its instructions and its sizes.
 
-    def __init__(self, path: Path) -> None:
+    ``instructions``: which instruction set it uses; ``source``: hash of what it was built from; ``origin``: why this one, for people.
+    """
+
+    def __init__(self, path: Path, origin: str = "") -> None:
         self.path = path
+        self.origin = origin
         handle = ctypes.CDLL(str(path))
         self.run = handle.cellsearch_run
         self.run.argtypes, self.run.restype = [ctypes.c_void_p], ctypes.c_int
+        self.call = handle.cellsearch_call
+        self.call.argtypes, self.call.restype = [ctypes.c_void_p], ctypes.c_int
         size = handle.cellsearch_size
         size.argtypes, size.restype = [ctypes.c_int], ctypes.c_int64
         opcode = handle.cellsearch_opcode
@@ -54,10 +67,18 @@ class Library:
             raise BackendError(
                 f"the native runtime has format {size(0)}, not {FORMAT}", where=str(path), hint="delete the file; it is built again"
             )
+        self.describe(size, lambda k: opcode(k).decode())
+        self.instructions = processor().decode()
+        self.source = ""
+        if hasattr(handle, "cellsearch_source"):
+            handle.cellsearch_source.argtypes, handle.cellsearch_source.restype = [], ctypes.c_char_p
+            self.source = handle.cellsearch_source().decode()
+
+    def describe(self, size: Callable[[int], int], opcode: Callable[[int], str]) -> None:
+        """Take over what the runtime says about itself by ``cellsearch_size`` and ``cellsearch_opcode``."""
         self.job_bytes, self.panel, self.block = size(1), size(2), size(3)
         self.outer_rows, self.outer_columns = size(4), size(5)
-        self.opcodes = {opcode(k).decode(): k for k in range(size(6))}
-        self.instructions = processor().decode()
+        self.opcodes = {opcode(k): k for k in range(size(6))}
 
 
 def cache_folder() -> Path:
@@ -88,17 +109,26 @@ def processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
+def digest(flags: tuple[str, ...]) -> str:
+    """A hash of the sources and the flags."""
+    text = hashlib.sha256()
+    for source in sorted(SOURCES.iterdir()):
+        text.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    text.update("\n".join((*FLAGS, *flags)).encode())
+    return text.hexdigest()
+
+
 def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
     """Compile the runtime into ``output``. Raises :class:`BackendError` with what the compiler said."""
     program = compiler()
     if program is None:
-        raise BackendError("there is no C compiler", hint="install gcc or clang, or set CC")
+        raise BackendError(NO_COMPILER, hint="install gcc or clang, or set CC")
     output.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=output.stem, suffix=".building", dir=output.parent)
     os.close(descriptor)
     try:
-        command = [program, *FLAGS, *flags, str(SOURCES / "runtime.c"), "-o", name, "-lm"]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [program, *FLAGS, *flags, str(SOURCES / "runtime.c"), "-x", "c", "-", "-o", name, "-lm"]
+        result = subprocess.run(command, input=STAMP.format(digest=digest(flags)), capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise BackendError(f"the native runtime does not compile:\n{result.stderr.strip()[-2000:]}", where=" ".join(command))
         os.chmod(name, 0o755)
@@ -110,41 +140,54 @@ def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
 
 def key(program: str, flags: tuple[str, ...]) -> str:
     """What decides the contents of a library, as a short text."""
-    digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    digest.update("\n".join((version, *FLAGS, *flags, processor())).encode())
-    return digest.hexdigest()[:20]
+    return hashlib.sha256("\n".join((version, digest(flags), processor())).encode()).hexdigest()[:20]
 
 
 @cache
 def library() -> Library:
-    """The runtime for this machine, built if need be. Raises :class:`BackendError` where it can be neither built nor loaded."""
+    """The runtime for this machine: built if need be, else the one that came with the package.
+
+    Raises :class:`BackendError`, which says why, where there is neither.
+    """
     program = compiler()
     if program is None:
-        return _bundled()
+        return _bundled(BackendError(NO_COMPILER, hint="install gcc or clang"))
     try:
         path = cache_folder() / f"runtime-{key(program, NATIVE)}.so"
         if not path.exists():
             build(path)
-        return Library(path)
+        return Library(path, f"compiled here by {program}")
+    except BackendError as error:
+        return _bundled(error)
     except OSError as error:
-        raise BackendError(
-            f"the native runtime cannot be stored or loaded: {error}", hint="set CELLSEARCH_CACHE to a folder that can be written"
-        ) from error
+        hint = "set CELLSEARCH_CACHE to a folder that can be written"
+        return _bundled(BackendError(f"the native runtime cannot be stored or loaded: {error}", hint=hint))
 
 
-def _bundled() -> Library:
+def _bundled(failure: BackendError) -> Library:
+    """The library that came with the package. Raises ``failure``, why none was compiled, with why this one does not help."""
+    obstacle = _obstacle()
+    if not obstacle:
+        try:
+            found = Library(BUNDLED, f"delivered with the package, because {failure.message.splitlines()[0].rstrip(':')}")
+        except (OSError, AttributeError, BackendError) as error:
+            obstacle = f"the delivered runtime cannot be loaded: {error}"
+        else:
+            if found.source == digest(PORTABLE):
+                return found
+            obstacle = "the delivered runtime was built from other sources"
+    raise BackendError(f"{failure.message}, and {obstacle}", where=failure.where, hint=failure.hint)
+
+
+def _obstacle() -> str:
+    """Why the library that came with the package cannot even be tried; ``""`` if it can."""
     if not BUNDLED.exists():
-        raise BackendError("there is no C compiler, and this installation has no built runtime", hint="install gcc or clang")
-    flags = processor().split()
-    if sys.platform != "linux" or platform.machine() != "x86_64" or not {"avx2", "fma"} <= set(flags):
-        raise BackendError("there is no C compiler, and the built runtime needs Linux on x86-64 with AVX2", hint="install gcc or clang")
-    try:
-        return Library(BUNDLED)
-    except OSError as error:
-        raise BackendError(f"the built runtime cannot be loaded: {error}", where=str(BUNDLED)) from error
+        return "this installation came without a built runtime"
+    missing = sorted(PORTABLE_NEEDS - set(processor().split()))
+    if sys.platform != "linux" or platform.machine() != "x86_64" or missing:
+        return "the delivered runtime needs Linux on x86-64 with AVX2 and FMA"
+    return ""
 
 
 def main(arguments: list[str] | None = None) -> None:

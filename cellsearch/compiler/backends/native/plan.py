@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,9 +16,10 @@ from cellsearch.compiler.backends.native.bytecode import TABLE, Bytecode, Table
 from cellsearch.compiler.schedule import Buffer, Lifetime
 from cellsearch.errors import BackendError
 
-__all__ = ["Plan", "Pool", "make_plan"]
+__all__ = ["ALIGN", "Bound", "Plan", "Pool", "Tables", "make_plan"]
 
 ALIGN = 16  # floats: a cache line
+CALL_BYTES = 48  # of a call in src/format.h before the list of addresses
 CHUNK_FLOATS = 1 << 16  # of the buffers of a chunk: with the weights' panels they fit the second-level cache
 CHUNK_ROWS = 256  # at most, and in a gradient at least: what a weight gradient adds at once
 
@@ -29,6 +31,8 @@ _CODES = {
     9: "active rows", 10: "scratch memory",
     11: "tokens",
 }  # fmt: skip
+
+_NO_COPIES = np.zeros((0, 4), dtype=np.int64)
 
 
 class Pool:
@@ -63,14 +67,48 @@ class Pool:
             del self.free[0]
 
 
-class _Tables:
-    """One copy of what the runtime reads. Calls that run at the same time, in threads, have one each."""
+class Tables:
+    """One copy of what the runtime reads. Calls that run at the same time, in threads, have one each.
 
-    def __init__(self, job: Table, table: Table) -> None:
-        self.job, self.table = job.copy(), table.copy()
-        self.base = self.table[:, _BASE]
+    ``area``, ``place``: of each buffer, as in :class:`Plan`; ``copies``: what is copied after the run (columns of Copy in
+    ``src/format.h``); ``count``: how many addresses are listed.
+    """
+
+    def __init__(self, plan: Plan, area: Table, place: Table, copies: Table, count: int) -> None:
+        self.job, self.table = plan.job.copy(), plan.table.copy()
         self.job[_BUFFERS] = self.table.ctypes.data
+        self.words = self.job.data.cast("B").cast("q")  # a memory view is written faster than an array
         self.address = self.job.ctypes.data
+        self._kept = (area, place, copies)  # used by address
+        pointers = (self.address, *(part.ctypes.data for part in self._kept))
+        call = np.array([*pointers, len(copies), plan.packed_at, *[0] * count], dtype=np.int64)
+        self.call, self.call_address = call.data.cast("B"), call.ctypes.data
+        self.list = struct.Struct(f"{count}q").pack_into
+
+
+class Bound:
+    """A plan on memory that stays where it is, with the least cost of a call; only external buffers can be moved between calls.
+
+    The memory must outlive this object, and only one call may run at a time. See :class:`Plan` for ``scratch`` and ``external``.
+    """
+
+    def __init__(self, plan: Plan, scratch: int, external: Sequence[int]) -> None:
+        self._tables = Tables(plan, plan.area, plan.place, _NO_COPIES, 2 + len(plan.external))
+        self._tables.table[:, _BASE] = plan.place + np.array((scratch, scratch, *external))[plan.area]
+        self._tables.job[_SCRATCH] = scratch
+        self._tables.job[_PACKED] = scratch + plan.job[_PACKED]
+        self._tables.job[_ACTIVE] = 0
+        self._run = plan.library.run
+        self._address = self._tables.address
+        rows = {int(area) - 2: row for row, area in enumerate(plan.area) if area >= 2}
+        self.addresses = self._tables.table.data.cast("B").cast("q")
+        """The table that the runtime reads; the address of external buffer k stands at ``slots[k]``."""
+        self.slots = tuple(rows[k] * plan.table.shape[1] + _BASE for k in range(len(plan.external)))
+
+    def __call__(self) -> int:
+        """Run; 0, or the number of what the runtime finds malformed."""
+        code: int = self._run(self._address)
+        return code
 
 
 @dataclass(frozen=True)
@@ -98,7 +136,7 @@ class Plan:
     offsets: Mapping[str, int]
     floats: Mapping[str, int]
     lookup: int = 0  # number of the buffer that is the table of tokens
-    spare: list[_Tables] = field(default_factory=list)
+    packed_at: int = 0  # bytes into the scratch memory, where the packed weights lie
 
     def run(
         self,
@@ -106,26 +144,27 @@ class Plan:
         saved: int,
         external: Sequence[int],
         active: Table | None = None,
-        tokens: tuple[int, int, int] = (0, 0, 0),
+        tokens: tuple[int, int, int] | None = None,
     ) -> None:
-        """Run the job on memory at these addresses. ``tokens``: their address, rows of the table of tokens, floats of the table.
+        """Run the job on memory at these addresses; see :meth:`run_tables`."""
+        tables = Tables(self, self.area, self.place, _NO_COPIES, 2 + len(external))
+        self.run_tables(tables, (scratch, saved, *external), active, tokens)
 
-        Raises :class:`BackendError` if the runtime finds the job malformed.
+    def run_tables(
+        self, tables: Tables, addresses: Sequence[int], active: Table | None = None, tokens: tuple[int, int, int] | None = None
+    ) -> None:
+        """Run the job with these tables at the listed addresses; the first one is that of the scratch memory.
+
+        ``tokens``: their address, rows of the table of tokens, floats of the table. The same tables are always used with the same kind
+        of arguments. Raises :class:`BackendError` if the runtime finds the job malformed.
         """
-        try:
-            tables = self.spare.pop()
-        except IndexError:
-            tables = _Tables(self.job, self.table)
-        np.add(self.place, np.array((scratch, saved, *external))[self.area], out=tables.base)
-        job = tables.job
-        job[_SCRATCH] = scratch
-        job[_PACKED] = scratch + self.job[_PACKED]
-        job[_TOKENS], job[_VOCABULARY], floats = tokens
-        if floats:
-            tables.table[self.lookup, _FLOATS] = floats
-        job[_ACTIVE] = 0 if active is None else active.ctypes.data
-        code = self.library.run(tables.address)
-        self.spare.append(tables)
+        tables.list(tables.call, CALL_BYTES, *addresses)
+        if tokens is not None:
+            words = tables.words
+            words[_TOKENS], words[_VOCABULARY], tables.table[self.lookup, _FLOATS] = tokens
+        if active is not None:
+            tables.words[_ACTIVE] = active.ctypes.data
+        code = self.library.call(tables.call_address)
         if code:
             raise BackendError(
                 f"the native runtime refused a program: its {_CODES.get(code, code)} do not fit", hint='use backend="aten" and report this'
@@ -189,6 +228,7 @@ def make_plan(code: Bytecode, library: Library, steps: int, rows: int, *, revers
         slots=slots,
         offsets=offsets,
         floats=sizes,
+        packed_at=4 * packed_at,
         lookup=next((k for k, buffer in enumerate(code.buffers) if buffer.name == TABLE), 0),
     )
 
@@ -213,4 +253,4 @@ def _chunk(code: Bytecode, steps: int, rows: int, reverse: bool) -> int:
     """Steps of a chunk: as many as fit the cache, but whole blocks of rows for weight gradients."""
     per_row = sum(row for buffer, row in zip(code.buffers, code.row, strict=True) if buffer.lifetime is Lifetime.CHUNK)
     fitting = CHUNK_ROWS if reverse or not per_row else min(CHUNK_ROWS, max(1, CHUNK_FLOATS // per_row))
-    return max(1, min(steps, fitting // rows))
+    return max(1, min(steps, fitting // max(1, rows)))

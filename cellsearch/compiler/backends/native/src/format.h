@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define FORMAT 1
+#define FORMAT 2
 
 /* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
 enum {
@@ -82,6 +82,21 @@ typedef struct {
     const Carried *carry;
     int64_t phase[PHASES + 1]; /* first command of each phase, and the end */
 } Job;
+
+/* What is copied after a run: ``bytes`` from ``place`` bytes behind the address of number ``area`` to that of number ``to`` (0: not). */
+typedef struct {
+    int64_t area, place, to, bytes;
+} Copy;
+
+/* A run at addresses: buffer k of the job lies ``place[k]`` bytes behind address number ``area[k]``. The first one is the scratch
+ * memory, in which the packed weights lie ``packed`` bytes from the start. */
+typedef struct {
+    Job *job;
+    const int64_t *area, *place;
+    const Copy *copy;
+    int64_t copies, packed;
+    char *address[];
+} Call;
 
 enum {
     OK,

@@ -35,82 +35,161 @@ typedef struct {
 #define MAX_OPERANDS 512 /* of one command */
 #define MAX_REGISTERS 256
 
-INLINE float sum_lanes(vector v) {
-    float sum = 0.0f;
-    for (int j = 0; j < LANES; j++) sum += v[j];
-    return sum;
+/* Columns [j, j + LANES) of a row; of the last ones only ``n`` exist, the others count as 0 and are not written. */
+INLINE vector load(const float *p) { return *(const vector *)p; }
+
+INLINE vector load_part(const float *p, int64_t n) {
+    vector v = {0};
+    for (int64_t k = 0; k < n; k++) v[k] = p[k];
+    return v;
 }
 
-/* sum over j of (a[j] - shift) * (b[j] - shift_b), or of a[j] - shift alone if b is NULL; the order of additions is fixed. */
-INLINE float sum_row(const float *a, float shift, const float *b, float shift_b, int64_t n) {
+INLINE void store_part(float *p, vector v, int64_t n) {
+    for (int64_t k = 0; k < n; k++) p[k] = v[k];
+}
+
+/* The numbers of a vector in pairs, the sums in pairs, and so on: a fixed order, and a short chain of additions. */
+INLINE float sum_lanes(vector v) {
+    float sums[LANES];
+    for (int j = 0; j < LANES; j++) sums[j] = v[j];
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int j = 0; j < half; j++) sums[j] += sums[j + half];
+    return sums[0];
+}
+
+INLINE float sum_row(const float *a, int64_t n) {
     vector sums = {0};
     float rest = 0.0f;
     int64_t j = 0;
-    for (; j + LANES <= n; j += LANES) {
-        vector v = *(const vector *)(a + j) - shift;
-        if (b) v *= *(const vector *)(b + j) - shift_b;
-        sums += v;
-    }
-    for (; j < n; j++) rest += b ? (a[j] - shift) * (b[j] - shift_b) : a[j] - shift;
+    for (; j + LANES <= n; j += LANES) sums += load(a + j);
+    for (; j < n; j++) rest += a[j];
     return sum_lanes(sums) + rest;
 }
 
-static void row_statistics(const float *a, int64_t n, float *mean, float *rate) {
-    *mean = sum_row(a, 0.0f, 0, 0.0f, n) / (float)n;
-    *mean += sum_row(a, *mean, 0, 0.0f, n) / (float)n; /* a row of equal values has variance 0, and its rate of 316 magnifies rounding */
-    *rate = 1.0f / sqrtf(sum_row(a, *mean, a, *mean, n) / (float)n + 1e-5f);
+/* Of a row a: its mean and 1 / sqrt(variance + 1e-5). With gradients g: their mean, and the mean of g * (a - mean) * rate. */
+typedef struct {
+    float mean, rate, g, gy;
+} Statistics;
+
+/* Two passes: deviations from a first mean, whose own mean corrects it. A row of equal values has variance 0, and its rate of 316
+ * magnifies every rounding. */
+INLINE Statistics row_statistics(const float *a, const float *g, int64_t n) {
+    const float size = (float)n, first = sum_row(a, n) / size;
+    vector d1 = {0}, d2 = {0}, g1 = {0}, gd = {0};
+    float s1 = 0.0f, s2 = 0.0f, sg = 0.0f, sgd = 0.0f;
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        const vector d = load(a + j) - first;
+        d1 += d;
+        d2 += d * d;
+        if (g) {
+            const vector v = load(g + j);
+            g1 += v;
+            gd += v * d;
+        }
+    }
+    for (; j < n; j++) {
+        const float d = a[j] - first;
+        s1 += d;
+        s2 += d * d;
+        if (g) sg += g[j], sgd += g[j] * d;
+    }
+    const float shift = (s1 + sum_lanes(d1)) / size;
+    Statistics found = {first + shift, 1.0f / sqrtf((s2 + sum_lanes(d2)) / size - shift * shift + 1e-5f), 0.0f, 0.0f};
+    if (g) {
+        sg += sum_lanes(g1);
+        found.g = sg / size;
+        found.gy = found.rate * (sgd + sum_lanes(gd) - shift * sg) / size;
+    }
+    return found;
 }
 
 static void layer_norm_row(float *d, const float *a, int64_t n) {
-    float mean, rate;
-    row_statistics(a, n, &mean, &rate);
-    for (int64_t j = 0; j < n; j++) d[j] = (a[j] - mean) * rate;
+    const Statistics s = row_statistics(a, 0, n);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < n; j++) d[j] = (a[j] - s.mean) * s.rate;
 }
 
 /* With y = (a - mean) * rate: rate * (g - mean(g) - y * mean(g y)). */
 static void layer_norm_gradient_row(float *d, const float *g, const float *a, int64_t n) {
-    float mean, rate;
-    row_statistics(a, n, &mean, &rate);
-    float mean_g = sum_row(g, 0.0f, 0, 0.0f, n) / (float)n;
-    float mean_gy = rate * sum_row(g, 0.0f, a, mean, n) / (float)n;
-    for (int64_t j = 0; j < n; j++) d[j] = rate * (g[j] - mean_g - (a[j] - mean) * rate * mean_gy);
+    const Statistics s = row_statistics(a, g, n);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < n; j++) d[j] = s.rate * (g[j] - s.g - (a[j] - s.mean) * s.rate * s.gy);
 }
 
+#define SUM_VECTORS 4 /* accumulators at a time: enough to hide the latency of an addition */
+
 /* d[j] += sum over rows of a[row, j] (times b[row, j]): first within the block, so that long sums stay accurate. */
-static void total_rows(float *d, Rows a, const Rows *b, int64_t rows, int64_t width) {
-    for (int64_t j0 = 0; j0 < width; j0 += 64) {
-        float sums[64] = {0};
-        int64_t n = smaller(64, width - j0);
-        for (int64_t r = 0; r < rows; r++) {
-            const float *p = a.at + r * a.stride + j0;
-            if (b) {
-                const float *q = b->at + r * b->stride + j0;
-                for (int64_t j = 0; j < n; j++) sums[j] += p[j] * q[j];
-            } else {
-                for (int64_t j = 0; j < n; j++) sums[j] += p[j];
-            }
+INLINE void total_columns(float *d, Rows a, const Rows *b, int64_t rows, const int vectors) {
+    vector sums[SUM_VECTORS] = {{0}};
+    for (int64_t r = 0; r < rows; r++) {
+        const float *p = a.at + r * a.stride, *q = b ? b->at + r * b->stride : 0;
+#pragma GCC unroll 4
+        for (int k = 0; k < vectors; k++) {
+            vector v = load(p + k * LANES);
+            if (b) v *= load(q + k * LANES);
+            sums[k] += v;
         }
-        for (int64_t j = 0; j < n; j++) d[j0 + j] += sums[j];
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < vectors; k++) *(vector *)(d + k * LANES) = load(d + k * LANES) + sums[k];
+}
+
+INLINE void total_rows(float *d, Rows a, const Rows *b, int64_t rows, int64_t width) {
+    Rows left = a, right = b ? *b : a;
+    int64_t j = 0;
+    for (; j < width; j += width - j >= SUM_VECTORS * LANES ? SUM_VECTORS * LANES : LANES) {
+        left.at = a.at + j;
+        right.at = b ? b->at + j : 0;
+        if (width - j >= SUM_VECTORS * LANES) total_columns(d + j, left, b ? &right : 0, rows, SUM_VECTORS);
+        else if (width - j >= LANES) total_columns(d + j, left, b ? &right : 0, rows, 1);
+        else break;
+    }
+    if (j < width) {
+        float sums[LANES] = {0};
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t k = 0; j + k < width; k++) sums[k] += b ? a.at[r * a.stride + j + k] * b->at[r * b->stride + j + k] : a.at[r * a.stride + j + k];
+        for (int64_t k = 0; j + k < width; k++) d[j + k] += sums[k];
     }
 }
 
-static void sine_rows(float *d, const float *a, int64_t n, uint32_t quarter) {
+static void sine_rows(float *d, const float *a, int64_t n, int quarter) {
     int far = 0;
-    for (int64_t j = 0; j < n; j++) far |= abs_f(a[j]) > 8192.0f;
-    if (far)
-        for (int64_t j = 0; j < n; j++) d[j] = quarter ? cosf(a[j]) : sinf(a[j]);
-    else
-#pragma GCC ivdep
-        for (int64_t j = 0; j < n; j++) d[j] = sine_f(a[j], quarter);
+    for (int64_t j = 0; j < n; j++) far |= fabsf(a[j]) > 8192.0f;
+    int64_t j = 0;
+    for (; !far && j + LANES <= n; j += LANES) *(vector *)(d + j) = sine_v(load(a + j), quarter);
+    if (!far && j < n) store_part(d + j, sine_v(load_part(a + j, n - j), quarter), n - j);
+    for (; far && j < n; j++) d[j] = quarter ? cosf(a[j]) : sinf(a[j]);
 }
 
-/* Each case runs its expression over all numbers of the block. Destination and operands may be the same place, never shifted. */
+/* Each case runs its expression over all numbers of the block. Destination and operands may be the same place, never shifted.
+ *
+ * Where the width is no multiple of LANES, the last vector overlaps the one before it: it is computed first, from operands that nothing
+ * has been written over yet, and stored last. Rows shorter than a vector are filled up with zeros. */
 #define EACH(expression)                                                                                                \
     for (int64_t r = 0; r < rows; r++) {                                                                                \
-        float *d = D.at + r * D.stride;                                                                                 \
-        const float *a = A.at + r * A.stride, *b = B.at + r * B.stride, *c = C.at + r * C.stride;                       \
-        (void)a, (void)b, (void)c;                                                                                      \
-        _Pragma("GCC ivdep") for (int64_t j = 0; j < width; j++) d[j] = (expression);                                   \
+        float *to = D.at + r * D.stride;                                                                                \
+        const float *pa = A.at + r * A.stride, *pb = B.at + r * B.stride, *pc = C.at + r * C.stride;                    \
+        const int64_t whole_width = width - width % LANES, last = width - LANES;                                        \
+        vector tail = {0};                                                                                              \
+        if (whole_width < width && last >= 0) {                                                                         \
+            const vector a = load(pa + last), b = load(pb + last), c = load(pc + last);                                 \
+            (void)a, (void)b, (void)c;                                                                                  \
+            tail = (expression);                                                                                        \
+        } else if (last < 0) {                                                                                          \
+            const vector a = load_part(pa, width), b = load_part(pb, width), c = load_part(pc, width);                  \
+            (void)a, (void)b, (void)c;                                                                                  \
+            tail = (expression);                                                                                        \
+        }                                                                                                               \
+        for (int64_t j = 0; j < whole_width; j += LANES) {                                                              \
+            const vector a = load(pa + j), b = load(pb + j), c = load(pc + j);                                          \
+            (void)a, (void)b, (void)c;                                                                                  \
+            *(vector *)(to + j) = (expression);                                                                         \
+        }                                                                                                               \
+        if (last < 0) store_part(to, tail, width);                                                                      \
+        else if (whole_width < width) *(vector *)(to + last) = tail;                                                    \
     }                                                                                                                   \
     break
 
@@ -122,41 +201,41 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
         rows = 1;
     }
     switch (in->op) {
-    case OP_MOV: EACH(a[j]);
-    case OP_SPLAT: EACH(number);
-    case OP_BROADCAST: EACH(a[0]);
-    case OP_ADD: EACH(a[j] + b[j]);
-    case OP_SUB: EACH(a[j] - b[j]);
-    case OP_MUL: EACH(a[j] * b[j]);
-    case OP_DIV: EACH(a[j] / b[j]);
-    case OP_MAX: EACH(max_f(a[j], b[j]));
-    case OP_MIN: EACH(min_f(a[j], b[j]));
-    case OP_BLEND: EACH(a[j] * b[j] + (1.0f - a[j]) * c[j]);
-    case OP_MUL_ADD: EACH(a[j] * b[j] + c[j]);
-    case OP_MUL_SUB: EACH(a[j] * b[j] - c[j]);
-    case OP_SUB_MUL: EACH(c[j] - a[j] * b[j]);
-    case OP_ADD_NUMBER: EACH(a[j] + number);
-    case OP_MUL_NUMBER: EACH(a[j] * number);
-    case OP_NUMBER_SUB: EACH(number - a[j]);
-    case OP_NEG: EACH(-a[j]);
-    case OP_ABS: EACH(abs_f(a[j]));
-    case OP_SQUARE: EACH(a[j] * a[j]);
-    case OP_SQRT: EACH(sqrtf(a[j]));
-    case OP_SIGN: EACH(sign_f(a[j]));
-    case OP_STEP_AT_0: EACH(step_f(a[j]));
-    case OP_SIGMOID: EACH(sigmoid_f(a[j]));
-    case OP_TANH: EACH(tanh_f(a[j]));
-    case OP_RELU: EACH(relu_f(a[j]));
-    case OP_LEAKY_RELU: EACH(leaky_relu_f(a[j]));
-    case OP_SILU: EACH(silu_f(a[j]));
-    case OP_GELU: EACH(gelu_f(a[j]));
-    case OP_SOFTPLUS: EACH(softplus_f(a[j]));
-    case OP_LOG_SIGMOID: EACH(-softplus_f(-a[j]));
-    case OP_EXP: EACH(exp_f(a[j]));
-    case OP_ERF: EACH(erf_f(a[j]));
-    case OP_SIGMOID_GRADIENT: EACH(a[j] * (b[j] * (1.0f - b[j])));
-    case OP_TANH_GRADIENT: EACH(a[j] * (1.0f - b[j] * b[j]));
-    case OP_RELU_GRADIENT: EACH(a[j] * step_f(b[j]));
+    case OP_MOV: EACH(a);
+    case OP_SPLAT: EACH(splat(number));
+    case OP_BROADCAST: EACH(splat(pa[0]));
+    case OP_ADD: EACH(a + b);
+    case OP_SUB: EACH(a - b);
+    case OP_MUL: EACH(a * b);
+    case OP_DIV: EACH(a / b);
+    case OP_MAX: EACH(max_v(a, b));
+    case OP_MIN: EACH(min_v(a, b));
+    case OP_BLEND: EACH(a * b + (1.0f - a) * c);
+    case OP_MUL_ADD: EACH(a * b + c);
+    case OP_MUL_SUB: EACH(a * b - c);
+    case OP_SUB_MUL: EACH(c - a * b);
+    case OP_ADD_NUMBER: EACH(a + number);
+    case OP_MUL_NUMBER: EACH(a * number);
+    case OP_NUMBER_SUB: EACH(number - a);
+    case OP_NEG: EACH(-a);
+    case OP_ABS: EACH(abs_v(a));
+    case OP_SQUARE: EACH(a * a);
+    case OP_SQRT: EACH(sqrt_v(a));
+    case OP_SIGN: EACH(sign_v(a));
+    case OP_STEP_AT_0: EACH(step_v(a));
+    case OP_SIGMOID: EACH(sigmoid_v(a));
+    case OP_TANH: EACH(tanh_v(a));
+    case OP_RELU: EACH(relu_v(a));
+    case OP_LEAKY_RELU: EACH(leaky_relu_v(a));
+    case OP_SILU: EACH(silu_v(a));
+    case OP_GELU: EACH(gelu_v(a));
+    case OP_SOFTPLUS: EACH(softplus_v(a));
+    case OP_LOG_SIGMOID: EACH(-softplus_v(-a));
+    case OP_EXP: EACH(exp_v(a));
+    case OP_ERF: EACH(erf_v(a));
+    case OP_SIGMOID_GRADIENT: EACH(a * (b * (1.0f - b)));
+    case OP_TANH_GRADIENT: EACH(a * (1.0f - b * b));
+    case OP_RELU_GRADIENT: EACH(a * step_v(b));
     case OP_SIN:
         for (int64_t r = 0; r < rows; r++) sine_rows(D.at + r * D.stride, A.at + r * A.stride, width, 0);
         break;
@@ -172,7 +251,7 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
     case OP_TOTAL: total_rows(D.at, A, 0, rows, width); break;
     case OP_TOTAL_MUL: total_rows(D.at, A, &B, rows, width); break;
     case OP_FOLD: {
-        float sum = sum_row(A.at, 0.0f, 0, 0.0f, width);
+        const float sum = sum_row(A.at, width);
         for (int64_t j = 0; j < width; j++) D.at[j] = sum;
         break;
     }

@@ -9,48 +9,55 @@
 
 #include "functions.h"
 
-/* Sizes: TILE * VECTORS accumulators, VECTORS panel vectors and one broadcast number must fit the vector registers (16 or 32). */
+/* TILE * VECTORS accumulators, VECTORS panel vectors and one broadcast number must fit the vector registers (16 or 32). */
 #if defined(__AVX512F__)
-#define LANES 16
 #define VECTORS 2
 #define TILE 12
-#define PATH "avx512"
-#elif defined(__AVX2__) && defined(__FMA__)
-#define LANES 8
+#elif LANES == 8
 #define VECTORS 2
 #define TILE 6
-#define PATH "avx2"
 #elif defined(__ARM_NEON)
-#define LANES 4
 #define VECTORS 4
 #define TILE 6
-#define PATH "neon"
 #else
-#define LANES 4
 #define VECTORS 2
 #define TILE 4
-#define PATH "plain"
 #endif
 #define PANEL (LANES * VECTORS)
 
-typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
 enum { START_ZERO = 0, START_RESULT = 1, START_BIAS = 2 }; /* what the tile begins with: 0, C itself, or a row for all rows */
 
-/* C[m, PANEL] = start + sum over k of A(i, k) * panel[k]; A(i, k) is A[i * across + k * along]. ``m`` must be a constant. */
-INLINE void tile_body(const int m, int64_t depth, const float *A, int64_t across, int64_t along, const float *panel, float *C,
-                      int64_t stride, int start, const float *bias) {
+/* How a tile meets memory, apart from its panel. */
+enum {
+    NEAR,  /* everything is in the first two caches: begin with the result so far */
+    LATE,  /* the result so far may be far away: ask for it first, add it last */
+    AHEAD, /* LATE, and the panels are far away too: ask for the next one meanwhile */
+};
+
+/* C[m, PANEL] = start + sum over k of A(i, k) * panel[k]; A(i, k) is A[i * across + k * along]. ``m`` and ``memory`` must be constants.
+ * AHEAD: numbers from ``next`` on are fetched into the second-level cache, ``pace`` of them for each k. */
+INLINE void tile_body(const int m, const int memory, int64_t depth, const float *A, int64_t across, int64_t along, const float *panel,
+                      float *C, int64_t stride, int start, const float *bias, const float *next, int64_t pace) {
     vector c[TILE][VECTORS];
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
+    for (int i = 0; i < m; i++) {
+        if (memory != NEAR && start == START_RESULT) {
+            __builtin_prefetch(C + i * stride, 1);
+            __builtin_prefetch(C + i * stride + PANEL - 1, 1);
+        }
 #pragma GCC unroll 4
         for (int j = 0; j < VECTORS; j++) {
-            if (start == START_RESULT) c[i][j] = *(const vector *)(C + i * stride + j * LANES);
+            if (memory == NEAR && start == START_RESULT) c[i][j] = *(const vector *)(C + i * stride + j * LANES);
             else if (start == START_BIAS) c[i][j] = *(const vector *)(bias + j * LANES);
             else c[i][j] = (vector){0};
         }
+    }
     for (int64_t k = 0; k < depth; k++) {
         vector b[VECTORS];
+        if (memory == AHEAD) {
+            __builtin_prefetch(next, 0, 2);
+            next += pace;
+        }
 #pragma GCC unroll 4
         for (int j = 0; j < VECTORS; j++) b[j] = *(const vector *)(panel + j * LANES);
 #pragma GCC unroll 16
@@ -63,20 +70,24 @@ INLINE void tile_body(const int m, int64_t depth, const float *A, int64_t across
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) *(vector *)(C + i * stride + j * LANES) = c[i][j];
+        for (int j = 0; j < VECTORS; j++) {
+            if (memory != NEAR && start == START_RESULT) c[i][j] += *(const vector *)(C + i * stride + j * LANES);
+            *(vector *)(C + i * stride + j * LANES) = c[i][j];
+        }
 }
 
-/* One function a tile height: along rows of A (a product) and along columns of A (a weight gradient). */
-typedef void tile_function(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start, const float *bias);
-#define TILE_FUNCTIONS(m)                                                                                                               \
-    static void tile_rows_##m(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,     \
-                              const float *bias) {                                                                                      \
-        tile_body(m, depth, A, lead, 1, panel, C, stride, start, bias);                                                                 \
-    }                                                                                                                                   \
-    static void tile_columns_##m(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,  \
-                                 const float *bias) {                                                                                   \
-        tile_body(m, depth, A, 1, lead, panel, C, stride, start, bias);                                                                 \
+/* Functions of each tile height: along rows of A (a product; panels near or far), and along columns of A (a weight gradient). */
+typedef void tile_function(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,
+                           const float *bias, const float *next, int64_t pace);
+#define TILE_FUNCTION(name, m, memory, across, along)                                                                               \
+    static void name(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,          \
+                     const float *bias, const float *next, int64_t pace) {                                                          \
+        tile_body(m, memory, depth, A, across, along, panel, C, stride, start, bias, next, pace);                                   \
     }
+#define TILE_FUNCTIONS(m)                                                                                                           \
+    TILE_FUNCTION(tile_rows_##m, m, NEAR, lead, 1)                                                                                  \
+    TILE_FUNCTION(tile_far_rows_##m, m, AHEAD, lead, 1)                                                                             \
+    TILE_FUNCTION(tile_columns_##m, m, LATE, 1, lead)
 TILE_FUNCTIONS(1) TILE_FUNCTIONS(2) TILE_FUNCTIONS(3) TILE_FUNCTIONS(4)
 #if TILE >= 6
 TILE_FUNCTIONS(5) TILE_FUNCTIONS(6)
@@ -97,12 +108,16 @@ TILE_FUNCTIONS(7) TILE_FUNCTIONS(8) TILE_FUNCTIONS(9) TILE_FUNCTIONS(10) TILE_FU
 #define HEIGHTS_TO_12(f)
 #endif
 #define ROWS_NAME(m) tile_rows_##m
+#define FAR_ROWS_NAME(m) tile_far_rows_##m
 #define COLUMNS_NAME(m) tile_columns_##m
 static tile_function *const TILE_ROWS[] = {EACH_HEIGHT(ROWS_NAME)};
+static tile_function *const TILE_FAR_ROWS[] = {EACH_HEIGHT(FAR_ROWS_NAME)};
 static tile_function *const TILE_COLUMNS[] = {EACH_HEIGHT(COLUMNS_NAME)};
 
 /* Inner loops longer than this are cut, so that one panel (DEPTH * PANEL floats) stays in the first-level cache. */
 #define DEPTH 320
+/* Packed weights up to this size are still in the second-level cache when the next step reads them. */
+#define NEAR_FLOATS (48 << 10)
 
 INLINE int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -110,12 +125,14 @@ INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 /* All row tiles of one panel of C, ``width`` <= PANEL columns of it being real. Heights differ by at most one. */
 static void panel_product(tile_function *const *tiles, int64_t rows, int64_t width, int64_t depth, const float *A, int64_t across,
                           int64_t lead, const float *panel, float *C, int64_t stride, int start, const float *bias) {
-    int64_t count = (rows + TILE - 1) / TILE, row = 0;
-    for (int64_t n = 0; n < count; n++) {
+    const int64_t count = (rows + TILE - 1) / TILE, pace = PANEL / count;
+    const float *next = panel + depth * PANEL; /* the next panel lies behind this one; each tile asks for its part of it */
+    int64_t row = 0;
+    for (int64_t n = 0; n < count; n++, next += depth * pace) {
         int64_t height = (rows - row + count - n - 1) / (count - n);
         float *target = C + row * stride;
         if (width == PANEL) {
-            tiles[height - 1](depth, A + row * across, lead, panel, target, stride, start, bias);
+            tiles[height - 1](depth, A + row * across, lead, panel, target, stride, start, bias, next, pace);
         } else {
             float edge[TILE * PANEL] __attribute__((aligned(64))), edge_bias[PANEL] = {0};
             if (start == START_RESULT) {
@@ -123,7 +140,7 @@ static void panel_product(tile_function *const *tiles, int64_t rows, int64_t wid
                 for (int64_t i = 0; i < height; i++) memcpy(edge + i * PANEL, target + i * stride, width * sizeof(float));
             }
             if (start == START_BIAS && bias) memcpy(edge_bias, bias, width * sizeof(float));
-            tiles[height - 1](depth, A + row * across, lead, panel, edge, PANEL, start, edge_bias);
+            tiles[height - 1](depth, A + row * across, lead, panel, edge, PANEL, start, edge_bias, next, pace);
             for (int64_t i = 0; i < height; i++) memcpy(target + i * stride, edge + i * PANEL, width * sizeof(float));
         }
         row += height;
@@ -133,10 +150,11 @@ static void panel_product(tile_function *const *tiles, int64_t rows, int64_t wid
 /* C[rows, N] = start + A[rows, K] * packed[K, N]. */
 static void product(int64_t rows, int64_t N, int64_t K, const float *A, int64_t lead, const float *packed, float *C, int64_t stride,
                     int start, const float *bias) {
+    tile_function *const *tiles = N * K > NEAR_FLOATS ? TILE_FAR_ROWS : TILE_ROWS;
     for (int64_t p = 0; p < panels(N); p++)
         for (int64_t k = 0; k < K; k += DEPTH) {
             int64_t n = p * PANEL, depth = smaller(DEPTH, K - k);
-            panel_product(TILE_ROWS, rows, smaller(PANEL, N - n), depth, A + k, lead, lead, packed + (p * K + k) * PANEL, C + n, stride,
+            panel_product(tiles, rows, smaller(PANEL, N - n), depth, A + k, lead, lead, packed + (p * K + k) * PANEL, C + n, stride,
                           k ? START_RESULT : start, start == START_BIAS ? bias + n : bias);
         }
 }

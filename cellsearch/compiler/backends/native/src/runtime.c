@@ -463,6 +463,20 @@ EXPORT int cellsearch_run(const Job *job) {
     return OK;
 }
 
+/* Fill in the addresses of a job, run it, and copy what leaves it. */
+EXPORT int cellsearch_call(const Call *call) {
+    Job *job = call->job;
+    Buffer *buffer = (Buffer *)job->buffer;
+    for (int64_t k = 0; k < job->buffers; k++) buffer[k].base = (float *)(call->address[call->area[k]] + call->place[k]);
+    job->scratch = (float *)call->address[0];
+    job->packed = (float *)(call->address[0] + call->packed);
+    const int code = cellsearch_run(job);
+    if (code != OK) return code;
+    for (const Copy *copy = call->copy; copy < call->copy + call->copies; copy++)
+        if (call->address[copy->to]) memcpy(call->address[copy->to], call->address[copy->area] + copy->place, (size_t)copy->bytes);
+    return OK;
+}
+
 /* The names of the instructions in their numbering; NULL beyond the last. */
 EXPORT const char *cellsearch_opcode(int number) { return number >= 0 && number < OPCODE_COUNT ? OPCODE_NAMES[number] : 0; }
 

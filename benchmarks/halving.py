@@ -1,0 +1,77 @@
+"""Does successive halving find the winner of full training at a fraction of its cost? A real run, with the same proposals.
+
+Random search proposes the same cells whatever their scores, so a run with full training for everybody and a run with halving (rungs
+at 1/16, 1/4 and all of the steps) train the same candidates from the same seeds, and may be compared one by one. Finished runs are kept::
+
+    python benchmarks/halving.py --trials 40 --seeds 3 --workers 2 --out runs/halving
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cellsearch as cs
+from cellsearch.executors.ray import Ray
+from cellsearch.statistics import mean_and_deviation
+from cellsearch.trial import History, Trial
+
+SCHEDULES = {"fixed": {}, "halving": {"schedule_options.eta": 4, "schedule_options.levels": 3}}
+
+
+def run(experiment: str, schedule: str, seed: int, trials: int, workers: int, folder: Path) -> History:
+    overrides = {"strategy": "random", "schedule": schedule, "seed": seed, "trials": trials, "workers": workers, **SCHEDULES[schedule]}
+    declared = cs.load_experiment(experiment, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    with cs.Search.open(folder, declared) as search:
+        with Ray(workers, log_dir=folder) as executor:
+            search.run(executor)
+        return search.history
+
+
+def granted(history: History) -> int:
+    """Optimizer steps of all candidates (the baselines always get all of theirs)."""
+    return sum(trial.rungs[-1].budget.steps for trial in history if not trial.is_baseline and trial.rungs and trial.duplicate_of is None)
+
+
+def winner(history: History, steps: int) -> Trial:
+    """The best found cell with full training."""
+    return min((t for t in history.ranked if not t.is_baseline and t.rungs[-1].budget.steps == steps), key=lambda t: t.score)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="random_charlm")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/halving"))
+    arguments = parser.parse_args()
+    steps = cs.load_experiment(arguments.experiment).training.steps
+    baselines: dict[str, list[float]] = {}
+    print("| seed | winner of full training | winner of halving | rank of it in full training | cost |\n|---|---|---|---|---|")
+    differences = []
+    for seed in range(arguments.seeds):
+        full, halved = (
+            run(arguments.experiment, name, seed, arguments.trials, arguments.workers, arguments.out / f"{name}-{seed}")
+            for name in SCHEDULES
+        )
+        best, chosen = winner(full, steps), winner(halved, steps)
+        for trial in full:
+            if trial.is_baseline:
+                baselines.setdefault(trial.proposal.origin, []).append(trial.score)
+        rank = 1 + sum(t.score < full.by_number[chosen.number].score for t in full.ranked if not t.is_baseline)
+        differences.append(chosen.score - best.score)
+        print(
+            f"| {seed} | trial {best.number}: {best.score:.4f} | trial {chosen.number}: {chosen.score:.4f} | {rank} "
+            f"| {granted(halved) / granted(full):.2f} |",
+            flush=True,
+        )
+    mean, _ = mean_and_deviation(differences)
+    noise = {name.removeprefix("baseline:"): mean_and_deviation(scores)[1] for name, scores in baselines.items()}
+    print(f"\nmean difference of the winners: {mean:+.4f}; deviation of one training of the baselines over the seeds: ", end="")
+    print(", ".join(f"{name} {deviation:.4f}" for name, deviation in noise.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""``cellsearch suites``, and ``cellsearch evaluate --suite``: a cell against LSTM and GRU on several tasks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellsearch.cli.output import emit_json, json_option, number, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellsearch.suites import Scored
+    from cellsearch.tasks.base import Arrays
+    from cellsearch.tasks.suite import Suite
+
+__all__ = ["COMMANDS", "evaluate_suite"]
+
+
+@click.command("suites", short_help="List the suites of tasks.")
+@json_option
+def suites(as_json: bool) -> None:
+    """List the suites: several tasks under one protocol, made one score. An experiment names one with task = "suite:NAME"."""
+    from cellsearch import catalog
+
+    found = [(catalog.load_suite(path), path) for path in catalog.entries(catalog.SUITES).values()]
+    if as_json:
+        emit_json([{**suite.to_document(), "steps": suite.steps, "file": str(path)} for suite, path in found])
+        return
+    rows = [
+        (s.name, ", ".join(f"{m.name} ({m.task}, {m.steps} steps)" for m in s.members), s.aggregation, s.reference, s.description)
+        for s, _ in found
+    ]
+    print_table(("name", "tasks", "aggregation", "reference", "what it asks"), rows, wrap=1)
+
+
+def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> None:
+    """Train a cell on every task of a suite, with each of its seeds or the one given, and print the table."""
+    from cellsearch import catalog
+    from cellsearch.cli.locate import locate
+    from cellsearch.job import Job, Training
+    from cellsearch.suites import load_data, train_suite
+    from cellsearch.tasks.suite import SUITE
+
+    located, declared = locate(cell), catalog.load_suite(name)
+    suite = replace(declared, stop_below=0.0)  # the table shall be complete
+    known = _Baselines(show=sys.stderr.isatty() and not as_json)
+    arrays = load_data(SUITE, suite.to_document(), on_training=known)
+    job = Job(0, 0, located.genome.to_json(), SUITE, suite.to_document(), Training(), suite.steps, 0)
+    seeds = suite.seeds if seed is None else (seed,)
+    runs = [train_suite(job, arrays, seed=one)[1] for one in seeds]
+    document = _document(suite, arrays, runs, known)
+    document = {"cell": located.label, "suite": suite.name, "seeds": list(seeds), **document}
+    if as_json:
+        emit_json(document)
+    else:
+        _print(document)
+
+
+class _Baselines:
+    """Notes which baselines had to be trained, and says so on standard error."""
+
+    def __init__(self, *, show: bool) -> None:
+        self.show = show
+        self.cached: dict[str, bool] = {}
+
+    def __call__(self, cell: str, task: str, seed: int, known: bool) -> None:
+        self.cached[task] = self.cached.get(task, True) and known
+        if self.show and not known:
+            click.echo(f"trained {cell} on {task}, seed {seed}, once for all", err=True)
+
+
+def _document(suite: Suite, arrays: Arrays, runs: Sequence[Sequence[Scored]], known: _Baselines) -> dict[str, Any]:
+    """The whole table as plain data. Means are over the seeds; ``fitness`` is that of the mean shares."""
+    from cellsearch.suites import BASELINES, fitness
+
+    rows = []
+    for k, member in enumerate(suite.members):
+        results = [run[k].result for run in runs]
+        shares = [run[k].share for run in runs]
+        rows.append(
+            {
+                "name": member.name,
+                "task": member.task,
+                "steps": member.steps,
+                "chance": member.chance,
+                "scores": [result.score for result in results],
+                "metrics": [result.metric for result in results],
+                **{name: arrays["references"][k, b].tolist() for b, name in enumerate(BASELINES)},
+                "shares": shares,
+                "share": sum(shares) / len(shares),
+                "seconds": sum(result.seconds for result in results) / len(results),
+                "baselines_cached": known.cached[member.name],
+            }
+        )
+    value = fitness(suite, [row["share"] for row in rows])
+    return {
+        "aggregation": suite.aggregation,
+        "reference": suite.reference,
+        "baseline_seeds": list(suite.seeds),
+        "tasks": rows,
+        "fitness": value,
+        "score": 1.0 - value,
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    headers = ("task", "score", "LSTM", "GRU", "chance", "share", "seconds")
+    rows = [
+        (
+            row["name"],
+            *(_spread(row[key]) for key in ("scores", "lstm", "gru")),
+            number(row["chance"]),
+            number(row["share"], 3),
+            number(row["seconds"], 1),
+        )
+        for row in document["tasks"]
+    ]
+    seeds = ", ".join(str(seed) for seed in document["seeds"])
+    click.echo(f"{document['cell']} on suite {document['suite']}: validation scores (lower is better), seeds {seeds}")
+    print_table(headers, rows, right=range(1, 7))
+    what = {"min": "smallest share", "mean": "mean share", "pareto": "mean share (one objective a task in a search)"}
+    reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better baseline's"}[document["reference"]]
+    click.echo(f"share of {reference} skill above chance; {what[document['aggregation']]}: {number(document['fitness'], 3)}")
+
+
+def _spread(values: Sequence[float]) -> str:
+    from cellsearch.statistics import mean_and_deviation
+
+    mean, deviation = mean_and_deviation(values)
+    return number(mean) if len(values) == 1 else f"{number(mean)} ± {number(deviation)}"
+
+
+COMMANDS = (suites,)

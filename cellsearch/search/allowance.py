@@ -1,0 +1,85 @@
+"""What a search has used up of what it may: time and optimizer steps; and which trials are checked before training."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from cellsearch.schedules import Allowance
+from cellsearch.search.warm import ENQUEUED
+from cellsearch.store import Store
+from cellsearch.trial import History, Trial
+
+__all__ = ["Spending", "is_checked", "seconds_searched", "steps_granted"]
+
+
+def is_checked(trial: Trial) -> bool:
+    """Whether a trial must pass the checks before training.
+
+    What a person named is trained whatever they say, and a supernet is trained to be pruned, not to be kept.
+    """
+    return not (trial.is_baseline or trial.is_intermediate or trial.proposal.origin == ENQUEUED)
+
+
+def steps_granted(history: History) -> int:
+    """Optimizer steps of all trials together: what each did, or what was granted it where there is no result.
+
+    Trials that were rejected before training, imported, or answered as duplicates took none.
+    """
+    total = 0
+    for trial in history:
+        if trial.rungs and trial.duplicate_of is None and not (trial.is_rejected or trial.is_imported):
+            last = trial.rungs[-1]
+            total += last.result.steps if last.result is not None else last.budget.steps
+    return total
+
+
+def seconds_searched(store: Store) -> float:
+    """Wall clock of the sittings before this one, each from its opening until the last that happened in it."""
+    openings = [environment.opened for environment in store.environments()]
+    moments = sorted(moment for t in store.timings() for moment in (t.started, t.ended) if moment is not None)
+    total = 0.0
+    for opened, closed in zip(openings, [*openings, float("inf")][1:], strict=True):
+        last = max((moment for moment in moments if opened <= moment < closed), default=opened)
+        total += last - opened
+    return total
+
+
+class Spending:
+    """What a run uses up of its allowance. A sitting lasts from opening the run until closing it.
+
+    ``seconds_before`` and ``steps_before``: what earlier sittings took; ``opened``: when this one began, by :func:`time.monotonic`.
+    """
+
+    def __init__(self, allowance: Allowance, *, seconds_before: float, steps_before: int, opened: float) -> None:
+        self._allowance = allowance
+        self._seconds_before = seconds_before
+        self._steps_before = steps_before
+        self._opened = opened
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock of all sittings together."""
+        return self._seconds_before + time.monotonic() - self._opened
+
+    @property
+    def hours_used_up(self) -> bool:
+        """Whether the time is used up; never, where it is not bounded."""
+        return self._allowance.hours > 0 and self.seconds >= 3600 * self._allowance.hours
+
+    def used_up(self, history: History) -> str:
+        """What is used up, in words; ``""`` while there is some left of each."""
+        if self.hours_used_up:
+            return f"the {self._allowance.hours:g} hours of the allowance"
+        if self._allowance.steps and steps_granted(history) >= self._allowance.steps:
+            return f"the {self._allowance.steps} optimizer steps of the allowance"
+        return ""
+
+    def seconds_left(self, history: History) -> float:
+        """Until it is used up, if steps are done as fast as in this sitting so far; infinity where nothing is bounded."""
+        left = 3600 * self._allowance.hours - self.seconds if self._allowance.hours else math.inf
+        if self._allowance.steps:
+            granted = steps_granted(history)
+            rate = (granted - self._steps_before) / max(time.monotonic() - self._opened, 1e-9)
+            left = min(left, (self._allowance.steps - granted) / rate if rate else math.inf)
+        return max(0.0, left)
