@@ -75,9 +75,14 @@ def main() -> None:
 
 
 def curves(results: dict[str, list[dict[str, object]]]) -> str:
-    """Best score so far against trials as an SVG file: mean over the seeds, and one standard error around it."""
-    lines = [_line(name, [r["curve"] for r in runs], f"s{k}") for k, (name, runs) in enumerate(results.items())]  # type: ignore[misc]
-    for name in sorted({name for runs in results.values() for r in runs for name in r["baselines"]}):  # type: ignore[attr-defined]
+    """Best score so far against trials as an SVG file: mean over the seeds, and one standard error around it.
+
+    A line begins where it is no more than a tenth above the worst baseline.
+    """
+    baselines = {name: s for runs in results.values() for r in runs for name, s in r["baselines"].items()}  # type: ignore[attr-defined]
+    ceiling = 1.1 * max(baselines.values(), default=float("inf"))
+    lines = [_line(name, [r["curve"] for r in runs], f"s{k}", ceiling) for k, (name, runs) in enumerate(results.items())]  # type: ignore[misc]
+    for name in sorted(baselines):
         level = mean_and_deviation([float(r["baselines"][name]) for runs in results.values() for r in runs])[0]  # type: ignore[index]
         trials = len(next(iter(results.values()))[0]["curve"])  # type: ignore[arg-type]
         lines.append(Line(((0.0, level), (float(trials), level)), name, "control"))
@@ -89,14 +94,15 @@ def curves(results: dict[str, list[dict[str, object]]]) -> str:
     return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("<title>", f"<style>{style}</style><title>", 1)
 
 
-def _line(name: str, runs: Sequence[Sequence[float]], css: str) -> Line:
+def _line(name: str, runs: Sequence[Sequence[float]], css: str, ceiling: float) -> Line:
     points, band = [], []
     for trial, scores in enumerate(zip(*runs, strict=True), start=1):
         if all(score < float("inf") for score in scores):
             mean, deviation = mean_and_deviation(scores)
             error = deviation / len(scores) ** 0.5
-            points.append((float(trial), mean))
-            band.append((float(trial), mean - error, mean + error))
+            if mean <= ceiling:
+                points.append((float(trial), mean))
+                band.append((float(trial), mean - error, min(mean + error, ceiling)))
     return Line(tuple(points), name, css, band=tuple(band))
 
 

@@ -11,6 +11,10 @@ __all__ = ["Line", "Point", "line_chart", "scatter_chart"]
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 16, 44
+FEW = 4
+"""So many names of lines have room above their ends; more of them stand beside the axes."""
+LETTER, APART = 6.2, 14
+"""Width of a letter of a name, and distance of two names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 class _Frame:
     """Scales and axes of one chart."""
 
-    def __init__(self, xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str) -> None:
+    def __init__(self, xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str, *, right: float = RIGHT) -> None:
+        self.end = WIDTH - right
         self.x_low, self.x_high = _bounds(xs)
         self.y_low, self.y_high = _bounds(ys)
         self.x_label, self.y_label = x_label, y_label
 
     def x(self, value: float) -> float:
-        return LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (self.end - LEFT)
 
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
@@ -68,14 +73,14 @@ class _Frame:
         parts = []
         for value in ticks(self.y_low, self.y_high):
             y = self.y(value)
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.end:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(format_y(value))}</text>')
         for value in ticks(self.x_low, self.x_high):
             x = self.x(value)
             parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(format_x(value))}</text>')
         base = HEIGHT - BOTTOM
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
-        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{self.end:g}" y1="{base}" y2="{base}"/>')
+        middle = (LEFT + self.end) / 2
         parts.append(f'<text class="label" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.x_label)}</text>')
         turn = f"translate(14 {(TOP + base) / 2:.0f}) rotate(-90)"
         parts.append(f'<text class="label" transform="{turn}" text-anchor="middle">{escape(self.y_label)}</text>')
@@ -113,7 +118,10 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str)
     if not points:
         return _empty(title)
     heights = [y for _, y in points] + [y for line in drawn for _, *ends in line.band for y in ends]
-    frame = _Frame([x for x, _ in points], heights, x_label, y_label)
+    names = [line.label for line in drawn if line.label]
+    beside = len(names) > FEW
+    margin = 8 + LETTER * max(map(len, names)) if beside else RIGHT
+    frame = _Frame([x for x, _ in points], heights, x_label, y_label, right=margin)
     parts = frame.axes(_number, _number)
     for line in drawn:
         if line.band:
@@ -129,22 +137,25 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str)
             coordinates.append(f"{frame.x(x):.1f},{frame.y(y):.1f}")
             before = y
         parts.append(f'<polyline class="{escape(line.css)}" points="{" ".join(coordinates)}"/>')
-    parts += _labels(frame, drawn)
+    parts += _labels(frame, drawn, beside=beside)
     return _svg(title, parts)
 
 
-def _labels(frame: _Frame, lines: Sequence[Line]) -> list[str]:
-    """Names at the right ends of the lines, moved apart where they would overlap."""
+def _labels(frame: _Frame, lines: Sequence[Line], *, beside: bool) -> list[str]:
+    """Names at the right ends of the lines, or ``beside`` the axes; moved apart where they would overlap."""
     placed = sorted(((frame.y(line.points[-1][1]), line) for line in lines if line.label), key=lambda item: item[0])
-    parts = []
-    last = -math.inf
-    for y, line in placed:
-        y = max(y - 5, last + 14, TOP + 8)
-        last = y
-        parts.append(
-            f'<text class="name {escape(line.css)}" x="{WIDTH - RIGHT - 2}" y="{y:.1f}" text-anchor="end">{escape(line.label)}</text>'
-        )
-    return parts
+    heights: list[float] = []
+    for y, _ in placed:
+        heights.append(max(y + 4 if beside else y - 5, heights[-1] + APART if heights else TOP + 8))
+    lowest = HEIGHT - BOTTOM + APART
+    for k in reversed(range(len(heights))):
+        heights[k] = min(heights[k], lowest - APART)
+        lowest = heights[k]
+    x, anchor = (frame.end + 4, "start") if beside else (frame.end - 2, "end")
+    return [
+        f'<text class="name {escape(line.css)}" x="{x:g}" y="{y:.1f}" text-anchor="{anchor}">{escape(line.label)}</text>'
+        for y, (_, line) in zip(heights, placed, strict=True)
+    ]
 
 
 def scatter_chart(title: str, points: Sequence[Point], *, x_label: str, y_label: str) -> str:
