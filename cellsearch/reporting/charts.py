@@ -147,7 +147,7 @@ def _labels(frame: _Frame, lines: Sequence[Line], *, beside: bool) -> list[str]:
     heights: list[float] = []
     for y, _ in placed:
         heights.append(max(y + 4 if beside else y - 5, heights[-1] + APART if heights else TOP + 8))
-    lowest = HEIGHT - BOTTOM + APART
+    lowest = float(HEIGHT - BOTTOM + APART)
     for k in reversed(range(len(heights))):
         heights[k] = min(heights[k], lowest - APART)
         lowest = heights[k]
