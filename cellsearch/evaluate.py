@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from cellsearch import tasks, training_gates
+from cellsearch.compiler import backends
 from cellsearch.compiler.cost import module_microseconds
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.compiler.step import FlatAdam, fused_linear_cross_entropy
@@ -31,7 +32,7 @@ from cellsearch.training_start import quiet_start
 from cellsearch.training_state import Progress, detached, inherit, restore, store
 from cellsearch.trial import Connection, Result
 
-__all__ = ["cell_factory", "evaluate", "make_task", "validation_steps"]
+__all__ = ["cell_factory", "check_training", "evaluate", "make_task", "validation_steps"]
 
 OnProgress = Callable[[int, float], None]
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -116,13 +117,11 @@ class _Run:
     """One training from start, checkpoint or inherited weights to the end of its budget."""
 
     def __init__(self, job: Job, arrays: Arrays) -> None:
-        _check(job)
+        check_training(job.training, tasks.get(job.task))
         self.job = job
         self.guard = Guard(job.limits)
         self.started = time.perf_counter()
         self.task = make_task(job, arrays)
-        if job.training.bidirectional and not self.task.bidirectional:
-            raise ConfigError(f"task {job.task} cannot be read in both directions", where="training.bidirectional", hint="set it to false")
         genome = Genome.from_json(job.genome)
         dtype = _DTYPES[job.training.dtype]
         self.model = self.task.model(cell_factory(genome, job.training)).to(dtype)
@@ -269,8 +268,8 @@ def _predicted(layer: nn.Module) -> dict[str, float]:
         return {}
 
 
-def _check(job: Job) -> None:
-    training = job.training
+def check_training(training: Training, task: type[Task] | None = None) -> None:
+    """Raise :class:`ConfigError` for settings with which nothing can be trained (for this task), whatever the cell."""
     if training.relaxation not in training_gates.RELAXATIONS:
         allowed = "allowed: " + ", ".join(training_gates.RELAXATIONS)
         raise ConfigError(f"{training.relaxation!r} is no relaxation of gates", where="training.relaxation", hint=allowed)
@@ -296,6 +295,11 @@ def _check(job: Job) -> None:
     for name in ("dropout", "variational_dropout"):
         if not 0 <= getattr(training, name) < 1:
             raise ConfigError(f"{getattr(training, name)} is not a share", where=f"training.{name}", hint="use 0 to less than 1")
+    if training.backend not in ("auto", *backends.names()):
+        hint = "allowed: " + ", ".join(("auto", *backends.names()))
+        raise ConfigError(f"there is no backend {training.backend!r}", where="training.backend", hint=hint)
+    if task is not None and training.bidirectional and not task.bidirectional:
+        raise ConfigError(f"task {task.name} cannot be read in both directions", where="training.bidirectional", hint="set it to false")
 
 
 @contextmanager

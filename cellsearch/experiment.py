@@ -123,28 +123,47 @@ def parse_experiment(document: Mapping[str, Any], *, source: str, folder: Path |
             raise ConfigError(f"the key {key} is missing", where=source, hint=f'add a line {key} = "..."')
     tables = {key: _table(document, key, source) for key in _TABLES}
     task = document["task"]
+    shares: tuple[str, ...] = ()
     if task == SUITE:
-        Suite.parse(tables["task_options"], f"{source}, [task_options]")
+        shares = tuple(member.name for member in Suite.parse(tables["task_options"], f"{source}, [task_options]").members)
     else:
         parse_options(tasks.get(task).Options, tables["task_options"], task)
+    space = _space(document["space"], source, folder).constrained(tables["constrain"], source=f"{source}, [constrain]")
+    strategy = strategies.create(document["strategy"], tables["strategy_options"])
+    strategy.check(space, shares)
     scalars = {key: document[key] for key in _SCALARS if key in document and key not in ("strategy", "schedule")}
     return Experiment(
         **scalars,
-        space=_space(document["space"], source, folder).constrained(tables["constrain"], source=f"{source}, [constrain]"),
-        strategy=strategies.create(document["strategy"], tables["strategy_options"]),
+        space=space,
+        strategy=strategy,
         schedule=schedules.create(document.get("schedule", "fixed"), tables["schedule_options"]),
         baselines=_baselines(document.get("baselines", ["lstm", "gru"]), source),
         task_options=types.MappingProxyType(dict(tables["task_options"])),
-        training=read_training(tables["training"], f"{source}, [training]"),
+        training=read_training(tables["training"], f"{source}, [training]", task),
         limits=_dataclass(Limits, tables["limits"], f"{source}, [limits]"),
-        prefilter=_dataclass(Prefilter, tables["prefilter"], f"{source}, [prefilter]"),
+        prefilter=_read_prefilter(tables["prefilter"], f"{source}, [prefilter]"),
         allowance=_dataclass(Allowance, tables["allowance"], f"{source}, [allowance]"),
     )
 
 
-def read_training(table: Mapping[str, Any], where: str) -> Training:
-    """The ``[training]`` table of an experiment. Raises :class:`ConfigError` for an unknown key or a value that is no such."""
-    return _dataclass(Training, table, where)
+def read_training(table: Mapping[str, Any], where: str, task: str = "") -> Training:
+    """The ``[training]`` table of an experiment. Raises :class:`ConfigError` for an unknown key or a value that is no such.
+
+    ``task``: the name of what is trained for, where that is known.
+    """
+    from cellsearch.evaluate import check_training  # needs torch, which importing this module shall not load
+
+    training = _dataclass(Training, table, where)
+    check_training(training, tasks.get(task) if task and task != SUITE else None)
+    return training
+
+
+def _read_prefilter(table: Mapping[str, Any], where: str) -> Prefilter:
+    from cellsearch.prefilter import check_thresholds
+
+    prefilter = _dataclass(Prefilter, table, where)
+    check_thresholds(prefilter)
+    return prefilter
 
 
 def _overridden(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

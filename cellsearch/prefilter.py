@@ -29,7 +29,7 @@ from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Prefilter
 
-__all__ = ["Verdict", "check_cell", "check_job"]
+__all__ = ["Verdict", "check_cell", "check_job", "check_thresholds"]
 
 SIZE = 32
 BATCH = 4
@@ -52,7 +52,7 @@ def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
 
     Leaves torch's random generator as it was. Raises :class:`ConfigError` for thresholds that make no sense.
     """
-    _check_thresholds(wanted)
+    check_thresholds(wanted)
     figures: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -85,7 +85,8 @@ def check_job(job: Job) -> None:
             raise TrainingError(f"rejected before training; {verdict.reason}", kind="prefilter")
 
 
-def _check_thresholds(wanted: Prefilter) -> None:
+def check_thresholds(wanted: Prefilter) -> None:
+    """Raise :class:`ConfigError` for a threshold with which the checks mean nothing."""
     least = {"positions": MEMORY + 1, "growth_scale": 1.0, "growth_max": 1.0, "gradient_max": wanted.gradient_min}
     for name, bound in least.items():
         if not getattr(wanted, name) >= bound:

@@ -16,7 +16,7 @@ __all__ = ["check_keys", "nearest", "parse", "parse_setting", "render", "unknown
 
 MAX_TEXT = 1_048_576
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_BARE_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_BARE_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:-]*")
 
 
 def parse(text: str, source: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -180,6 +181,24 @@ def test_lists_name_everything_in_both_forms(run: Run, command: str, names: set[
     assert {row["name"] for row in document} >= names
     text = run(command).out
     assert all(any(line.startswith(name) for line in text.splitlines()) for name in names)
+
+
+@pytest.mark.parametrize("command", ["strategies", "schedules"])
+def test_parts_are_listed_with_paper_and_every_option_explained(run: Run, command: str) -> None:
+    blocks = run(command).out.strip().split("\n\n")
+    for part in run(command, "--json").json:
+        block = next(block for block in blocks if block.startswith(f"{part['name']}: "))
+        assert part["paper"] in block
+        for option in part["options"]:
+            assert f"{option} = " in block
+            assert re.search(rf"\b{option}\b", part["details"]), (part["name"], option)
+
+
+@pytest.mark.parametrize("command", ["search", "evaluate", "diagnose", "finals", "generate", "export", "tasks"])
+def test_commands_that_read_data_are_told_where_it_lies(run: Run, command: str) -> None:
+    options = run(command, "--help").out
+    assert "--data-dir" in options
+    assert "--offline" in options
 
 
 def test_doctor_says_what_is_there(run: Run) -> None:

@@ -87,6 +87,13 @@ def test_a_search_prints_a_line_a_trial_and_the_final_table(call: Call, experime
     assert {"store.sqlite", "experiment.toml", "best.cell", "checkpoints"} <= {p.name for p in (tmp_path / "run").iterdir()}
 
 
+def test_a_wrong_setting_leaves_no_run_that_the_right_one_would_meet(call: Call, experiment: Path, tmp_path: Path) -> None:
+    wrong = ("search", experiment, "--run", tmp_path / "run", "--workers", "0", "--set", "training.backend=nativ")
+    code, _, err = call(*wrong)
+    assert (code, "training.backend" in err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_same_command_again_trains_nothing(call: Call, searched: Path, experiment: Path) -> None:
     before = read(call, "ls", searched)
     code, _, _ = call("search", experiment, "--run", searched, "--workers", "0")

@@ -108,6 +108,26 @@ def test_another_strategy_or_task_starts_from_its_own_options(tmp_path: Path) ->
         (MINIMAL + 'schedule = "asha"', "'asha'", "halving"),
         ('space = "tiny"\nstrategy = "random"\n', "the key task is missing", "task ="),
         ("trials = ", "not valid TOML", "toml.io"),
+        # What would stop the first training, or the first proposal, is found before a run begins.
+        (MINIMAL + '[training]\nbackend = "cuda"', "training.backend: there is no backend 'cuda'", "allowed: auto, "),
+        (MINIMAL + '[training]\nrelaxation = "l1"', "training.relaxation: 'l1'", "none, l0"),
+        (MINIMAL + '[training]\ndtype = "float8"', "training.dtype: 'float8'", "float32, float64"),
+        (MINIMAL + "[training]\nnum_layers = 0", "training.num_layers: 0 is too small", "use 1 or more"),
+        (MINIMAL + "[training]\ndropout = 1.5", "training.dropout: 1.5 is not a share", "less than 1"),
+        (MINIMAL + "[training]\nbidirectional = true", "training.bidirectional: task parity", "set it to false"),
+        (MINIMAL + "[prefilter]\npositions = 2", "prefilter.positions: 2 is too small", "or more"),
+        (MINIMAL.replace('"random"', '"grow"') + '[strategy_options]\nstart = "gruu"', "strategy_options.start: ", "seed genomes of tiny"),
+        (MINIMAL.replace('"random"', '"prune"') + '[strategy_options]\nstart = "gruu"', "strategy_options.start: ", "seed genomes of tiny"),
+        (
+            MINIMAL.replace('"random"', '"nsga2"') + '[strategy_options]\nobjectives = ["score", "share.parity"]',
+            "strategy_options.objectives: the objective 'share.parity' is of a task, but this experiment has no suite",
+            "allowed: score, parameters",
+        ),
+        (
+            'space = "tiny"\nstrategy = "nsga2"\ntask = "suite:long_memory"\n[strategy_options]\nobjectives = ["score", "share.txt"]',
+            "'share.txt' is of a task, which the suite does not have",
+            "share.text, share.parity",
+        ),
     ],
 )
 def test_mistakes_are_named(text: str, where: str, hint: str, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ def test_hostile_text_is_a_config_error(text: str) -> None:
         ("trials=8", ("trials", 8)),
         ("training.steps = 100", ("training.steps", 100)),
         ("strategy=grow", ("strategy", "grow")),
+        ("task=suite:long_memory", ("task", "suite:long_memory")),
+        ("space=./mine.toml", ("space", "./mine.toml")),
         ('question="a = b"', ("question", "a = b")),
         ('baselines=["lstm"]', ("baselines", ["lstm"])),
         ("deterministic=true", ("deterministic", True)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, number, print_table, write_atomically
+from cellsearch.cli.output import data_option, emit_json, json_option, number, print_table, write_atomically
 
 if TYPE_CHECKING:
     from cellsearch.cli.rundata import RunData
@@ -31,6 +31,7 @@ __all__ = ["COMMANDS"]
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps of each training (default: the run's).")
 @click.option("--workers", type=click.IntRange(min=0), help="Ray workers; 0 trains in this process (default: the run's).")
 @click.option("--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS).")
+@data_option
 @json_option
 def finals(
     run: Path,

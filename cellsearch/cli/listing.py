@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from typing import Any
 
 import click
 
+from cellsearch import tomltext
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
 
 __all__ = ["COMMANDS"]
@@ -65,7 +67,6 @@ def spaces(as_json: bool) -> None:
 @json_option
 def zoo(family: str | None, as_json: bool) -> None:
     """List the named cells: states, weights in units of n^2, class, GEMM depth, source."""
-    from cellsearch import tomltext
     from cellsearch import zoo as zoo_module
     from cellsearch.genome import measures
     from cellsearch.zoo.entry import FAMILIES
@@ -103,7 +104,7 @@ def zoo(family: str | None, as_json: bool) -> None:
 @click.command("strategies", short_help="List the strategies and their options.")
 @json_option
 def strategies(as_json: bool) -> None:
-    """List the strategies and their options."""
+    """List the strategies: what each does, its options and what they mean, and the papers it comes from."""
     from cellsearch import strategies as module
 
     _list_parts({name: module.create(name, {}) for name in module.names()}, as_json)
@@ -112,7 +113,7 @@ def strategies(as_json: bool) -> None:
 @click.command("schedules", short_help="List the schedules: who gets more training.")
 @json_option
 def schedules(as_json: bool) -> None:
-    """List the schedules (who gets more training) and their options."""
+    """List the schedules (who gets more training): what each does, its options and what they mean, and the papers it comes from."""
     from cellsearch import schedules as module
 
     _list_parts({name: module.create(name, {}) for name in module.names()}, as_json)
@@ -143,16 +144,21 @@ def tasks(as_json: bool) -> None:
 
 
 def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
-    found = [{"name": name, "summary": _summary(part), "paper": part.paper, "options": _options(part)} for name, part in parts.items()]
+    found = []
+    for name, part in parts.items():
+        summary, _, details = (inspect.getdoc(type(part)) or "").replace("``", "").partition("\n\n")
+        found.append({"name": name, "summary": summary, "details": details, "paper": part.paper, "options": _options(part)})
     if as_json:
         emit_json(found)
         return
-    rows = [(p["name"], p["summary"], ", ".join(f"{k} = {v}" for k, v in p["options"].items())) for p in found]
-    print_table(("name", "what it does", "options and defaults"), rows, wrap=2)
-
-
-def _summary(part: object) -> str:
-    return (inspect.getdoc(type(part)) or "").split("\n")[0]
+    for k, part in enumerate(found):
+        click.echo(f"{chr(10) * (k > 0)}{part['name']}: {part['summary']}")
+        lines = {"options": tomltext.render(part["options"]).strip().replace("\n", ", "), "paper": part["paper"]}
+        for what, text in lines.items():
+            if text:
+                click.echo(f"  {what}: {text}")
+        if part["details"]:
+            click.echo(textwrap.indent(part["details"], "    "))
 
 
 def _options(part: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +32,12 @@ class Strategy(ABC):
     def perturbation(self) -> int:
         """On how many validation batches training shall remove each connection of a cell with connection gates; 0: not at all."""
         return 0
+
+    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:  # noqa: B027  # most have nothing to check
+        """Raise :class:`ConfigError` for options that this space, or the suite of these tasks, does not allow.
+
+        Called before a search begins, so that nothing is trained for one that cannot go on.
+        """
 
     @abstractmethod
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:

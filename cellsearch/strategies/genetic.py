@@ -41,8 +41,8 @@ class Genetic(Strategy):
     ``tournament``: size. ``crossover``: share of children of two parents; such a child is mutated too with chance ``also_mutate``.
     ``islands``: populations that breed apart; ``migration``: chance that a parent comes from another one.
     ``species``: distance from 0 to 1 up to which cells compete for parenthood (0: all do).
-    ``adaptive``: operators are chosen by their record instead of alike, and crossover becomes more or less frequent by its own
-    (:func:`~cellsearch.strategies.records.crossover_rate`). ``inherit``: children start from their first parent's weights.
+    ``adaptive``: operators are chosen by their record instead of alike, and crossover becomes more or less frequent by its own, between
+    half of what is declared and half way to always. ``inherit``: children start from their first parent's weights.
     """
 
     name: ClassVar[str] = "genetic"

@@ -18,12 +18,13 @@ workers may have to wait then, because nothing is grown that only fills time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.records import best, check_range, given_cell, position_rates
@@ -68,9 +69,16 @@ class Grow(Strategy):
         check_range(self.name, "patience", self.patience, 1)
         check_range(self.name, "pay", self.pay, 0)
 
+    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
+        """See :meth:`Strategy.check`: the cell that growth starts from."""
+        self._root(space)
+
+    def _root(self, space: SearchSpace) -> Genome:
+        return space.start() if self.start == SMALLEST else given_cell(space, self.start)
+
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """An extension for the first level that is not full; then best first, or the end when nodes have to pay."""
-        root_genome = space.start() if self.start == SMALLEST else given_cell(space, self.start)
+        root_genome = self._root(space)
         root = history.by_key.get(root_genome.key)
         if root is None:
             return Proposal(root_genome, origin=f"{PREFIX}start")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,7 +48,7 @@ class Nsga2(Strategy):
 
     ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class, seconds, time. In a suite
     also ``share.TASK``, the share of the reference's skill at one of its tasks. ``population``: parents that compete.
-    ``initial``: random cells and mutants of the seed genomes first. ``crossover``: share of children of two parents.
+    ``initial``: seed genomes and random cells first. ``crossover``: share of children of two parents.
     """
 
     name: ClassVar[str] = "nsga2"
@@ -69,6 +69,15 @@ class Nsga2(Strategy):
                 raise ConfigError(f"unknown objective {objective!r}", where="strategy_options.objectives", hint=hint)
         if len(set(self.objectives)) < 2:
             raise ConfigError("name two or more objectives", where="strategy_options.objectives", hint="for one, use genetic")
+
+    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
+        """See :meth:`Strategy.check`: shares are those of the suite's tasks."""
+        shares = [f"{SHARE}{task}" for task in tasks]
+        for objective in self.objectives:
+            if objective not in OBJECTIVES and objective not in shares:
+                why = "which the suite does not have" if tasks else "but this experiment has no suite"
+                hint = "allowed: " + ", ".join([*OBJECTIVES, *shares])
+                raise ConfigError(f"the objective {objective!r} is of a task, {why}", where="strategy_options.objectives", hint=hint)
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """Seed genomes, then random cells, then children of the best fronts."""
@@ -146,8 +155,8 @@ def crowding(values: NDArray[np.float64]) -> list[float]:
     distance = np.zeros(len(values))
     for column in values.T:
         order = np.argsort(column, kind="stable")
-        spread = column[order[-1]] - column[order[0]]
+        low, high = column[order[[0, -1]]]
         distance[order[[0, -1]]] = np.inf
-        if spread > 0 and np.isfinite(spread):
-            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / spread
+        if np.isfinite(low) and low < high < np.inf:  # what was not measured counts as infinite
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / (high - low)
     return [float(d) for d in distance]

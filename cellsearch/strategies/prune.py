@@ -17,7 +17,7 @@ Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a resul
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar
@@ -89,6 +89,13 @@ class Prune(Strategy):
     def perturbation(self) -> int:
         """See :attr:`Strategy.perturbation`: measured only where a chain uses it."""
         return self.batches if "perturbation" in self.criteria else 0
+
+    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
+        """See :meth:`Strategy.check`: the cell that is pruned. Raises :class:`SpaceError` for a full cell beyond the space's limits."""
+        if self.start == FULL:
+            space.full()
+        else:
+            space.gated(given_cell(space, self.start))
 
     def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
         """The next step of the oldest chain that has one, then another criterion for the first cell, then a new chain."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,8 @@ from cellsearch.strategies.nsga2 import OBJECTIVES, crowding, fronts
 from cellsearch.strategies.prune import weakest_first
 from cellsearch.strategies.records import best, crossover_rate, members, success_rates, tournament
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
-from cellsearch.testing.simulate import completed, failed
-from cellsearch.testing.strategies import space
+from cellsearch.testing.simulate import completed, failed, simulate
+from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import Connection, History, Proposal, Status, Trial
 
 
@@ -235,6 +237,63 @@ def test_wrong_options_are_refused_with_their_name(name, options, where, what):
         strategies.create(name, options)
     assert caught.value.where == f"strategy_options.{where}"
     assert caught.value.hint
+
+
+# An option, another value than its default, and what else must be said for it to matter.
+EFFECTS = {
+    "prune": {
+        "start": "lstm",
+        "criteria": ["gate"],
+        "remove": 0.6,
+        "target": 100,
+        "tolerance": 0.0,
+        "chains": 1,
+        "drop": 0.7,
+        "batches": 5,
+    },
+    "grow": {"beam": 1, "branch": 1, "patience": 5, "start": "gru", "inherit": True, "pay": 0.2},
+    "genetic": {
+        "population": 4,
+        "initial": 2,
+        "tournament": 1,
+        "crossover": 0.9,
+        "also_mutate": 1.0,
+        "islands": 3,
+        "migration": 0.9,
+        "species": 0.2,
+        "adaptive": False,
+        "inherit": True,
+    },
+    "regularized_evolution": {"population": 5, "tournament": 2},
+    "local_search": {"initial": 2, "patience": 2},
+    "predictor": {"initial": 3, "incumbents": 1, "candidates": 3, "fresh": 1.0, "model": "ridge", "caution": 5.0, "random_share": 0.9},
+    "nsga2": {"objectives": ["nodes", "time"], "population": 4, "initial": 3, "crossover": 1.0},
+    "random": {},
+}
+
+
+@pytest.mark.parametrize("name", strategies.names())
+def test_every_option_changes_the_search(name):
+    """The same seed with another value of one option: other proposals. A search that differs from itself would be no evidence."""
+
+    @cache
+    def proposals(**options):
+        strategy = strategies.create(name, options)
+        history = simulate(strategy, space(), likeness, trials=45, seed=1)
+        return [(t.proposal.genome.key, t.proposal.origin, t.proposal.inherit) for t in history], strategy.perturbation
+
+    assert set(EFFECTS[name]) == set(strategies.options(name))
+    assert proposals() == proposals.__wrapped__()
+    for option, value in EFFECTS[name].items():
+        needed = {"islands": 3} if option == "migration" else {}
+        changed = tuple(value) if isinstance(value, list) else value
+        assert proposals(**needed, **{option: changed}) != proposals(**needed), option
+
+
+def test_crowding_of_what_was_not_measured():
+    """A column of infinities says nothing (and warns of nothing); one among them is an end."""
+    assert crowding(np.array([[0.0, np.inf], [1.0, np.inf], [4.0, np.inf]])) == [np.inf, 1.0, np.inf]
+    assert crowding(np.array([[0.0, 4.0], [1.0, np.inf], [4.0, 2.0], [2.0, 3.0]])) == [np.inf, np.inf, np.inf, 3.0 / 4.0]
 
 
 def test_options_are_taken_over():
