@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cellsearch.compiler.classify import Phase, phases
 from cellsearch.compiler.program import POINTWISE, Instruction, Program
@@ -14,8 +15,7 @@ __all__ = ["Accumulator", "Dataflow", "Node", "dataflow"]
 _PRODUCTS = ("dense", "dense_t")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A value that is no accumulator: an instruction, an input (op ``input`` or ``carried``), or a ``move`` or ``add`` made here.
 
     ``level``: accumulators of the same phase on the longest path to it. ``latest``: stage by which it is needed, if given.
@@ -37,8 +37,7 @@ class Node:
         return self.op not in ("input", "carried")
 
 
-@dataclass(frozen=True, slots=True)
-class Accumulator:
+class Accumulator(NamedTuple):
     """A sum of products. ``products``: (source, parameter, whether the weight is transposed, phase) in order of issue.
 
     ``bias``: a fixed value that it starts with; ``begin``: a node (op ``move``) that writes the value it starts with.
@@ -189,17 +188,17 @@ def _enter_sum(flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phas
     terms = [v for v in terms if v not in fixed_terms[:1]]
     bias = fixed_terms[0] if fixed_terms else None
     if not terms:
-        flow.sums[value] = replace(whole, bias=bias)
+        flow.sums[value] = whole._replace(bias=bias)
         flow.order.append(value)
     elif not whole.fixed and _can_begin(flow, terms, products[0]):
         when = products[0][3]
         begin = _chain(flow, ([bias] if bias is not None else []) + terms, when, width)
-        flow.sums[value] = replace(whole, begin=flow.move(begin, when, width, latest=flow.level(products[0][0], when)))
+        flow.sums[value] = whole._replace(begin=flow.move(begin, when, width, latest=flow.level(products[0][0], when)))
         flow.order.append(value)
     else:
         product = flow.fresh
         flow.fresh += 1
-        flow.sums[product] = replace(whole, bias=bias)
+        flow.sums[product] = whole._replace(bias=bias)
         flow.order.append(product)
         _chain(flow, [product, *terms], phase[value], width, value)
 

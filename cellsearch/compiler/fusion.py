@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from cellsearch.compiler.dataflow import Dataflow
 from cellsearch.compiler.schedule import Home, Piece, Product
@@ -62,8 +61,7 @@ def _right_of(home: Home) -> Home:
     return Home(home.buffer, home.shift, home.column + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rectangle:
+class _Rectangle(NamedTuple):
     """Products of adjacent sources with adjacent accumulators."""
 
     sources: tuple[int, ...]

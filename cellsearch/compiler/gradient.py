@@ -98,10 +98,10 @@ class _Reverse:
         place.update({("state", k): len(saved) + 1 + k for k in range(len(forward.states))})
         first = len(saved) + 1 + len(forward.states)
 
-        symbols = list(self.symbols)
+        outside = [place[symbol] for symbol in self.symbols]
 
         def number(value: int) -> int:
-            return first + value if value >= 0 else place[symbols[-1 - value]]
+            return first + value if value >= 0 else outside[-1 - value]
 
         program = simplified(
             inputs=(*((self.name(v), self.shapes[v].width) for v in saved), (f"d_{forward.outputs[0][0]}", "H")),

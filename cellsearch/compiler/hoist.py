@@ -32,9 +32,9 @@ def hoist(program: Program) -> Program:
             product = new[factors[0]]
             for factor in factors[1:-1]:
                 product = emit(Instruction("mul", (product, new[factor])))
-            new.append(emit(replace(instruction, inputs=(product, new[factors[-1]]))))
+            new.append(emit(instruction.reading((product, new[factors[-1]]))))
         else:
-            new.append(emit(replace(instruction, inputs=tuple(new[v] for v in instruction.inputs))))
+            new.append(emit(instruction.reading(tuple(new[v] for v in instruction.inputs))))
     return drop_dead(
         replace(
             program,

@@ -34,9 +34,9 @@ pointwise              an op of the op table by its name and meaning, and ``step
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cellsearch import ops
 from cellsearch.genome.graph import State
@@ -75,8 +75,7 @@ PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t"})
 """Primitives that read a named weight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One primitive. ``parameter`` names the weight of a parametric one, ``value`` is the number of a ``const``.
 
     ``label`` is for people: the name of the node that the instruction computes, ``""`` for a part of one.
@@ -86,7 +85,7 @@ class Instruction:
     inputs: tuple[int, ...] = ()
     parameter: str = ""
     value: float = 0.0
-    label: str = field(default="", compare=False)
+    label: str = ""
 
     def reading(self, inputs: tuple[int, ...]) -> Instruction:
         """The same instruction with other operands."""

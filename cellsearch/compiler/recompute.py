@@ -43,6 +43,8 @@ def recompute(gradient: Gradient) -> Gradient:
     gradient = _step_of_output(gradient)
     forward, program = gradient.forward, gradient.program
     kept = _kept(gradient)
+    if len(kept) == len(gradient.saved):
+        return gradient
     first = len(gradient.saved)
     saved = [v for v in gradient.saved if v in kept]
     place = {v: k for k, v in enumerate(saved)}

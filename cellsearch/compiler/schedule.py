@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cellsearch.compiler.program import Program
 from cellsearch.genome.parameters import Width
@@ -56,8 +56,7 @@ class Lifetime(IntEnum):
 Role = Literal["input", "output", "state", "initial", "parameter", "gradient", "saved", "scratch"]
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(NamedTuple):
     """``columns`` values of one width side by side. ``role`` and ``name`` say whose memory it is (``scratch``: nobody else's)."""
 
     name: str
@@ -67,8 +66,7 @@ class Buffer:
     columns: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """Where a value lies: buffer, slot relative to the position in time, column (counted in values)."""
 
     buffer: str
@@ -76,8 +74,7 @@ class Home:
     column: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One pointwise operation of a stage: ``value`` = ``op(inputs)``. ``target``: where the result is also written, if anywhere.
 
     ``op`` is a pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``fold``, ``total``,
@@ -91,8 +88,7 @@ class Operation:
     target: Home | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """Pointwise work in one pass, all of one width. ``sources``: homes of the operands that it does not compute itself.
 
     ``numbers``: the operands among them that are constants.
@@ -104,8 +100,7 @@ class Stage:
     numbers: Mapping[int, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A weight at a row and column (counted in values) of a fused product; ``transposed``: stored the other way round (``dense``)."""
 
     parameter: str
@@ -114,8 +109,7 @@ class Piece:
     transposed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """``target = start + source * weights``: ``rows`` values wide, ``columns`` values out. ``start``: home of a bias, or what is there."""
 
     source: Home
@@ -126,8 +120,7 @@ class Product:
     start: Literal["zero", "result"] | Home
 
 
-@dataclass(frozen=True, slots=True)
-class Outer:
+class Outer(NamedTuple):
     """``gradient of each piece += left.T * right`` over all rows; the pieces lie side by side in ``left``. ``fresh``: first to write."""
 
     left: Home
@@ -137,8 +130,7 @@ class Outer:
     pieces: tuple[tuple[str, int, bool], ...]  # parameter, column in left, fresh
 
 
-@dataclass(frozen=True, slots=True)
-class Gather:
+class Gather(NamedTuple):
     """``target = (or +=) table[token]``: products of embedded tokens, read from a table of all of them. ``bias``: name of the weight
     that is added to the rows of the table, or ``""``.
     """
@@ -150,8 +142,7 @@ class Gather:
     adds: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Scatter:
+class Scatter(NamedTuple):
     """``gradient of the table[token] += left`` for the products of these parameters, side by side."""
 
     left: Home

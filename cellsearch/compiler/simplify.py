@@ -120,12 +120,10 @@ def _live(
         if live[first + k]:
             for operand in instructions[k].inputs:
                 live[operand] = True
-    new = list(range(first))
-    kept: list[Instruction] = []
-    for k, instruction in enumerate(instructions):
-        new.append(first + len(kept))  # of a dead value: never read
-        if live[first + k]:
-            kept.append(instruction.reading(tuple([new[v] for v in instruction.inputs])))
+    if all(live[first:]):
+        new, kept = list(range(len(live))), list(instructions)
+    else:
+        new, kept = _without(live, first, instructions)
     read = {instruction.parameter for instruction in kept}
     return Program(
         inputs,
@@ -135,3 +133,14 @@ def _live(
         tuple([(name, new[v]) for name, v in outputs]),
         tuple([(name, shape) for name, shape in parameters if name in read]),
     )
+
+
+def _without(live: list[bool], first: int, instructions: Sequence[Instruction]) -> tuple[list[int], list[Instruction]]:
+    """The new number of each value, and the instructions that are left."""
+    new = list(range(first))
+    kept: list[Instruction] = []
+    for k, instruction in enumerate(instructions):
+        new.append(first + len(kept))  # of a dead value: never read
+        if live[first + k]:
+            kept.append(instruction.reading(tuple([new[v] for v in instruction.inputs])))
+    return new, kept

@@ -42,8 +42,8 @@ def with_masks(program: Program) -> Program:
 
     def rewritten(instruction: Instruction) -> Instruction:
         if instruction.op == "dense":
-            return replace(instruction, inputs=tuple(products.get(v, moved(v)) for v in instruction.inputs))
-        return replace(instruction, inputs=tuple(moved(v) for v in instruction.inputs))
+            return instruction.reading(tuple(products.get(v, moved(v)) for v in instruction.inputs))
+        return instruction.reading(tuple(moved(v) for v in instruction.inputs))
 
     new = tuple(Instruction("mul", (len(program.inputs) + k, first + n)) for n, k in enumerate(masked))
     return replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +215,7 @@ class _Encoder:
         kind, place = (GATHER, command.target) if isinstance(command, Gather) else (SCATTER, command.left)
         width, start = self.sizes[command.width[1]], int(isinstance(command, Gather) and command.adds)
         for k, name in enumerate(command.parameters):
-            operand = self.operand(replace(place, column=place.column + k))
+            operand = self.operand(place._replace(column=place.column + k))
             column = self.columns[name] * width
             self.commands.append((kind, self.numbers[TABLE], 0, operand, 1, width, len(self.columns) * width, start, column))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cellsearch.compiler.schedule import Home, Operation, Stage
 
@@ -20,7 +20,7 @@ OPERATIONS = {
 """Operation of a stage -> instruction of the runtime."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Code:
     """One instruction before registers are given out: ``value`` = ``op(inputs)``; ``targets``: homes that it is stored in."""
 
@@ -29,6 +29,10 @@ class Code:
     inputs: tuple[int, ...]
     number: float = 0.0
     targets: list[Home] = field(default_factory=list)
+
+    def turned(self, op: str, inputs: tuple[int, ...], number: float = 0.0) -> Code:
+        """Another instruction for the same value."""
+        return Code(op, self.value, inputs, number)
 
 
 Place = Home | int
@@ -92,12 +96,13 @@ class _Fusion:
         """The instruction for an operation."""
         plain = Code(OPERATIONS[operation.op], operation.value, operation.inputs, operation.number)
         if operation.op == "mul":
-            return self.product(plain) or self.product(replace(plain, inputs=plain.inputs[::-1], targets=[])) or plain
+            left, right = plain.inputs
+            return self.product(plain, left, right) or self.product(plain, right, left) or plain
         if operation.op in ("add", "sub"):
             return self.sum(plain) or plain
         if operation.op == "total":
             part = self.part(plain.inputs[0], "MUL")
-            return replace(plain, op="TOTAL_MUL", inputs=part.inputs) if part else plain
+            return plain.turned("TOTAL_MUL", part.inputs) if part else plain
         return plain
 
     def part(self, value: int, op: str) -> Code | None:
@@ -105,24 +110,23 @@ class _Fusion:
         code = self.codes.get(value)
         return code if code is not None and code.op == op and self.uses.get(value) == 1 and not code.targets else None
 
-    def product(self, plain: Code) -> Code | None:
-        left, right = plain.inputs
+    def product(self, plain: Code, left: int, right: int) -> Code | None:
         if right in self.numbers:
-            return replace(plain, op="MUL_NUMBER", inputs=(left,), number=self.numbers[right])
+            return plain.turned("MUL_NUMBER", (left,), self.numbers[right])
         step = self.part(right, "STEP_AT_0")
         if step:
-            return replace(plain, op="RELU_GRADIENT", inputs=(left, step.inputs[0]))
+            return plain.turned("RELU_GRADIENT", (left, step.inputs[0]))
         one_minus = self.part(right, "NUMBER_SUB")
         if one_minus and one_minus.number == 1.0:
             square = self.part(one_minus.inputs[0], "MUL")
             if square and square.inputs[0] == square.inputs[1]:
-                return replace(plain, op="TANH_GRADIENT", inputs=(left, square.inputs[0]))
+                return plain.turned("TANH_GRADIENT", (left, square.inputs[0]))
         slope = self.part(right, "MUL")
         if slope:
             for y, other in (slope.inputs, slope.inputs[::-1]):
                 complement = self.part(other, "NUMBER_SUB")
                 if complement and complement.number == 1.0 and complement.inputs[0] == y:
-                    return replace(plain, op="SIGMOID_GRADIENT", inputs=(left, y))
+                    return plain.turned("SIGMOID_GRADIENT", (left, y))
         return None
 
     def sum(self, plain: Code) -> Code | None:
@@ -130,18 +134,18 @@ class _Fusion:
         if plain.op == "ADD":
             for a, b in ((left, right), (right, left)):
                 if b in self.numbers:
-                    return replace(plain, op="ADD_NUMBER", inputs=(a,), number=self.numbers[b])
+                    return plain.turned("ADD_NUMBER", (a,), self.numbers[b])
         elif left in self.numbers:
-            return replace(plain, op="NUMBER_SUB", inputs=(right,), number=self.numbers[left])
+            return plain.turned("NUMBER_SUB", (right,), self.numbers[left])
         elif right in self.numbers:
-            return replace(plain, op="ADD_NUMBER", inputs=(left,), number=-self.numbers[right])
+            return plain.turned("ADD_NUMBER", (left,), -self.numbers[right])
         for a, b, op in (
             (left, right, "MUL_ADD" if plain.op == "ADD" else "MUL_SUB"),
             (right, left, "MUL_ADD" if plain.op == "ADD" else "SUB_MUL"),
         ):
             part = self.part(a, "MUL")
             if part and a != b:
-                return replace(plain, op=op, inputs=(*part.inputs, b))
+                return plain.turned(op, (*part.inputs, b))
         return None
 
 

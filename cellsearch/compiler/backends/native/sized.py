@@ -110,7 +110,7 @@ class Sized:
         home = plan.kept[value]
         buffer = plan.buffers[home.buffer]
         name = f"forward {buffer.name}"
-        return replace(buffer, name=name, role="saved", lifetime=Lifetime.TIME), replace(home, buffer=name)
+        return buffer._replace(name=name, role="saved", lifetime=Lifetime.TIME), home._replace(buffer=name)
 
     def code(self, kind: str) -> Bytecode:
         """The bytecode of a schedule."""
