@@ -150,7 +150,7 @@ def share(chance: float, score: float, reference: float, task: str = "") -> floa
     skill = chance - reference
     if not skill > LEAST_SKILL * abs(chance):
         raise ConfigError(
-            f"the reference scores {reference:.4g}, which is no better than chance ({chance:.4g})",
+            f"the reference scores {reference:.4g}, which is no better than chance ({chance:.4g}) by {LEAST_SKILL:.0%} of it at least",
             where=f"task {task}",
             hint="give it more steps, or correct chance",
         )

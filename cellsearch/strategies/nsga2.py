@@ -20,6 +20,8 @@ from cellsearch.trial import History, Proposal, Trial
 __all__ = ["Nsga2", "crowding", "fronts"]
 
 TRIES = 30
+CROSSINGS = 20
+"""So many tries to cross two cells, then a mutant it is."""
 ELITE = 40
 SHARE = "share."
 """How objectives begin that are one task of a suite: ``share.TASK``, as in ``Result.metrics`` (see :mod:`cellsearch.suites`)."""
@@ -87,10 +89,11 @@ class Nsga2(Strategy):
         chosen, strength = self._parents(space, history)
         if proposed(history) < self.initial or len(chosen) < 2:
             return sampled(space, history, rng, "initial")
-        for _ in range(TRIES):
+        crossed = rng.random() < self.crossover  # once: crossing fails more often than mutation, and would be declared in vain
+        for k in range(TRIES):
             parents = [_duel(chosen, strength, rng)]
             genome, origin = parents[0].genome, ""
-            if rng.random() < self.crossover:
+            if crossed and k < CROSSINGS:
                 parents.append(_duel(chosen, strength, rng))
                 try:
                     genome, origin = space.crossover(parents[0].genome, parents[1].genome, rng), "crossover"

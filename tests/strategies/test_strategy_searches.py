@@ -74,6 +74,16 @@ def test_genetic_crosses_as_often_as_declared():
     assert abs(crossed / len(children) - 0.6) < 4 * spread + 0.05  # a cross without a new child is drawn again, parents included
 
 
+def test_nsga2_crosses_as_often_as_declared():
+    """Counted against declared, binomial within 2.5 standard deviations over four seeds: a cross that fails is tried again, not mutated."""
+    declared = 0.6
+    histories = [run("nsga2", {"crossover": declared, "initial": 4}, trials=250, seed=seed) for seed in (1, 2, 3, 4)]
+    origins = [trial.proposal.origin for history in histories for trial in history]
+    children = [origin for origin in origins if origin.startswith(("crossover", "mutate"))]
+    crossed = sum(origin == "crossover" for origin in children)
+    assert abs(crossed / len(children) - declared) < 2.5 * np.sqrt(declared * (1 - declared) / len(children))
+
+
 def test_genetic_crosses_as_often_as_its_record_says():
     """Counted against what :func:`crossover_rate` says before each child, binomial within four standard deviations."""
     history = list(run("genetic", {"crossover": 0.5, "initial": 4}, trials=160, workers=1))
