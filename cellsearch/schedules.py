@@ -263,5 +263,6 @@ def create(name: str, options: Mapping[str, Any] | None = None) -> Schedule:
         default = allowed[option].default
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         if default is not MISSING and (isinstance(value, bool) or not isinstance(value, kinds)):
-            raise ConfigError(f"{value!r} is not {type(default).__name__}", where=where)
+            wanted = "a number" if float in kinds else "a whole number"
+            raise ConfigError(f"{value!r:.60} is not {wanted}", where=where, hint=f"the default is {default!r}")
     return kind(**dict(options or {}))
