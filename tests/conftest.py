@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from cellsearch.cli import cli
+from cellsearch.cli.failures import guarded
 
 os.environ["CELLSEARCH_OFFLINE"] = "1"  # no test, nor a process that it starts, asks the network for data
 
@@ -29,3 +34,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 _STARTED = pytest.StashKey[float]()
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Calls the command line with arguments; returns the exit code, the output and the errors."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = guarded(cli, [str(argument) for argument in arguments])
+        return (code, *capsys.readouterr())
+
+    return run

@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-from cellsearch.cli import cli
-from cellsearch.cli.failures import guarded
 from cellsearch.compiler.module import compile_cell
 from cellsearch.genome.graph import Genome
 from cellsearch.store import Store
@@ -42,16 +40,6 @@ learning_rate = 1e-3
 """
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = guarded(cli, [str(argument) for argument in arguments])
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -121,16 +121,6 @@ Call = Callable[..., tuple[int, str, str]]
 SETTINGS = ["trials=2", "training.steps=2", "training.hidden_size=8", "training.evaluations=1", "baselines=['lstm']"]
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = guarded(cli, [str(argument) for argument in arguments])
-        return (code, *capsys.readouterr())
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("text") / "run"

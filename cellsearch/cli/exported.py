@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from cellsearch.cli.exporting import trained_sizes
 from cellsearch.cli.trained import checkpoint_path, load_arrays, load_trained, trained_job
+from cellsearch.cli.weights import trained_sizes
 from cellsearch.errors import EnvironmentFailure
 from cellsearch.export.source import Precision, to_source
 from cellsearch.export.weights import in_precision

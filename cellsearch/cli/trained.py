@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellsearch import checkpoint
-from cellsearch.cli.exporting import has_weights
+from cellsearch.cli.weights import has_weights
 from cellsearch.errors import CheckpointError, ConfigError
 from cellsearch.evaluate import cell_factory, evaluate, make_task
 from cellsearch.genome.graph import Genome
