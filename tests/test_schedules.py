@@ -182,6 +182,6 @@ def test_curve_stop_is_made_by_name_and_checks_its_options() -> None:
     for wrong in ({"quantile": 1}, {"grace": 0.0}, {"looks": 0}, {"minimum": 0}):
         with pytest.raises(ConfigError, match="looks ="):
             schedules.create("curve_stop", wrong)
-    with pytest.raises(ConfigError, match="2.5 is not a whole number") as caught:
+    with pytest.raises(ConfigError, match=r"2\.5 is not a whole number") as caught:
         schedules.create("curve_stop", {"looks": 2.5})
     assert caught.value.hint == "the default is 4"
