@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from curves import mean_curves
 from numpy.typing import NDArray
 
 from cellsearch import schedules, strategies
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--searches", nargs="+", default=list(SEARCHES), choices=list(SEARCHES))
     parser.add_argument("--table", type=Path, default=DATA / "nas_bench_nlp" / "wikitext2.jsonl.gz")
     parser.add_argument("--out", type=Path, help="write the mean curves as JSON")
-    parser.add_argument("--plot", type=Path, help="draw the mean curves with their standard errors (needs matplotlib)")
+    parser.add_argument("--plot", type=Path, help="draw the mean curves with their standard errors as SVG")
     arguments = parser.parse_args()
     table = nas_bench_nlp(arguments.table)
     curves: dict[str, NDArray[np.float64]] = {}
@@ -82,23 +83,9 @@ def main() -> None:
     if arguments.out:
         arguments.out.write_text(json.dumps({name: curve.mean(axis=0).round(5).tolist() for name, curve in curves.items()}), "utf-8")
     if arguments.plot:
-        draw(curves, arguments.plot)
-
-
-def draw(curves: dict[str, NDArray[np.float64]], path: Path) -> None:
-    """Mean regret against cost, with a band of one standard error."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2))
-    cost = np.arange(1, max(COSTS) + 1)
-    for name, values in curves.items():
-        mean, error = np.nanmean(values, axis=0), np.nanstd(values, axis=0) / len(values) ** 0.5
-        (line,) = axes.plot(cost, mean, label=name)
-        axes.fill_between(cost, mean - error, mean + error, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set(xlabel="cost in full trainings", ylabel="regret in nat per word", ylim=(0, 0.6))
-    axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path)
+        drawn = {name: values.tolist() for name, values in curves.items()}
+        text = mean_curves("Regret", drawn, x_label="cost in full trainings", y_label="regret in nat per word", ceiling=0.6)
+        arguments.plot.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

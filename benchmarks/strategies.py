@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
+
+from curves import mean_curves
 
 import cellsearch as cs
 from cellsearch.executors.ray import Ray
-from cellsearch.reporting.charts import Line, line_chart
 from cellsearch.statistics import holm, mean_and_deviation, permutation_test
 from cellsearch.trial import History
 
 STRATEGIES = ("random", "genetic", "grow", "prune")
-_COLOURS = ("#888888", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d")
 
 
 def run(experiment: str, strategy: str, seed: int, trials: int, workers: int, steps: int, folder: Path) -> History:
@@ -75,35 +74,16 @@ def main() -> None:
 
 
 def curves(results: dict[str, list[dict[str, object]]]) -> str:
-    """Best score so far against trials as an SVG file: mean over the seeds, and one standard error around it.
-
-    A line begins where it is no more than a tenth above the worst baseline.
-    """
-    baselines = {name: s for runs in results.values() for r in runs for name, s in r["baselines"].items()}  # type: ignore[attr-defined]
-    ceiling = 1.1 * max(baselines.values(), default=float("inf"))
-    lines = [_line(name, [r["curve"] for r in runs], f"s{k}", ceiling) for k, (name, runs) in enumerate(results.items())]  # type: ignore[misc]
-    for name in sorted(baselines):
-        level = mean_and_deviation([float(r["baselines"][name]) for runs in results.values() for r in runs])[0]  # type: ignore[index]
-        trials = len(next(iter(results.values()))[0]["curve"])  # type: ignore[arg-type]
-        lines.append(Line(((0.0, level), (float(trials), level)), name, "control"))
-    style = "text{font:11px sans-serif;fill:#777} .grid{stroke:#7774} .axis{stroke:#777} polyline{fill:none;stroke-width:1.8}"
-    style += ".band{stroke:none;opacity:.15} .control{stroke:#777;stroke-dasharray:4 3} text.control{stroke:none}"
-    for k, colour in enumerate(_COLOURS):
-        style += f"polyline.s{k}{{stroke:{colour}}} .band.s{k}{{fill:{colour}}} text.s{k}{{fill:{colour}}}"
-    chart = line_chart("Best score so far", lines, x_label="trials", y_label="best validation score")
-    return chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace("<title>", f"<style>{style}</style><title>", 1)
-
-
-def _line(name: str, runs: Sequence[Sequence[float]], css: str, ceiling: float) -> Line:
-    points, band = [], []
-    for trial, scores in enumerate(zip(*runs, strict=True), start=1):
-        if all(score < float("inf") for score in scores):
-            mean, deviation = mean_and_deviation(scores)
-            error = deviation / len(scores) ** 0.5
-            if mean <= ceiling:
-                points.append((float(trial), mean))
-                band.append((float(trial), mean - error, min(mean + error, ceiling)))
-    return Line(tuple(points), name, css, band=tuple(band))
+    """Best score so far against trials as an SVG file. A line begins where it is no more than a tenth above the worst baseline."""
+    scores: dict[str, list[float]] = {}
+    for runs in results.values():
+        for r in runs:
+            for name, score in r["baselines"].items():  # type: ignore[attr-defined]
+                scores.setdefault(name, []).append(score)
+    levels = {name: mean_and_deviation(found)[0] for name, found in sorted(scores.items())}
+    by_seed: dict[str, list[list[float]]] = {name: [r["curve"] for r in runs] for name, runs in results.items()}  # type: ignore[misc]
+    ceiling = 1.1 * max(levels.values(), default=float("inf"))
+    return mean_curves("Best score so far", by_seed, x_label="trials", y_label="best validation score", levels=levels, ceiling=ceiling)
 
 
 def table(results: dict[str, list[dict[str, object]]]) -> None:

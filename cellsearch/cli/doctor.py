@@ -61,8 +61,7 @@ def run_checks() -> Iterator[Check]:
     yield _backends()
     yield Check("sqlite", sqlite3.sqlite_version_info >= (3, 31), True, f"{sqlite3.sqlite_version}: the store of a run")
     yield _disk(Path.cwd())
-    for package, use in (("matplotlib", "plots"), ("onnx", "export to ONNX"), ("triton", "GPU kernels")):
-        yield _package(package, needed=False, use=use)
+    yield _package("sacrebleu", needed=False, use="BLEU of translation (there is one of our own)")
 
 
 def _package(name: str, *, needed: bool, use: str = "") -> Check:
