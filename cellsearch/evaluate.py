@@ -6,6 +6,7 @@ budget of which the best counts, checkpoints from which a higher rung goes on ex
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -290,8 +291,8 @@ def check_training(training: Training, task: type[Task] | None = None) -> None:
         value = getattr(training, name)
         if not value >= bound:
             raise ConfigError(f"{value} is too small", where=f"training.{name}", hint=f"use {bound} or more")
-    if not training.learning_rate > 0:
-        raise ConfigError(f"{training.learning_rate} is not positive", where="training.learning_rate")
+    if not 0 < training.learning_rate < math.inf:
+        raise ConfigError(f"{training.learning_rate} is no rate", where="training.learning_rate", hint="use a number above 0")
     for name in ("dropout", "variational_dropout"):
         if not 0 <= getattr(training, name) < 1:
             raise ConfigError(f"{getattr(training, name)} is not a share", where=f"training.{name}", hint="use 0 to less than 1")

@@ -44,6 +44,7 @@ _SCALARS: dict[str, type] = {
 _TABLES = ("strategy_options", "task_options", "training", "schedule_options", "limits", "prefilter", "allowance", "constrain")
 _KEYS = (*_SCALARS, "space", "baselines", *_TABLES)
 _LOWEST = {"trials": 1, "seed": 0, "workers": 0, "lookahead": 1}
+_WORD = 2**63
 _OPTIONS_OF = {"strategy": "strategy_options", "task": "task_options", "schedule": "schedule_options"}
 _TYPE_WORD = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -121,6 +122,9 @@ def parse_experiment(document: Mapping[str, Any], *, source: str, folder: Path |
     for key in ("name", "space", "strategy", "task"):
         if key not in document:
             raise ConfigError(f"the key {key} is missing", where=source, hint=f'add a line {key} = "..."')
+    if document["name"] in ("", ".", "..") or not document["name"].isprintable() or set("/\\") & set(document["name"]):
+        hint = "it names the run's folder: any text without / and \\"
+        raise ConfigError(f"{document['name']!r:.60} is no name", where=f"{source}, key name", hint=hint)
     tables = {key: _table(document, key, source) for key in _TABLES}
     task = document["task"]
     shares: tuple[str, ...] = ()
@@ -228,6 +232,8 @@ def _check_type(value: object, kind: type, where: str) -> None:
     fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{value!r:.60} is not {_TYPE_WORD[kind]}", where=where)
+    if isinstance(value, int) and not -_WORD <= value < _WORD:  # what TOML and the store hold
+        raise ConfigError(f"{value} is too large", where=where, hint=f"the largest allowed is {_WORD - 1}")
 
 
 def _dataclass(kind: type[Frozen], table: Mapping[str, Any], where: str) -> Frozen:
@@ -236,7 +242,7 @@ def _dataclass(kind: type[Frozen], table: Mapping[str, Any], where: str) -> Froz
     for key, value in table.items():
         _check_type(value, hints[key], f"{where}, key {key}")
         if isinstance(value, int | float) and not value >= 0:
-            raise ConfigError(f"{value} is negative", where=f"{where}, key {key}")
+            raise ConfigError(f"{value} is {'negative' if value < 0 else 'no number'}", where=f"{where}, key {key}", hint="use 0 or more")
     return kind(**{key: hints[key](value) for key, value in table.items()})
 
 

@@ -157,9 +157,25 @@ def test_the_process_exits_with_the_code() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    command = f"{sys.executable} -m cellsearch zoo --json | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    for reader in ("head -1", "true"):  # one that goes after a line, one that is gone before the first
+        command = f"{sys.executable} -m cellsearch zoo --json | {reader}; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, ""), reader
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_finds_no_room_is_exit_code_6() -> None:
+    command = [sys.executable, "-m", "cellsearch", "zoo", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 6
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+    assert "No space left" in done.stderr
+
+
+def test_output_that_the_caller_closed_is_no_error() -> None:
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m cellsearch zoo >&-"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # -- listing -----------------------------------------------------------------------------------------------------------
@@ -247,6 +263,20 @@ def test_show_draws(run: Run, form: str, start: str, tmp_path: Path) -> None:
     assert run("show", "gru", f"--{form}", "-o", path, "--force").code == 0
     assert path.read_text("utf-8") != before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_drawing_is_one_json_document_too(run: Run, tmp_path: Path) -> None:
+    drawn = run("show", "lstm", "--svg").out
+    assert run("show", "lstm", "--svg", "--json").json == {"name": "lstm", "svg": drawn.rstrip("\n")}
+    path = tmp_path / "cell.svg"
+    assert run("show", "lstm", "--svg", "-o", path, "--json").json == {"name": "lstm", "svg": str(path)}
+    assert path.read_text("utf-8").startswith("<svg")
+
+
+def test_the_size_of_a_number_is_no_internal_error(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "huge.cell"
+    path.write_text("h[t] = 1e40 * tanh(linear(x[t], h[t-1]))", "utf-8")  # more than a float32 holds
+    assert run("show", path).code == 0
 
 
 def test_the_program_names_the_weights(run: Run) -> None:

@@ -162,6 +162,21 @@ def test_json_of_a_search_is_one_document(call: Call, experiment: Path, tmp_path
     assert "[5/5]" in err
 
 
+def test_a_search_whose_reader_goes_away_says_that_it_is_not_done(experiment: Path, tmp_path: Path) -> None:
+    arguments = f"search {experiment} --run {tmp_path / 'run'} --workers 0 --trials 40"
+    command = f"{sys.executable} -m cellsearch {arguments} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == [f"stopped: nobody reads the output any more; the same command goes on with {tmp_path / 'run'}"]
+
+
+def test_a_run_with_cells_still_to_be_pruned_says_so(call: Call, experiment: Path, tmp_path: Path) -> None:
+    changes = ("--set", "strategy=prune", "--trials", "3")
+    code, out, err = call("search", experiment, "--run", tmp_path / "run", "--workers", "0", *changes)
+    assert "supernet" in out
+    assert (code, err.splitlines()[-1]) == (5, "hint: search on with more --trials")
+
+
 def test_without_a_valid_candidate_the_exit_code_is_5(call: Call, experiment: Path, tmp_path: Path) -> None:
     code, _, err = call("search", experiment, "--run", tmp_path / "run", "--workers", "0", "--set", "limits.seconds=1e-6")
     assert code == 5
@@ -245,7 +260,9 @@ def press(arguments: list[str], presses: int, ready: Callable[[str], bool]) -> t
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(TERM="xterm", COLUMNS="120", LINES="40")
-        os.execv(sys.executable, [sys.executable, "-m", "cellsearch", *arguments])
+        # As the installed command does. Under -m, Python ends by SIGINT instead of the exit code (130 in a shell, too) if the interrupt
+        # came while a library imported by the training ran code from a string.
+        os.execv(sys.executable, [sys.executable, "-c", "from cellsearch.cli import main; main()", *arguments])
     screen, sent, pressed, end = b"", 0, 0.0, time.monotonic() + 120
     while time.monotonic() < end:
         if select.select([terminal], [], [], 0.1)[0]:

@@ -233,6 +233,19 @@ def test_foreign_database(tmp_path: Path) -> None:
             attempt(tmp_path)
 
 
+@pytest.mark.parametrize("put", [None, b"another file"])
+def test_a_store_that_is_taken_away_is_noticed(put: bytes | None, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with Store.open(folder) as store:
+        add(store, 0)
+        shutil.rmtree(folder)
+        if put is not None:
+            folder.mkdir()
+            (folder / FILE_NAME).write_bytes(put)
+        with pytest.raises(RunError, match="deleted or replaced"):
+            add(store, 1)
+
+
 def test_damaged_genome_is_an_input_error(tmp_path: Path) -> None:
     with Store.open(tmp_path) as store:
         add(store, 0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from cellsearch import __version__
 from cellsearch.cli import cells, diagnose, doctor, exporting, finals, generate, listing, runs, searching, suites, training
-from cellsearch.cli.failures import guarded
+from cellsearch.cli.failures import ReaderGoneError, guarded
 
 __all__ = ["cli", "main"]
 
@@ -21,6 +22,12 @@ class _InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
 
 
 @click.group(cls=_InOrder, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -37,4 +44,6 @@ for _module in (searching, runs, finals, cells, exporting, training, diagnose, g
 
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: runs a command and exits with its code."""
+    if sys.stdout is None:  # the caller closed it (>&-): what is printed is wanted by nobody
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (for the life of the process)
     sys.exit(guarded(cli, sys.argv[1:] if arguments is None else arguments))

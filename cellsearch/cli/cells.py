@@ -45,10 +45,13 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
     located = locate(cell)
     if form is not None:
         text = drawing(located.genome, form)
-        if output is None:
+        if output is not None:
+            write_atomically(output, text, force=force)
+        if as_json:
+            emit_json({"name": located.label, form: text if output is None else str(output)})
+        elif output is None:
             click.echo(text, nl=not text.endswith("\n"))
         else:
-            write_atomically(output, text, force=force)
             click.echo(f"{form}: {output}")
         return
     facts = cell_facts(located.genome, input_size, hidden_size) | {"predicted": predicted(located.genome, input_size, hidden_size)}

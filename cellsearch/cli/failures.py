@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import sys
@@ -13,9 +14,15 @@ import click
 
 from cellsearch.errors import CellsearchError
 
-__all__ = ["INTERRUPTED", "guarded"]
+__all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go"]
 
 INTERRUPTED = 130
+# What the machine, not the program, is to blame for: no room, a quota, a broken or read-only disk, too many open files.
+_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
+
+
+class ReaderGoneError(Exception):
+    """The reader of our output (head, less) went away. Stands for :class:`BrokenPipeError`, of which click makes an exit with code 1."""
 
 
 def guarded(command: click.Command, arguments: Sequence[str]) -> int:
@@ -36,14 +43,28 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
         return _failed(error.format_message(), "", 2, debug)
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted", "", INTERRUPTED, debug)
-    except BrokenPipeError:
-        # The reader of our output (head, less) went away: not an error. Standard output is pointed elsewhere, since the
-        # interpreter flushes it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, ReaderGoneError):  # not an error
+        let_output_go()
         return 0
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            return _internal(error, debug)
+        let_output_go()
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(
+            f"{where}{error.strerror}", "look at the space of the disk that is written to, and at the limit of open files", 6, debug
+        )
     except Exception as error:  # noqa: BLE001  (the last resort of the program: it reports, and hides nothing)
         return _internal(error, debug)
     return code if isinstance(code, int) else 0
+
+
+def let_output_go() -> None:
+    """Point standard output elsewhere if it can no longer be written: the interpreter flushes it once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str, hint: str, code: int, debug: bool) -> int:

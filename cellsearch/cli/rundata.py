@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,12 @@ class RunData:
     def best(self, *, baselines: bool = False) -> Trial:
         """The best cell that was found. Raises :class:`NoCandidateError` if there is none."""
         trial = self.history.best(baselines=baselines)
+        if trial is None and any(t.is_intermediate and t.score < math.inf for t in self.history):
+            raise NoCandidateError(
+                "the run has no pruned cell yet: those with a score have connections still to be removed",
+                where=str(self.folder),
+                hint="search on with more --trials",
+            )
         if trial is None:
             raise NoCandidateError(
                 f"the run has no cell with a score among {len(self.history)} trials",

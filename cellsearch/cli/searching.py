@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellsearch.cli.failures import INTERRUPTED
+from cellsearch.cli.failures import INTERRUPTED, let_output_go
 from cellsearch.cli.locate import Located, locate
 from cellsearch.cli.output import data_option, emit_json
 
@@ -125,6 +125,11 @@ def _search(experiment: Experiment, folder: Path, ray_address: str | None, warm:
         interrupted, used_up = _run(experiment, folder, ray_address, warm, display)
     except KeyboardInterrupt:
         click.echo(f"stopped at once: nothing recorded is lost, the same command goes on with {folder}", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head`: not done, so the code does not say so
+        let_output_go()
+        with suppress(BrokenPipeError):
+            click.echo(f"stopped: nobody reads the output any more; the same command goes on with {folder}", err=True)
         return INTERRUPTED
     _finish(folder, as_json)
     if interrupted:

@@ -101,6 +101,9 @@ class CellModule(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(genome, Genome):
+            hint = "write cellsearch.zoo.load(name) or Genome.from_text(text)"
+            raise ConfigError(f"{genome!r:.60} is no genome", where="compile_cell", hint=hint)
         _check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         for name, share in (("dropout", dropout), ("variational_dropout", variational_dropout)):
             if isinstance(share, bool) or not 0 <= share <= 1:

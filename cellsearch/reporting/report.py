@@ -254,7 +254,7 @@ def _top_cells(report: Report, history: History) -> str:
 
 def _cell(report: Report, trial: Trial) -> str:
     genome = trial.genome
-    facts = [f"{len(genome.nodes)} nodes", f"{len(genome.parameters)} weights", trial.proposal.origin]
+    facts = [f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}", trial.proposal.origin]
     if trial.result is not None:
         facts = [f"{report.metric} {_number(trial.result.metric)}", f"{trial.result.cell_parameters:,} parameters", *facts]
     return (

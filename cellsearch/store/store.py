@@ -33,6 +33,7 @@ class Store:
         self._lock = lock
         self._file = path / FILE_NAME
         self._connection = open_reader(path) if lock is None else open_writer(path)
+        self._identity = _identity(self._file)
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -255,6 +256,12 @@ class Store:
     def _writing(self) -> Iterator[None]:
         if self._lock is None:
             raise RunError("this store was opened for reading", where=str(self.path), hint="use Store.open")
+        if _identity(self._file) != self._identity:  # SQLite would go on writing to a file that has no name any more
+            raise RunError(
+                "the store was deleted or replaced while it was being written",
+                where=str(self._file),
+                hint="choose another folder with --run, or start again",
+            )
         with translated(self._file), transaction(self._connection):
             yield
 
@@ -277,3 +284,12 @@ class Store:
         with translated(self._file):
             row = self._connection.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at ``path``: device and inode; ``None`` if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -150,6 +150,8 @@ def test_bad_options_are_refused():
             lstm(**{option: value})
     with pytest.raises(ConfigError, match="floating-point"):
         lstm(dtype=torch.int64)
+    with pytest.raises(ConfigError, match="'lstm' is no genome"):
+        compile_cell("lstm", input_size=2, hidden_size=3)
 
 
 @pytest.mark.parametrize("text", ["h[t] = sigmoid(linear(x[t], h[t-1])) * x[t]", "h[t] = tanh(linear(h[t-1]))\ny[t] = x[t]"])

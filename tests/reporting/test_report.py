@@ -36,6 +36,12 @@ def test_shows_winner_baselines_and_lineage() -> None:
     assert lineage.index("trial 2") < lineage.index("trial 1")
 
 
+def test_a_number_of_weights_means_one_thing() -> None:
+    page = render_report(report(trial(1, 2.4)))
+    assert "nodes · mutate" in page  # beside the number of parameters, none of tensors
+    assert re.search(r"\d weights", page) is None
+
+
 def test_a_supernet_is_no_find() -> None:
     page = render_report(report(trial(1, 2.4), trial(2, 1.5, origin="supernet:0")))
     assert "1.5000" not in page

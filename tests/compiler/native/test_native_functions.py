@@ -75,3 +75,9 @@ def test_bounded_functions_stay_bounded() -> None:
     assert native("tanh", values).abs().max() <= 1.0
     assert native("sigmoid", values).min() >= 0.0
     assert native("sigmoid", values).max() <= 1.0
+
+
+@pytest.mark.parametrize("number", ["1e40", "-1e40", "3.5e38", "1e-60"])
+def test_a_number_that_float32_does_not_hold_is_rounded_as_in_torch(number: str) -> None:
+    values = torch.linspace(1, 2, 16)
+    assert torch.equal(native(f"{number} * relu", values), float(number) * values)

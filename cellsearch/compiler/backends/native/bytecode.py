@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -171,7 +170,7 @@ class _Encoder:
         for op, destination, operands, number in code.instructions:
             d = place(destination)
             used = [place(operand) for operand in operands]
-            bits = struct.unpack("<i", struct.pack("<f", number))[0]
+            bits = _float_bits(number)
             self.instructions.append((self.library.opcodes[op], d, *used, *[d] * (3 - len(used)), bits))
         width = self.sizes[stage.width]
         self.registers, self.widest = max(self.registers, code.registers), max(self.widest, width)
@@ -218,6 +217,12 @@ class _Encoder:
             operand = self.operand(place._replace(column=place.column + k))
             column = self.columns[name] * width
             self.commands.append((kind, self.numbers[TABLE], 0, operand, 1, width, len(self.columns) * width, start, column))
+
+
+def _float_bits(number: float) -> int:
+    """The bits of a float32; as in torch, what is too large for one becomes infinity."""
+    with np.errstate(over="ignore"):
+        return int(np.float32(number).view(np.int32))
 
 
 def _table(rows: Sequence[tuple[int, ...]], columns: int) -> Table:
