@@ -119,6 +119,24 @@ def check_registers(stage: Stage) -> None:
             written.add(destination)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s[t] = sigmoid(linear(x[t], s[t-1])) * x[t]", "MUL_SIGMOID_GRADIENT"),
+        ("s[t] = tanh(linear(x[t], s[t-1])) * x[t]", "MUL_TANH_GRADIENT"),
+        ("s[t] = relu(linear(x[t], s[t-1])) * x[t]", "MUL_RELU_GRADIENT"),
+        ("s[t] = max(linear(x[t]), linear(s[t-1]))", "MAX_GRADIENT"),
+        ("s[t] = min(linear(x[t]), linear(s[t-1]))", "MAX_GRADIENT"),
+    ],
+)
+def test_slopes_are_one_instruction(text: str, expected: str) -> None:
+    """A product of gradients times the slope of an activation, and the gradient of a maximum."""
+    stages = [c for c in schedules(Genome.from_text(text + "\n"))[1].loop if isinstance(c, Stage)]
+    ops = [op for stage in stages for op, *_ in encode_stage(stage).instructions]
+    assert expected in ops
+    assert not {"STEP_AT_0", "SIGN", "NUMBER_SUB"}.intersection(ops)
+
+
 def test_scheduling_is_a_pure_function() -> None:
     genome = zoo.load("nascell")
     assert schedules(genome) == schedules(genome)

@@ -48,6 +48,7 @@ def module_of(name: str, **options: Any) -> tuple[CellModule, Tensor]:
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_tokens_equal_embedded_inputs(name: str, batch_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pool, "poison", True)
+    torch.manual_seed(0)  # layer norm of a nearly constant row has gradients in which an error of 1e-3 would not be seen
     module, embedding = module_of(name, batch_first=batch_first)
     tokens = torch.randint(0, V, (B, T) if batch_first else (T, B))
     plain = module(functional.embedding(tokens, embedding))

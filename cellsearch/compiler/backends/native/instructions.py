@@ -112,21 +112,41 @@ class _Fusion:
 
     def product(self, plain: Code, left: int, right: int) -> Code | None:
         if right in self.numbers:
+            if self.numbers[right] == 0.5:
+                found = self.max_gradient(plain, left)
+                if found:
+                    return found
             return plain.turned("MUL_NUMBER", (left,), self.numbers[right])
         step = self.part(right, "STEP_AT_0")
         if step:
-            return plain.turned("RELU_GRADIENT", (left, step.inputs[0]))
+            return self.slope("RELU_GRADIENT", plain, left, step.inputs[0])
         one_minus = self.part(right, "NUMBER_SUB")
         if one_minus and one_minus.number == 1.0:
             square = self.part(one_minus.inputs[0], "MUL")
             if square and square.inputs[0] == square.inputs[1]:
-                return plain.turned("TANH_GRADIENT", (left, square.inputs[0]))
-        slope = self.part(right, "MUL")
-        if slope:
-            for y, other in (slope.inputs, slope.inputs[::-1]):
-                complement = self.part(other, "NUMBER_SUB")
-                if complement and complement.number == 1.0 and complement.inputs[0] == y:
-                    return plain.turned("SIGMOID_GRADIENT", (left, y))
+                return self.slope("TANH_GRADIENT", plain, left, square.inputs[0])
+        factor = self.part(right, "MUL")
+        if factor:
+            for y, other in (factor.inputs, factor.inputs[::-1]):
+                complement = self.codes.get(other)  # others may read it: it is computed again at no cost
+                if complement and (complement.op, complement.number, complement.inputs) == ("NUMBER_SUB", 1.0, (y,)):
+                    return self.slope("SIGMOID_GRADIENT", plain, left, y)
+        return None
+
+    def slope(self, op: str, plain: Code, left: int, y: int) -> Code:
+        """``left`` times the slope of an activation whose value is ``y``; a product on the left is taken in."""
+        factors = self.part(left, "MUL")
+        return plain.turned(f"MUL_{op}", (*factors.inputs, y)) if factors else plain.turned(op, (left, y))
+
+    def max_gradient(self, plain: Code, value: int) -> Code | None:
+        """Half of ``g * (1 + sign(a - b))``: the gradient of a maximum or minimum."""
+        whole = self.part(value, "MUL")
+        for g, other in (whole.inputs, whole.inputs[::-1]) if whole else ():
+            one_plus = self.part(other, "ADD_NUMBER")
+            sign = self.part(one_plus.inputs[0], "SIGN") if one_plus and one_plus.number == 1.0 else None
+            difference = self.part(sign.inputs[0], "SUB") if sign else None
+            if difference:
+                return plain.turned("MAX_GRADIENT", (g, *difference.inputs))
         return None
 
     def sum(self, plain: Code) -> Code | None:

@@ -17,6 +17,7 @@
     X(SIGMOID, 1) X(TANH, 1) X(RELU, 1) X(LEAKY_RELU, 1) X(SILU, 1) X(GELU, 1) X(SOFTPLUS, 1) X(LOG_SIGMOID, 1)                   \
     X(EXP, 1) X(SIN, 1) X(COS, 1) X(ERF, 1)                                                                                      \
     X(SIGMOID_GRADIENT, 2) X(TANH_GRADIENT, 2) X(RELU_GRADIENT, 2)                                                               \
+    X(MUL_SIGMOID_GRADIENT, 3) X(MUL_TANH_GRADIENT, 3) X(MUL_RELU_GRADIENT, 3) X(MAX_GRADIENT, 3)                                \
     X(LAYER_NORM, 1) X(LAYER_NORM_GRADIENT, 2)                                                                                   \
     X(TOTAL, 1) X(TOTAL_MUL, 2) X(FOLD, 1)
 
@@ -236,6 +237,10 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
     case OP_SIGMOID_GRADIENT: EACH(a * (b * (1.0f - b)));
     case OP_TANH_GRADIENT: EACH(a * (1.0f - b * b));
     case OP_RELU_GRADIENT: EACH(a * step_v(b));
+    case OP_MUL_SIGMOID_GRADIENT: EACH(a * b * (c * (1.0f - c)));
+    case OP_MUL_TANH_GRADIENT: EACH(a * b * (1.0f - c * c));
+    case OP_MUL_RELU_GRADIENT: EACH(a * b * step_v(c));
+    case OP_MAX_GRADIENT: EACH(a * (1.0f + sign_v(b - c)) * 0.5f);
     case OP_SIN:
         for (int64_t r = 0; r < rows; r++) sine_rows(D.at + r * D.stride, A.at + r * A.stride, width, 0);
         break;
