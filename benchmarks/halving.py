@@ -1,7 +1,7 @@
 """Does successive halving find the winner of full training at a fraction of its cost? A real run, with the same proposals.
 
 Random search proposes the same cells whatever their scores, so a run with full training for everybody and a run with halving (rungs
-at 1/16, 1/4 and all of the steps) train the same candidates from the same seeds, and may be compared one by one. Finished runs are kept::
+at 1/9, 1/3 and all of the steps) train the same candidates from the same seeds, and may be compared one by one. Finished runs are kept::
 
     python benchmarks/halving.py --trials 40 --seeds 3 --workers 2 --out runs/halving
 """
@@ -16,12 +16,9 @@ from cellsearch.executors.ray import Ray
 from cellsearch.statistics import mean_and_deviation
 from cellsearch.trial import History, Trial
 
-SCHEDULES = {"fixed": {}, "halving": {"schedule_options.eta": 4, "schedule_options.levels": 3}}
 
-
-def run(experiment: str, schedule: str, seed: int, trials: int, workers: int, folder: Path) -> History:
-    overrides = {"strategy": "random", "schedule": schedule, "seed": seed, "trials": trials, "workers": workers, **SCHEDULES[schedule]}
-    declared = cs.load_experiment(experiment, overrides)
+def run(experiment: str, schedule: dict[str, object], seed: int, trials: int, workers: int, folder: Path) -> History:
+    declared = cs.load_experiment(experiment, {"strategy": "random", "seed": seed, "trials": trials, "workers": workers, **schedule})
     folder.mkdir(parents=True, exist_ok=True)
     with cs.Search.open(folder, declared) as search:
         with Ray(workers, log_dir=folder) as executor:
@@ -45,16 +42,20 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--eta", type=int, default=3, help="the best 1/eta of a rung go on, to eta times as many steps")
+    parser.add_argument("--levels", type=int, default=3, help="rungs")
     parser.add_argument("--out", type=Path, default=Path("runs/halving"))
     arguments = parser.parse_args()
     steps = cs.load_experiment(arguments.experiment).training.steps
+    halving = {"schedule": "halving", "schedule_options.eta": arguments.eta, "schedule_options.levels": arguments.levels}
+    schedules = {"fixed": {"schedule": "fixed"}, f"halving-{arguments.eta}-{arguments.levels}": halving}
     baselines: dict[str, list[float]] = {}
     print("| seed | winner of full training | winner of halving | rank of it in full training | cost |\n|---|---|---|---|---|")
     differences = []
     for seed in range(arguments.seeds):
         full, halved = (
-            run(arguments.experiment, name, seed, arguments.trials, arguments.workers, arguments.out / f"{name}-{seed}")
-            for name in SCHEDULES
+            run(arguments.experiment, schedule, seed, arguments.trials, arguments.workers, arguments.out / f"{name}-{seed}")
+            for name, schedule in schedules.items()
         )
         best, chosen = winner(full, steps), winner(halved, steps)
         for trial in full:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -221,8 +222,7 @@ class _Encoder:
 
 def _float_bits(number: float) -> int:
     """The bits of a float32; as in torch, what is too large for one becomes infinity."""
-    with np.errstate(over="ignore"):
-        return int(np.float32(number).view(np.int32))
+    return ctypes.c_int32.from_buffer(ctypes.c_float(number)).value
 
 
 def _table(rows: Sequence[tuple[int, ...]], columns: int) -> Table:
