@@ -17,6 +17,7 @@ import pytest
 import cellsearch
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
+from cellsearch.cli.output import print_table
 from cellsearch.genome.graph import Genome
 
 
@@ -171,6 +172,15 @@ def test_output_that_finds_no_room_is_exit_code_6() -> None:
     assert done.returncode == 6
     assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
     assert "No space left" in done.stderr
+
+
+@pytest.mark.parametrize("wrap", [None, 1])
+def test_a_narrow_terminal_cuts_no_number(wrap: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    monkeypatch.setenv("COLUMNS", "20")
+    print_table(("weights", "what it is", "score"), [("1,234,567", "a cell of many words", "2.123456")], right=(0, 2), wrap=wrap)
+    out = capsys.readouterr().out
+    assert {"1,234,567", "2.123456"} <= set(out.split())
 
 
 def test_output_that_the_caller_closed_is_no_error() -> None:

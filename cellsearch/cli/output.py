@@ -16,6 +16,7 @@ from cellsearch.errors import ConfigError, EnvironmentFailure
 
 __all__ = ["data_option", "emit_json", "json_option", "number", "print_table", "refuse_existing", "write_atomically"]
 
+NARROW = 24  # characters of a column whose text is broken into lines
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -72,6 +73,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     """A plain table, columns padded with spaces. ``headers``: empty for none; ``right``: columns aligned right; ``wrap``: the column that
     takes what width is left, the others are never cut.
     """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -85,6 +87,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     console = Console(highlight=False)
     if not console.is_terminal:  # a pipe or a file: nothing is cut to the width of a window that is not there
         console.width = 240
+    # Where the window is too narrow it breaks the lines itself: half a number is a wrong number.
+    widths = [max(map(cell_len, column)) for column in zip(*([headers] if headers else []), *rows, strict=True)]
+    console.width = max(console.width, sum((min(width, NARROW) if k == wrap else width) + 2 for k, width in enumerate(widths)))
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
