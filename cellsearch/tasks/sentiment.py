@@ -13,7 +13,7 @@ import numpy as np
 from cellsearch.data import registry
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Arrays
-from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.options import TaskOptions, at_least, one_of, parse_options
 from cellsearch.tasks.sequences import SequenceTask, join
 
 __all__ = ["Sentiment", "SentimentOptions", "sentences"]
@@ -24,15 +24,20 @@ _WORD = re.compile(r"[a-z]+|[0-9]+|[!?]")
 
 @dataclass(frozen=True, slots=True)
 class SentimentOptions(TaskOptions):
-    """``fold``: 0 to 9, which tenth is the test; the next one is validation. ``least_count``: rarer words become the unknown word."""
+    """``fold``: 0 to 9, which tenth is the test; the next one is validation. ``least_count``: rarer words become the unknown word.
+
+    ``readout``: what the classifier reads, the ``"last"`` position or the ``"mean"`` over all.
+    """
 
     fold: int = 0
     least_count: int = 2
+    readout: str = "last"
 
     def check(self) -> None:
         """Raise :class:`ConfigError` for an illegal value."""
         TaskOptions.check(self)
         at_least(1, least_count=self.least_count)
+        one_of(("last", "mean"), readout=self.readout)
         if not 0 <= self.fold < FOLDS:
             raise ConfigError(f"there is no fold {self.fold}", where="task_options.fold", hint="use 0 to 9")
 
@@ -59,6 +64,7 @@ class Sentiment(SequenceTask):
 
     def __init__(self, options: SentimentOptions, arrays: Arrays) -> None:
         self.tokens = int(arrays["vocabulary"])
+        self.readout = "mean" if options.readout == "mean" else "last"
         super().__init__(options, arrays)
 
     @classmethod

@@ -16,6 +16,7 @@ from cellsearch.data import registry
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.pixels import permutation
+from cellsearch.tasks.sequences import SequenceTask
 from cellsearch.tasks.word_lm import word_arrays
 from cellsearch.testing.tasks import TaskContract
 
@@ -102,6 +103,20 @@ class TestSentiment(_OnData):
     task = "sentiment"
     beats = 0.4
     steps = 100
+
+
+class TestSentimentOfAllPositions(_OnData):
+    task = "sentiment"
+    options: ClassVar = {"readout": "mean"}
+    beats = 0.4
+    steps = 100
+
+    def test_it_reads_more_than_the_last_position(self) -> None:
+        task = self.made()
+        assert isinstance(task, SequenceTask)
+        assert task.readout == "mean"
+        with pytest.raises(ConfigError, match="every"):
+            tasks.get(self.task).load({"readout": "every"})
 
 
 class TestSunspots(_OnData):
