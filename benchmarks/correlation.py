@@ -1,7 +1,7 @@
 """Which tasks say the same of a cell: rank correlation between tasks over 20 zoo cells, and a small suite chosen from it.
 
-Usage: python benchmarks/correlation.py [--tasks NAME ...] [--max-seconds S] [--cells N] [--seeds N] [--minutes M]
-           [--out FILE] [--table]
+Usage: python benchmarks/correlation.py [--tasks NAME ...] [--choice NAME ...] [--max-seconds S] [--cells N] [--seeds N]
+           [--minutes M] [--out FILE] [--table]
 
 Trains as benchmarks/tasks.py does, into the same file of results, one cell on all tasks after the other, so that what is there after any
 time can be used; the same command goes on where it stopped; ``--minutes 0`` only tells how long it would take. With ``--max-seconds`` the
@@ -67,8 +67,8 @@ def greedy_suite(correlation: Ranks, eligible: Sequence[bool], seconds: Sequence
     return chosen
 
 
-def show(rows: list[Row], names: Sequence[str], zoo: Sequence[str]) -> str:
-    """The tables, for the tasks that have two cells or more, and the cells that all of these have."""
+def show(rows: list[Row], names: Sequence[str], zoo: Sequence[str], choice: Sequence[str]) -> str:
+    """The tables, for the tasks that have two cells or more, and the cells that all of these have; ``choice``: what a suite may hold."""
     found: Mapping[tuple[str, str, int], Row] = {(row["task"], row["cell"], row["seed"]): row for row in rows}
     cells = [cell for cell in zoo if all((task, cell, 0) in found for task in names)]
     if len(cells) < 3:
@@ -90,7 +90,8 @@ def show(rows: list[Row], names: Sequence[str], zoo: Sequence[str]) -> str:
         lines.append(f"| {task} | {seconds[k]:.0f} | {reliability[k]:.2f} | {cells_of_row} |")
     lines += ["", "| suite | mean of best correlation | seconds a cell |", "|---|---|---|"]
     spent = 0.0
-    for k, reached in greedy_suite(correlation, [r >= RELIABLE for r in reliability], seconds):
+    eligible = [name in choice and r >= RELIABLE for name, r in zip(names, reliability, strict=True)]
+    for k, reached in greedy_suite(correlation, eligible, seconds):
         spent += seconds[k]
         lines.append(f"| {names[k]} | {reached:.3f} | {spent:.0f} |")
     return "\n".join(lines)
@@ -106,6 +107,7 @@ def main() -> None:
     """Run what is asked for and not there yet, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--choice", nargs="+", metavar="TASK", help="choose the suite among these only; all tasks are still to be covered")
     parser.add_argument("--max-seconds", type=float, default=math.inf, help="only tasks on which the LSTM takes no longer, on a free core")
     parser.add_argument("--cells", type=int, default=len(ZOO), help="how many of the 20")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on; two give a better reliability")
@@ -122,7 +124,7 @@ def main() -> None:
     if not arguments.table:
         wanted = [(task, cell, seed, False) for seed in range(arguments.seeds) for cell in zoo for task in names]
         go_on(results, wanted, (end - time.monotonic()) / 60)
-    print(show(of_cells(results), names, zoo))
+    print(show(of_cells(results), names, zoo, arguments.choice or names))
 
 
 def of_cells(results: Results) -> list[Row]:

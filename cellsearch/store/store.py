@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -289,7 +290,7 @@ class Store:
 def _identity(path: Path) -> tuple[int, int] | None:
     """Which file lies at ``path``: device and inode; ``None`` if there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
