@@ -335,7 +335,9 @@ class CellModule(nn.Module):
         if fresh is not None and fresh[0] == key:
             return fresh[1]
         with torch.inference_mode(mode=False):  # they may be used again in training
-            states = [torch.full(shape, state.initial, dtype=like.dtype, device=like.device) for state in self.genome.states]
+            largest = torch.finfo(like.dtype).max  # a lowest value such as -1e30 stays finite in half precision
+            values = [min(max(state.initial, -largest), largest) for state in self.genome.states]
+            states = [torch.full(shape, value, dtype=like.dtype, device=like.device) for value in values]
         if getattr(self._choose(like.device, like.dtype).kernel, "whole_states", False):
             self._fresh = (key, states)
         return states

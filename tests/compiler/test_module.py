@@ -75,6 +75,13 @@ def test_initial_states_are_those_of_the_cell(backend):
     assert not torch.equal(module(x)[0], module(x, (given[0], torch.zeros(1, 2, 3)))[0])
 
 
+@pytest.mark.parametrize(("dtype", "start"), [(torch.float16, -65504.0), (torch.float32, -3.4028234663852886e38), (torch.float64, -1e40)])
+def test_initial_states_that_the_dtype_cannot_hold_are_its_largest(dtype, start):
+    genome = Genome.from_text("h[0] = -1e40\nh[t] = identity(h[t-1])")
+    module = compile_cell(genome, input_size=2, hidden_size=3, backend="reference").to(dtype)
+    assert module(torch.zeros(4, 1, 2, dtype=dtype))[1].unique().tolist() == [start]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["lstm", "gru", "slstm"])
 def test_steps_equal_the_sequence(name, backend):
