@@ -9,11 +9,11 @@ from html import escape
 
 __all__ = ["Line", "Point", "line_chart", "scatter_chart"]
 
-WIDTH, HEIGHT = 560, 300
+WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 16, 44
 FEW = 4
 """So many names of lines have room above their ends; more of them stand beside the axes."""
-LETTER, APART = 6.2, 14
+LETTER, APART = 6.7, 15
 """Width of a letter of a name, and distance of two names."""
 
 
