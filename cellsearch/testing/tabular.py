@@ -22,7 +22,7 @@ from cellsearch import ops, zoo
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space import Constraints, Edit, Limits, SearchSpace, Violation
-from cellsearch.strategies.features import matrix
+from cellsearch.strategies.features import distance
 from cellsearch.trial import History
 
 __all__ = ["Row", "TabularSpace", "nas_bench_nlp", "of_history"]
@@ -81,14 +81,10 @@ class TabularSpace(SearchSpace):
     @cached_property
     def _order(self) -> tuple[list[str], NDArray[np.int64]]:
         """The keys, and for each of them the positions of the others, nearest first by the features of the graphs."""
-        keys = list(self.rows)
-        table = matrix([row.genome for row in self.rows.values()])
-        deviation = table.std(axis=0)
-        table = table[:, deviation > 0] / deviation[deviation > 0]
-        squares = (table**2).sum(axis=1)
-        distances = squares[:, None] + squares[None, :] - 2 * table @ table.T
+        genomes = [row.genome for row in self.rows.values()]
+        distances = np.array([[distance(first, second) for second in genomes] for first in genomes])
         np.fill_diagonal(distances, -1.0)
-        return keys, np.argsort(distances, axis=1, kind="stable")[:, 1:]
+        return list(self.rows), np.argsort(distances, axis=1, kind="stable")[:, 1:]
 
     def _near(self, genome: Genome) -> list[Genome]:
         keys, order = self._order
