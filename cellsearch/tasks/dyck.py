@@ -64,16 +64,17 @@ class Dyck1(SyntheticTask):
         kinds = cls.kinds
         x = np.zeros((length, count), dtype=np.int64)
         tops, depths = np.zeros_like(x), np.zeros_like(x)
-        stack = np.zeros((length // 2 + 1, count), dtype=np.int64)
-        depth = np.zeros(count, dtype=np.int64)
-        top, columns = stack[0], np.arange(count)
+        stack = np.zeros((length // 2 + 1) * count, dtype=np.int64)  # a row of count for each depth; flat, because that is faster
+        columns = np.arange(count)
+        depth, place, top = np.zeros(count, dtype=np.int64), columns, stack[:count]
         for t in range(length):
             opens = (rng.random(count) < 0.5) & (depth < length - t) | (depth == 0)
             kind = rng.integers(0, kinds, count)
             x[t] = np.where(opens, kind, kinds + top)
-            stack[depth, columns] = kind  # above the top where a bracket closes: nobody reads it before it is written again
-            depth += 2 * opens - 1
-            top = stack[np.maximum(depth - 1, 0), columns]
+            stack[place] = kind  # above the top where a bracket closes: nobody reads it before it is written again
+            step = 2 * opens - 1
+            depth, place = depth + step, place + count * step
+            top = stack.take(np.maximum(place - count, columns))
             tops[t], depths[t] = top, depth
         y = (tops[:, :, None] == np.arange(kinds)) & (depths > 0)[:, :, None]
         return x, y.astype(np.float32)

@@ -27,6 +27,8 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 EVALUATION_BATCH = 256
 PADDED = 1 << 23
 """So many numbers at most are also kept as padded sequences."""
+GROUP = 16
+"""Batches of sequences of one length that are fetched at once: for short ones the calls cost more than the numbers."""
 POOL = 50
 """Batches in a pool within which sequences are sorted by length, so that a batch is padded by a few percent only."""
 
@@ -108,9 +110,9 @@ class SequenceTask(Task):
         number = start
         while True:
             epoch, first = divmod(number, an_epoch)
-            for chosen in self._epoch(members, size, np.random.default_rng([seed, epoch]))[first:]:
-                yield self._batch(chosen)
-                number += 1
+            chosen = self._epoch(members, size, np.random.default_rng([seed, epoch]))[first:]
+            yield from self._groups(chosen) if self._uniform and "x" in self._whole else map(self._batch, chosen)
+            number += len(chosen)
 
     def _epoch(self, members: NDArray[Any], size: int, rng: np.random.Generator) -> list[NDArray[Any]]:
         order = rng.permutation(members)[: len(members) // size * size]
@@ -127,6 +129,16 @@ class SequenceTask(Task):
         members = members[np.argsort(self._lengths[members], kind="stable")]
         for k in range(0, len(members), EVALUATION_BATCH):
             yield self._batch(members[k : k + EVALUATION_BATCH])
+
+    def _groups(self, chosen: Sequence[NDArray[Any]]) -> Iterator[Batch]:
+        """What :meth:`_batch` gives for each of these, if all sequences have one length."""
+        for k in range(0, len(chosen), GROUP):
+            group = chosen[k : k + GROUP]
+            joined = self._batch(np.concatenate(group))
+            # Each batch gets memory of its own: a slice of [T, B] lies scattered.
+            x = _apart(joined.x, len(group))
+            y = _apart(joined.y, len(group)) if self.readout == "every" else joined.y.view(len(group), -1, *joined.y.shape[1:])
+            yield from map(Batch, x.unbind(), y.unbind())
 
     def _batch(self, chosen: NDArray[Any]) -> Batch:
         lengths, numbers = self._lengths[chosen], torch.from_numpy(chosen)
@@ -192,3 +204,8 @@ class SequenceTask(Task):
 def _rows(values: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """``values[numbers]``; twice as fast for small batches."""
     return values.index_select(0, numbers.flatten()).view(*numbers.shape, *values.shape[1:])
+
+
+def _apart(values: torch.Tensor, count: int) -> torch.Tensor:
+    """``[T, count * B, ...]`` as ``[count, T, B, ...]``."""
+    return values.view(len(values), count, -1, *values.shape[2:]).transpose(0, 1).contiguous()

@@ -181,6 +181,25 @@ def test_batches_are_the_same_with_and_without_padded_copies(monkeypatch: pytest
     assert 1 - inside / places < 0.15  # seven batches an epoch: the more there are, the less is padded
 
 
+@pytest.mark.parametrize("readout", ["last", "every"])
+@pytest.mark.parametrize(("length", "features"), [(1, 1), (3, 1), (9, 3)])
+def test_batches_of_one_length_are_fetched_in_groups_that_do_not_show(
+    monkeypatch: pytest.MonkeyPatch, readout: str, length: int, features: int
+) -> None:
+    """Groups end within an epoch, at its end, and where a training goes on from a checkpoint."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, length, features)).astype(np.float32)
+    y = rng.integers(0, 2, (300, length) if readout == "every" else 300)
+    data = tasks.from_arrays(x, y, readout=readout, batch_size=7)
+    in_groups = data.create()
+    monkeypatch.setattr(sequences, "PADDED", 0)
+    one_by_one = data.create()
+    for start in (0, 1, 16, 33, 34, 100):
+        pairs = list(islice(zip(in_groups.batches("train", 1, start), one_by_one.batches("train", 1, start), strict=True), 70))
+        assert all(same_batch(a, b) for a, b in pairs)
+        assert all(a.x.is_contiguous() and a.y.is_contiguous() for a, _ in pairs)
+
+
 @pytest.mark.parametrize(
     ("x", "y", "options", "says"),
     [
