@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -190,10 +191,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     by_strategy: dict[str, list[Mapping[str, Any]]] = {}
     for result in sorted(results, key=lambda r: r["seed"]):
         by_strategy.setdefault(result["strategy"], []).append(result)
-    # A run without a success has needed more than its limit; it is entered as the limit, which makes differences look smaller.
-    counts = {name: [r["success"] or r["limit"] for r in rows] for name, rows in by_strategy.items()}
-    others = [name for name in counts if name != "random"]
-    p_values = [permutation_test(counts[name], counts["random"]) for name in others] if "random" in counts else []
+    others = [name for name in by_strategy if name != "random"]
+    p_values = [_p_value(by_strategy[name], by_strategy["random"]) for name in others] if "random" in by_strategy else []
     corrected = dict(zip(others, holm(p_values), strict=False))
     lines = [
         "| strategy | evaluations until success, by seed | median | successes | first reached with one seed | p against random (Holm) |",
@@ -201,13 +200,24 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     ]
     for name, rows in by_strategy.items():
         cells = ", ".join(str(r["success"]) if r["success"] else f"> {r['limit']}" for r in rows)
-        middle = median(counts[name])
-        shown = f"> {rows[0]['limit']}" if sum(r["success"] is None for r in rows) > len(rows) / 2 else f"{middle:g}"
+        middle = median(_counts(rows))
+        shown = f"> {min(r['limit'] for r in rows if r['success'] is None)}" if sum(r["success"] is None for r in rows) > len(rows) / 2 else f"{middle:g}"
         early = ", ".join(str(r["reached"]) if r["reached"] else "–" for r in rows)
         wins = f"{sum(r['success'] is not None for r in rows)} of {len(rows)}"
         p = f"{corrected[name]:.3f}" if name in corrected else "–"
         lines.append(f"| {name} | {cells} | {shown} | {wins} | {early} | {p} |")
     return "\n".join(lines)
+
+
+def _counts(rows: Sequence[Mapping[str, Any]], limit: float = math.inf) -> list[float]:
+    """Evaluations until success, at most the limit. A run without one counts as its limit, which makes differences look smaller."""
+    return [min(row["success"] or row["limit"], limit) for row in rows]
+
+
+def _p_value(rows: Sequence[Mapping[str, Any]], random: Sequence[Mapping[str, Any]]) -> float:
+    """Of the difference to random search, within the evaluations that all these runs were given."""
+    limit = min((row["limit"] for row in (*rows, *random) if row["success"] is None), default=math.inf)
+    return permutation_test(_counts(rows, limit), _counts(random, limit))
 
 
 def show(results: Sequence[Mapping[str, Any]]) -> None:

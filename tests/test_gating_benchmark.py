@@ -64,6 +64,13 @@ def test_the_table_counts_runs_without_success_as_their_limit(gating: ModuleType
     assert "| 1.000 |" in same
 
 
+def test_runs_that_were_given_less_do_not_look_better(gating: ModuleType) -> None:
+    """Nobody succeeds; five runs ended after 100 evaluations, five after 300."""
+    short = [{**outcome("grow", seed, None), "limit": 100} for seed in range(1, 6)]
+    lines = gating.table([*short, *(outcome("random", seed, None) for seed in range(1, 6))]).splitlines()
+    assert lines[2] == "| grow | > 100, > 100, > 100, > 100, > 100 | > 100 | 0 of 5 | –, –, –, –, – | 1.000 |"
+
+
 def test_runs_for_fewer_trials_are_not_finished(gating: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "outcome.json"
     assert gating.read(path, 300) is None
