@@ -201,7 +201,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     for name, rows in by_strategy.items():
         cells = ", ".join(str(r["success"]) if r["success"] else f"> {r['limit']}" for r in rows)
         middle = median(_counts(rows))
-        shown = f"> {min(r['limit'] for r in rows if r['success'] is None)}" if sum(r["success"] is None for r in rows) > len(rows) / 2 else f"{middle:g}"
+        failed = [r["limit"] for r in rows if r["success"] is None]
+        shown = f"> {min(failed)}" if len(failed) > len(rows) / 2 else f"{middle:g}"
         early = ", ".join(str(r["reached"]) if r["reached"] else "–" for r in rows)
         wins = f"{sum(r['success'] is not None for r in rows)} of {len(rows)}"
         p = f"{corrected[name]:.3f}" if name in corrected else "–"
