@@ -58,6 +58,7 @@ def distance(first: Genome, second: Genome) -> float:
     """How different two cells are, from 0 (the same features) to 1 (none in common): Ruzicka distance of the feature counts."""
     a, b = features(first), features(second)
     names = a.keys() | b.keys()
-    common = sum(min(a.get(name, 0.0), b.get(name, 0.0)) for name in names)
-    either = sum(max(a.get(name, 0.0), b.get(name, 0.0)) for name in names)
+    # The order of a set of names differs between processes and between (a, b) and (b, a); an exact sum has none.
+    common = math.fsum(min(a.get(name, 0.0), b.get(name, 0.0)) for name in names)
+    either = math.fsum(max(a.get(name, 0.0), b.get(name, 0.0)) for name in names)
     return 1.0 - common / either if either else 0.0

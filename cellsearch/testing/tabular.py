@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,9 @@ class TabularSpace(SearchSpace):
     def _order(self) -> tuple[list[str], NDArray[np.int64]]:
         """The keys, and for each of them the positions of the others, nearest first by the features of the graphs."""
         genomes = [row.genome for row in self.rows.values()]
-        distances = np.array([[distance(first, second) for second in genomes] for first in genomes])
-        np.fill_diagonal(distances, -1.0)
+        distances = np.full((len(genomes), len(genomes)), -1.0)
+        for a, b in combinations(range(len(genomes)), 2):
+            distances[a, b] = distances[b, a] = distance(genomes[a], genomes[b])
         return list(self.rows), np.argsort(distances, axis=1, kind="stable")[:, 1:]
 
     def _near(self, genome: Genome) -> list[Genome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -38,6 +39,12 @@ def test_features_do_not_depend_on_names_or_order():
     first, second = (dict(features(Genome.from_text(written))) for written in (text, other))
     assert first == second
     assert distance(Genome.from_text(text), Genome.from_text(other)) == 0
+
+
+def test_distance_is_exactly_the_same_both_ways():
+    """Also in another process, where the names of features come in another order."""
+    cells = [zoo.load(name) for name in zoo.names()]
+    assert all(distance(a, b) == distance(b, a) for a, b in combinations(cells, 2))
 
 
 def test_distance_is_larger_between_less_similar_cells():
