@@ -190,7 +190,8 @@ def test_batches_of_one_length_are_fetched_in_groups_that_do_not_show(
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, length, features)).astype(np.float32)
     y = rng.integers(0, 2, (300, length) if readout == "every" else 300)
-    data = tasks.from_arrays(x, y, readout=readout, batch_size=7)
+    data = tasks.from_arrays(x, y, readout=readout, batch_size=7, standardise=False)
+    target = {sequence.tobytes(): np.asarray(wanted).tolist() for sequence, wanted in zip(x, y, strict=True)}
     in_groups = data.create()
     monkeypatch.setattr(sequences, "PADDED", 0)
     one_by_one = data.create()
@@ -198,6 +199,9 @@ def test_batches_of_one_length_are_fetched_in_groups_that_do_not_show(
         pairs = list(islice(zip(in_groups.batches("train", 1, start), one_by_one.batches("train", 1, start), strict=True), 70))
         assert all(same_batch(a, b) for a, b in pairs)
         assert all(a.x.is_contiguous() and a.y.is_contiguous() for a, _ in pairs)
+        for batch, _ in pairs[:20]:
+            found = [target[sequence.numpy().tobytes()] for sequence in batch.x.transpose(0, 1).contiguous()]
+            assert found == (batch.y.T if readout == "every" else batch.y).tolist()
 
 
 @pytest.mark.parametrize(
