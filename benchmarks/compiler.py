@@ -36,10 +36,10 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify
-from cellsearch.compiler.step import FlatAdam, fused_linear_cross_entropy
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import gemm_depth
 from cellsearch.genome.parameters import requires_square
+from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 
 SHAPES = ((16, 64, 32, 32), (64, 100, 16, 64), (32, 64, 128, 128), (20, 35, 200, 200), (20, 70, 400, 600))  # B, T, I, H
 Segment = Callable[[], object]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cellsearch.finals.statistics import mean_and_deviation
 from cellsearch.reporting.charts import Line, line_chart
-from cellsearch.statistics import mean_and_deviation
 
 _COLOURS = ("#888888", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d")
 _STYLE = (

@@ -24,15 +24,15 @@ from statistics import median
 from typing import Any
 
 import cellsearch as cs
-from cellsearch.baselines import ResultCache
 from cellsearch.executors.base import Executor
 from cellsearch.executors.worker import perform, worker_name
+from cellsearch.finals.statistics import holm, permutation_test
 from cellsearch.job import Job, Outcome
 from cellsearch.search import SearchEvent, TrialEnded
-from cellsearch.statistics import holm, permutation_test
-from cellsearch.suites import load_data, train_suite
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Suite
+from cellsearch.training.results import ResultCache
+from cellsearch.training.suite import load_data, train_suite
 from cellsearch.trial import History, Result, Status, Trial
 
 STRATEGIES = ("genetic", "random", "grow", "prune")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cellsearch as cs
 from cellsearch.executors.ray import Ray
-from cellsearch.statistics import mean_and_deviation
+from cellsearch.finals.statistics import mean_and_deviation
 from cellsearch.trial import History, Trial
 
 

@@ -20,7 +20,7 @@ from cellsearch import ops, zoo
 from cellsearch.genome import Genome
 from cellsearch.genome.identity import canonical_key, search_key, subgraph_keys
 from cellsearch.genome.recognise import nearest
-from cellsearch.genome.simplify import simplify
+from cellsearch.genome.rewriting.simplify import simplify
 from cellsearch.testing.genomes import MODERATE_NUMBERS, random_genome, rewritten
 from cellsearch.zoo.importers import import_cell
 

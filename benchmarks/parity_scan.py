@@ -16,12 +16,12 @@ from pathlib import Path
 
 import cellsearch as cs
 from cellsearch import tasks, zoo
-from cellsearch.evaluate import evaluate
 from cellsearch.executors.in_process import InProcess
 from cellsearch.executors.ray import Ray
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
+from cellsearch.training.loop import evaluate
 from cellsearch.trial import Trial
 
 EXPERIMENT = "parity_scan"

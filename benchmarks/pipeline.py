@@ -16,11 +16,11 @@ from statistics import median
 import torch
 from trainings import SETTINGS, job, load
 
-from cellsearch.compiler.step import FlatAdam
-from cellsearch.evaluate import cell_factory, make_task
 from cellsearch.genome.graph import Genome
 from cellsearch.tasks.base import Batch, Task
 from cellsearch.tasks.translation import PAD
+from cellsearch.training.fused import FlatAdam
+from cellsearch.training.loop import cell_factory, make_task
 
 KEPT = 16
 """Batches that training steps are timed on."""

@@ -18,11 +18,12 @@ import numpy as np
 import cellsearch as cs
 from cellsearch import tasks
 from cellsearch.errors import TrainingError
-from cellsearch.evaluate import evaluate
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Prefilter
-from cellsearch.prefilter import check_cell
+from cellsearch.job import Job
+from cellsearch.settings import Prefilter
 from cellsearch.space import SearchSpace
+from cellsearch.training.loop import evaluate
+from cellsearch.training.prefilter import check_cell
 
 ALL = Prefilter(gradient=True, growth=True, output=True)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from cellsearch import strategies
-from cellsearch.testing.simulate import completed, simulate
+from cellsearch.simulation.simulate import completed, simulate
 from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import History, Proposal, Trial
 

@@ -20,8 +20,8 @@ from curves import mean_curves
 from numpy.typing import NDArray
 
 from cellsearch import schedules, strategies
-from cellsearch.testing.simulate import simulate
-from cellsearch.testing.tabular import TabularSpace, nas_bench_nlp
+from cellsearch.simulation.simulate import simulate
+from cellsearch.simulation.tabular import TabularSpace, nas_bench_nlp
 from cellsearch.trial import Trial
 
 EPOCHS = 50

@@ -30,13 +30,13 @@ from torch.nn import functional
 import cellsearch as cs
 from cellsearch.compiler.backends.native.build import library, processor
 from cellsearch.compiler.module import CellModule
-from cellsearch.compiler.step import FlatAdam, fused_linear_cross_entropy
-from cellsearch.evaluate import cell_factory, evaluate, make_task
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
-from cellsearch.prefilter import check_cell
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
+from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
+from cellsearch.training.loop import cell_factory, evaluate, make_task
+from cellsearch.training.prefilter import check_cell
 
 SIZES = (32, 64, 128, 256)
 WORKERS, CANDIDATES = 2, 8

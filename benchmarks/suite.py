@@ -18,14 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cellsearch import catalog, zoo
-from cellsearch.baselines import ResultCache
+from cellsearch import zoo
 from cellsearch.errors import TrainingError
-from cellsearch.job import Job, Training
-from cellsearch.statistics import mean_and_deviation
-from cellsearch.suites import load_data, train_suite
+from cellsearch.experiment import catalog
+from cellsearch.finals.statistics import mean_and_deviation
+from cellsearch.job import Job
+from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Suite
+from cellsearch.training.results import ResultCache
+from cellsearch.training.suite import load_data, train_suite
 
 CELLS = (
     *("lstm", "gru", "rnn_tanh", "lstm_peephole", "lstm_cifg", "lstm_nfg", "lstm_nog", "lstm_1997", "gru_cho", "mgu", "ran", "ugrnn"),

@@ -16,11 +16,12 @@ from unittest import mock
 
 from torch import nn
 
-from cellsearch import evaluate as evaluation
 from cellsearch import tasks, zoo
 from cellsearch.errors import TrainingError
-from cellsearch.job import Job, Limits, Training
+from cellsearch.job import Job
+from cellsearch.settings import Limits, Training
 from cellsearch.tasks.base import CellFactory
+from cellsearch.training import loop as evaluation
 
 Row = dict[str, Any]
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -116,7 +117,7 @@ def run(task: str, cell: str, seed: int, plain_torch: bool = False) -> dict[str,
 
 
 def torch_factory(cell: str) -> Any:
-    """Stands in for :func:`cellsearch.evaluate.cell_factory`: torch's own layers."""
+    """Stands in for :func:`cellsearch.training.loop.cell_factory`: torch's own layers."""
 
     def factory(genome: object, training: Training) -> CellFactory:
         return CellFactory(

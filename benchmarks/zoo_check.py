@@ -11,9 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
+from support.zoo.check import Deviation, check, golden_values
+
 from cellsearch import zoo
 from cellsearch.genome.measures import gemm_depth, recurrence_class
-from cellsearch.testing.zoo_check import Deviation, check, golden_values
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "zoo" / "golden.json"
 LIMIT = 1e-12

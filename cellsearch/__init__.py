@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellsearch import strategies, tasks, zoo
-    from cellsearch.catalog import load_space
     from cellsearch.compiler.module import compile_cell
     from cellsearch.errors import CellsearchError
     from cellsearch.experiment import Experiment, load_experiment
+    from cellsearch.experiment.catalog import load_space
     from cellsearch.genome.graph import Genome
     from cellsearch.search import Search
     from cellsearch.space import SearchSpace
@@ -54,7 +54,7 @@ _HOME = {
     "Trial": "cellsearch.trial",
     "compile_cell": "cellsearch.compiler.module",
     "load_experiment": "cellsearch.experiment",
-    "load_space": "cellsearch.catalog",
+    "load_space": "cellsearch.experiment.catalog",
     "strategies": "cellsearch.strategies",
     "tasks": "cellsearch.tasks",
     "zoo": "cellsearch.zoo",

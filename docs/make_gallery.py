@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellsearch import zoo
 from cellsearch.genome import Builder, Genome
-from cellsearch.genome.draw import diff_svg, to_svg
+from cellsearch.genome.drawing.svg import diff_svg, to_svg
 from cellsearch.zoo import ZooEntry
 
 DOCS = Path(__file__).parent

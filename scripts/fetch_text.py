@@ -21,7 +21,7 @@ from pathlib import Path
 PACKAGES = ("bible-kjv", "bible-kjv-text")
 VERSES = "Mat1:1-Rev22:21"
 SHA256 = "5b3ab8d5fc7ce0f82cf21d3128c15e169df48257103f9d001bef5ced0bc62ffa"
-TARGET = Path(__file__).parent.parent / "cellsearch" / "data" / "kjv_new_testament.txt.xz"
+TARGET = Path(__file__).parent.parent / "cellsearch" / "tasks" / "data" / "kjv_new_testament.txt.xz"
 
 
 def fetch() -> bytes:

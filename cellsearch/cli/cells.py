@@ -10,8 +10,8 @@ import click
 from cellsearch.cli.output import emit_json, json_option, print_table, refuse_existing, write_atomically
 
 if TYPE_CHECKING:
-    from cellsearch.cli.locate import Located
     from cellsearch.genome.graph import Genome
+    from cellsearch.runs.locate import Located
 
 __all__ = ["COMMANDS", "cell_facts"]
 
@@ -36,7 +36,7 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
 
     CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
     """
-    from cellsearch.cli.locate import locate
+    from cellsearch.runs.locate import locate
 
     if output is not None:
         if form is None:
@@ -70,9 +70,9 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
 @json_option
 def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> None:
     """Show the edits that lead from cell ONE to cell OTHER, both simplified."""
-    from cellsearch.cli.locate import locate
-    from cellsearch.genome.draw import diff_svg
+    from cellsearch.genome.drawing.svg import diff_svg
     from cellsearch.genome.recognise import difference
+    from cellsearch.runs.locate import locate
 
     if svg is not None:
         refuse_existing(svg, force=force)
@@ -101,8 +101,8 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
 @json_option
 def import_cell(file: Path, source: str, settings: tuple[str, ...], output: Path | None, force: bool, as_json: bool) -> None:
     """Read a cell in another project's notation from FILE and print it as a .cell text."""
-    from cellsearch import tomltext
-    from cellsearch.cli.locate import read_text
+    from cellsearch import options as tomltext
+    from cellsearch.runs.locate import read_text
     from cellsearch.zoo import importers
 
     if output is not None:
@@ -121,12 +121,12 @@ def import_cell(file: Path, source: str, settings: tuple[str, ...], output: Path
 def drawing(genome: Genome, form: str) -> str:
     """The cell as text of one of :data:`DRAWINGS`, or the compiler's program."""
     if form == "program":
-        from cellsearch.compiler.listing import program_report
+        from cellsearch.compiler.scheduling.listing import program_report
 
         return program_report(genome)
-    from cellsearch.genome import draw
+    from cellsearch.genome.drawing import svg
 
-    return {"svg": draw.to_svg, "dot": draw.to_dot, "mermaid": draw.to_mermaid, "latex": draw.to_latex}[form](genome)
+    return {"svg": svg.to_svg, "dot": svg.to_dot, "mermaid": svg.to_mermaid, "latex": svg.to_latex}[form](genome)
 
 
 def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def known(genome: Genome) -> dict[str, Any]:
 
 
 def _trial_facts(located: Located) -> dict[str, Any]:
-    from cellsearch.cli.rundata import trial_record
+    from cellsearch.runs.run import trial_record
 
     return {"trial": trial_record(located.trial)} if located.trial is not None else {}
 

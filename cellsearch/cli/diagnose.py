@@ -12,9 +12,9 @@ import click
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table, refuse_existing, write_atomically
 
 if TYPE_CHECKING:
-    from cellsearch.cli.diagnosis_page import Diagnosed
-    from cellsearch.cli.locate import Located
     from cellsearch.job import Job
+    from cellsearch.reporting.diagnosis import Diagnosed
+    from cellsearch.runs.locate import Located
 
 __all__ = ["COMMANDS"]
 
@@ -53,7 +53,7 @@ def diagnose(
     read. Measured on validation data: the norm of the gradient of the last output with respect to the state k positions before, the
     effective memory length, saturation of gates, the spectrum of the Jacobian of a step, and the loss over the position.
     """
-    from cellsearch.cli.locate import locate
+    from cellsearch.runs.locate import locate
 
     if output is not None:
         if output.suffix not in (".html", ".svg"):
@@ -75,7 +75,7 @@ def diagnose(
 
 def _of_run(located: Located) -> tuple[Path, Job]:
     """The checkpoint of a run's trial, and what it was trained for."""
-    from cellsearch.cli.trained import checkpoint_path, trained_job
+    from cellsearch.runs.trained import checkpoint_path, trained_job
 
     path = checkpoint_path(located)
     result = located.trial.result if located.trial is not None else None
@@ -95,9 +95,9 @@ def _new_job(located: Located, task: str, steps: int, hidden: int, seed: int, se
 def _measure(located: Located, job: Job, path: Path | None, positions: int, examples: int) -> list[Diagnosed]:
     """The cell first, then LSTM and GRU under the same job, unless the cell is one of them."""
     from cellsearch import zoo
-    from cellsearch.cli.diagnosis_page import Diagnosed
-    from cellsearch.cli.trained import load_arrays, load_trained, train
     from cellsearch.diagnostics import diagnose as measure
+    from cellsearch.reporting.diagnosis import Diagnosed
+    from cellsearch.runs.trained import load_arrays, load_trained, train
 
     arrays = load_arrays(job)
     beside = [(name, zoo.load(name)) for name in BESIDE]
@@ -117,7 +117,7 @@ def _measure(located: Located, job: Job, path: Path | None, positions: int, exam
 
 def _show(cells: list[Diagnosed], job: Job, output: Path | None, *, as_json: bool, force: bool) -> None:
     from cellsearch import tasks
-    from cellsearch.cli import diagnosis_page as page
+    from cellsearch.reporting import diagnosis as page
 
     metric = tasks.get(job.task).metric
     training = job.training

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from cellsearch.cli.output import data_option, refuse_existing, write_atomically
-from cellsearch.cli.weights import has_weights, trained_sizes, trained_weights
+from cellsearch.runs.weights import has_weights, trained_sizes, trained_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cellsearch.cli.locate import Located
     from cellsearch.export.source import Precision
+    from cellsearch.runs.locate import Located
 
 __all__ = ["COMMANDS"]
 
@@ -46,7 +46,7 @@ def export(cell: str, form: str, output: Path, weights: str, precision: Precisio
     torch; a trained cell's weights go beside it. `package` is a folder with that file and the native runtime: as fast as in a search,
     in training too, where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the file's suffix).
     """
-    from cellsearch.cli.locate import locate
+    from cellsearch.runs.locate import locate
 
     if precision and form not in ("source", "state-dict"):
         raise click.UsageError(f"--precision is for source and state-dict, not for {form}")
@@ -65,7 +65,7 @@ def export(cell: str, form: str, output: Path, weights: str, precision: Precisio
         write_source(located, output, weights, class_name, precision, force=force)
     click.echo(f"{form}: {output}")
     if precision:
-        from cellsearch.cli.exported import accuracy
+        from cellsearch.export.accuracy import accuracy
 
         click.echo(accuracy(located, precision))
 

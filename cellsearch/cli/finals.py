@@ -13,10 +13,10 @@ import click
 from cellsearch.cli.output import data_option, emit_json, json_option, number, print_table, write_atomically
 
 if TYPE_CHECKING:
-    from cellsearch.cli.rundata import RunData
     from cellsearch.experiment import Experiment
     from cellsearch.finals import Finalist, FinalTable
     from cellsearch.genome.graph import Genome
+    from cellsearch.runs.run import RunData
     from cellsearch.tasks.base import Arrays
 
 __all__ = ["COMMANDS"]
@@ -50,10 +50,10 @@ def finals(
     budget; test data is read once a training, at the end. Writes finals.json into the run's folder.
     """
     from cellsearch import tasks
-    from cellsearch.cli.rundata import read_run
     from cellsearch.cli.searching import make_executor
     from cellsearch.experiment import parse_experiment
     from cellsearch.finals import Protocol, equal_sizes, run_finals
+    from cellsearch.runs.run import read_run
 
     data = read_run(run)
     declared = parse_experiment(data.experiment, source=str(run / "experiment.toml"))
@@ -101,8 +101,8 @@ def _finalists(data: RunData, top: int, against: Sequence[str]) -> list[Finalist
 
 def _parameter_count(experiment: Experiment, genome: Genome, arrays: Arrays) -> Callable[[int], int]:
     """Trainable weights of the whole model as a function of the hidden size."""
-    from cellsearch.evaluate import cell_factory
     from cellsearch.tasks import get
+    from cellsearch.training.loop import cell_factory
 
     task = get(experiment.task).create(experiment.task_options, arrays)
 

@@ -13,7 +13,7 @@ from cellsearch.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cellsearch.cli.trained import Trained
+    from cellsearch.runs.trained import Trained
 
 __all__ = ["COMMANDS"]
 
@@ -31,8 +31,8 @@ def generate(run: str, length: int, temperature: float, prompt: str | None, seed
 
     RUN is a run folder (its best cell) or RUN:TRIAL, of a search on a language task (char_lm, time_machine, tiny_shakespeare, word_lm).
     """
-    from cellsearch.cli.locate import locate
-    from cellsearch.cli.trained import checkpoint_path, load_arrays, load_trained, trained_job
+    from cellsearch.runs.locate import locate
+    from cellsearch.runs.trained import checkpoint_path, load_arrays, load_trained, trained_job
     from cellsearch.streaming import generate as sample
 
     located = locate(run)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cellsearch import tomltext
+from cellsearch import options as tomltext
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
 
 __all__ = ["COMMANDS"]
@@ -18,7 +18,7 @@ __all__ = ["COMMANDS"]
 @json_option
 def experiments(as_json: bool) -> None:
     """List the experiments that `cellsearch search` knows by name."""
-    from cellsearch import catalog
+    from cellsearch.experiment import catalog
 
     found: list[dict[str, Any]] = []
     for name, path in catalog.entries(catalog.EXPERIMENTS).items():
@@ -36,7 +36,7 @@ def experiments(as_json: bool) -> None:
 @json_option
 def spaces(as_json: bool) -> None:
     """List the search spaces, with the size of the full cell that pruning starts from."""
-    from cellsearch import catalog
+    from cellsearch.experiment import catalog
 
     found = []
     for path in catalog.entries(catalog.SPACES).values():

@@ -10,7 +10,7 @@ import click
 from cellsearch.cli.output import emit_json, json_option, number, print_table, write_atomically
 
 if TYPE_CHECKING:
-    from cellsearch.cli.rundata import RunData
+    from cellsearch.runs.run import RunData
     from cellsearch.trial import Trial
 
 __all__ = ["COMMANDS", "leaderboard_order", "print_leaderboard", "summary", "write_report"]
@@ -25,7 +25,7 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @json_option
 def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     """List the trials of RUN, best first; unfinished and failed ones last."""
-    from cellsearch.cli.rundata import read_run, trial_record
+    from cellsearch.runs.run import read_run, trial_record
 
     data = read_run(run)
     trials = list(data.history)
@@ -47,7 +47,7 @@ def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
 @json_option
 def best(run: Path, baselines: bool, as_json: bool) -> None:
     """Show the best cell that RUN has found: its equations, its score, and the baselines under the same budget."""
-    from cellsearch.cli.rundata import read_run, trial_record
+    from cellsearch.runs.run import read_run, trial_record
 
     data = read_run(run)
     trial = data.best(baselines=baselines)
@@ -74,7 +74,7 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Overwrite a file given with --output.")
 def report(run: Path, output: Path | None, force: bool) -> None:
     """Write one self-contained HTML file about RUN: leaderboard, curves, pictures of the best cells, lineage."""
-    from cellsearch.cli.rundata import read_run
+    from cellsearch.runs.run import read_run
 
     path = write_report(read_run(run), output, force=force)
     click.echo(f"report: {path}")

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellsearch.cli.failures import INTERRUPTED, let_output_go
-from cellsearch.cli.locate import Located, locate
 from cellsearch.cli.output import data_option, emit_json
+from cellsearch.runs.locate import Located, locate
 
 if TYPE_CHECKING:
-    from cellsearch.cli.rundata import RunData
     from cellsearch.executors.base import Executor
     from cellsearch.experiment import Experiment
     from cellsearch.reporting.progress import Display
+    from cellsearch.runs.run import RunData
     from cellsearch.search import Search, SearchEvent
 
 __all__ = ["COMMANDS", "make_executor"]
@@ -101,14 +101,14 @@ class _Warm:
 
 
 def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, Any]:
-    from cellsearch import tomltext
+    from cellsearch import options as tomltext
 
     overrides = dict(tomltext.parse_setting(setting) for setting in settings)
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
 def _dry_run(experiment: Experiment, as_json: bool) -> None:
-    from cellsearch import tomltext
+    from cellsearch import options as tomltext
 
     text = experiment.to_toml()
     if as_json:
@@ -118,7 +118,7 @@ def _dry_run(experiment: Experiment, as_json: bool) -> None:
 
 
 def _search(experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, *, plain: bool, as_json: bool) -> int:
-    from cellsearch.cli.rundata import read_run
+    from cellsearch.runs.run import read_run
 
     display = _display(experiment, plain=plain, stream_is_stderr=as_json)
     try:
@@ -217,8 +217,8 @@ def _interrupts(search: Search, display: Display) -> Iterator[Callable[[], bool]
 
 def _finish(folder: Path, as_json: bool) -> None:
     """The table, and where everything lies."""
-    from cellsearch.cli.rundata import read_run, trial_record
     from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
+    from cellsearch.runs.run import read_run, trial_record
 
     data = read_run(folder)
     ranked = sorted(data.history, key=leaderboard_order)

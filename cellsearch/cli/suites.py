@@ -13,9 +13,9 @@ from cellsearch.cli.output import emit_json, json_option, number, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellsearch.suites import Scored
     from cellsearch.tasks.base import Arrays
     from cellsearch.tasks.suite import Suite
+    from cellsearch.training.suite import Scored
 
 __all__ = ["COMMANDS", "evaluate_suite"]
 
@@ -24,7 +24,7 @@ __all__ = ["COMMANDS", "evaluate_suite"]
 @json_option
 def suites(as_json: bool) -> None:
     """List the suites: several tasks under one protocol, made one score. An experiment names one with task = "suite:NAME"."""
-    from cellsearch import catalog
+    from cellsearch.experiment import catalog
 
     found = [(catalog.load_suite(path), path) for path in catalog.entries(catalog.SUITES).values()]
     if as_json:
@@ -39,11 +39,12 @@ def suites(as_json: bool) -> None:
 
 def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> None:
     """Train a cell on every task of a suite, with each of its seeds or the one given, and print the table."""
-    from cellsearch import catalog
-    from cellsearch.cli.locate import locate
-    from cellsearch.job import Job, Training
-    from cellsearch.suites import load_data, train_suite
+    from cellsearch.experiment import catalog
+    from cellsearch.job import Job
+    from cellsearch.runs.locate import locate
+    from cellsearch.settings import Training
     from cellsearch.tasks.suite import SUITE
+    from cellsearch.training.suite import load_data, train_suite
 
     located, declared = locate(cell), catalog.load_suite(name)
     suite = replace(declared, stop_below=0.0)  # the table shall be complete
@@ -75,7 +76,7 @@ class _Baselines:
 
 def _document(suite: Suite, arrays: Arrays, runs: Sequence[Sequence[Scored]], known: _Baselines) -> dict[str, Any]:
     """The whole table as plain data. Means are over the seeds; ``fitness`` is that of the mean shares."""
-    from cellsearch.suites import BASELINES, fitness
+    from cellsearch.training.suite import BASELINES, fitness
 
     rows = []
     for k, member in enumerate(suite.members):
@@ -128,7 +129,7 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _spread(values: Sequence[float]) -> str:
-    from cellsearch.statistics import mean_and_deviation
+    from cellsearch.finals.statistics import mean_and_deviation
 
     mean, deviation = mean_and_deviation(values)
     return number(mean) if len(values) == 1 else f"{number(mean)} ± {number(deviation)}"

@@ -13,7 +13,7 @@ from cellsearch.cli.output import data_option, emit_json, json_option, number
 from cellsearch.cli.suites import evaluate_suite
 
 if TYPE_CHECKING:
-    from cellsearch.job import Training
+    from cellsearch.settings import Training
 
 __all__ = ["COMMANDS", "read_settings"]
 
@@ -60,9 +60,9 @@ def evaluate(
 
 def _evaluate_task(cell: str, task: str, steps: int, hidden: int, seed: int, settings: tuple[str, ...], test: bool, as_json: bool) -> None:
     from cellsearch import tasks
-    from cellsearch.cli.locate import locate
-    from cellsearch.evaluate import evaluate as train
     from cellsearch.job import Job
+    from cellsearch.runs.locate import locate
+    from cellsearch.training.loop import evaluate as train
 
     located = locate(cell)
     kind = tasks.get(task)
@@ -94,7 +94,7 @@ def _evaluate_task(cell: str, task: str, steps: int, hidden: int, seed: int, set
 
 def read_settings(settings: tuple[str, ...], steps: int, hidden: int) -> tuple[Training, dict[str, Any]]:
     """The training and the task's options that ``--set`` asks for."""
-    from cellsearch import tomltext
+    from cellsearch import options as tomltext
     from cellsearch.experiment import read_training
 
     tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}

@@ -4,7 +4,7 @@
 ``torch.nn.GRU`` and back.
 """
 
-from cellsearch.compiler.interop import load_torch_gru, load_torch_lstm, to_torch_gru, to_torch_lstm
 from cellsearch.compiler.module import CellModule, compile_cell
+from cellsearch.compiler.torch_rnn import load_torch_gru, load_torch_lstm, to_torch_gru, to_torch_lstm
 
 __all__ = ["CellModule", "compile_cell", "load_torch_gru", "load_torch_lstm", "to_torch_gru", "to_torch_lstm"]

@@ -232,7 +232,7 @@ class CellModule(nn.Module):
 
         ``tokens [T, B]`` (``[B, T]`` with ``batch_first``; int64) or a ``PackedSequence`` of them, ``embedding [V, I]``. A native kernel
         multiplies the embedding with the input weights of the first layer once and looks the products up
-        (:mod:`cellsearch.compiler.tokens`); others take the plain way, and so does a module with forward hooks, which want to see x.
+        (:mod:`cellsearch.compiler.scheduling.tokens`); others take the plain way, and so does a module with forward hooks, which want to see x.
         Raises :class:`IndexError` for a token that is not in the embedding.
         """
         self._check_input(embedding, 2)

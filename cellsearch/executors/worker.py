@@ -20,7 +20,7 @@ from cellsearch.trial import Failure, Result
 __all__ = ["DEFAULT_EVALUATION", "ONE_THREAD", "Evaluation", "JobCheck", "load_evaluation", "perform", "read_only", "worker_name"]
 
 Evaluation = Callable[[Job, Arrays], Result]
-DEFAULT_EVALUATION = "cellsearch.suites:evaluate"
+DEFAULT_EVALUATION = "cellsearch.training.suite:evaluate"
 
 # Bit-identical results need a fixed number of threads, and one thread a worker is the fastest for many small trials.
 # The libraries read these when they are loaded, so they are set before torch is imported.
@@ -33,7 +33,7 @@ _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, err
 
 
 def load_evaluation(name: str) -> Evaluation:
-    """The function that an importable name such as ``"cellsearch.suites:evaluate"`` means. Raises :class:`ConfigError`.
+    """The function that an importable name such as ``"cellsearch.training.suite:evaluate"`` means. Raises :class:`ConfigError`.
 
     A name instead of the function itself, because a worker process cannot be handed code, only what it can import.
     """

@@ -30,8 +30,8 @@ __all__ = ["FORMAT", "program_to_json", "runtime_modules", "to_package"]
 
 FORMAT = 1
 _ROOT = Path(cellsearch.__file__).parent
-# The scheduler is loaded when it is needed, by cellsearch.compiler.schedule.
-_NEEDED = ("cellsearch.compiler.backends.native.kernel", "cellsearch.compiler.scheduler")
+# The scheduler is loaded when it is needed, by cellsearch.compiler.scheduling.commands.
+_NEEDED = ("cellsearch.compiler.backends.native.kernel", "cellsearch.compiler.scheduling.schedule")
 
 
 def to_package(

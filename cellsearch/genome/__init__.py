@@ -1,7 +1,7 @@
 """Genomes: recurrent cells as immutable graphs, and their text, JSON and networkx forms."""
 
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome, Node, State
-from cellsearch.genome.layout import Builder
 from cellsearch.genome.parameters import ParameterSpec
 
 __all__ = ["Builder", "Genome", "Node", "ParameterSpec", "State"]

@@ -152,7 +152,7 @@ class Genome:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """A unique name for each value: ``x_t``, ``h_<t-1>``, named nodes, ``h_t``; ``i.1`` for the first anonymous node of ``i``."""
-        from cellsearch.genome.layout import value_labels
+        from cellsearch.genome.builder import value_labels
 
         return value_labels(self)
 
@@ -177,7 +177,7 @@ class Genome:
 
     def simplify(self) -> Genome:
         """A smaller genome that computes the same family of functions."""
-        from cellsearch.genome.simplify import simplify
+        from cellsearch.genome.rewriting.simplify import simplify
 
         return simplify(self)
 
@@ -224,7 +224,7 @@ class Genome:
 
     def to_svg(self) -> str:
         """A drawing of the cell as one SVG element."""
-        from cellsearch.genome.draw import to_svg
+        from cellsearch.genome.drawing.svg import to_svg
 
         return to_svg(self)
 
@@ -356,5 +356,5 @@ def _check_ends(genome: Genome) -> None:
             raise GenomeError(
                 f"an anonymous {node.op} is used {len(genome.uses[value])} times",
                 where=f"node number {value - genome.first_node}",
-                hint="name it, or build the genome with cellsearch.genome.layout.Builder, which names it",
+                hint="name it, or build the genome with cellsearch.genome.builder.Builder, which names it",
             )

@@ -20,11 +20,11 @@ from hashlib import blake2b
 from operator import or_
 
 from cellsearch import ops
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.canonical import ColouredGraph, canonical_order
 from cellsearch.genome.graph import Genome, Node, State
-from cellsearch.genome.layout import Builder
-from cellsearch.genome.rewrite import Draft
-from cellsearch.genome.simplify import simplified
+from cellsearch.genome.rewriting.graph import Draft
+from cellsearch.genome.rewriting.simplify import simplified
 
 __all__ = ["canonical_form", "canonical_key", "canonical_values", "search_key", "subgraph_keys"]
 

@@ -11,8 +11,8 @@ from importlib import resources
 from typing import Any
 
 from cellsearch.errors import CellSyntaxError, GenomeError
+from cellsearch.genome.builder import arrange
 from cellsearch.genome.graph import MAX_NODES, Genome, Node, State
-from cellsearch.genome.layout import arrange
 
 __all__ = ["FORMAT", "decode", "encode", "schema"]
 

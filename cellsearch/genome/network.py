@@ -17,8 +17,8 @@ from typing import Any
 import networkx as nx
 
 from cellsearch.errors import GenomeError
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import MAX_NODES, MAX_STATES, Attributes, Genome, Node, State
-from cellsearch.genome.layout import Builder
 
 __all__ = ["from_networkx", "to_networkx"]
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError
+from cellsearch.genome.builder import statement_of
 from cellsearch.genome.graph import Genome, Node
-from cellsearch.genome.layout import statement_of
 
 __all__ = ["ParameterSpec", "Width", "parameter_count", "parameter_specs", "requires_square", "widths"]
 

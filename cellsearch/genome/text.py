@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from cellsearch import ops
 from cellsearch.errors import CellSyntaxError, GenomeError
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import MAX_NODES, Genome, Node, State, check_name
-from cellsearch.genome.layout import Builder
 
 __all__ = ["CellText", "parse", "render"]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellsearch import zoo
 from cellsearch.errors import RunError
+from cellsearch.executors.order import expected_work, longest_first
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.search.allowance import steps_granted
@@ -18,7 +19,6 @@ from cellsearch.search.checkpoints import inheritable
 from cellsearch.search.declared import SearchedExperiment
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_seed
-from cellsearch.search.order import expected_work, longest_first
 from cellsearch.search.warm import ENQUEUED, renumbered
 from cellsearch.store import Duplicate
 from cellsearch.trial import History, Proposal, Rung, Status, Trial

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 
-from cellsearch.schedules import Allowance
 from cellsearch.search.warm import ENQUEUED
+from cellsearch.settings import Allowance
 from cellsearch.store import Store
 from cellsearch.trial import History, Trial
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cellsearch.job import Limits, Prefilter, Training
-from cellsearch.schedules import Allowance, Schedule
+from cellsearch.schedules import Schedule
+from cellsearch.settings import Allowance, Limits, Prefilter, Training
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 

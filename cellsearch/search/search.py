@@ -9,11 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cellsearch.environment import differences, fingerprint
 from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
 from cellsearch.executors.base import Executor
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Outcome, Prefilter
+from cellsearch.job import Job, Outcome
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, is_checked, seconds_searched, steps_granted
 from cellsearch.search.best import BestCell
@@ -23,8 +22,10 @@ from cellsearch.search.events import Announcer, EnvironmentChanged, Observer, Re
 from cellsearch.search.ledger import Ledger
 from cellsearch.search.resume import check_same_experiment, defaults
 from cellsearch.search.warm import Imported, importable
+from cellsearch.settings import Prefilter
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
+from cellsearch.training.environment import differences, fingerprint
 from cellsearch.trial import Failure, History, Rung, Status, Trial
 
 __all__ = ["Observer", "Search"]
@@ -258,7 +259,7 @@ class Search:
         experiment = self.experiment
         self._stopping = self._stopping_now = False
         self._announcer.listen(on_event)
-        from cellsearch.suites import load_data  # loads torch, which looking at a run does without
+        from cellsearch.training.suite import load_data  # loads torch, which looking at a run does without
 
         data = arrays if arrays is not None else load_data(experiment.task, experiment.task_options)
         executor.start(experiment.task, dict(experiment.task_options), data, folder=self.path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellsearch import tomltext
+from cellsearch import options as tomltext
 from cellsearch.errors import ConfigError, RunError
 from cellsearch.genome.identity import search_key
 from cellsearch.search.declared import SearchedExperiment

@@ -1,5 +1,5 @@
 """Search spaces: which genomes are legal, and how they are sampled, mutated, crossed, grown and pruned."""
 
-from cellsearch.space.model import Constraints, Edit, FullCell, Limits, SearchSpace, Violation
+from cellsearch.space.space import Constraints, Edit, FullCell, Limits, SearchSpace, Violation
 
 __all__ = ["Constraints", "Edit", "FullCell", "Limits", "SearchSpace", "Violation"]

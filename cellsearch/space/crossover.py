@@ -17,8 +17,8 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.growth import free_state_name
-from cellsearch.space.model import SearchSpace
 from cellsearch.space.moves import Place, places
+from cellsearch.space.space import SearchSpace
 
 __all__ = ["crossover", "roles"]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from cellsearch.errors import GenomeError
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Attributes, Genome, Node, State
-from cellsearch.genome.layout import Builder
 
 __all__ = ["Draft", "X"]
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from cellsearch import ops
 from cellsearch.errors import SpaceError
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.layout import Builder
-from cellsearch.space.model import SearchSpace
+from cellsearch.space.space import SearchSpace
 
 __all__ = ["check_full", "full_cell"]
 

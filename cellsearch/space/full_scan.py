@@ -12,9 +12,9 @@ Names are as in :mod:`cellsearch.space.full_cell`; ``h_from_tanh_n2_h`` scales `
 from __future__ import annotations
 
 from cellsearch import ops
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.layout import Builder
-from cellsearch.space.model import SearchSpace
+from cellsearch.space.space import SearchSpace
 
 __all__ = ["full_scan"]
 

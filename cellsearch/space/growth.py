@@ -24,8 +24,8 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.model import Edit, SearchSpace
 from cellsearch.space.moves import Move, Place, apply, block, gates, of_one, of_two, places, weight, wrap
+from cellsearch.space.space import Edit, SearchSpace
 
 __all__ = ["extension", "extensions", "free_state_name", "growth_moves", "initial", "new_state", "start"]
 

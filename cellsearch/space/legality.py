@@ -11,7 +11,7 @@ from cellsearch.genome.graph import Genome, check_name
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import gemm_depth, recurrence_class
 from cellsearch.genome.parameters import requires_square, widths
-from cellsearch.space.model import Frozen, FullCell, Limits, SearchSpace, Violation
+from cellsearch.space.space import Frozen, FullCell, Limits, SearchSpace, Violation
 
 __all__ = ["check_space", "frozen_keys", "violation", "without_forbidden"]
 

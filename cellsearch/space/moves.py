@@ -9,7 +9,7 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.model import SearchSpace
+from cellsearch.space.space import SearchSpace
 
 __all__ = ["COMPLEMENT", "Move", "Place", "apply", "block", "gates", "of_one", "of_two", "places", "weight", "wrap"]
 

@@ -31,8 +31,8 @@ from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.growth import free_state_name, initial, new_state
-from cellsearch.space.model import Edit, SearchSpace
 from cellsearch.space.moves import Move, Place, apply, block, gates, of_one, of_two, places, weight, wrap
+from cellsearch.space.space import Edit, SearchSpace
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
 

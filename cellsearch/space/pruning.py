@@ -15,7 +15,7 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.model import SearchSpace
+from cellsearch.space.space import SearchSpace
 
 __all__ = ["connections", "discrete", "each_pruning", "gated", "prunings", "remove"]
 

@@ -10,8 +10,8 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.model import SearchSpace
 from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
+from cellsearch.space.space import SearchSpace
 
 __all__ = ["sample"]
 

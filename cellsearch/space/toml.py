@@ -25,10 +25,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from cellsearch import tomltext
+from cellsearch import options as tomltext
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.model import Constraints, Frozen, FullCell, Limits, SearchSpace
+from cellsearch.space.space import Constraints, Frozen, FullCell, Limits, SearchSpace
 
 __all__ = ["constrained", "read", "write"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.records import check_range, members, own, proposed, tournament
+from cellsearch.strategies.ranking import check_range, members, own, proposed, tournament
 from cellsearch.trial import History, Proposal, Trial
 
 __all__ = ["LocalSearch", "RegularizedEvolution"]

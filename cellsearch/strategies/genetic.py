@@ -23,7 +23,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
-from cellsearch.strategies.records import check_range, crossover_rate, members, proposed, success_rates, tournament
+from cellsearch.strategies.ranking import check_range, crossover_rate, members, proposed, success_rates, tournament
 from cellsearch.trial import History, Proposal, Trial
 
 __all__ = ["Genetic"]

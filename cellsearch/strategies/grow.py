@@ -27,7 +27,7 @@ import numpy as np
 from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.records import best, check_range, given_cell, position_rates
+from cellsearch.strategies.ranking import best, check_range, given_cell, position_rates
 from cellsearch.trial import History, Proposal, Status, Trial
 
 __all__ = ["Grow"]

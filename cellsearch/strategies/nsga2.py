@@ -14,7 +14,7 @@ from cellsearch.genome.measures import RecurrenceClass, gemm_depth, multiply_add
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
-from cellsearch.strategies.records import best, check_range, members, proposed
+from cellsearch.strategies.ranking import best, check_range, members, proposed
 from cellsearch.trial import History, Proposal, Trial
 
 __all__ = ["Nsga2", "crowding", "fronts"]
@@ -24,7 +24,7 @@ CROSSINGS = 20
 """So many tries to cross two cells, then a mutant it is."""
 ELITE = 40
 SHARE = "share."
-"""How objectives begin that are one task of a suite: ``share.TASK``, as in ``Result.metrics`` (see :mod:`cellsearch.suites`)."""
+"""How objectives begin that are one task of a suite: ``share.TASK``, as in ``Result.metrics`` (see :mod:`cellsearch.training.suite`)."""
 
 CLASSES: dict[RecurrenceClass, int] = {"affine-diagonal": 0, "elementwise": 1, "dense": 2}
 """Classes of the recurrence from the cheapest one on; see :mod:`cellsearch.genome.measures`."""

@@ -16,7 +16,7 @@ from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
 from cellsearch.strategies.features import matrix
-from cellsearch.strategies.records import best, check_range, proposed
+from cellsearch.strategies.ranking import best, check_range, proposed
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
 from cellsearch.trial import History, Proposal, Status, Trial
 

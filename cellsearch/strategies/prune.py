@@ -28,7 +28,7 @@ from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.records import check_range, given_cell
+from cellsearch.strategies.ranking import check_range, given_cell
 from cellsearch.trial import Connection, History, Proposal, Status, Trial
 
 __all__ = ["Prune", "weakest_first"]

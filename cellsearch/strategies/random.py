@@ -9,7 +9,7 @@ import numpy as np
 
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.records import first_new
+from cellsearch.strategies.ranking import first_new
 from cellsearch.trial import History, Proposal
 
 __all__ = ["Random"]

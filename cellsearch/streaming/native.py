@@ -12,7 +12,7 @@ from cellsearch.compiler.backends.native.build import library
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.plan import Bound, make_plan
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.schedule import Lifetime
+from cellsearch.compiler.scheduling.commands import Lifetime
 from cellsearch.errors import BackendError
 
 __all__ = ["NativeLayer"]

@@ -12,9 +12,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from cellsearch.data import registry
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, TaskData
+from cellsearch.tasks.data import registry
 
 if TYPE_CHECKING:
     from cellsearch.tasks.arrays import from_arrays

@@ -103,7 +103,7 @@ class Task(ABC):
     bidirectional: ClassVar[bool] = False
     """Whether a model that sees the whole sequence at once is allowed."""
     dataset: ClassVar[str] = ""
-    """Name of the data set in :mod:`cellsearch.data` that must be there; ``""``: generated, shipped, or the user's own."""
+    """Name of the data set in :mod:`cellsearch.tasks.data` that must be there; ``""``: generated, shipped, or the user's own."""
 
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         self.options = options

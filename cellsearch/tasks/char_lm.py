@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.data import shipped_text
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Arrays, TaskData
+from cellsearch.tasks.data import shipped_text
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
 from cellsearch.tasks.options import at_least, parse_options
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.data import registry
 from cellsearch.errors import InputFileError
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.forecast import ForecastOptions, ForecastTask
 
 __all__ = ["ETTh1", "ETTh1Options"]

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cellsearch.data import registry
 from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.options import parse_options
 from cellsearch.tasks.sequences import SequenceTask, carve, pack
 

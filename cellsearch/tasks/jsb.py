@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cellsearch.data import registry
 from cellsearch.errors import InputFileError
 from cellsearch.tasks.base import Arrays, Batch, Split
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import Readout, evaluation
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SPLITS, SequenceTask, join

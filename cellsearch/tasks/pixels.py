@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.data import registry
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.options import TaskOptions, at_least, parse_options
 from cellsearch.tasks.sequences import SequenceTask, carve
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cellsearch.data import registry
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.options import TaskOptions, at_least, one_of, parse_options
 from cellsearch.tasks.sequences import SequenceTask, join
 

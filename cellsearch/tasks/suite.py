@@ -1,4 +1,4 @@
-"""Suites: several tasks that a cell must all be good at. How one is declared; :mod:`cellsearch.suites` trains and scores it."""
+"""Suites: several tasks that a cell must all be good at. How one is declared; :mod:`cellsearch.training.suite` trains and scores it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_type_hints
 
 from numpy.typing import NDArray
 
-from cellsearch import tomltext
+from cellsearch import options as tomltext
 from cellsearch.errors import ConfigError
-from cellsearch.job import Training
+from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.options import parse_options
 
@@ -108,7 +108,7 @@ class Suite:
 class SuiteTask(Task):
     """The data of all tasks of a suite, under one name, so that workers get them like those of one task.
 
-    A suite has no model and no loss of its own: :func:`cellsearch.suites.evaluate` trains each of its tasks.
+    A suite has no model and no loss of its own: :func:`cellsearch.training.suite.evaluate` trains each of its tasks.
     """
 
     name: ClassVar[str] = SUITE

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.data import registry
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.forecast import ForecastTask
 
 __all__ = ["Sunspots"]

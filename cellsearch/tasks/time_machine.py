@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cellsearch.data import registry
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import encode
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.language import LanguageModel
 from cellsearch.tasks.options import parse_options
 

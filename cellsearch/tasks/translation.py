@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from cellsearch.data import registry
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.bleu import corpus_bleu
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import evaluation
 from cellsearch.tasks.options import TaskOptions, at_least, parse_options
 from cellsearch.tasks.sequences import POOL, SPLITS, join

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cellsearch.data import registry
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
 from cellsearch.tasks.options import at_least, one_of, parse_options
 

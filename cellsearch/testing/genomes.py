@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cellsearch import ops
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome, Node, State
-from cellsearch.genome.layout import Builder
 
 __all__ = ["EXTREME_NUMBERS", "MODERATE_NUMBERS", "SMOOTH_OPS", "random_genome", "rewritten"]
 

@@ -34,7 +34,7 @@ def evaluate(job: Job, arrays: Arrays) -> Result:
         time.sleep(options["sleep"])
     _misbehave(job)
     if job.prefilter.any:
-        from cellsearch.prefilter import check_job
+        from cellsearch.training.prefilter import check_job
 
         check_job(job)
     digest = hashlib.blake2b(f"{job.genome}{job.seed}".encode(), digest_size=8).digest()

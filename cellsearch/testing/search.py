@@ -11,7 +11,8 @@ from cellsearch import schedules, strategies
 from cellsearch.executors.base import Executor
 from cellsearch.executors.worker import load_evaluation, perform
 from cellsearch.experiment import Experiment
-from cellsearch.job import Job, Outcome, Training
+from cellsearch.job import Job, Outcome
+from cellsearch.settings import Training
 from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.base import Arrays
 from cellsearch.testing.noop import EVALUATION

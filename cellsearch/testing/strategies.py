@@ -20,10 +20,10 @@ import pytest
 from cellsearch import zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.simulation.simulate import best_so_far, completed, failed, fake_connections, simulate
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
-from cellsearch.testing.simulate import best_so_far, completed, failed, fake_connections, simulate
 from cellsearch.trial import Budget, History, Proposal, Rung, Status, Trial
 
 __all__ = ["StrategyContract", "likeness", "space"]

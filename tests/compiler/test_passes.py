@@ -10,11 +10,11 @@ from cellsearch import Genome, ops, zoo
 from cellsearch.compiler import compile_cell
 from cellsearch.compiler.backends.aten.layout import arrange, runs
 from cellsearch.compiler.backends.reference import Reference
-from cellsearch.compiler.classify import Phase, dense_levels, phase_notes, phases
 from cellsearch.compiler.gradient import gradient
-from cellsearch.compiler.hoist import hoist
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Instruction, Program
+from cellsearch.compiler.scheduling.hoist import hoist
+from cellsearch.compiler.scheduling.phases import Phase, dense_levels, phase_notes, phases
 from cellsearch.compiler.simplify import drop_dead, simplify
 from cellsearch.genome.measures import gemm_depth
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome

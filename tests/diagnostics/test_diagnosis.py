@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from cellsearch import tasks, zoo
-from cellsearch.cli.trained import train
 from cellsearch.compiler.module import compile_cell
 from cellsearch.diagnostics import diagnose
 from cellsearch.diagnostics.gates import gates, saturation
@@ -17,9 +16,11 @@ from cellsearch.diagnostics.inputs import cell_inputs, double
 from cellsearch.diagnostics.positions import position_losses
 from cellsearch.diagnostics.trace import trace
 from cellsearch.errors import ConfigError
-from cellsearch.evaluate import cell_factory
-from cellsearch.job import Job, Training
+from cellsearch.job import Job
+from cellsearch.runs.trained import train
+from cellsearch.settings import Training
 from cellsearch.tasks.base import Task
+from cellsearch.training.loop import cell_factory
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from cellsearch import Genome, zoo
 from cellsearch.cli import cli
-from cellsearch.cli import exported as exported_module
 from cellsearch.cli.failures import guarded
 from cellsearch.compiler import compile_cell
 from cellsearch.compiler.module import CellModule
 from cellsearch.errors import ConfigError
-from cellsearch.export import to_source
+from cellsearch.export import accuracy, to_source
 from cellsearch.export.source import PRECISIONS, Precision
 from cellsearch.export.weights import in_precision
 
@@ -179,7 +178,7 @@ def test_the_command_measures_what_a_precision_costs(call: Call, searched: Path,
         assert dtypes == ({torch.int8, torch.float32} if precision == "int8" else {getattr(torch, precision)})
     assert call("export", searched, "--to", "state-dict", "-o", tmp_path / "w.safetensors", "--precision", "int8")[0] == 0
     # Weights that are wrong must show: the exported cell is really what is measured.
-    original = exported_module.exported_layer
+    original = accuracy.exported_layer
 
     def broken(*arguments: object) -> nn.Module:
         layer = original(*arguments)  # type: ignore[arg-type]
@@ -187,7 +186,7 @@ def test_the_command_measures_what_a_precision_costs(call: Call, searched: Path,
             nn.init.constant_(parameter, 3.0)
         return layer
 
-    monkeypatch.setattr(exported_module, "exported_layer", broken)
+    monkeypatch.setattr(accuracy, "exported_layer", broken)
     out = call("export", searched, "--to", "source", "-o", tmp_path / "bad.py", "--precision", "float16")[1]
     assert abs(changes(next(line for line in out.splitlines() if line.startswith("accuracy: ")))) > 1e-3
 

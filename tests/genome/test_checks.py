@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.evaluate_plain import plain_step, plain_values, random_weights
 
 from cellsearch import zoo
 from cellsearch.genome import Genome
 from cellsearch.genome.checks import Growth, gates, growth_of_states, static_checks
-from cellsearch.testing.evaluate_plain import plain_step, plain_values, random_weights
 
 
 def found(text: str) -> set[tuple[str, str]]:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.evaluate_plain import evaluate_plain
 
 from cellsearch.genome import Genome, canonical
 from cellsearch.genome.identity import canonical_form, canonical_key, search_key, subgraph_keys
-from cellsearch.testing.evaluate_plain import evaluate_plain
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome, rewritten
 
 LSTM = """i = sigmoid(linear(x[t], h[t-1]))

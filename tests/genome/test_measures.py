@@ -5,11 +5,11 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 import pytest
+from support.evaluate_plain import plain_step, random_weights
 
 from cellsearch import zoo
 from cellsearch.genome import Genome
 from cellsearch.genome.measures import gemm_depth, matrices, multiply_adds, parameter_count, recurrence_class
-from cellsearch.testing.evaluate_plain import plain_step, random_weights
 
 SIZE = 3
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.mutations import damaged
 
 from cellsearch import zoo
 from cellsearch.errors import CellSyntaxError
 from cellsearch.genome import Genome
 from cellsearch.testing.genomes import random_genome
-from cellsearch.testing.mutations import damaged
 
 SLOWEST = 0.1
 TOO_LONG = 3.0

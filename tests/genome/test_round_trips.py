@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome import Builder, Genome, Node, State
 from cellsearch.genome import json as genome_json
-from cellsearch.genome.layout import arrange
+from cellsearch.genome.builder import arrange
 from cellsearch.genome.network import from_networkx, to_networkx
 from cellsearch.genome.text import parse, render
 from cellsearch.testing.genomes import random_genome

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.evaluate_plain import evaluate_plain, plain_step, plain_values, random_weights
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome import Genome
 from cellsearch.genome.identity import search_key
-from cellsearch.genome.simplify import RULES, Rule, simplify, simplify_weights
-from cellsearch.testing.evaluate_plain import evaluate_plain, plain_step, plain_values, random_weights
+from cellsearch.genome.rewriting.simplify import RULES, Rule, simplify, simplify_weights
 from cellsearch.testing.genomes import MODERATE_NUMBERS, SMOOTH_OPS, random_genome, rewritten
 
 LSTM = """i = sigmoid(linear(x[t], h[t-1]))

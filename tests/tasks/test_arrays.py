@@ -16,12 +16,13 @@ import torch
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, InputFileError
-from cellsearch.evaluate import evaluate
-from cellsearch.job import Job, Training
+from cellsearch.job import Job
+from cellsearch.settings import Training
 from cellsearch.tasks import sequences
 from cellsearch.tasks.arrays import ArraysTask, save
 from cellsearch.tasks.base import TaskData
 from cellsearch.testing.tasks import TaskContract, same_batch, torch_factory
+from cellsearch.training.loop import evaluate
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(3, 9, 120)

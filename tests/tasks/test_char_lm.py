@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from cellsearch import data, tasks
+from cellsearch import tasks
 from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.tasks import data
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.char_lm import CharLM, encode, text_arrays
 

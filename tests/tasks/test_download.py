@@ -20,8 +20,8 @@ from click.testing import CliRunner
 
 from cellsearch import tasks
 from cellsearch.cli import cli
-from cellsearch.data import download, registry
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError
+from cellsearch.tasks.data import download, registry
 
 TEXT = b"The Time Traveller (for so it will be convenient to speak of him) was expounding a recondite matter to us.\n" * 400
 

@@ -14,14 +14,14 @@ from torch import nn
 from cellsearch import zoo
 from cellsearch.cli.generate import _start, _text
 from cellsearch.errors import ConfigError
-from cellsearch.evaluate import cell_factory
-from cellsearch.job import Training
+from cellsearch.settings import Training
 from cellsearch.streaming import generate
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.word_lm import WordLM, word_arrays
 from cellsearch.testing.tasks import TaskContract, torch_factory
+from cellsearch.training.loop import cell_factory
 
 OPTIONS: dict[str, Any] = {"softmax": "adaptive", "cutoffs": [10, 40, 10_000], "batch_size": 4, "tbptt": 12}
 

@@ -11,11 +11,12 @@ import torch
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError
-from cellsearch.evaluate import cell_factory, evaluate
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Training
+from cellsearch.job import Job
+from cellsearch.settings import Training
 from cellsearch.tasks.online_drift import OnlineDrift
 from cellsearch.testing.tasks import torch_factory
+from cellsearch.training.loop import cell_factory, evaluate
 
 SMALL: dict[str, Any] = {"length": 480, "laws": 2, "taps": 2, "tbptt": 16}
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from cellsearch import tasks
-from cellsearch.data import registry
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Task
+from cellsearch.tasks.data import registry
 from cellsearch.tasks.pixels import permutation
 from cellsearch.tasks.sequences import SequenceTask
 from cellsearch.tasks.word_lm import word_arrays

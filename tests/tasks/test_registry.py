@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cellsearch import tasks
-from cellsearch.data import registry
 from cellsearch.errors import ConfigError, EnvironmentFailure, InputFileError
+from cellsearch.tasks.data import registry
 
 
 @pytest.fixture(autouse=True)

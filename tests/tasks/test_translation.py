@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from cellsearch import tasks, zoo
-from cellsearch.evaluate import evaluate
-from cellsearch.job import Job, Training
+from cellsearch.job import Job
+from cellsearch.settings import Training
 from cellsearch.tasks.bleu import corpus_bleu, plain_bleu
 from cellsearch.tasks.translation import Translation, TranslationModel
 from cellsearch.testing.tasks import TaskContract, torch_factory
+from cellsearch.training.loop import evaluate
 
 
 class TestTranslation(TaskContract):

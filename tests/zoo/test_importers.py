@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.evaluate_plain import evaluate_plain, random_weights
 
 from cellsearch import zoo
 from cellsearch.errors import CellSyntaxError, ConfigError, GenomeError
 from cellsearch.genome import Genome
 from cellsearch.genome.identity import search_key
-from cellsearch.testing.evaluate_plain import evaluate_plain, random_weights
 from cellsearch.zoo.importers import export_cell, import_cell
 
 DATA = Path(os.environ.get("CELLSEARCH_DATA", Path(__file__).parents[3] / "shared" / "data"))

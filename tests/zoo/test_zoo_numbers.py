@@ -9,11 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from cellsearch import zoo
-from cellsearch.compiler.module import compile_cell
-from cellsearch.errors import CellsearchError
-from cellsearch.testing.zoo_check import (
+from support.zoo.check import (
     Deviation,
     against_equations,
     against_peer,
@@ -23,10 +19,14 @@ from cellsearch.testing.zoo_check import (
     golden_values,
     run_compiled,
 )
-from cellsearch.testing.zoo_equations import Array, States, Weights, affine, sigmoid, tanh
-from cellsearch.testing.zoo_equations_gated import gru_cho
-from cellsearch.testing.zoo_equations_searched import EQUATIONS
-from cellsearch.testing.zoo_peers import KNOWN_WRONG, PEERS
+from support.zoo.equations import Array, States, Weights, affine, sigmoid, tanh
+from support.zoo.equations_gated import gru_cho
+from support.zoo.equations_searched import EQUATIONS
+from support.zoo.peers import KNOWN_WRONG, PEERS
+
+from cellsearch import zoo
+from cellsearch.compiler.module import compile_cell
+from cellsearch.errors import CellsearchError
 
 GOLDEN = Path(__file__).with_name("golden.json")
 TOLERANCE = 1e-12

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from cellsearch.errors import CellSyntaxError, GenomeError
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import MAX_NODES, Genome, Node, State, check_name
-from cellsearch.genome.layout import Builder
 from cellsearch.genome.parameters import requires_square
 
 __all__ = ["read_recipe", "write_recipe"]

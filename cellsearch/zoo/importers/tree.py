@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellsearch.errors import CellSyntaxError
+from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.layout import Builder
 
 __all__ = ["ACTIVATIONS", "MAX_TREE", "tree_cell"]
 

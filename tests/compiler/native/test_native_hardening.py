@@ -17,7 +17,7 @@ SANITIZE = ("-march=native", "-fsanitize=address,undefined", "-fno-sanitize-reco
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cellsearch.testing.native", *arguments],
+        [sys.executable, "-m", "support.native", *arguments],
         capture_output=True, text=True, check=False, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )  # fmt: skip
 

@@ -10,12 +10,12 @@ import pytest
 
 from cellsearch import zoo
 from cellsearch.compiler.backends.native.instructions import encode_stage
-from cellsearch.compiler.classify import dense_levels
 from cellsearch.compiler.gradient import gradient
-from cellsearch.compiler.listing import program_report
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.recompute import recompute
-from cellsearch.compiler.schedule import Home, Lifetime, Outer, Product, Schedule, Stage, schedule
+from cellsearch.compiler.scheduling.commands import Home, Lifetime, Outer, Product, Schedule, Stage, schedule
+from cellsearch.compiler.scheduling.listing import program_report
+from cellsearch.compiler.scheduling.phases import dense_levels
+from cellsearch.compiler.scheduling.recompute import recompute
 from cellsearch.compiler.simplify import simplify
 from cellsearch.genome.graph import Genome
 

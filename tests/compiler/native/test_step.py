@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from cellsearch import zoo
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.module import CellModule, State, compile_cell
-from cellsearch.compiler.step import FlatAdam, fused_linear_cross_entropy
 from cellsearch.errors import ConfigError
+from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 
 V, X, H, T, B = 7, 5, 9, 6, 4
 
@@ -149,7 +149,7 @@ def test_fused_loss_in_blocks_of_rows(vocabulary: int, monkeypatch: pytest.Monke
     hidden, weight = torch.randn(150, 4, requires_grad=True), torch.randn(vocabulary, 4, requires_grad=True)
     targets = torch.randint(0, vocabulary, (150,))
     whole = fused_linear_cross_entropy(hidden, weight, None, targets)
-    monkeypatch.setattr("cellsearch.compiler.step.LOSS_NUMBERS", 1)  # 64 rows a block
+    monkeypatch.setattr("cellsearch.training.fused.LOSS_NUMBERS", 1)  # 64 rows a block
     parts = fused_linear_cross_entropy(hidden, weight, None, targets)
     assert torch.allclose(whole, parts)
     for expected, got in zip(torch.autograd.grad(whole, (hidden, weight)), torch.autograd.grad(parts, (hidden, weight)), strict=True):

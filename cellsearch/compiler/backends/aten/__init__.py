@@ -17,8 +17,8 @@ from cellsearch.compiler.backends.aten.plan import Plan, make_plan
 from cellsearch.compiler.backends.aten.run import run
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
 from cellsearch.compiler.gradient import Gradient, gradient
-from cellsearch.compiler.hoist import hoist
 from cellsearch.compiler.program import Program
+from cellsearch.compiler.scheduling.hoist import hoist
 from cellsearch.errors import BackendError
 
 __all__ = ["Aten"]

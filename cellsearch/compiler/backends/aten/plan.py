@@ -21,8 +21,8 @@ from cellsearch.compiler.backends.aten.actions import INPLACE, Action
 from cellsearch.compiler.backends.aten.layout import arrange, runs
 from cellsearch.compiler.backends.aten.sums import Sum, find_sums
 from cellsearch.compiler.backends.aten.tasks import Task, schedule
-from cellsearch.compiler.classify import Phase, phases
 from cellsearch.compiler.program import Instruction, Program
+from cellsearch.compiler.scheduling.phases import Phase, phases
 
 __all__ = ["Plan", "Stack", "View", "make_plan"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cellsearch.compiler.backends.aten.actions import Slots
 from cellsearch.compiler.backends.aten.plan import Plan
-from cellsearch.compiler.classify import Phase
+from cellsearch.compiler.scheduling.phases import Phase
 
 __all__ = ["Outcome", "run"]
 

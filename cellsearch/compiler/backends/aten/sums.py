@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cellsearch.compiler.classify import Phase
 from cellsearch.compiler.program import Program
+from cellsearch.compiler.scheduling.phases import Phase
 
 __all__ = ["Sum", "Sums", "find_sums"]
 

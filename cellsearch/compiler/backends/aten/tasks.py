@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cellsearch.compiler.backends.aten.actions import Action
-from cellsearch.compiler.classify import Phase
+from cellsearch.compiler.scheduling.phases import Phase
 
 __all__ = ["Task", "schedule"]
 

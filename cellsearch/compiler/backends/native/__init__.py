@@ -1,6 +1,6 @@
 """The native backend: bytecode for one C runtime that runs whole sequences, forward and backward. float32 on the CPU.
 
-A cell costs no compilation: its schedule (:mod:`cellsearch.compiler.schedule`) becomes tables of numbers that a fixed library
+A cell costs no compilation: its schedule (:mod:`cellsearch.compiler.scheduling.commands`) becomes tables of numbers that a fixed library
 interprets. The library is compiled once on each machine (:mod:`cellsearch.compiler.backends.native.build`).
 """
 

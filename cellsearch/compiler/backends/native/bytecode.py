@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.instructions import Place, encode_stage
-from cellsearch.compiler.schedule import Buffer, Command, Gather, Home, Lifetime, Outer, Product, Scatter, Schedule, Stage
-from cellsearch.compiler.tokens import Folding
+from cellsearch.compiler.scheduling.commands import Buffer, Command, Gather, Home, Lifetime, Outer, Product, Scatter, Schedule, Stage
+from cellsearch.compiler.scheduling.tokens import Folding
 from cellsearch.genome.parameters import Width
 
 __all__ = ["Bytecode", "Table", "encode"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from cellsearch.compiler.backends.native.bytecode import TABLE, Table
 from cellsearch.compiler.backends.native.plan import ALIGN, Plan, Tables
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.schedule import Home, Lifetime, Schedule
+from cellsearch.compiler.scheduling.commands import Home, Lifetime, Schedule
 from cellsearch.errors import BackendError
 
 __all__ = ["Call", "Result", "wire"]

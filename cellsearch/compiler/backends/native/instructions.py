@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cellsearch.compiler.schedule import Home, Operation, Stage
+from cellsearch.compiler.scheduling.commands import Home, Operation, Stage
 
 __all__ = ["OPERATIONS", "Code", "StageCode", "encode_stage"]
 

@@ -16,7 +16,7 @@ from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.gradient import Gradient, gradient
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.recompute import recompute
+from cellsearch.compiler.scheduling.recompute import recompute
 
 __all__ = ["NativeKernel"]
 
@@ -61,7 +61,7 @@ class NativeKernel:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64), ``embedding [V, I]``; gradients too.
 
-        Where it is cheaper, the products of x are looked up in a table of all tokens (:mod:`cellsearch.compiler.tokens`).
+        Where it is cheaper, the products of x are looked up in a table of all tokens (:mod:`cellsearch.compiler.scheduling.tokens`).
         Raises :class:`IndexError` for a token that is not in the table.
         """
         sized = self.at(embedding.shape[1], states[0].shape[-1])

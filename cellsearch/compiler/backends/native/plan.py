@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cellsearch.compiler.backends.native.build import FORMAT, Library
 from cellsearch.compiler.backends.native.bytecode import TABLE, Bytecode, Table
-from cellsearch.compiler.schedule import Buffer, Lifetime
+from cellsearch.compiler.scheduling.commands import Buffer, Lifetime
 from cellsearch.errors import BackendError
 
 __all__ = ["ALIGN", "Bound", "Plan", "Pool", "Tables", "make_plan"]

@@ -15,9 +15,9 @@ from torch import Tensor
 from cellsearch.compiler.backends.native.bytecode import Bytecode, Table, encode
 from cellsearch.compiler.backends.native.calls import Call, wire
 from cellsearch.compiler.backends.native.plan import make_plan
-from cellsearch.compiler.schedule import Buffer, Home, Lifetime, Schedule, schedule
+from cellsearch.compiler.scheduling.commands import Buffer, Home, Lifetime, Schedule, schedule
+from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
 from cellsearch.compiler.simplify import drop_dead
-from cellsearch.compiler.tokens import Folding, fold_backward, fold_forward
 
 if TYPE_CHECKING:
     from cellsearch.compiler.backends.native.kernel import NativeKernel

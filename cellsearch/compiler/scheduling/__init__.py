@@ -1,0 +1,1 @@
+"""When each value of a program is computed, and where it lies."""

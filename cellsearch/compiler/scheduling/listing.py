@@ -1,0 +1,75 @@
+"""Readable listings of what the compiler does with a cell: program, gradient, schedules. For ``cellsearch show CELL --program``."""
+
+from __future__ import annotations
+
+from cellsearch.compiler.gradient import gradient
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.scheduling.commands import Command, Gather, Home, Outer, Product, Scatter, Schedule, Stage, schedule
+from cellsearch.compiler.scheduling.phases import phase_notes
+from cellsearch.compiler.scheduling.recompute import recompute
+from cellsearch.compiler.simplify import simplify
+from cellsearch.genome.graph import Genome
+
+__all__ = ["program_report", "schedule_text"]
+
+
+def program_report(genome: Genome) -> str:
+    """Each stage of compilation as text: lowered, simplified, gradient, and the schedules forward and backward."""
+    lowered = lower(genome)
+    forward = simplify(lowered)
+    backward = recompute(gradient(forward))
+    parts = [
+        ("lowered", lowered.to_text()),
+        ("simplified", forward.to_text(phase_notes(forward))),
+        ("gradient", backward.program.to_text(phase_notes(backward.program))),
+        ("schedule forward", schedule(forward, keep=backward.saved).to_text()),
+        ("schedule backward", schedule(backward.program, weights=dict(forward.parameters)).to_text()),
+    ]
+    return "\n".join(f"== {title} ==\n{text}" for title, text in parts)
+
+
+def schedule_text(plan: Schedule) -> str:
+    """The buffers, and the commands phase by phase."""
+    lines = ["buffers"]
+    for buffer in plan.buffers.values():
+        size = f"{buffer.columns} x {buffer.width}" if buffer.columns > 1 else buffer.width
+        lines.append(f"  {buffer.name:<28} {buffer.lifetime.name.lower():<6} {size}")
+    for phase in ("prologue", "before", "loop", "after", "gradients", "epilogue"):
+        commands: tuple[Command, ...] = getattr(plan, phase)
+        if commands:
+            lines.append(phase)
+        for command in commands:
+            lines += [f"  {line}" for line in _command_text(command)]
+    return "\n".join(lines) + "\n"
+
+
+def _home_text(home: Home) -> str:
+    shift = f"[t+{home.shift}]" if home.shift else ""
+    return f"{home.buffer}{shift}" + (f" column {home.column}" if home.column else "")
+
+
+def _command_text(command: Command) -> list[str]:
+    if isinstance(command, Product):
+        weights = ", ".join(piece.parameter for piece in command.pieces)
+        start = command.start if isinstance(command.start, str) else f"bias {_home_text(command.start)}"
+        depth, width = (f"{n} x {letter}" if n > 1 else letter for n, letter in (command.depth, command.width))
+        return [f"product {_home_text(command.source)} -> {_home_text(command.target)} [{depth} -> {width}] from {start}: {weights}"]
+    if isinstance(command, Outer):
+        names = ", ".join(name for name, _, _ in command.pieces)
+        return [f"outer {_home_text(command.left)}, {_home_text(command.right)}: {names}"]
+    if isinstance(command, Gather):
+        return [f"gather table -> {_home_text(command.target)}: {', '.join(command.parameters)}"]
+    if isinstance(command, Scatter):
+        return [f"scatter {_home_text(command.left)} -> table: {', '.join(command.parameters)}"]
+    return _stage_text(command)
+
+
+def _stage_text(stage: Stage) -> list[str]:
+    own = {operation.value for operation in stage.operations}
+    lines = [f"stage of width {stage.width}"]
+    for operation in stage.operations:
+        operands = [f"%{v}" if v in own else f"<{_home_text(stage.sources[v])}>" for v in operation.inputs]
+        operands += [repr(operation.number)] if operation.op == "const" else []
+        target = f" -> {_home_text(operation.target)}" if operation.target else ""
+        lines.append(f"  %{operation.value} = {operation.op} {', '.join(operands)}{target}")
+    return lines

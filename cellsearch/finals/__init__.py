@@ -1,0 +1,5 @@
+"""Finals: are the found cells really better? And the statistics that say so."""
+
+from cellsearch.finals.finals import Finalist, FinalRow, FinalTable, Protocol, equal_sizes, run_finals, verdict
+
+__all__ = ["FinalRow", "FinalTable", "Finalist", "Protocol", "equal_sizes", "run_finals", "verdict"]

@@ -1,0 +1,1 @@
+"""Genomes as pictures and in other notations: SVG, Graphviz, Mermaid, LaTeX."""

@@ -1,0 +1,333 @@
+"""The mutable graph that :mod:`cellsearch.genome.rewriting.simplify` works on.
+
+A :class:`Draft` never changes a vertex: a rule makes new ones and the old one is replaced. Weight-free vertices that are alike are one
+vertex. Every weight is an expression over the weights of the genome that came in, so that trained weights survive simplification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from cellsearch import ops
+from cellsearch.genome.builder import Builder
+from cellsearch.genome.graph import Genome, Node, State
+
+__all__ = [
+    "Draft",
+    "Vertex",
+    "Weight",
+    "add_weights",
+    "apply_weight",
+    "column_weight",
+    "evaluate_weight",
+    "negated_weight",
+    "sum_bias",
+    "times_weight",
+]
+
+_COMMUTATIVE = frozenset(name for name, op in ops.OPS.items() if op.commutative)
+_PARAMETRIC = frozenset(name for name, op in ops.OPS.items() if op.parametric)
+_NO_WEIGHTS = frozenset(ops.OPS) - _PARAMETRIC
+
+Weight = tuple[Any, ...]
+"""An expression: ``("own", value, operand)`` is a weight of the genome that came in; operand -1 is its bias."""
+
+
+def negated_weight(a: Weight) -> Weight:
+    """-a."""
+    return a[1] if a[0] == "negated" else ("negated", a)
+
+
+def add_weights(a: Weight, b: Weight) -> Weight:
+    """A + b."""
+    return ("sum", a, b)
+
+
+def sum_bias(a: Weight | None, b: Weight | None) -> Weight | None:
+    """A + b, where ``None`` is no bias."""
+    if a is None or b is None:
+        return b if a is None else a
+    return add_weights(a, b)
+
+
+def column_weight(a: Weight) -> Weight:
+    """What multiplies a number: the sum of the columns, for a value that has turned out to be one number for all units."""
+    return a if a[0] == "column" else ("column", a)
+
+
+def times_weight(a: Weight, b: Weight) -> Weight:
+    """What multiplies a value that is first multiplied by ``b`` and then by ``a``: each a matrix, a diagonal, or a number."""
+    return ("times", a, b)
+
+
+def apply_weight(a: Weight, bias: Weight | None) -> Weight | None:
+    """``a`` (a matrix, a diagonal, or a number) times a bias vector."""
+    return None if bias is None else ("apply", a, bias)
+
+
+def evaluate_weight(weight: Weight, own: Mapping[tuple[int, int], Any]) -> Any:
+    """The array of a weight; ``own`` holds the arrays (numpy or torch) of the genome that came in, by (value, operand)."""
+    kind, *parts = weight
+    if kind == "own":
+        return own[parts[0], parts[1]]
+    first, *rest = (evaluate_weight(part, own) for part in parts)
+    if kind == "negated":
+        return -first
+    if kind == "column":
+        return first.sum(1)[:, None]
+    second = rest[0]
+    if kind == "sum":
+        return first + second
+    if kind == "apply":
+        return first @ second if first.ndim == 2 else first * second
+    if first.ndim == 2 and second.ndim == 2:
+        return first @ second
+    return first[:, None] * second if first.ndim == 1 and second.ndim == 2 else first * second
+
+
+class Vertex(NamedTuple):
+    """One value: ``op`` is an op, ``"x"`` or ``"state"``. ``weights``: one for each operand of an op with weights; ``bias``: its bias."""
+
+    op: str
+    operands: tuple[int, ...] = ()
+    number: float = 0.0
+    weights: tuple[Weight, ...] = ()
+    bias: Weight | None = None
+
+
+class Draft:
+    """A genome taken apart; see the module docstring."""
+
+    def __init__(self, genome: Genome) -> None:
+        self.states = genome.states
+        self.output_name = genome.output_name
+        self.vertices: list[Vertex] = [Vertex("x"), *(Vertex("state") for _ in genome.states)]
+        self.names: dict[int, str] = {}
+        self.replaced: dict[int, int] = {}
+        self.known: dict[tuple[str, float, tuple[int, ...]], int] = {}
+        self.uses: dict[int, int] = {}
+        self.user: dict[int, int] = {}  # the last one counted
+        self.place: dict[int, int] = {}  # where a reader expects the value
+        self.forms: dict[tuple[str, int], Any] = {}  # sums and products, until a value or a use is new; see forms.py
+        number = list(range(genome.first_node))
+        for value, node in genome.numbered():
+            operands = tuple([number[v] for v in node.inputs])
+            if node.op == "identity":
+                number.append(operands[0])
+            elif node.op in _PARAMETRIC:
+                weights = tuple([("own", value, k) for k in range(len(operands))])
+                bias = ("own", value, -1) if node.op == "bias" or node.bias else None
+                number.append(self._append(Vertex(node.op, operands, weights=weights, bias=bias)))
+            else:
+                number.append(self._alike(node.op, operands, node.value if node.op == "const" else 0.0))
+            if node.name and number[-1] >= genome.first_node:
+                self.names.setdefault(number[-1], node.name)
+        self.next_states = [number[value] for value in genome.next_states]
+        self.output = number[genome.output]
+
+    # -- making and replacing ------------------------------------------------------------------------------------------
+
+    def add(self, vertex: Vertex) -> int:
+        """A vertex of its own; for ops with weights."""
+        value = self._append(vertex)
+        self.revive(value)
+        return value
+
+    def make(self, op: str, *operands: int, number: float = 0.0) -> int:
+        """A weight-free value; the one that is there already if it is."""
+        known = self._alike(op, tuple([self.find(v) for v in operands]), number)
+        self.revive(known)
+        return known
+
+    def _append(self, vertex: Vertex) -> int:
+        self.vertices.append(vertex)
+        return len(self.vertices) - 1
+
+    def _alike(self, op: str, operands: tuple[int, ...], number: float) -> int:
+        """The weight-free value of these operands, new if there is none; its uses are not counted here."""
+        key = (op, number + 0.0, tuple(sorted(operands)) if op in _COMMUTATIVE else operands)
+        known = self.known.get(key)
+        if known is None or known in self.replaced:
+            known = self.known[key] = self._append(Vertex(op, operands, number + 0.0))
+        return known
+
+    def revive(self, value: int) -> None:
+        """Count the uses that a vertex makes of others, if it is new or had been given up.
+
+        Uses that end are not taken off before the next pass, so between passes a count may be too large, never too small.
+        """
+        if value in self.uses:
+            return
+        self.forms.clear()
+        for v in reversed(self.below([value], known=self.uses)):  # users first
+            self.uses.setdefault(v, 0)
+            for operand in self.at(v).operands:
+                self.uses[operand] = self.uses.get(operand, 0) + 1
+                self.user[operand] = v
+
+    def const(self, number: float) -> int:
+        """A number as a value."""
+        return self.make("const", number=number)
+
+    def replace(self, value: int, by: int) -> None:
+        """Let all users of ``value`` read ``by`` instead."""
+        self.replaced[value] = by
+        self.forms.clear()
+        self.revive(by)
+        self.uses[by] += self.uses.get(value, 0)
+        if value in self.user:
+            self.user[by] = self.user[value]
+        if value in self.names:
+            self.names.setdefault(by, self.names.pop(value))
+        self.place.setdefault(by, self.place.get(value, value))
+
+    def find(self, value: int) -> int:
+        """What stands in the place of a value now."""
+        while value in self.replaced:
+            value = self.replaced[value]
+        return value
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def at(self, value: int) -> Vertex:
+        """The vertex of a value, its operands as they are now."""
+        vertex = self.vertices[value]
+        if self.replaced and not self.replaced.keys().isdisjoint(vertex.operands):
+            operands = tuple([self.find(v) for v in vertex.operands])
+            vertex = Vertex(vertex.op, operands, vertex.number, vertex.weights, vertex.bias)
+            self.vertices[value] = vertex
+        return vertex
+
+    def op(self, value: int) -> str:
+        """The op of a value."""
+        return self.vertices[value].op
+
+    def number(self, value: int) -> float | None:
+        """The number of a ``const``."""
+        vertex = self.vertices[value]
+        return vertex.number if vertex.op == "const" else None
+
+    def single(self, value: int) -> bool:
+        """Whether one operand reads the value and nothing else does."""
+        return self.uses.get(value, 0) == 1 and self.op(value) not in ("x", "state")
+
+    def inside(self, value: int, family: Collection[str]) -> bool:
+        """Whether the one user of a value is of this family of ops."""
+        return self.single(value) and self.user.get(value, -1) not in self.replaced and self.op(self.user.get(value, 0)) in family
+
+    # -- passes --------------------------------------------------------------------------------------------------------
+
+    def needed_states(self) -> list[int]:
+        """Positions of the states that the output depends on."""
+        seen: set[int] = set()
+        stack = [self.find(self.output)]
+        while stack:
+            value = stack.pop()
+            if value not in seen:
+                seen.add(value)
+                vertex = self.at(value)
+                stack += vertex.operands
+                if vertex.op == "state":
+                    stack.append(self.find(self.next_states[value - 1]))
+        return [k for k in range(len(self.states)) if 1 + k in seen]
+
+    def roots(self) -> list[int]:
+        """The values that a cell has to compute: its output, and the next value of each needed state."""
+        return [self.find(self.output), *[self.find(self.next_states[k]) for k in self.needed_states()]]
+
+    def live_order(self) -> list[int]:
+        """The live values, operands first; counts the uses afresh."""
+        roots = self.roots()
+        order = self.below(roots)
+        self.uses = dict.fromkeys(order, 0)
+        self.user.clear()
+        self.forms.clear()
+        for value in order:
+            for operand in self.at(value).operands:
+                self.uses[operand] += 1
+                self.user[operand] = value
+        for root in roots:
+            self.uses[root] += 1
+        return order
+
+    def below(self, roots: Iterable[int], known: Collection[int] = ()) -> list[int]:
+        """The values from which the roots are computed, operands first, the roots included; nothing at or below ``known`` ones."""
+        order: list[int] = []
+        done: set[int] = set()
+        stack = [(root, False) for root in reversed(list(roots))]
+        while stack:
+            value, ready = stack.pop()
+            if ready:
+                order.append(value)
+            elif value not in done and value not in known:
+                done.add(value)
+                operands = self.at(value).operands
+                if operands:
+                    stack.append((value, True))
+                    stack += [(v, False) for v in reversed(operands)]
+                else:
+                    order.append(value)
+        return order
+
+    def unify(self, value: int) -> bool:
+        """Replace a weight-free value that has become like another one."""
+        vertex = self.at(value)
+        if vertex.op not in _NO_WEIGHTS:
+            return False
+        key = (vertex.op, vertex.number, tuple(sorted(vertex.operands)) if vertex.op in _COMMUTATIVE else vertex.operands)
+        known = self.known.setdefault(key, value)
+        if known == value or known in self.replaced:
+            self.known[key] = value
+            return False
+        self.replace(value, known)
+        return True
+
+    # -- and back ------------------------------------------------------------------------------------------------------
+
+    def genome(self) -> tuple[Genome, dict[tuple[int, int], Weight]]:
+        """The genome, and its weights by (value of the node, position of the operand or -1 for a bias)."""
+        needed = self.needed_states()
+        kept = needed or [0]  # a genome has a state, even where the output does not depend on one
+        builder = Builder(State(self.states[k].name, self.states[k].initial) for k in kept)
+        number = {0: builder.x, **{1 + k: builder.state(self.states[k].name) for k in kept}}
+        live = self.below(sorted(self.below(self.roots()), key=lambda v: (self.place.get(v, v), v)))
+        for value in live:
+            vertex = self.at(value)
+            if vertex.op not in ("x", "state"):
+                operands = tuple(self.copy_of(v, builder, number) for v in vertex.operands)
+                number[value] = builder.add(Node(self.names.get(value, ""), vertex.op, operands, _attributes(vertex)))
+        if not needed:
+            builder.node("identity", 1, name=self.free_name("unread"))
+        for k in kept:
+            builder.next_state(self.states[k].name, number[self.find(self.next_states[k] if needed else self.output)])
+        if self.output_name not in builder.next_states:
+            builder.output(number[self.find(self.output)], self.output_name)
+        genome = builder.build()
+        weights: dict[tuple[int, int], Weight] = {}
+        for value in live:
+            vertex = self.at(value)
+            for position, weight in enumerate(vertex.weights):
+                weights[builder.placed[number[value]], position] = weight
+            if vertex.bias is not None:
+                weights[builder.placed[number[value]], -1] = vertex.bias
+        return genome, weights
+
+    def copy_of(self, value: int, builder: Builder, number: dict[int, int]) -> int:
+        """The operand in the builder; a number without a name is written where it is read, not shared."""
+        if self.op(value) == "const" and value not in self.names:
+            return builder.const(self.vertices[value].number)
+        return number[value]
+
+    def free_name(self, wish: str) -> str:
+        """A name that nothing has yet."""
+        taken = {*self.names.values(), *(state.name for state in self.states), self.output_name}
+        while wish in taken:
+            wish += "_"
+        return wish
+
+
+def _attributes(vertex: Vertex) -> tuple[tuple[str, float | bool], ...]:
+    if vertex.op == "linear":
+        return (("bias", vertex.bias is not None),)
+    return (("value", vertex.number),) if vertex.op == "const" else ()

@@ -1,0 +1,1 @@
+"""Searches without training: simulated scores, and tables of somebody else's trainings."""

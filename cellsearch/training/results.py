@@ -1,0 +1,152 @@
+"""Trainings that are paid once: results of cells under a fixed protocol, kept in the user's cache folder.
+
+A suite compares every candidate with LSTM and GRU trained in the same way. Such results are kept under everything that they depend on:
+the cell's search key, task, options, data, training, steps, seed, the versions of cellsearch and torch, the processor, and the source
+text of everything that trains. Of two versions, or of a checkout before and after an edit, each has its own entries: they never mix.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cellsearch.compiler.backends.native.build import cache_folder
+from cellsearch.errors import EnvironmentFailure, TrainingError
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.identity import search_key
+from cellsearch.job import Job
+from cellsearch.tasks.base import Arrays
+from cellsearch.training.environment import fingerprint
+from cellsearch.training.loop import evaluate
+from cellsearch.trial import Connection, Result
+
+__all__ = ["ResultCache", "code_version"]
+
+FORMAT = 1
+_PACKAGE = Path(__file__).resolve().parents[1]
+_TRAINING = ("training/**/*", "compiler/**/*", "genome/**/*", "tasks/**/*", "ops.py")
+"""The files that decide what a training gives. A rounding that changes is a change: training amplifies it."""
+_NO_MATTER = frozenset({"trial", "rung", "genome", "limits", "checkpoint", "resume", "inherit", "quiet", "test"})
+"""What a training from scratch does not depend on (or, of the genome, what its key says)."""
+_LASTING = frozenset({"nan", "diverged", "invalid"})
+"""Failures that the same training would meet again; time and memory are not among them."""
+
+
+class ResultCache:
+    """Results by what they depend on, a small JSON file each. ``folder``: default ``results`` in the user's cache folder.
+
+    Any number of processes may use one folder: files appear whole or not at all. A file that is damaged or answers another question counts
+    as not there, and is written anew.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder if folder is not None else cache_folder() / "results"
+
+    def train(self, job: Job, arrays: Arrays) -> tuple[Result, bool]:
+        """The result of a training from scratch, and whether it was there already.
+
+        Raises what :func:`cellsearch.training.loop.evaluate` raises; a failure that would come again is kept like a result.
+        """
+        question = _question(job, arrays)
+        path = self.folder / f"{_digest(question)}.json"
+        answer = _read(path, question)
+        if answer is not None:
+            return _answered(answer), True
+        try:
+            result = evaluate(job, arrays)
+        except TrainingError as error:
+            if error.kind in _LASTING:
+                _write(path, question, {"failure": {"kind": error.kind, "message": error.message}})
+            raise
+        _write(path, question, {"result": asdict(result)})
+        return result, False
+
+
+def _question(job: Job, arrays: Arrays) -> dict[str, Any]:
+    if job.resume or job.inherit or job.checkpoint or job.test:
+        raise ValueError("only trainings from scratch that leave nothing behind can be answered from the cache")
+    asked = {
+        "job": {name: value for name, value in asdict(job).items() if name not in _NO_MATTER},
+        "cell": search_key(Genome.from_json(job.genome)),
+        "data": _data_digest(arrays),
+        "made by": {"code": code_version(), "torch": torch.__version__, **_maker()},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(asked))
+    return plain
+
+
+@cache
+def code_version() -> str:
+    """A digest of the source text of everything that trains."""
+    digest = sha256()
+    files = {path for pattern in _TRAINING for path in _PACKAGE.glob(pattern) if path.suffix in (".py", ".c", ".h", ".inc")}
+    for path in sorted(files):
+        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:20]
+
+
+@cache
+def _maker() -> Mapping[str, str]:
+    found = fingerprint()
+    return {name: found[name] for name in ("cellsearch", "machine", "processor")}
+
+
+def _data_digest(arrays: Arrays) -> str:
+    digest = sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _digest(question: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The answer in this file, if there is one to this very question."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("question") != question:
+        return None
+    answer = document.get("answer")
+    return answer if isinstance(answer, dict) and len(answer.keys() & {"result", "failure"}) == 1 else None
+
+
+def _answered(answer: Mapping[str, Any]) -> Result:
+    if "failure" in answer:
+        raise TrainingError(answer["failure"]["message"], kind=answer["failure"]["kind"])
+    values = dict(answer["result"])
+    values["curve"] = tuple((int(step), float(score)) for step, score in values["curve"])
+    values["connections"] = {name: Connection(**found) for name, found in values["connections"].items()}
+    return Result(**values)
+
+
+def _write(path: Path, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    text = json.dumps({"format": FORMAT, "question": question, "answer": answer})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"the result cannot be kept: {error.strerror or error}", where=str(path), hint="set CELLSEARCH_CACHE to a folder to write to"
+        ) from error

@@ -1,0 +1,160 @@
+"""Suites in use: searches over a suite, tasks as objectives, and the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.suites import DOCUMENT, declared
+
+import cellsearch as cs
+from cellsearch.cli import cli
+from cellsearch.cli.failures import guarded
+from cellsearch.errors import ConfigError
+from cellsearch.executors.in_process import InProcess
+from cellsearch.experiment import parse_experiment
+from cellsearch.settings import Training
+from cellsearch.strategies.nsga2 import Nsga2
+from cellsearch.tasks.suite import Suite
+from cellsearch.training import results as baselines
+from cellsearch.trial import Status
+
+EXPERIMENT: dict[str, Any] = {"name": "over a suite", "space": "tiny", "strategy": "random", "trials": 4, "workers": 0}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads what another, or the user, has trained. The compiled runtime stays where it is."""
+    monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path / "cache")
+
+
+# -- searching --------------------------------------------------------------------------------------------------------------
+
+
+def experiment(tmp_path: Path, **changes: Any) -> cs.Experiment:
+    tmp_path.mkdir(exist_ok=True)
+    path = tmp_path / "small.toml"
+    path.write_text(cs.tomltext.render(declared(stop_below=0.3).to_document()), "utf-8")
+    return parse_experiment({**EXPERIMENT, "task": f"suite:{path}", **changes}, source="test")
+
+
+def test_a_search_over_a_suite_is_resumed_from_its_own_text(tmp_path: Path) -> None:
+    first = experiment(tmp_path, trials=2)
+    with cs.Search.open(tmp_path / "run", first) as search, InProcess() as executor:
+        search.run(executor)
+    (tmp_path / "small.toml").unlink()
+    written = cs.load_experiment(tmp_path / "run" / "experiment.toml", {"trials": 4})
+    assert Suite.parse(written.task_options) == Suite.parse(first.task_options)
+    with cs.Search.open(tmp_path / "run", written) as search, InProcess() as executor:
+        search.run(executor)
+        history = search.history
+    assert len(history) == 4
+    lstm = history[0]
+    assert lstm.status is Status.COMPLETED
+    assert lstm.result is not None
+    assert lstm.result.metrics["share.parity"] > 0.3
+    assert lstm.result.metrics["trained_tasks"] >= 1
+    assert lstm.score == pytest.approx(1 - lstm.result.metric)
+
+
+def test_a_suite_brings_its_own_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="brings its own training"):
+        experiment(tmp_path, training={"hidden_size": 3})
+    assert experiment(tmp_path).training == Training(steps=50, hidden_size=8, evaluations=2, learning_rate=0.02)
+    changed = experiment(tmp_path, task_options={"stop_below": 0.0, "reference": "best"})
+    assert (changed.task_options["stop_below"], changed.task_options["reference"]) == (0.0, "best")
+    with pytest.raises(ConfigError, match="unknown key"):
+        experiment(tmp_path, task_options={"length": 3})
+    with pytest.raises(ConfigError, match="unknown suite 'long_memry'"):
+        parse_experiment({**EXPERIMENT, "task": "suite:long_memry"}, source="test")
+
+
+@pytest.mark.slow
+def test_ray_workers_get_the_data_of_all_tasks(tmp_path: Path) -> None:
+    from cellsearch.executors.ray import Ray
+
+    alone, ray = experiment(tmp_path, deterministic=True), experiment(tmp_path, deterministic=True, workers=1)
+    with cs.Search.open(tmp_path / "alone", alone) as search, InProcess() as executor:
+        search.run(executor)
+        expected = [trial.score for trial in search.history]
+    with cs.Search.open(tmp_path / "ray", ray) as search, Ray(1, log_dir=tmp_path) as ray_executor:
+        search.run(ray_executor)
+        assert [trial.score for trial in search.history] == expected
+
+
+def test_tasks_as_objectives() -> None:
+    strategy = Nsga2(objectives=("share.parity", "share.adding", "parameters"))
+    assert strategy.objectives[0] == "share.parity"
+    with pytest.raises(ConfigError, match="unknown objective 'parity'"):
+        Nsga2(objectives=("parity", "score"))
+
+
+def test_nsga2_breeds_what_is_best_at_some_task(tmp_path: Path) -> None:
+    declared_so = experiment(tmp_path, strategy="random", trials=6, task_options={"stop_below": 0.0, "aggregation": "pareto"})
+    with cs.Search.open(tmp_path / "run", declared_so) as search, InProcess() as executor:
+        search.run(executor)
+        history = search.history
+    strategy = Nsga2(objectives=("share.parity", "share.adding"), population=4, initial=2)
+    parents, _ = strategy._parents(declared_so.space, history)
+    for objective in strategy.objectives:
+        best = max((t for t in history if not t.is_baseline and t.result), key=lambda t: t.result.metrics[objective])  # type: ignore[union-attr]
+        assert any(p.result.metrics[objective] == best.result.metrics[objective] for p in parents if p.result and best.result)
+
+
+# -- command line -----------------------------------------------------------------------------------------------------------
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = guarded(cli, list(arguments))
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "suites", "--json")
+    assert code == 0
+    found = {row["name"]: row for row in json.loads(out)}
+    assert [task["name"] for task in found["long_memory"]["tasks"]] == ["text", "parity", "recall", "adding"]
+    code, out, _ = run(capsys, "suites")
+    assert "long_memory" in out
+
+
+def test_a_cell_is_evaluated_on_a_suite(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(cs.tomltext.render(DOCUMENT), "utf-8")
+    code, out, err = run(capsys, "evaluate", "lstm", "--suite", str(path), "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["seeds"] == [3, 4] == document["baseline_seeds"]
+    for task in document["tasks"]:
+        assert task["scores"] == task["lstm"], "the LSTM against itself, same seeds"
+        assert task["share"] == pytest.approx(1.0, abs=0.2)
+        assert task["baselines_cached"] is False
+    assert document["fitness"] == min(task["share"] for task in document["tasks"])
+    assert document["fitness"] == pytest.approx(1.0)
+    code, out, _ = run(capsys, "evaluate", "gru", "--suite", str(path), "--seed", "4", "--json")
+    again = json.loads(out)
+    assert [task["baselines_cached"] for task in again["tasks"]] == [True, True]
+    assert [task["scores"] for task in again["tasks"]] == [task["gru"][1:] for task in document["tasks"]]
+    code, out, _ = run(capsys, "evaluate", "gru", "--suite", str(path), "--seed", "4")
+    assert code == 0
+    assert "smallest share" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "lstm"],
+        ["evaluate", "lstm", "--task", "parity", "--suite", "long_memory"],
+        ["evaluate", "lstm", "--suite", "long_memory", "--steps", "300"],
+        ["evaluate", "lstm", "--suite", "long_memory", "--set", "training.dropout=0.1"],
+        ["evaluate", "lstm", "--suite", "long_memory", "--test"],
+        ["evaluate", "lstm", "--suite", "short_memory"],
+    ],
+)
+def test_wrong_usage_is_refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "error" in err.lower()

@@ -1,0 +1,1 @@
+"""Independent implementations of the zoo: equations in numpy, and peers from other packages."""

@@ -1,0 +1,78 @@
+"""Strict TOML: what is written reads back; what is wrong is named."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellsearch import options as tomltext
+from cellsearch.errors import ConfigError
+
+keys = st.text(min_size=1, max_size=8)
+scalars = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=8)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), values, max_size=5))
+def test_what_is_written_reads_back(document: dict[str, object]) -> None:
+    assert tomltext.parse(tomltext.render(document), "test") == document
+
+
+def test_a_number_that_is_none_is_written() -> None:
+    assert math.isnan(tomltext.parse(tomltext.render({"a": math.nan}), "test")["a"])
+
+
+def test_what_toml_cannot_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be written as TOML"):
+        tomltext.render({"a": None})
+
+
+def test_a_syntax_error_names_file_and_line() -> None:
+    with pytest.raises(ConfigError, match=r"a\.toml: not valid TOML: .*line 2"):
+        tomltext.parse("a = 1\nb = \n", "a.toml")
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 20000, "a = 1" + "0" * 5000, "a" * 2_000_000])
+def test_hostile_text_is_a_config_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        tomltext.parse(text, "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("trials=8", ("trials", 8)),
+        ("training.steps = 100", ("training.steps", 100)),
+        ("strategy=grow", ("strategy", "grow")),
+        ("task=suite:long_memory", ("task", "suite:long_memory")),
+        ("space=./mine.toml", ("space", "./mine.toml")),
+        ('question="a = b"', ("question", "a = b")),
+        ('baselines=["lstm"]', ("baselines", ["lstm"])),
+        ("deterministic=true", ("deterministic", True)),
+        ("training.learning_rate=1e-3", ("training.learning_rate", 1e-3)),
+    ],
+)
+def test_settings(text: str, expected: tuple[str, object]) -> None:
+    assert tomltext.parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["trials", "=3", "a b=3", "a=[1", "a=1 2", "question=what is it", "a=1\nb=2"])
+def test_wrong_settings(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tomltext.parse_setting(text)
+    assert caught.value.hint
+
+
+def test_an_unknown_key_is_named_with_what_is_allowed_and_the_nearest() -> None:
+    with pytest.raises(ConfigError) as caught:
+        tomltext.check_keys({"trails": 3}, ["trials", "seed"], where="x.toml")
+    assert str(caught.value) == "x.toml: unknown key 'trails'"
+    assert caught.value.hint == "did you mean trials? allowed: seed, trials"

@@ -1,0 +1,282 @@
+"""Suites: what they declare, how several tasks become one score, references that are paid once, training with early abort."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.suites import DOCUMENT, declared, facts, one_training
+
+import cellsearch as cs
+from cellsearch import tasks, zoo
+from cellsearch.errors import ConfigError, TrainingError
+from cellsearch.experiment import catalog
+from cellsearch.job import Job
+from cellsearch.settings import Limits, Training
+from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.suite import Member, Suite, part
+from cellsearch.training import results as baselines
+from cellsearch.training import suite as suites
+from cellsearch.training.loop import evaluate
+from cellsearch.trial import Result
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads what another, or the user, has trained. The compiled runtime stays where it is."""
+    monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path / "cache")
+
+
+def suite_job(suite: Suite, cell: str = "lstm", **changes: Any) -> Job:
+    job = Job(5, 0, zoo.load(cell).to_json(), "suite", suite.to_document(), Training(steps=suite.steps), suite.steps, 77)
+    return replace(job, **changes)
+
+
+def with_references(suite: Suite, *scores: float) -> Arrays:
+    """The data of the suite with made-up scores of the LSTM (the GRU's are half of them)."""
+    arrays = tasks.get("suite").load(suite.to_document())
+    table = np.array([[[score] * len(suite.seeds), [score / 2] * len(suite.seeds)] for score in scores])
+    return {**arrays, "references": table}
+
+
+# -- declaring --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_declared_is_read_and_written() -> None:
+    suite = declared()
+    assert [m.name for m in suite.members] == ["parity", "adding"]
+    assert suite.steps == 50
+    assert (suite.aggregation, suite.reference, suite.stop_below) == ("min", "lstm", 0.0)
+    assert Suite.parse(suite.to_document()) == suite
+    assert Suite.parse(json.loads(json.dumps(suite.to_document()))) == suite
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"colour": 1}, "unknown key 'colour'"),
+        ({"aggregation": "median"}, "unknown value 'median'"),
+        ({"reference": "rnn"}, "unknown value 'rnn'"),
+        ({"stop_below": 1.0}, "is no share"),
+        ({"stop_below": 0.5, "aggregation": "mean"}, "needs all tasks"),
+        ({"seeds": []}, "are no seeds"),
+        ({"seeds": [1, 1]}, "are no seeds"),
+        ({"seeds": [True]}, "are no seeds"),
+        ({"training": {"steps": 3}}, "unknown key 'steps'"),
+        ({"training": {"hidden_size": "8"}}, "is not allowed"),
+        ({"training": {"hidden_size": -1}}, "is not allowed"),
+        ({"tasks": []}, "names of their own"),
+        ({"tasks": [DOCUMENT["tasks"][0]] * 2}, "names of their own"),
+        ({"tasks": [3]}, "is no table"),
+        ({"tasks": [{"task": "parity", "steps": 3}]}, "the key chance is missing"),
+        ({"tasks": [{"task": "parity", "steps": 0, "chance": 0.5}]}, "0 steps"),
+        ({"tasks": [{"task": "parity", "steps": 3.5, "chance": 0.5}]}, "is not a whole number"),
+        ({"tasks": [{"task": "parety", "steps": 3, "chance": 0.5}]}, "no task 'parety'"),
+        ({"tasks": [{"task": "suite", "steps": 3, "chance": 0.5}]}, "cannot hold a suite"),
+        ({"tasks": [{"task": "parity", "steps": 3, "chance": 0.5, "options": {"lenght": 3}}]}, "no option 'lenght'"),
+    ],
+)
+def test_wrong_declarations_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        declared(**changes)
+
+
+def test_shipped_suites_and_their_experiment() -> None:
+    for path in catalog.entries(catalog.SUITES).values():
+        suite = catalog.load_suite(path)
+        assert Suite.parse(suite.to_document()) == suite
+        assert suite.name == path.stem
+    experiment = cs.load_experiment("gating")
+    assert experiment.task == "suite"
+    assert experiment.training.steps == catalog.load_suite("long_memory").steps == 1800
+    assert experiment.training.hidden_size == 32
+
+
+def test_a_suite_is_no_task_that_could_be_trained_by_itself() -> None:
+    assert "suite" not in tasks.names()
+    with pytest.raises(ConfigError, match="several tasks, and here one is needed"):
+        tasks.get("suite").create(DOCUMENT, {})
+
+
+# -- one score of several ---------------------------------------------------------------------------------------------------
+
+
+def test_share_is_0_for_chance_and_1_for_the_reference() -> None:
+    assert suites.share(0.5, 0.5, 0.1) == 0.0
+    assert suites.share(0.5, 0.1, 0.1) == pytest.approx(1.0)
+    assert suites.share(0.5, 0.3, 0.1) == pytest.approx(0.5)
+    assert suites.share(0.5, 0.0, 0.1) == pytest.approx(1.25)
+    assert suites.share(0.5, 0.9, 0.1) == 0.0, "worse than chance is nothing"
+    assert suites.share(0.5, 0.0, 0.0) == 1.0, "an error of 0 is an ordinary score"
+
+
+@pytest.mark.parametrize("reference", [0.5, 0.495, 0.7, math.nan])
+def test_nothing_is_compared_with_a_reference_that_learned_nothing(reference: float) -> None:
+    with pytest.raises(ConfigError, match="no better than chance"):
+        suites.share(0.5, 0.2, reference, "parity")
+
+
+def members(count: int, **changes: Any) -> Suite:
+    return Suite("made up", tuple(Member(f"m{k}", "parity", 1, 0.5) for k in range(count)), **changes)
+
+
+def test_fitness_by_aggregation() -> None:
+    assert suites.fitness(members(3), [0.9, 0.4, 1.2]) == 0.4
+    assert suites.fitness(members(3, aggregation="mean"), [0.9, 0.4, 1.1]) == pytest.approx(0.8)
+    assert suites.fitness(members(3, aggregation="pareto"), [0.9, 0.4, 1.1]) == pytest.approx(0.8)
+    assert suites.fitness(members(3, stop_below=0.5), [0.9, 0.6, 1.1]) == 0.6
+
+
+SHARES = st.floats(0, 1.5, allow_nan=False)
+
+
+@given(st.lists(SHARES, min_size=3, max_size=3), st.lists(SHARES, min_size=3, max_size=3), st.floats(0.05, 0.95))
+def test_who_fails_later_or_less_is_better_and_who_fails_nothing_is_best(a: list[float], b: list[float], bound: float) -> None:
+    suite = members(3, stop_below=bound)
+
+    def rank(shares: list[float]) -> tuple[int, float]:
+        """How many tasks were passed, then the share of the one that was failed, or the smallest share."""
+        failed = next((k for k, share in enumerate(shares) if share < bound), None)
+        return (3, min(shares)) if failed is None else (failed, shares[failed])
+
+    def trained(shares: list[float]) -> list[float]:
+        return shares[: rank(shares)[0] + 1]
+
+    fit_a, fit_b = suites.fitness(suite, trained(a)), suites.fitness(suite, trained(b))
+    assert (fit_a >= bound) == (rank(a)[0] == 3)
+    if rank(a) > rank(b):
+        assert fit_a >= fit_b - 1e-12
+    if rank(a)[0] > rank(b)[0] and rank(b)[1] < bound * 0.9:
+        assert fit_a > fit_b
+
+
+# -- references, paid once --------------------------------------------------------------------------------------------------
+
+
+def test_references_are_those_of_an_ordinary_training_and_are_paid_once() -> None:
+    suite = declared()
+    told: list[tuple[str, str, int, bool]] = []
+    arrays = suites.load_data("suite", suite.to_document(), on_training=lambda *what: told.append(what))
+    assert arrays["references"].shape == (2, 2, 2)
+    assert [known for *_, known in told] == [False] * 8
+    adding = DOCUMENT["tasks"][1]
+    training = Training(steps=20, hidden_size=8, evaluations=3, learning_rate=0.02)
+    job = Job(0, 0, zoo.load("gru").to_json(), "adding", adding["options"], training, 20, 4)
+    assert arrays["references"][1, 1, 1] == evaluate(job, tasks.get("adding").load(adding["options"])).score
+
+    told.clear()
+    again = suites.load_data("suite", suite.to_document(), on_training=lambda *what: told.append(what))
+    assert [known for *_, known in told] == [True] * 8
+    np.testing.assert_array_equal(again["references"], arrays["references"])
+
+
+# -- training ---------------------------------------------------------------------------------------------------------------
+
+
+def test_each_task_is_trained_as_by_itself() -> None:
+    suite = declared()
+    arrays = with_references(suite, 0.1, 0.2)
+    result, scored = suites.train_suite(suite_job(suite, "gru"), arrays, seed=4)
+    for k, member in enumerate(suite.members):
+        job = suites.member_job(suite_job(suite, "gru"), suite, member, 4)
+        alone = evaluate(job, part(arrays, k))
+        assert facts(alone) == facts(scored[k].result)
+        assert result.metrics[f"score.{member.name}"] == alone.score
+        assert result.metrics[f"share.{member.name}"] == suites.share(member.chance, alone.score, (0.1, 0.2)[k])
+    shares = [one.share for one in scored]
+    assert result.metric == min(shares) == result.metrics["minimum"]
+    assert result.score == 1 - min(shares)
+    assert result.steps == 50
+    assert result.metrics["mean"] == pytest.approx(sum(shares) / 2)
+
+
+def test_candidates_of_a_search_are_trained_with_the_first_seed() -> None:
+    suite = declared()
+    arrays = with_references(suite, 0.1, 0.2)
+    job = suite_job(suite)
+    assert facts(suites.evaluate(job, arrays)) == facts(suites.train_suite(job, arrays, seed=3)[0])
+    assert suites.evaluate(job, arrays).metrics != suites.train_suite(job, arrays, seed=4)[0].metrics
+
+
+@pytest.mark.parametrize(("reference", "index"), [("lstm", 1.0), ("gru", 0.5), ("best", 0.5)])
+def test_the_reference_is_the_declared_baseline(reference: str, index: float) -> None:
+    suite = declared(reference=reference)
+    result = suites.evaluate(suite_job(suite), with_references(suite, 0.2, 0.4))
+    assert result.metrics["share.adding"] == pytest.approx(max(0, (1.0 - result.metrics["score.adding"]) / (1.0 - 0.4 * index)))
+
+
+def test_after_a_failed_task_the_others_are_not_trained() -> None:
+    suite = declared(stop_below=0.9)
+    arrays = with_references(suite, 0.6 - 1e6, 0.2)  # nobody can have a share worth mentioning of this skill
+    seen: list[str] = []
+    result, scored = suites.train_suite(suite_job(suite), arrays, on_task=lambda one: seen.append(one.member.name))
+    assert seen == ["parity"] == [one.member.name for one in scored]
+    assert result.metrics["trained_tasks"] == 1
+    assert math.isnan(result.metrics["minimum"])
+    assert math.isnan(result.metrics["mean"])
+    assert "share.adding" not in result.metrics
+    assert result.steps == 30
+    whole, _ = suites.train_suite(suite_job(declared()), arrays)
+    assert whole.metrics["trained_tasks"] == 2
+    assert result.score > 1 - 0.9, "it can never be better than a cell that failed nothing"
+
+
+def test_a_rung_trains_each_task_its_share() -> None:
+    suite = declared()
+    result = suites.evaluate(suite_job(suite, steps=10), with_references(suite, 0.1, 0.2))
+    assert result.steps == 6 + 4
+
+
+def test_what_tasks_say_of_connections_is_joined() -> None:
+    suite = declared()
+    result, scored = suites.train_suite(suite_job(suite, connections=True), with_references(suite, 0.1, 0.2))
+    parts = [one.result.connections for one in scored]
+    assert result.connections.keys() == parts[0].keys() == parts[1].keys()
+    for name, joined in result.connections.items():
+        expected = [found[name].saliency / max(c.saliency for c in found.values()) for found in parts]
+        assert joined.saliency == pytest.approx(sum(expected) / 2)
+        assert joined.gate == pytest.approx(sum(found[name].gate for found in parts) / 2)
+        assert joined.perturbation is None
+
+
+def test_a_failed_training_is_the_failure_of_the_whole() -> None:
+    suite = declared()
+    broken = replace(suite_job(suite), limits=Limits(seconds=1e-9))
+    with pytest.raises(TrainingError, match="task parity: ") as caught:
+        suites.evaluate(broken, with_references(suite, 0.1, 0.2))
+    assert caught.value.kind == "timeout"
+
+
+def test_the_limit_of_seconds_is_for_all_tasks_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = declared()
+    left: list[float] = []
+
+    def train(job: Job, arrays: Arrays) -> Result:
+        left.append(job.limits.seconds)
+        return evaluate(job, arrays)
+
+    monkeypatch.setattr(suites, "train_one", train)
+    suites.evaluate(suite_job(suite, limits=Limits(seconds=50.0)), with_references(suite, 0.1, 0.2))
+    assert 50 > left[0] > left[1] > 0
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    suite = declared()
+    with pytest.raises(ConfigError, match="no scores of the baselines"):
+        suites.evaluate(suite_job(suite), tasks.get("suite").load(suite.to_document()))
+    with pytest.raises(ConfigError, match="test data"):
+        suites.evaluate(suite_job(suite, test=True), with_references(suite, 0.1, 0.2))
+
+
+def test_a_plain_task_is_trained_as_ever() -> None:
+    job, arrays = one_training()
+    assert facts(suites.evaluate(job, arrays)) == facts(evaluate(job, arrays))
+    loaded = suites.load_data("parity", job.task_options)
+    assert loaded.keys() == arrays.keys()
