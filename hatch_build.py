@@ -1,7 +1,9 @@
-"""Build hook: a wheel made on Linux on x86-64 carries the native runtime, compiled for any such processor with AVX2 and FMA.
+"""Build hook: a wheel made on Linux on x86-64 carries the native runtime, compiled for any such
+processor with AVX2 and FMA.
 
-The wheel is then tagged for that platform, with the glibc that the library needs. Where nothing can be compiled, and on other platforms,
-the wheel is a pure one, and the build says so: the runtime is compiled on first use there. Editable installs are left alone.
+The wheel is then tagged for that platform, with the glibc that the library needs. Where nothing can
+be compiled, and on other platforms, the wheel is a pure one, and the build says so: the runtime is
+compiled on first use there. Editable installs are left alone.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class RuntimeHook(BuildHookInterface):
         if self.target_name != "wheel" or version == "editable":
             return
         if sys.platform != "linux" or platform.machine() != "x86_64":
-            self.app.display_warning("cellsearch: a pure wheel: a built native runtime is delivered for Linux on x86-64 only")
+            self.app.display_warning(
+                "cellsearch: a pure wheel: a built native runtime is delivered for "
+                "Linux on x86-64 only"
+            )
             return
         build = load_build(Path(self.root))
         self.folder = Path(tempfile.mkdtemp(prefix="cellsearch-runtime-"))
@@ -41,7 +46,9 @@ class RuntimeHook(BuildHookInterface):
         try:
             build.build(library, build.PORTABLE)
         except build.BackendError as error:
-            self.app.display_warning(f"cellsearch: a pure wheel, without a built native runtime: {error}")
+            self.app.display_warning(
+                f"cellsearch: a pure wheel, without a built native runtime: {error}"
+            )
             return
         build_data["force_include"][str(library)] = f"{NATIVE}/bundled/{library.name}"
         build_data["pure_python"] = False
@@ -54,10 +61,14 @@ class RuntimeHook(BuildHookInterface):
 
 
 def load_build(root: Path) -> ModuleType:
-    """The module that compiles the runtime, from the source tree: the package itself cannot be imported here, for want of torch."""
+    """The module that compiles the runtime, from the source tree: the package itself cannot be
+    imported here, for want of torch.
+    """
     sys.path.insert(0, str(root))
     try:
-        spec = importlib.util.spec_from_file_location("cellsearch_native_build", root / NATIVE / "build.py")
+        spec = importlib.util.spec_from_file_location(
+            "cellsearch_native_build", root / NATIVE / "build.py"
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -68,8 +79,12 @@ def load_build(root: Path) -> ModuleType:
 
 
 def platform_tag(library: bytes) -> str:
-    """The oldest platform that can load an x86-64 library: it names the versions of glibc whose functions it calls."""
-    versions = {(int(major), int(minor)) for major, minor in re.findall(rb"GLIBC_(\d+)\.(\d+)", library)}
+    """The oldest platform that can load an x86-64 library: it names the versions of glibc whose
+    functions it calls.
+    """
+    versions = {
+        (int(major), int(minor)) for major, minor in re.findall(rb"GLIBC_(\d+)\.(\d+)", library)
+    }
     if not versions:  # another C library, or none: nothing is promised about other machines
         return "linux_x86_64"
     major, minor = max(*versions, OLDEST_GLIBC)

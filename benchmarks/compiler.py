@@ -1,11 +1,15 @@
-"""How fast compiled cells train: against torch.nn, the Python loop that other tools use, and the aten backend.
+"""How fast compiled cells train: against torch.nn, the Python loop that other tools use, and the
+aten backend.
 
     python benchmarks/compiler.py                 # all tables, about ten minutes
-    python benchmarks/compiler.py cells cost      # some of them: cells others products elementwise peak step cost compile
+    # some of them: cells others products elementwise peak step cost compile
+    python benchmarks/compiler.py cells cost
     python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
-    python benchmarks/compiler.py --threads 2     # torch.nn and aten with two threads; native has one thread by design
+    # torch.nn and aten with two threads; native has one thread by design
+    python benchmarks/compiler.py --threads 2
 
-Times are medians of interleaved runs of forward and backward of one segment (all weight gradients and the gradient of x) on one thread.
+Times are medians of interleaved runs of forward and backward of one segment (all weight gradients
+and the gradient of x) on one thread.
 """
 
 from __future__ import annotations
@@ -41,19 +45,29 @@ from cellsearch.genome.measures import gemm_depth
 from cellsearch.genome.parameters import requires_square
 from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 
-SHAPES = ((16, 64, 32, 32), (64, 100, 16, 64), (32, 64, 128, 128), (20, 35, 200, 200), (20, 70, 400, 600))  # B, T, I, H
+SHAPES = (
+    (16, 64, 32, 32),
+    (64, 100, 16, 64),
+    (32, 64, 128, 128),
+    (20, 35, 200, 200),
+    (20, 70, 400, 600),
+)  # B, T, I, H
 Segment = Callable[[], object]
 
 
 class Naive(nn.Module):
-    """What search tools run: a Python loop over time, one ``nn.Linear`` an operand of a node, autograd."""
+    """What search tools run: a Python loop over time, one ``nn.Linear`` an operand of a node,
+    autograd.
+    """
 
     def __init__(self, genome: Genome, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.genome = genome
         self.weights = nn.ParameterDict(
             {
-                spec.name.replace(".", "/"): nn.Parameter(torch.randn(spec.sizes(input_size, hidden_size)) * hidden_size**-0.5)
+                spec.name.replace(".", "/"): nn.Parameter(
+                    torch.randn(spec.sizes(input_size, hidden_size)) * hidden_size**-0.5
+                )
                 for spec in genome.parameters
             }
         )
@@ -63,10 +77,14 @@ class Naive(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Like ``nn.LSTM``, without final states."""
         states = [x.new_zeros(x.shape[1], self.hidden_size) for _ in self.genome.states]
-        return self.kernel(x, states, {name.replace("/", "."): weight for name, weight in self.weights.items()})[0], None
+        return self.kernel(
+            x, states, {name.replace("/", "."): weight for name, weight in self.weights.items()}
+        )[0], None
 
 
-def segment(module: nn.Module, shape: tuple[int, int, int, int], *, square: bool = False) -> Segment:
+def segment(
+    module: nn.Module, shape: tuple[int, int, int, int], *, square: bool = False
+) -> Segment:
     batch, steps, input_size, hidden_size = shape
     x = torch.randn(steps, batch, hidden_size if square else input_size, requires_grad=True)
     gradient = torch.randn(steps, batch, hidden_size)
@@ -81,9 +99,13 @@ def segment(module: nn.Module, shape: tuple[int, int, int, int], *, square: bool
 
 
 def interleaved(
-    runs: Mapping[str, Segment], seconds: float, choose: Callable[[list[float]], float] = statistics.median
+    runs: Mapping[str, Segment],
+    seconds: float,
+    choose: Callable[[list[float]], float] = statistics.median,
 ) -> dict[str, float]:
-    """Milliseconds of each (``choose`` says which of all), measured in turn, so that a disturbance hits all."""
+    """Milliseconds of each (``choose`` says which of all), measured in turn, so that a disturbance
+    hits all.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
@@ -98,10 +120,14 @@ def interleaved(
 
 def multiply_adds(genome: Genome, shape: tuple[int, int, int, int]) -> int:
     batch, steps, input_size, hidden_size = shape
-    return cost.estimate(genome, input_size=input_size, hidden_size=hidden_size, steps=steps, batch=batch).multiply_adds
+    return cost.estimate(
+        genome, input_size=input_size, hidden_size=hidden_size, steps=steps, batch=batch
+    ).multiply_adds
 
 
-def compiled(name: str | Genome, shape: tuple[int, int, int, int], backend: str = "native") -> nn.Module:
+def compiled(
+    name: str | Genome, shape: tuple[int, int, int, int], backend: str = "native"
+) -> nn.Module:
     genome = cs.zoo.load(name) if isinstance(name, str) else name
     width = shape[3] if requires_square(genome) else shape[2]
     return cs.compile_cell(genome, input_size=width, hidden_size=shape[3], backend=backend)
@@ -114,7 +140,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     print(flush=True)
 
 
-# -- tables --------------------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def cells(quick: bool) -> None:
@@ -123,7 +149,9 @@ def cells(quick: bool) -> None:
         for name in ("lstm", "gru", "darts_v2"):
             runs: dict[str, Segment] = {"native": segment(compiled(name, shape), shape)}
             if name in ("lstm", "gru"):
-                runs["torch.nn"] = segment((nn.LSTM if name == "lstm" else nn.GRU)(shape[2], shape[3]), shape)
+                runs["torch.nn"] = segment(
+                    (nn.LSTM if name == "lstm" else nn.GRU)(shape[2], shape[3]), shape
+                )
             runs["aten"] = segment(compiled(name, shape, "aten"), shape)
             if shape[3] < 400:
                 runs["naive"] = segment(Naive(cs.zoo.load(name), shape[2], shape[3]), shape)
@@ -132,16 +160,38 @@ def cells(quick: bool) -> None:
             ratio = {other: found[other] / found["native"] for other in found if other != "native"}
             rows.append(
                 [
-                    *(str(shape), name, found["native"], *(found.get(k, "-") for k in ("torch.nn", "aten", "naive"))),
+                    *(
+                        str(shape),
+                        name,
+                        found["native"],
+                        *(found.get(k, "-") for k in ("torch.nn", "aten", "naive")),
+                    ),
                     *(*(ratio.get(k, "-") for k in ("torch.nn", "aten", "naive")), rate),
                 ]
             )
-    head = ["B, T, I, H", "cell", "native ms", "torch.nn ms", "aten ms", "naive ms", "x torch.nn", "x aten", "x naive", "GFLOP/s"]
-    table(f"Training a segment: native with one thread, the others with {torch.get_num_threads()}", head, rows)
+    head = [
+        "B, T, I, H",
+        "cell",
+        "native ms",
+        "torch.nn ms",
+        "aten ms",
+        "naive ms",
+        "x torch.nn",
+        "x aten",
+        "x naive",
+        "GFLOP/s",
+    ]
+    table(
+        f"Training a segment: native with one thread, the others with {torch.get_num_threads()}",
+        head,
+        rows,
+    )
 
 
 def others(quick: bool) -> None:
-    """Cells beside LSTM and GRU. A cell is run only five times, in turn with the LSTM and aten; what looks slow is measured again."""
+    """Cells beside LSTM and GRU. A cell is run only five times, in turn with the LSTM and aten;
+    what looks slow is measured again.
+    """
     space = cs.load_space("lstm_gru")
     genomes = {name: cs.zoo.load(name) for name in cs.zoo.names()}
     rng = np.random.default_rng(0)
@@ -157,13 +207,32 @@ def others(quick: bool) -> None:
         one = {name: rate for name, rate in rates.items() if gemm_depth(genomes[name]) == 1}
         table(
             f"Every zoo cell and random cells of lstm_gru at B 32, T 32, H {hidden_size}",
-            ["cells", "slowest against aten", "median", "of depth 1", "worst rate / LSTM's", "median", "below 0.85"],
-            [[len(genomes), _lowest(against_aten), statistics.median(against_aten.values()), len(one), _lowest(one),
-              statistics.median(one.values()), sum(rate < 0.85 for rate in one.values())]],
-        )  # fmt: skip
+            [
+                "cells",
+                "slowest against aten",
+                "median",
+                "of depth 1",
+                "worst rate / LSTM's",
+                "median",
+                "below 0.85",
+            ],
+            [
+                [
+                    len(genomes),
+                    _lowest(against_aten),
+                    statistics.median(against_aten.values()),
+                    len(one),
+                    _lowest(one),
+                    statistics.median(one.values()),
+                    sum(rate < 0.85 for rate in one.values()),
+                ]
+            ],
+        )
 
 
-def _rate(genome: Genome, shape: tuple[int, int, int, int], lstm: Segment, seconds: float) -> tuple[float, float]:
+def _rate(
+    genome: Genome, shape: tuple[int, int, int, int], lstm: Segment, seconds: float
+) -> tuple[float, float]:
     """Multiply-adds a second relative to the LSTM's, and the speed relative to aten."""
     runs = {kind: segment(compiled(genome, shape, kind), shape) for kind in ("native", "aten")}
     found = interleaved({**runs, "lstm": lstm}, seconds)
@@ -172,11 +241,15 @@ def _rate(genome: Genome, shape: tuple[int, int, int, int], lstm: Segment, secon
 
 
 def _lowest(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {values[name]:.2f}" for name in sorted(values, key=lambda name: values[name])[:8])
+    return ", ".join(
+        f"{name} {values[name]:.2f}" for name in sorted(values, key=lambda name: values[name])[:8]
+    )
 
 
 def products(quick: bool) -> None:
-    """The product of a step, [B, H] x [H, H]: the runtime's micro-kernel (packed once for all steps) against torch's own BLAS."""
+    """The product of a step, [B, H] x [H, H]: the runtime's micro-kernel (packed once for all
+    steps) against torch's own BLAS.
+    """
     blas = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     linear = Genome.from_text("h[t] = linear(h[t-1])\n")
     rows: list[list[object]] = []
@@ -189,7 +262,18 @@ def products(quick: bool) -> None:
         h, b = (ctypes.byref(ctypes.c_int(n)) for n in (hidden_size, batch))
         scalars = [ctypes.byref(ctypes.c_float(v)) for v in (1.0, 0.0)]
         # BLAS counts columns first: out^T = weight^T^T state^T.
-        arguments = (b"T", b"N", h, b, h, scalars[0], *_matrix(weight, h), *_matrix(state, h), scalars[1], *_matrix(out, h))
+        arguments = (
+            b"T",
+            b"N",
+            h,
+            b,
+            h,
+            scalars[0],
+            *_matrix(weight, h),
+            *_matrix(state, h),
+            scalars[1],
+            *_matrix(out, h),
+        )
 
         def run_blas(arguments: tuple[object, ...] = arguments, steps: int = steps) -> None:
             for _ in range(steps):
@@ -201,10 +285,16 @@ def products(quick: bool) -> None:
 
         run_blas()
         assert torch.allclose(out, state @ weight.t(), atol=1e-3)
-        found = interleaved({"native": run_native, "blas": run_blas}, 0.5 if quick else 2.0, choose=min)
+        found = interleaved(
+            {"native": run_native, "blas": run_blas}, 0.5 if quick else 2.0, choose=min
+        )
         rate = {name: 2e-6 * steps * batch * hidden_size**2 / ms for name, ms in found.items()}
-        rows.append([batch, hidden_size, rate["native"], rate["blas"], rate["native"] / rate["blas"]])
-    table("A product of a step", ["B", "H", "native GFLOP/s", "torch's sgemm GFLOP/s", "ratio"], rows)
+        rows.append(
+            [batch, hidden_size, rate["native"], rate["blas"], rate["native"] / rate["blas"]]
+        )
+    table(
+        "A product of a step", ["B", "H", "native GFLOP/s", "torch's sgemm GFLOP/s", "ratio"], rows
+    )
 
 
 def _matrix(tensor: Tensor, lead: object) -> tuple[object, object]:
@@ -219,8 +309,20 @@ def elementwise(quick: bool) -> None:
             square = bool(requires_square(cs.zoo.load(name)))
             runs = {"native": segment(compiled(name, shape), shape, square=square), "nn.LSTM": lstm}
             found = interleaved(runs, 0.5 if quick else 2.0)
-            rows.append([str(shape), name, found["native"], found["nn.LSTM"], found["nn.LSTM"] / found["native"]])
-    table("Cells without a product in the loop", ["B, T, I, H", "cell", "native ms", "nn.LSTM ms", "times nn.LSTM"], rows)
+            rows.append(
+                [
+                    str(shape),
+                    name,
+                    found["native"],
+                    found["nn.LSTM"],
+                    found["nn.LSTM"] / found["native"],
+                ]
+            )
+    table(
+        "Cells without a product in the loop",
+        ["B, T, I, H", "cell", "native ms", "nn.LSTM ms", "times nn.LSTM"],
+        rows,
+    )
     copy = torch.empty(1 << 25)
     source = torch.ones(1 << 25)
     found = interleaved({"copy": lambda: copy.copy_(source)}, 1.0)
@@ -232,9 +334,15 @@ def peak(quick: bool) -> None:
     found = interleaved({"sgemm": lambda: torch.mm(a, b, out=c)}, 1.0)
     best = 2e-6 * 1024**3 / found["sgemm"]
     shape = SHAPES[4]
-    lstm = interleaved({"lstm": segment(compiled("lstm", shape), shape)}, 2.0 if quick else 6.0)["lstm"]
+    lstm = interleaved({"lstm": segment(compiled("lstm", shape), shape)}, 2.0 if quick else 6.0)[
+        "lstm"
+    ]
     rate = 2e-6 * multiply_adds(cs.zoo.load("lstm"), shape) / lstm
-    table("Share of the peak at H 600", ["torch.mm 1024^3 GFLOP/s", "LSTM native GFLOP/s", "share"], [[best, rate, rate / best]])
+    table(
+        "Share of the peak at H 600",
+        ["torch.mm 1024^3 GFLOP/s", "LSTM native GFLOP/s", "share"],
+        [[best, rate, rate / best]],
+    )
 
 
 class Characters(nn.Module):
@@ -248,13 +356,17 @@ class Characters(nn.Module):
 
     def plain_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """The usual way."""
-        return functional.cross_entropy(self.head(self.cell(self.embedding(tokens))[0]).flatten(0, 1), targets.flatten())
+        return functional.cross_entropy(
+            self.head(self.cell(self.embedding(tokens))[0]).flatten(0, 1), targets.flatten()
+        )
 
     def fused_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Table of tokens, fused loss."""
         assert isinstance(self.cell, CellModule)
         output, _ = self.cell.run_tokens(tokens, self.embedding.weight)
-        return fused_linear_cross_entropy(output.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten())
+        return fused_linear_cross_entropy(
+            output.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten()
+        )
 
 
 def step(quick: bool) -> None:
@@ -262,20 +374,35 @@ def step(quick: bool) -> None:
     for hidden_size in (32, 64, 128, 256):
         batch, steps, vocabulary = 128 if hidden_size == 256 else 64, 100, 60
         tokens, targets = (torch.randint(0, vocabulary, (steps, batch)) for _ in range(2))
-        torch_model = Characters(nn.LSTM(hidden_size, hidden_size), vocabulary, hidden_size, hidden_size)
-        own_model = Characters(compiled("lstm", (batch, steps, hidden_size, hidden_size)), vocabulary, hidden_size, hidden_size)
+        torch_model = Characters(
+            nn.LSTM(hidden_size, hidden_size), vocabulary, hidden_size, hidden_size
+        )
+        own_model = Characters(
+            compiled("lstm", (batch, steps, hidden_size, hidden_size)),
+            vocabulary,
+            hidden_size,
+            hidden_size,
+        )
         adam = torch.optim.Adam(torch_model.parameters(), 1e-3)
         flat = FlatAdam(own_model.parameters(), 1e-3, max_norm=1.0)
 
         def torch_step(
-            model: Characters = torch_model, optimizer: torch.optim.Adam = adam, x: Tensor = tokens, y: Tensor = targets
+            model: Characters = torch_model,
+            optimizer: torch.optim.Adam = adam,
+            x: Tensor = tokens,
+            y: Tensor = targets,
         ) -> None:
             optimizer.zero_grad()
             model.plain_loss(x, y).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
 
-        def own_step(model: Characters = own_model, optimizer: FlatAdam = flat, x: Tensor = tokens, y: Tensor = targets) -> None:
+        def own_step(
+            model: Characters = own_model,
+            optimizer: FlatAdam = flat,
+            x: Tensor = tokens,
+            y: Tensor = targets,
+        ) -> None:
             optimizer.zero_grad()
             model.fused_loss(x, y).backward()
             optimizer.step()
@@ -283,12 +410,30 @@ def step(quick: bool) -> None:
         def own_cell(model: Characters = own_model, x: Tensor = tokens) -> None:
             model.cell.run_tokens(x, model.embedding.weight)[0].sum().backward()  # type: ignore[operator]
 
-        found = interleaved({"torch": torch_step, "own": own_step, "cell": own_cell}, 2.0 if quick else 6.0)
+        found = interleaved(
+            {"torch": torch_step, "own": own_step, "cell": own_cell}, 2.0 if quick else 6.0
+        )
         rate = {name: batch * steps / found[name] for name in found}
         rows.append(
-            [hidden_size, batch, found["torch"], found["own"], found["torch"] / found["own"], rate["own"], found["cell"] / found["own"]]
+            [
+                hidden_size,
+                batch,
+                found["torch"],
+                found["own"],
+                found["torch"] / found["own"],
+                rate["own"],
+                found["cell"] / found["own"],
+            ]
         )
-    head = ["H", "B", "nn.LSTM + Adam ms", "cellsearch ms", "ratio", "tokens/ms", "share of the cell"]
+    head = [
+        "H",
+        "B",
+        "nn.LSTM + Adam ms",
+        "cellsearch ms",
+        "ratio",
+        "tokens/ms",
+        "share of the cell",
+    ]
     table("Whole step of a character model, T 100, 60 characters", head, rows)
 
 
@@ -296,21 +441,33 @@ def rank_correlation(quick: bool) -> None:
     constants = cost.machine_constants(refresh=True)
     space = cs.load_space("lstm_gru")
     rng = np.random.default_rng(1)
-    genomes = [cs.zoo.load(name) for name in cs.zoo.names()[:25]] + [space.sample(rng) for _ in range(25)]
+    genomes = [cs.zoo.load(name) for name in cs.zoo.names()[:25]] + [
+        space.sample(rng) for _ in range(25)
+    ]
     predicted, measured = [], []
     for k, genome in enumerate(genomes):
         width = (32, 64, 128)[k % 3]
         kernel = NativeKernel(simplify(lower(genome)), library())
         measured.append(cost.time_segment(kernel, width, width, 32, 32))
-        predicted.append(cost.predicted_seconds(cost.estimate(genome, input_size=width, hidden_size=width, steps=32, batch=32), constants))
+        predicted.append(
+            cost.predicted_seconds(
+                cost.estimate(genome, input_size=width, hidden_size=width, steps=32, batch=32),
+                constants,
+            )
+        )
     ranks = [np.argsort(np.argsort(values)) for values in (predicted, measured)]
     errors = [abs(math.log(p / m)) for p, m in zip(predicted, measured, strict=True)]
-    table("Cost model, 50 cells at H 32, 64, 128", ["rank correlation", "median error", "worst"],
-          [[float(np.corrcoef(*ranks)[0, 1]), statistics.median(errors), max(errors)]])  # fmt: skip
+    table(
+        "Cost model, 50 cells at H 32, 64, 128",
+        ["rank correlation", "median error", "worst"],
+        [[float(np.corrcoef(*ranks)[0, 1]), statistics.median(errors), max(errors)]],
+    )
 
 
 def build_time(program: Program) -> float:
-    """Milliseconds to make everything that a training of this cell needs: gradient, both schedules and their bytecode."""
+    """Milliseconds to make everything that a training of this cell needs: gradient, both schedules
+    and their bytecode.
+    """
     start = time.perf_counter()
     sized = NativeKernel(program, library()).at(64, 64)
     for kind in ("training", "backward"):
@@ -329,13 +486,34 @@ def compilation(quick: bool) -> None:
     memory = cs.zoo.load("lstm"), 128
     kernel = NativeKernel(simplify(lower(memory[0])), library()).at(memory[1], memory[1])
     plan = kernel.plan("training", 64, 32, False).plan
-    floats = (plan.saved + sum(plan.floats[name] for name in plan.external if name.startswith("state"))) / (64 * 32 * memory[1])
+    floats = (
+        plan.saved + sum(plan.floats[name] for name in plan.external if name.startswith("state"))
+    ) / (64 * 32 * memory[1])
     module = cs.compile_cell(memory[0], input_size=1, hidden_size=1, backend="native")
     x = torch.zeros(1, 1, 1)
     with torch.no_grad():
         latency = interleaved({"step": lambda: module.step(x[0])}, 0.5)["step"]
-    table("Compilation, memory, latency", ["runtime build s", "cells of the zoo, as the first: median ms", "again: median ms", "worst ms", "LSTM floats kept per token and unit", "one step, H 1, us"],  # noqa: E501
-          [[first, statistics.median(cold), statistics.median(warm), max(warm), floats, 1e3 * latency]])  # fmt: skip
+    table(
+        "Compilation, memory, latency",
+        [
+            "runtime build s",
+            "cells of the zoo, as the first: median ms",
+            "again: median ms",
+            "worst ms",
+            "LSTM floats kept per token and unit",
+            "one step, H 1, us",
+        ],
+        [
+            [
+                first,
+                statistics.median(cold),
+                statistics.median(warm),
+                max(warm),
+                floats,
+                1e3 * latency,
+            ]
+        ],
+    )
 
 
 TABLES: dict[str, Callable[[bool], None]] = {
@@ -351,13 +529,22 @@ TABLES: dict[str, Callable[[bool], None]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = next((line.split(":")[1].strip() for line in processor().splitlines() if line.startswith("model name")), platform.machine())
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in processor().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     about = {
         "processor": model,
         "cores": os.cpu_count(),

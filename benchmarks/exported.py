@@ -1,9 +1,11 @@
-"""Speed of an exported package: its fast class, its plain file, and torch.nn.LSTM; forward and backward of one segment.
+"""Speed of an exported package: its fast class, its plain file, and torch.nn.LSTM; forward and
+backward of one segment.
 
     python benchmarks/exported.py [--cells lstm gru sru]
 
-The cells are exported from the zoo into a temporary folder. All contestants of a cell take turns; medians of the rounds, one thread, and
-the ratio to torch.nn.LSTM with the same sizes within the same round.
+The cells are exported from the zoo into a temporary folder. All contestants of a cell take turns;
+medians of the rounds, one thread, and the ratio to torch.nn.LSTM with the same sizes within the
+same round.
 """
 
 from __future__ import annotations
@@ -44,19 +46,28 @@ def contestants(name: str, folder: Path) -> dict[str, Callable[[], None]]:
 
         return run
 
-    return {"torch.nn.LSTM": segment(torch.nn.LSTM(HIDDEN, HIDDEN)), "fast": segment(fast), "plain": segment(plain)}
+    return {
+        "torch.nn.LSTM": segment(torch.nn.LSTM(HIDDEN, HIDDEN)),
+        "fast": segment(fast),
+        "plain": segment(plain),
+    }
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cells", nargs="+", default=["lstm", "gru", "sru"])
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print(f"T = {STEPS}, B = {BATCH}, I = H = {HIDDEN}\n")
-    print("| cell | contestant | milliseconds (median) | times as fast as torch.nn.LSTM |\n|---|---|---|---|")
+    print(
+        "| cell | contestant | milliseconds (median) | times as fast as torch.nn.LSTM "
+        "|\n|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         sys.path.insert(0, folder)
         for cell in arguments.cells:

@@ -1,13 +1,17 @@
-"""Gating from nothing: how many evaluations until a search that starts from the tanh RNN finds a cell as good as the LSTM?
+"""Gating from nothing: how many evaluations until a search that starts from the tanh RNN finds a
+cell as good as the LSTM?
 
-Space ``tanh_start`` (sigmoid, tanh, add, multiply, linear, up to two states; the only seed genome is the tanh RNN), suite
-``long_memory``. A cell is *reached* when, trained with the suite's first seed, it has 98 % of the LSTM's skill at every task, and it is
-a *success* when it also has them in the mean over all seeds of the suite; then the run ends. Cells that fail a task are not trained on
-the rest. A training is never paid twice: results are shared between the runs under the cell's search key and the seed.
+Space ``tanh_start`` (sigmoid, tanh, add, multiply, linear, up to two states; the only seed genome
+is the tanh RNN), suite ``long_memory``. A cell is *reached* when, trained with the suite's first
+seed, it has 98 % of the LSTM's skill at every task, and it is a *success* when it also has them in
+the mean over all seeds of the suite; then the run ends. Cells that fail a task are not trained on
+the rest. A training is never paid twice: results are shared between the runs under the cell's
+search key and the seed.
 
 Every run has a folder of its own and goes on where it was stopped; finished ones are not repeated::
 
-    python benchmarks/gating.py --out runs/gating                # all runs, one after the other, then the table
+    # all runs, one after the other, then the table
+    python benchmarks/gating.py --out runs/gating
     python benchmarks/gating.py --out runs/gating --table        # the table of what is there
 """
 
@@ -49,7 +53,14 @@ class Shared(Executor):
         self._arrays: Arrays = {}
         self._job: Job | None = None
 
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         """Keep the data."""
         self._arrays = arrays
 
@@ -73,7 +84,9 @@ class Shared(Executor):
 
 @dataclass
 class Hunt:
-    """One run: looks at each result and ends the search at the first success. ``shares``: of confirmed cells, by trial."""
+    """One run: looks at each result and ends the search at the first success. ``shares``: of
+    confirmed cells, by trial.
+    """
 
     search: cs.Search
     arrays: Arrays
@@ -86,7 +99,9 @@ class Hunt:
             self.search.stop()
 
     def succeeds(self, trial: Trial) -> bool:
-        """Whether the cell is as good as the LSTM in the mean over the seeds; trains it with those that are missing."""
+        """Whether the cell is as good as the LSTM in the mean over the seeds; trains it with those
+        that are missing.
+        """
         if not reached(trial):
             return False
         experiment = self.search.experiment
@@ -105,8 +120,12 @@ class Hunt:
 
 
 def reached(trial: Trial) -> bool:
-    """Whether the cell of a finished trial has the LSTM's skill with one seed; a full cell on its way of being pruned does not count."""
-    return trial.status is Status.COMPLETED and not trial.is_intermediate and trial.score <= 1 - ENOUGH
+    """Whether the cell of a finished trial has the LSTM's skill with one seed; a full cell on its
+    way of being pruned does not count.
+    """
+    return (
+        trial.status is Status.COMPLETED and not trial.is_intermediate and trial.score <= 1 - ENOUGH
+    )
 
 
 def evaluations(history: History, number: int) -> int:
@@ -136,8 +155,11 @@ def run(strategy: str, seed: int, trials: int, folder: Path, cache: ResultCache)
         "success": evaluations(history, found.number) if found else None,
         "reached": evaluations(history, first) if first is not None else None,
         "evaluations": evaluations(history, len(history)),
-        "best": 1 - min((trial.score for trial in finished if not trial.is_intermediate), default=1.0),
-        "training_seconds": sum(trial.result.seconds for trial in finished if trial.result is not None),
+        "best": 1
+        - min((trial.score for trial in finished if not trial.is_intermediate), default=1.0),
+        "training_seconds": sum(
+            trial.result.seconds for trial in finished if trial.result is not None
+        ),
         "seconds_of_this_process": time.perf_counter() - started,
         "cell": found.genome.to_text() if found else None,
         "weights": found.result.cell_parameters if found and found.result else None,
@@ -149,11 +171,15 @@ def run(strategy: str, seed: int, trials: int, folder: Path, cache: ResultCache)
 def memory(genome: cs.Genome) -> dict[str, str]:
     """For each state how its value comes from its own previous value.
 
-    ``gated sum``: the next value is a sum one term of which is a product with the previous value, reached through sums and products
-    only. ``squashed``: the same, but below a tanh, a sigmoid or a linear. ``product``: a product without a sum, ``sum`` a sum without
-    a product, ``other``: anything else.
+    ``gated sum``: the next value is a sum one term of which is a product with the previous value,
+    reached through sums and products only. ``squashed``: the same, but below a tanh, a sigmoid or a
+    linear. ``product``: a product without a sum, ``sum`` a sum without a product, ``other``:
+    anything else.
     """
-    return {state.name: _path(genome, genome.next_states[k], len(genome.inputs) + k) for k, state in enumerate(genome.states)}
+    return {
+        state.name: _path(genome, genome.next_states[k], len(genome.inputs) + k)
+        for k, state in enumerate(genome.states)
+    }
 
 
 def _path(genome: cs.Genome, top: int, previous: int) -> str:
@@ -166,15 +192,23 @@ def _path(genome: cs.Genome, top: int, previous: int) -> str:
 
 
 def _ways(genome: cs.Genome, value: int, previous: int, *, straight: bool) -> frozenset[str]:
-    """How the previous value of a state arrives at a value: ``copy``, ``product``, ``sum`` or ``gated sum``, by all paths."""
+    """How the previous value of a state arrives at a value: ``copy``, ``product``, ``sum`` or
+    ``gated sum``, by all paths.
+    """
     if value == previous:
         return frozenset({"copy"})
     node = genome.node(value)
     if node is None:
         return frozenset()
-    below = frozenset[str]().union(*(_ways(genome, operand, previous, straight=straight) for operand in node.inputs))
+    below = frozenset[str]().union(
+        *(_ways(genome, operand, previous, straight=straight) for operand in node.inputs)
+    )
     if node.op == "blend":  # g * a + (1 - g) * b
-        carried = {way for operand in node.inputs[1:] for way in _ways(genome, operand, previous, straight=straight)}
+        carried = {
+            way
+            for operand in node.inputs[1:]
+            for way in _ways(genome, operand, previous, straight=straight)
+        }
         return frozenset({"gated sum"}) if carried else frozenset()
     if node.op in ("add", "sub"):
         return frozenset({"copy": "sum", "sum": "sum"}.get(way, "gated sum") for way in below)
@@ -182,20 +216,28 @@ def _ways(genome: cs.Genome, value: int, previous: int, *, straight: bool) -> fr
         return frozenset("product" if way in ("copy", "product") else way for way in below)
     if node.op == "identity":
         return below
-    # A function (or a gate): only a gated sum below it is of interest, and only where squashing is allowed.
+    # A function (or a gate): only a gated sum below it is of interest, and only where squashing is
+    # allowed.
     return frozenset() if straight else below & {"gated sum"}
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """The table in Markdown: evaluations until success, and whether that is fewer than random search needs."""
+    """The table in Markdown: evaluations until success, and whether that is fewer than random
+    search needs.
+    """
     by_strategy: dict[str, list[Mapping[str, Any]]] = {}
     for result in sorted(results, key=lambda r: r["seed"]):
         by_strategy.setdefault(result["strategy"], []).append(result)
     others = [name for name in by_strategy if name != "random"]
-    p_values = [_p_value(by_strategy[name], by_strategy["random"]) for name in others] if "random" in by_strategy else []
+    p_values = (
+        [_p_value(by_strategy[name], by_strategy["random"]) for name in others]
+        if "random" in by_strategy
+        else []
+    )
     corrected = dict(zip(others, holm(p_values), strict=False))
     lines = [
-        "| strategy | evaluations until success, by seed | median | successes | first reached with one seed | p against random (Holm) |",
+        "| strategy | evaluations until success, by seed | median | successes | first "
+        "reached with one seed | p against random (Holm) |",
         "|---|---|---|---|---|---|",
     ]
     for name, rows in by_strategy.items():
@@ -211,13 +253,17 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _counts(rows: Sequence[Mapping[str, Any]], limit: float = math.inf) -> list[float]:
-    """Evaluations until success, at most the limit. A run without one counts as its limit, which makes differences look smaller."""
+    """Evaluations until success, at most the limit. A run without one counts as its limit, which
+    makes differences look smaller.
+    """
     return [min(row["success"] or row["limit"], limit) for row in rows]
 
 
 def _p_value(rows: Sequence[Mapping[str, Any]], random: Sequence[Mapping[str, Any]]) -> float:
     """Of the difference to random search, within the evaluations that all these runs were given."""
-    limit = min((row["limit"] for row in (*rows, *random) if row["success"] is None), default=math.inf)
+    limit = min(
+        (row["limit"] for row in (*rows, *random) if row["success"] is None), default=math.inf
+    )
     return permutation_test(_counts(rows, limit), _counts(random, limit))
 
 
@@ -228,12 +274,15 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
             kinds = ", ".join(f"{state}: {kind}" for state, kind in result["memory"].items())
             shares = ", ".join(f"{task} {share:.3f}" for task, share in result["shares"].items())
             print(
-                f"\n{result['strategy']}, seed {result['seed']}, {result['weights']:,} weights; {shares}; memory {kinds}\n{result['cell']}"
+                f"\n{result['strategy']}, seed {result['seed']}, {result['weights']:,} "
+                f"weights; {shares}; memory {kinds}\n{result['cell']}"
             )
 
 
 def read(path: Path, trials: int) -> dict[str, Any] | None:
-    """What came out of a finished run; ``None`` if it is not finished, or was for fewer trials without success."""
+    """What came out of a finished run; ``None`` if it is not finished, or was for fewer trials
+    without success.
+    """
     if not path.is_file():
         return None
     result: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -241,7 +290,9 @@ def read(path: Path, trials: int) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=300, help="trials of a run at most")
@@ -259,7 +310,11 @@ def main() -> None:
                 temporary = folder / "outcome.json.tmp"
                 temporary.write_text(json.dumps(result, indent=2), "utf-8")
                 temporary.replace(folder / "outcome.json")
-                print(f"{strategy}, seed {seed}: success {result['success']}, best {result['best']:.3f}", flush=True)
+                print(
+                    f"{strategy}, seed {seed}: success {result['success']}, best "
+                    f"{result['best']:.3f}",
+                    flush=True,
+                )
             if result is not None:
                 results.append(result)
     show(results)

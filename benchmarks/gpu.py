@@ -1,8 +1,9 @@
 """GPU ground: what a recurrent cell costs on a GPU without a kernel of its own.
 
-Forward and backward of one segment (all weight gradients), median milliseconds of interleaved runs, measured with CUDA events:
-``eager`` is the reference backend (a Python loop over positions), ``aten`` the hoisted loop with its hand-derived backward, ``graph`` the
-same captured as one CUDA graph, ``torch.nn`` the vendor's LSTM or GRU (cuDNN). Prints one table a dtype. Needs CUDA::
+Forward and backward of one segment (all weight gradients), median milliseconds of interleaved runs,
+measured with CUDA events: ``eager`` is the reference backend (a Python loop over positions),
+``aten`` the hoisted loop with its hand-derived backward, ``graph`` the same captured as one CUDA
+graph, ``torch.nn`` the vendor's LSTM or GRU (cuDNN). Prints one table a dtype. Needs CUDA::
 
     python benchmarks/gpu.py [--repeats 20] [--json FILE]
 """
@@ -22,7 +23,8 @@ from torch import nn
 from cellsearch import zoo
 from cellsearch.compiler.module import compile_cell
 
-# (B, T, I, H): the shapes of the CPU tables, then widths around the limits of the vendor's fast kernels.
+# (B, T, I, H): the shapes of the CPU tables, then widths around the limits of the vendor's fast
+# kernels.
 SHAPES = [
     (16, 64, 32, 32),
     (64, 100, 16, 64),
@@ -73,23 +75,37 @@ def milliseconds(run: Callable[[], None]) -> float:
     return start.elapsed_time(end)
 
 
-def contestants(cell: str, shape: tuple[int, int, int, int], dtype: torch.dtype) -> dict[str, Callable[[], None]]:
+def contestants(
+    cell: str, shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> dict[str, Callable[[], None]]:
     batch, time, width, hidden = shape
     x = torch.randn(time, batch, width, device="cuda", dtype=dtype)
     vendor = (nn.LSTM if cell == "lstm" else nn.GRU)(width, hidden, device="cuda", dtype=dtype)
     runs = {"torch.nn": training_pass(vendor, x)}
     for name, backend in (("eager", "reference"), ("aten", "aten"), ("graph", "aten")):
         try:
-            module = compile_cell(zoo.load(cell), input_size=width, hidden_size=hidden, backend=backend, device="cuda", dtype=dtype)
+            module = compile_cell(
+                zoo.load(cell),
+                input_size=width,
+                hidden_size=hidden,
+                backend=backend,
+                device="cuda",
+                dtype=dtype,
+            )
             run = training_pass(module, x)
             run()
             runs[name] = captured(run) if name == "graph" else run
         except Exception as error:  # noqa: BLE001 - a benchmark reports what a backend refuses and measures the rest
-            print(f"# {name} {cell} {shape} {dtype}: {type(error).__name__}: {str(error)[:160]}", file=sys.stderr)
+            print(
+                f"# {name} {cell} {shape} {dtype}: {type(error).__name__}: {str(error)[:160]}",
+                file=sys.stderr,
+            )
     return runs
 
 
-def measure(cell: str, shape: tuple[int, int, int, int], dtype: torch.dtype, repeats: int) -> dict[str, float]:
+def measure(
+    cell: str, shape: tuple[int, int, int, int], dtype: torch.dtype, repeats: int
+) -> dict[str, float]:
     runs = contestants(cell, shape, dtype)
     for run in runs.values():
         for _ in range(3):
@@ -112,12 +128,18 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for dtype in (torch.float32, torch.bfloat16):
         print(f"\n{dtype}, ms forward + backward")
-        print("| B, T, I, H | cell | torch.nn | eager | aten | graph | graph / torch.nn |\n|---|---|---|---|---|---|---|")
+        print(
+            "| B, T, I, H | cell | torch.nn | eager | aten | graph | graph / torch.nn "
+            "|\n|---|---|---|---|---|---|---|"
+        )
         for shape in SHAPES:
             for cell in CELLS:
                 ms = measure(cell, shape, dtype, arguments.repeats)
                 rows.append({"dtype": str(dtype), "shape": shape, "cell": cell, "ms": ms})
-                cells = " | ".join(f"{ms[name]:.2f}" if name in ms else "–" for name in ("torch.nn", "eager", "aten", "graph"))
+                cells = " | ".join(
+                    f"{ms[name]:.2f}" if name in ms else "–"
+                    for name in ("torch.nn", "eager", "aten", "graph")
+                )
                 ratio = f"{ms['graph'] / ms['torch.nn']:.2f}" if "graph" in ms else "–"
                 print(f"| {', '.join(map(str, shape))} | {cell} | {cells} | {ratio} |", flush=True)
     if arguments.json:

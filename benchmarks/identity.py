@@ -2,7 +2,8 @@
 
     python benchmarks/identity.py
 
-Prints one table. The recipes are read from ../shared/data (CELLSEARCH_DATA overrides) and left out if they are not there.
+Prints one table. The recipes are read from ../shared/data (CELLSEARCH_DATA overrides) and left out
+if they are not there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from cellsearch.zoo.importers import import_cell
 DATA = Path(os.environ.get("CELLSEARCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-def milliseconds(call: Callable[[Genome], object], genomes: Iterable[Genome], repeats: int = 5) -> tuple[float, float]:
+def milliseconds(
+    call: Callable[[Genome], object], genomes: Iterable[Genome], repeats: int = 5
+) -> tuple[float, float]:
     """Median and maximum over the genomes of the best of a few calls."""
     found = []
     for genome in genomes:
@@ -44,14 +47,18 @@ def line(what: str, figure: str) -> None:
     print(f"{what:<58} {figure}")
 
 
-def report(what: str, call: Callable[[Genome], object], genomes: list[Genome], repeats: int = 5) -> None:
+def report(
+    what: str, call: Callable[[Genome], object], genomes: list[Genome], repeats: int = 5
+) -> None:
     median, worst = milliseconds(call, genomes, repeats)
     line(what, f"median {median:8.3f} ms   maximum {worst:8.3f} ms   over {len(genomes)}")
 
 
 def gates_alike(count: int) -> Genome:
     gates = [f"g{k} = sigmoid(linear(x[t], h[t-1]))" for k in range(count)]
-    return Genome.from_text("\n".join([*gates, "h[t] = " + " * ".join(f"g{k}" for k in range(count))]))
+    return Genome.from_text(
+        "\n".join([*gates, "h[t] = " + " * ".join(f"g{k}" for k in range(count))])
+    )
 
 
 def all_pairs(count: int) -> Genome:
@@ -61,7 +68,9 @@ def all_pairs(count: int) -> Genome:
 
 
 def full_cell(nodes: int) -> Genome:
-    """Each node reads x, both states and all earlier nodes through one linear, and is a gated sum of functions and products of it."""
+    """Each node reads x, both states and all earlier nodes through one linear, and is a gated sum
+    of functions and products of it.
+    """
     lines, earlier = [], []
     for k in range(nodes):
         lines.append(f"s{k} = linear(x[t], h[t-1], c[t-1]{''.join(f', {n}' for n in earlier)})")
@@ -71,7 +80,9 @@ def full_cell(nodes: int) -> Genome:
             candidates += [f"scale({op}{k})", *(f"scale({op}{k} * {n})" for n in earlier)]
         lines.append(f"n{k} = add({', '.join(candidates)})")
         earlier.append(f"n{k}")
-    lines += [f"{state}[t] = add({', '.join(f'scale({n})' for n in earlier)})" for state in ("c", "h")]
+    lines += [
+        f"{state}[t] = add({', '.join(f'scale({n})' for n in earlier)})" for state in ("c", "h")
+    ]
     return Genome.from_text("\n".join(lines))
 
 

@@ -2,13 +2,17 @@
 
     python benchmarks/kill.py [--driver 25] [--workers 25] [--trials 400] [--json]
 
-A deterministic search on two Ray workers is started again and again, and its driver is killed after a random time, until it has been
-killed often enough; then it is left to end. In a second run only worker processes are killed, while the driver lives. Checked:
+A deterministic search on two Ray workers is started again and again, and its driver is killed after
+a random time, until it has been killed often enough; then it is left to end. In a second run only
+worker processes are killed, while the driver lives. Checked:
 
-- lost: trials of the finished run without an outcome, or committed before a kill and different or gone after it;
-- twice: trainings that began although their outcome had been committed, and cells with one key in two trained trials;
+- lost: trials of the finished run without an outcome, or committed before a kill and different or
+  gone after it;
+- twice: trainings that began although their outcome had been committed, and cells with one key in
+  two trained trials;
 - running: trials that are not finished at the end;
-- differing: rows of the final table that differ from the uninterrupted run in one process, without Ray.
+- differing: rows of the final table that differ from the uninterrupted run in one process, without
+  Ray.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ Jobs = set[tuple[int, int]]
 def experiment(trials: int, log: Path, sleep: float) -> Experiment:
     """The experiment of all runs; only where it logs, and how long a training takes, differs."""
     options = {"log": str(log), "sleep": sleep, "fail": "nan", "trials": [7, 20]}
-    return small_experiment("genetic", trials=trials, deterministic=True, lookahead=4, task_options=options)
+    return small_experiment(
+        "genetic", trials=trials, deterministic=True, lookahead=4, task_options=options
+    )
 
 
 def drive(run: Path, trials: int, sleep: float) -> None:
@@ -56,7 +62,16 @@ def drive(run: Path, trials: int, sleep: float) -> None:
 
 
 def start(run: Path, trials: int, sleep: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, "--drive", str(run), "--trials", str(trials), "--sleep", str(sleep)]
+    command = [
+        sys.executable,
+        __file__,
+        "--drive",
+        str(run),
+        "--trials",
+        str(trials),
+        "--sleep",
+        str(sleep),
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -70,7 +85,11 @@ def history_of(run: Path) -> History:
 
 
 def committed(history: History) -> Jobs:
-    return {(t.number, len(t.rungs) - 1) for t in history if t.rungs and (t.result is not None or t.failure is not None)}
+    return {
+        (t.number, len(t.rungs) - 1)
+        for t in history
+        if t.rungs and (t.result is not None or t.failure is not None)
+    }
 
 
 class Checks:
@@ -87,28 +106,40 @@ class Checks:
         self.twice += sum(count for job, count in begun.items() if job in done)
 
     def at_end(self, history: History, trials: int) -> None:
-        """The search has ended: every trial has an outcome, and no cell was trained as two trials."""
+        """The search has ended: every trial has an outcome, and no cell was trained as two
+        trials.
+        """
         with_outcome = [t for t in history if t.result is not None or t.failure is not None]
         self.lost += trials - len(with_outcome)
         keys = Counter(t.genome.key for t in history if t.rungs and t.duplicate_of is None)
         self.twice += sum(count - 1 for count in keys.values())
 
 
-def kill_driver(folder: Path, trials: int, kills: int, sleep: float, chance: random.Random) -> tuple[Checks, History, int]:
+def kill_driver(
+    folder: Path, trials: int, kills: int, sleep: float, chance: random.Random
+) -> tuple[Checks, History, int]:
     run, log = folder / "run", folder / "log"
     checks, done, seen, before = Checks(), 0, 0, History()
     while done < kills:
         process = start(run, trials, sleep)
-        # Count from the first training on, because starting Ray takes longer than all trainings together; some fall into the start.
+        # Count from the first training on, because starting Ray takes longer than all trainings
+        # together; some fall into the start.
         patience = time.monotonic() + 60
         if chance.random() < 0.9:
-            while len(train_lines(log, "begin")) == seen and process.poll() is None and time.monotonic() < patience:
+            while (
+                len(train_lines(log, "begin")) == seen
+                and process.poll() is None
+                and time.monotonic() < patience
+            ):
                 time.sleep(0.01)
             time.sleep(chance.uniform(0.0, 12 * sleep))
         else:
             time.sleep(chance.uniform(0.0, 3.0))
         if process.poll() is not None:
-            raise SystemExit(f"the search ended before it was killed {kills} times; ask for more trials\n{errors_of(process)}")
+            raise SystemExit(
+                f"the search ended before it was killed {kills} times; ask for more "
+                f"trials\n{errors_of(process)}"
+            )
         process.kill()
         errors_of(process)
         time.sleep(0.3)  # workers notice that their driver is gone
@@ -121,19 +152,27 @@ def kill_driver(folder: Path, trials: int, kills: int, sleep: float, chance: ran
     if process.returncode != 0:
         raise SystemExit(f"the last process failed:\n{text}")
     after = history_of(run)
-    checks.between(before, after, Counter((trial, rung) for trial, rung, _ in train_lines(log, "begin")[seen:]))
+    checks.between(
+        before, after, Counter((trial, rung) for trial, rung, _ in train_lines(log, "begin")[seen:])
+    )
     checks.at_end(after, trials)
     return checks, after, done
 
 
-def kill_workers(folder: Path, trials: int, kills: int, sleep: float, chance: random.Random) -> tuple[Checks, History, int]:
+def kill_workers(
+    folder: Path, trials: int, kills: int, sleep: float, chance: random.Random
+) -> tuple[Checks, History, int]:
     run, log = folder / "run", folder / "log"
     process = start(run, trials, sleep)
     done = 0
     while done < kills and process.poll() is None:
         time.sleep(chance.uniform(0.2, 2.0))
         ended = {(trial, pid) for trial, _, pid in train_lines(log, "end")}
-        busy = [pid for trial, _, pid in train_lines(log, "begin")[-4:] if (trial, pid) not in ended and alive(pid)]
+        busy = [
+            pid
+            for trial, _, pid in train_lines(log, "begin")[-4:]
+            if (trial, pid) not in ended and alive(pid)
+        ]
         if busy:
             os.kill(chance.choice(busy), signal.SIGKILL)
             done += 1
@@ -167,26 +206,47 @@ def errors_of(process: subprocess.Popen[bytes]) -> str:
 def uninterrupted(folder: Path, trials: int) -> list[Row]:
     """The table of the same search in one process."""
     log = folder / "log"
-    with Search.open(folder / "whole", experiment(trials, log, 0.0)) as search, InProcess(evaluation=EVALUATION) as executor:
+    with (
+        Search.open(folder / "whole", experiment(trials, log, 0.0)) as search,
+        InProcess(evaluation=EVALUATION) as executor,
+    ):
         search.run(executor, arrays={})
         return final_table(search.history)
 
 
-def measure(driver: int, workers: int, trials: int, sleep: float, seed: int) -> list[dict[str, object]]:
+def measure(
+    driver: int, workers: int, trials: int, sleep: float, seed: int
+) -> list[dict[str, object]]:
     """One row for each kind of kill."""
     rows: list[dict[str, object]] = []
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         whole = uninterrupted(Path(name), trials)
-        for who, kills, action in (("driver", driver, kill_driver), ("workers", workers, kill_workers)):
+        for who, kills, action in (
+            ("driver", driver, kill_driver),
+            ("workers", workers, kill_workers),
+        ):
             if not kills:
                 continue
             begin = time.monotonic()
             checks, history, done = action(Path(name) / who, trials, kills, sleep, chance)
             running = sum(not trial.status.finished for trial in history)
             differing = len(differing_rows(final_table(history), whole))
-            values = {"killed": who, "kills": done, "trials": trials, "lost": checks.lost, "twice": checks.twice}
-            rows.append(values | {"running": running, "differing": differing, "seconds": round(time.monotonic() - begin)})
+            values = {
+                "killed": who,
+                "kills": done,
+                "trials": trials,
+                "lost": checks.lost,
+                "twice": checks.twice,
+            }
+            rows.append(
+                values
+                | {
+                    "running": running,
+                    "differing": differing,
+                    "seconds": round(time.monotonic() - begin),
+                }
+            )
     return rows
 
 
@@ -203,7 +263,9 @@ def main() -> None:
     if arguments.drive:
         drive(arguments.drive, arguments.trials, arguments.sleep)
         return
-    rows = measure(arguments.driver, arguments.workers, arguments.trials, arguments.sleep, arguments.seed)
+    rows = measure(
+        arguments.driver, arguments.workers, arguments.trials, arguments.sleep, arguments.seed
+    )
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return

@@ -1,12 +1,14 @@
 """Latency of one step of a stream on one core, and what low precision costs in accuracy.
 
-Usage: python benchmarks/latency.py [--hidden 64 256] [--cells FILE.cell ...] [--rounds N] [--accuracy] [--steps N]
+Usage: python benchmarks/latency.py [--hidden 64 256] [--cells FILE.cell ...] [--rounds N]
+[--accuracy] [--steps N]
 
-For batch 1 and I = H, without gradients: torch.nn.LSTMCell and GRUCell, CellModule.step and cellsearch.streaming.Stepper for LSTM, GRU,
-minGRU and the given cells (two found ones by default). All take turns within a round, so that a busy machine slows all of them
-alike; medians over rounds, in microseconds of the core (waiting for a core that others use does not count), and the median ratio to
-LSTMCell within the same round. --accuracy trains each cell on
-char_lm and reads the first part of the validation text step by step in each precision.
+For batch 1 and I = H, without gradients: torch.nn.LSTMCell and GRUCell, CellModule.step and
+cellsearch.streaming.Stepper for LSTM, GRU, minGRU and the given cells (two found ones by default).
+All take turns within a round, so that a busy machine slows all of them alike; medians over rounds,
+in microseconds of the core (waiting for a core that others use does not count), and the median
+ratio to LSTMCell within the same round. --accuracy trains each cell on char_lm and reads the first
+part of the validation text step by step in each precision.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from cellsearch.streaming import Stepper
 from cellsearch.streaming.stepper import PRECISIONS, Precision
 from cellsearch.tasks.heads import SequenceModel
 
-# The best cells of two searches with the experiment quickstart at 80 steps a cell: random strategy (14 trials), genetic (24 trials).
+# The best cells of two searches with the experiment quickstart at 80 steps a cell: random strategy
+# (14 trials), genetic (24 trials).
 FOUND = {
     "found_random": """
 n1 = linear(x[t], h[t-1])
@@ -106,7 +109,8 @@ def latency(cells: dict[str, Genome], hidden: int, rounds: int) -> None:
 
 
 def bits(trained: Trained, precision: Precision) -> tuple[float, int]:
-    """Bits per character of the first part of the validation text, step by step, and bytes of the cell's weights.
+    """Bits per character of the first part of the validation text, step by step, and bytes of the
+    cell's weights.
 
     The embedding and the readout stay in float32.
     """
@@ -115,12 +119,19 @@ def bits(trained: Trained, precision: Precision) -> tuple[float, int]:
     assert isinstance(model.cell, CellModule)
     assert model.embedding is not None
     stepper = Stepper(model.cell, precision)
-    tokens = torch.from_numpy(trained.task.arrays["valid"][: STREAMS * (POSITIONS + 1)]).long().view(STREAMS, -1).t()
+    tokens = (
+        torch.from_numpy(trained.task.arrays["valid"][: STREAMS * (POSITIONS + 1)])
+        .long()
+        .view(STREAMS, -1)
+        .t()
+    )
     state, total = stepper.start(STREAMS), 0.0
     with torch.no_grad():
         for x, y in pairwise(tokens):
             output, state = stepper(model.embedding(x).to(stepper.dtype), state)
-            total += float(nn.functional.cross_entropy(model.readout(output.to(model.readout.weight.dtype)), y))
+            total += float(
+                nn.functional.cross_entropy(model.readout(output.to(model.readout.weight.dtype)), y)
+            )
     return total / (len(tokens) - 1) / torch.log(torch.tensor(2.0)).item(), stepper.weight_bytes
 
 
@@ -135,14 +146,25 @@ def accuracy(cells: dict[str, Genome], hidden: int, steps: int) -> None:
         full, _ = bits(trained, "float32")
         for precision in PRECISIONS:
             value, size = bits(trained, precision)
-            print(f"| {name} | {precision} | {value:.5f} | {value - full:+.5f} | {size:,} |", flush=True)
+            print(
+                f"| {name} | {precision} | {value:.5f} | {value - full:+.5f} | {size:,} |",
+                flush=True,
+            )
 
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--cells", type=Path, nargs="*", default=[], help=".cell files in place of the two found cells")
+    parser.add_argument(
+        "--cells",
+        type=Path,
+        nargs="*",
+        default=[],
+        help=".cell files in place of the two found cells",
+    )
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--accuracy", action="store_true")
     parser.add_argument("--steps", type=int, default=300)

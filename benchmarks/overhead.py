@@ -1,10 +1,13 @@
-"""What a search costs besides training: evaluations a second when an evaluation does nothing, the store and all checks on.
+"""What a search costs besides training: evaluations a second when an evaluation does nothing, the
+store and all checks on.
 
     python benchmarks/overhead.py [--trials 2000] [--json]
 
-``count`` proposes a cell with another number without thinking, so it shows the machinery alone, for a gated cell of eight nodes and for
-a small one of four (a third of the cost is finding out whether a cell is new, which grows with its size); ``random`` and ``genetic``
-add what the strategies think. Goals: at least 1,500 a second in process, 300 through two Ray workers. Starting the executor is not counted.
+``count`` proposes a cell with another number without thinking, so it shows the machinery alone, for
+a gated cell of eight nodes and for a small one of four (a third of the cost is finding out whether
+a cell is new, which grows with its size); ``random`` and ``genetic`` add what the strategies think.
+Goals: at least 1,500 a second in process, 300 through two Ray workers. Starting the executor is not
+counted.
 """
 
 from __future__ import annotations
@@ -41,7 +44,12 @@ _parsed = cache(Genome.from_text)
 def _cell(text: str, number: int) -> Genome:
     base = _parsed(text)
     value = (("value", 1.0 + number),)
-    return replace(base, nodes=tuple(replace(node, attrs=value) if node.op == "const" else node for node in base.nodes))
+    return replace(
+        base,
+        nodes=tuple(
+            replace(node, attrs=value) if node.op == "const" else node for node in base.nodes
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,17 @@ class Count(Strategy):
     name: ClassVar[str] = "count"
     paper: ClassVar[str] = ""
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         """The next constant."""
         return Proposal(_cell(self.cell, len(history)), origin="count")
 
 
 def measure(strategy: str | Strategy, executor: Executor, trials: int) -> float:
-    """Evaluations a second from the first outcome to the last, so that starting workers does not count."""
+    """Evaluations a second from the first outcome to the last, so that starting workers does not
+    count.
+    """
     times: list[float] = []
 
     def observe(event: SearchEvent) -> None:
@@ -68,7 +80,9 @@ def measure(strategy: str | Strategy, executor: Executor, trials: int) -> float:
 
     if isinstance(strategy, Count):
         for number in range(trials):
-            _cell(strategy.cell, number)  # making a genome is the strategy's work, not the machinery's
+            _cell(
+                strategy.cell, number
+            )  # making a genome is the strategy's work, not the machinery's
     with tempfile.TemporaryDirectory() as folder, executor:
         experiment = small_experiment(strategy, trials=trials, baselines=())
         with Search.open(Path(folder) / "run", experiment) as search:
@@ -92,7 +106,11 @@ def main() -> None:
     )
     for name, strategy, trials in strategies:
         for place in ("in process", "2 Ray workers"):
-            executor = InProcess(evaluation=EVALUATION) if place == "in process" else Ray(2, evaluation=EVALUATION)
+            executor = (
+                InProcess(evaluation=EVALUATION)
+                if place == "in process"
+                else Ray(2, evaluation=EVALUATION)
+            )
             rate = measure(strategy, executor, trials)
             rows.append(
                 {
@@ -108,7 +126,10 @@ def main() -> None:
         return
     print(f"{'strategy':14} {'executor':14} {'trials':>7} {'a second':>10} {'goal':>6}")
     for row in rows:
-        print(f"{row['strategy']:14} {row['executor']:14} {row['trials']:7} {row['per_second']:10.1f} {row['goal'] or '':>6}")
+        print(
+            f"{row['strategy']:14} {row['executor']:14} {row['trials']:7} "
+            f"{row['per_second']:10.1f} {row['goal'] or '':>6}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 Usage: python benchmarks/pipeline.py [--tasks NAME ...] [--batches N]
 
-With the settings of benchmarks/trainings.py (the cell is an LSTM), on one thread: mean time of a batch (epochs are shuffled now and
-then, so the mean counts), median time of a training step without it, the share of the first in both together, and the share of
-positions that are padding. Times are of the core, so that waiting for other processes does not count. The bounds are 3 % and 10 %.
+With the settings of benchmarks/trainings.py (the cell is an LSTM), on one thread: mean time of a
+batch (epochs are shuffled now and then, so the mean counts), median time of a training step without
+it, the share of the first in both together, and the share of positions that are padding. Times are
+of the core, so that waiting for other processes does not count. The bounds are 3 % and 10 %.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ KEPT = 16
 
 
 def places(batch: Batch) -> tuple[int, int]:
-    """Positions of a batch, and those within a sequence; of translations, those of the decoder (sources are packed)."""
+    """Positions of a batch, and those within a sequence; of translations, those of the decoder
+    (sources are packed).
+    """
     if batch.x.dim() == 3 and not batch.x.is_floating_point():
         return batch.x[1].numel(), int((batch.x[1] != PAD).sum())
     every = batch.x.shape[0] * batch.x.shape[1]
@@ -35,7 +38,9 @@ def places(batch: Batch) -> tuple[int, int]:
 
 
 def preparation(task: Task, count: int) -> tuple[float, float, list[Batch]]:
-    """Mean seconds of a batch, share of padding, and the first batches. What a group of batches costs at its start counts."""
+    """Mean seconds of a batch, share of padding, and the first batches. What a group of batches
+    costs at its start counts.
+    """
     seconds, every, used, kept = 0.0, 0, 0, []
     stream = task.batches("train", 0)
     for number in range(count):
@@ -69,7 +74,9 @@ def step_seconds(task: Task, name: str, batches: list[Batch]) -> float:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--batches", type=int, default=1024)
     arguments = parser.parse_args()
@@ -80,7 +87,11 @@ def main() -> None:
         task = make_task(work, load(name))
         batch, padding, batches = preparation(task, arguments.batches)
         step = step_seconds(task, name, batches)
-        print(f"| {name} | {batch * 1e3:.3f} | {step * 1e3:.2f} | {batch / (batch + step):.1%} | {padding:.1%} |", flush=True)
+        print(
+            f"| {name} | {batch * 1e3:.3f} | {step * 1e3:.2f} | "
+            f"{batch / (batch + step):.1%} | {padding:.1%} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Do the checks before training reject what would diverge, and only that? Random cells and mutants, each also trained for some steps.
+"""Do the checks before training reject what would diverge, and only that? Random cells and mutants,
+each also trained for some steps.
 
-Half of the cells are samples of the space, half are LSTM and GRU after two to eight random mutations. Each is checked, and trained
-whatever the checks say; it counts as bad when the training diverges, or when it ends worse than where it began::
+Half of the cells are samples of the space, half are LSTM and GRU after two to eight random
+mutations. Each is checked, and trained whatever the checks say; it counts as bad when the training
+diverges, or when it ends worse than where it began::
 
     python benchmarks/prefilter.py --cells 60 --steps 40 --seed 1
 """
@@ -42,7 +44,9 @@ def cells(space: SearchSpace, count: int, seed: int) -> list[Genome]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--experiment", default="quickstart")
     parser.add_argument("--cells", type=int, default=60)
     parser.add_argument("--steps", type=int, default=40)
@@ -71,17 +75,29 @@ def main() -> None:
         )
         first: list[float] = []
         try:
-            result = evaluate(job, arrays, progress=lambda step, loss, first=first: first.append(loss))  # type: ignore[misc]
+            result = evaluate(
+                job, arrays, progress=lambda step, loss, first=first: first.append(loss)
+            )  # type: ignore[misc]
             outcome, bad = f"{result.score:.3f}", result.score * np.log(2) > first[0]
         except TrainingError as error:
             outcome, bad = error.kind, True
         counts[bool(verdict.reason), bad] += 1
         print(f"{number:3} {outcome:9} {verdict.reason or 'passes'}", flush=True)
-    caught, missed, wrongly, passed = (counts[key] for key in ((True, True), (False, True), (True, False), (False, False)))
-    print(f"bad and rejected {caught}, bad and passed {missed}, good and rejected {wrongly}, good and passed {passed}")
+    caught, missed, wrongly, passed = (
+        counts[key] for key in ((True, True), (False, True), (True, False), (False, False))
+    )
+    print(
+        f"bad and rejected {caught}, bad and passed {missed}, good and rejected "
+        f"{wrongly}, good and passed {passed}"
+    )
     if caught:
-        print(f"precision {caught / (caught + wrongly):.2f}, recall {caught / (caught + missed):.2f}")
-    print(f"one check: median {1e3 * statistics.median(times):.0f} ms, longest {1e3 * max(times):.0f} ms")
+        print(
+            f"precision {caught / (caught + wrongly):.2f}, recall {caught / (caught + missed):.2f}"
+        )
+    print(
+        f"one check: median {1e3 * statistics.median(times):.0f} ms, longest "
+        f"{1e3 * max(times):.0f} ms"
+    )
 
 
 if __name__ == "__main__":

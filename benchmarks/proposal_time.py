@@ -1,7 +1,9 @@
-"""How long does a proposal take at a history of 10,000 trials? Made-up histories of the shape that prune and grow make themselves.
+"""How long does a proposal take at a history of 10,000 trials? Made-up histories of the shape that
+prune and grow make themselves.
 
-The other strategies are asked at grow's history. CPU time, because machines are shared. The first proposal after a history was loaded is
-told apart: it works out what all later ones share (a number or two of each trial; the keys of cells are worked out before).
+The other strategies are asked at grow's history. CPU time, because machines are shared. The first
+proposal after a history was loaded is told apart: it works out what all later ones share (a number
+or two of each trial; the keys of cells are worked out before).
 
 ::
 
@@ -33,7 +35,11 @@ def grown(count: int) -> list[Trial]:
     for number in range(1, count):
         parent = int(rng.integers(max(0, number - 400), number))
         origin = f"grow:{kinds[int(rng.integers(len(kinds)))]}"
-        trials.append(completed(Trial(number, Proposal(space().sample(rng), (parent,), origin)), float(rng.normal())))
+        trials.append(
+            completed(
+                Trial(number, Proposal(space().sample(rng), (parent,), origin)), float(rng.normal())
+            )
+        )
     return trials
 
 
@@ -54,9 +60,19 @@ def pruned(count: int) -> list[Trial]:
     for trial in own:
         kind, _, rest = trial.proposal.origin.partition(":")
         chain, _, position = rest.partition(":")
-        origin = f"supernet:{int(chain) + old}:{position}" if kind == "supernet" else trial.proposal.origin
+        origin = (
+            f"supernet:{int(chain) + old}:{position}"
+            if kind == "supernet"
+            else trial.proposal.origin
+        )
         parents = tuple(parent + old for parent in trial.proposal.parents)
-        trials.append(replace(trial, number=trial.number + old, proposal=replace(trial.proposal, parents=parents, origin=origin)))
+        trials.append(
+            replace(
+                trial,
+                number=trial.number + old,
+                proposal=replace(trial.proposal, parents=parents, origin=origin),
+            )
+        )
     return trials
 
 
@@ -64,23 +80,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--proposals", type=int, default=40)
-    parser.add_argument("--strategies", nargs="*", choices=strategies.names(), default=list(strategies.names()))
+    parser.add_argument(
+        "--strategies", nargs="*", choices=strategies.names(), default=list(strategies.names())
+    )
     arguments = parser.parse_args()
     histories: dict[str, list[Trial]] = {}
     for name in arguments.strategies:
         kind = "prune" if name == "prune" else "grow"
         if kind not in histories:
-            histories[kind] = pruned(arguments.trials) if kind == "prune" else grown(arguments.trials)
+            histories[kind] = (
+                pruned(arguments.trials) if kind == "prune" else grown(arguments.trials)
+            )
         first, *times = measure(name, histories[kind], arguments.proposals)
         print(
-            f"{name}: median {np.median(times):.1f} ms, longest {max(times):.1f} ms of CPU time; the first one {first:.1f} ms", flush=True
+            f"{name}: median {np.median(times):.1f} ms, longest {max(times):.1f} ms of "
+            f"CPU time; the first one {first:.1f} ms",
+            flush=True,
         )
 
 
 def measure(name: str, trials: list[Trial], proposals: int) -> list[float]:
     """Milliseconds of CPU time of each proposal, at histories that differ by their last trials."""
     strategy, times = strategies.create(name), []
-    History(trials).by_key  # noqa: B018  # a search has worked out the key of each cell that it trained
+    # a search has worked out the key of each cell that it trained
+    History(trials).by_key  # noqa: B018
     for k in range(proposals):
         history = History(trials[: len(trials) - k])
         began = time.process_time()

@@ -1,7 +1,9 @@
-"""The whole training step: where its time goes, against torch.nn.LSTM and the Python loop, and what it keeps in memory.
+"""The whole training step: where its time goes, against torch.nn.LSTM and the Python loop, and what
+it keeps in memory.
 
-``python benchmarks/step.py`` prints all tables in under four minutes on a quiet machine; ``shares``, ``steps``, ``trials`` and ``memory``
-print one. Everything on one thread but the naive loop, which gets as many as torch would take. Times are medians of interleaved runs.
+``python benchmarks/step.py`` prints all tables in under four minutes on a quiet machine;
+``shares``, ``steps``, ``trials`` and ``memory`` print one. Everything on one thread but the naive
+loop, which gets as many as torch would take. Times are medians of interleaved runs.
 """
 
 from __future__ import annotations
@@ -70,19 +72,21 @@ def demo_job(genome: Genome, hidden_size: int = 0, **options: Any) -> tuple[Job,
     """A candidate of the demo experiment, and its data."""
     experiment = cs.load_experiment("quickstart")
     size = hidden_size or experiment.training.hidden_size
-    # Steps too small to diverge, and next to no validation: this is about the time of training steps.
+    # Steps too small to diverge, and next to no validation: this is about the time of training
+    # steps.
     training = replace(experiment.training, hidden_size=size, evaluations=1, learning_rate=1e-5)
     settings = {**experiment.task_options, "valid_tokens": 2048, **options}
     job = Job(0, 0, genome.to_json(), experiment.task, settings, training, TRIAL_STEPS, seed=1)
     return job, cs.tasks.get(job.task).load(job.task_options)
 
 
-# -- shares ------------------------------------------------------------------------------------------------------------------
+# -- shares ----------------------------------------------------------------------------------------
 
 
 class Watch:
-    """Adds up how long each part of a step takes, by timing the functions that ``evaluate`` calls; what is timed within another part
-    is taken off it. Processor time, so that other work on the machine does not count.
+    """Adds up how long each part of a step takes, by timing the functions that ``evaluate`` calls;
+    what is timed within another part is taken off it. Processor time, so that other work on the
+    machine does not count.
     """
 
     def __init__(self) -> None:
@@ -150,12 +154,17 @@ def watched(job: Job, arrays: Arrays) -> dict[str, float]:
 
 def table_ms(hidden_size: int, vocabulary: int) -> float:
     """The table of an LSTM's token products, forward and backward, on its own."""
-    embedding, bias = torch.randn(vocabulary, hidden_size, requires_grad=True), torch.randn(4 * hidden_size)
+    embedding, bias = (
+        torch.randn(vocabulary, hidden_size, requires_grad=True),
+        torch.randn(4 * hidden_size),
+    )
     weights = [torch.randn(hidden_size, hidden_size, requires_grad=True) for _ in range(4)]
     gradient = torch.ones(vocabulary, 4 * hidden_size)
 
     def run() -> None:
-        torch.autograd.grad(torch.addmm(bias, embedding, torch.cat(weights).t()), [embedding, *weights], gradient)
+        torch.autograd.grad(
+            torch.addmm(bias, embedding, torch.cat(weights).t()), [embedding, *weights], gradient
+        )
 
     return median_ms({"table": run}, 0.3)["table"]
 
@@ -168,11 +177,21 @@ def shares(quick: bool) -> None:
         found["the loop around them"] = max(0.0, whole - sum(found.values()))
         rows: list[list[object]] = [[name, ms, f"{ms / whole:.0%}"] for name, ms in found.items()]
         rows.append([WHOLE, whole, "100%"])
-        rows.append(["of it: table of token products, forward and backward", table_ms(hidden_size, len(arrays["symbols"])), ""])
-        table(f"Shares of a training step, char_lm, LSTM, H {hidden_size}", ["part", "ms of processor time", "share"], rows)
+        rows.append(
+            [
+                "of it: table of token products, forward and backward",
+                table_ms(hidden_size, len(arrays["symbols"])),
+                "",
+            ]
+        )
+        table(
+            f"Shares of a training step, char_lm, LSTM, H {hidden_size}",
+            ["part", "ms of processor time", "share"],
+            rows,
+        )
 
 
-# -- whole steps -------------------------------------------------------------------------------------------------------------
+# -- whole steps -----------------------------------------------------------------------------------
 
 
 class Characters(nn.Module):
@@ -186,15 +205,21 @@ class Characters(nn.Module):
 
     def plain_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The usual way."""
-        return functional.cross_entropy(self.readout(self.cell(self.embedding(x))[0]).flatten(0, 1), y.flatten())
+        return functional.cross_entropy(
+            self.readout(self.cell(self.embedding(x))[0]).flatten(0, 1), y.flatten()
+        )
 
     def fast_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The way of ``evaluate``."""
         output, _ = self.cell.run_tokens(x, self.embedding.weight)  # type: ignore[operator]
-        return fused_linear_cross_entropy(output.flatten(0, 1), self.readout.weight, self.readout.bias, y.flatten())
+        return fused_linear_cross_entropy(
+            output.flatten(0, 1), self.readout.weight, self.readout.bias, y.flatten()
+        )
 
 
-def torch_step(model: Characters, x: Tensor, y: Tensor, adam: type[torch.optim.Optimizer] = torch.optim.Adam) -> Callable[[], object]:
+def torch_step(
+    model: Characters, x: Tensor, y: Tensor, adam: type[torch.optim.Optimizer] = torch.optim.Adam
+) -> Callable[[], object]:
     """A step with torch's own optimizer and clipping."""
     parameters = list(model.parameters())
     optimizer = adam(parameters, lr=1e-3)  # type: ignore[call-arg]
@@ -226,7 +251,9 @@ def steps(quick: bool) -> None:
     for size in SIZES:
         batch = 128 if size == 256 else 64
         x, y = (torch.randint(0, vocabulary, (length, batch)) for _ in range(2))
-        cell = cs.compile_cell(cs.zoo.load("lstm"), input_size=size, hidden_size=size, backend="native")
+        cell = cs.compile_cell(
+            cs.zoo.load("lstm"), input_size=size, hidden_size=size, backend="native"
+        )
         found = median_ms(
             {
                 "torch": torch_step(Characters(nn.LSTM(size, size), vocabulary, size), x, y),
@@ -235,16 +262,26 @@ def steps(quick: bool) -> None:
             1.5 if quick else 8.0,
         )
         rate = {name: 1e3 * batch * length / ms for name, ms in found.items()}
-        rows.append([size, batch, f"{rate['torch']:,.0f}", f"{rate['own']:,.0f}", found["torch"] / found["own"]])
+        rows.append(
+            [
+                size,
+                batch,
+                f"{rate['torch']:,.0f}",
+                f"{rate['own']:,.0f}",
+                found["torch"] / found["own"],
+            ]
+        )
     head = ["H", "B", "torch.nn.LSTM, clipping, Adam: tokens/s", "cellsearch: tokens/s", "ratio"]
     table("Whole training step of a character model (T 100, 60 characters)", head, rows)
 
 
-# -- candidates an hour ------------------------------------------------------------------------------------------------------
+# -- candidates an hour ----------------------------------------------------------------------------
 
 
 def candidates() -> list[Genome]:
-    """What a search tries first: both baselines, and random cells of the demo's space that pass its checks before training."""
+    """What a search tries first: both baselines, and random cells of the demo's space that pass its
+    checks before training.
+    """
     experiment = cs.load_experiment("quickstart")
     found, rng = [cs.zoo.load("lstm"), cs.zoo.load("gru")], np.random.default_rng(0)
     while len(found) < CANDIDATES:
@@ -263,12 +300,16 @@ def trial_fast(genome: Genome, seconds: float) -> float:
 
 
 def trial_plain(genome: Genome, seconds: float, backend: str) -> float:
-    """The same with torch's embedding, loss, clipping and AdamW around a backend's cell; from as many steps as fit into ``seconds``."""
+    """The same with torch's embedding, loss, clipping and AdamW around a backend's cell; from as
+    many steps as fit into ``seconds``.
+    """
     job, arrays = demo_job(genome)
     task = make_task(job, arrays)
     start = time.perf_counter()
     factory = cell_factory(genome, replace(job.training, backend=backend))
-    model = Characters(factory(job.training.hidden_size), len(arrays["symbols"]), job.training.hidden_size)
+    model = Characters(
+        factory(job.training.hidden_size), len(arrays["symbols"]), job.training.hidden_size
+    )
     batch = next(iter(task.batches("train", 0)))
     run = torch_step(model, batch.x, batch.y, torch.optim.AdamW)
     run()
@@ -282,12 +323,20 @@ def trial_plain(genome: Genome, seconds: float, backend: str) -> float:
 
 WAYS: dict[str, tuple[str, Callable[[Genome, float], float]]] = {
     "fast": ("cellsearch: `evaluate`", trial_fast),
-    "aten": ("aten backend, torch's loss and AdamW, one thread", lambda genome, s: trial_plain(genome, s, "aten")),
-    "naive": ("Python loop, torch's loss and AdamW, torch's default threads", lambda genome, s: trial_plain(genome, s, "reference")),
+    "aten": (
+        "aten backend, torch's loss and AdamW, one thread",
+        lambda genome, s: trial_plain(genome, s, "aten"),
+    ),
+    "naive": (
+        "Python loop, torch's loss and AdamW, torch's default threads",
+        lambda genome, s: trial_plain(genome, s, "reference"),
+    ),
 }
 
 
-def worker(way: str, numbers: Sequence[int], seconds: float, ready: Any, go: Any, answers: Any) -> None:
+def worker(
+    way: str, numbers: Sequence[int], seconds: float, ready: Any, go: Any, answers: Any
+) -> None:
     """Train some of the candidates and tell how long each took; a process of its own."""
     torch.set_num_threads((os.cpu_count() or 1) if way == "naive" else 1)
     trial, genomes = WAYS[way][1], candidates()
@@ -303,23 +352,41 @@ def trials(quick: bool) -> None:
     for way, (title, _) in WAYS.items():
         ready, go, answers = context.Semaphore(0), context.Event(), context.Queue()
         for k in range(WORKERS):
-            given = (way, tuple(range(k, CANDIDATES, WORKERS)), 0.5 if quick else 3.0, ready, go, answers)
+            given = (
+                way,
+                tuple(range(k, CANDIDATES, WORKERS)),
+                0.5 if quick else 3.0,
+                ready,
+                go,
+                answers,
+            )
             context.Process(target=worker, args=given, daemon=True).start()
         for _ in range(WORKERS):
             if not ready.acquire(timeout=LONGEST):
                 raise RuntimeError(f"a worker of {way} did not start")
         go.set()
-        seconds = statistics.mean(second for _ in range(WORKERS) for second in answers.get(timeout=LONGEST))
+        seconds = statistics.mean(
+            second for _ in range(WORKERS) for second in answers.get(timeout=LONGEST)
+        )
         print(f"{title}: {seconds:.3g} s", file=sys.stderr)
         rows.append([title, seconds, round(3600 * WORKERS / seconds), 0.0])
     slowest = float(rows[-1][1])  # type: ignore[arg-type]
     for row in rows:
         row[3] = slowest / float(row[1])  # type: ignore[arg-type]
-    head = ["way", f"seconds a trial of {TRIAL_STEPS} steps", "candidates an hour", "times the Python loop"]
-    table("Demo experiment (char_lm, H 64, LSTM, GRU and 6 random cells), 2 workers at the same time", head, rows)
+    head = [
+        "way",
+        f"seconds a trial of {TRIAL_STEPS} steps",
+        "candidates an hour",
+        "times the Python loop",
+    ]
+    table(
+        "Demo experiment (char_lm, H 64, LSTM, GRU and 6 random cells), 2 workers at the same time",
+        head,
+        rows,
+    )
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------------
+# -- memory ----------------------------------------------------------------------------------------
 
 
 def resident() -> int:
@@ -327,13 +394,17 @@ def resident() -> int:
 
 
 def kept_floats(kind: str, name: str) -> float:
-    """Floats a token and unit that are kept between forward and backward, measured as growth of the process."""
+    """Floats a token and unit that are kept between forward and backward, measured as growth of the
+    process.
+    """
     length, batch, size = MEMORY_SHAPE
     module: nn.Module
     if kind == "torch":
         module = {"lstm": nn.LSTM, "gru": nn.GRU}[name](size, size)
     else:
-        module = cs.compile_cell(cs.zoo.load(name), input_size=size, hidden_size=size, backend="native")
+        module = cs.compile_cell(
+            cs.zoo.load(name), input_size=size, hidden_size=size, backend="native"
+        )
     x = torch.randn(length, batch, size)
     module(x[:40])[0].sum().backward()
     before = resident()
@@ -349,20 +420,36 @@ def memory(quick: bool) -> None:
         found = {}
         for kind in ("native", "torch"):
             done = subprocess.run(
-                [sys.executable, __file__, "--kept", kind, name], capture_output=True, text=True, check=True, env=os.environ
+                [sys.executable, __file__, "--kept", kind, name],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=os.environ,
             )
             found[kind] = float(done.stdout)
         rows.append([name, found["native"], found["torch"], found["native"] / found["torch"]])
     length, batch, size = MEMORY_SHAPE
     head = ["cell", "native", "torch.nn", "ratio"]
-    table(f"Floats kept for backward, a token and unit, output included (T {length}, B {batch}, H {size})", head, rows)
+    table(
+        f"Floats kept for backward, a token and unit, output included (T {length}, B "
+        f"{batch}, H {size})",
+        head,
+        rows,
+    )
 
 
-TABLES: dict[str, Callable[[bool], None]] = {"shares": shares, "steps": steps, "trials": trials, "memory": memory}
+TABLES: dict[str, Callable[[bool], None]] = {
+    "shares": shares,
+    "steps": steps,
+    "trials": trials,
+    "memory": memory,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--kept", nargs=2, help=argparse.SUPPRESS)
@@ -371,8 +458,24 @@ def main() -> None:
     if options.kept:
         print(kept_floats(*options.kept))
         return
-    model = next((line.split(":")[1].strip() for line in processor().splitlines() if line.startswith("model name")), "")
-    print(json.dumps({"processor": model, "cores": os.cpu_count(), "instructions": library().instructions, "torch": torch.__version__}))
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in processor().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
+    print(
+        json.dumps(
+            {
+                "processor": model,
+                "cores": os.cpu_count(),
+                "instructions": library().instructions,
+                "torch": torch.__version__,
+            }
+        )
+    )
     for name in options.tables or TABLES:
         TABLES[name](options.quick)
 

@@ -1,4 +1,6 @@
-"""Trainings that several benchmarks share: settings of every task, one training, and a file of results that can be gone on with."""
+"""Trainings that several benchmarks share: settings of every task, one training, and a file of
+results that can be gone on with.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ Row = dict[str, Any]
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN}
 
-# Task -> training. Sizes and numbers of epochs are near those of the reference results in the tasks' docstrings.
+# Task -> training. Sizes and numbers of epochs are near those of the reference results in the
+# tasks' docstrings.
 SETTINGS: dict[str, dict[str, Any]] = {
     "char_lm": {"steps": 1500, "hidden_size": 64, "tbptt": 32, "learning_rate": 8e-3},
     "time_machine": {"steps": 1080, "hidden_size": 64, "tbptt": 32, "learning_rate": 5e-3},
@@ -50,13 +53,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sunspots": {"steps": 600, "hidden_size": 16, "learning_rate": 4e-3},
     "etth1": {"steps": 600, "hidden_size": 48, "learning_rate": 2e-3},
     "online_drift": {"steps": 500, "hidden_size": 32, "learning_rate": 5e-3},
-    "word_lm": {"steps": 400, "hidden_size": 128, "learning_rate": 4e-3, "dropout": 0.2, "evaluations": 3},
+    "word_lm": {
+        "steps": 400,
+        "hidden_size": 128,
+        "learning_rate": 4e-3,
+        "dropout": 0.2,
+        "evaluations": 3,
+    },
     "translation": {"steps": 1000, "hidden_size": 128, "learning_rate": 3e-3, "dropout": 0.2},
     "jsb": {"steps": 1150, "hidden_size": 128, "learning_rate": 4e-3, "dropout": 0.2},
 }
 EVALUATIONS = 8
 LIMIT = 900.0
-"""Seconds after which a training is given up; generous, as the machine may be busy. The settings are for at most 30 s on a free core."""
+"""Seconds after which a training is given up; generous, as the machine may be busy. The settings
+are for at most 30 s on a free core.
+"""
 CELLS = ("lstm", "gru", "rnn_tanh")
 OPTIONS: dict[str, dict[str, Any]] = {"word_lm": {"softmax": "adaptive"}}
 
@@ -93,9 +104,17 @@ def job(task: str, cell: str, seed: int) -> Job:
 
 
 def run(task: str, cell: str, seed: int, plain_torch: bool = False) -> dict[str, Any]:
-    """Train one cell once; what came out, as plain data. ``seconds`` are those of the core, so other work on the machine hardly counts."""
+    """Train one cell once; what came out, as plain data. ``seconds`` are those of the core, so
+    other work on the machine hardly counts.
+    """
     work = job(task, cell, seed)
-    row: dict[str, Any] = {"task": task, "cell": cell, "seed": seed, "torch": plain_torch, "settings": settings(task)}
+    row: dict[str, Any] = {
+        "task": task,
+        "cell": cell,
+        "seed": seed,
+        "torch": plain_torch,
+        "settings": settings(task),
+    }
     factory = torch_factory(cell) if plain_torch else evaluation.cell_factory
     data = load(task)
     started = time.process_time()
@@ -121,17 +140,20 @@ def torch_factory(cell: str) -> Any:
 
     def factory(genome: object, training: Training) -> CellFactory:
         return CellFactory(
-            lambda input_size: TORCH[cell](input_size, training.hidden_size), hidden_size=training.hidden_size, dropout=training.dropout
+            lambda input_size: TORCH[cell](input_size, training.hidden_size),
+            hidden_size=training.hidden_size,
+            dropout=training.dropout,
         )
 
     return factory
 
 
 class Results:
-    """A file of JSON lines, one a finished training. Rows of other settings than the present ones do not count.
+    """A file of JSON lines, one a finished training. Rows of other settings than the present ones
+    do not count.
 
-    Nor do trainings that ran out of time: they say more of the machine than of the cell. A line that was cut off when the process was
-    killed is dropped.
+    Nor do trainings that ran out of time: they say more of the machine than of the cell. A line
+    that was cut off when the process was killed is dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -150,7 +172,9 @@ class Results:
         for row in self.rows:
             if row.get("failed", "").startswith("timeout"):
                 continue
-            if row["task"] in SETTINGS and row.get("settings") == json.loads(json.dumps(settings(row["task"]))):
+            if row["task"] in SETTINGS and row.get("settings") == json.loads(
+                json.dumps(settings(row["task"]))
+            ):
                 found[row["task"], row["cell"], row["seed"], row["torch"]] = row
         yield from found.values()
 
@@ -165,7 +189,9 @@ class Results:
 
 
 def expected(rows: Iterable[Row], wanted: Iterable[tuple[str, str, int, bool]]) -> str:
-    """How long the wanted trainings will take by the rows that are there: of the same cell, else of the task's other cells."""
+    """How long the wanted trainings will take by the rows that are there: of the same cell, else of
+    the task's other cells.
+    """
     known: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in rows:
         if "seconds" in row:
@@ -184,7 +210,8 @@ def expected(rows: Iterable[Row], wanted: Iterable[tuple[str, str, int, bool]]) 
 
 
 def go_on(results: Results, wanted: Iterable[tuple[str, str, int, bool]], minutes: float) -> None:
-    """Run the trainings (task, cell, seed, torch) that are not there yet, in their order, starting none after ``minutes``.
+    """Run the trainings (task, cell, seed, torch) that are not there yet, in their order, starting
+    none after ``minutes``.
 
     0 minutes only tells how long it would take.
     """

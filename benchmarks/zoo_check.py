@@ -1,8 +1,10 @@
-"""Compares every zoo cell with its printed equations and, where one is installed, with an independent implementation.
+"""Compares every zoo cell with its printed equations and, where one is installed, with an
+independent implementation.
 
 python benchmarks/zoo_check.py              # table, exit code 1 if a deviation exceeds 1e-12
 python benchmarks/zoo_check.py --markdown   # the same as a Markdown table, for docs/zoo.md
-python benchmarks/zoo_check.py --golden     # rewrites tests/zoo/golden.json: only after a cell was changed on purpose
+# rewrites tests/zoo/golden.json: only after a cell was changed on purpose
+python benchmarks/zoo_check.py --golden
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def row(found: Deviation) -> tuple[str, ...]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--golden", action="store_true")
     arguments = parser.parse_args()
@@ -52,14 +56,29 @@ def main() -> int:
         write_golden()
         return 0
     found = [check(entry.name) for entry in zoo.entries()]
-    heads = ("cell", "year", "states", "n^2", "class", "depth", "equations", "implementation", "deviation")
+    heads = (
+        "cell",
+        "year",
+        "states",
+        "n^2",
+        "class",
+        "depth",
+        "equations",
+        "implementation",
+        "deviation",
+    )
     rows = [heads, *(row(f) for f in found)]
     if arguments.markdown:
         rows.insert(1, ("---",) * len(heads))
         print("\n".join("| " + " | ".join(r) + " |" for r in rows))
     else:
         widths = [max(len(r[k]) for r in rows) for k in range(len(heads))]
-        print("\n".join("  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)).rstrip() for r in rows))
+        print(
+            "\n".join(
+                "  ".join(cell.ljust(width) for cell, width in zip(r, widths, strict=True)).rstrip()
+                for r in rows
+            )
+        )
     worst = max(max(f.against_equations, f.against_peer or 0.0) for f in found)
     compared = sum(f.against_peer is not None for f in found)
     if not arguments.markdown:

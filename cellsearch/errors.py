@@ -13,7 +13,7 @@
     ├── NoCandidateError            exit code 5   the budget ended without a valid candidate
     ├── EnvironmentFailure          exit code 6   ray, disk, compiler, GPU, missing data set
     │   └── BackendError            exit code 6   a backend that cannot run this cell here
-    └── TrainingError               exit code 1   one candidate's training failed (recorded as its result)
+    └── TrainingError               exit code 1   one training failed (becomes its result)
 
 Each error says what is wrong, where (file, line, node), what is allowed, and what to do (``hint``).
 """
@@ -39,7 +39,8 @@ __all__ = [
 class CellsearchError(Exception):
     """Base of all errors of cellsearch.
 
-    ``message`` says what is wrong, ``where`` names the place (``"file.cell:3"``, ``"node i"``), ``hint`` says what to do.
+    ``message`` says what is wrong, ``where`` names the place (``"file.cell:3"``, ``"node i"``),
+    ``hint`` says what to do.
     """
 
     exit_code = 1
@@ -114,7 +115,9 @@ class BackendError(EnvironmentFailure):
 class TrainingError(CellsearchError):
     """The training of one candidate failed; ``kind`` is the machine-readable reason."""
 
-    def __init__(self, message: str, *, kind: str = "error", where: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, kind: str = "error", where: str = "", hint: str = ""
+    ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.kind = kind
 

@@ -14,14 +14,17 @@ __all__ = ["Job", "Outcome"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Train one candidate under one budget. Everything in it is plain data: it can be written as JSON.
+    """Train one candidate under one budget. Everything in it is plain data: it can be written as
+    JSON.
 
-    ``genome``: JSON form; ``steps``: optimizer steps in total, including those of the checkpoint that ``resume`` names;
-    ``checkpoint``: where to write one (``""``: nowhere); paths are absolute; ``inherit``: checkpoint of a parent whose equally
-    named weights are taken over (``""``: none); ``quiet``: whether weights that the parent does not have start so that the cell
-    computes what the parent did, where its ops allow that; ``connections``: whether gates and saliencies are wanted in the result;
-    ``perturbation``: on how many validation batches each connection is removed for a moment (0: not at all); ``test``: whether
-    the test split is read once at the end, with the weights that validation chose (``metrics["test_score"]``, ``metrics["test_metric"]``);
+    ``genome``: JSON form; ``steps``: optimizer steps in total, including those of the checkpoint
+    that ``resume`` names; ``checkpoint``: where to write one (``""``: nowhere); paths are absolute;
+    ``inherit``: checkpoint of a parent whose equally named weights are taken over (``""``: none);
+    ``quiet``: whether weights that the parent does not have start so that the cell computes what
+    the parent did, where its ops allow that; ``connections``: whether gates and saliencies are
+    wanted in the result; ``perturbation``: on how many validation batches each connection is
+    removed for a moment (0: not at all); ``test``: whether the test split is read once at the end,
+    with the weights that validation chose (``metrics["test_score"]``, ``metrics["test_metric"]``);
     ``prefilter``: what the untrained cell must pass.
     """
 
@@ -46,7 +49,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job: a result or a failure, never both. ``worker`` names who did it, ``wall_seconds`` how long it took."""
+    """What became of a job: a result or a failure, never both. ``worker`` names who did it,
+    ``wall_seconds`` how long it took.
+    """
 
     trial: int
     rung: int

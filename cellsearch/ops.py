@@ -1,12 +1,14 @@
 """The op table: one row an op.
 
-A row says how many operands an op takes, what it means in torch, its gradient, and its algebra. Everything else that needs
-to know an op (parser, reference backend, exported source, gradient pass, simplifier, drawing) reads this table.
+A row says how many operands an op takes, what it means in torch, its gradient, and its algebra.
+Everything else that needs to know an op (parser, reference backend, exported source, gradient pass,
+simplifier, drawing) reads this table.
 
-``torch`` is an expression over ``{0}``, ``{1}``, ... (operands), ``{w...}`` (own parameters, see :class:`Op`).
-``gradient`` holds, for each operand, an expression in the same small language over ``a``, ``b``, ``c`` (operands), ``y`` (the
-value of the op) and ``g`` (the gradient with respect to ``y``); besides cell ops it may use ``step(a)`` (1 where a > 0, else 0)
-and ``sign(a)``. Ops with parameters, ``layer_norm`` and variadic ops have structural gradients that the compiler writes.
+``torch`` is an expression over ``{0}``, ``{1}``, ... (operands), ``{w...}`` (own parameters, see
+:class:`Op`). ``gradient`` holds, for each operand, an expression in the same small language over
+``a``, ``b``, ``c`` (operands), ``y`` (the value of the op) and ``g`` (the gradient with respect to
+``y``); besides cell ops it may use ``step(a)`` (1 where a > 0, else 0) and ``sign(a)``. Ops with
+parameters, ``layer_norm`` and variadic ops have structural gradients that the compiler writes.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ Kind = Literal["pointwise", "parametric", "constant", "normalisation"]
 class Op:
     """One kind of computation.
 
-    ``min_arity``/``max_arity``: number of operands (``max_arity`` ``None``: any number). ``commutative``: operand order does not
-    matter. ``kind``: ``parametric`` ops own trainable weights; two of them are different functions even when written alike.
-    ``squashing``: the value is bounded. ``gate``: the value lies in [0, 1]. ``source``: where the op comes from.
+    ``min_arity``/``max_arity``: number of operands (``max_arity`` ``None``: any number).
+    ``commutative``: operand order does not matter. ``kind``: ``parametric`` ops own trainable
+    weights; two of them are different functions even when written alike. ``squashing``: the value
+    is bounded. ``gate``: the value lies in [0, 1]. ``source``: where the op comes from.
     """
 
     name: str
@@ -63,7 +66,16 @@ class Op:
         return f"{self.min_arity} to {self.max_arity}"
 
 
-def _unary(name: str, torch: str, gradient: str, source: str, *, squashing: bool = False, gate: bool = False, symbol: str = "") -> Op:
+def _unary(
+    name: str,
+    torch: str,
+    gradient: str,
+    source: str,
+    *,
+    squashing: bool = False,
+    gate: bool = False,
+    symbol: str = "",
+) -> Op:
     return Op(name, 1, 1, torch, (gradient,), source, squashing=squashing, gate=gate, symbol=symbol)
 
 
@@ -100,7 +112,8 @@ _ROWS = (
     _unary("cos", "torch.cos({0})", "-(g * sin(a))", "Schrimpf et al. 2018 DSL", squashing=True),
     _unary("square", "torch.square({0})", "g * 2 * a", "square"),
     _unary("sqrt", "torch.sqrt({0})", "g * 0.5 / y", "square root; input scale sqrt(1 - a^2) of Griffin's RG-LRU, De et al. 2024, eq. 4"),
-    # Normalisation over the H units of a value; no weights of its own (write diag(...) and bias() for gain and shift).
+    # Normalisation over the H units of a value; no weights of its own (write diag(...) and bias()
+    # for gain and shift).
     Op("layer_norm", 1, 1, "torch.nn.functional.layer_norm({0}, {0}.shape[-1:])", (), "Ba et al. 2016, eq. 4 without gain and bias, eps 1e-5", kind="normalisation"),
 )  # fmt: skip
 

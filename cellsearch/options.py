@@ -1,4 +1,6 @@
-"""Reading and writing TOML strictly: every complaint names the file, the key, what is allowed, and the nearest match."""
+"""Reading and writing TOML strictly: every complaint names the file, the key, what is allowed, and
+the nearest match.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +22,41 @@ _BARE_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:-]*")
 
 
 def parse(text: str, source: str) -> dict[str, Any]:
-    """The document as plain values. Raises :class:`ConfigError` that names ``source`` and the line."""
+    """The document as plain values. Raises :class:`ConfigError` that names ``source`` and the
+    line.
+    """
     if len(text) > MAX_TEXT:
         raise ConfigError(f"{len(text)} characters; at most {MAX_TEXT} are read", where=source)
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         message = str(error) or type(error).__name__
-        raise ConfigError(f"not valid TOML: {message}", where=source, hint="see https://toml.io for the format") from None
+        raise ConfigError(
+            f"not valid TOML: {message}", where=source, hint="see https://toml.io for the format"
+        ) from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """``"training.steps=100"`` as ``("training.steps", 100)``; the value is TOML, a bare word is taken as a string."""
+    """``"training.steps=100"`` as ``("training.steps", 100)``; the value is TOML, a bare word is
+    taken as a string.
+    """
     key, equals, value = text.partition("=")
     key, value = key.strip(), value.strip()
     if not equals or not all(_BARE_KEY.fullmatch(part) for part in key.split(".")):
-        raise ConfigError(f"{text!r} is no setting", where="--set", hint="write key=value, for example --set training.steps=100")
+        raise ConfigError(
+            f"{text!r} is no setting",
+            where="--set",
+            hint="write key=value, for example --set training.steps=100",
+        )
     try:
         document = tomllib.loads(f"value = {value}")
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         document = {"value": value} if _BARE_WORD.fullmatch(value) else {}
     if set(document) != {"value"}:  # no TOML, or more than one line of it
         hint = f'put text in quotes: --set \'{key}="..."\'; lists are written ["a", "b"]'
-        raise ConfigError(f"the value {value!r:.200} of {key} is not valid TOML", where="--set", hint=hint)
+        raise ConfigError(
+            f"the value {value!r:.200} of {key} is not valid TOML", where="--set", hint=hint
+        )
     return key, document["value"]
 
 
@@ -53,7 +67,9 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown(what: str, name: str, allowed: Iterable[str], *, where: str = "") -> ConfigError:
-    """The error for a name that does not exist: it lists what is allowed and guesses what was meant."""
+    """The error for a name that does not exist: it lists what is allowed and guesses what was
+    meant.
+    """
     names = sorted(allowed)
     guess = nearest(name, names)
     listed = ", ".join(names) or "(none)"
@@ -61,7 +77,9 @@ def unknown(what: str, name: str, allowed: Iterable[str], *, where: str = "") ->
     return ConfigError(f"unknown {what} {name!r}", where=where, hint=hint)
 
 
-def check_keys(table: Mapping[str, Any], allowed: Iterable[str], *, where: str, what: str = "key") -> None:
+def check_keys(
+    table: Mapping[str, Any], allowed: Iterable[str], *, where: str, what: str = "key"
+) -> None:
     """Raise :class:`ConfigError` for the first key that is not allowed."""
     names = list(allowed)
     for key in table:
@@ -70,7 +88,9 @@ def check_keys(table: Mapping[str, Any], allowed: Iterable[str], *, where: str, 
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """TOML text of plain values: scalars first, then tables; :func:`parse` reads the same values back."""
+    """TOML text of plain values: scalars first, then tables; :func:`parse` reads the same values
+    back.
+    """
     lines: list[str] = []
     _render_table(document, (), lines)
     return "\n".join(lines).strip("\n") + "\n"
@@ -100,14 +120,21 @@ def _value(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else ("nan" if math.isnan(value) else "inf" if value > 0 else "-inf")
+        return (
+            repr(value)
+            if math.isfinite(value)
+            else ("nan" if math.isnan(value) else "inf" if value > 0 else "-inf")
+        )
     if isinstance(value, str):
         return _multiline(value) if "\n" in value else _string(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(item) for item in value)}]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
-    raise ConfigError(f"{value!r:.60} cannot be written as TOML", hint="allowed: text, numbers, true, false, lists and tables of them")
+    raise ConfigError(
+        f"{value!r:.60} cannot be written as TOML",
+        hint="allowed: text, numbers, true, false, lists and tables of them",
+    )
 
 
 def _multiline(text: str) -> str:

@@ -10,7 +10,17 @@ from operator import attrgetter
 
 from cellsearch.genome.graph import Genome
 
-__all__ = ["Budget", "Connection", "Failure", "History", "Proposal", "Result", "Rung", "Status", "Trial"]
+__all__ = [
+    "Budget",
+    "Connection",
+    "Failure",
+    "History",
+    "Proposal",
+    "Result",
+    "Rung",
+    "Status",
+    "Trial",
+]
 
 
 class Status(StrEnum):
@@ -34,7 +44,9 @@ _IN_FLIGHT = (Status.WAITING, Status.RUNNING)
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much training is granted: optimizer steps in total (those of earlier rungs included), and which rung this is."""
+    """How much training is granted: optimizer steps in total (those of earlier rungs included), and
+    which rung this is.
+    """
 
     steps: int
     rung: int = 0
@@ -42,9 +54,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a strategy hands over: a genome, the numbers of the trials it came from, and how (``"crossover"``, ``"mutate:op"``).
+    """What a strategy hands over: a genome, the numbers of the trials it came from, and how
+    (``"crossover"``, ``"mutate:op"``).
 
-    ``inherit``: number of the trial from whose checkpoint equally named weights are taken over; ``None``: training from scratch.
+    ``inherit``: number of the trial from whose checkpoint equally named weights are taken over;
+    ``None``: training from scratch.
     """
 
     genome: Genome
@@ -55,11 +69,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What training learned about one connection, keyed in :class:`Result` by the name of its weight.
+    """What training learned about one connection, keyed in :class:`Result` by the name of its
+    weight.
 
-    ``gate``: size of the connection's weight (|scale| of a gated candidate, root mean square of a dense block).
-    ``saliency``: first-order Taylor estimate of the loss added by removing it, |sum of w * dL/dw| (Molchanov et al. 2017, eq. 8).
-    ``perturbation``: validation loss without it minus that with it (Wang et al. 2021, section 4); ``None``: was not measured.
+    ``gate``: size of the connection's weight (|scale| of a gated candidate, root mean square of a
+    dense block). ``saliency``: first-order Taylor estimate of the loss added by removing it, |sum
+    of w * dL/dw| (Molchanov et al. 2017, eq. 8). ``perturbation``: validation loss without it minus
+    that with it (Wang et al. 2021, section 4); ``None``: was not measured.
     """
 
     gate: float
@@ -69,11 +85,13 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What training returns. ``score``: lower is better; ``metric``: the task's own number; ``curve``: (step, validation score).
+    """What training returns. ``score``: lower is better; ``metric``: the task's own number;
+    ``curve``: (step, validation score).
 
-    ``steps``: optimizer steps done; ``seconds``: training time; ``parameters``: trainable weights of the whole model,
-    ``cell_parameters``: of the recurrent layers; ``checkpoint``: path relative to the run, ``""`` for none.
-    ``metrics`` holds further numbers, finite or not; ``connections`` what was learned about each connection.
+    ``steps``: optimizer steps done; ``seconds``: training time; ``parameters``: trainable weights
+    of the whole model, ``cell_parameters``: of the recurrent layers; ``checkpoint``: path relative
+    to the run, ``""`` for none. ``metrics`` holds further numbers, finite or not; ``connections``
+    what was learned about each connection.
     """
 
     score: float
@@ -90,7 +108,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial has no result. ``kind``: nan, diverged, timeout, memory, crash, invalid, prefilter, error; ``message`` for people."""
+    """Why a trial has no result. ``kind``: nan, diverged, timeout, memory, crash, invalid,
+    prefilter, error; ``message`` for people.
+    """
 
     kind: str
     message: str
@@ -106,9 +126,11 @@ class Rung:
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate's record. ``number`` counts from 0; ``duplicate_of`` is the trial that answered a duplicate.
+    """One candidate's record. ``number`` counts from 0; ``duplicate_of`` is the trial that answered
+    a duplicate.
 
-    What follows from the fields is worked out once: histories share their trials, and a proposal looks at all of them.
+    What follows from the fields is worked out once: histories share their trials, and a proposal
+    looks at all of them.
     """
 
     number: int
@@ -140,32 +162,50 @@ class Trial:
     def score(self) -> float:
         """The score of the result; infinity without one."""
         result = self.result
-        return result.score if result is not None and self.status is not Status.FAILED else float("inf")
+        return (
+            result.score
+            if result is not None and self.status is not Status.FAILED
+            else float("inf")
+        )
 
     @cached_property
     def standing(self) -> float:
-        """By what the trial is ranked: the score of a trained cell that is a result of the search; infinity for everything else."""
-        ranks = self.status in (Status.COMPLETED, Status.STOPPED) and self.score < float("inf") and not self.is_intermediate
+        """By what the trial is ranked: the score of a trained cell that is a result of the search;
+        infinity for everything else.
+        """
+        ranks = (
+            self.status in (Status.COMPLETED, Status.STOPPED)
+            and self.score < float("inf")
+            and not self.is_intermediate
+        )
         return self.score if ranks else float("inf")
 
     @cached_property
     def is_baseline(self) -> bool:
-        """Whether the trial is a control that the experiment asked for (LSTM, GRU), not a proposal of the strategy."""
+        """Whether the trial is a control that the experiment asked for (LSTM, GRU), not a proposal
+        of the strategy.
+        """
         return self.proposal.origin.startswith("baseline:")
 
     @property
     def is_intermediate(self) -> bool:
-        """Whether the trial only serves to find others: a full cell on its way of being pruned. It is no result of the search."""
+        """Whether the trial only serves to find others: a full cell on its way of being pruned. It
+        is no result of the search.
+        """
         return self.proposal.origin.startswith("supernet:")
 
     @property
     def is_imported(self) -> bool:
-        """Whether the result was taken over from another run: it does not count against the trials of the experiment."""
+        """Whether the result was taken over from another run: it does not count against the trials
+        of the experiment.
+        """
         return self.proposal.origin.startswith("imported:")
 
     @property
     def is_rejected(self) -> bool:
-        """Whether a check before training rejected it, at next to no cost: it does not count against the trials of the experiment."""
+        """Whether a check before training rejected it, at next to no cost: it does not count
+        against the trials of the experiment.
+        """
         return self.failure is not None and self.failure.kind == "prefilter"
 
     def with_(self, **changes: object) -> Trial:
@@ -174,9 +214,11 @@ class Trial:
 
 
 class History(Sequence[Trial]):
-    """The trials that a strategy may know of, by number. Immutable; strategies are pure functions of it.
+    """The trials that a strategy may know of, by number. Immutable; strategies are pure functions
+    of it.
 
-    A trial in flight is there without a result, so that a strategy sees what has been proposed already.
+    A trial in flight is there without a result, so that a strategy sees what has been proposed
+    already.
     """
 
     def __init__(self, trials: Sequence[Trial] = ()) -> None:
@@ -184,7 +226,9 @@ class History(Sequence[Trial]):
 
     @classmethod
     def ordered(cls, trials: Sequence[Trial]) -> History:
-        """A history of trials that are in order already: saves sorting thousands of them for each proposal."""
+        """A history of trials that are in order already: saves sorting thousands of them for each
+        proposal.
+        """
         history = cls()
         history._trials = tuple(trials)
         return history
@@ -225,23 +269,37 @@ class History(Sequence[Trial]):
     @cached_property
     def scored(self) -> tuple[Trial, ...]:
         """Trials with a finite score (duplicates excluded), in order of number."""
-        return tuple(t for t in self._trials if t.status in (Status.COMPLETED, Status.STOPPED) and t.score < float("inf"))
+        return tuple(
+            t
+            for t in self._trials
+            if t.status in (Status.COMPLETED, Status.STOPPED) and t.score < float("inf")
+        )
 
     @cached_property
     def ranked(self) -> tuple[Trial, ...]:
-        """:attr:`scored` without what is no result (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial."""
-        return tuple(sorted((t for t in self.scored if not t.is_intermediate), key=lambda t: (t.score, t.number)))
+        """:attr:`scored` without what is no result (:attr:`Trial.is_intermediate`), best first;
+        ties go to the earlier trial.
+        """
+        return tuple(
+            sorted(
+                (t for t in self.scored if not t.is_intermediate), key=lambda t: (t.score, t.number)
+            )
+        )
 
     @cached_property
     def counted(self) -> int:
-        """How many trials count against those of the experiment: neither rejected before training nor imported."""
+        """How many trials count against those of the experiment: neither rejected before training
+        nor imported.
+        """
         return sum(not (trial.is_rejected or trial.is_imported) for trial in self._trials)
 
     def gap(self, trial: Trial) -> float | None:
-        """What making a pruned cell discrete cost: its score, trained from scratch, minus that of the cell with gates it came from.
+        """What making a pruned cell discrete cost: its score, trained from scratch, minus that of
+        the cell with gates it came from.
 
-        Positive: the cell with gates was better; it also had the trainings of all rounds before. ``None`` for a trial that did not come
-        from such a cell, or where a score is missing. Zela et al. 2020 (arXiv 1909.09656), section 3.
+        Positive: the cell with gates was better; it also had the trainings of all rounds before.
+        ``None`` for a trial that did not come from such a cell, or where a score is missing. Zela
+        et al. 2020 (arXiv 1909.09656), section 3.
         """
         parent = self.by_number.get(trial.proposal.parents[0]) if trial.proposal.parents else None
         if parent is None or not parent.is_intermediate or trial.is_intermediate:

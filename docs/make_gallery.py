@@ -25,7 +25,9 @@ FAMILY_TITLES = {
 
 
 def forty_nodes() -> Genome:
-    """A cell of 40 nodes without any plan, to show what a drawing of one looks like; a linear congruence chooses."""
+    """A cell of 40 nodes without any plan, to show what a drawing of one looks like; a linear
+    congruence chooses.
+    """
     builder = Builder(["h", "c"])
     values = [builder.x, builder.state("h"), builder.state("c")]
     number = 12
@@ -38,9 +40,15 @@ def forty_nodes() -> Genome:
     while len(builder.nodes) < 37:
         recent = values[:3] + values[-8:]
         first, second = recent[choose(len(recent))], recent[choose(len(recent))]
-        op = ("linear", "linear", "tanh", "sigmoid", "mul", "mul", "add", "relu", "sub", "max")[choose(10)]
+        op = ("linear", "linear", "tanh", "sigmoid", "mul", "mul", "add", "relu", "sub", "max")[
+            choose(10)
+        ]
         name = f"v{len(builder.nodes)}" if choose(4) == 0 else ""
-        values.append(builder.node(op, *((first,) if op in ("tanh", "sigmoid", "relu") else (first, second)), name=name))
+        values.append(
+            builder.node(
+                op, *((first,) if op in ("tanh", "sigmoid", "relu") else (first, second)), name=name
+            )
+        )
     loose = [v for v in values[3:] if not any(v in node.inputs for node in builder.nodes)]
     builder.next_state("c", builder.node("mul", builder.node("sigmoid", loose[0]), values[-1]))
     builder.next_state("h", builder.node("add", *loose, builder.state("c")))
@@ -85,9 +93,12 @@ def page() -> str:
     parts = [
         "# Gallery",
         "",
-        "Every cell of the zoo, drawn. Inputs and previous states stand at the bottom, new states and the output at the top; dashed",
-        "outlines are states, amber boxes gates, violet circles products. `blend` with g, a, b is g·a + (1 − g)·b.",
-        "In the equations an unprimed state belongs to the step before, a primed one to this step. [zoo.md](zoo.md) says how the cells are",
+        "Every cell of the zoo, drawn. Inputs and previous states stand at the bottom, "
+        "new states and the output at the top; dashed",
+        "outlines are states, amber boxes gates, violet circles products. `blend` with "
+        "g, a, b is g·a + (1 − g)·b.",
+        "In the equations an unprimed state belongs to the step before, a primed one to "
+        "this step. [zoo.md](zoo.md) says how the cells are",
         "checked. This page is written by `docs/make_gallery.py`.",
         "",
         " · ".join(f"[{FAMILY_TITLES[f]}](#{_anchor(FAMILY_TITLES[f])})" for f in FAMILY_TITLES),

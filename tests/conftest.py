@@ -12,13 +12,20 @@ import pytest
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 
-os.environ["CELLSEARCH_OFFLINE"] = "1"  # no test, nor a process that it starts, asks the network for data
+os.environ["CELLSEARCH_OFFLINE"] = (
+    "1"  # no test, nor a process that it starts, asks the network for data
+)
 
 _BUDGET = "--slow-seconds"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(_BUDGET, type=float, default=0.0, help="start no further slow test after this many seconds (0: no bound)")
+    parser.addoption(
+        _BUDGET,
+        type=float,
+        default=0.0,
+        help="start no further slow test after this many seconds (0: no bound)",
+    )
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -18,10 +18,18 @@ scalars = (
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 )
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=8)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), values, max_size=5))
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=8), values, max_size=5
+    )
+)
 def test_what_is_written_reads_back(document: dict[str, object]) -> None:
     assert tomltext.parse(tomltext.render(document), "test") == document
 
@@ -64,7 +72,9 @@ def test_settings(text: str, expected: tuple[str, object]) -> None:
     assert tomltext.parse_setting(text) == expected
 
 
-@pytest.mark.parametrize("text", ["trials", "=3", "a b=3", "a=[1", "a=1 2", "question=what is it", "a=1\nb=2"])
+@pytest.mark.parametrize(
+    "text", ["trials", "=3", "a b=3", "a=[1", "a=1 2", "question=what is it", "a=1\nb=2"]
+)
 def test_wrong_settings(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         tomltext.parse_setting(text)

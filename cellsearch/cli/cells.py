@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, print_table, refuse_existing, write_atomically
+from cellsearch.cli.output import (
+    emit_json,
+    json_option,
+    print_table,
+    refuse_existing,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from cellsearch.genome.graph import Genome
@@ -26,12 +32,36 @@ EDITS = 20
 @click.option("--mermaid", "form", flag_value="mermaid", help="The graph in Mermaid's language.")
 @click.option("--latex", "form", flag_value="latex", help="The equations in LaTeX.")
 @click.option("--program", "form", flag_value="program", help="What the compiler makes of a step.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the drawing to this file.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the drawing to this file."
+)
 @click.option("--force", is_flag=True, help="Overwrite the file.")
-@click.option("--input-size", "-I", type=click.IntRange(min=1), default=64, show_default=True, help="I for the counts.")
-@click.option("--hidden-size", "-H", type=click.IntRange(min=1), default=64, show_default=True, help="H for the counts.")
+@click.option(
+    "--input-size",
+    "-I",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="I for the counts.",
+)
+@click.option(
+    "--hidden-size",
+    "-H",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="H for the counts.",
+)
 @json_option
-def show(cell: str, form: str | None, output: Path | None, force: bool, input_size: int, hidden_size: int, as_json: bool) -> None:
+def show(
+    cell: str,
+    form: str | None,
+    output: Path | None,
+    force: bool,
+    input_size: int,
+    hidden_size: int,
+    as_json: bool,
+) -> None:
     """Show CELL: its equations, size, class, and the zoo cell it equals or is nearest to.
 
     CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
@@ -40,7 +70,9 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
 
     if output is not None:
         if form is None:
-            raise click.UsageError("--output needs one of --svg, --dot, --mermaid, --latex, --program")
+            raise click.UsageError(
+                "--output needs one of --svg, --dot, --mermaid, --latex, --program"
+            )
         refuse_existing(output, force=force)
     located = locate(cell)
     if form is not None:
@@ -54,9 +86,19 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
         else:
             click.echo(f"{form}: {output}")
         return
-    facts = cell_facts(located.genome, input_size, hidden_size) | {"predicted": predicted(located.genome, input_size, hidden_size)}
+    facts = cell_facts(located.genome, input_size, hidden_size) | {
+        "predicted": predicted(located.genome, input_size, hidden_size)
+    }
     if as_json:
-        emit_json({"name": located.label, "doc": located.doc, **facts, **known(located.genome), **_trial_facts(located)})
+        emit_json(
+            {
+                "name": located.label,
+                "doc": located.doc,
+                **facts,
+                **known(located.genome),
+                **_trial_facts(located),
+            }
+        )
         return
     click.echo(located.genome.to_text(located.doc))
     _print_facts(located, facts, known(located.genome))
@@ -65,7 +107,9 @@ def show(cell: str, form: str | None, output: Path | None, force: bool, input_si
 @click.command("diff", short_help="Show what leads from one cell to another.")
 @click.argument("one")
 @click.argument("other")
-@click.option("--svg", type=click.Path(path_type=Path), help="Write one picture with the differences marked.")
+@click.option(
+    "--svg", type=click.Path(path_type=Path), help="Write one picture with the differences marked."
+)
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @json_option
 def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> None:
@@ -80,10 +124,14 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
     found = difference(first.genome, second.genome)
     if svg is not None:
         title = f"from {first.label} to {second.label}"
-        write_atomically(svg, diff_svg(found.one, found.other, dict(found.pairs), title=title), force=force)
+        write_atomically(
+            svg, diff_svg(found.one, found.other, dict(found.pairs), title=title), force=force
+        )
     if as_json:
         edits = [{"mark": edit.mark, "what": edit.what, "text": edit.text} for edit in found.edits]
-        emit_json({"from": first.label, "to": second.label, "distance": found.distance, "edits": edits})
+        emit_json(
+            {"from": first.label, "to": second.label, "distance": found.distance, "edits": edits}
+        )
         return
     click.echo(f"from {first.label} to {second.label}: {found.distance} edits")
     for edit in found.edits:
@@ -94,12 +142,32 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
 
 @click.command("import", short_help="Read a cell in another notation.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--from", "source", required=True, help="The notation: nas-bench-nlp, darts, enas, ...")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the notation, e.g. opcodes=enas_lm.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write a .cell file; standard output if left out.")
+@click.option(
+    "--from", "source", required=True, help="The notation: nas-bench-nlp, darts, enas, ..."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the notation, e.g. opcodes=enas_lm.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write a .cell file; standard output if left out.",
+)
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @json_option
-def import_cell(file: Path, source: str, settings: tuple[str, ...], output: Path | None, force: bool, as_json: bool) -> None:
+def import_cell(
+    file: Path,
+    source: str,
+    settings: tuple[str, ...],
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Read a cell in another project's notation from FILE and print it as a .cell text."""
     from cellsearch import options as tomltext
     from cellsearch.runs.locate import read_text
@@ -113,7 +181,13 @@ def import_cell(file: Path, source: str, settings: tuple[str, ...], output: Path
     if output is not None:
         write_atomically(output, text, force=force)
     if as_json:
-        emit_json({"name": file.stem, "output": str(output) if output else None, **cell_facts(genome, 64, 64)})
+        emit_json(
+            {
+                "name": file.stem,
+                "output": str(output) if output else None,
+                **cell_facts(genome, 64, 64),
+            }
+        )
     else:
         click.echo(f"cell: {output}" if output is not None else text, nl=output is not None)
 
@@ -126,7 +200,9 @@ def drawing(genome: Genome, form: str) -> str:
         return program_report(genome)
     from cellsearch.genome.drawing import svg
 
-    return {"svg": svg.to_svg, "dot": svg.to_dot, "mermaid": svg.to_mermaid, "latex": svg.to_latex}[form](genome)
+    return {"svg": svg.to_svg, "dot": svg.to_dot, "mermaid": svg.to_mermaid, "latex": svg.to_latex}[
+        form
+    ](genome)
 
 
 def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
@@ -152,7 +228,8 @@ def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, A
 
 
 def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any] | None:
-    """What one position of 32 sequences costs on this machine, as plain data; ``None`` where nothing can be predicted.
+    """What one position of 32 sequences costs on this machine, as plain data; ``None`` where
+    nothing can be predicted.
 
     That is where the native runtime cannot be had, and for a cell that needs I = H in other sizes.
     """
@@ -165,7 +242,12 @@ def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, An
     found: dict[str, Any] = {"sequences": cost.BATCH, "positions": cost.POSITIONS}
     try:
         for name, training in (("training", True), ("inference", False)):
-            sizes = {"input_size": input_size, "hidden_size": hidden_size, "steps": cost.POSITIONS, "batch": cost.BATCH}
+            sizes = {
+                "input_size": input_size,
+                "hidden_size": hidden_size,
+                "steps": cost.POSITIONS,
+                "batch": cost.BATCH,
+            }
             counted = cost.estimate(genome, **sizes, training=training)
             seconds = cost.predicted_seconds(counted) / cost.POSITIONS
             found[name] = {
@@ -179,7 +261,9 @@ def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, An
 
 
 def known(genome: Genome) -> dict[str, Any]:
-    """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the graph alone says against it."""
+    """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the
+    graph alone says against it.
+    """
     from cellsearch import zoo
     from cellsearch.genome.checks import static_checks
     from cellsearch.genome.recognise import recognise
@@ -188,8 +272,12 @@ def known(genome: Genome) -> dict[str, Any]:
     return {
         "equals": list(found.same),
         "nearest": [{"name": name, "edits": distance} for name, distance in found.near],
-        "edits_from_nearest": [str(edit) for edit in found.difference.edits] if found.difference is not None else [],
-        "findings": [{"code": finding.code, "text": str(finding)} for finding in static_checks(genome)],
+        "edits_from_nearest": [str(edit) for edit in found.difference.edits]
+        if found.difference is not None
+        else [],
+        "findings": [
+            {"code": finding.code, "text": str(finding)} for finding in static_checks(genome)
+        ],
     }
 
 
@@ -202,8 +290,10 @@ def _trial_facts(located: Located) -> dict[str, Any]:
 def _predicted_text(predicted: dict[str, Any]) -> str:
     training, inference = predicted["training"], predicted["inference"]
     return (
-        f"{training['microseconds']:.0f} us a step of {predicted['sequences']} sequences in training "
-        f"({training['multiply_adds'] / 1e6:.2g} million multiply-adds, {training['bytes'] / 1e3:.0f} kB), "
+        f"{training['microseconds']:.0f} us a step of {predicted['sequences']} "
+        f"sequences in training "
+        f"({training['multiply_adds'] / 1e6:.2g} million multiply-adds, "
+        f"{training['bytes'] / 1e3:.0f} kB), "
         f"{inference['microseconds']:.0f} us in inference, on this machine"
     )
 
@@ -226,8 +316,19 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
     rows += [("note", finding["text"]) for finding in relatives["findings"]]
     if located.trial is not None and located.run is not None:
         result = located.trial.result
-        score = f"score {result.score:.4f} after {result.steps} steps" if result else located.trial.status.value
-        rows.insert(0, ("trial", f"{located.trial.number} of {located.run.folder}: {score}, {located.trial.proposal.origin}"))
+        score = (
+            f"score {result.score:.4f} after {result.steps} steps"
+            if result
+            else located.trial.status.value
+        )
+        rows.insert(
+            0,
+            (
+                "trial",
+                f"{located.trial.number} of {located.run.folder}: {score}, "
+                f"{located.trial.proposal.origin}",
+            ),
+        )
     print_table((), rows, wrap=1)
     edits = relatives["edits_from_nearest"]
     if not relatives["equals"] and edits:

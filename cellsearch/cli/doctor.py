@@ -26,7 +26,9 @@ LOW_DISK = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. ``needed``: cellsearch does not work without it; ``detail``: version, or why not and what to do."""
+    """One finding. ``needed``: cellsearch does not work without it; ``detail``: version, or why not
+    and what to do.
+    """
 
     name: str
     ok: bool
@@ -37,12 +39,19 @@ class Check:
 @click.command("doctor", short_help="Say what is available here, and why not.")
 @json_option
 def doctor(as_json: bool) -> int:
-    """Say what is available here and why not: versions, compiler, GPU, Ray, disk. Exit code 6 if something needed is missing."""
+    """Say what is available here and why not: versions, compiler, GPU, Ray, disk. Exit code 6 if
+    something needed is missing.
+    """
     checks = list(run_checks())
     if as_json:
         emit_json([asdict(check) for check in checks])
     else:
-        words = {(True, True): "ok", (True, False): "ok", (False, False): "missing", (False, True): "MISSING"}
+        words = {
+            (True, True): "ok",
+            (True, False): "ok",
+            (False, False): "missing",
+            (False, True): "MISSING",
+        }
         print_table((), [(c.name, words[c.ok, c.needed], c.detail) for c in checks], wrap=2)
     return 6 if any(check.needed and not check.ok for check in checks) else 0
 
@@ -51,7 +60,12 @@ def run_checks() -> Iterator[Check]:
     """All findings, in the order in which they are shown."""
     version = platform.python_version()
     yield Check("python", sys.version_info >= (3, 11), True, f"{version} ({sys.executable})")
-    yield Check("machine", True, False, f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_memory()}")
+    yield Check(
+        "machine",
+        True,
+        False,
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_memory()}",
+    )
     for package in ("torch", "numpy", "networkx", "safetensors", "click", "rich"):
         yield _package(package, needed=True)
     yield _ray()
@@ -59,7 +73,12 @@ def run_checks() -> Iterator[Check]:
     yield _gpu()
     yield _native()
     yield _backends()
-    yield Check("sqlite", sqlite3.sqlite_version_info >= (3, 31), True, f"{sqlite3.sqlite_version}: the store of a run")
+    yield Check(
+        "sqlite",
+        sqlite3.sqlite_version_info >= (3, 31),
+        True,
+        f"{sqlite3.sqlite_version}: the store of a run",
+    )
     yield _disk(Path.cwd())
     yield _package("sacrebleu", needed=False, use="BLEU of translation (there is one of our own)")
 
@@ -76,22 +95,46 @@ def _ray() -> Check:
     try:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
-        return Check("ray", False, True, "not installed (pip install ray); --workers 0 trains in the calling process without it")
+        return Check(
+            "ray",
+            False,
+            True,
+            "not installed (pip install ray); --workers 0 trains in the calling process without it",
+        )
     numbers = tuple(int(part) for part in version.split(".")[:2])
     address = os.environ.get("RAY_ADDRESS")
-    where = f"joins the cluster of RAY_ADDRESS={address}" if address else "starts a local cluster of its own"
+    where = (
+        f"joins the cluster of RAY_ADDRESS={address}"
+        if address
+        else "starts a local cluster of its own"
+    )
     if numbers < MIN_RAY:
-        return Check("ray", False, True, f"{version} is older than {MIN_RAY[0]}.{MIN_RAY[1]} (no token authentication): pip install -U ray")
+        return Check(
+            "ray",
+            False,
+            True,
+            f"{version} is older than {MIN_RAY[0]}.{MIN_RAY[1]} (no token "
+            f"authentication): pip install -U ray",
+        )
     return Check("ray", True, True, f"{version}, {where}")
 
 
 def _compiler() -> Check:
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = (
+        os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    )
     use = "native CPU kernels"
     if not compiler:
-        return Check("C compiler", False, False, f"none of cc, gcc, clang found ({use}); the torch backends work without it")
+        return Check(
+            "C compiler",
+            False,
+            False,
+            f"none of cc, gcc, clang found ({use}); the torch backends work without it",
+        )
     try:
-        done = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            [compiler, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return Check("C compiler", False, False, f"{compiler} does not run: {error}")
     return Check("C compiler", True, False, done.stdout.splitlines()[0] + f": {use}")
@@ -105,7 +148,11 @@ def _gpu() -> Check:
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count()))
         return Check("GPU", True, False, f"{names} (CUDA {torch.version.cuda})")
-    why = "this torch is built for CPUs only" if torch.version.cuda is None else "CUDA finds no device (driver missing, or none visible)"
+    why = (
+        "this torch is built for CPUs only"
+        if torch.version.cuda is None
+        else "CUDA finds no device (driver missing, or none visible)"
+    )
     return Check("GPU", False, False, f"{why}; everything runs on the CPU")
 
 
@@ -119,8 +166,15 @@ def _native() -> Check:
         found = library()
     except BackendError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        return Check("native runtime", False, False, f"{error.message}{hint}; cells run several times slower, by torch (backend aten)")
-    return Check("native runtime", True, False, f"{found.instructions}, {found.origin}: {found.path}")
+        return Check(
+            "native runtime",
+            False,
+            False,
+            f"{error.message}{hint}; cells run several times slower, by torch (backend aten)",
+        )
+    return Check(
+        "native runtime", True, False, f"{found.instructions}, {found.origin}: {found.path}"
+    )
 
 
 def _backends() -> Check:
@@ -137,7 +191,12 @@ def _backends() -> Check:
 def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     text = f"{free / 2**30:.1f} GiB free in {folder}"
-    return Check("disk", free >= LOW_DISK, False, text if free >= LOW_DISK else f"only {text}: a run keeps checkpoints")
+    return Check(
+        "disk",
+        free >= LOW_DISK,
+        False,
+        text if free >= LOW_DISK else f"only {text}: a run keeps checkpoints",
+    )
 
 
 def _memory() -> str:

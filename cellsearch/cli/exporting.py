@@ -27,24 +27,47 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 @click.command("export", short_help="Write a cell as PyTorch, fast package, JSON, text or weights.")
 @click.argument("cell")
 @click.option("--to", "form", type=click.Choice(FORMS), required=True, help="What to write.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file; the folder of a package.")
 @click.option(
-    "--weights", type=click.Choice(["pt", "safetensors"]), default="pt", show_default=True, help="Form of the weights beside source."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file; the folder of a package.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["pt", "safetensors"]),
+    default="pt",
+    show_default=True,
+    help="Form of the weights beside source.",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="Precision of the weights of source and state-dict; what it costs on validation data is printed.  [default: as trained]",
+    help="Precision of the weights of source and state-dict; what it costs on validation "
+    "data is printed.  [default: as trained]",
 )
-@click.option("--class-name", default="Recurrent", show_default=True, help="Name of the class in source.")
+@click.option(
+    "--class-name", default="Recurrent", show_default=True, help="Name of the class in source."
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @data_option
-def export(cell: str, form: str, output: Path, weights: str, precision: Precision | None, class_name: str, force: bool) -> None:
+def export(
+    cell: str,
+    form: str,
+    output: Path,
+    weights: str,
+    precision: Precision | None,
+    class_name: str,
+    force: bool,
+) -> None:
     """Write CELL to a file.
 
-    CELL is a run folder (its best cell), RUN:TRIAL, a zoo name, or a .cell or .json file. `source` is a Python file that needs nothing but
-    torch; a trained cell's weights go beside it. `package` is a folder with that file and the native runtime: as fast as in a search,
-    in training too, where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the file's suffix).
+    CELL is a run folder (its best cell), RUN:TRIAL, a zoo name, or a .cell or .json file. `source`
+    is a Python file that needs nothing but torch; a trained cell's weights go beside it. `package`
+    is a folder with that file and the native runtime: as fast as in a search, in training too,
+    where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the
+    file's suffix).
     """
     from cellsearch.runs.locate import locate
 
@@ -56,9 +79,15 @@ def export(cell: str, form: str, output: Path, weights: str, precision: Precisio
     if form == "json":
         write_atomically(output, located.genome.to_json(), force=force)
     elif form == "cell":
-        write_atomically(output, located.genome.to_text(located.doc or provenance(located)), force=force)
+        write_atomically(
+            output, located.genome.to_text(located.doc or provenance(located)), force=force
+        )
     elif form == "state-dict":
-        write_atomically(output, packed(reduced(located, trained_weights(located), precision), output.suffix), force=force)
+        write_atomically(
+            output,
+            packed(reduced(located, trained_weights(located), precision), output.suffix),
+            force=force,
+        )
     elif form == "package":
         write_package(located, output, weights, class_name, force=force)
     else:
@@ -70,7 +99,15 @@ def export(cell: str, form: str, output: Path, weights: str, precision: Precisio
         click.echo(accuracy(located, precision))
 
 
-def write_source(located: Located, output: Path, suffix: str, class_name: str, precision: Precision | None, *, force: bool) -> None:
+def write_source(
+    located: Located,
+    output: Path,
+    suffix: str,
+    class_name: str,
+    precision: Precision | None,
+    *,
+    force: bool,
+) -> None:
     """The Python file, and the weights beside it if the cell was trained."""
     from cellsearch.export.source import to_source
 
@@ -87,23 +124,40 @@ def write_source(located: Located, output: Path, suffix: str, class_name: str, p
         **trained_sizes(located, tensors),
     )
     if tensors:
-        write_atomically(beside, packed(reduced(located, tensors, precision), beside.suffix), force=force)
+        write_atomically(
+            beside, packed(reduced(located, tensors, precision), beside.suffix), force=force
+        )
         click.echo(f"weights: {beside}")
     write_atomically(output, source, force=force)
 
 
-def write_package(located: Located, folder: Path, suffix: str, class_name: str, *, force: bool) -> None:
-    """The folder of a package, with the weights in it if the cell was trained. What it needs to be imported is written last."""
+def write_package(
+    located: Located, folder: Path, suffix: str, class_name: str, *, force: bool
+) -> None:
+    """The folder of a package, with the weights in it if the cell was trained. What it needs to be
+    imported is written last.
+    """
     from cellsearch.errors import ConfigError
     from cellsearch.export.package import to_package
 
     if not folder.name.isidentifier() or keyword.iskeyword(folder.name):
-        raise ConfigError(f"{folder.name!r} cannot be imported: it is no name in Python", hint="for example -o best_cell")
+        raise ConfigError(
+            f"{folder.name!r} cannot be imported: it is no name in Python",
+            hint="for example -o best_cell",
+        )
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not force):
-        raise ConfigError(f"{folder} exists", hint="choose another name, or overwrite its files with --force")
+        raise ConfigError(
+            f"{folder} exists", hint="choose another name, or overwrite its files with --force"
+        )
     tensors = kept_weights(located)
     name = f"weights.{suffix}" if tensors else ""
-    contents = to_package(located.genome, class_name=class_name, doc=provenance(located), weights=name, **trained_sizes(located, tensors))
+    contents = to_package(
+        located.genome,
+        class_name=class_name,
+        doc=provenance(located),
+        weights=name,
+        **trained_sizes(located, tensors),
+    )
     if tensors:
         write_atomically(folder / name, packed(tensors, f".{suffix}"), force=force)
     for path, data in contents.items():
@@ -111,7 +165,10 @@ def write_package(located: Located, folder: Path, suffix: str, class_name: str, 
     if tensors:
         click.echo(f"weights: {folder / name}")
     built = any(path.endswith(".so") for path in contents)
-    click.echo("runtime: C sources, compiled on first use" + (", and a built library for Linux on x86-64 with AVX2" if built else ""))
+    click.echo(
+        "runtime: C sources, compiled on first use"
+        + (", and a built library for Linux on x86-64 with AVX2" if built else "")
+    )
 
 
 def kept_weights(located: Located) -> dict[str, Tensor]:
@@ -119,11 +176,15 @@ def kept_weights(located: Located) -> dict[str, Tensor]:
     if has_weights(located):
         return trained_weights(located)
     if located.trial is not None:
-        click.echo(f"note: the weights of {located.label} were not kept; it is exported without", err=True)
+        click.echo(
+            f"note: the weights of {located.label} were not kept; it is exported without", err=True
+        )
     return {}
 
 
-def reduced(located: Located, tensors: dict[str, Tensor], precision: Precision | None) -> dict[str, Tensor]:
+def reduced(
+    located: Located, tensors: dict[str, Tensor], precision: Precision | None
+) -> dict[str, Tensor]:
     """The weights in the precision that was asked for."""
     from cellsearch.export.weights import in_precision
 
@@ -138,7 +199,10 @@ def provenance(located: Located) -> str:
     experiment = run.experiment
     result = trial.result
     score = f", score {result.score:.4f} after {result.steps} steps" if result is not None else ""
-    return f"Trial {trial.number} of the experiment {experiment['name']} ({experiment['strategy']}, {experiment['task']}){score}."
+    return (
+        f"Trial {trial.number} of the experiment {experiment['name']} "
+        f"({experiment['strategy']}, {experiment['task']}){score}."
+    )
 
 
 def packed(tensors: dict[str, Tensor], suffix: str) -> bytes:

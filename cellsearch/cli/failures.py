@@ -17,19 +17,30 @@ from cellsearch.errors import CellsearchError
 __all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go"]
 
 INTERRUPTED = 130
-# What the machine, not the program, is to blame for: no room, a quota, a broken or read-only disk, too many open files.
-_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
+# What the machine, not the program, is to blame for: no room, a quota, a broken or read-only disk,
+# too many open files.
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
+)
 
 
 class ReaderGoneError(Exception):
-    """The reader of our output (head, less) went away. Stands for :class:`BrokenPipeError`, of which click makes an exit with code 1."""
+    """The reader of our output (head, less) went away. Stands for :class:`BrokenPipeError`, of
+    which click makes an exit with code 1.
+    """
 
 
 def guarded(command: click.Command, arguments: Sequence[str]) -> int:
-    """Run a command; every failure becomes ``error:`` and ``hint:`` lines on standard error and an exit code."""
+    """Run a command; every failure becomes ``error:`` and ``hint:`` lines on standard error and an
+    exit code.
+    """
     debug = "--debug" in arguments
     try:
-        code = command.main(args=[a for a in arguments if a != "--debug"], prog_name="cellsearch", standalone_mode=False)
+        code = command.main(
+            args=[a for a in arguments if a != "--debug"],
+            prog_name="cellsearch",
+            standalone_mode=False,
+        )
         sys.stdout.flush()
     except CellsearchError as error:
         return _failed(str(error), error.hint, error.exit_code, debug)
@@ -38,7 +49,12 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
         return 2
     except click.UsageError as error:
         context = error.ctx
-        return _failed(error.format_message(), f"see {context.command_path if context else 'cellsearch'} --help", 2, debug)
+        return _failed(
+            error.format_message(),
+            f"see {context.command_path if context else 'cellsearch'} --help",
+            2,
+            debug,
+        )
     except click.ClickException as error:
         return _failed(error.format_message(), "", 2, debug)
     except (click.Abort, KeyboardInterrupt):
@@ -52,7 +68,10 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
         let_output_go()
         where = f"{error.filename}: " if error.filename else ""
         return _failed(
-            f"{where}{error.strerror}", "look at the space of the disk that is written to, and at the limit of open files", 6, debug
+            f"{where}{error.strerror}",
+            "look at the space of the disk that is written to, and at the limit of open files",
+            6,
+            debug,
         )
     except Exception as error:  # noqa: BLE001  (the last resort of the program: it reports, and hides nothing)
         return _internal(error, debug)
@@ -60,7 +79,9 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
 
 
 def let_output_go() -> None:
-    """Point standard output elsewhere if it can no longer be written: the interpreter flushes it once more at exit."""
+    """Point standard output elsewhere if it can no longer be written: the interpreter flushes it
+    once more at exit.
+    """
     try:
         sys.stdout.flush()
     except OSError:
@@ -79,9 +100,17 @@ def _failed(message: str, hint: str, code: int, debug: bool) -> int:
 def _internal(error: Exception, debug: bool) -> int:
     handle, path = tempfile.mkstemp(prefix="cellsearch-error-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(f"cellsearch, Python {platform.python_version()}, {platform.platform()}\n{' '.join(sys.argv)}\n\n")
+        file.write(
+            f"cellsearch, Python {platform.python_version()}, "
+            f"{platform.platform()}\n{' '.join(sys.argv)}\n\n"
+        )
         file.write("".join(traceback.format_exception(error)))
-    return _failed(f"internal error: {type(error).__name__}: {error}", f"this is a bug; please report it with the log {path}", 1, debug)
+    return _failed(
+        f"internal error: {type(error).__name__}: {error}",
+        f"this is a bug; please report it with the log {path}",
+        1,
+        debug,
+    )
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,6 @@
-"""``cellsearch finals``: retrain the best cells and the baselines from scratch at equal parameters, and say what is true."""
+"""``cellsearch finals``: retrain the best cells and the baselines from scratch at equal parameters,
+and say what is true.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import data_option, emit_json, json_option, number, print_table, write_atomically
+from cellsearch.cli.output import (
+    data_option,
+    emit_json,
+    json_option,
+    number,
+    print_table,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from cellsearch.experiment import Experiment
@@ -24,13 +33,44 @@ __all__ = ["COMMANDS"]
 
 @click.command("finals", short_help="Retrain the best cells and the baselines, and judge.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many found cells take part.")
-@click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="Trainings of each cell that count.")
-@click.option("--against", multiple=True, metavar="CELL", help="Zoo cells to compare with; lstm and gru if left out.")
-@click.option("--hidden", type=click.IntRange(min=1), help="Hidden size of the first baseline (default: the run's).")
-@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps of each training (default: the run's).")
-@click.option("--workers", type=click.IntRange(min=0), help="Ray workers; 0 trains in this process (default: the run's).")
-@click.option("--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS).")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How many found cells take part.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Trainings of each cell that count.",
+)
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="CELL",
+    help="Zoo cells to compare with; lstm and gru if left out.",
+)
+@click.option(
+    "--hidden",
+    type=click.IntRange(min=1),
+    help="Hidden size of the first baseline (default: the run's).",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Optimizer steps of each training (default: the run's).",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Ray workers; 0 trains in this process (default: the run's).",
+)
+@click.option(
+    "--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS)."
+)
 @data_option
 @json_option
 def finals(
@@ -44,10 +84,12 @@ def finals(
     ray_address: str | None,
     as_json: bool,
 ) -> None:
-    """Retrain the best cells of RUN and LSTM and GRU from scratch, with several seeds, and compare them on test data.
+    """Retrain the best cells of RUN and LSTM and GRU from scratch, with several seeds, and compare
+    them on test data.
 
-    All models get equally many parameters (within 1 %), the same small sweep of learning rates decided by validation, and the same
-    budget; test data is read once a training, at the end. Writes finals.json into the run's folder.
+    All models get equally many parameters (within 1 %), the same small sweep of learning rates
+    decided by validation, and the same budget; test data is read once a training, at the end.
+    Writes finals.json into the run's folder.
     """
     from cellsearch import tasks
     from cellsearch.cli.searching import make_executor
@@ -59,7 +101,11 @@ def finals(
     declared = parse_experiment(data.experiment, source=str(run / "experiment.toml"))
     if workers is not None:
         declared = replace(declared, workers=workers)
-    training = replace(declared.training, steps=steps or declared.training.steps, hidden_size=hidden or declared.training.hidden_size)
+    training = replace(
+        declared.training,
+        steps=steps or declared.training.steps,
+        hidden_size=hidden or declared.training.hidden_size,
+    )
     declared = replace(declared, training=training)
     finalists = _finalists(data, top, against or ("lstm", "gru"))
     arrays = tasks.get(declared.task).load(declared.task_options)
@@ -69,7 +115,11 @@ def finals(
     protocol = Protocol(declared.task, declared.task_options, training, declared.limits, seeds)
     total = len(finalists) * (seeds + len(protocol.rates))
     progress = _Progress(total)
-    click.echo(f"{total} trainings of {training.steps} steps; " + ", ".join(f"{n}: H = {h}" for n, h in sizes.items()), err=True)
+    click.echo(
+        f"{total} trainings of {training.steps} steps; "
+        + ", ".join(f"{n}: H = {h}" for n, h in sizes.items()),
+        err=True,
+    )
     with make_executor(declared, ray_address, run) as executor:
         executor.start(declared.task, declared.task_options, arrays, folder=run)
         table = run_finals(executor, finalists, sizes, protocol, progress)
@@ -99,7 +149,9 @@ def _finalists(data: RunData, top: int, against: Sequence[str]) -> list[Finalist
     return chosen
 
 
-def _parameter_count(experiment: Experiment, genome: Genome, arrays: Arrays) -> Callable[[int], int]:
+def _parameter_count(
+    experiment: Experiment, genome: Genome, arrays: Arrays
+) -> Callable[[int], int]:
     """Trainable weights of the whole model as a function of the hidden size."""
     from cellsearch.tasks import get
     from cellsearch.training.loop import cell_factory
@@ -108,7 +160,9 @@ def _parameter_count(experiment: Experiment, genome: Genome, arrays: Arrays) -> 
 
     @cache
     def count(hidden_size: int) -> int:
-        model = task.model(cell_factory(genome, replace(experiment.training, hidden_size=hidden_size)))
+        model = task.model(
+            cell_factory(genome, replace(experiment.training, hidden_size=hidden_size))
+        )
         return sum(p.numel() for p in model.parameters())
 
     return count
@@ -126,12 +180,26 @@ class _Progress:
 
         self.done += 1
         if isinstance(outcome, Outcome):
-            text = f"validation {outcome.result.score:.4f}" if outcome.result else f"failed: {outcome.failure and outcome.failure.kind}"
+            text = (
+                f"validation {outcome.result.score:.4f}"
+                if outcome.result
+                else f"failed: {outcome.failure and outcome.failure.kind}"
+            )
             click.echo(f"[{self.done}/{self.total}] {name}: {text}", err=True)
 
 
 def _print(table: FinalTable, metric: str) -> None:
-    headers = ["cell", f"test {metric}", "deviation", "weights", "H", "rate", "ms a step", "failed", "p"]
+    headers = [
+        "cell",
+        f"test {metric}",
+        "deviation",
+        "weights",
+        "H",
+        "rate",
+        "ms a step",
+        "failed",
+        "p",
+    ]
     rows = [
         [
             row.name + (" (baseline)" if row.baseline else ""),

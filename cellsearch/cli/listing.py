@@ -1,4 +1,6 @@
-"""Commands that list what there is by name: ``experiments``, ``spaces``, ``zoo``, ``strategies``, ``schedules``, ``tasks``."""
+"""Commands that list what there is by name: ``experiments``, ``spaces``, ``zoo``, ``strategies``,
+``schedules``, ``tasks``.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def experiments(as_json: bool) -> None:
     if as_json:
         emit_json(found)
         return
-    rows = [(e["name"], e["strategy"], e["task"], str(e["trials"]), e["question"] or "") for e in found]
+    rows = [
+        (e["name"], e["strategy"], e["task"], str(e["trials"]), e["question"] or "") for e in found
+    ]
     print_table(("name", "strategy", "task", "trials", "question"), rows, right=(3,), wrap=4)
 
 
@@ -58,7 +62,15 @@ def spaces(as_json: bool) -> None:
                 f"{full['parameters']:,} (I = {space['input_size']}, H = {space['hidden_size']})",
             )
         )
-    headers = ("name", "states", "ops", "nodes at most", "seed genomes", "full cell: connections", "weights")
+    headers = (
+        "name",
+        "states",
+        "ops",
+        "nodes at most",
+        "seed genomes",
+        "full cell: connections",
+        "weights",
+    )
     print_table(headers, rows, right=(2, 3, 5), wrap=4)
 
 
@@ -96,15 +108,28 @@ def zoo(family: str | None, as_json: bool) -> None:
         emit_json(found)
         return
     rows = [
-        (c["name"], ", ".join(c["states"]), str(c["matrices"]), c["class"], str(c["gemm_depth"]), str(c["year"]), c["title"]) for c in found
+        (
+            c["name"],
+            ", ".join(c["states"]),
+            str(c["matrices"]),
+            c["class"],
+            str(c["gemm_depth"]),
+            str(c["year"]),
+            c["title"],
+        )
+        for c in found
     ]
-    print_table(("name", "states", "n^2", "class", "depth", "year", "what"), rows, right=(2, 4, 5), wrap=6)
+    print_table(
+        ("name", "states", "n^2", "class", "depth", "year", "what"), rows, right=(2, 4, 5), wrap=6
+    )
 
 
 @click.command("strategies", short_help="List the strategies and their options.")
 @json_option
 def strategies(as_json: bool) -> None:
-    """List the strategies: what each does, its options and what they mean, and the papers it comes from."""
+    """List the strategies: what each does, its options and what they mean, and the papers it comes
+    from.
+    """
     from cellsearch import strategies as module
 
     _list_parts({name: module.create(name, {}) for name in module.names()}, as_json)
@@ -113,7 +138,9 @@ def strategies(as_json: bool) -> None:
 @click.command("schedules", short_help="List the schedules: who gets more training.")
 @json_option
 def schedules(as_json: bool) -> None:
-    """List the schedules (who gets more training): what each does, its options and what they mean, and the papers it comes from."""
+    """List the schedules (who gets more training): what each does, its options and what they mean,
+    and the papers it comes from.
+    """
     from cellsearch import schedules as module
 
     _list_parts({name: module.create(name, {}) for name in module.names()}, as_json)
@@ -132,28 +159,51 @@ def tasks(as_json: bool) -> None:
     if as_json:
         emit_json([{**asdict(task), "available": not task.missing} for task in found])
         return
-    state = {t.name: f"download {t.download_bytes / 1e6:.1f} MB" if t.download else "missing" if t.missing else "there" for t in found}
+    state = {
+        t.name: f"download {t.download_bytes / 1e6:.1f} MB"
+        if t.download
+        else "missing"
+        if t.missing
+        else "there"
+        for t in found
+    }
     rows = [(t.name, t.metric, state[t.name], t.summary, t.source) for t in found]
     print_table(("name", "metric", "data", "what is learned", "source"), rows, wrap=3)
     for task in found:
         if task.download:
-            click.echo(f"\n{task.name}: downloaded when it is first needed, from {', '.join(task.download)} (forbid it with --offline)")
+            click.echo(
+                f"\n{task.name}: downloaded when it is first needed, from "
+                f"{', '.join(task.download)} (forbid it with --offline)"
+            )
     missing = [task for task in found if task.missing and not task.download]
     if missing:
-        click.echo(f"\n{len(missing)} tasks lack their data. {missing[0].name}: {missing[0].missing}")
+        click.echo(
+            f"\n{len(missing)} tasks lack their data. {missing[0].name}: {missing[0].missing}"
+        )
 
 
 def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
     found = []
     for name, part in parts.items():
         summary, _, details = (inspect.getdoc(type(part)) or "").replace("``", "").partition("\n\n")
-        found.append({"name": name, "summary": summary, "details": details, "paper": part.paper, "options": _options(part)})
+        found.append(
+            {
+                "name": name,
+                "summary": summary,
+                "details": details,
+                "paper": part.paper,
+                "options": _options(part),
+            }
+        )
     if as_json:
         emit_json(found)
         return
     for k, part in enumerate(found):
         click.echo(f"{chr(10) * (k > 0)}{part['name']}: {part['summary']}")
-        lines = {"options": tomltext.render(part["options"]).strip().replace("\n", ", "), "paper": part["paper"]}
+        lines = {
+            "options": tomltext.render(part["options"]).strip().replace("\n", ", "),
+            "paper": part["paper"],
+        }
         for what, text in lines.items():
             if text:
                 click.echo(f"  {what}: {text}")

@@ -1,4 +1,6 @@
-"""What commands print and write: one JSON document, tables, and files that are complete or not there."""
+"""What commands print and write: one JSON document, tables, and files that are complete or not
+there.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ import click
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 
-__all__ = ["data_option", "emit_json", "json_option", "number", "print_table", "refuse_existing", "write_atomically"]
+__all__ = [
+    "data_option",
+    "emit_json",
+    "json_option",
+    "number",
+    "print_table",
+    "refuse_existing",
+    "write_atomically",
+]
 
 NARROW = 24  # characters of a column whose text is broken into lines
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,11 +32,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def json_option(command: F) -> F:
     """The option ``--json`` that every reading command has."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+    )(command)
 
 
 def data_option(command: F) -> F:
-    """The options ``--data-dir`` and ``--offline`` of commands that read data, for ``CELLSEARCH_DATA`` and ``CELLSEARCH_OFFLINE``."""
+    """The options ``--data-dir`` and ``--offline`` of commands that read data, for
+    ``CELLSEARCH_DATA`` and ``CELLSEARCH_OFFLINE``.
+    """
 
     def choose(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
         if value is not None:
@@ -37,7 +51,11 @@ def data_option(command: F) -> F:
             os.environ["CELLSEARCH_OFFLINE"] = "1"
 
     command = click.option(
-        "--offline", is_flag=True, expose_value=False, callback=forbid, help="Download nothing (or set CELLSEARCH_OFFLINE=1)."
+        "--offline",
+        is_flag=True,
+        expose_value=False,
+        callback=forbid,
+        help="Download nothing (or set CELLSEARCH_OFFLINE=1).",
     )(command)
     return click.option(
         "--data-dir",
@@ -69,27 +87,52 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "–"
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), wrap: int | None = None) -> None:
-    """A plain table, columns padded with spaces. ``headers``: empty for none; ``right``: columns aligned right; ``wrap``: the column that
-    takes what width is left, the others are never cut.
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    wrap: int | None = None,
+) -> None:
+    """A plain table, columns padded with spaces. ``headers``: empty for none; ``right``: columns
+    aligned right; ``wrap``: the column that takes what width is left, the others are never cut.
     """
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(headers), padding=(0, 2, 0, 0))
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=bool(headers),
+        padding=(0, 2, 0, 0),
+    )
     for position in range(len(rows[0]) if rows else len(headers)):
         justify: Literal["left", "right"] = "right" if position in right else "left"
-        table.add_column(headers[position] if headers else "", justify=justify, no_wrap=position != wrap, overflow="fold")
+        table.add_column(
+            headers[position] if headers else "",
+            justify=justify,
+            no_wrap=position != wrap,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False)
-    if not console.is_terminal:  # a pipe or a file: nothing is cut to the width of a window that is not there
+    if (
+        not console.is_terminal
+    ):  # a pipe or a file: nothing is cut to the width of a window that is not there
         console.width = 240
     # Where the window is too narrow it breaks the lines itself: half a number is a wrong number.
-    widths = [max(map(cell_len, column)) for column in zip(*([headers] if headers else []), *rows, strict=True)]
-    console.width = max(console.width, sum((min(width, NARROW) if k == wrap else width) + 2 for k, width in enumerate(widths)))
+    widths = [
+        max(map(cell_len, column))
+        for column in zip(*([headers] if headers else []), *rows, strict=True)
+    ]
+    console.width = max(
+        console.width,
+        sum((min(width, NARROW) if k == wrap else width) + 2 for k, width in enumerate(widths)),
+    )
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
@@ -101,11 +144,15 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder", hint="name a file")
     if path.exists() and not force:
-        raise ConfigError(f"{path} exists", hint="choose another name, or overwrite it with --force")
+        raise ConfigError(
+            f"{path} exists", hint="choose another name, or overwrite it with --force"
+        )
 
 
 def write_atomically(path: Path, data: str | bytes, *, force: bool = False) -> None:
-    """Write a file so that it is either complete or not there. Raises :class:`ConfigError` if it exists, unless ``force``."""
+    """Write a file so that it is either complete or not there. Raises :class:`ConfigError` if it
+    exists, unless ``force``.
+    """
     refuse_existing(path, force=force)
     content = data.encode("utf-8") if isinstance(data, str) else data
     try:
@@ -123,7 +170,8 @@ def write_atomically(path: Path, data: str | bytes, *, force: bool = False) -> N
             raise
     except OSError as error:
         raise EnvironmentFailure(
-            f"{path} cannot be written: {error.strerror or error}", hint="check the folder and the free space"
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="check the folder and the free space",
         ) from None
 
 

@@ -1,4 +1,6 @@
-"""Commands that look at a run: ``ls``, ``best``, ``report``. They work while it is being searched, and change nothing in its store."""
+"""Commands that look at a run: ``ls``, ``best``, ``report``. They work while it is being searched,
+and change nothing in its store.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @click.command("ls", short_help="List the trials of a run.")
 @RUN
 @click.option("--top", type=click.IntRange(min=1), help="Only the best N.")
-@click.option("--sort", type=click.Choice(["score", "number"]), default="score", show_default=True, help="Order of the rows.")
+@click.option(
+    "--sort",
+    type=click.Choice(["score", "number"]),
+    default="score",
+    show_default=True,
+    help="Order of the rows.",
+)
 @json_option
 def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     """List the trials of RUN, best first; unfinished and failed ones last."""
@@ -35,7 +43,15 @@ def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     if as_json:
         counts = _counts(data)
         records = [{**trial_record(t), "gap": data.history.gap(t)} for t in trials]
-        emit_json({"run": str(run), "experiment": data.experiment, "writer": data.writer, **counts, "trials": records})
+        emit_json(
+            {
+                "run": str(run),
+                "experiment": data.experiment,
+                "writer": data.writer,
+                **counts,
+                "trials": records,
+            }
+        )
         return
     print_leaderboard(trials)
     click.echo(summary(data))
@@ -46,7 +62,9 @@ def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
 @click.option("--baselines", is_flag=True, help="Also consider the baselines (LSTM, GRU).")
 @json_option
 def best(run: Path, baselines: bool, as_json: bool) -> None:
-    """Show the best cell that RUN has found: its equations, its score, and the baselines under the same budget."""
+    """Show the best cell that RUN has found: its equations, its score, and the baselines under the
+    same budget.
+    """
     from cellsearch.runs.run import read_run, trial_record
 
     data = read_run(run)
@@ -65,15 +83,25 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
         return
     click.echo(trial.genome.to_text())
     print_leaderboard([trial, *(t for t in controls if t is not trial)])
-    click.echo(f"\ncellsearch show {run}:{trial.number}, cellsearch export {run}:{trial.number} --to source -o cell.py")
+    click.echo(
+        f"\ncellsearch show {run}:{trial.number}, cellsearch export "
+        f"{run}:{trial.number} --to source -o cell.py"
+    )
 
 
 @click.command("report", short_help="Write the HTML report of a run.")
 @RUN
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file; report.html in the run folder if left out.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file; report.html in the run folder if left out.",
+)
 @click.option("--force", is_flag=True, help="Overwrite a file given with --output.")
 def report(run: Path, output: Path | None, force: bool) -> None:
-    """Write one self-contained HTML file about RUN: leaderboard, curves, pictures of the best cells, lineage."""
+    """Write one self-contained HTML file about RUN: leaderboard, curves, pictures of the best
+    cells, lineage.
+    """
     from cellsearch.runs.run import read_run
 
     path = write_report(read_run(run), output, force=force)
@@ -81,7 +109,9 @@ def report(run: Path, output: Path | None, force: bool) -> None:
 
 
 def write_report(data: RunData, output: Path | None = None, *, force: bool = False) -> Path:
-    """Write the HTML report; the one in the run folder is a product of the run and is always replaced."""
+    """Write the HTML report; the one in the run folder is a product of the run and is always
+    replaced.
+    """
     from cellsearch import tasks
     from cellsearch.reporting.report import Report, render_report
 
@@ -106,7 +136,9 @@ def write_report(data: RunData, output: Path | None = None, *, force: bool = Fal
 
 
 def leaderboard_order(trial: Trial) -> tuple[bool, float, int]:
-    """Best first; cells that are only a step on the way (all connections at once, to be pruned) come after the results."""
+    """Best first; cells that are only a step on the way (all connections at once, to be pruned)
+    come after the results.
+    """
     return trial.is_intermediate, trial.score, trial.number
 
 
@@ -117,7 +149,13 @@ def print_leaderboard(trials: list[Trial]) -> None:
     rows = []
     for trial in trials:
         result = trial.result
-        note = trial.failure.kind if trial.failure else f"= trial {trial.duplicate_of}" if trial.duplicate_of is not None else ""
+        note = (
+            trial.failure.kind
+            if trial.failure
+            else f"= trial {trial.duplicate_of}"
+            if trial.duplicate_of is not None
+            else ""
+        )
         rows.append(
             (
                 cell_name(trial),
@@ -130,23 +168,34 @@ def print_leaderboard(trials: list[Trial]) -> None:
                 trial.proposal.origin,
             )
         )
-    print_table(("cell", "score", "weights", "nodes", "steps", "seconds", "status", "origin"), rows, right=(1, 2, 3, 4, 5))
+    print_table(
+        ("cell", "score", "weights", "nodes", "steps", "seconds", "status", "origin"),
+        rows,
+        right=(1, 2, 3, 4, 5),
+    )
 
 
 def _counts(data: RunData) -> dict[str, int]:
     from cellsearch.trial import Status
 
-    count = {status.value: sum(trial.status is status for trial in data.history) for status in Status}
+    count = {
+        status.value: sum(trial.status is status for trial in data.history) for status in Status
+    }
     return {"asked_for": int(data.experiment["trials"]), **count, "answered": data.answered}
 
 
 def summary(data: RunData) -> str:
     """How many trials became what, in a line."""
     counts = _counts(data)
-    parts = [f"{counts['completed'] + counts['stopped']} trained of {counts['asked_for']} asked for"]
+    parts = [
+        f"{counts['completed'] + counts['stopped']} trained of {counts['asked_for']} asked for"
+    ]
     parts += [f"{counts[name]} {name}" for name in ("running", "waiting", "failed") if counts[name]]
     parts.append(f"{counts['answered']} duplicates answered without training")
-    rejected, imported = (sum(getattr(trial, name) for trial in data.history) for name in ("is_rejected", "is_imported"))
+    rejected, imported = (
+        sum(getattr(trial, name) for trial in data.history)
+        for name in ("is_rejected", "is_imported")
+    )
     parts += [f"{rejected} of the failed rejected before training"] if rejected else []
     parts += [f"{imported} of the trained imported"] if imported else []
     if data.writer:

@@ -31,12 +31,26 @@ SHOWN = 12
 
 @click.command("search", short_help="Search for cells, or resume a search.")
 @click.argument("experiment")
-@click.option("--run", type=click.Path(path_type=Path), help="The run's folder; runs/NAME if left out. An existing run is resumed.")
-@click.option("--workers", type=click.IntRange(min=0), help="Ray workers; 0 trains in this process.")
-@click.option("--trials", type=click.IntRange(min=1), help="Candidates in all, baselines included.")
-@click.option("--hours", type=click.FloatRange(min=0), help="Wall clock of all sittings together; begin nothing new after it. 0: no bound.")
 @click.option(
-    "--enqueue", "enqueued", multiple=True, metavar="CELL", help="Train this cell next: a zoo name, a .cell or .json file, or RUN:TRIAL."
+    "--run",
+    type=click.Path(path_type=Path),
+    help="The run's folder; runs/NAME if left out. An existing run is resumed.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="Ray workers; 0 trains in this process."
+)
+@click.option("--trials", type=click.IntRange(min=1), help="Candidates in all, baselines included.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0),
+    help="Wall clock of all sittings together; begin nothing new after it. 0: no bound.",
+)
+@click.option(
+    "--enqueue",
+    "enqueued",
+    multiple=True,
+    metavar="CELL",
+    help="Train this cell next: a zoo name, a .cell or .json file, or RUN:TRIAL.",
 )
 @click.option(
     "--import",
@@ -46,12 +60,25 @@ SHOWN = 12
     type=click.Path(path_type=Path),
     help="Take over the trials of this run as history; they are not trained again.",
 )
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. training.steps=100.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a value of the experiment, e.g. training.steps=100.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved experiment and stop.")
-@click.option("--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS).")
+@click.option(
+    "--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS)."
+)
 @data_option
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end; progress goes to standard error.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document at the end; progress goes to standard error.",
+)
 def search(
     experiment: str,
     run: Path | None,
@@ -68,11 +95,15 @@ def search(
 ) -> int:
     """Search for cells as EXPERIMENT says (a name, or a TOML file).
 
-    The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way and stops; twice stops at once.
+    The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way
+    and stops; twice stops at once.
     """
     from cellsearch.experiment import load_experiment
 
-    declared = load_experiment(experiment, _overrides(settings, workers=workers, trials=trials, **{"allowance.hours": hours}))
+    declared = load_experiment(
+        experiment,
+        _overrides(settings, workers=workers, trials=trials, **{"allowance.hours": hours}),
+    )
     if dry_run:
         _dry_run(declared, as_json)
         return 0
@@ -83,7 +114,9 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class _Warm:
-    """What a search starts from besides its experiment: runs to import, then cells to train next."""
+    """What a search starts from besides its experiment: runs to import, then cells to train
+    next.
+    """
 
     runs: tuple[Path, ...]
     cells: tuple[Located, ...]
@@ -97,7 +130,9 @@ class _Warm:
         for cell in self.cells:
             before = len(search.history)
             trial = search.enqueue(cell.genome)
-            yield f"{cell.label} is trial {trial.number}" + ("" if trial.number >= before else " already")
+            yield f"{cell.label} is trial {trial.number}" + (
+                "" if trial.number >= before else " already"
+            )
 
 
 def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, Any]:
@@ -117,32 +152,55 @@ def _dry_run(experiment: Experiment, as_json: bool) -> None:
         click.echo(text, nl=False)
 
 
-def _search(experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, *, plain: bool, as_json: bool) -> int:
+def _search(
+    experiment: Experiment,
+    folder: Path,
+    ray_address: str | None,
+    warm: _Warm,
+    *,
+    plain: bool,
+    as_json: bool,
+) -> int:
     from cellsearch.runs.run import read_run
 
     display = _display(experiment, plain=plain, stream_is_stderr=as_json)
     try:
         interrupted, used_up = _run(experiment, folder, ray_address, warm, display)
     except KeyboardInterrupt:
-        click.echo(f"stopped at once: nothing recorded is lost, the same command goes on with {folder}", err=True)
+        click.echo(
+            f"stopped at once: nothing recorded is lost, the same command goes on with {folder}",
+            err=True,
+        )
         return INTERRUPTED
     except BrokenPipeError:  # `| head`: not done, so the code does not say so
         let_output_go()
         with suppress(BrokenPipeError):
-            click.echo(f"stopped: nobody reads the output any more; the same command goes on with {folder}", err=True)
+            click.echo(
+                f"stopped: nobody reads the output any more; the same command goes on "
+                f"with {folder}",
+                err=True,
+            )
         return INTERRUPTED
     _finish(folder, as_json)
     if interrupted:
         click.echo(f"stopped: the same command goes on with {folder}", err=True)
         return INTERRUPTED
     if used_up:
-        click.echo(f"stopped: {used_up} are used up; the same command with more of them goes on with {folder}", err=True)
+        click.echo(
+            f"stopped: {used_up} are used up; the same command with more of them goes "
+            f"on with {folder}",
+            err=True,
+        )
     _require_candidate(read_run(folder))
     return 0
 
 
-def _run(experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, display: Display) -> tuple[bool, str]:
-    """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the allowance is used up."""
+def _run(
+    experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, display: Display
+) -> tuple[bool, str]:
+    """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the
+    allowance is used up.
+    """
     from cellsearch.search import Search
 
     with Search.open(folder, experiment) as search:
@@ -151,8 +209,15 @@ def _run(experiment: Experiment, folder: Path, ray_address: str | None, warm: _W
         history = search.history
         if search.finished:
             return False, ""  # without starting workers
-        with _interrupts(search, display) as interrupted, make_executor(experiment, ray_address, folder) as executor:
-            display.notice = f"starting {experiment.workers} Ray worker{'s' * (experiment.workers > 1)} ..." if experiment.workers else ""
+        with (
+            _interrupts(search, display) as interrupted,
+            make_executor(experiment, ray_address, folder) as executor,
+        ):
+            display.notice = (
+                f"starting {experiment.workers} Ray worker{'s' * (experiment.workers > 1)} ..."
+                if experiment.workers
+                else ""
+            )
             display.seconds_left = lambda: search.seconds_left
             display.begin(history)
             try:
@@ -189,15 +254,21 @@ def _show(event: SearchEvent, search: Search, display: Display) -> None:
     if isinstance(event, TrialStarted) and display.notice.startswith("starting"):
         display.notice = ""
     if isinstance(event, EnvironmentChanged):
-        changes = ", ".join(f"{name} {before} -> {now}" for name, (before, now) in event.changes.items())
-        display.notice = f"note: the run was made elsewhere ({changes}); results may differ slightly"
+        changes = ", ".join(
+            f"{name} {before} -> {now}" for name, (before, now) in event.changes.items()
+        )
+        display.notice = (
+            f"note: the run was made elsewhere ({changes}); results may differ slightly"
+        )
     ended = event.trial if isinstance(event, TrialEnded) and event.trial.status.finished else None
     display.update(search.history, ended)
 
 
 @contextmanager
 def _interrupts(search: Search, display: Display) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C once: the search stops when the trials under way have ended; twice: at once (:class:`KeyboardInterrupt`)."""
+    """Ctrl-C once: the search stops when the trials under way have ended; twice: at once
+    (:class:`KeyboardInterrupt`).
+    """
     seen = 0
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -223,7 +294,13 @@ def _finish(folder: Path, as_json: bool) -> None:
     data = read_run(folder)
     ranked = sorted(data.history, key=leaderboard_order)
     if as_json:
-        emit_json({"run": str(folder), "experiment": data.experiment["name"], "trials": [trial_record(t) for t in ranked]})
+        emit_json(
+            {
+                "run": str(folder),
+                "experiment": data.experiment["name"],
+                "trials": [trial_record(t) for t in ranked],
+            }
+        )
         return
     shown = [t for k, t in enumerate(ranked) if k < SHOWN or t.is_baseline]
     click.echo()
@@ -231,8 +308,14 @@ def _finish(folder: Path, as_json: bool) -> None:
     click.echo(summary(data))
     best = data.history.best(baselines=False)
     if best is not None:
-        click.echo(f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: cellsearch show {folder}:{best.number}")
-    click.echo(f"run: {folder}; report: cellsearch report {folder}; export: cellsearch export {folder} --to source -o cell.py")
+        click.echo(
+            f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: "
+            f"cellsearch show {folder}:{best.number}"
+        )
+    click.echo(
+        f"run: {folder}; report: cellsearch report {folder}; export: cellsearch export "
+        f"{folder} --to source -o cell.py"
+    )
 
 
 def _require_candidate(data: RunData) -> None:

@@ -1,4 +1,6 @@
-"""``cellsearch suites``, and ``cellsearch evaluate --suite``: a cell against LSTM and GRU on several tasks."""
+"""``cellsearch suites``, and ``cellsearch evaluate --suite``: a cell against LSTM and GRU on
+several tasks.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +25,37 @@ __all__ = ["COMMANDS", "evaluate_suite"]
 @click.command("suites", short_help="List the suites of tasks.")
 @json_option
 def suites(as_json: bool) -> None:
-    """List the suites: several tasks under one protocol, made one score. An experiment names one with task = "suite:NAME"."""
+    """List the suites: several tasks under one protocol, made one score. An experiment names one
+    with task = "suite:NAME".
+    """
     from cellsearch.experiment import catalog
 
     found = [(catalog.load_suite(path), path) for path in catalog.entries(catalog.SUITES).values()]
     if as_json:
-        emit_json([{**suite.to_document(), "steps": suite.steps, "file": str(path)} for suite, path in found])
+        emit_json(
+            [
+                {**suite.to_document(), "steps": suite.steps, "file": str(path)}
+                for suite, path in found
+            ]
+        )
         return
     rows = [
-        (s.name, ", ".join(f"{m.name} ({m.task}, {m.steps} steps)" for m in s.members), s.aggregation, s.reference, s.description)
+        (
+            s.name,
+            ", ".join(f"{m.name} ({m.task}, {m.steps} steps)" for m in s.members),
+            s.aggregation,
+            s.reference,
+            s.description,
+        )
         for s, _ in found
     ]
     print_table(("name", "tasks", "aggregation", "reference", "what it asks"), rows, wrap=1)
 
 
 def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> None:
-    """Train a cell on every task of a suite, with each of its seeds or the one given, and print the table."""
+    """Train a cell on every task of a suite, with each of its seeds or the one given, and print the
+    table.
+    """
     from cellsearch.experiment import catalog
     from cellsearch.job import Job
     from cellsearch.runs.locate import locate
@@ -50,7 +67,9 @@ def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> Non
     suite = replace(declared, stop_below=0.0)  # the table shall be complete
     known = _Baselines(show=sys.stderr.isatty() and not as_json)
     arrays = load_data(SUITE, suite.to_document(), on_training=known)
-    job = Job(0, 0, located.genome.to_json(), SUITE, suite.to_document(), Training(), suite.steps, 0)
+    job = Job(
+        0, 0, located.genome.to_json(), SUITE, suite.to_document(), Training(), suite.steps, 0
+    )
     seeds = suite.seeds if seed is None else (seed,)
     runs = [train_suite(job, arrays, seed=one)[1] for one in seeds]
     document = _document(suite, arrays, runs, known)
@@ -74,8 +93,12 @@ class _Baselines:
             click.echo(f"trained {cell} on {task}, seed {seed}, once for all", err=True)
 
 
-def _document(suite: Suite, arrays: Arrays, runs: Sequence[Sequence[Scored]], known: _Baselines) -> dict[str, Any]:
-    """The whole table as plain data. Means are over the seeds; ``fitness`` is that of the mean shares."""
+def _document(
+    suite: Suite, arrays: Arrays, runs: Sequence[Sequence[Scored]], known: _Baselines
+) -> dict[str, Any]:
+    """The whole table as plain data. Means are over the seeds; ``fitness`` is that of the mean
+    shares.
+    """
     from cellsearch.training.suite import BASELINES, fitness
 
     rows = []
@@ -121,11 +144,23 @@ def _print(document: dict[str, Any]) -> None:
         for row in document["tasks"]
     ]
     seeds = ", ".join(str(seed) for seed in document["seeds"])
-    click.echo(f"{document['cell']} on suite {document['suite']}: validation scores (lower is better), seeds {seeds}")
+    click.echo(
+        f"{document['cell']} on suite {document['suite']}: validation scores (lower is "
+        f"better), seeds {seeds}"
+    )
     print_table(headers, rows, right=range(1, 7))
-    what = {"min": "smallest share", "mean": "mean share", "pareto": "mean share (one objective a task in a search)"}
-    reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better baseline's"}[document["reference"]]
-    click.echo(f"share of {reference} skill above chance; {what[document['aggregation']]}: {number(document['fitness'], 3)}")
+    what = {
+        "min": "smallest share",
+        "mean": "mean share",
+        "pareto": "mean share (one objective a task in a search)",
+    }
+    reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better baseline's"}[
+        document["reference"]
+    ]
+    click.echo(
+        f"share of {reference} skill above chance; {what[document['aggregation']]}: "
+        f"{number(document['fitness'], 3)}"
+    )
 
 
 def _spread(values: Sequence[float]) -> str:

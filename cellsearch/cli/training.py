@@ -1,4 +1,6 @@
-"""``cellsearch evaluate``: train one cell on one task or suite, so that anybody can check a claim in one command."""
+"""``cellsearch evaluate``: train one cell on one task or suite, so that anybody can check a claim
+in one command.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,24 @@ __all__ = ["COMMANDS", "read_settings"]
 @click.argument("cell")
 @click.option("--task", help="Name of the task (cellsearch tasks lists them).")
 @click.option("--suite", help="Name or file of a suite of tasks (cellsearch suites lists them).")
-@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Optimizer steps.")
-@click.option("--hidden", type=click.IntRange(min=1), default=64, show_default=True, help="Hidden size H.")
-@click.option("--seed", type=click.IntRange(min=0), help="Decides weights and batches.  [default: 0, or all seeds of the suite]")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="training.KEY=VALUE or task_options.KEY=VALUE.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Optimizer steps."
+)
+@click.option(
+    "--hidden", type=click.IntRange(min=1), default=64, show_default=True, help="Hidden size H."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Decides weights and batches.  [default: 0, or all seeds of the suite]",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="training.KEY=VALUE or task_options.KEY=VALUE.",
+)
 @click.option("--test", is_flag=True, help="Read the test data once at the end.")
 @data_option
 @json_option
@@ -42,8 +58,8 @@ def evaluate(
     test: bool,
     as_json: bool,
 ) -> None:
-    """Train CELL on one task and print its validation score and metric (lower score is better), or on every task of a suite and
-    print how it compares with LSTM and GRU under the same protocol.
+    """Train CELL on one task and print its validation score and metric (lower score is better), or
+    on every task of a suite and print how it compares with LSTM and GRU under the same protocol.
 
     CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
     """
@@ -52,13 +68,25 @@ def evaluate(
     if suite is not None:
         for name in ("steps", "hidden", "settings", "test"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise click.UsageError(f"a suite brings its own training, so --{'set' if name == 'settings' else name} cannot be said")
+                raise click.UsageError(
+                    f"a suite brings its own training, so "
+                    f"--{'set' if name == 'settings' else name} cannot be said"
+                )
         evaluate_suite(cell, suite, seed, as_json)
     elif task is not None:
         _evaluate_task(cell, task, steps, hidden, seed or 0, settings, test, as_json)
 
 
-def _evaluate_task(cell: str, task: str, steps: int, hidden: int, seed: int, settings: tuple[str, ...], test: bool, as_json: bool) -> None:
+def _evaluate_task(
+    cell: str,
+    task: str,
+    steps: int,
+    hidden: int,
+    seed: int,
+    settings: tuple[str, ...],
+    test: bool,
+    as_json: bool,
+) -> None:
     from cellsearch import tasks
     from cellsearch.job import Job
     from cellsearch.runs.locate import locate
@@ -83,16 +111,34 @@ def _evaluate_task(cell: str, task: str, steps: int, hidden: int, seed: int, set
     result = train(job, arrays, progress=_Progress(steps) if show else None)
     if as_json:
         emit_json(
-            {"cell": located.label, "task": task, "metric_name": kind.metric, "seed": seed, **asdict(result), "training": asdict(training)}
+            {
+                "cell": located.label,
+                "task": task,
+                "metric_name": kind.metric,
+                "seed": seed,
+                **asdict(result),
+                "training": asdict(training),
+            }
         )
         return
-    click.echo(f"{located.label} on {task}: {kind.metric} {number(result.metric)} (validation), score {number(result.score)}")
+    click.echo(
+        f"{located.label} on {task}: {kind.metric} {number(result.metric)} "
+        f"(validation), score {number(result.score)}"
+    )
     if test:
-        click.echo(f"test: {kind.metric} {number(result.metrics['test_metric'])}, score {number(result.metrics['test_score'])}")
-    click.echo(f"{result.steps} steps in {result.seconds:.1f} s; weights: {result.cell_parameters:,} (cell), {result.parameters:,} (model)")
+        click.echo(
+            f"test: {kind.metric} {number(result.metrics['test_metric'])}, score "
+            f"{number(result.metrics['test_score'])}"
+        )
+    click.echo(
+        f"{result.steps} steps in {result.seconds:.1f} s; weights: "
+        f"{result.cell_parameters:,} (cell), {result.parameters:,} (model)"
+    )
 
 
-def read_settings(settings: tuple[str, ...], steps: int, hidden: int) -> tuple[Training, dict[str, Any]]:
+def read_settings(
+    settings: tuple[str, ...], steps: int, hidden: int
+) -> tuple[Training, dict[str, Any]]:
     """The training and the task's options that ``--set`` asks for."""
     from cellsearch import options as tomltext
     from cellsearch.experiment import read_training
@@ -102,11 +148,15 @@ def read_settings(settings: tuple[str, ...], steps: int, hidden: int) -> tuple[T
         key, value = tomltext.parse_setting(setting)
         table, _, option = key.partition(".")
         if table not in tables or not option:
-            raise tomltext.unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
+            raise tomltext.unknown(
+                "setting", key, [f"{name}.KEY" for name in tables], where="--set"
+            )
         tables[table][option] = value
     training = read_training(tables["training"], "--set")
     if "hidden_size" in tables["training"] or "steps" in tables["training"]:
-        raise click.UsageError("say --hidden and --steps, not --set training.hidden_size or training.steps")
+        raise click.UsageError(
+            "say --hidden and --steps, not --set training.hidden_size or training.steps"
+        )
     return replace(training, steps=steps, hidden_size=hidden), tables["task_options"]
 
 

@@ -1,7 +1,9 @@
-"""The cost of a cell: multiply-adds, memory traffic, and the time that the native backend will take on this machine.
+"""The cost of a cell: multiply-adds, memory traffic, and the time that the native backend will take
+on this machine.
 
-Counted from the schedule that the backend runs, so padding, recomputation and the calls of a step are in it. Seconds follow from a few
-constants (seconds a multiply-add, a cheap and a costly pointwise number, a command, a segment), measured once a machine and cached.
+Counted from the schedule that the backend runs, so padding, recomputation and the calls of a step
+are in it. Seconds follow from a few constants (seconds a multiply-add, a cheap and a costly
+pointwise number, a command, a segment), measured once a machine and cached.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cellsearch.compiler.backends.native.build import NATIVE, Library, cache_folder, compiler, key, library
+from cellsearch.compiler.backends.native.build import (
+    NATIVE,
+    Library,
+    cache_folder,
+    compiler,
+    key,
+    library,
+)
 from cellsearch.compiler.backends.native.bytecode import OUTER, POINTWISE, PRODUCT, Bytecode
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
@@ -61,8 +70,9 @@ BATCH = POSITIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one segment. ``multiply_adds``: of the dense products as written, gradients included when training; ``bytes``: of values that
-    outlive a step, written and read, and weights. ``features``: what :class:`Constants` multiply, in the order of :data:`FEATURES`.
+    """Of one segment. ``multiply_adds``: of the dense products as written, gradients included when
+    training; ``bytes``: of values that outlive a step, written and read, and weights. ``features``:
+    what :class:`Constants` multiply, in the order of :data:`FEATURES`.
     """
 
     multiply_adds: int
@@ -78,29 +88,62 @@ class Constants:
 
 
 REFERENCE = Constants((2.6e-11, 1.2e-10, 4.7e-10, 2.9e-7, 1.3e-4))
-"""One core of an AMD EPYC 7003 (Zen 3, AVX2): where a prediction must not depend on the machine that makes it."""
+"""One core of an AMD EPYC 7003 (Zen 3, AVX2): where a prediction must not depend on the machine
+that makes it.
+"""
 
 
-def estimate(genome: Genome, *, input_size: int, hidden_size: int, steps: int, batch: int, training: bool = True) -> Cost:
+def estimate(
+    genome: Genome,
+    *,
+    input_size: int,
+    hidden_size: int,
+    steps: int,
+    batch: int,
+    training: bool = True,
+) -> Cost:
     """The cost of one layer over a segment of ``steps`` positions of ``batch`` sequences.
 
     Raises :class:`BackendError` where there is no runtime.
     """
-    return _estimate(NativeKernel(simplify(lower(genome)), library()), input_size, hidden_size, steps, batch, training)
+    return _estimate(
+        NativeKernel(simplify(lower(genome)), library()),
+        input_size,
+        hidden_size,
+        steps,
+        batch,
+        training,
+    )
 
 
-def _estimate(kernel: NativeKernel, input_size: int, hidden_size: int, steps: int, batch: int, training: bool) -> Cost:
+def _estimate(
+    kernel: NativeKernel, input_size: int, hidden_size: int, steps: int, batch: int, training: bool
+) -> Cost:
     sized = kernel.at(input_size, hidden_size)
-    codes = [sized.code(kind) for kind in (("training", "backward") if training else ("inference",))]
+    codes = [
+        sized.code(kind) for kind in (("training", "backward") if training else ("inference",))
+    ]
     features = np.zeros(len(FEATURES))
     for code in codes:
         features += _features(code, kernel.library, steps, batch)
     positions = steps * batch
     exact = _multiply_adds(kernel.program, input_size, hidden_size) * positions
-    rows = sum(row for buffer, row in zip(codes[0].buffers, codes[0].row, strict=True) if buffer.lifetime == 0)
+    rows = sum(
+        row
+        for buffer, row in zip(codes[0].buffers, codes[0].row, strict=True)
+        if buffer.lifetime == 0
+    )
     traffic = 4 * positions * rows * (2 if training else 1)
-    weights = 4 * sum(floats for buffer, floats in zip(codes[0].buffers, codes[0].floats, strict=True) if buffer.role == "parameter")
-    return Cost(exact * (3 if training else 1), traffic + weights * (3 if training else 1), tuple(float(f) for f in features))
+    weights = 4 * sum(
+        floats
+        for buffer, floats in zip(codes[0].buffers, codes[0].floats, strict=True)
+        if buffer.role == "parameter"
+    )
+    return Cost(
+        exact * (3 if training else 1),
+        traffic + weights * (3 if training else 1),
+        tuple(float(f) for f in features),
+    )
 
 
 def _multiply_adds(program: Program, input_size: int, hidden_size: int) -> int:
@@ -135,50 +178,87 @@ def _features(code: Bytecode, runtime: Library, steps: int, batch: int) -> np.nd
 
 
 def predicted_seconds(cost: Cost, constants: Constants | None = None) -> float:
-    """The time that the native backend takes; ``constants``: of another machine (default: of this one, measured if need be)."""
+    """The time that the native backend takes; ``constants``: of another machine (default: of this
+    one, measured if need be).
+    """
     constants = constants or machine_constants()
     return float(np.dot(cost.features, constants.seconds))
 
 
 def position_microseconds(
-    genome: Genome, *, input_size: int, hidden_size: int, training: bool = True, constants: Constants = REFERENCE
+    genome: Genome,
+    *,
+    input_size: int,
+    hidden_size: int,
+    training: bool = True,
+    constants: Constants = REFERENCE,
 ) -> float:
-    """Predicted microseconds that one layer takes for one position of 32 sequences, in a segment of 32 positions.
+    """Predicted microseconds that one layer takes for one position of 32 sequences, in a segment of
+    32 positions.
 
-    ``training``: forward and backward. Raises :class:`BackendError` where there is no runtime to count commands for.
+    ``training``: forward and backward. Raises :class:`BackendError` where there is no runtime to
+    count commands for.
     """
-    cost = estimate(genome, input_size=input_size, hidden_size=hidden_size, steps=POSITIONS, batch=BATCH, training=training)
+    cost = estimate(
+        genome,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        steps=POSITIONS,
+        batch=BATCH,
+        training=training,
+    )
     return 1e6 * predicted_seconds(cost, constants) / POSITIONS
 
 
 def module_microseconds(module: CellModule, constants: Constants = REFERENCE) -> float:
     """:func:`position_microseconds` of all layers and directions of a module together."""
-    layers = [module.input_size, *[module.hidden_size * module.directions] * (module.num_layers - 1)]
+    layers = [
+        module.input_size,
+        *[module.hidden_size * module.directions] * (module.num_layers - 1),
+    ]
     width = module.hidden_size
-    times = [position_microseconds(module.genome, input_size=size, hidden_size=width, constants=constants) for size in layers]
+    times = [
+        position_microseconds(
+            module.genome, input_size=size, hidden_size=width, constants=constants
+        )
+        for size in layers
+    ]
     return module.directions * sum(times)
 
 
-# -- the constants of a machine ----------------------------------------------------------------------------------------------
+# -- the constants of a machine --------------------------------------------------------------------
 
 _CELLS = {
     "rnn": "h[t] = tanh(linear(x[t], h[t-1]))\n",
-    "gated": "f = sigmoid(linear(x[t], h[t-1]))\ng = tanh(linear(x[t], h[t-1]))\nc[t] = f * c[t-1] + (1 - f) * g\nh[t] = tanh(c[t])\n",
+    "gated": "f = sigmoid(linear(x[t], h[t-1]))\ng = tanh(linear(x[t], h[t-1]))\nc[t] = f * "
+    "c[t-1] + (1 - f) * g\nh[t] = tanh(c[t])\n",
     "deep": "a = tanh(linear(x[t], h[t-1]))\n"
-    "b = a + sigmoid(linear(a)) * tanh(linear(a))\nh[t] = b + sigmoid(linear(b)) * tanh(linear(b))\n",
-    "cheap": "a = relu(diag(x[t]) + diag(h[t-1]))\nh[t] = 0.5 * (a + h[t-1]) - 0.1 * a * h[t-1] + max(a, 0.3 * h[t-1])\n",
+    "b = a + sigmoid(linear(a)) * tanh(linear(a))\nh[t] = b + sigmoid(linear(b)) * "
+    "tanh(linear(b))\n",
+    "cheap": "a = relu(diag(x[t]) + diag(h[t-1]))\nh[t] = 0.5 * (a + h[t-1]) - 0.1 * a * h[t-1] "
+    "+ max(a, 0.3 * h[t-1])\n",
     "costly": "h[t] = tanh(diag(x[t]) + sigmoid(diag(h[t-1])) + exp(-abs(tanh(diag(h[t-1])))))\n",
 }
-_SHAPES = ((16, 16, 32), (64, 16, 32), (32, 16, 128), (20, 16, 200), (1, 4, 8))  # batch, steps, width
+_SHAPES = (
+    (16, 16, 32),
+    (64, 16, 32),
+    (32, 16, 128),
+    (20, 16, 200),
+    (1, 4, 8),
+)  # batch, steps, width
 
 
 def machine_constants(*, refresh: bool = False) -> Constants:
-    """The constants of this machine: from the cache, or measured in about a second and put there (``refresh``: in any case)."""
+    """The constants of this machine: from the cache, or measured in about a second and put there
+    (``refresh``: in any case).
+    """
     program = compiler()
     path = cache_folder() / f"cost-{key(program, NATIVE) if program else 'delivered'}.json"
     if not refresh:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = tuple(float(number) for number in json.loads(path.read_text(encoding="utf-8"))["seconds"])
+            found = tuple(
+                float(number) for number in json.loads(path.read_text(encoding="utf-8"))["seconds"]
+            )
             if len(found) == len(FEATURES) and all(number >= 0 for number in found):
                 return Constants(found)
     constants = measure_constants()
@@ -207,13 +287,24 @@ def measure_constants() -> Constants:
     return Constants(_fit(np.array(features), np.array(seconds)))
 
 
-def time_segment(kernel: NativeKernel, input_size: int, hidden_size: int, steps: int, batch: int, repeats: int = 7) -> float:
-    """Seconds of one forward and backward pass: the fastest of some, because only interruptions make it slower."""
+def time_segment(
+    kernel: NativeKernel,
+    input_size: int,
+    hidden_size: int,
+    steps: int,
+    batch: int,
+    repeats: int = 7,
+) -> float:
+    """Seconds of one forward and backward pass: the fastest of some, because only interruptions
+    make it slower.
+    """
     x = torch.randn(steps, batch, input_size, requires_grad=True)
     states = [torch.zeros(batch, hidden_size) for _ in kernel.program.states]
     sizes = {"I": input_size, "H": hidden_size, "1": 1}
     weights = {
-        name: (torch.randn([sizes[letter] for letter in shape]) * hidden_size**-0.5).requires_grad_()
+        name: (
+            torch.randn([sizes[letter] for letter in shape]) * hidden_size**-0.5
+        ).requires_grad_()
         for name, shape in kernel.program.parameters
     }
     best = float("inf")
@@ -228,7 +319,9 @@ def time_segment(kernel: NativeKernel, input_size: int, hidden_size: int, steps:
 
 
 def _fit(features: np.ndarray, seconds: np.ndarray) -> tuple[float, ...]:
-    """Constants that are not negative and keep the relative error small: least squares, leaving out what would turn negative."""
+    """Constants that are not negative and keep the relative error small: least squares, leaving out
+    what would turn negative.
+    """
     scaled = features / seconds[:, None]
     used: Sequence[int] = range(features.shape[1])
     while True:
@@ -244,5 +337,8 @@ def _fit(features: np.ndarray, seconds: np.ndarray) -> tuple[float, ...]:
 def scaled(cost: Cost, layers: int) -> Cost:
     """The cost of several such layers."""
     return replace(
-        cost, multiply_adds=cost.multiply_adds * layers, bytes=cost.bytes * layers, features=tuple(f * layers for f in cost.features)
+        cost,
+        multiply_adds=cost.multiply_adds * layers,
+        bytes=cost.bytes * layers,
+        features=tuple(f * layers for f in cost.features),
     )

@@ -1,9 +1,12 @@
-"""The gradient of a program, as a program: reverse mode on the graph, written once for all backends.
+"""The gradient of a program, as a program: reverse mode on the graph, written once for all
+backends.
 
-Pointwise derivatives are the ``gradient`` strings of the op table, read once with :mod:`ast`; sums, products, dense products and
-layer norm have structural rules here. The result runs backwards in time: it is given saved values and the gradient of the output
-of each step, carries the gradients of the states, and puts out the gradients of ``x`` and of every weight. Sums over all steps are
-instructions of their own (``total``, ``outer``), so a backend computes them after its loop, each weight as one product.
+Pointwise derivatives are the ``gradient`` strings of the op table, read once with :mod:`ast`; sums,
+products, dense products and layer norm have structural rules here. The result runs backwards in
+time: it is given saved values and the gradient of the output of each step, carries the gradients of
+the states, and puts out the gradients of ``x`` and of every weight. Sums over all steps are
+instructions of their own (``total``, ``outer``), so a backend computes them after its loop, each
+weight as one product.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ __all__ = ["Gradient", "gradient"]
 class Gradient:
     """The gradient of ``forward``.
 
-    ``program``: its inputs are the saved values, then the gradient of the output (``d_<output>``); its states ``d_<state>`` are the
-    gradients with respect to the states of a step, carried from the last step to the first (at the end: of the initial states);
-    its outputs are ``x [B, I]`` in each step, then one a weight, by the weight's name, in the order of ``forward.parameters``.
-    A weight of shape ``[]`` has a gradient of shape ``[1]``; a constant 0 stands for a gradient that is zero.
-    ``saved``: for each input but the last the number of the value of ``forward`` that it is; always of extent ``step``.
+    ``program``: its inputs are the saved values, then the gradient of the output (``d_<output>``);
+    its states ``d_<state>`` are the gradients with respect to the states of a step, carried from
+    the last step to the first (at the end: of the initial states); its outputs are ``x [B, I]`` in
+    each step, then one a weight, by the weight's name, in the order of ``forward.parameters``. A
+    weight of shape ``[]`` has a gradient of shape ``[1]``; a constant 0 stands for a gradient that
+    is zero. ``saved``: for each input but the last the number of the value of ``forward`` that it
+    is; always of extent ``step``.
     """
 
     forward: Program
@@ -37,18 +42,24 @@ class Gradient:
 
 
 def gradient(forward: Program) -> Gradient:
-    """The gradient of a forward program (one output, see :func:`cellsearch.compiler.lower.lower`), simplified."""
+    """The gradient of a forward program (one output, see :func:`cellsearch.compiler.lower.lower`),
+    simplified.
+    """
     return _Reverse(forward).run()
 
 
 class _Reverse:
-    """Values of the gradient program are numbered here as they come; :meth:`finish` puts inputs and states first."""
+    """Values of the gradient program are numbered here as they come; :meth:`finish` puts inputs and
+    states first.
+    """
 
     def __init__(self, forward: Program) -> None:
         self.forward = forward
         self.shapes = forward.shapes
         self.trainable = _trainable(forward)
-        self.body: list[Instruction] = []  # operands: >= 0 instruction of the body, < 0 see ``symbol``
+        self.body: list[
+            Instruction
+        ] = []  # operands: >= 0 instruction of the body, < 0 see ``symbol``
         self.step: list[bool] = []  # whether the instruction's value differs from step to step
         self.symbols: dict[tuple[str, int], int] = {}
         self.saved: dict[int, int] = {}
@@ -68,26 +79,37 @@ class _Reverse:
         weights = [(name, self.sum(self.weights.get(name, []))) for name, _ in forward.parameters]
         return self.finish(x, states, weights)
 
-    # -- numbering -----------------------------------------------------------------------------------------------------
+    # -- numbering ---------------------------------------------------------------------------------
 
     def symbol(self, kind: str, index: int) -> int:
-        """A value that comes from outside: a saved value, a carried gradient, the gradient of the output."""
+        """A value that comes from outside: a saved value, a carried gradient, the gradient of the
+        output.
+        """
         return -1 - self.symbols.setdefault((kind, index), len(self.symbols))
 
     def emit(self, op: str, *inputs: int, parameter: str = "", value: float = 0.0) -> int:
         self.body.append(Instruction(op, inputs, parameter, value))
-        self.step.append(op not in ("total", "fold", "outer") and any(self.is_step(v) for v in inputs))
+        self.step.append(
+            op not in ("total", "fold", "outer") and any(self.is_step(v) for v in inputs)
+        )
         return len(self.body) - 1
 
     def value(self, number: int) -> int:
-        """A value of the forward program: saved if it differs from step to step, computed again from the weights if not."""
+        """A value of the forward program: saved if it differs from step to step, computed again
+        from the weights if not.
+        """
         if number not in self.saved:
             instruction = self.forward.instruction(number)
             if instruction is None or self.shapes[number].extent == "step":
                 self.saved[number] = self.symbol("saved", number)
             else:
                 operands = [self.value(v) for v in instruction.inputs]
-                self.saved[number] = self.emit(instruction.op, *operands, parameter=instruction.parameter, value=instruction.value)
+                self.saved[number] = self.emit(
+                    instruction.op,
+                    *operands,
+                    parameter=instruction.parameter,
+                    value=instruction.value,
+                )
         return self.saved[number]
 
     def finish(self, x: int, states: list[int], weights: list[tuple[str, int]]) -> Gradient:
@@ -104,7 +126,10 @@ class _Reverse:
             return first + value if value >= 0 else outside[-1 - value]
 
         program = simplified(
-            inputs=(*((self.name(v), self.shapes[v].width) for v in saved), (f"d_{forward.outputs[0][0]}", "H")),
+            inputs=(
+                *((self.name(v), self.shapes[v].width) for v in saved),
+                (f"d_{forward.outputs[0][0]}", "H"),
+            ),
             states=tuple(State(f"d_{state.name}") for state in forward.states),
             instructions=[i.reading(tuple([number(v) for v in i.inputs])) for i in self.body],
             next_states=[number(v) for v in states],
@@ -120,14 +145,16 @@ class _Reverse:
             return self.forward.names[number]
         return instruction.label or f"v{number - self.forward.first}"
 
-    # -- rules ---------------------------------------------------------------------------------------------------------
+    # -- rules -------------------------------------------------------------------------------------
 
     def contribute(self, value: int, contribution: int) -> None:
         if self.trainable[value]:
             self.contributions.setdefault(value, []).append(contribution)
 
     def collect(self, value: int) -> int:
-        """The gradient with respect to a value: the sum of what its uses contribute, brought to the shape of the value."""
+        """The gradient with respect to a value: the sum of what its uses contribute, brought to the
+        shape of the value.
+        """
         shape = self.shapes[value]
         contributions = self.contributions.get(value, [])
         if shape.extent == "step" or not contributions:
@@ -135,8 +162,11 @@ class _Reverse:
         step = [v for v in contributions if self.is_step(v)]
         fixed = [v for v in contributions if not self.is_step(v)]
         parts = [*([self.emit("total", self.sum(step))] if step else []), *fixed]
-        # Each part is folded by itself: a part of width 1 added to one of width H first would count H times.
-        return self.sum([self.emit("fold", part) for part in parts] if shape.width == "1" else parts)
+        # Each part is folded by itself: a part of width 1 added to one of width H first would count
+        # H times.
+        return self.sum(
+            [self.emit("fold", part) for part in parts] if shape.width == "1" else parts
+        )
 
     def is_step(self, value: int) -> bool:
         """Whether a value of the body is of extent ``step``."""
@@ -193,8 +223,12 @@ class _Reverse:
             left = self.expression(node.left, g, value, inputs)
             return self.emit(op, left, self.expression(node.right, g, value, inputs))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            return self.emit(node.func.id, *(self.expression(a, g, value, inputs) for a in node.args))
-        raise ValueError(f"the gradient rule {ast.unparse(node)!r} is not in the language of the op table")
+            return self.emit(
+                node.func.id, *(self.expression(a, g, value, inputs) for a in node.args)
+            )
+        raise ValueError(
+            f"the gradient rule {ast.unparse(node)!r} is not in the language of the op table"
+        )
 
 
 @cache
@@ -203,17 +237,23 @@ def _rules(op: str) -> tuple[ast.expr, ...]:
 
 
 def _trainable(program: Program) -> list[bool]:
-    """Whether each value depends on an input, a carried value or a weight, so that its gradient is asked for."""
+    """Whether each value depends on an input, a carried value or a weight, so that its gradient is
+    asked for.
+    """
     trainable = [True] * program.first
     for instruction in program.instructions:
-        trainable.append(bool(instruction.parameter) or any(trainable[v] for v in instruction.inputs))
+        trainable.append(
+            bool(instruction.parameter) or any(trainable[v] for v in instruction.inputs)
+        )
     return trainable
 
 
 def _drop_unread(gradient: Gradient) -> Gradient:
     """Leave out saved values that simplification made superfluous."""
     program = gradient.program
-    read = {operand for instruction in program.instructions for operand in instruction.inputs}.union(program.ends)
+    read = {
+        operand for instruction in program.instructions for operand in instruction.inputs
+    }.union(program.ends)
     kept = [k for k in range(len(gradient.saved)) if k in read]
     if len(kept) == len(gradient.saved):
         return gradient
@@ -223,7 +263,9 @@ def _drop_unread(gradient: Gradient) -> Gradient:
     slim = Program(
         inputs=(*(program.inputs[k] for k in kept), program.inputs[-1]),
         states=program.states,
-        instructions=tuple(i.reading(tuple([new[v] for v in i.inputs])) for i in program.instructions),
+        instructions=tuple(
+            i.reading(tuple([new[v] for v in i.inputs])) for i in program.instructions
+        ),
         next_states=tuple(new[v] for v in program.next_states),
         outputs=tuple((name, new[v]) for name, v in program.outputs),
         parameters=program.parameters,

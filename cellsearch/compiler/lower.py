@@ -1,8 +1,9 @@
 """Lowering: a genome becomes a program of primitives.
 
-Sums are flattened (a ``linear`` or ``add`` that only one sum reads becomes part of it) and their terms ordered by when they are
-known: first what depends on weights only, then what depends on the input of the step, then what depends on previous states. So
-everything that can be computed outside the time loop stands together, and a ``linear`` written as a sum of two costs no more than one.
+Sums are flattened (a ``linear`` or ``add`` that only one sum reads becomes part of it) and their
+terms ordered by when they are known: first what depends on weights only, then what depends on the
+input of the step, then what depends on previous states. So everything that can be computed outside
+the time loop stands together, and a ``linear`` written as a sum of two costs no more than one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ __all__ = ["lower"]
 
 
 def lower(genome: Genome) -> Program:
-    """The program of a genome's live nodes: input ``x [I]``, carried states ``[H]``, one output under the genome's output name."""
+    """The program of a genome's live nodes: input ``x [I]``, carried states ``[H]``, one output
+    under the genome's output name.
+    """
     return _Lowering(genome).program()
 
 
@@ -75,9 +78,13 @@ class _Lowering:
         if node.op == "bias":
             return self.emit("vector", parameter=self.weight(value, -1))
         if node.op == "diag":
-            return self.emit("mul", self.emit("vector", parameter=self.weight(value, 0)), operands[0])
+            return self.emit(
+                "mul", self.emit("vector", parameter=self.weight(value, 0)), operands[0]
+            )
         if node.op == "scale":
-            return self.emit("mul", self.emit("scalar", parameter=self.weight(value, 0)), operands[0])
+            return self.emit(
+                "mul", self.emit("scalar", parameter=self.weight(value, 0)), operands[0]
+            )
         if node.op == "mul":
             return self.chain("mul", [(self.levels[v], self.values[v]) for v in node.inputs])
         if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
@@ -93,7 +100,9 @@ class _Lowering:
             node = self.genome.nodes[current - self.first]
             for position, operand in enumerate(node.inputs):
                 if node.op == "linear":
-                    product = self.emit("dense", self.values[operand], parameter=self.weight(current, position))
+                    product = self.emit(
+                        "dense", self.values[operand], parameter=self.weight(current, position)
+                    )
                     terms.append((self.levels[operand], product))
                 elif operand in self.inlined:
                     stack.append(operand)
@@ -116,7 +125,9 @@ _PARALLEL = -1  # depends on the input of the step
 
 
 def dense_levels(genome: Genome) -> tuple[int, ...]:
-    """For each value: -2 if it depends on weights only, -1 if on x as well, else the dense products on the longest path from a state."""
+    """For each value: -2 if it depends on weights only, -1 if on x as well, else the dense products
+    on the longest path from a state.
+    """
     levels = [_PARALLEL] * len(genome.inputs) + [0] * len(genome.states)
     for _, node in genome.numbered():
         level = max((levels[v] for v in node.inputs), default=_FIXED)

@@ -45,13 +45,16 @@ def compile_cell(
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``.
 
-    ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this dtype
-    (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises :class:`BackendError`.
-    ``dropout``: probability, applied between layers in training mode. ``variational_dropout``: probability with which a unit is dropped
-    for a whole call, at all positions alike, in training mode: of the input of each layer, of the output of the last one, and of the
-    previous states where a dense product reads them (:mod:`cellsearch.compiler.variational`). Weights start as
-    :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises :class:`GenomeError` for a cell in which x meets a state
-    without a linear between, where the widths differ, and :class:`ConfigError` for arguments that make no sense.
+    ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
+    dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
+    :class:`BackendError`. ``dropout``: probability, applied between layers in training mode.
+    ``variational_dropout``: probability with which a unit is dropped for a whole call, at all
+    positions alike, in training mode: of the input of each layer, of the output of the last one,
+    and of the previous states where a dense product reads them
+    (:mod:`cellsearch.compiler.variational`). Weights start as
+    :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises :class:`GenomeError` for
+    a cell in which x meets a state without a linear between, where the widths differ, and
+    :class:`ConfigError` for arguments that make no sense.
     """
     return CellModule(
         genome,
@@ -79,10 +82,11 @@ class _Choice:
 class CellModule(nn.Module):
     """A cell over sequences: stacked, in one or two directions. Made by :func:`compile_cell`.
 
-    Input ``[T, B, I]`` (``[B, T, I]`` with ``batch_first``), ``[T, I]`` without a batch, or a ``PackedSequence``; ``hx`` defaults to the
-    initial value of each state. Returns ``(output, states)``: output ``[T, B, H * directions]``, each state
-    ``[num_layers * directions, B, H]``, one tensor for one state and a tuple for more, in the order of ``genome.states``.
-    Wrong shapes and dtypes raise what ``torch.nn.LSTM`` raises (:class:`ValueError`, :class:`RuntimeError`).
+    Input ``[T, B, I]`` (``[B, T, I]`` with ``batch_first``), ``[T, I]`` without a batch, or a
+    ``PackedSequence``; ``hx`` defaults to the initial value of each state. Returns ``(output,
+    states)``: output ``[T, B, H * directions]``, each state ``[num_layers * directions, B, H]``,
+    one tensor for one state and a tuple for more, in the order of ``genome.states``. Wrong shapes
+    and dtypes raise what ``torch.nn.LSTM`` raises (:class:`ValueError`, :class:`RuntimeError`).
     """
 
     def __init__(
@@ -107,7 +111,9 @@ class CellModule(nn.Module):
         _check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         for name, share in (("dropout", dropout), ("variational_dropout", variational_dropout)):
             if isinstance(share, bool) or not 0 <= share <= 1:
-                raise ConfigError(f"{name} {share!r} is no probability", hint="a number from 0 to 1")
+                raise ConfigError(
+                    f"{name} {share!r} is no probability", hint="a number from 0 to 1"
+                )
         dtype = dtype or torch.get_default_dtype()
         if not dtype.is_floating_point:
             raise ConfigError(f"a cell computes with floating-point numbers, not {dtype}")
@@ -132,7 +138,7 @@ class CellModule(nn.Module):
             width = hidden_size * self.directions
         self._choose(_device(device) or torch.get_default_device(), dtype)
 
-    # -- what it is ----------------------------------------------------------------------------------------------------
+    # -- what it is --------------------------------------------------------------------------------
 
     @property
     def program(self) -> Program:
@@ -149,7 +155,9 @@ class CellModule(nn.Module):
         return ("", "_reverse") if self.bidirectional else ("",)
 
     def layers(self) -> Iterator[tuple[str, Layer]]:
-        """The weights of each layer and direction under their name: ``l0``, ``l0_reverse``, ``l1``, ..."""
+        """The weights of each layer and direction under their name: ``l0``, ``l0_reverse``, ``l1``,
+        ...
+        """
         for layer in range(self.num_layers):
             for suffix in self._suffixes:
                 weights = self._modules[f"l{layer}{suffix}"]
@@ -166,7 +174,10 @@ class CellModule(nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments, as torch prints them."""
-        parts = [f"{self.input_size}, {self.hidden_size}", f"states={', '.join(self.genome.state_names)}"]
+        parts = [
+            f"{self.input_size}, {self.hidden_size}",
+            f"states={', '.join(self.genome.state_names)}",
+        ]
         for name, default in (
             ("num_layers", 1),
             ("batch_first", False),
@@ -178,13 +189,19 @@ class CellModule(nn.Module):
                 parts.append(f"{name}={getattr(self, name)}")
         return ", ".join((*parts, f"backend={self.backend}"))
 
-    # -- backends ------------------------------------------------------------------------------------------------------
+    # -- backends ----------------------------------------------------------------------------------
 
     def backend_report(self) -> dict[str, str]:
-        """For each backend ``"taken"``, or why it was not, for the device and dtype that the weights have now."""
+        """For each backend ``"taken"``, or why it was not, for the device and dtype that the
+        weights have now.
+        """
         weight = next(self.parameters(), None)
         device = weight.device if weight is not None else torch.get_default_device()
-        return dict(self._choose(device, weight.dtype if weight is not None else torch.get_default_dtype()).report)
+        return dict(
+            self._choose(
+                device, weight.dtype if weight is not None else torch.get_default_dtype()
+            ).report
+        )
 
     def _choose(self, device: torch.device, dtype: torch.dtype, *, masked: bool = False) -> _Choice:
         key = (device, dtype, masked)
@@ -197,9 +214,11 @@ class CellModule(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
 
-    # -- running -------------------------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
-    def forward(self, input: Tensor | PackedSequence, hx: State | None = None) -> tuple[Tensor | PackedSequence, State]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: State | None = None
+    ) -> tuple[Tensor | PackedSequence, State]:
         """Run over whole sequences; shapes as the class says."""
         if isinstance(input, PackedSequence):
             packing = Packing.of(input)
@@ -208,7 +227,9 @@ class CellModule(nn.Module):
             output, final = self._run(packing.pad(), states, packing)
             return packing.pack(output), self._pack_states([packing.unsort(s) for s in final])
         if input.dim() not in (2, 3):
-            raise ValueError(f"RNN: Expected input to be 2D or 3D, got {input.dim()}D tensor instead")
+            raise ValueError(
+                f"RNN: Expected input to be 2D or 3D, got {input.dim()}D tensor instead"
+            )
         batched = input.dim() == 3
         x = input if batched else input.unsqueeze(0 if self.batch_first else 1)
         self._check_input(x, 3)
@@ -219,20 +240,28 @@ class CellModule(nn.Module):
         output = output.transpose(0, 1) if self.batch_first else output
         if batched:
             return output, self._pack_states(final)
-        return output.squeeze(0 if self.batch_first else 1), self._pack_states([s.squeeze(1) for s in final])
+        return output.squeeze(0 if self.batch_first else 1), self._pack_states(
+            [s.squeeze(1) for s in final]
+        )
 
     @overload
-    def run_tokens(self, tokens: Tensor, embedding: Tensor, hx: State | None = None) -> tuple[Tensor, State]: ...
+    def run_tokens(
+        self, tokens: Tensor, embedding: Tensor, hx: State | None = None
+    ) -> tuple[Tensor, State]: ...
     @overload
-    def run_tokens(self, tokens: PackedSequence, embedding: Tensor, hx: State | None = None) -> tuple[PackedSequence, State]: ...
+    def run_tokens(
+        self, tokens: PackedSequence, embedding: Tensor, hx: State | None = None
+    ) -> tuple[PackedSequence, State]: ...
     def run_tokens(
         self, tokens: Tensor | PackedSequence, embedding: Tensor, hx: State | None = None
     ) -> tuple[Tensor | PackedSequence, State]:
-        """The same as ``module(functional.embedding(tokens, embedding), hx)``, gradients included, faster where tokens repeat.
+        """The same as ``module(functional.embedding(tokens, embedding), hx)``, gradients included,
+        faster where tokens repeat.
 
-        ``tokens [T, B]`` (``[B, T]`` with ``batch_first``; int64) or a ``PackedSequence`` of them, ``embedding [V, I]``. A native kernel
-        multiplies the embedding with the input weights of the first layer once and looks the products up
-        (:mod:`cellsearch.compiler.scheduling.tokens`); others take the plain way, and so does a module with forward hooks, which want to see x.
+        ``tokens [T, B]`` (``[B, T]`` with ``batch_first``; int64) or a ``PackedSequence`` of them,
+        ``embedding [V, I]``. A native kernel multiplies the embedding with the input weights of the
+        first layer once and looks the products up (:mod:`cellsearch.compiler.scheduling.tokens`);
+        others take the plain way, and so does a module with forward hooks, which want to see x.
         Raises :class:`IndexError` for a token that is not in the embedding.
         """
         self._check_input(embedding, 2)
@@ -252,26 +281,40 @@ class CellModule(nn.Module):
         return output.transpose(0, 1) if self.batch_first else output, self._pack_states(final)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """One step of a stream: ``x [B, I]``, state as :meth:`forward` returns it -> output ``[B, H]`` and the next state.
+        """One step of a stream: ``x [B, I]``, state as :meth:`forward` returns it -> output ``[B,
+        H]`` and the next state.
 
         Only in one direction: the other one needs the whole sequence.
         """
         if self.bidirectional:
-            raise ConfigError("a bidirectional module cannot run step by step", hint="compile the cell with bidirectional=False")
+            raise ConfigError(
+                "a bidirectional module cannot run step by step",
+                hint="compile the cell with bidirectional=False",
+            )
         if x.dim() != 2:
-            raise ValueError(f"RNN: Expected the input of a step to be 2D, got {x.dim()}D tensor instead")
+            raise ValueError(
+                f"RNN: Expected the input of a step to be 2D, got {x.dim()}D tensor instead"
+            )
         self._check_input(x, 2)
         output, final = self._run(x[None], self._states(state, x.shape[0], x), None)
         return output[0], self._pack_states(final)
 
     def _run(
-        self, x: Tensor, states: Sequence[Tensor], packing: Packing | None, embedding: Tensor | None = None
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        packing: Packing | None,
+        embedding: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """``x [T, B, I]`` (tokens ``[T, B]`` with an ``embedding``), states ``[L * D, B, H]`` -> output ``[T, B, H * D]``, final states."""
+        """``x [T, B, I]`` (tokens ``[T, B]`` with an ``embedding``), states ``[L * D, B, H]`` ->
+        output ``[T, B, H * D]``, final states.
+        """
         like = x if embedding is None else embedding
         share = self.variational_dropout if self.training else 0.0
         kernel = self._choose(like.device, like.dtype, masked=share > 0).kernel
-        run_tokens: Callable[..., Any] | None = getattr(kernel, "run_tokens", None)  # of a TokenKernel
+        run_tokens: Callable[..., Any] | None = getattr(
+            kernel, "run_tokens", None
+        )  # of a TokenKernel
         if embedding is not None and (run_tokens is None or share):
             x, embedding = functional.embedding(x, embedding), None
         batch, masked = x.shape[1], masked_states(self._program) if share else ()
@@ -296,15 +339,22 @@ class CellModule(nn.Module):
             outputs = [*outputs, reverse(output, packing)] if backward else [output]
             finals.append(final[: len(states)])
         output = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-        output = output * drop_units(like, 1, batch, output.shape[2], share=share) if share else output
+        output = (
+            output * drop_units(like, 1, batch, output.shape[2], share=share) if share else output
+        )
         if whole:
             return output, [*finals[0]]
-        return output, [torch.stack(state) if len(state) > 1 else state[0][None] for state in zip(*finals, strict=True)]
+        return output, [
+            torch.stack(state) if len(state) > 1 else state[0][None]
+            for state in zip(*finals, strict=True)
+        ]
 
     def _pack_states(self, states: Sequence[Tensor]) -> State:
         return states[0] if len(states) == 1 else tuple(states)
 
-    def _states(self, hx: State | None, batch: int, like: Tensor, *, batched: bool = True) -> list[Tensor]:
+    def _states(
+        self, hx: State | None, batch: int, like: Tensor, *, batched: bool = True
+    ) -> list[Tensor]:
         """The given states, checked, as ``[L * D, B, H]``, or the initial ones."""
         shape = (self.num_layers * self.directions, batch, self.hidden_size)
         if hx is None:
@@ -312,11 +362,16 @@ class CellModule(nn.Module):
         given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         names = self.genome.state_names
         if len(given) != len(names):
-            raise RuntimeError(f"Expected hx to hold the states ({', '.join(names)}), got {len(given)} tensor(s)")
+            raise RuntimeError(
+                f"Expected hx to hold the states ({', '.join(names)}), got {len(given)} tensor(s)"
+            )
         for state in given:
             if state.dim() != (3 if batched else 2):
                 what = "batched 3-D" if batched else "unbatched 2-D"
-                raise RuntimeError(f"For {what} input, hx should also be {3 if batched else 2}-D but got {state.dim()}-D tensor")
+                raise RuntimeError(
+                    f"For {what} input, hx should also be {3 if batched else 2}-D but "
+                    f"got {state.dim()}-D tensor"
+                )
         states = [state if batched else state.unsqueeze(1) for state in given]
         for k, state in enumerate(states):
             if tuple(state.shape) != shape:
@@ -324,26 +379,35 @@ class CellModule(nn.Module):
                 raise RuntimeError(f"Expected {what} size {shape}, got {list(state.shape)}")
             if state.dtype != like.dtype or state.device != like.device:
                 raise ValueError(
-                    f"RNN hx ({state.dtype}, {state.device}) does not match input ({like.dtype}, {like.device}). Convert hx with .to(input)"
+                    f"RNN hx ({state.dtype}, {state.device}) does not match input "
+                    f"({like.dtype}, {like.device}). Convert hx with .to(input)"
                 )
         return states
 
     def _initial(self, shape: torch.Size, like: Tensor) -> list[Tensor]:
-        """The initial states. Those of the last call are used again where the kernel only reads them."""
+        """The initial states. Those of the last call are used again where the kernel only reads
+        them.
+        """
         key = (shape, like.dtype, like.device)
         fresh = self._fresh
         if fresh is not None and fresh[0] == key:
             return fresh[1]
         with torch.inference_mode(mode=False):  # they may be used again in training
-            largest = torch.finfo(like.dtype).max  # a lowest value such as -1e30 stays finite in half precision
+            largest = torch.finfo(
+                like.dtype
+            ).max  # a lowest value such as -1e30 stays finite in half precision
             values = [min(max(state.initial, -largest), largest) for state in self.genome.states]
-            states = [torch.full(shape, value, dtype=like.dtype, device=like.device) for value in values]
+            states = [
+                torch.full(shape, value, dtype=like.dtype, device=like.device) for value in values
+            ]
         if getattr(self._choose(like.device, like.dtype).kernel, "whole_states", False):
             self._fresh = (key, states)
         return states
 
     def _first_weight(self) -> Tensor | None:
-        """Any weight, to see dtype and device; asking ``parameters()`` takes longer than all other checks together."""
+        """Any weight, to see dtype and device; asking ``parameters()`` takes longer than all other
+        checks together.
+        """
         for _, layer in self.layers():
             for owner in layer._modules.values():
                 for weight in () if owner is None else owner._parameters.values():
@@ -360,12 +424,16 @@ class CellModule(nn.Module):
             )
         if weight is not None and x.device != weight.device:
             raise RuntimeError(
-                f"Input and parameter tensors are not at the same device, found input at {x.device} and parameters at {weight.device}"
+                f"Input and parameter tensors are not at the same device, found input "
+                f"at {x.device} and parameters at {weight.device}"
             )
         if x.dim() != dim:
             raise RuntimeError(f"input must have {dim} dimensions, got {x.dim()}")
         if x.shape[-1] != self.input_size:
-            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}")
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected "
+                f"{self.input_size}, got {x.shape[-1]}"
+            )
 
 
 def _choose(backend: str, program: Program, device: torch.device, dtype: torch.dtype) -> _Choice:
@@ -374,10 +442,14 @@ def _choose(backend: str, program: Program, device: torch.device, dtype: torch.d
         support = chosen.supports(program, device, dtype)
         if not support.ok:
             raise BackendError(
-                f"the backend {backend} cannot run this cell on {device} in {dtype}: {support.reason}",
+                f"the backend {backend} cannot run this cell on {device} in {dtype}: "
+                f"{support.reason}",
                 hint='backend="auto" takes one that can',
             )
-        report = {name: "taken" if name == backend else f"not asked for (backend={backend!r})" for name in backends.names()}
+        report = {
+            name: "taken" if name == backend else f"not asked for (backend={backend!r})"
+            for name in backends.names()
+        }
         return _Choice(chosen.build(program), report)
     report = {}
     taken = ""

@@ -47,7 +47,11 @@ __all__ = ["PARAMETRIC", "POINTWISE", "STRUCTURAL", "Extent", "Instruction", "Pr
 Extent = Literal["fixed", "step"]
 
 POINTWISE: dict[str, int] = {
-    **{row.name: row.min_arity for row in ops.OPS.values() if row.kind == "pointwise" and row.name != "identity"},
+    **{
+        row.name: row.min_arity
+        for row in ops.OPS.values()
+        if row.kind == "pointwise" and row.name != "identity"
+    },
     "step": 1,
     "sign": 1,
     "erf": 1,
@@ -89,7 +93,11 @@ class Instruction(NamedTuple):
 
     def reading(self, inputs: tuple[int, ...]) -> Instruction:
         """The same instruction with other operands."""
-        return self if inputs == self.inputs else Instruction(self.op, inputs, self.parameter, self.value, self.label)
+        return (
+            self
+            if inputs == self.inputs
+            else Instruction(self.op, inputs, self.parameter, self.value, self.label)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,27 +200,47 @@ class Program:
     def names(self) -> tuple[str, ...]:
         """What :meth:`to_text` calls each value: ``x``, ``h'`` for a carried state, ``%0`` for the first instruction."""
         carried = [f"{state.name}'" for state in self.states]
-        return (*(name for name, _ in self.inputs), *carried, *(f"%{k}" for k in range(len(self.instructions))))
+        return (
+            *(name for name, _ in self.inputs),
+            *carried,
+            *(f"%{k}" for k in range(len(self.instructions))),
+        )
 
     def to_text(self, notes: Iterable[str] = ()) -> str:
         """A readable listing, one instruction a line; ``notes`` adds a remark to each instruction (a pass's finding)."""
         lines = ["inputs  " + ", ".join(f"{name} [{width}]" for name, width in self.inputs)]
-        lines.append("carried " + ", ".join(f"{state.name}' [H] = {state.initial:g}" for state in self.states))
+        lines.append(
+            "carried "
+            + ", ".join(f"{state.name}' [H] = {state.initial:g}" for state in self.states)
+        )
         remarks = list(notes) or [""] * len(self.instructions)
-        for k, ((value, instruction), remark) in enumerate(zip(self.numbered(), remarks, strict=True)):
+        for k, ((value, instruction), remark) in enumerate(
+            zip(self.numbered(), remarks, strict=True)
+        ):
             shape = self.shapes[value]
             operands = [self.names[v] for v in instruction.inputs]
             operands += [instruction.parameter] if instruction.parameter else []
             operands += [repr(instruction.value)] if instruction.op == "const" else []
             text = f"%{k:<3} = {instruction.op} {', '.join(operands)}".rstrip()
-            extent = f"{shape.width}" + (f",{shape.columns}" if shape.columns else "") + (" fixed" if shape.extent == "fixed" else "")
-            lines.append(f"{text:<44} [{extent}]{'  ' + remark if remark else ''}{'  # ' + instruction.label if instruction.label else ''}")
-        lines += [f"next    {state.name} = {self.names[v]}" for state, v in zip(self.states, self.next_states, strict=True)]
+            extent = (
+                f"{shape.width}"
+                + (f",{shape.columns}" if shape.columns else "")
+                + (" fixed" if shape.extent == "fixed" else "")
+            )
+            lines.append(
+                f"{text:<44} [{extent}]{'  ' + remark if remark else ''}{'  # ' + instruction.label if instruction.label else ''}"
+            )
+        lines += [
+            f"next    {state.name} = {self.names[v]}"
+            for state, v in zip(self.states, self.next_states, strict=True)
+        ]
         lines += [f"output  {name} = {self.names[v]}" for name, v in self.outputs]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _shape(instruction: Instruction, below: list[Shape], parameters: dict[str, tuple[Width, ...]]) -> Shape:
+def _shape(
+    instruction: Instruction, below: list[Shape], parameters: dict[str, tuple[Width, ...]]
+) -> Shape:
     op = instruction.op
     if op in ("const", "scalar", "fold"):
         return _FIXED["1"]
@@ -244,12 +272,16 @@ def _check(program: Program) -> None:
             raise ValueError(f"{op} takes {arity} operands, not {len(inputs)}")
         for operand in inputs:
             if not 0 <= operand < value:
-                raise ValueError(f"{op} %{value - first} reads a value that does not come before it")
+                raise ValueError(
+                    f"{op} %{value - first} reads a value that does not come before it"
+                )
         if (op in PARAMETRIC) != bool(parameter):
             raise ValueError(f"{op} %{value - first} and parameter {parameter!r} do not fit")
         if parameter and parameter not in parameters:
             raise ValueError(f"the parameter {parameter!r} has no shape")
     if len(program.next_states) != len(program.states):
-        raise ValueError(f"{len(program.states)} states, but {len(program.next_states)} next states")
+        raise ValueError(
+            f"{len(program.states)} states, but {len(program.next_states)} next states"
+        )
     if any(not 0 <= value < program.n_values for value in program.ends):
         raise ValueError("a next state or output does not exist")

@@ -1,4 +1,6 @@
-"""Sequences of different length: between torch's ``PackedSequence`` and what kernels take (padded, longest first)."""
+"""Sequences of different length: between torch's ``PackedSequence`` and what kernels take (padded,
+longest first).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ __all__ = ["Packing", "reverse"]
 
 @dataclass(frozen=True)
 class Packing:
-    """How the rows of a packed sequence lie in a padded one ``[T, B, ...]`` whose sequences are sorted by length, longest first.
+    """How the rows of a packed sequence lie in a padded one ``[T, B, ...]`` whose sequences are
+    sorted by length, longest first.
 
-    ``sizes``: sequences still running at each position; ``rows``: for each packed row its row in ``[T * B]``.
+    ``sizes``: sequences still running at each position; ``rows``: for each packed row its row in
+    ``[T * B]``.
     """
 
     packed: PackedSequence
@@ -39,20 +43,34 @@ class Packing:
         """The data as ``[T, B, ...]``, zero beyond the end of each sequence."""
         data = self.packed.data
         padded = data.new_zeros(len(self.sizes) * self.sizes[0], *data.shape[1:])
-        return padded.index_copy(0, self.rows, data).view(len(self.sizes), self.sizes[0], *data.shape[1:])
+        return padded.index_copy(0, self.rows, data).view(
+            len(self.sizes), self.sizes[0], *data.shape[1:]
+        )
 
     def pack(self, padded: Tensor) -> PackedSequence:
-        """``[T, B, ...]`` in the order of :meth:`pad` -> a packed sequence like the one this packing came from."""
+        """``[T, B, ...]`` in the order of :meth:`pad` -> a packed sequence like the one this
+        packing came from.
+        """
         data = padded.flatten(0, 1).index_select(0, self.rows)
-        return PackedSequence(data, self.packed.batch_sizes, self.packed.sorted_indices, self.packed.unsorted_indices)
+        return PackedSequence(
+            data, self.packed.batch_sizes, self.packed.sorted_indices, self.packed.unsorted_indices
+        )
 
     def sort(self, state: Tensor) -> Tensor:
         """A state ``[L, B, H]`` in the caller's order -> longest first."""
-        return state if self.packed.sorted_indices is None else state.index_select(1, self.packed.sorted_indices)
+        return (
+            state
+            if self.packed.sorted_indices is None
+            else state.index_select(1, self.packed.sorted_indices)
+        )
 
     def unsort(self, state: Tensor) -> Tensor:
         """A state ``[L, B, H]``, longest first -> the caller's order."""
-        return state if self.packed.unsorted_indices is None else state.index_select(1, self.packed.unsorted_indices)
+        return (
+            state
+            if self.packed.unsorted_indices is None
+            else state.index_select(1, self.packed.unsorted_indices)
+        )
 
 
 def reverse(x: Tensor, packing: Packing | None) -> Tensor:

@@ -1,7 +1,9 @@
-"""Simplification: constant folding, neutral elements, double negation, common subexpressions, dead code.
+"""Simplification: constant folding, neutral elements, double negation, common subexpressions, dead
+code.
 
-Every rule keeps the value of every end for all inputs, NaN and infinity included (so ``a * 0`` stays); rounding may differ by the
-order of additions only where ``a + (-b)`` becomes ``a - b``, which is exact.
+Every rule keeps the value of every end for all inputs, NaN and infinity included (so ``a * 0``
+stays); rounding may differ by the order of additions only where ``a + (-b)`` becomes ``a - b``,
+which is exact.
 """
 
 from __future__ import annotations
@@ -38,13 +40,26 @@ def simplified(
     outputs: Sequence[tuple[str, int]],
     parameters: tuple[tuple[str, tuple[Width, ...]], ...],
 ) -> Program:
-    """:func:`simplify` of the program with these fields, for passes that need not make that one: only the result is checked."""
+    """:func:`simplify` of the program with these fields, for passes that need not make that one:
+    only the result is checked.
+    """
     emitted, new = _rewrite(len(inputs) + len(states), instructions)
-    return _live(inputs, states, emitted, [new[v] for v in next_states], [(name, new[v]) for name, v in outputs], parameters)
+    return _live(
+        inputs,
+        states,
+        emitted,
+        [new[v] for v in next_states],
+        [(name, new[v]) for name, v in outputs],
+        parameters,
+    )
 
 
-def _rewrite(first: int, instructions: Sequence[Instruction]) -> tuple[list[Instruction], list[int]]:
-    """One pass in order: every instruction sees operands that are simplified already. Also returns the new number of each value."""
+def _rewrite(
+    first: int, instructions: Sequence[Instruction]
+) -> tuple[list[Instruction], list[int]]:
+    """One pass in order: every instruction sees operands that are simplified already. Also returns
+    the new number of each value.
+    """
     emitted: list[Instruction] = []
     known: dict[tuple[str, tuple[int, ...], str, float], int] = {}
     ruled: set[int] = set()  # values whose definition some rule is about
@@ -54,7 +69,10 @@ def _rewrite(first: int, instructions: Sequence[Instruction]) -> tuple[list[Inst
         if len(operands) > 1 and instruction.op in _COMMUTATIVE:
             operands = tuple(sorted(operands))
         if ruled and not ruled.isdisjoint(operands):
-            result = _rule(instruction.reading(operands), [emitted[v - first] if v >= first else None for v in operands])
+            result = _rule(
+                instruction.reading(operands),
+                [emitted[v - first] if v >= first else None for v in operands],
+            )
             if not isinstance(result, Instruction):
                 new.append(result)
                 continue
@@ -75,7 +93,9 @@ def _rule(instruction: Instruction, below: list[Instruction | None]) -> Instruct
     op, inputs, label = instruction.op, instruction.inputs, instruction.label
     numbers = [d.value if d is not None and d.op == "const" else None for d in below]
     if op in POINTWISE and None not in numbers:
-        folded = float(FUNCTIONS[op](*(torch.tensor(number, dtype=torch.float64) for number in numbers)))
+        folded = float(
+            FUNCTIONS[op](*(torch.tensor(number, dtype=torch.float64) for number in numbers))
+        )
         if math.isfinite(folded):
             return Instruction("const", (), "", folded, label)
     if op in ("add", "mul"):
@@ -97,7 +117,9 @@ def _rule(instruction: Instruction, below: list[Instruction | None]) -> Instruct
 
 
 def drop_dead(program: Program) -> Program:
-    """The program without instructions that reach no end, and without weights that nothing reads."""
+    """The program without instructions that reach no end, and without weights that nothing
+    reads.
+    """
     p = program
     return _live(p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters)
 
@@ -135,7 +157,9 @@ def _live(
     )
 
 
-def _without(live: list[bool], first: int, instructions: Sequence[Instruction]) -> tuple[list[int], list[Instruction]]:
+def _without(
+    live: list[bool], first: int, instructions: Sequence[Instruction]
+) -> tuple[list[int], list[Instruction]]:
     """The new number of each value, and the instructions that are left."""
     new = list(range(first))
     kept: list[Instruction] = []

@@ -1,7 +1,8 @@
 """Weights between compiled cells and ``torch.nn.LSTM`` / ``torch.nn.GRU``, both ways.
 
-torch stacks its gates in one matrix (LSTM: i, f, g, o; GRU: r, z, n) and keeps two biases a gate. Where only their sum counts, it is
-loaded as one bias and goes back as ``bias_ih``, with ``bias_hh = 0``; the candidate n of the GRU needs both, as ``n.bias`` and ``m.bias``.
+torch stacks its gates in one matrix (LSTM: i, f, g, o; GRU: r, z, n) and keeps two biases a gate.
+Where only their sum counts, it is loaded as one bias and goes back as ``bias_ih``, with ``bias_hh =
+0``; the candidate n of the GRU needs both, as ``n.bias`` and ``m.bias``.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ _Torch = TypeVar("_Torch", nn.LSTM, nn.GRU)
 
 @dataclass(frozen=True)
 class _Layout:
-    """How torch stacks a cell: the zoo cell of the same function, and for each gate its (input, hidden) weights and biases.
+    """How torch stacks a cell: the zoo cell of the same function, and for each gate its (input,
+    hidden) weights and biases.
 
-    ``gates``: name of the node with the input weight, of the node with the hidden weight; equal where one bias serves both.
+    ``gates``: name of the node with the input weight, of the node with the hidden weight; equal
+    where one bias serves both.
     """
 
     cell: str
@@ -41,47 +44,68 @@ _LSTM = _Layout("lstm", (("i", "i"), ("f", "f"), ("g", "g"), ("o", "o")))
 _GRU = _Layout("gru", (("r", "r"), ("z", "z"), ("n", "m")))
 
 
-def load_torch_lstm(module: nn.LSTM | CellModule, torch_lstm: nn.LSTM | None = None, *, backend: str = "auto") -> CellModule:
+def load_torch_lstm(
+    module: nn.LSTM | CellModule, torch_lstm: nn.LSTM | None = None, *, backend: str = "auto"
+) -> CellModule:
     """The function and weights of a ``torch.nn.LSTM`` as a compiled cell.
 
-    ``load_torch_lstm(lstm)`` compiles the zoo's LSTM with the same sizes, arguments, device and dtype; ``load_torch_lstm(module, lstm)``
-    copies into a compiled LSTM that is there already (``backend`` is then not looked at). Returns the compiled module.
-    Raises :class:`ConfigError` for a projection (``proj_size``), another cell, or other sizes.
+    ``load_torch_lstm(lstm)`` compiles the zoo's LSTM with the same sizes, arguments, device and
+    dtype; ``load_torch_lstm(module, lstm)`` copies into a compiled LSTM that is there already
+    (``backend`` is then not looked at). Returns the compiled module. Raises :class:`ConfigError`
+    for a projection (``proj_size``), another cell, or other sizes.
     """
     return _load(_LSTM, nn.LSTM, module, torch_lstm, backend)
 
 
-def load_torch_gru(module: nn.GRU | CellModule, torch_gru: nn.GRU | None = None, *, backend: str = "auto") -> CellModule:
-    """The function and weights of a ``torch.nn.GRU`` as a compiled cell; see :func:`load_torch_lstm`."""
+def load_torch_gru(
+    module: nn.GRU | CellModule, torch_gru: nn.GRU | None = None, *, backend: str = "auto"
+) -> CellModule:
+    """The function and weights of a ``torch.nn.GRU`` as a compiled cell; see
+    :func:`load_torch_lstm`.
+    """
     return _load(_GRU, nn.GRU, module, torch_gru, backend)
 
 
 def to_torch_lstm(module: CellModule) -> nn.LSTM:
-    """A ``torch.nn.LSTM`` with the function and weights of a compiled LSTM, its sizes, arguments, device and dtype.
+    """A ``torch.nn.LSTM`` with the function and weights of a compiled LSTM, its sizes, arguments,
+    device and dtype.
 
-    Raises :class:`ConfigError` if the module runs another cell than the zoo's ``lstm`` (names of the nodes included).
+    Raises :class:`ConfigError` if the module runs another cell than the zoo's ``lstm`` (names of
+    the nodes included).
     """
     return _export(_LSTM, nn.LSTM, module)
 
 
 def to_torch_gru(module: CellModule) -> nn.GRU:
-    """A ``torch.nn.GRU`` with the function and weights of a compiled GRU; see :func:`to_torch_lstm`."""
+    """A ``torch.nn.GRU`` with the function and weights of a compiled GRU; see
+    :func:`to_torch_lstm`.
+    """
     return _export(_GRU, nn.GRU, module)
 
 
-def _load(layout: _Layout, kind: type[_Torch], module: nn.Module, source: _Torch | None, backend: str) -> CellModule:
+def _load(
+    layout: _Layout, kind: type[_Torch], module: nn.Module, source: _Torch | None, backend: str
+) -> CellModule:
     given = module if source is None else source
     if not isinstance(given, kind):
         raise ConfigError(f"expected a torch.nn.{kind.__name__}, not a {type(given).__name__}")
     if given.proj_size:
-        raise ConfigError(f"proj_size = {given.proj_size}: a cell has no projection of its own", hint="use proj_size=0")
+        raise ConfigError(
+            f"proj_size = {given.proj_size}: a cell has no projection of its own",
+            hint="use proj_size=0",
+        )
     target = module if source is not None else _compile(layout, given, backend)
     if not isinstance(target, CellModule):
-        raise ConfigError(f"expected a compiled cell as the first argument, not a {type(target).__name__}")
+        raise ConfigError(
+            f"expected a compiled cell as the first argument, not a {type(target).__name__}"
+        )
     _check_cell(layout, target.genome)
     for name in ("input_size", "hidden_size", "num_layers", "bidirectional"):
         if getattr(target, name) != getattr(given, name):
-            raise ConfigError(f"{name} is {getattr(target, name)} in the cell and {getattr(given, name)} in torch.nn.{kind.__name__}")
+            raise ConfigError(
+                f"{name} is {getattr(target, name)} in the cell and "
+                f"{getattr(given, name)} in torch.nn.{kind.__name__}"
+            )
     weights = dict(target.named_parameters())
     with torch.no_grad():
         for name, value in _from_torch(layout, given).items():
@@ -162,22 +186,30 @@ def _to_torch(layout: _Layout, module: CellModule) -> dict[str, Tensor]:
         found[f"weight_ih{suffix}"] = torch.cat([weights[f"{x}.weight_x"] for x, _ in layout.gates])
         found[f"weight_hh{suffix}"] = torch.cat([weights[f"{h}.weight_h"] for _, h in layout.gates])
         found[f"bias_ih{suffix}"] = torch.cat([weights[f"{x}.bias"] for x, _ in layout.gates])
-        found[f"bias_hh{suffix}"] = torch.cat([zero if x == h else weights[f"{h}.bias"] for x, h in layout.gates])
+        found[f"bias_hh{suffix}"] = torch.cat(
+            [zero if x == h else weights[f"{h}.bias"] for x, h in layout.gates]
+        )
     return found
 
 
 def _check_cell(layout: _Layout, genome: Genome) -> None:
-    """The genome must compute the zoo cell's function with equally named weights; order of statements and operands is free."""
+    """The genome must compute the zoo cell's function with equally named weights; order of
+    statements and operands is free.
+    """
     numbers: dict[object, int] = {}
-    if _meaning(simplify(lower(genome)), numbers) != _meaning(simplify(lower(zoo.load(layout.cell))), numbers):
+    if _meaning(simplify(lower(genome)), numbers) != _meaning(
+        simplify(lower(zoo.load(layout.cell))), numbers
+    ):
         raise ConfigError(
-            f"the cell is not the zoo's {layout.cell} with its names, so torch's weights have no place in it",
+            f"the cell is not the zoo's {layout.cell} with its names, so torch's "
+            f"weights have no place in it",
             hint=f'compile cellsearch.zoo.load("{layout.cell}")',
         )
 
 
 def _meaning(program: Program, numbers: dict[object, int]) -> tuple[object, ...]:
-    """What a program computes: names of weights count, numbering and order of sums and products do not.
+    """What a program computes: names of weights count, numbering and order of sums and products do
+    not.
 
     ``numbers`` gives each different computation a number; programs that share it can be compared.
     """
@@ -195,5 +227,7 @@ def _meaning(program: Program, numbers: dict[object, int]) -> tuple[object, ...]
                 below = program.instruction(v)
                 flat += terms[v] if below is not None and below.op == instruction.op else [known[v]]
             terms[value] = operands = sorted(flat)
-        known.append(number((instruction.op, instruction.parameter, instruction.value, tuple(operands))))
+        known.append(
+            number((instruction.op, instruction.parameter, instruction.value, tuple(operands)))
+        )
     return (program.states, tuple(known[v] for v in program.next_states), known[program.output])

@@ -1,9 +1,11 @@
-"""Variational dropout: the same units are dropped at every position (Gal & Ghahramani 2016, arXiv 1512.05287, section 4.1).
+"""Variational dropout: the same units are dropped at every position (Gal & Ghahramani 2016, arXiv
+1512.05287, section 4.1).
 
-What a layer reads is multiplied by a mask ``[B, I]`` before the time loop. In the loop, each previous state that a product with a weight
-matrix reads is multiplied by a mask ``[B, H]``, which is constant over time; so the mask is one more state of the program that never
-changes, and every backend runs it without knowing. Products alone read the masked state: ``c[t] = f * c[t-1] + ...`` keeps what it holds,
-as in the paper.
+What a layer reads is multiplied by a mask ``[B, I]`` before the time loop. In the loop, each
+previous state that a product with a weight matrix reads is multiplied by a mask ``[B, H]``, which
+is constant over time; so the mask is one more state of the program that never changes, and every
+backend runs it without knowing. Products alone read the masked state: ``c[t] = f * c[t-1] + ...``
+keeps what it holds, as in the paper.
 """
 
 from __future__ import annotations
@@ -23,12 +25,15 @@ __all__ = ["drop_units", "masked_states", "with_masks"]
 def masked_states(program: Program) -> tuple[int, ...]:
     """The states (by their place) that a dense product reads directly."""
     first = len(program.inputs)
-    read = {instruction.inputs[0] for instruction in program.instructions if instruction.op == "dense"}
+    read = {
+        instruction.inputs[0] for instruction in program.instructions if instruction.op == "dense"
+    }
     return tuple(k for k in range(len(program.states)) if first + k in read)
 
 
 def with_masks(program: Program) -> Program:
-    """The program with one more state for each of :func:`masked_states`, its mask, behind the others; dense products read the product.
+    """The program with one more state for each of :func:`masked_states`, its mask, behind the
+    others; dense products read the product.
 
     A state and its mask have the same width H. With masks of ones it computes what the program did.
     """
@@ -45,7 +50,9 @@ def with_masks(program: Program) -> Program:
             return instruction.reading(tuple(products.get(v, moved(v)) for v in instruction.inputs))
         return instruction.reading(tuple(moved(v) for v in instruction.inputs))
 
-    new = tuple(Instruction("mul", (len(program.inputs) + k, first + n)) for n, k in enumerate(masked))
+    new = tuple(
+        Instruction("mul", (len(program.inputs) + k, first + n)) for n, k in enumerate(masked)
+    )
     return replace(
         program,
         states=(*program.states, *(State(f"{program.states[k].name} mask", 1.0) for k in masked)),
@@ -56,5 +63,7 @@ def with_masks(program: Program) -> Program:
 
 
 def drop_units(like: Tensor, *shape: int, share: float) -> Tensor:
-    """A mask: 0 with probability ``share``, else ``1 / (1 - share)``, so that the expectation is 1; from torch's random generator."""
+    """A mask: 0 with probability ``share``, else ``1 / (1 - share)``, so that the expectation is 1;
+    from torch's random generator.
+    """
     return functional.dropout(torch.ones(shape, dtype=like.dtype, device=like.device), share)

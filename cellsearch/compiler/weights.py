@@ -1,7 +1,8 @@
-"""The weights of a compiled cell as modules: layer and direction, then node, then weight (``l0.i.weight_x``).
+"""The weights of a compiled cell as modules: layer and direction, then node, then weight
+(``l0.i.weight_x``).
 
-Containers are entered into ``_modules`` directly, because ``add_module`` refuses names that a module has as attributes, and a
-node may be called ``half`` or ``training``.
+Containers are entered into ``_modules`` directly, because ``add_module`` refuses names that a
+module has as attributes, and a node may be called ``half`` or ``training``.
 """
 
 from __future__ import annotations
@@ -18,9 +19,19 @@ __all__ = ["Layer", "gate_start", "live_parameters"]
 
 
 class Layer(nn.Module):
-    """The weights of one layer in one direction. Its children are called like the nodes that own weights."""
+    """The weights of one layer in one direction. Its children are called like the nodes that own
+    weights.
+    """
 
-    def __init__(self, genome: Genome, input_size: int, hidden_size: int, *, device: torch.device | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        genome: Genome,
+        input_size: int,
+        hidden_size: int,
+        *,
+        device: torch.device | None,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
         self._names: list[tuple[str, str, str]] = []
         self._hidden_size = hidden_size
@@ -29,7 +40,9 @@ class Layer(nn.Module):
             owner, _, weight = spec.name.partition(".")
             if owner not in self._modules:
                 self._modules[owner] = nn.Module()
-            parameter = nn.Parameter(torch.empty(spec.sizes(input_size, hidden_size), device=device, dtype=dtype))
+            parameter = nn.Parameter(
+                torch.empty(spec.sizes(input_size, hidden_size), device=device, dtype=dtype)
+            )
             container = self._modules[owner]
             assert container is not None
             container.register_parameter(weight, parameter)
@@ -37,7 +50,9 @@ class Layer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """U(-1/sqrt(H), 1/sqrt(H)) as in torch.nn.LSTM; connection gates (``scale``) as :func:`gate_start` says."""
+        """U(-1/sqrt(H), 1/sqrt(H)) as in torch.nn.LSTM; connection gates (``scale``) as
+        :func:`gate_start` says.
+        """
         bound = self._hidden_size**-0.5
         for name, weight in self.weights().items():
             if name.endswith(".scale"):
@@ -64,15 +79,19 @@ class Layer(nn.Module):
 
 
 def gate_start(genome: Genome) -> Mapping[str, float]:
-    """Where each connection gate starts: 1 / (terms of the sum that it feeds), so that a sum of gated terms starts as their mean.
+    """Where each connection gate starts: 1 / (terms of the sum that it feeds), so that a sum of
+    gated terms starts as their mean.
 
-    Gates of 1 would let the next states of a full cell, sums of dozens of terms, grow beyond all bounds within a few positions.
+    Gates of 1 would let the next states of a full cell, sums of dozens of terms, grow beyond all
+    bounds within a few positions.
     """
     start = {}
     for spec in genome.parameters:
         if not spec.shape:
             readers = [genome.nodes[user - genome.first_node] for user in genome.uses[spec.node]]
-            start[spec.name] = 1.0 / max((len(node.inputs) for node in readers if node.op == "add"), default=1)
+            start[spec.name] = 1.0 / max(
+                (len(node.inputs) for node in readers if node.op == "add"), default=1
+            )
     return start
 
 

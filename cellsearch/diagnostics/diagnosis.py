@@ -25,9 +25,11 @@ BATCHES = 8
 class Diagnosis:
     """What :func:`diagnose` found.
 
-    ``gradient``: mean over examples of the norm of d h_T / d s_t at the distances 1, 2, ... (:func:`gradient_norms`); ``memory``: effective
-    memory length in positions, ``None``: longer than was measured; ``gates``: saturation of each gate; ``spectrum``: of the Jacobian of
-    one step; ``positions``: loss at each position, empty for a task that predicts once a sequence, ``None`` where nothing is asked.
+    ``gradient``: mean over examples of the norm of d h_T / d s_t at the distances 1, 2, ...
+    (:func:`gradient_norms`); ``memory``: effective memory length in positions, ``None``: longer
+    than was measured; ``gates``: saturation of each gate; ``spectrum``: of the Jacobian of one
+    step; ``positions``: loss at each position, empty for a task that predicts once a sequence,
+    ``None`` where nothing is asked.
     """
 
     gradient: tuple[float, ...]
@@ -37,12 +39,21 @@ class Diagnosis:
     positions: tuple[float | None, ...]
 
 
-def diagnose(model: nn.Module, task: Task, *, positions: int = 100, examples: int = 8, probes: int = 0, seed: int = 0) -> Diagnosis:
+def diagnose(
+    model: nn.Module,
+    task: Task,
+    *,
+    positions: int = 100,
+    examples: int = 8,
+    probes: int = 0,
+    seed: int = 0,
+) -> Diagnosis:
     """Measure a trained model on the validation data of its task.
 
-    ``positions``: at most so many positions of a sequence are followed; ``examples``: over so many sequences the gradients and gates are
-    averaged. ``probes``, ``seed``: see :func:`gradient_norms`. Raises :class:`ConfigError` for a model that reads in both directions, for
-    sequences shorter than 2, and for weights that are not finite.
+    ``positions``: at most so many positions of a sequence are followed; ``examples``: over so many
+    sequences the gradients and gates are averaged. ``probes``, ``seed``: see
+    :func:`gradient_norms`. Raises :class:`ConfigError` for a model that reads in both directions,
+    for sequences shorter than 2, and for weights that are not finite.
     """
     batch = next(iter(task.batches("valid", 0)))
     x = cell_inputs(model, batch, positions=positions, examples=examples)
@@ -50,12 +61,15 @@ def diagnose(model: nn.Module, task: Task, *, positions: int = 100, examples: in
     norms = gradient_norms(cell, x, probes=probes, seed=seed).mean(1).tolist()
     if not all(map(math.isfinite, norms)):
         raise ConfigError(
-            "the gradients of this model are not finite", hint="its weights have blown up; train with a smaller learning rate"
+            "the gradients of this model are not finite",
+            hint="its weights have blown up; train with a smaller learning rate",
         )
     return Diagnosis(
         gradient=tuple(norms),
         memory=memory_length(norms),
         gates=gates(cell, x),
         spectrum=spectrum(cell, x),
-        positions=position_losses(model, task, islice(task.batches("valid", 0), BATCHES), positions=positions),
+        positions=position_losses(
+            model, task, islice(task.batches("valid", 0), BATCHES), positions=positions
+        ),
     )

@@ -1,6 +1,8 @@
-"""How gradients travel back through time: their norm over the distance, the memory length, and the Jacobian of one step.
+"""How gradients travel back through time: their norm over the distance, the memory length, and the
+Jacobian of one step.
 
-The state s_t of a cell is all that it carries from position t to the next: h_t, c_t, ... of every layer, side by side (S numbers).
+The state s_t of a cell is all that it carries from position t to the next: h_t, c_t, ... of every
+layer, side by side (S numbers).
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """The Jacobian of one step, averaged over typical states: singular values and moduli of eigenvalues, largest first.
+    """The Jacobian of one step, averaged over typical states: singular values and moduli of
+    eigenvalues, largest first.
 
-    ``radius``: mean of the largest modulus of an eigenvalue. Above 1 a gradient may grow without bound, below 1 it dies out.
+    ``radius``: mean of the largest modulus of an eigenvalue. Above 1 a gradient may grow without
+    bound, below 1 it dies out.
     """
 
     singular_values: tuple[float, ...]
@@ -39,21 +43,29 @@ class Spectrum:
 
 
 def gradient_norms(cell: CellModule, x: Tensor, *, probes: int = 0, seed: int = 0) -> Tensor:
-    """Norm of d h_T / d s_t for every distance T - t: ``[T - 1, B]``, distance 1 first. ``x [T, B, I]``, from the initial state.
+    """Norm of d h_T / d s_t for every distance T - t: ``[T - 1, B]``, distance 1 first. ``x [T, B,
+    I]``, from the initial state.
 
-    h_T is the output of the top layer at the last position. The norm is ``||J||_F / sqrt(H)``, J being the H x S Jacobian: the root mean
-    square of the norms of the gradients that arrive from each of the H outputs, so h_t = a h_{t-1} + x gives a**k. ``probes = 0``: exact,
-    by H vector-Jacobian products; else Hutchinson's estimate (Hutchinson 1989) from so many random vectors of +1 and -1, whose
-    error falls as 1 / sqrt(probes). Source: Bengio et al. 1994; Pascanu, Mikolov & Bengio 2013, eq. 5, where J is the product of the
-    Jacobians of the steps between. Raises :class:`ConfigError` for fewer than 2 positions.
+    h_T is the output of the top layer at the last position. The norm is ``||J||_F / sqrt(H)``, J
+    being the H x S Jacobian: the root mean square of the norms of the gradients that arrive from
+    each of the H outputs, so h_t = a h_{t-1} + x gives a**k. ``probes = 0``: exact, by H
+    vector-Jacobian products; else Hutchinson's estimate (Hutchinson 1989) from so many random
+    vectors of +1 and -1, whose error falls as 1 / sqrt(probes). Source: Bengio et al. 1994;
+    Pascanu, Mikolov & Bengio 2013, eq. 5, where J is the product of the Jacobians of the steps
+    between. Raises :class:`ConfigError` for fewer than 2 positions.
     """
     if len(x) < 2:
-        raise ConfigError(f"a gradient over time needs 2 positions, not {len(x)}", hint="use longer sequences")
+        raise ConfigError(
+            f"a gradient over time needs 2 positions, not {len(x)}", hint="use longer sequences"
+        )
     inputs: list[Tensor] = []
     output, state = cell.step(x[0])
     for x_t in x[1:]:
-        # Each state is a tensor of its own in the graph, so its gradient is the one with respect to s_t, all parts independent.
-        parts = [part if part.requires_grad else part.detach().requires_grad_() for part in _parts(state)]
+        # Each state is a tensor of its own in the graph, so its gradient is the one with respect to
+        # s_t, all parts independent.
+        parts = [
+            part if part.requires_grad else part.detach().requires_grad_() for part in _parts(state)
+        ]
         inputs += parts
         output, state = cell.step(x_t, _packed(parts))
     width, batch = output.shape[1], output.shape[0]
@@ -63,22 +75,39 @@ def gradient_norms(cell: CellModule, x: Tensor, *, probes: int = 0, seed: int = 
     for first in range(0, count, _AT_ONCE):
         chosen = range(first, min(first + _AT_ONCE, count))
         if probes:
-            vectors = torch.randint(0, 2, (len(chosen), *output.shape), generator=generator).to(x) * 2 - 1
+            vectors = (
+                torch.randint(0, 2, (len(chosen), *output.shape), generator=generator).to(x) * 2 - 1
+            )
         else:
             # Examples do not touch one another, so one product serves them all.
-            vectors = torch.eye(width, dtype=x.dtype)[list(chosen)].unsqueeze(1).expand(-1, batch, -1)
-        gradients = torch.autograd.grad(output, inputs, vectors, retain_graph=True, is_grads_batched=True, materialize_grads=True)
+            vectors = (
+                torch.eye(width, dtype=x.dtype)[list(chosen)].unsqueeze(1).expand(-1, batch, -1)
+            )
+        gradients = torch.autograd.grad(
+            output,
+            inputs,
+            vectors,
+            retain_graph=True,
+            is_grads_batched=True,
+            materialize_grads=True,
+        )
         # Each gradient is [vectors, L, B, H]; the parts of one state stand together.
-        squares += torch.stack([part.square().sum((0, 1, 3)) for part in gradients]).view(len(x) - 1, -1, batch).sum(1)
+        squares += (
+            torch.stack([part.square().sum((0, 1, 3)) for part in gradients])
+            .view(len(x) - 1, -1, batch)
+            .sum(1)
+        )
     return (squares / (width * (probes or 1))).sqrt().flip(0)
 
 
 def memory_length(norms: Sequence[float]) -> float | None:
-    """Effective memory length, in positions: how much farther than distance 1 the gradient reaches before it has fallen to 1/e.
+    """Effective memory length, in positions: how much farther than distance 1 the gradient reaches
+    before it has fallen to 1/e.
 
-    ``norms``: mean norms at the distances 1, 2, ... The length is the last distance at which the norm is 1/e of that at distance 1
-    (log-linear between two distances), minus 1; ``None`` if it has not fallen so far at the end. A norm C exp(-k / tau) gives tau,
-    whatever C is: C depends on how the output reads the state, tau on what the cell keeps.
+    ``norms``: mean norms at the distances 1, 2, ... The length is the last distance at which the
+    norm is 1/e of that at distance 1 (log-linear between two distances), minus 1; ``None`` if it
+    has not fallen so far at the end. A norm C exp(-k / tau) gives tau, whatever C is: C depends on
+    how the output reads the state, tau on what the cell keeps.
     """
     threshold = norms[0] / math.e
     if norms[-1] >= threshold:
@@ -91,9 +120,11 @@ def memory_length(norms: Sequence[float]) -> float | None:
 
 
 def step_jacobians(cell: CellModule, x: Tensor, state: State) -> Tensor:
-    """D s_{t+1} / d s_t of each example, ``[B, S, S]`` (row: new state), exact, by S vector-Jacobian products.
+    """D s_{t+1} / d s_t of each example, ``[B, S, S]`` (row: new state), exact, by S
+    vector-Jacobian products.
 
-    ``x [B, I]``, ``state`` as :meth:`CellModule.step` takes it. S = states * layers * H, in this order.
+    ``x [B, I]``, ``state`` as :meth:`CellModule.step` takes it. S = states * layers * H, in this
+    order.
     """
     given = [part.detach().requires_grad_() for part in _parts(state)]
     _, new = cell.step(x, _packed(given))
@@ -104,17 +135,21 @@ def step_jacobians(cell: CellModule, x: Tensor, state: State) -> Tensor:
     rows = []
     for chosen in torch.split(torch.eye(size, dtype=x.dtype), _AT_ONCE):
         vectors = chosen.unsqueeze(1).expand(-1, batch, -1)
-        gradients = torch.autograd.grad(flat, given, vectors, retain_graph=True, is_grads_batched=True, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            flat, given, vectors, retain_graph=True, is_grads_batched=True, materialize_grads=True
+        )
         rows.append(torch.cat([part.transpose(1, 2).flatten(2) for part in gradients], 2))
     return torch.cat(rows).transpose(0, 1)
 
 
 def spectrum(cell: CellModule, x: Tensor, *, positions: int = 8, examples: int = 4) -> Spectrum:
-    """Spectrum of the Jacobian of one step, averaged over states that the cell visits on ``x [T, B, I]``.
+    """Spectrum of the Jacobian of one step, averaged over states that the cell visits on ``x [T, B,
+    I]``.
 
-    The states are those before ``positions`` positions spread over the last three quarters of the sequence, of the first ``examples``
-    examples. Source: Pascanu, Mikolov & Bengio 2013, section 2.1: gradients explode only if the largest singular value exceeds 1, and
-    vanish for certain if it stays below 1.
+    The states are those before ``positions`` positions spread over the last three quarters of the
+    sequence, of the first ``examples`` examples. Source: Pascanu, Mikolov & Bengio 2013, section
+    2.1: gradients explode only if the largest singular value exceeds 1, and vanish for certain if
+    it stays below 1.
     """
     x = x[:, :examples]
     chosen = set(torch.linspace(len(x) // 4, len(x) - 1, positions).long().tolist())
@@ -126,7 +161,9 @@ def spectrum(cell: CellModule, x: Tensor, *, positions: int = 8, examples: int =
         with torch.no_grad():
             _, state = cell.step(x_t, state)
     if not jacobians:
-        raise ConfigError(f"a spectrum needs 2 positions, not {len(x)}", hint="use longer sequences")
+        raise ConfigError(
+            f"a spectrum needs 2 positions, not {len(x)}", hint="use longer sequences"
+        )
     found = torch.cat(jacobians)
     singular = torch.linalg.svdvals(found).mean(0)
     moduli = torch.linalg.eigvals(found).abs().sort(descending=True).values.mean(0)

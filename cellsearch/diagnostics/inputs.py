@@ -1,4 +1,6 @@
-"""What the recurrent layer of a trained model reads on real data, and a float64 copy of that layer."""
+"""What the recurrent layer of a trained model reads on real data, and a float64 copy of that
+layer.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,28 @@ __all__ = ["cell_inputs", "cell_of", "double"]
 
 
 def cell_of(model: nn.Module) -> CellModule:
-    """The recurrent layer of a task's model. Raises :class:`ConfigError` for one that diagnostics cannot look into."""
+    """The recurrent layer of a task's model. Raises :class:`ConfigError` for one that diagnostics
+    cannot look into.
+    """
     cell = model.cell
     if not isinstance(cell, CellModule):
-        raise ConfigError(f"the model's recurrent layer is a {type(cell).__name__}", hint="diagnostics read cells made by compile_cell")
+        raise ConfigError(
+            f"the model's recurrent layer is a {type(cell).__name__}",
+            hint="diagnostics read cells made by compile_cell",
+        )
     if cell.bidirectional:
-        raise ConfigError("diagnostics follow time in one direction", where="training.bidirectional", hint="train with false")
+        raise ConfigError(
+            "diagnostics follow time in one direction",
+            where="training.bidirectional",
+            hint="train with false",
+        )
     return cell
 
 
 def double(cell: CellModule) -> CellModule:
-    """The same layer in float64 on the reference backend, without dropout: exact, and differentiable as often as one likes."""
+    """The same layer in float64 on the reference backend, without dropout: exact, and
+    differentiable as often as one likes.
+    """
     copy = compile_cell(
         cell.genome,
         input_size=cell.input_size,
@@ -40,9 +53,11 @@ def double(cell: CellModule) -> CellModule:
 
 
 def cell_inputs(model: nn.Module, batch: Batch, *, positions: int, examples: int) -> Tensor:
-    """What the recurrent layer is given for a batch, ``[T, B, I]`` in float64: the first positions of the longest sequences.
+    """What the recurrent layer is given for a batch, ``[T, B, I]`` in float64: the first positions
+    of the longest sequences.
 
-    ``positions`` and ``examples`` bound T and B; T is the length of the shortest sequence taken, so that nothing is padding.
+    ``positions`` and ``examples`` bound T and B; T is the length of the shortest sequence taken, so
+    that nothing is padding.
     """
     seen: list[Any] = []
     hook = cell_of(model).register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))

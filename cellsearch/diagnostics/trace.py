@@ -1,7 +1,7 @@
 """The value of every node of a cell, position by position.
 
-A second reading of the genome, node by node as the equations are written. The compiler merges and drops nodes; this does not, so
-that each can be looked at.
+A second reading of the genome, node by node as the equations are written. The compiler merges and
+drops nodes; this does not, so that each can be looked at.
 """
 
 from __future__ import annotations
@@ -21,28 +21,44 @@ __all__ = ["step_values", "trace"]
 
 
 def trace(cell: CellModule, x: Tensor) -> list[list[Tensor]]:
-    """Values over a sequence from the initial states: for each layer, for each value of the genome a tensor ``[T, B, H]``.
+    """Values over a sequence from the initial states: for each layer, for each value of the genome
+    a tensor ``[T, B, H]``.
 
-    ``x [T, B, I]``. Values are numbered as in the genome (input, previous states, nodes); dead nodes have no weights and so no value:
-    an empty tensor stands for them. Values of width I or 1 keep it; what depends on neither x nor a state is ``[T, 1, width]``.
+    ``x [T, B, I]``. Values are numbered as in the genome (input, previous states, nodes); dead
+    nodes have no weights and so no value: an empty tensor stands for them. Values of width I or 1
+    keep it; what depends on neither x nor a state is ``[T, 1, width]``.
     """
     genome = cell.genome
     layers: list[list[Tensor]] = []
     for _, layer in cell.layers():
-        states = [x.new_full((x.shape[1], cell.hidden_size), state.initial) for state in genome.states]
+        states = [
+            x.new_full((x.shape[1], cell.hidden_size), state.initial) for state in genome.states
+        ]
         weights = layer.weights()
         rows: list[list[Tensor]] = []
         for x_t in x:
             values = step_values(genome, weights, x_t, states)
-            states = [values[v].expand_as(state) for v, state in zip(genome.next_states, states, strict=True)]
+            states = [
+                values[v].expand_as(state)
+                for v, state in zip(genome.next_states, states, strict=True)
+            ]
             rows.append(values)
-        layers.append([torch.stack([v if v.dim() > 1 else v.unsqueeze(0) for v in column]) for column in zip(*rows, strict=True)])
+        layers.append(
+            [
+                torch.stack([v if v.dim() > 1 else v.unsqueeze(0) for v in column])
+                for column in zip(*rows, strict=True)
+            ]
+        )
         x = layers[-1][genome.output].expand(len(x), x.shape[1], cell.hidden_size)
     return layers
 
 
-def step_values(genome: Genome, weights: Mapping[str, Tensor], x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-    """All values of one step. ``weights`` by name (``i.weight_x``), ``x [B, I]``, ``states`` each ``[B, H]``."""
+def step_values(
+    genome: Genome, weights: Mapping[str, Tensor], x: Tensor, states: Sequence[Tensor]
+) -> list[Tensor]:
+    """All values of one step. ``weights`` by name (``i.weight_x``), ``x [B, I]``, ``states`` each
+    ``[B, H]``.
+    """
     specs: dict[int, list[ParameterSpec]] = {}
     for spec in genome.parameters:
         specs.setdefault(spec.node, []).append(spec)
@@ -57,7 +73,9 @@ def step_values(genome: Genome, weights: Mapping[str, Tensor], x: Tensor, states
 
 
 def _value(node: Node, operands: list[Tensor], own: Mapping[int, Tensor], like: Tensor) -> Tensor:
-    """One node. ``own``: its weights by the position of the operand that they multiply, -1 for the bias."""
+    """One node. ``own``: its weights by the position of the operand that they multiply, -1 for the
+    bias.
+    """
     if node.op == "linear":
         total = reduce(torch.add, [operand @ own[k].T for k, operand in enumerate(operands)])
         return total + own[-1] if node.bias else total
@@ -71,7 +89,11 @@ def _value(node: Node, operands: list[Tensor], own: Mapping[int, Tensor], like: 
         return operands[0]
     if node.op == "layer_norm":
         # Over the H units: a number that stands for H equal units becomes H zeros.
-        return layer_norm(operands[0] if operands[0].shape[-1] > 1 else operands[0].expand(*operands[0].shape[:-1], like.shape[-1]))
+        return layer_norm(
+            operands[0]
+            if operands[0].shape[-1] > 1
+            else operands[0].expand(*operands[0].shape[:-1], like.shape[-1])
+        )
     if node.op in ("add", "mul"):
         return reduce(FUNCTIONS[node.op], operands)
     return FUNCTIONS[node.op](*operands)

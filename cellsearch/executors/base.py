@@ -17,17 +17,27 @@ __all__ = ["Executor"]
 class Executor(ABC):
     """Runs jobs. ``capacity``: how many at the same time.
 
-    An executor never raises for one job: its failure is an outcome. It raises :class:`cellsearch.errors.EnvironmentFailure` or
-    :class:`cellsearch.errors.ConfigError` for what would fail every job alike; jobs under way then have no outcome.
+    An executor never raises for one job: its failure is an outcome. It raises
+    :class:`cellsearch.errors.EnvironmentFailure` or :class:`cellsearch.errors.ConfigError` for what
+    would fail every job alike; jobs under way then have no outcome.
     """
 
     capacity: int
 
     @abstractmethod
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
-        """Hand over the data of the task, as ``Task.load(task_options)`` gave it, before its jobs; workers get it once, read-only.
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """Hand over the data of the task, as ``Task.load(task_options)`` gave it, before its jobs;
+        workers get it once, read-only.
 
-        ``folder``: the run's folder, for logs. May be called again, for another task, when no job is under way.
+        ``folder``: the run's folder, for logs. May be called again, for another task, when no job
+        is under way.
         """
 
     @abstractmethod
@@ -36,7 +46,9 @@ class Executor(ABC):
 
     @abstractmethod
     def events(self, timeout: float | None = None) -> Iterator[Outcome]:
-        """Outcomes of ended jobs: waits until there is at least one (or ``timeout`` seconds), then yields those that are there."""
+        """Outcomes of ended jobs: waits until there is at least one (or ``timeout`` seconds), then
+        yields those that are there.
+        """
 
     @abstractmethod
     def close(self, *, kill: bool = False) -> None:
@@ -45,5 +57,10 @@ class Executor(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close(kill=error is not None)

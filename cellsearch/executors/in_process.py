@@ -1,4 +1,6 @@
-"""Runs jobs in the calling process, one after the other: for tests, debugging, and machines without Ray."""
+"""Runs jobs in the calling process, one after the other: for tests, debugging, and machines without
+Ray.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from typing import Any
 
 from cellsearch.errors import ConfigError
 from cellsearch.executors.base import Executor
-from cellsearch.executors.worker import DEFAULT_EVALUATION, JobCheck, load_evaluation, perform, read_only, worker_name
+from cellsearch.executors.worker import (
+    DEFAULT_EVALUATION,
+    JobCheck,
+    load_evaluation,
+    perform,
+    read_only,
+    worker_name,
+)
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 
@@ -18,8 +27,8 @@ __all__ = ["InProcess"]
 class InProcess(Executor):
     """One job at a time, trained inside :meth:`events`.
 
-    Nobody can stop a training from outside here: the limits of a job are kept by the evaluation itself, between two steps.
-    ``evaluation``: importable name of the function that does the work.
+    Nobody can stop a training from outside here: the limits of a job are kept by the evaluation
+    itself, between two steps. ``evaluation``: importable name of the function that does the work.
     """
 
     capacity = 1
@@ -31,7 +40,14 @@ class InProcess(Executor):
         self._arrays: Arrays | None = None
         self._check: JobCheck | None = None
 
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         """Keep the data for the jobs to come; there is nothing to log."""
         self._check = JobCheck(task, task_options)
         self._arrays = read_only(arrays)
@@ -41,12 +57,17 @@ class InProcess(Executor):
         if self._check is None:
             raise ConfigError("the executor has no data yet", hint="call start() before submit()")
         if self._job is not None:
-            raise ConfigError("a job is under way already, and an in-process executor runs one at a time", hint="ask for events() first")
+            raise ConfigError(
+                "a job is under way already, and an in-process executor runs one at a time",
+                hint="ask for events() first",
+            )
         self._check(job)
         self._job = job
 
     def events(self, timeout: float | None = None) -> Iterator[Outcome]:
-        """Train the job that was submitted; nothing if there is none. ``timeout`` has no meaning where nothing is waited for."""
+        """Train the job that was submitted; nothing if there is none. ``timeout`` has no meaning
+        where nothing is waited for.
+        """
         if self._job is None or self._arrays is None:
             return
         job, self._job = self._job, None

@@ -1,8 +1,9 @@
 """Longest first: in which order waiting jobs start, where the order is free.
 
-A list of jobs on several workers ends earlier when the long ones start first (Graham 1969, SIAM J. Appl. Math. 17: at most 4/3 of the best
-possible time, instead of 2). Where jobs wait in a list (a final, a resumed run) they are sorted; a search proposes one trial whenever a
-worker is free, so there nothing waits, and a deterministic search keeps its order of decisions.
+A list of jobs on several workers ends earlier when the long ones start first (Graham 1969, SIAM J.
+Appl. Math. 17: at most 4/3 of the best possible time, instead of 2). Where jobs wait in a list (a
+final, a resumed run) they are sorted; a search proposes one trial whenever a worker is free, so
+there nothing waits, and a deterministic search keeps its order of decisions.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ def longest_first(items: Iterable[Item], work: Callable[[Item], float]) -> list[
 
 
 def expected_work(genome: Genome, training: Training, steps: int) -> float:
-    """How long so many steps take, in units that compare jobs of one task: predicted time, or multiply-adds where there is no runtime.
+    """How long so many steps take, in units that compare jobs of one task: predicted time, or
+    multiply-adds where there is no runtime.
 
-    One layer of the cell stands for the model: the rest of a step is about the same for all jobs of a task.
+    One layer of the cell stands for the model: the rest of a step is about the same for all jobs of
+    a task.
     """
     from cellsearch.compiler.cost import position_microseconds
 

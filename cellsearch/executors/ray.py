@@ -1,7 +1,8 @@
 """Runs jobs on Ray workers, on this machine or on a cluster. The only module that imports Ray.
 
-Core actors, not Ray Tune: one long-lived actor a worker (importing torch takes longer than many a training), the data once in the
-object store as numpy arrays, and our own retries, because Ray's would hide them. A worker that hangs is killed and replaced.
+Core actors, not Ray Tune: one long-lived actor a worker (importing torch takes longer than many a
+training), the data once in the object store as numpy arrays, and our own retries, because Ray's
+would hide them. A worker that hangs is killed and replaced.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskErr
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.executors.base import Executor
 from cellsearch.executors.ray_cluster import RayCluster
-from cellsearch.executors.worker import DEFAULT_EVALUATION, ONE_THREAD, JobCheck, load_evaluation, perform, read_only, worker_name
+from cellsearch.executors.worker import (
+    DEFAULT_EVALUATION,
+    ONE_THREAD,
+    JobCheck,
+    load_evaluation,
+    perform,
+    read_only,
+    worker_name,
+)
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure
@@ -61,7 +70,8 @@ class _Task:
 
 @dataclass(slots=True)
 class _Seat:
-    """A place for a worker. ``pending``: what its actor owes us: that it has the data (``task`` is ``None``), or the outcome of ``task``.
+    """A place for a worker. ``pending``: what its actor owes us: that it has the data (``task`` is
+    ``None``), or the outcome of ``task``.
 
     ``since``: when that was asked for; ``pending`` is ``None`` when the worker is idle.
     """
@@ -76,13 +86,15 @@ class _Seat:
 class Ray(Executor):
     """Runs jobs on ``workers`` Ray actors, each with one thread.
 
-    ``workers``: 0 means one for each CPU of the cluster. ``address``: of a cluster to join (default: the environment variable
-    RAY_ADDRESS, and without it a fresh cluster on this machine, ended by :meth:`close`). ``log_dir``: where Ray's messages go
-    (default: the folder given to :meth:`start`). ``evaluation``: importable name of the function that does the work.
-    ``crash_retries``: how often a job is done again when its worker process dies, before that counts as the candidate's crash.
-    ``grace``, ``grace_seconds``: a job is killed after its limit of seconds times the one plus the other, because the evaluation
-    keeps the limit itself unless it hangs. ``allow_unauthenticated``: join a cluster on another host that asks for no token.
-    Raises :class:`EnvironmentFailure` when Ray does not start, or its workers do not.
+    ``workers``: 0 means one for each CPU of the cluster. ``address``: of a cluster to join
+    (default: the environment variable RAY_ADDRESS, and without it a fresh cluster on this machine,
+    ended by :meth:`close`). ``log_dir``: where Ray's messages go (default: the folder given to
+    :meth:`start`). ``evaluation``: importable name of the function that does the work.
+    ``crash_retries``: how often a job is done again when its worker process dies, before that
+    counts as the candidate's crash. ``grace``, ``grace_seconds``: a job is killed after its limit
+    of seconds times the one plus the other, because the evaluation keeps the limit itself unless it
+    hangs. ``allow_unauthenticated``: join a cluster on another host that asks for no token. Raises
+    :class:`EnvironmentFailure` when Ray does not start, or its workers do not.
     """
 
     def __init__(
@@ -98,9 +110,16 @@ class Ray(Executor):
         allow_unauthenticated: bool = False,
     ) -> None:
         if workers < 0:
-            raise ConfigError(f"{workers} workers", hint="the number of workers is at least 1, or 0 for one each CPU")
+            raise ConfigError(
+                f"{workers} workers",
+                hint="the number of workers is at least 1, or 0 for one each CPU",
+            )
         load_evaluation(evaluation)  # a wrong name shall fail here, not in every worker
-        self._cluster = RayCluster(address, allow_unauthenticated=allow_unauthenticated, log_dir=Path(log_dir) if log_dir else None)
+        self._cluster = RayCluster(
+            address,
+            allow_unauthenticated=allow_unauthenticated,
+            log_dir=Path(log_dir) if log_dir else None,
+        )
         self._workers = workers
         self.capacity = workers or (os.cpu_count() or 1)
         self._evaluation = evaluation
@@ -112,12 +131,23 @@ class Ray(Executor):
         self._data: ray.ObjectRef[Any] | None = None
         self._check: JobCheck | None = None
 
-    # -- the executor --------------------------------------------------------------------------------------------------
+    # -- the executor ------------------------------------------------------------------------------
 
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
-        """Start or join the cluster, put the data into its object store, and start the workers (without waiting for them)."""
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
+        """Start or join the cluster, put the data into its object store, and start the workers
+        (without waiting for them).
+        """
         if self._queue or any(seat.task for seat in self._seats):
-            raise ConfigError("jobs of another task are under way", hint="wait for their outcomes first")
+            raise ConfigError(
+                "jobs of another task are under way", hint="wait for their outcomes first"
+            )
         size = sum(array.nbytes for array in arrays.values())
         self._cluster.connect(workers=self._workers, data_bytes=size, folder=folder)
         self.capacity = self._workers or max(1, self._cluster.cpus())
@@ -134,14 +164,17 @@ class Ray(Executor):
         under_way = len(self._queue) + sum(seat.task is not None for seat in self._seats)
         if under_way >= self.capacity:
             raise ConfigError(
-                f"{under_way} jobs are under way already, and there are {self.capacity} workers", hint="ask for events() first"
+                f"{under_way} jobs are under way already, and there are {self.capacity} workers",
+                hint="ask for events() first",
             )
         self._check(job)
         self._queue.append(_Task(job))
         self._dispatch()
 
     def events(self, timeout: float | None = None) -> Iterator[Outcome]:
-        """Outcomes of ended jobs; see :class:`Executor`. Also where dead and hung workers are noticed and replaced."""
+        """Outcomes of ended jobs; see :class:`Executor`. Also where dead and hung workers are
+        noticed and replaced.
+        """
         end = math.inf if timeout is None else time.monotonic() + timeout
         outcomes: list[Outcome] = []
         while not outcomes and (self._queue or any(seat.task for seat in self._seats)):
@@ -153,7 +186,9 @@ class Ray(Executor):
         yield from outcomes
 
     def close(self, *, kill: bool = False) -> None:
-        """Wait for the jobs under way, unless ``kill``, and drop their outcomes; then end the workers and what was started of Ray."""
+        """Wait for the jobs under way, unless ``kill``, and drop their outcomes; then end the
+        workers and what was started of Ray.
+        """
         if not kill:
             while any(True for _ in self.events()):
                 pass
@@ -165,22 +200,37 @@ class Ray(Executor):
                 ray.kill(seat.actor)
         self._cluster.disconnect()
 
-    # -- inside --------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _new_seat(self) -> _Seat:
-        options: dict[str, Any] = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0, "runtime_env": {"env_vars": dict(ONE_THREAD)}}
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "runtime_env": {"env_vars": dict(ONE_THREAD)},
+        }
         actor: Any = ray.remote(_Worker).options(**options).remote(self._evaluation)
         seat = _Seat(actor, None, 0.0)
         self._send_data(seat)
         return seat
 
     def _send_data(self, seat: _Seat) -> None:
-        seat.pending, seat.since, seat.task = seat.actor.load.remote(self._data), time.monotonic(), None
+        seat.pending, seat.since, seat.task = (
+            seat.actor.load.remote(self._data),
+            time.monotonic(),
+            None,
+        )
 
     def _replace(self, seat: _Seat) -> None:
         ray.kill(seat.actor)
         fresh = self._new_seat()
-        seat.actor, seat.pending, seat.since, seat.name, seat.task = fresh.actor, fresh.pending, fresh.since, "", None
+        seat.actor, seat.pending, seat.since, seat.name, seat.task = (
+            fresh.actor,
+            fresh.pending,
+            fresh.since,
+            "",
+            None,
+        )
 
     def _dispatch(self) -> None:
         for seat in self._seats:
@@ -192,18 +242,29 @@ class Ray(Executor):
                 seat.since = time.monotonic()
 
     def _collect(self, seconds: float) -> list[Outcome]:
-        """Wait for at most so long that a worker says something or runs out of time; deal with all that have."""
+        """Wait for at most so long that a worker says something or runs out of time; deal with all
+        that have.
+        """
         waiting = {seat.pending: seat for seat in self._seats if seat.pending is not None}
-        limit = min((self._deadline(seat) for seat in waiting.values()), default=math.inf) - time.monotonic()
+        limit = (
+            min((self._deadline(seat) for seat in waiting.values()), default=math.inf)
+            - time.monotonic()
+        )
         try:
             done, _ = ray.wait(list(waiting), num_returns=1, timeout=max(0.0, min(seconds, limit)))
             if done and len(waiting) > 1:
                 done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
         except RayError as error:
-            raise EnvironmentFailure(f"the Ray cluster is gone: {_first_line(error)}", hint=self._cluster.hint()) from error
+            raise EnvironmentFailure(
+                f"the Ray cluster is gone: {_first_line(error)}", hint=self._cluster.hint()
+            ) from error
         outcomes = [self._hear(waiting[reference]) for reference in done]
         now = time.monotonic()
-        outcomes += [self._expire(seat) for seat in self._seats if seat.pending is not None and now >= self._deadline(seat)]
+        outcomes += [
+            self._expire(seat)
+            for seat in self._seats
+            if seat.pending is not None and now >= self._deadline(seat)
+        ]
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _deadline(self, seat: _Seat) -> float:
@@ -223,7 +284,9 @@ class Ray(Executor):
             cause = error.cause
             if isinstance(cause, ConfigError | EnvironmentFailure):
                 raise cause from error
-            raise EnvironmentFailure(f"a worker failed: {_last_line(error)}", hint=self._cluster.hint()) from error
+            raise EnvironmentFailure(
+                f"a worker failed: {_last_line(error)}", hint=self._cluster.hint()
+            ) from error
         except RayError as error:
             return self._died(seat, error)
         seat.pending = seat.task = None
@@ -235,15 +298,22 @@ class Ray(Executor):
         return answer
 
     def _died(self, seat: _Seat, error: RayError) -> Outcome | None:
-        """Replace a dead worker. Its job is done again by a fresh one, until too many have died of it."""
+        """Replace a dead worker. Its job is done again by a fresh one, until too many have died of
+        it.
+        """
         task, name, seconds = seat.task, seat.name, time.monotonic() - seat.since
         if task is None:
             self._failed_starts += 1
             if self._failed_starts >= _LARGEST_NUMBER_OF_FAILED_STARTS:
-                raise EnvironmentFailure(f"Ray workers die when they start: {_first_line(error)}", hint=self._cluster.hint()) from error
+                raise EnvironmentFailure(
+                    f"Ray workers die when they start: {_first_line(error)}",
+                    hint=self._cluster.hint(),
+                ) from error
             self._replace(seat)
             return None
-        self._cluster.log(f"worker {name} died with trial {task.job.trial}, rung {task.job.rung}: {error}")
+        self._cluster.log(
+            f"worker {name} died with trial {task.job.trial}, rung {task.job.rung}: {error}"
+        )
         self._replace(seat)
         task.deaths += 1
         if task.deaths <= self._crash_retries:
@@ -251,7 +321,9 @@ class Ray(Executor):
             return None
         kind = "memory" if isinstance(error, OutOfMemoryError) else "crash"
         failure = Failure(kind, f"the worker process died {task.deaths} times: {_reason(error)}")
-        return Outcome(task.job.trial, task.job.rung, failure=failure, worker=name, wall_seconds=seconds)
+        return Outcome(
+            task.job.trial, task.job.rung, failure=failure, worker=name, wall_seconds=seconds
+        )
 
     def _expire(self, seat: _Seat) -> Outcome | None:
         """Kill a worker that is over its time; it may hang where no Python code of ours runs."""
@@ -262,10 +334,17 @@ class Ray(Executor):
                 f" the cluster has {self._cluster.cpus()} CPUs for {self.capacity} workers",
                 hint="ask for fewer workers, or wait until the cluster has room",
             )
-        self._cluster.log(f"worker {name} killed: trial {task.job.trial}, rung {task.job.rung} was over its time")
+        self._cluster.log(
+            f"worker {name} killed: trial {task.job.trial}, rung {task.job.rung} was over its time"
+        )
         self._replace(seat)
-        failure = Failure("timeout", f"did not end within {task.job.limits.seconds:g} seconds; killed after {seconds:.1f}")
-        return Outcome(task.job.trial, task.job.rung, failure=failure, worker=name, wall_seconds=seconds)
+        failure = Failure(
+            "timeout",
+            f"did not end within {task.job.limits.seconds:g} seconds; killed after {seconds:.1f}",
+        )
+        return Outcome(
+            task.job.trial, task.job.rung, failure=failure, worker=name, wall_seconds=seconds
+        )
 
 
 def _first_line(error: BaseException) -> str:
@@ -280,4 +359,8 @@ def _reason(error: RayError) -> str:
     """The sentence of Ray's text that says how the process ended."""
     text = str(error)
     start = text.find("Worker exit type")
-    return " ".join(text[start:].split())[:300] if isinstance(error, RayActorError) and start >= 0 else _first_line(error)
+    return (
+        " ".join(text[start:].split())[:300]
+        if isinstance(error, RayActorError) and start >= 0
+        else _first_line(error)
+    )

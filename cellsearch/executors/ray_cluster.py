@@ -1,4 +1,6 @@
-"""Starting, joining and leaving a Ray cluster, quietly: what Ray says goes to a file, what it leaves on the disk goes away."""
+"""Starting, joining and leaving a Ray cluster, quietly: what Ray says goes to a file, what it
+leaves on the disk goes away.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,16 @@ _logger = logging.getLogger("ray")
 
 
 class RayCluster:
-    """One connection to Ray. A cluster that was running before, or that this process was connected to before, is left running."""
+    """One connection to Ray. A cluster that was running before, or that this process was connected
+    to before, is left running.
+    """
 
-    def __init__(self, address: str | None, *, allow_unauthenticated: bool, log_dir: Path | None) -> None:
-        self._address = None if address == "local" else address or os.environ.get("RAY_ADDRESS") or None
+    def __init__(
+        self, address: str | None, *, allow_unauthenticated: bool, log_dir: Path | None
+    ) -> None:
+        self._address = (
+            None if address == "local" else address or os.environ.get("RAY_ADDRESS") or None
+        )
         if self._address is not None and not allow_unauthenticated:
             check_trust(self._address, os.environ)
         self._log_dir = log_dir
@@ -43,7 +51,8 @@ class RayCluster:
         self.connected = False
 
     def connect(self, *, workers: int, data_bytes: int, folder: Path | None) -> None:
-        """Join the cluster, or start one with ``workers`` CPUs (0: all) and room for the data. Does nothing when connected.
+        """Join the cluster, or start one with ``workers`` CPUs (0: all) and room for the data. Does
+        nothing when connected.
 
         Raises :class:`EnvironmentFailure` if Ray does not start or the cluster does not answer.
         """
@@ -57,16 +66,25 @@ class RayCluster:
         except (OSError, RuntimeError, ValueError, RayError) as error:
             hint = self.hint()
             self.disconnect()
-            what = f"the Ray cluster at {self._address} cannot be joined" if self._address else "Ray does not start"
+            what = (
+                f"the Ray cluster at {self._address} cannot be joined"
+                if self._address
+                else "Ray does not start"
+            )
             raise EnvironmentFailure(f"{what}: {str(error).strip()[:500]}", hint=hint) from error
         self.connected = True
 
     def _initialise(self, workers: int, data_bytes: int) -> None:
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
         if self._address is None:
-            # "local": never a cluster that happens to be found, for example what is left of a killed search.
+            # "local": never a cluster that happens to be found, for example what is left of a
+            # killed search.
             self._folder = _private_folder()
-            options |= {"address": "local", "num_cpus": workers or None, "_temp_dir": str(self._folder / "ray")}
+            options |= {
+                "address": "local",
+                "num_cpus": workers or None,
+                "_temp_dir": str(self._folder / "ray"),
+            }
             options["object_store_memory"] = 128 * _MEGABYTE + 2 * data_bytes
         else:
             options["address"] = self._address
@@ -80,7 +98,10 @@ class RayCluster:
     def hint(self) -> str:
         """Where to look when something of Ray is wrong."""
         if isinstance(self._handler, logging.FileHandler):
-            return f"see {self._handler.baseFilename}, or use --workers 0 to train in this process, without Ray"
+            return (
+                f"see {self._handler.baseFilename}, or use --workers 0 to train in this "
+                f"process, without Ray"
+            )
         return "use --workers 0 to train in this process, without Ray"
 
     def log(self, text: str) -> None:
@@ -93,7 +114,9 @@ class RayCluster:
             ray.shutdown()
         self._ours = self.connected = False
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # Ray's last processes may still write their logs
+            shutil.rmtree(
+                self._folder, ignore_errors=True
+            )  # Ray's last processes may still write their logs
             self._folder = None
         if self._handler is not None:
             _logger.handlers = self._other_handlers
@@ -108,29 +131,37 @@ class RayCluster:
             self._handler = logging.FileHandler(folder / _LOG_NAME, encoding="utf-8", delay=True)
             self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._other_handlers, _logger.handlers = _logger.handlers, [self._handler]
-        # Ray prints the cluster's error messages on the terminal of the driver, whatever its logging options say.
+        # Ray prints the cluster's error messages on the terminal of the driver, whatever its
+        # logging options say.
         ray_worker.print_to_stdstream = _log_instead_of_print
 
 
 def check_trust(address: str, environment: Mapping[str, str]) -> None:
-    """Refuse a cluster on another host that asks for no token: whoever is there could run code in our workers, and read our data.
+    """Refuse a cluster on another host that asks for no token: whoever is there could run code in
+    our workers, and read our data.
 
-    Raises :class:`EnvironmentFailure` for such a cluster, :class:`ConfigError` for an address that is none.
+    Raises :class:`EnvironmentFailure` for such a cluster, :class:`ConfigError` for an address that
+    is none.
     """
     if "://" in address:
         raise ConfigError(
-            f"{address!r} is an address of the Ray client", hint="run the search on a node of the cluster, with HOST:PORT or auto"
+            f"{address!r} is an address of the Ray client",
+            hint="run the search on a node of the cluster, with HOST:PORT or auto",
         )
     if address in ("auto", "local"):
         return
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit() or not host:
-        raise ConfigError(f"{address!r} is no address of a Ray cluster", hint="write HOST:PORT, for example 127.0.0.1:6379, or auto")
+        raise ConfigError(
+            f"{address!r} is no address of a Ray cluster",
+            hint="write HOST:PORT, for example 127.0.0.1:6379, or auto",
+        )
     if _is_loopback(host.strip("[]")) or environment.get("RAY_AUTH_MODE", "").lower() == "token":
         return
     raise EnvironmentFailure(
         f"the Ray cluster at {address} is on the network and would be joined without a token",
-        hint="start it with RAY_AUTH_MODE=token and set that here, or allow it explicitly if you trust the whole network",
+        hint="start it with RAY_AUTH_MODE=token and set that here, or allow it explicitly if "
+        "you trust the whole network",
     )
 
 
@@ -160,13 +191,19 @@ def _own_signal_handlers() -> Iterator[None]:
 
 
 def _private_folder() -> Path:
-    """A folder for Ray's session that only we may enter, because Ray makes what is inside writable for everybody.
+    """A folder for Ray's session that only we may enter, because Ray makes what is inside writable
+    for everybody.
 
-    Short, because Ray puts sockets into it, whose paths may have 107 characters. What killed processes have left is removed.
+    Short, because Ray puts sockets into it, whose paths may have 107 characters. What killed
+    processes have left is removed.
     """
     base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
     for folder in base.glob(f"{_FOLDER_PREFIX}[0-9]*-*"):
         owner = int(folder.name.split("-")[1])
-        if folder.stat().st_uid == os.getuid() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+        if (
+            folder.stat().st_uid == os.getuid()
+            and not Path(f"/proc/{owner}").exists()
+            and Path("/proc/self").exists()
+        ):
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=base))

@@ -1,4 +1,6 @@
-"""What every worker does with a job, in whatever process it lives: evaluate it, and turn whatever happens into an outcome."""
+"""What every worker does with a job, in whatever process it lives: evaluate it, and turn whatever
+happens into an outcome.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,43 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from cellsearch.errors import BackendError, CellsearchError, CheckpointError, ConfigError, EnvironmentFailure, GenomeError, TrainingError
+from cellsearch.errors import (
+    BackendError,
+    CellsearchError,
+    CheckpointError,
+    ConfigError,
+    EnvironmentFailure,
+    GenomeError,
+    TrainingError,
+)
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure, Result
 
-__all__ = ["DEFAULT_EVALUATION", "ONE_THREAD", "Evaluation", "JobCheck", "load_evaluation", "perform", "read_only", "worker_name"]
+__all__ = [
+    "DEFAULT_EVALUATION",
+    "ONE_THREAD",
+    "Evaluation",
+    "JobCheck",
+    "load_evaluation",
+    "perform",
+    "read_only",
+    "worker_name",
+]
 
 Evaluation = Callable[[Job, Arrays], Result]
 DEFAULT_EVALUATION = "cellsearch.training.suite:evaluate"
 
-# Bit-identical results need a fixed number of threads, and one thread a worker is the fastest for many small trials.
-# The libraries read these when they are loaded, so they are set before torch is imported.
+# Bit-identical results need a fixed number of threads, and one thread a worker is the fastest for
+# many small trials. The libraries read these when they are loaded, so they are set before torch is
+# imported.
 ONE_THREAD: Mapping[str, str] = MappingProxyType(
-    {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+    {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "VECLIB_MAXIMUM_THREADS": "1",
+    }
 )
 
 _MESSAGE_LENGTH = 4000
@@ -33,16 +58,20 @@ _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, err
 
 
 def load_evaluation(name: str) -> Evaluation:
-    """The function that an importable name such as ``"cellsearch.training.suite:evaluate"`` means. Raises :class:`ConfigError`.
+    """The function that an importable name such as ``"cellsearch.training.suite:evaluate"`` means.
+    Raises :class:`ConfigError`.
 
-    A name instead of the function itself, because a worker process cannot be handed code, only what it can import.
+    A name instead of the function itself, because a worker process cannot be handed code, only what
+    it can import.
     """
     module, _, function = name.partition(":")
     hint = f'write "package.module:function", for example "{DEFAULT_EVALUATION}"'
     try:
         evaluation = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"no evaluation function can be imported as {name!r}: {error}", hint=hint) from error
+        raise ConfigError(
+            f"no evaluation function can be imported as {name!r}: {error}", hint=hint
+        ) from error
     if not callable(evaluation):
         raise ConfigError(f"{name!r} is no function", hint=hint)
     return evaluation  # type: ignore[no-any-return]
@@ -54,7 +83,9 @@ def worker_name() -> str:
 
 
 def read_only(arrays: Arrays) -> Arrays:
-    """Views of the arrays that cannot be written, so that no candidate can spoil the data of the next."""
+    """Views of the arrays that cannot be written, so that no candidate can spoil the data of the
+    next.
+    """
     views = {}
     for name, array in arrays.items():
         views[name] = array.view()
@@ -65,8 +96,8 @@ def read_only(arrays: Arrays) -> Arrays:
 def perform(evaluation: Evaluation, job: Job, arrays: Arrays, worker: str) -> Outcome:
     """Run one job. The candidate's failure, whatever it is, becomes the outcome.
 
-    Raises :class:`ConfigError` and :class:`EnvironmentFailure`, which would hit every candidate alike; a backend that cannot run this
-    cell is the candidate's own failure.
+    Raises :class:`ConfigError` and :class:`EnvironmentFailure`, which would hit every candidate
+    alike; a backend that cannot run this cell is the candidate's own failure.
     """
     start = time.perf_counter()
     result, failure = None, None
@@ -90,11 +121,20 @@ def perform(evaluation: Evaluation, job: Job, arrays: Arrays, worker: str) -> Ou
         failure = Failure("memory", "out of memory")
     except Exception:  # noqa: BLE001  one candidate's failure is its result, never the end of the search
         failure = Failure("error", traceback.format_exc()[-_MESSAGE_LENGTH:])
-    return Outcome(job.trial, job.rung, result, failure, worker=worker, wall_seconds=time.perf_counter() - start)
+    return Outcome(
+        job.trial,
+        job.rung,
+        result,
+        failure,
+        worker=worker,
+        wall_seconds=time.perf_counter() - start,
+    )
 
 
 def _raise_if_the_disk_fails(error: Exception) -> None:
-    """A full or broken disk would fail every candidate alike, so it ends the search, which can be resumed."""
+    """A full or broken disk would fail every candidate alike, so it ends the search, which can be
+    resumed.
+    """
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno in _DISK_FAILS:
         raise EnvironmentFailure(
@@ -115,7 +155,8 @@ class JobCheck:
         """Raise :class:`ConfigError` for a job of another task."""
         if job.task != self._task or dict(job.task_options) != self._options:
             raise ConfigError(
-                f"the job of trial {job.trial} is of task {job.task!r} with options {dict(job.task_options)!r:.200},"
+                f"the job of trial {job.trial} is of task {job.task!r} with options "
+                f"{dict(job.task_options)!r:.200},"
                 f" but the workers have the data of {self._task!r} with {self._options!r:.200}",
                 hint="call the executor's start() with this task first",
             )

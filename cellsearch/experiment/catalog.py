@@ -1,4 +1,6 @@
-"""Search spaces, experiments and suites by name: a checkout's files win over the copy that the wheel carries."""
+"""Search spaces, experiments and suites by name: a checkout's files win over the copy that the
+wheel carries.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ from cellsearch.errors import ConfigError
 from cellsearch.space import SearchSpace
 from cellsearch.tasks.suite import Suite
 
-__all__ = ["EXPERIMENTS", "SPACES", "SUITES", "Entry", "entries", "find", "load_space", "load_suite", "read"]
+__all__ = [
+    "EXPERIMENTS",
+    "SPACES",
+    "SUITES",
+    "Entry",
+    "entries",
+    "find",
+    "load_space",
+    "load_suite",
+    "read",
+]
 
 SPACES = "search_spaces"
 EXPERIMENTS = "experiments"
@@ -35,10 +47,16 @@ class Entry:
 
 
 def folders(kind: str) -> Iterator[Path]:
-    """Where files of a kind are looked for, first match wins: the current folder, the checkout, the wheel's copy."""
+    """Where files of a kind are looked for, first match wins: the current folder, the checkout, the
+    wheel's copy.
+    """
     seen: set[Path] = set()
     checkout = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
-    for folder in (Path.cwd() / kind, checkout / kind if checkout else None, _PACKAGE / "_catalog" / kind):
+    for folder in (
+        Path.cwd() / kind,
+        checkout / kind if checkout else None,
+        _PACKAGE / "_catalog" / kind,
+    ):
         if folder is not None and folder.is_dir() and folder.resolve() not in seen:
             seen.add(folder.resolve())
             yield folder
@@ -54,7 +72,8 @@ def entries(kind: str) -> Mapping[str, Path]:
 
 
 def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> Entry:
-    """The file of this name, or at this path (relative to the folder ``beside``, then to the current one).
+    """The file of this name, or at this path (relative to the folder ``beside``, then to the
+    current one).
 
     Raises :class:`ConfigError` that lists the known names.
     """
@@ -63,7 +82,10 @@ def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> 
         for path in ([beside / text] if beside else []) + [Path(text)]:
             if path.is_file():
                 return read(path)
-        raise ConfigError(f"there is no {_WORD[kind]} file {text}", hint=f"known names: {', '.join(entries(kind))}")
+        raise ConfigError(
+            f"there is no {_WORD[kind]} file {text}",
+            hint=f"known names: {', '.join(entries(kind))}",
+        )
     known = entries(kind)
     if text not in known:
         raise tomltext.unknown(_WORD[kind], text, known)

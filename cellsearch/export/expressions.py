@@ -1,4 +1,6 @@
-"""The equations of a cell as Python statements over torch tensors, from the expressions of the op table."""
+"""The equations of a cell as Python statements over torch tensors, from the expressions of the op
+table.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,28 @@ __all__ = ["Expressions", "Names", "is_dense", "number"]
 _LONG = 80  # characters of an anonymous part that gets a name of its own
 _LINE = 110  # characters of a statement that is broken into one term a line
 _SUM, _PRODUCT, _ATOM = 1, 2, 3
-_TAKEN = frozenset({"Integers", "Weights", "functional", "nn", "self", "states", "torch", "Tensor", "super", "x", "l", "O", "I"})
+_TAKEN = frozenset(
+    {
+        "Integers",
+        "Weights",
+        "functional",
+        "nn",
+        "self",
+        "states",
+        "torch",
+        "Tensor",
+        "super",
+        "x",
+        "l",
+        "O",
+        "I",
+    }
+)
 
 
 class Names:
-    """What values and weights are called in the generated code: as in the equations wherever that is legal.
+    """What values and weights are called in the generated code: as in the equations wherever that
+    is legal.
 
     ``integers``: dense weights are modules that multiply their operand, not matrices.
     """
@@ -32,7 +51,9 @@ class Names:
         self.weights = {(spec.node, spec.operand): spec for spec in live_parameters(genome)}
         self.locals: dict[int, str] = {}
         taken = set(_TAKEN)
-        by_name = sorted(enumerate(genome.labels), key=lambda item: "." in item[1])  # anonymous parts take what is left
+        by_name = sorted(
+            enumerate(genome.labels), key=lambda item: "." in item[1]
+        )  # anonymous parts take what is left
         for value, label in by_name:
             wanted = label.replace("_<t-1>", "").replace(".", "_")
             while wanted in taken and not genome.is_input(value):
@@ -45,7 +66,9 @@ class Names:
         return self.locals[value]
 
     def owner(self, name: str) -> str:
-        """The attribute that holds a node's weights; one that torch uses itself is reached through the table of children."""
+        """The attribute that holds a node's weights; one that torch uses itself is reached through
+        the table of children.
+        """
         if hasattr(nn.Module, name) or name in ("training", "input_size", "hidden_size"):
             return f'self._modules["{name}"]'
         return f"self.{name}"
@@ -61,7 +84,9 @@ class Names:
 
 
 def is_dense(spec: ParameterSpec) -> bool:
-    """Whether the weight is a matrix that multiplies a vector: what :func:`to_source` writes as 8-bit integers for ``"int8"``."""
+    """Whether the weight is a matrix that multiplies a vector: what :func:`to_source` writes as
+    8-bit integers for ``"int8"``.
+    """
     return len(spec.shape) == 2 and spec.shape[1] != "1"
 
 
@@ -84,9 +109,13 @@ class Expressions:
         self.genome = genome
         self.names = names
         self.widths = widths(genome)
-        self.live_uses = Counter(v for value, node in genome.numbered() if value in genome.live for v in node.inputs)
+        self.live_uses = Counter(
+            v for value, node in genome.numbered() if value in genome.live for v in node.inputs
+        )
         self.text: dict[int, str] = {v: names.of(v) for v in range(genome.first_node)}
-        self.strength: dict[int, int] = dict.fromkeys(self.text, _ATOM)  # what binds the outermost parts of a text
+        self.strength: dict[int, int] = dict.fromkeys(
+            self.text, _ATOM
+        )  # what binds the outermost parts of a text
         self.numbers: set[int] = set()  # Python numbers, not tensors
         self.lines: list[str] = []
 
@@ -98,7 +127,13 @@ class Expressions:
             if value in genome.live:
                 terms = self.terms(value, node)
                 text = " + ".join(terms) if len(terms) > 1 else terms[0]
-                if node.name or value in genome.slots or value in ends or len(text) > _LONG or self.is_repeated(value):
+                if (
+                    node.name
+                    or value in genome.slots
+                    or value in ends
+                    or len(text) > _LONG
+                    or self.is_repeated(value)
+                ):
                     self.assign(value, terms, text)
                 else:
                     self.text[value] = text
@@ -108,13 +143,20 @@ class Expressions:
         return [*self.lines, f"return {results[0]}, {final}"]
 
     def assign(self, value: int, terms: list[str], text: str) -> None:
-        """Write a statement, one term a line where it would be long; from here on the value is its variable."""
+        """Write a statement, one term a line where it would be long; from here on the value is its
+        variable.
+        """
         name = self.names.of(value)
         if value in self.numbers:
             text, terms = f"x.new_tensor({text})", []
             self.numbers.discard(value)
         if len(f"{name} = {text}") > _LINE and len(terms) > 1:
-            self.lines += [f"{name} = (", f"    {terms[0]}", *(f"    + {term}" for term in terms[1:]), ")"]
+            self.lines += [
+                f"{name} = (",
+                f"    {terms[0]}",
+                *(f"    + {term}" for term in terms[1:]),
+                ")",
+            ]
         else:
             self.lines.append(f"{name} = {text}")
         self.text[value], self.strength[value] = name, _ATOM
@@ -124,7 +166,9 @@ class Expressions:
         for user in self.genome.uses[value]:
             node = self.genome.nodes[user - self.genome.first_node]
             template = ops.OPS[node.op].torch
-            if user in self.genome.live and any(template.count(f"{{{k}}}") > 1 for k, v in enumerate(node.inputs) if v == value):
+            if user in self.genome.live and any(
+                template.count(f"{{{k}}}") > 1 for k, v in enumerate(node.inputs) if v == value
+            ):
                 return True
         return False
 
@@ -132,12 +176,15 @@ class Expressions:
         """Whether the node is a call of a torch function, which takes tensors only."""
         return ops.OPS[node.op].torch.startswith("torch.")
 
-    # -- expressions ---------------------------------------------------------------------------------------------------
+    # -- expressions -------------------------------------------------------------------------------
 
     def terms(self, value: int, node: Node) -> list[str]:
         """The terms of a sum; one expression for everything else."""
         if node.op == "linear":
-            products = [self.product(value, position, operand) for position, operand in enumerate(node.inputs)]
+            products = [
+                self.product(value, position, operand)
+                for position, operand in enumerate(node.inputs)
+            ]
             return [*products, *([self.names.weight_of(value, -1)] if node.bias else [])]
         if node.op == "add":
             return [self.operand(v, _PRODUCT) for v in self.some_tensor(node.inputs)]
@@ -165,16 +212,25 @@ class Expressions:
         if node.op in ("diag", "scale"):
             return f"{self.names.weight_of(value, 0)} * {self.operand(node.inputs[0])}"
         if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
-            return f"torch.zeros_like({self.names.of(1)})"  # all units are equal, so each is its mean
+            return (
+                f"torch.zeros_like({self.names.of(1)})"  # all units are equal, so each is its mean
+            )
         template = ops.OPS[node.op].torch
-        least = {"sub": (_SUM, _PRODUCT), "div": (_PRODUCT, _ATOM), "identity": (_SUM,)}.get(node.op, (_ATOM,) * 3)
-        operands = [self.tensor(v) if self.is_call(node) else self.operand(v, least[k]) for k, v in enumerate(node.inputs)]
+        least = {"sub": (_SUM, _PRODUCT), "div": (_PRODUCT, _ATOM), "identity": (_SUM,)}.get(
+            node.op, (_ATOM,) * 3
+        )
+        operands = [
+            self.tensor(v) if self.is_call(node) else self.operand(v, least[k])
+            for k, v in enumerate(node.inputs)
+        ]
         if not self.is_call(node) and all(v in self.numbers for v in node.inputs):
             operands[0] = self.tensor(node.inputs[0])
         return re.sub(r"\{(\d)\}", lambda match: operands[int(match[1])], template)
 
     def some_tensor(self, inputs: tuple[int, ...]) -> tuple[int, ...]:
-        """The operands, the first made a tensor if all are numbers: torch divides by zero, Python does not."""
+        """The operands, the first made a tensor if all are numbers: torch divides by zero, Python
+        does not.
+        """
         if all(v in self.numbers for v in inputs):
             self.text[inputs[0]] = self.tensor(inputs[0])
             self.strength[inputs[0]] = _ATOM

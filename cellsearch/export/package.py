@@ -1,13 +1,19 @@
-"""A cell as a Python package that is fast without cellsearch: the plain file, and the native runtime with the cell's program.
+"""A cell as a Python package that is fast without cellsearch: the plain file, and the native
+runtime with the cell's program.
 
 The package holds
 
-* ``plain.py``: what :func:`cellsearch.export.source.to_source` writes; it is the law, and needs torch only;
-* ``fast.py``: the same class, which runs whole sequences, forward and backward, by the native runtime;
-* ``program.json``: one step of the cell as instructions, from which schedules and bytecode are made for the sizes at hand;
-* ``runtime/``: copies of the files of this project that do that, with their folders: the native kernel, its build, and what these import
-  when they are loaded (:func:`runtime_modules`), with imports made relative, so that the package may have any name and lie in another
-  one; the C sources; and the built library, where this installation came with one. Apart from torch they need numpy.
+* ``plain.py``: what :func:`cellsearch.export.source.to_source` writes; it is the law, and needs
+  torch only;
+* ``fast.py``: the same class, which runs whole sequences, forward and backward, by the native
+  runtime;
+* ``program.json``: one step of the cell as instructions, from which schedules and bytecode are made
+  for the sizes at hand;
+* ``runtime/``: copies of the files of this project that do that, with their folders: the native
+  kernel, its build, and what these import when they are loaded (:func:`runtime_modules`), with
+  imports made relative, so that the package may have any name and lie in another one; the C
+  sources; and the built library, where this installation came with one. Apart from torch they need
+  numpy.
 """
 
 from __future__ import annotations
@@ -45,7 +51,9 @@ def to_package(
     doc: str = "",
     weights: str = "",
 ) -> dict[str, bytes]:
-    """The files of the package by their paths in it, ``__init__.py`` last; arguments and errors as of :func:`to_source`."""
+    """The files of the package by their paths in it, ``__init__.py`` last; arguments and errors as
+    of :func:`to_source`.
+    """
     plain = to_source(
         genome,
         class_name=class_name,
@@ -64,7 +72,9 @@ def to_package(
         "plain.py": plain.encode(),
         "fast.py": fast.encode(),
         "program.json": program_to_json(simplify(lower(genome))).encode(),
-        "__init__.py": _init(class_name, weights, sized=hidden_size is not None and input_size is not None).encode(),
+        "__init__.py": _init(
+            class_name, weights, sized=hidden_size is not None and input_size is not None
+        ).encode(),
     }
     return contents
 
@@ -84,7 +94,9 @@ def program_to_json(program: Program) -> str:
 
 
 def runtime_modules() -> tuple[str, ...]:
-    """Names of the modules that are copied: the native kernel and the scheduler, and what they import when they are loaded."""
+    """Names of the modules that are copied: the native kernel and the scheduler, and what they
+    import when they are loaded.
+    """
     found: set[str] = set()
     waiting = list(_NEEDED)
     while waiting:
@@ -97,7 +109,10 @@ def runtime_modules() -> tuple[str, ...]:
 
 def _runtime() -> dict[str, bytes]:
     """The files of the runtime by their paths in its folder."""
-    header = f'"""Parts of cellsearch {cellsearch.__version__} (licence: Apache-2.0), copied so that a cell runs without it."""\n'
+    header = (
+        f'"""Parts of cellsearch {cellsearch.__version__} (licence: Apache-2.0), copied so '
+        f'that a cell runs without it."""\n'
+    )
     contents = {"__init__.py": header.encode()}
     for module in runtime_modules():
         path = _file(module).relative_to(_ROOT)
@@ -108,7 +123,9 @@ def _runtime() -> dict[str, bytes]:
     for source in sorted(build.SOURCES.iterdir()):
         contents[f"{native}/{build.SOURCES.name}/{source.name}"] = source.read_bytes()
     if build.BUNDLED.exists():
-        contents[f"{native}/{build.BUNDLED.parent.name}/{build.BUNDLED.name}"] = build.BUNDLED.read_bytes()
+        contents[f"{native}/{build.BUNDLED.parent.name}/{build.BUNDLED.name}"] = (
+            build.BUNDLED.read_bytes()
+        )
     return contents
 
 
@@ -118,14 +135,26 @@ def _file(module: str) -> Path:
 
 
 def _imports(module: str, *, when_loaded: bool) -> list[tuple[ast.ImportFrom, list[str]]]:
-    """The imports of this project's modules in a file, with the names of the modules; ``when_loaded``: only those that run at once."""
+    """The imports of this project's modules in a file, with the names of the modules;
+    ``when_loaded``: only those that run at once.
+    """
     tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     statements = tree.body if when_loaded else ast.walk(tree)
     found = []
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and not node.level and f"{node.module}.".startswith("cellsearch."):
-            inner = [f"{node.module}.{alias.name}" for alias in node.names if _file(f"{node.module}.{alias.name}").exists()]
-            found.append((node, inner if len(inner) == len(node.names) else [*inner, str(node.module)]))
+        if (
+            isinstance(node, ast.ImportFrom)
+            and not node.level
+            and f"{node.module}.".startswith("cellsearch.")
+        ):
+            inner = [
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if _file(f"{node.module}.{alias.name}").exists()
+            ]
+            found.append(
+                (node, inner if len(inner) == len(node.names) else [*inner, str(node.module)])
+            )
     return found
 
 
@@ -135,22 +164,43 @@ def _relative(module: str) -> str:
     depth = len(_file(module).relative_to(_ROOT).parts)
     for node, _ in _imports(module, when_loaded=False):
         inside = str(node.module).partition(".")[2]
-        lines[node.lineno - 1] = lines[node.lineno - 1].replace(f"from {node.module} import", f"from {'.' * depth}{inside} import", 1)
+        lines[node.lineno - 1] = lines[node.lineno - 1].replace(
+            f"from {node.module} import", f"from {'.' * depth}{inside} import", 1
+        )
     return "".join(lines)
 
 
 def _init(class_name: str, weights: str, *, sized: bool) -> str:
     lines = [
-        f'"""A recurrent cell, exported by cellsearch {cellsearch.__version__}: {class_name} is fast, plain.{class_name} is plain PyTorch.',
+        f'"""A recurrent cell, exported by cellsearch {cellsearch.__version__}: '
+        f"{class_name} is fast, plain.{class_name} is plain PyTorch.",
         "",
-        "Both have the same arguments, weights and results; the fast one runs float32 on the CPU. `package` is this folder, by its name:",
+        "Both have the same arguments, weights and results; the fast one runs float32 "
+        "on the CPU. `package` is this folder, by its name:",
     ]
     if weights:
-        load = "safetensors.torch.load_file(path)" if weights.endswith(".safetensors") else "torch.load(path, weights_only=True)"
-        lines += ["", f"    path = Path(package.__file__).with_name({json.dumps(weights)})", f"    layer = package.{class_name}()"]
+        load = (
+            "safetensors.torch.load_file(path)"
+            if weights.endswith(".safetensors")
+            else "torch.load(path, weights_only=True)"
+        )
+        lines += [
+            "",
+            f"    path = Path(package.__file__).with_name({json.dumps(weights)})",
+            f"    layer = package.{class_name}()",
+        ]
         lines += [f"    layer.load_state_dict({load})"]
     elif not sized:
         lines += ["", f"    layer = package.{class_name}(input_size=8, hidden_size=16)"]
     return "\n".join(
-        [*lines, '"""', "", "from . import plain", f"from .fast import {class_name}", "", f'__all__ = ["{class_name}", "plain"]', ""]
+        [
+            *lines,
+            '"""',
+            "",
+            "from . import plain",
+            f"from .fast import {class_name}",
+            "",
+            f'__all__ = ["{class_name}", "plain"]',
+            "",
+        ]
     )

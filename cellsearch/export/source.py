@@ -1,7 +1,8 @@
-"""Readable PyTorch source of a cell: one step as a module, and a layer over time that is called like ``torch.nn.LSTM``.
+"""Readable PyTorch source of a cell: one step as a module, and a layer over time that is called
+like ``torch.nn.LSTM``.
 
-The file imports torch only. Its named values are those of the equations, and its state dict has the keys of
-:func:`cellsearch.compiler.compile_cell`, so trained weights load with ``strict=True``.
+The file imports torch only. Its named values are those of the equations, and its state dict has the
+keys of :func:`cellsearch.compiler.compile_cell`, so trained weights load with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,18 @@ __all__ = ["PRECISIONS", "Precision", "to_source"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
 
-_TAKEN = frozenset({"Integers", "PackedSequence", "Weights", "Tensor", "functional", "nn", "pad_packed_sequence", "torch"})
+_TAKEN = frozenset(
+    {
+        "Integers",
+        "PackedSequence",
+        "Weights",
+        "Tensor",
+        "functional",
+        "nn",
+        "pad_packed_sequence",
+        "torch",
+    }
+)
 _HELPERS = """
 
 class Weights(nn.Module):
@@ -36,7 +48,7 @@ class Weights(nn.Module):
 
 
 class Integers(nn.Module):
-    \"""A weight [rows, columns] as 8-bit integers with one scale a row; called with a [..., columns]: a @ weight.T.\"""
+    \"""A weight [rows, columns] in 8 bits, one scale a row; of a [..., columns]: a @ weight.T.\"""
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
@@ -64,20 +76,26 @@ def to_source(
     weights: str = "",
     precision: Precision = "float32",
 ) -> str:
-    """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over time).
+    """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over
+    time).
 
-    The sizes and options become the defaults of the constructor (sizes left out have none). ``doc``: what the docstring says about
-    the cell and where it comes from; ``weights``: name of the file of weights beside it, which must be in ``precision``
-    (:func:`cellsearch.export.weights.in_precision`). 16-bit numbers become the default dtype of the layer; with ``"int8"`` dense weights
-    are 8-bit integers with one scale a row (Krishnamoorthi 2018, arXiv 1806.08342, section 3), everything else is float32.
-    Raises :class:`ConfigError` for a class name that is none, and :class:`GenomeError` where the cell needs ``input_size = hidden_size``
-    and the sizes differ.
+    The sizes and options become the defaults of the constructor (sizes left out have none).
+    ``doc``: what the docstring says about the cell and where it comes from; ``weights``: name of
+    the file of weights beside it, which must be in ``precision``
+    (:func:`cellsearch.export.weights.in_precision`). 16-bit numbers become the default dtype of the
+    layer; with ``"int8"`` dense weights are 8-bit integers with one scale a row (Krishnamoorthi
+    2018, arXiv 1806.08342, section 3), everything else is float32. Raises :class:`ConfigError` for
+    a class name that is none, and :class:`GenomeError` where the cell needs ``input_size =
+    hidden_size`` and the sizes differ.
     """
     _check_class_name(class_name)
     if input_size is not None and hidden_size is not None:
         check_width(genome, input_size, hidden_size)
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
-    sizes = "".join(f"        {name}: int{'' if size is None else f' = {size}'},\n" for name, size in _sizes(input_size, hidden_size))
+    sizes = "".join(
+        f"        {name}: int{'' if size is None else f' = {size}'},\n"
+        for name, size in _sizes(input_size, hidden_size)
+    )
     fields = {
         "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size, precision),
         "HELPERS": _HELPERS if precision == "int8" else "",
@@ -99,36 +117,72 @@ def to_source(
 
 def _sizes(input_size: int | None, hidden_size: int | None) -> list[tuple[str, int | None]]:
     """Sizes with defaults; one without cannot follow one with."""
-    return [("input_size", input_size if hidden_size is not None else None), ("hidden_size", hidden_size)]
+    return [
+        ("input_size", input_size if hidden_size is not None else None),
+        ("hidden_size", hidden_size),
+    ]
 
 
 def _check_class_name(name: str) -> None:
-    legal = name.isascii() and name.isidentifier() and not keyword.iskeyword(name) and not keyword.issoftkeyword(name)
+    legal = (
+        name.isascii()
+        and name.isidentifier()
+        and not keyword.iskeyword(name)
+        and not keyword.issoftkeyword(name)
+    )
     if not legal or name.startswith("_") or name in _TAKEN or f"{name}Cell" in _TAKEN:
-        raise ConfigError(f"{name!r} cannot name a class of the exported file", hint="for example --class-name Recurrent")
+        raise ConfigError(
+            f"{name!r} cannot name a class of the exported file",
+            hint="for example --class-name Recurrent",
+        )
 
 
 def _docstring(
-    genome: Genome, class_name: str, doc: str, weights: str, input_size: int | None, hidden_size: int | None, precision: Precision
+    genome: Genome,
+    class_name: str,
+    doc: str,
+    weights: str,
+    input_size: int | None,
+    hidden_size: int | None,
+    precision: Precision,
 ) -> str:
-    lines = ["A recurrent cell, one step and over time, in plain PyTorch. Exported by cellsearch.", ""]
-    lines += ["Equations, one step:", "", *(f"    {line}" for line in genome.to_text().splitlines()), ""]
+    lines = [
+        "A recurrent cell, one step and over time, in plain PyTorch. Exported by cellsearch.",
+        "",
+    ]
+    lines += [
+        "Equations, one step:",
+        "",
+        *(f"    {line}" for line in genome.to_text().splitlines()),
+        "",
+    ]
     if doc.strip():
         lines += [*doc.strip().splitlines(), ""]
     if precision in ("float16", "bfloat16"):
         lines += [f"Weights, input, states and output are {precision}.", ""]
     elif precision == "int8":
-        lines += ["Dense weights are 8-bit integers with one scale a row, everything else is float32. For inference only.", ""]
+        lines += [
+            "Dense weights are 8-bit integers with one scale a row, everything else is "
+            "float32. For inference only.",
+            "",
+        ]
     sizes = f"input_size={input_size or 8}, hidden_size={hidden_size or 8}"
     lines += ["Use:", "", f"    layer = {class_name}({sizes})"]
     if weights:
         if weights.endswith(".safetensors"):
-            lines.append(f"    layer.load_state_dict(safetensors.torch.load_file({_quoted(weights)}))")
+            lines.append(
+                f"    layer.load_state_dict(safetensors.torch.load_file({_quoted(weights)}))"
+            )
         else:
-            lines.append(f"    layer.load_state_dict(torch.load({_quoted(weights)}, weights_only=True))")
+            lines.append(
+                f"    layer.load_state_dict(torch.load({_quoted(weights)}, weights_only=True))"
+            )
     final = ", ".join(genome.state_names)
     dtype = f", dtype=torch.{precision}" if precision in ("float16", "bfloat16") else ""
-    lines.append(f"    output, {f'({final})' if len(genome.states) > 1 else final} = layer(torch.randn(20, 4, {input_size or 8}{dtype}))")
+    lines.append(
+        f"    output, {f'({final})' if len(genome.states) > 1 else final} = "
+        f"layer(torch.randn(20, 4, {input_size or 8}{dtype}))"
+    )
     return "\n".join(_escape(line) for line in lines)
 
 
@@ -155,7 +209,8 @@ def _cell(genome: Genome, name: str, *, integers: bool) -> str:
     names = Names(genome, integers=integers)
     lines = [
         f"class {name}(nn.Module):",
-        f'    """One step: x [B, I] and the states ({", ".join(genome.state_names)}) [B, H] each -> output [B, H], next states."""',
+        f'    """One step: x [B, I] and the states ({", ".join(genome.state_names)}) '
+        f'[B, H] each -> output [B, H], next states."""',
         "",
         "    def __init__(self, input_size: int, hidden_size: int) -> None:",
         "        super().__init__()",
@@ -163,7 +218,8 @@ def _cell(genome: Genome, name: str, *, integers: bool) -> str:
         "        self.reset_parameters(hidden_size)",
         "",
         "    def reset_parameters(self, hidden_size: int) -> None:",
-        '        """Uniform in +-1/sqrt(H), as in torch.nn.LSTM; gates of connections (scale) start at a constant."""',
+        '        """Uniform in +-1/sqrt(H), as in torch.nn.LSTM; gates of connections '
+        '(scale) start at a constant."""',
         "        bound = hidden_size**-0.5",
         "        for weight in self.parameters():",
         "            nn.init.uniform_(weight, -bound, bound)",
@@ -175,7 +231,8 @@ def _cell(genome: Genome, name: str, *, integers: bool) -> str:
         ),
         "",
         *_train(genome),
-        "    def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:",
+        "    def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, "
+        "tuple[Tensor, ...]]:",
         '        """Compute one step."""',
         f"        {_unpacked([names.of(k) for k in range(1, genome.first_node)])} = states",
         *(f"        {line}" for line in Expressions(genome, names).statements()),

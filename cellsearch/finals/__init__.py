@@ -1,5 +1,13 @@
 """Finals: are the found cells really better? And the statistics that say so."""
 
-from cellsearch.finals.finals import Finalist, FinalRow, FinalTable, Protocol, equal_sizes, run_finals, verdict
+from cellsearch.finals.finals import (
+    Finalist,
+    FinalRow,
+    FinalTable,
+    Protocol,
+    equal_sizes,
+    run_finals,
+    verdict,
+)
 
 __all__ = ["FinalRow", "FinalTable", "Finalist", "Protocol", "equal_sizes", "run_finals", "verdict"]

@@ -1,8 +1,10 @@
-"""Is the found cell really better? Finalists and baselines, retrained from scratch at equal parameters, with several seeds.
+"""Is the found cell really better? Finalists and baselines, retrained from scratch at equal
+parameters, with several seeds.
 
-The protocol is the same for every cell: the hidden size is set so that the whole models have equally many parameters; a small
-sweep of learning rates is decided by validation; then each seed is trained once, and the test data is read once, at the end, with
-the weights that validation chose. Answers what Li & Talwalkar 2019 and Yu et al. 2020 found missing in published searches.
+The protocol is the same for every cell: the hidden size is set so that the whole models have
+equally many parameters; a small sweep of learning rates is decided by validation; then each seed is
+trained once, and the test data is read once, at the end, with the weights that validation chose.
+Answers what Li & Talwalkar 2019 and Yu et al. 2020 found missing in published searches.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class Finalist:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How all of them are trained. ``rates``: factors of the learning rate; ``seeds``: trainings of each cell that count."""
+    """How all of them are trained. ``rates``: factors of the learning rate; ``seeds``: trainings of
+    each cell that count.
+    """
 
     task: str
     task_options: Mapping[str, Any]
@@ -52,9 +56,11 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class FinalRow:
-    """One cell's final. ``scores``: test score of each seed (lower is better), ``metrics``: the task's own number.
+    """One cell's final. ``scores``: test score of each seed (lower is better), ``metrics``: the
+    task's own number.
 
-    ``p``: corrected p-value of the comparison with the best baseline (NaN for baselines); ``step_ms``: time of a training step.
+    ``p``: corrected p-value of the comparison with the best baseline (NaN for baselines);
+    ``step_ms``: time of a training step.
     """
 
     name: str
@@ -106,12 +112,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def equal_sizes(counts: Mapping[str, Callable[[int], int]], reference: str, hidden_size: int) -> dict[str, int]:
+def equal_sizes(
+    counts: Mapping[str, Callable[[int], int]], reference: str, hidden_size: int
+) -> dict[str, int]:
     """Hidden sizes at which all models have equally many parameters.
 
-    ``counts``: for each cell its number of parameters as a function of H (growing); ``reference`` has about ``hidden_size`` units.
-    Sizes are whole numbers, so the target is moved by up to 10 % to where the largest difference is smallest. Raises
-    :class:`ConfigError` where no target brings all of them within 1 %.
+    ``counts``: for each cell its number of parameters as a function of H (growing); ``reference``
+    has about ``hidden_size`` units. Sizes are whole numbers, so the target is moved by up to 10 %
+    to where the largest difference is smallest. Raises :class:`ConfigError` where no target brings
+    all of them within 1 %.
     """
     centre = counts[reference](hidden_size)
     best: tuple[float, dict[str, int]] = (math.inf, {})
@@ -124,7 +133,8 @@ def equal_sizes(counts: Mapping[str, Callable[[int], int]], reference: str, hidd
             best = (spread, sizes)
     if best[0] > TOLERANCE:
         raise ConfigError(
-            f"no hidden sizes near {hidden_size} give equal parameters within {TOLERANCE:.0%}: the closest differ by {best[0]:.1%}",
+            f"no hidden sizes near {hidden_size} give equal parameters within "
+            f"{TOLERANCE:.0%}: the closest differ by {best[0]:.1%}",
             hint="use a larger hidden size (--hidden), or fewer finalists",
         )
     return best[1]
@@ -147,14 +157,23 @@ def run_finals(
     protocol: Protocol,
     on_outcome: Callable[[str, Outcome], None] | None = None,
 ) -> FinalTable:
-    """Sweep, train all seeds, test once. ``sizes``: hidden size by name (:func:`equal_sizes`); the executor is ready for the task."""
+    """Sweep, train all seeds, test once. ``sizes``: hidden size by name (:func:`equal_sizes`); the
+    executor is ready for the task.
+    """
     if not any(f.baseline for f in finalists):
-        raise ConfigError("a final needs at least one baseline", hint="add a zoo cell, for example lstm")
+        raise ConfigError(
+            "a final needs at least one baseline", hint="add a zoo cell, for example lstm"
+        )
     rates = _sweep(executor, finalists, sizes, protocol, on_outcome)
     jobs: dict[str, list[Job]] = {}
     for finalist in finalists:
-        training = replace(protocol.training, hidden_size=sizes[finalist.name], learning_rate=rates[finalist.name])
-        jobs[finalist.name] = [_job(finalist, protocol, training, FIRST_SEED + k, test=True) for k in range(protocol.seeds)]
+        training = replace(
+            protocol.training, hidden_size=sizes[finalist.name], learning_rate=rates[finalist.name]
+        )
+        jobs[finalist.name] = [
+            _job(finalist, protocol, training, FIRST_SEED + k, test=True)
+            for k in range(protocol.seeds)
+        ]
     outcomes = _run(executor, jobs, on_outcome)
     rows = [_row(f, sizes[f.name], rates[f.name], outcomes[f.name]) for f in finalists]
     return _judge(rows)
@@ -167,13 +186,21 @@ def _sweep(
     protocol: Protocol,
     on_outcome: Callable[[str, Outcome], None] | None,
 ) -> dict[str, float]:
-    """The learning rate of each cell that gives the best validation score with one seed of its own."""
+    """The learning rate of each cell that gives the best validation score with one seed of
+    its own.
+    """
     rates = [factor * protocol.training.learning_rate for factor in protocol.rates]
     if len(rates) == 1:
         return {f.name: rates[0] for f in finalists}
     jobs = {
         f.name: [
-            _job(f, protocol, replace(protocol.training, hidden_size=sizes[f.name], learning_rate=rate), SWEEP_SEED, test=False)
+            _job(
+                f,
+                protocol,
+                replace(protocol.training, hidden_size=sizes[f.name], learning_rate=rate),
+                SWEEP_SEED,
+                test=False,
+            )
             for rate in rates
         ]
         for f in finalists
@@ -186,7 +213,9 @@ def _sweep(
     return chosen
 
 
-def _job(finalist: Finalist, protocol: Protocol, training: Training, seed: int, *, test: bool) -> Job:
+def _job(
+    finalist: Finalist, protocol: Protocol, training: Training, seed: int, *, test: bool
+) -> Job:
     return Job(
         trial=0,
         rung=0,
@@ -202,15 +231,24 @@ def _job(finalist: Finalist, protocol: Protocol, training: Training, seed: int, 
 
 
 def _run(
-    executor: Executor, jobs: Mapping[str, Sequence[Job]], on_outcome: Callable[[str, Outcome], None] | None
+    executor: Executor,
+    jobs: Mapping[str, Sequence[Job]],
+    on_outcome: Callable[[str, Outcome], None] | None,
 ) -> dict[str, list[Outcome]]:
     """Run all jobs, as many at once as the executor takes; outcomes in the order of the jobs."""
     every = [(name, k, job) for name, group in jobs.items() for k, job in enumerate(group)]
-    work = {name: expected_work(Genome.from_json(group[0].genome), group[0].training, group[0].steps) for name, group in jobs.items()}
+    work = {
+        name: expected_work(Genome.from_json(group[0].genome), group[0].training, group[0].steps)
+        for name, group in jobs.items()
+    }
     queue = longest_first(every, lambda item: work[item[0]])
-    done: dict[str, list[Outcome | None]] = {name: [None] * len(group) for name, group in jobs.items()}
+    done: dict[str, list[Outcome | None]] = {
+        name: [None] * len(group) for name, group in jobs.items()
+    }
     numbered = {number: (name, k) for number, (name, k, _) in enumerate(queue)}
-    waiting: Iterator[Job] = iter([replace(job, trial=number) for number, (_, _, job) in enumerate(queue)])
+    waiting: Iterator[Job] = iter(
+        [replace(job, trial=number) for number, (_, _, job) in enumerate(queue)]
+    )
     under_way = 0
     remaining = len(queue)
     while remaining:
@@ -227,7 +265,9 @@ def _run(
     return {name: [o for o in outcomes if o is not None] for name, outcomes in done.items()}
 
 
-def _row(finalist: Finalist, hidden_size: int, rate: float, outcomes: Sequence[Outcome]) -> FinalRow:
+def _row(
+    finalist: Finalist, hidden_size: int, rate: float, outcomes: Sequence[Outcome]
+) -> FinalRow:
     results = [o.result for o in outcomes if o.result is not None]
     seconds = sum(r.seconds for r in results)
     steps = sum(r.steps for r in results)
@@ -255,22 +295,39 @@ def _judge(rows: Sequence[FinalRow]) -> FinalTable:
     by_name = {row.name: p for row, p in zip(found, adjusted, strict=True)}
     judged = [replace(row, p=by_name.get(row.name, math.nan)) for row in rows]
     judged.sort(key=lambda row: row.mean if row.scores else math.inf)
-    winner = min((row for row in judged if row.name in by_name), key=lambda row: row.mean, default=None)
-    sentence = verdict(winner, best, len(found)) if winner is not None else "No found cell could be trained."
+    winner = min(
+        (row for row in judged if row.name in by_name), key=lambda row: row.mean, default=None
+    )
+    sentence = (
+        verdict(winner, best, len(found))
+        if winner is not None
+        else "No found cell could be trained."
+    )
     return FinalTable(tuple(judged), sentence)
 
 
 def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
     """One plain sentence: better, worse, or equal within noise."""
     difference = (found.mean / baseline.mean - 1) * 100 if baseline.mean else math.nan
-    numbers = f"{found.mean:.4f} against {baseline.mean:.4f} ({difference:+.2f} %, p = {found.p:.3f} after correction)"
+    numbers = (
+        f"{found.mean:.4f} against {baseline.mean:.4f} ({difference:+.2f} %, p = "
+        f"{found.p:.3f} after correction)"
+    )
     if found.p <= SIGNIFICANCE:
         word = "better" if found.mean < baseline.mean else "worse"
-        return f"{found.name} is {word} than {baseline.name} at equal parameters: {numbers}.{_unstable(found)}"
-    text = f"{found.name} and {baseline.name} are equal within noise at equal parameters: {numbers}."
+        return (
+            f"{found.name} is {word} than {baseline.name} at equal parameters: "
+            f"{numbers}.{_unstable(found)}"
+        )
+    text = (
+        f"{found.name} and {baseline.name} are equal within noise at equal parameters: {numbers}."
+    )
     least = min(1.0, comparisons * smallest_p(len(found.scores), len(baseline.scores)))
     if least > SIGNIFICANCE:
-        text += f" With so few seeds no difference could have been significant (smallest possible p = {least:.3f}): use more seeds."
+        text += (
+            f" With so few seeds no difference could have been significant (smallest "
+            f"possible p = {least:.3f}): use more seeds."
+        )
     return text + _unstable(found)
 
 
@@ -279,4 +336,7 @@ def _unstable(row: FinalRow) -> str:
     if not row.failures:
         return ""
     total = row.failures + len(row.scores)
-    return f" But {row.failures} of {total} trainings of {row.name} failed, and its mean leaves them out: it is not stable."
+    return (
+        f" But {row.failures} of {total} trainings of {row.name} failed, and its mean "
+        f"leaves them out: it is not stable."
+    )

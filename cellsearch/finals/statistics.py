@@ -15,7 +15,9 @@ RESAMPLES = 100_000
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (``n - 1``); the deviation of fewer than two values is NaN."""
+    """Mean and sample standard deviation (``n - 1``); the deviation of fewer than two values is
+    NaN.
+    """
     mean = float(np.mean(values)) if len(values) else math.nan
     return mean, float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
@@ -23,9 +25,10 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
     """Two-sided p-value of the hypothesis that both samples come from one distribution.
 
-    Exact permutation test of the difference of means (Fisher 1935; Good 2005, ch. 3): the share of all ways to split the pooled
-    values that differ at least as much. No assumption of normality, which a handful of seeds could not support. Above 200,000
-    splits a fixed random sample of 100,000 of them stands for all.
+    Exact permutation test of the difference of means (Fisher 1935; Good 2005, ch. 3): the share of
+    all ways to split the pooled values that differ at least as much. No assumption of normality,
+    which a handful of seeds could not support. Above 200,000 splits a fixed random sample of
+    100,000 of them stands for all.
     """
     if not a or not b:
         raise ValueError("both samples need at least one value")
@@ -46,13 +49,17 @@ def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def smallest_p(n: int, m: int) -> float:
-    """The smallest p-value that :func:`permutation_test` can give for samples of these sizes (two-sided)."""
+    """The smallest p-value that :func:`permutation_test` can give for samples of these sizes
+    (two-sided).
+    """
     splits = math.comb(n + m, n)
     return min(1.0, (2 if n == m else 1) / splits)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction for several tests (Holm 1979): adjusted p-values in the given order."""
+    """Holm's step-down correction for several tests (Holm 1979): adjusted p-values in the given
+    order.
+    """
     order = sorted(range(len(p_values)), key=lambda k: p_values[k])
     adjusted = [0.0] * len(p_values)
     running = 0.0

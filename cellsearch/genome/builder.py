@@ -1,8 +1,9 @@
 """Building genomes: the one place that orders nodes, names them, and drops what nothing uses.
 
-:class:`Builder` collects values in any order of statements; :meth:`Builder.build` lays the graph out in *statement order*: every
-named node and every ``name[t]`` is a statement, anonymous nodes stand right before the statement that uses them, in the order in
-which an expression is evaluated. A laid-out genome survives the round trip through each of its forms unchanged.
+:class:`Builder` collects values in any order of statements; :meth:`Builder.build` lays the graph
+out in *statement order*: every named node and every ``name[t]`` is a statement, anonymous nodes
+stand right before the statement that uses them, in the order in which an expression is evaluated. A
+laid-out genome survives the round trip through each of its forms unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ MAX_NESTING = 16
 
 
 class Builder:
-    """Collects the values of a genome; the number that each method returns is what later calls take as operand.
+    """Collects the values of a genome; the number that each method returns is what later calls take
+    as operand.
 
     >>> b = Builder(["h"])
     >>> b.next_state("h", b.node("tanh", b.node("linear", b.x, b.state("h"))))
@@ -44,7 +46,9 @@ class Builder:
         for k, state in enumerate(self.states):
             if state.name == name:
                 return 1 + k
-        raise GenomeError(f"there is no state {name!r}", hint="states: " + ", ".join(s.name for s in self.states))
+        raise GenomeError(
+            f"there is no state {name!r}", hint="states: " + ", ".join(s.name for s in self.states)
+        )
 
     def node(self, op: str, *inputs: int, name: str = "", bias: bool = True) -> int:
         """Add a node; ``bias`` counts for ``linear`` only."""
@@ -69,13 +73,19 @@ class Builder:
         self.outputs = {name: value}
 
     def build(self, output: str = "") -> Genome:
-        """The laid-out genome. ``output``: the state that is put out (default: the output given, else ``h``, else the only state).
+        """The laid-out genome. ``output``: the state that is put out (default: the output given,
+        else ``h``, else the only state).
 
-        Afterwards ``placed`` says which value of the genome each number given out by the builder has become.
+        Afterwards ``placed`` says which value of the genome each number given out by the builder
+        has become.
         """
         missing = [s.name for s in self.states if s.name not in self.next_states]
         if missing:
-            raise GenomeError("the state has no next value", where=f"{missing[0]}[t]", hint=f"assign {missing[0]}[t] = ...")
+            raise GenomeError(
+                "the state has no next value",
+                where=f"{missing[0]}[t]",
+                hint=f"assign {missing[0]}[t] = ...",
+            )
         name, value = self._output(output)
         next_states = [self.next_states[s.name] for s in self.states]
         genome, self.placed = _lay_out(self.states, self.nodes, next_states, value, name)
@@ -88,18 +98,26 @@ class Builder:
         name = output or ("h" if "h" in names else names[0] if len(names) == 1 else "")
         if name not in names:
             raise GenomeError(
-                "the cell has no output", hint="name a state h, or assign an output that is never read with [t-1], for example y[t] = ..."
+                "the cell has no output",
+                hint="name a state h, or assign an output that is never read with [t-1], for "
+                "example y[t] = ...",
             )
         return name, self.next_states[name]
 
 
 def arrange(genome: Genome) -> Genome:
     """The same genome in statement order."""
-    return _lay_out(genome.states, genome.nodes, genome.next_states, genome.output, genome.output_name)[0]
+    return _lay_out(
+        genome.states, genome.nodes, genome.next_states, genome.output, genome.output_name
+    )[0]
 
 
 def _lay_out(
-    states: Sequence[State], nodes: Sequence[Node], next_states: Sequence[int], output: int, output_name: str
+    states: Sequence[State],
+    nodes: Sequence[Node],
+    next_states: Sequence[int],
+    output: int,
+    output_name: str,
 ) -> tuple[Genome, dict[int, int]]:
     """The genome in statement order, and the number in it of each value that is kept."""
     first = 1 + len(states)
@@ -116,25 +134,46 @@ def _lay_out(
     for root in roots:
         for k in _post_order(root, nodes, first, new):
             new[first + k] = new_first + len(laid)
-            laid.append(Node(names[k], nodes[k].op, tuple(new[v] for v in nodes[k].inputs), nodes[k].attrs))
+            laid.append(
+                Node(names[k], nodes[k].op, tuple(new[v] for v in nodes[k].inputs), nodes[k].attrs)
+            )
     kept_states = tuple(states[k] for k in state_order)
-    genome = Genome(("x",), kept_states, tuple(laid), tuple(new[next_states[k]] for k in state_order), new[output], output_name)
+    genome = Genome(
+        ("x",),
+        kept_states,
+        tuple(laid),
+        tuple(new[next_states[k]] for k in state_order),
+        new[output],
+        output_name,
+    )
     return genome, new
 
 
 def _read_states(
-    states: Sequence[State], nodes: Sequence[Node], next_states: Sequence[int], output: int, output_name: str
+    states: Sequence[State],
+    nodes: Sequence[Node],
+    next_states: Sequence[int],
+    output: int,
+    output_name: str,
 ) -> tuple[list[int], set[int]]:
-    """Positions of the states that something reads, the output's first, and of the nodes that are kept.
+    """Positions of the states that something reads, the output's first, and of the nodes that are
+    kept.
 
-    A state that nothing reads is no state, but may still be the output (DESIGN 5: a state is assigned with [t] and read with [t-1]).
+    A state that nothing reads is no state, but may still be the output (DESIGN 5: a state is
+    assigned with [t] and read with [t-1]).
     """
     first = 1 + len(states)
     alive = list(range(len(states)))
     while True:
-        ends = [output, *(next_states[k] for k in alive), *(first + k for k, node in enumerate(nodes) if node.name)]
+        ends = [
+            output,
+            *(next_states[k] for k in alive),
+            *(first + k for k, node in enumerate(nodes) if node.name),
+        ]
         kept = _reachable(nodes, first, ends)
-        read = {v for k in kept for v in nodes[k].inputs} | {output} | {next_states[k] for k in alive}
+        read = (
+            {v for k in kept for v in nodes[k].inputs} | {output} | {next_states[k] for k in alive}
+        )
         still = [k for k in alive if 1 + k in read]
         if still == alive:
             break
@@ -158,13 +197,17 @@ def _topological(nodes: Sequence[Node], first: int) -> list[int]:
             elif k not in done:
                 if k in on_path:
                     raise GenomeError(
-                        "the cell reads its own value in the same step", where=f"node {nodes[k].name or k}", hint="read a state with [t-1]"
+                        "the cell reads its own value in the same step",
+                        where=f"node {nodes[k].name or k}",
+                        hint="read a state with [t-1]",
                     )
                 on_path.add(k)
                 stack.append((k, True))
                 for value in reversed(nodes[k].inputs):
                     if not 0 <= value < first + len(nodes):
-                        raise GenomeError(f"operand {value} does not exist", where=f"node {nodes[k].name or k}")
+                        raise GenomeError(
+                            f"operand {value} does not exist", where=f"node {nodes[k].name or k}"
+                        )
                     if value >= first and value - first not in done:
                         if value - first in on_path:
                             raise GenomeError(
@@ -188,9 +231,16 @@ def _reachable(nodes: Sequence[Node], first: int, ends: Iterable[int]) -> set[in
 
 
 def _name_shared(
-    nodes: Sequence[Node], first: int, order: Sequence[int], uses: Counter[int], ends: Sequence[int], taken: set[str]
+    nodes: Sequence[Node],
+    first: int,
+    order: Sequence[int],
+    uses: Counter[int],
+    ends: Sequence[int],
+    taken: set[str],
 ) -> dict[int, str]:
-    """Give a name (``n1``, ``n2``, ...) to anonymous nodes that are used more than once or nested too deeply to read."""
+    """Give a name (``n1``, ``n2``, ...) to anonymous nodes that are used more than once or nested
+    too deeply to read.
+    """
     taken = taken | {node.name for node in nodes} | {f"{name}_t" for name in taken}
     names: dict[int, str] = {}
     depth: dict[int, int] = {}
@@ -211,7 +261,9 @@ def _name_shared(
 
 
 def _post_order(root: int, nodes: Sequence[Node], first: int, placed: dict[int, int]) -> list[int]:
-    """The root and the nodes below it that are not placed yet, operands first, in the order of evaluation."""
+    """The root and the nodes below it that are not placed yet, operands first, in the order of
+    evaluation.
+    """
     order: list[int] = []
     stack = [(root, False)]
     while stack:
@@ -235,7 +287,9 @@ def statement_of(genome: Genome) -> tuple[str, ...]:
 
 def value_labels(genome: Genome) -> tuple[str, ...]:
     """See :attr:`Genome.labels`."""
-    labels = [f"{name}_t" for name in genome.inputs] + [f"{name}_<t-1>" for name in genome.state_names]
+    labels = [f"{name}_t" for name in genome.inputs] + [
+        f"{name}_<t-1>" for name in genome.state_names
+    ]
     counts: Counter[str] = Counter()
     for (value, node), statement in zip(genome.numbered(), statement_of(genome), strict=True):
         if node.name:

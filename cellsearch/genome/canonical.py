@@ -1,16 +1,21 @@
-"""Canonical order of a coloured acyclic graph whose states lead back to their start: exact, by colour refinement and search.
+"""Canonical order of a coloured acyclic graph whose states lead back to their start: exact, by
+colour refinement and search.
 
-Refinement gives every vertex a colour from its text, its operands with their positions, its users, and for a state the value that
-it takes next; it is repeated until no class splits. Vertices of one colour that are left are told apart by *individualisation*: one
-of them gets a colour of its own, and the refinement goes on. Three things keep symmetric cells cheap:
+Refinement gives every vertex a colour from its text, its operands with their positions, its users,
+and for a state the value that it takes next; it is repeated until no class splits. Vertices of one
+colour that are left are told apart by *individualisation*: one of them gets a colour of its own,
+and the refinement goes on. Three things keep symmetric cells cheap:
 
-- vertices with a colour of their own are fixed, so what hangs together without them is ordered on its own (eight gates written alike
-  are eight small problems, not one large one);
-- only one vertex of each orbit is tried: automorphisms found on the way are kept, and the others are looked for directly;
-- after ``MAX_WORK`` steps the first choice is taken as it is. No recurrent cell needs it; the order then still describes the graph
-  exactly, so different cells are never confused, but two ways of writing such a monster might not be recognised as one.
+- vertices with a colour of their own are fixed, so what hangs together without them is ordered on
+  its own (eight gates written alike are eight small problems, not one large one);
+- only one vertex of each orbit is tried: automorphisms found on the way are kept, and the others
+  are looked for directly;
+- after ``MAX_WORK`` steps the first choice is taken as it is. No recurrent cell needs it; the order
+  then still describes the graph exactly, so different cells are never confused, but two ways of
+  writing such a monster might not be recognised as one.
 
-References: McKay & Piperno 2014, "Practical graph isomorphism, II"; colour refinement: Weisfeiler & Leman 1968.
+References: McKay & Piperno 2014, "Practical graph isomorphism, II"; colour refinement: Weisfeiler &
+Leman 1968.
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ __all__ = ["ColouredGraph", "canonical_order"]
 MAX_WORK = 1_000_000  # edges visited by the search, about a second
 MAX_LEVELS = 150
 
-# Colours are 64-bit numbers, mixed by multiplication with odd constants; equal colours of different vertices only cost time.
+# Colours are 64-bit numbers, mixed by multiplication with odd constants; equal colours of different
+# vertices only cost time.
 _MASK = (1 << 64) - 1
 _MIX = 0x9E3779B97F4A7C15
 _DOWN = 0xC2B2AE3D27D4EB4F
@@ -42,7 +48,9 @@ Mapping = dict[int, int]
 
 
 class ColouredGraph:
-    """Vertices in topological order: a text, operands (a multiset if commutative), a next value for states, marked roots."""
+    """Vertices in topological order: a text, operands (a multiset if commutative), a next value for
+    states, marked roots.
+    """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -52,7 +60,13 @@ class ColouredGraph:
         self.next_of: dict[int, int] = {}
         self.marked: set[int] = set()
 
-    def add(self, text: str, operands: tuple[int, ...] = (), commutative: bool = False, node: Node | None = None) -> int:
+    def add(
+        self,
+        text: str,
+        operands: tuple[int, ...] = (),
+        commutative: bool = False,
+        node: Node | None = None,
+    ) -> int:
         """Add a vertex; returns its number."""
         self.texts.append(text)
         self.operands.append(operands)
@@ -78,14 +92,23 @@ class _Part(ColouredGraph):
 
     def __init__(self, whole: ColouredGraph, vertices: Sequence[int], root: int) -> None:
         super().__init__()
-        self.texts, self.operands, self.commutative, self.nodes = whole.texts, whole.operands, whole.commutative, whole.nodes
+        self.texts, self.operands, self.commutative, self.nodes = (
+            whole.texts,
+            whole.operands,
+            whole.commutative,
+            whole.nodes,
+        )
         self.vertices = vertices
         self.mark(root)
 
 
 def canonical_order(graph: ColouredGraph) -> list[int]:
-    """The vertices in an order that is the same for every way of numbering the graph (see ``MAX_WORK`` for the one exception)."""
-    vertices: Iterable[int] = graph.vertices if isinstance(graph, _Part) else range(len(graph.texts))
+    """The vertices in an order that is the same for every way of numbering the graph (see
+    ``MAX_WORK`` for the one exception).
+    """
+    vertices: Iterable[int] = (
+        graph.vertices if isinstance(graph, _Part) else range(len(graph.texts))
+    )
     colour = {v: _text_colour(graph.texts[v]) for v in vertices}
     for v in graph.marked:
         colour[v] ^= _ROOT
@@ -102,7 +125,9 @@ def _text_colour(text: str) -> int:
 
 
 def _weighted(graph: ColouredGraph, vertex: int) -> list[tuple[int, int]]:
-    """The operands with a factor for their position, the same for all positions of a commutative op."""
+    """The operands with a factor for their position, the same for all positions of a commutative
+    op.
+    """
     operands = graph.operands[vertex]
     if graph.commutative[vertex] or len(operands) == 1:
         return [(u, _MIX) for u in operands]
@@ -115,7 +140,8 @@ Edges = dict[int, list[tuple[int, int]]]
 def _refine(edges: Edges, next_of: Mapping, colour: Colours) -> int:
     """Refine the colours in place until no class splits; returns the number of edges visited.
 
-    ``colour`` has its vertices in topological order; operands and next values outside of it are taken to be fixed.
+    ``colour`` has its vertices in topological order; operands and next values outside of it are
+    taken to be fixed.
     """
     classes = len(set(colour.values()))
     size = sum(map(len, edges.values())) + len(colour)
@@ -131,7 +157,9 @@ def _refine(edges: Edges, next_of: Mapping, colour: Colours) -> int:
 
 
 def _sweep(edges: Edges, next_of: Mapping, colour: Colours) -> None:
-    """One pass up (a vertex sees its operands), one down (it sees its users), and the states see what they become."""
+    """One pass up (a vertex sees its operands), one down (it sees its users), and the states see
+    what they become.
+    """
     for v, operands in edges.items():
         total = colour[v]
         for u, weight in operands:
@@ -147,21 +175,27 @@ def _sweep(edges: Edges, next_of: Mapping, colour: Colours) -> None:
         total = colour[v] = ((total ^ (total >> 31)) * _MIX) & _MASK
         for u, weight in edges[v]:
             seen[u] += total * weight
-    ends = [(state, colour[value]) for state, value in next_of.items() if state in seen and value in seen]
+    ends = [
+        (state, colour[value])
+        for state, value in next_of.items()
+        if state in seen and value in seen
+    ]
     for state, end in ends:  # read first, as a state may be what another one becomes
         total = (colour[state] * _DOWN + end * _NEXT) & _MASK
         colour[state] = ((total ^ (total >> 31)) * _MIX) & _MASK
 
 
 class _Search:
-    """Tells vertices of one stable colour apart. Colours are stable (refined) wherever they are passed on."""
+    """Tells vertices of one stable colour apart. Colours are stable (refined) wherever they are
+    passed on.
+    """
 
     def __init__(self, graph: ColouredGraph, edges: Edges) -> None:
         self.graph = graph
         self.edges = edges
         self.work = 0
 
-    # -- one colouring -------------------------------------------------------------------------------------------------
+    # -- one colouring -----------------------------------------------------------------------------
 
     def order(self, colour: Colours, level: int) -> tuple[list[int], list[Mapping]]:
         """The vertices in canonical order, and automorphisms that were found on the way."""
@@ -241,8 +275,12 @@ class _Search:
         self.work += _refine(inside, self.graph.next_of, chosen) + len(colour)
         return chosen
 
-    def certificate(self, order: Sequence[int], colour: Colours) -> list[tuple[int, list[int], int]]:
-        """The part written out in this order: equal for two orders exactly if one can be mapped to the other."""
+    def certificate(
+        self, order: Sequence[int], colour: Colours
+    ) -> list[tuple[int, list[int], int]]:
+        """The part written out in this order: equal for two orders exactly if one can be mapped to
+        the other.
+        """
         rank = {v: k for k, v in enumerate(order)}
         lines = []
         for v in order:
@@ -253,10 +291,12 @@ class _Search:
         self.work += len(order)
         return lines
 
-    # -- two colourings ------------------------------------------------------------------------------------------------
+    # -- two colourings ----------------------------------------------------------------------------
 
     def match(self, one: Colours, other: Colours, level: int) -> Mapping | None:
-        """A mapping of the vertices of ``one`` to those of ``other`` with the same colours and edges, or ``None``."""
+        """A mapping of the vertices of ``one`` to those of ``other`` with the same colours and
+        edges, or ``None``.
+        """
         if sorted(one.values()) != sorted(other.values()):
             return None
         single, parts = self.split(one)
@@ -276,7 +316,12 @@ class _Search:
 
     def match_component(self, one: Colours, other: Colours, level: int) -> Mapping | None:
         """As :meth:`match`, for connected parts: tries the vertices of one cell until one fits."""
-        if self.work > MAX_WORK or level >= MAX_LEVELS or len(one) != len(other) or sorted(one.values()) != sorted(other.values()):
+        if (
+            self.work > MAX_WORK
+            or level >= MAX_LEVELS
+            or len(one) != len(other)
+            or sorted(one.values()) != sorted(other.values())
+        ):
             return None
         cell = _target_cell(one)
         if len(cell) == 1:
@@ -299,16 +344,25 @@ class _Search:
             if graph.commutative[v]:
                 operands.sort()
                 images.sort()
-            if graph.texts[v] != graph.texts[image] or operands != images or (v in graph.marked) != (image in graph.marked):
+            if (
+                graph.texts[v] != graph.texts[image]
+                or operands != images
+                or (v in graph.marked) != (image in graph.marked)
+            ):
                 return False
-            if v in graph.next_of and mapping.get(graph.next_of[v], graph.next_of[v]) != graph.next_of[image]:
+            if (
+                v in graph.next_of
+                and mapping.get(graph.next_of[v], graph.next_of[v]) != graph.next_of[image]
+            ):
                 return False
         self.work += len(mapping)
         return True
 
 
 def _target_cell(colour: Colours) -> list[int]:
-    """The smallest class of vertices of one colour that holds several; a class of one vertex if there is none."""
+    """The smallest class of vertices of one colour that holds several; a class of one vertex if
+    there is none.
+    """
     cells: dict[int, list[int]] = defaultdict(list)
     for v, c in colour.items():
         cells[c].append(v)

@@ -1,8 +1,9 @@
 """Static checks: what the graph alone says against a cell, with the reason.
 
-Each finding is a fact about the graph, not a verdict: the intersection cell wants I = H, and the constant error carousel of the first
-LSTM is a sum without decay on purpose. The growth check follows magnitudes: what is squashed stays bounded, a gate in [0, 1] lets decay,
-everything a weight or an unsquashed value multiplies may grow. It errs on the side of a finding.
+Each finding is a fact about the graph, not a verdict: the intersection cell wants I = H, and the
+constant error carousel of the first LSTM is a sum without decay on purpose. The growth check
+follows magnitudes: what is squashed stays bounded, a gate in [0, 1] lets decay, everything a weight
+or an unsquashed value multiplies may grow. It errs on the side of a finding.
 """
 
 from __future__ import annotations
@@ -18,12 +19,21 @@ from cellsearch.genome.parameters import requires_square
 
 __all__ = ["Finding", "Growth", "gates", "growth_of_states", "static_checks"]
 
-Code = Literal["input-unseen", "state-unseen", "no-influence", "grows-exponentially", "grows-linearly", "square"]
+Code = Literal[
+    "input-unseen",
+    "state-unseen",
+    "no-influence",
+    "grows-exponentially",
+    "grows-linearly",
+    "square",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``code`` for machines, ``where`` a label of the graph, ``message`` what is the case, ``reason`` why it matters."""
+    """``code`` for machines, ``where`` a label of the graph, ``message`` what is the case,
+    ``reason`` why it matters.
+    """
 
     code: Code
     where: str
@@ -46,7 +56,13 @@ class Growth(IntEnum):
 
 def static_checks(genome: Genome) -> list[Finding]:
     """All findings, most serious first; an empty list for a cell without any."""
-    return [*_unseen_input(genome), *_unseen_states(genome), *_without_influence(genome), *_growth(genome), *_square(genome)]
+    return [
+        *_unseen_input(genome),
+        *_unseen_states(genome),
+        *_without_influence(genome),
+        *_growth(genome),
+        *_square(genome),
+    ]
 
 
 def _unseen_input(genome: Genome) -> list[Finding]:
@@ -65,7 +81,12 @@ def _unseen_input(genome: Genome) -> list[Finding]:
 def _unseen_states(genome: Genome) -> list[Finding]:
     seen = _seen_by_output(genome)
     return [
-        Finding("state-unseen", f"{state.name}_t", "the state never reaches the output", "it is computed in every step and has no effect")
+        Finding(
+            "state-unseen",
+            f"{state.name}_t",
+            "the state never reaches the output",
+            "it is computed in every step and has no effect",
+        )
         for value, state in enumerate(genome.states, start=len(genome.inputs))
         if value not in seen
     ]
@@ -74,10 +95,15 @@ def _unseen_states(genome: Genome) -> list[Finding]:
 def _without_influence(genome: Genome) -> list[Finding]:
     seen = _seen_by_output(genome)
     return [
-        Finding("no-influence", genome.labels[value], f"this {node.op} has no influence on the output", _why_dead(node))
+        Finding(
+            "no-influence",
+            genome.labels[value],
+            f"this {node.op} has no influence on the output",
+            _why_dead(node),
+        )
         for value, node in genome.numbered()
         if value not in seen
-    ]  # fmt: skip
+    ]
 
 
 def _why_dead(node: Node) -> str:
@@ -88,7 +114,14 @@ def _square(genome: Genome) -> list[Finding]:
     place = requires_square(genome)
     if not place:
         return []
-    return [Finding("square", place, "x_t meets a state elementwise", "the cell needs input_size = hidden_size")]
+    return [
+        Finding(
+            "square",
+            place,
+            "x_t meets a state elementwise",
+            "the cell needs input_size = hidden_size",
+        )
+    ]
 
 
 def _below(genome: Genome, roots: Sequence[int]) -> set[int]:
@@ -109,13 +142,17 @@ def _seen_by_output(genome: Genome) -> set[int]:
     roots = [genome.output]
     while True:
         seen = _below(genome, roots)
-        more = [end for state, end in enumerate(genome.next_states, start=len(genome.inputs)) if state in seen and end not in roots]
+        more = [
+            end
+            for state, end in enumerate(genome.next_states, start=len(genome.inputs))
+            if state in seen and end not in roots
+        ]
         if not more:
             return seen
         roots += more
 
 
-# -- growth ------------------------------------------------------------------------------------------------------------
+# -- growth ----------------------------------------------------------------------------------------
 
 
 def _growth(genome: Genome) -> list[Finding]:
@@ -123,16 +160,30 @@ def _growth(genome: Genome) -> list[Finding]:
     for state, growth in zip(genome.states, growth_of_states(genome), strict=True):
         if growth is Growth.MULTIPLIES:
             message = "the state is multiplied by an unsquashed value on its way to itself"
-            findings.append(Finding("grows-exponentially", f"{state.name}_t", message, "it can grow exponentially with the steps"))
+            findings.append(
+                Finding(
+                    "grows-exponentially",
+                    f"{state.name}_t",
+                    message,
+                    "it can grow exponentially with the steps",
+                )
+            )
         elif growth is Growth.ADDS:
             findings.append(
-                Finding("grows-linearly", f"{state.name}_t", "the state is summed without decay", "it can grow with every step")
+                Finding(
+                    "grows-linearly",
+                    f"{state.name}_t",
+                    "the state is summed without decay",
+                    "it can grow with every step",
+                )
             )
     return sorted(findings, key=lambda finding: finding.code)
 
 
 def growth_of_states(genome: Genome) -> tuple[Growth, ...]:
-    """How each state grows on its way back to itself; states that stay bounded or decay do not make others grow."""
+    """How each state grows on its way back to itself; states that stay bounded or decay do not make
+    others grow.
+    """
     in_unit = gates(genome)
     tame: set[int] = set()
     while True:
@@ -142,7 +193,10 @@ def growth_of_states(genome: Genome) -> tuple[Growth, ...]:
             break
         tame |= calm
     loops = _states_on_loops(genome, level)
-    return tuple(Growth.BOUNDED if state in tame else level[end] if state in loops else Growth.KEEPS for state, end in _ends(genome))
+    return tuple(
+        Growth.BOUNDED if state in tame else level[end] if state in loops else Growth.KEEPS
+        for state, end in _ends(genome)
+    )
 
 
 def _ends(genome: Genome) -> list[tuple[int, int]]:
@@ -151,8 +205,12 @@ def _ends(genome: Genome) -> list[tuple[int, int]]:
 
 
 def _is_calm(genome: Genome, state: int, end: int, level: Sequence[Growth]) -> bool:
-    """Whether a state is bounded, or decays on its own; what decays towards another state follows that one."""
-    return level[end] is Growth.BOUNDED or (level[end] is Growth.DECAYS and _growing_states(genome, end, level) <= {state})
+    """Whether a state is bounded, or decays on its own; what decays towards another state follows
+    that one.
+    """
+    return level[end] is Growth.BOUNDED or (
+        level[end] is Growth.DECAYS and _growing_states(genome, end, level) <= {state}
+    )
 
 
 def _levels(genome: Genome, in_unit: Sequence[bool], tame: set[int]) -> list[Growth]:
@@ -182,7 +240,13 @@ def _level(genome: Genome, node: Node, in_unit: Sequence[bool], level: Sequence[
         if len(growing) > 1:
             return Growth.MULTIPLIES
         factors = [_factor(genome, v, in_unit) for v in node.inputs if v not in growing]
-        return Growth.MULTIPLIES if None in factors else worst if all(f == 1.0 for f in factors) else _decayed(worst)
+        return (
+            Growth.MULTIPLIES
+            if None in factors
+            else worst
+            if all(f == 1.0 for f in factors)
+            else _decayed(worst)
+        )
     if node.op == "div":
         divisor = _constant(genome, node.inputs[1])
         return worst if divisor is not None and abs(divisor) >= 1.0 else Growth.MULTIPLIES
@@ -195,7 +259,9 @@ def _level(genome: Genome, node: Node, in_unit: Sequence[bool], level: Sequence[
 
 
 def _summed(level: Sequence[Growth], growing: Sequence[int]) -> Growth:
-    """A sum of a decaying state and a bounded value still decays; a state that keeps its size grows by what is added."""
+    """A sum of a decaying state and a bounded value still decays; a state that keeps its size grows
+    by what is added.
+    """
     if len(growing) == 1 and level[growing[0]] is Growth.DECAYS:
         return Growth.DECAYS
     return Growth.ADDS if len(growing) == 1 else Growth.MULTIPLIES
@@ -211,7 +277,9 @@ def _constant(genome: Genome, value: int) -> float | None:
 
 
 def _factor(genome: Genome, value: int, in_unit: Sequence[bool]) -> float | None:
-    """A bound of the magnitude of what multiplies a state: at most 1, or ``None`` if it is not known to be."""
+    """A bound of the magnitude of what multiplies a state: at most 1, or ``None`` if it is not
+    known to be.
+    """
     number = _constant(genome, value)
     if number is not None:
         return abs(number) if abs(number) <= 1.0 else None
@@ -220,7 +288,9 @@ def _factor(genome: Genome, value: int, in_unit: Sequence[bool]) -> float | None
 
 
 def gates(genome: Genome) -> tuple[bool, ...]:
-    """For each value whether it lies in [0, 1], as far as the graph shows: gates, 1 - gate, their products, shares f / (f + i)."""
+    """For each value whether it lies in [0, 1], as far as the graph shows: gates, 1 - gate, their
+    products, shares f / (f + i).
+    """
     found = [False] * genome.n_values
     for value, node in genome.numbered():
         found[value] = _is_gate(genome, node, found)
@@ -237,12 +307,33 @@ def _is_gate(genome: Genome, node: Node, found: Sequence[bool]) -> bool:
         return _constant(genome, inputs[0]) == 1.0 and found[inputs[1]]
     if node.op == "div":  # f / (f + i) with f, i >= 0; minLSTM, Feng et al. 2024
         below = genome.node(inputs[1])
-        return below is not None and below.op == "add" and inputs[0] in below.inputs and all(found[v] for v in below.inputs)
+        return (
+            below is not None
+            and below.op == "add"
+            and inputs[0] in below.inputs
+            and all(found[v] for v in below.inputs)
+        )
     if node.op == "exp":  # exp(a - max(a, b)); sLSTM, Beck et al. 2024, eq. 15
         inner = genome.node(inputs[0])
         highest = genome.node(inner.inputs[1]) if inner is not None and inner.op == "sub" else None
-        return inner is not None and highest is not None and highest.op == "max" and inner.inputs[0] in highest.inputs
-    return node.op in ("mul", "blend", "max", "min", "identity", "square", "sqrt", "abs", "relu", "tanh") and all(found[v] for v in inputs)
+        return (
+            inner is not None
+            and highest is not None
+            and highest.op == "max"
+            and inner.inputs[0] in highest.inputs
+        )
+    return node.op in (
+        "mul",
+        "blend",
+        "max",
+        "min",
+        "identity",
+        "square",
+        "sqrt",
+        "abs",
+        "relu",
+        "tanh",
+    ) and all(found[v] for v in inputs)
 
 
 def _growing_states(genome: Genome, end: int, level: Sequence[Growth]) -> set[int]:

@@ -1,8 +1,9 @@
 """The genome: a recurrent cell as an immutable graph.
 
-Values are numbered: first the inputs, then the previous states, then the nodes in topological order. ``Node.inputs``,
-``Genome.next_states`` and ``Genome.output`` hold such numbers. A node without a name is *anonymous*: it is written inside the
-statement that uses it, so it has exactly one use, or it is what a statement such as ``h[t] = ...`` defines.
+Values are numbered: first the inputs, then the previous states, then the nodes in topological
+order. ``Node.inputs``, ``Genome.next_states`` and ``Genome.output`` hold such numbers. A node
+without a name is *anonymous*: it is written inside the statement that uses it, so it has exactly
+one use, or it is what a statement such as ``h[t] = ...`` defines.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ Attributes = tuple[tuple[str, float | bool], ...]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One vertex: ``op`` applied to the values ``inputs``. ``name`` is ``""`` for an anonymous node.
+    """One vertex: ``op`` applied to the values ``inputs``. ``name`` is ``""`` for an anonymous
+    node.
 
-    ``attrs``: ``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``, empty for every other op.
+    ``attrs``: ``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``, empty for
+    every other op.
     """
 
     name: str
@@ -66,10 +69,11 @@ class State:
 class Genome:
     """A recurrent cell as a value; see DESIGN for the text form that it is written in.
 
-    ``inputs``: names of the inputs of a step, always ``("x",)``. ``states``: the recurrent states. ``nodes``: topological order.
-    ``next_states``: for each state the value it takes, same order. ``output``: the value that the cell puts out, under the name
-    ``output_name`` (a state's name, or one of its own). Raises :class:`GenomeError` for anything that is not a legal graph.
-    Two genomes are ``==`` when they are written alike; they compute the same when their ``key`` is equal.
+    ``inputs``: names of the inputs of a step, always ``("x",)``. ``states``: the recurrent states.
+    ``nodes``: topological order. ``next_states``: for each state the value it takes, same order.
+    ``output``: the value that the cell puts out, under the name ``output_name`` (a state's name, or
+    one of its own). Raises :class:`GenomeError` for anything that is not a legal graph. Two genomes
+    are ``==`` when they are written alike; they compute the same when their ``key`` is equal.
     """
 
     inputs: tuple[str, ...]
@@ -82,7 +86,7 @@ class Genome:
     def __post_init__(self) -> None:
         _check(self)
 
-    # -- numbering -----------------------------------------------------------------------------------------------------
+    # -- numbering ---------------------------------------------------------------------------------
 
     @property
     def first_node(self) -> int:
@@ -117,9 +121,13 @@ class Genome:
 
     @cached_property
     def slots(self) -> Mapping[int, str]:
-        """Anonymous nodes that a statement ``name[t] = ...`` defines: number of the value -> name of the state or output."""
+        """Anonymous nodes that a statement ``name[t] = ...`` defines: number of the value -> name
+        of the state or output.
+        """
         slots: dict[int, str] = {}
-        for name, value in zip((*self.state_names, self.output_name), (*self.next_states, self.output), strict=True):
+        for name, value in zip(
+            (*self.state_names, self.output_name), (*self.next_states, self.output), strict=True
+        ):
             node = self.node(value)
             if node is not None and not node.name:
                 slots.setdefault(value, name)
@@ -147,29 +155,34 @@ class Genome:
                 stack.extend(node.inputs if node else ())
         return frozenset(live)
 
-    # -- names ---------------------------------------------------------------------------------------------------------
+    # -- names -------------------------------------------------------------------------------------
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """A unique name for each value: ``x_t``, ``h_<t-1>``, named nodes, ``h_t``; ``i.1`` for the first anonymous node of ``i``."""
+        """A unique name for each value: ``x_t``, ``h_<t-1>``, named nodes, ``h_t``; ``i.1`` for the
+        first anonymous node of ``i``.
+        """
         from cellsearch.genome.builder import value_labels
 
         return value_labels(self)
 
     @cached_property
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        """The trainable weights, in the order of the nodes that own them; names and shapes are part of the format."""
+        """The trainable weights, in the order of the nodes that own them; names and shapes are part
+        of the format.
+        """
         from cellsearch.genome.parameters import parameter_specs
 
         return parameter_specs(self)
 
-    # -- identity ------------------------------------------------------------------------------------------------------
+    # -- identity ----------------------------------------------------------------------------------
 
     @cached_property
     def key(self) -> str:
         """Equal exactly for genomes that compute the same family of functions.
 
-        Names, order, operand order of commutative ops, dead nodes and identities do not matter; sharing does.
+        Names, order, operand order of commutative ops, dead nodes and identities do not matter;
+        sharing does.
         """
         from cellsearch.genome.identity import canonical_key
 
@@ -181,11 +194,13 @@ class Genome:
 
         return simplify(self)
 
-    # -- forms ---------------------------------------------------------------------------------------------------------
+    # -- forms -------------------------------------------------------------------------------------
 
     @classmethod
     def from_text(cls, text: str, *, source: str = "<text>") -> Genome:
-        """Read the text form (``.cell``); ``source`` is what errors call it. Raises :class:`CellSyntaxError`."""
+        """Read the text form (``.cell``); ``source`` is what errors call it. Raises
+        :class:`CellSyntaxError`.
+        """
         from cellsearch.genome.text import parse
 
         return parse(text, source=source).genome
@@ -198,7 +213,9 @@ class Genome:
 
     @classmethod
     def from_json(cls, text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> Genome:
-        """Read the JSON form, from text or an already decoded object. Raises :class:`CellSyntaxError`."""
+        """Read the JSON form, from text or an already decoded object. Raises
+        :class:`CellSyntaxError`.
+        """
         from cellsearch.genome.json import decode
 
         return decode(text, source=source)
@@ -217,7 +234,9 @@ class Genome:
         return from_networkx(graph)
 
     def to_networkx(self) -> nx.MultiDiGraph[str]:
-        """The graph form: vertices ``x_t``, ``h_<t-1>``, the named nodes, ``h_t``; edges carry the position of the operand."""
+        """The graph form: vertices ``x_t``, ``h_<t-1>``, the named nodes, ``h_t``; edges carry the
+        position of the operand.
+        """
         from cellsearch.genome.network import to_networkx
 
         return to_networkx(self)
@@ -235,19 +254,39 @@ class Genome:
         return self.to_text()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Genome, (self.inputs, self.states, self.nodes, self.next_states, self.output, self.output_name)
+        return Genome, (
+            self.inputs,
+            self.states,
+            self.nodes,
+            self.next_states,
+            self.output,
+            self.output_name,
+        )
 
 
 def check_name(name: str, what: str, where: str) -> None:
-    """Raise :class:`GenomeError` unless ``name`` may stand in a text form and in generated source."""
-    if not isinstance(name, str) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name) or len(name) > MAX_NAME:
+    """Raise :class:`GenomeError` unless ``name`` may stand in a text form and in generated
+    source.
+    """
+    if (
+        not isinstance(name, str)
+        or not name.isascii()
+        or not name.isidentifier()
+        or keyword.iskeyword(name)
+        or len(name) > MAX_NAME
+    ):
         raise GenomeError(
             f"{name!r} cannot name a {what}",
             where=where,
-            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is no Python keyword",
+            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is no "
+            f"Python keyword",
         )
     if name in RESERVED_NAMES or name.startswith("__"):
-        raise GenomeError(f"{name!r} cannot name a {what}: it is the input or an op", where=where, hint="choose another name")
+        raise GenomeError(
+            f"{name!r} cannot name a {what}: it is the input or an op",
+            where=where,
+            hint="choose another name",
+        )
 
 
 def _check(genome: Genome) -> None:
@@ -256,10 +295,14 @@ def _check(genome: Genome) -> None:
     if not genome.states:
         raise GenomeError(
             "the cell has no state, so it is not recurrent",
-            hint="assign a name with [t] and read it with [t-1], for example h[t] = tanh(linear(x[t], h[t-1]))",
+            hint="assign a name with [t] and read it with [t-1], for example h[t] = "
+            "tanh(linear(x[t], h[t-1]))",
         )
     if len(genome.nodes) > MAX_NODES or len(genome.states) > MAX_STATES:
-        raise GenomeError(f"{len(genome.nodes)} nodes and {len(genome.states)} states; at most {MAX_NODES} and {MAX_STATES} are allowed")
+        raise GenomeError(
+            f"{len(genome.nodes)} nodes and {len(genome.states)} states; at most "
+            f"{MAX_NODES} and {MAX_STATES} are allowed"
+        )
     _check_states(genome)
     _check_nodes(genome)
     _check_ends(genome)
@@ -273,7 +316,9 @@ def _check_states(genome: Genome) -> None:
             raise GenomeError("two states have this name", where=f"state {state.name}")
         seen.add(state.name)
         if not math.isfinite(state.initial):
-            raise GenomeError(f"the initial value {state.initial} is not finite", where=f"state {state.name}")
+            raise GenomeError(
+                f"the initial value {state.initial} is not finite", where=f"state {state.name}"
+            )
     if len(genome.next_states) != len(genome.states):
         raise GenomeError(f"{len(genome.states)} states, but {len(genome.next_states)} next states")
 
@@ -287,13 +332,21 @@ def _check_nodes(genome: Genome) -> None:
             taken.add(node.name)
         op = ops.OPS.get(node.op)
         if op is None:
-            raise GenomeError(f"unknown op {node.op!r}", where=_where(genome, value), hint="allowed: " + ", ".join(ops.names()))
+            raise GenomeError(
+                f"unknown op {node.op!r}",
+                where=_where(genome, value),
+                hint="allowed: " + ", ".join(ops.names()),
+            )
         if not op.accepts(len(node.inputs)):
-            raise GenomeError(f"{node.op} takes {op.arity_text()} operands, not {len(node.inputs)}", where=_where(genome, value))
+            raise GenomeError(
+                f"{node.op} takes {op.arity_text()} operands, not {len(node.inputs)}",
+                where=_where(genome, value),
+            )
         for operand in node.inputs:
             if not 0 <= operand < value:
                 raise GenomeError(
-                    f"operand {operand} does not come before the node (numbers below {value} do)", where=_where(genome, value)
+                    f"operand {operand} does not come before the node (numbers below {value} do)",
+                    where=_where(genome, value),
                 )
         if node.attrs or node.op in _ATTRIBUTES:
             _check_attributes(node, _where(genome, value))
@@ -304,13 +357,23 @@ def _where(genome: Genome, value: int) -> str:
     return f"node {node.name}" if node.name else f"node number {value - genome.first_node}"
 
 
-def _check_node_name(genome: Genome, value: int, node: Node, taken: Collection[str], ends: Collection[str]) -> None:
+def _check_node_name(
+    genome: Genome, value: int, node: Node, taken: Collection[str], ends: Collection[str]
+) -> None:
     where = _where(genome, value)
     check_name(node.name, "node", where)
     if node.name in taken:
-        raise GenomeError("this name is defined twice", where=where, hint="give every node and state a name of its own")
+        raise GenomeError(
+            "this name is defined twice",
+            where=where,
+            hint="give every node and state a name of its own",
+        )
     if node.name in ends:
-        raise GenomeError("this name is the graph's name of a new state or of the input", where=where, hint="choose another name")
+        raise GenomeError(
+            "this name is the graph's name of a new state or of the input",
+            where=where,
+            hint="choose another name",
+        )
 
 
 _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {"linear": ("bias",), "const": ("value",)}
@@ -319,23 +382,40 @@ _ATTRIBUTES: Mapping[str, tuple[str, ...]] = {"linear": ("bias",), "const": ("va
 def _check_attributes(node: Node, where: str) -> None:
     expected = _ATTRIBUTES.get(node.op, ())
     if tuple(name for name, _ in node.attrs) != expected:
-        raise GenomeError(f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where)
+        raise GenomeError(
+            f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where
+        )
     if node.op == "linear" and not isinstance(node.attrs[0][1], bool):
         raise GenomeError(f"bias is True or False, not {node.attrs[0][1]!r}", where=where)
-    if node.op == "const" and (isinstance(node.attrs[0][1], bool) or not math.isfinite(node.attrs[0][1])):
+    if node.op == "const" and (
+        isinstance(node.attrs[0][1], bool) or not math.isfinite(node.attrs[0][1])
+    ):
         raise GenomeError(f"{node.attrs[0][1]!r} is not a finite number", where=where)
 
 
 def _check_ends(genome: Genome) -> None:
-    for what, value in (*zip(genome.state_names, genome.next_states, strict=True), (genome.output_name, genome.output)):
+    for what, value in (
+        *zip(genome.state_names, genome.next_states, strict=True),
+        (genome.output_name, genome.output),
+    ):
         if not 0 <= value < genome.n_values:
-            raise GenomeError(f"its value {value} does not exist (numbers below {genome.n_values} do)", where=f"{what}[t]")
+            raise GenomeError(
+                f"its value {value} does not exist (numbers below {genome.n_values} do)",
+                where=f"{what}[t]",
+            )
     if genome.output_name in genome.state_names:
         if genome.output != genome.next_states[genome.state_names.index(genome.output_name)]:
-            raise GenomeError("the output has the name of a state, but another value", where=f"{genome.output_name}[t]")
+            raise GenomeError(
+                "the output has the name of a state, but another value",
+                where=f"{genome.output_name}[t]",
+            )
     else:
         check_name(genome.output_name, "output", f"output {genome.output_name}")
-    if genome.output_name in genome.state_names and genome.output_name != "h" and len(genome.states) > 1:
+    if (
+        genome.output_name in genome.state_names
+        and genome.output_name != "h"
+        and len(genome.states) > 1
+    ):
         raise GenomeError(
             f"several states, and the one that is put out is called {genome.output_name}, not h",
             where=f"{genome.output_name}[t]",
@@ -347,14 +427,20 @@ def _check_ends(genome: Genome) -> None:
             raise GenomeError(
                 "nothing reads this state",
                 where=f"{state.name}[t-1]",
-                hint="a name that is never read with [t-1] is an output, not a state; Builder drops such states",
+                hint="a name that is never read with [t-1] is an output, not a state; "
+                "Builder drops such states",
             )
     if genome.output_name in genome.state_names[1:]:
-        raise GenomeError("the state that is put out comes first", where=f"{genome.output_name}[t]", hint="Builder orders the states")
+        raise GenomeError(
+            "the state that is put out comes first",
+            where=f"{genome.output_name}[t]",
+            hint="Builder orders the states",
+        )
     for value, node in genome.numbered():
         if not node.name and value not in genome.slots and len(genome.uses[value]) != 1:
             raise GenomeError(
                 f"an anonymous {node.op} is used {len(genome.uses[value])} times",
                 where=f"node number {value - genome.first_node}",
-                hint="name it, or build the genome with cellsearch.genome.builder.Builder, which names it",
+                hint="name it, or build the genome with cellsearch.genome.builder.Builder, "
+                "which names it",
             )

@@ -1,15 +1,17 @@
 """Identity of cells: one key for all the ways in which a cell can be written.
 
-:func:`canonical_key` is equal exactly for genomes that compute the same family of functions up to names and order of nodes and
-states, operand order of commutative ops, dead nodes and ``identity``. Values without weights that are computed alike are one value;
-nodes with weights are different functions even when written alike, unless they are the same node.
+:func:`canonical_key` is equal exactly for genomes that compute the same family of functions up to
+names and order of nodes and states, operand order of commutative ops, dead nodes and ``identity``.
+Values without weights that are computed alike are one value; nodes with weights are different
+functions even when written alike, unless they are the same node.
 
-How: the genome is reduced to a coloured graph (``identity`` and dead nodes gone, equal weight-free values merged), the colours are
-refined in both directions with operand positions until they are stable, and what is still alike is told apart by
-:mod:`cellsearch.genome.canonical`. The key is a digest of the graph written out in the resulting order, so two different cells never
-share one.
+How: the genome is reduced to a coloured graph (``identity`` and dead nodes gone, equal weight-free
+values merged), the colours are refined in both directions with operand positions until they are
+stable, and what is still alike is told apart by :mod:`cellsearch.genome.canonical`. The key is a
+digest of the graph written out in the resulting order, so two different cells never share one.
 
-The key is strict: it knows no algebra. ``search_key`` simplifies first, and is what a search deduplicates by.
+The key is strict: it knows no algebra. ``search_key`` simplifies first, and is what a search
+deduplicates by.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _PARAMETRIC = frozenset(name for name, op in ops.OPS.items() if op.parametric)
 
 
 def canonical_key(genome: Genome) -> str:
-    """32 hexadecimal digits, equal exactly for equal cells; see the module docstring for what "equal" means."""
+    """32 hexadecimal digits, equal exactly for equal cells; see the module docstring for what
+    "equal" means.
+    """
     graph, roots = _reduce(genome)
     return _digest(graph, canonical_order(graph), roots)
 
@@ -41,17 +45,20 @@ def canonical_key(genome: Genome) -> str:
 def search_key(genome: Genome) -> str:
     """The key of the simplified genome: what a search deduplicates by.
 
-    It also merges cells that differ by algebra, and by weights that training could not tell apart (a linear of a linear).
+    It also merges cells that differ by algebra, and by weights that training could not tell apart
+    (a linear of a linear).
     """
     graph, roots = _reduce_draft(simplified(genome))
     return _digest(graph, canonical_order(graph), roots)
 
 
 def canonical_form(genome: Genome) -> Genome:
-    """The same cell written in its canonical way: equal (``==``) exactly for genomes with equal keys.
+    """The same cell written in its canonical way: equal (``==``) exactly for genomes with equal
+    keys.
 
-    Nodes lose their names, states are called ``h`` (the one put out), ``s1``, ``s2``, ...; an output that is no state is ``y``. A cell
-    in which nothing alive reads a state gets the state ``h`` with a dead node, because a genome has at least one.
+    Nodes lose their names, states are called ``h`` (the one put out), ``s1``, ``s2``, ...; an
+    output that is no state is ``y``. A cell in which nothing alive reads a state gets the state
+    ``h`` with a dead node, because a genome has at least one.
     """
     graph, roots = _reduce(genome)
     order = canonical_order(graph)
@@ -60,8 +67,12 @@ def canonical_form(genome: Genome) -> Genome:
     rank = {vertex: k for k, vertex in enumerate(order)}
     states = sorted(graph.next_of, key=lambda v: (graph.next_of[v] != roots[0], rank[v]))
     put_out = bool(states) and graph.next_of[states[0]] == roots[0]
-    names = {v: "h" if put_out and k == 0 else f"s{k + (not put_out)}" for k, v in enumerate(states)}
-    builder = Builder(State(names[v], float.fromhex(graph.texts[v].partition("=")[2])) for v in states)
+    names = {
+        v: "h" if put_out and k == 0 else f"s{k + (not put_out)}" for k, v in enumerate(states)
+    }
+    builder = Builder(
+        State(names[v], float.fromhex(graph.texts[v].partition("=")[2])) for v in states
+    )
     number = {0: builder.x, **{v: builder.state(names[v]) for v in states}}
     _copy(graph, order, builder, number)
     for v in states:
@@ -81,8 +92,12 @@ def _without_state(graph: ColouredGraph, order: Sequence[int], output: int) -> G
     return builder.build()
 
 
-def _copy(graph: ColouredGraph, order: Sequence[int], builder: Builder, number: dict[int, int]) -> None:
-    """Add the nodes to the builder in canonical order; ``number`` maps vertices to the builder's values."""
+def _copy(
+    graph: ColouredGraph, order: Sequence[int], builder: Builder, number: dict[int, int]
+) -> None:
+    """Add the nodes to the builder in canonical order; ``number`` maps vertices to the builder's
+    values.
+    """
     for vertex in _topological(graph, order):
         node = graph.nodes[vertex]
         if node is not None:
@@ -93,7 +108,9 @@ def _copy(graph: ColouredGraph, order: Sequence[int], builder: Builder, number: 
 
 
 def canonical_values(genome: Genome) -> list[list[int]]:
-    """The live values in canonical order; values without weights that are computed alike, and ``identity``, stand together."""
+    """The live values in canonical order; values without weights that are computed alike, and
+    ``identity``, stand together.
+    """
     live, states = _alive(genome)
     graph, number = _graph(genome, live, states)
     values: dict[int, list[int]] = {}
@@ -104,20 +121,25 @@ def canonical_values(genome: Genome) -> list[list[int]]:
 
 @lru_cache(maxsize=256)
 def subgraph_keys(genome: Genome) -> tuple[str, ...]:
-    """For each value the key of everything below it, names ignored: equal parts of two cells have equal keys.
+    """For each value the key of everything below it, names ignored: equal parts of two cells have
+    equal keys.
 
-    A previous state counts as "the state that is put out" or "another one", with its initial value. A linear shared inside the
-    part differs from two alike, as in :func:`canonical_key`.
+    A previous state counts as "the state that is put out" or "another one", with its initial value.
+    A linear shared inside the part differs from two alike, as in :func:`canonical_key`.
     """
     graph, number = _whole(genome)
-    terms: list[str] = []  # digest of the part written out as a term, in which sharing cannot be seen
+    terms: list[
+        str
+    ] = []  # digest of the part written out as a term, in which sharing cannot be seen
     term_numbers: dict[str, int] = {}
     vertices: list[int] = []  # the part as a set of bits, of vertices
     distinct: list[int] = []  # and of terms
     keys: list[str] = []
     for vertex, operands in enumerate(graph.operands):
         below = [terms[u] for u in operands]
-        terms.append(_hash(f"{graph.texts[vertex]}{sorted(below) if graph.commutative[vertex] else below}"))
+        terms.append(
+            _hash(f"{graph.texts[vertex]}{sorted(below) if graph.commutative[vertex] else below}")
+        )
         own = term_numbers.setdefault(terms[vertex], len(term_numbers))
         vertices.append(reduce(or_, (vertices[u] for u in operands), 1 << vertex))
         distinct.append(reduce(or_, (distinct[u] for u in operands), 1 << own))
@@ -129,7 +151,7 @@ def subgraph_keys(genome: Genome) -> tuple[str, ...]:
     return tuple(keys[number[value]] for value in range(genome.n_values))
 
 
-# -- the reduced graph -------------------------------------------------------------------------------------------------
+# -- the reduced graph -----------------------------------------------------------------------------
 
 
 def _reduce(genome: Genome) -> tuple[ColouredGraph, tuple[int, ...]]:
@@ -155,7 +177,11 @@ def _reduce_draft(draft: Draft) -> tuple[ColouredGraph, tuple[int, ...]]:
         vertex = draft.at(value)
         op = vertex.op
         number[value] = _add(
-            graph, known, op, _text(op, vertex.number, vertex.bias is not None), tuple([number[v] for v in vertex.operands])
+            graph,
+            known,
+            op,
+            _text(op, vertex.number, vertex.bias is not None),
+            tuple([number[v] for v in vertex.operands]),
         )
     for k, end in zip(states, ends, strict=True):
         graph.set_next(number[1 + k], number[end])
@@ -163,7 +189,9 @@ def _reduce_draft(draft: Draft) -> tuple[ColouredGraph, tuple[int, ...]]:
     return graph, (number[output],)
 
 
-def _graph(genome: Genome, live: Sequence[int], states: Sequence[int]) -> tuple[ColouredGraph, dict[int, int]]:
+def _graph(
+    genome: Genome, live: Sequence[int], states: Sequence[int]
+) -> tuple[ColouredGraph, dict[int, int]]:
     """The graph of the live values with these states, and the vertex of each value."""
     graph = ColouredGraph()
     number = {0: graph.add("x")}
@@ -177,7 +205,9 @@ def _graph(genome: Genome, live: Sequence[int], states: Sequence[int]) -> tuple[
 
 
 def _whole(genome: Genome) -> tuple[ColouredGraph, dict[int, int]]:
-    """The graph of all values without the way from a state to its next value, and the vertex of each value."""
+    """The graph of all values without the way from a state to its next value, and the vertex of
+    each value.
+    """
     graph = ColouredGraph()
     number = {0: graph.add("x")}
     for k in range(len(genome.states)):
@@ -190,9 +220,11 @@ def _whole(genome: Genome) -> tuple[ColouredGraph, dict[int, int]]:
 
 
 def _alive(genome: Genome) -> tuple[bytearray, list[int]]:
-    """Which values reach the output or a next state, and the positions of the states that something alive reads.
+    """Which values reach the output or a next state, and the positions of the states that something
+    alive reads.
 
-    A state that only dead nodes read is no state (see layout), and what computes it is dead as well.
+    A state that only dead nodes read is no state (see layout), and what computes it is dead as
+    well.
     """
     states = list(range(len(genome.states)))
     first, nodes = genome.first_node, genome.nodes
@@ -211,8 +243,12 @@ def _alive(genome: Genome) -> tuple[bytearray, list[int]]:
         states = still
 
 
-def _add_nodes(graph: ColouredGraph, genome: Genome, number: dict[int, int], live: Sequence[int]) -> None:
-    """Add the live nodes without ``identity``; weight-free values that are computed alike become one vertex."""
+def _add_nodes(
+    graph: ColouredGraph, genome: Genome, number: dict[int, int], live: Sequence[int]
+) -> None:
+    """Add the live nodes without ``identity``; weight-free values that are computed alike become
+    one vertex.
+    """
     known: dict[tuple[str, tuple[int, ...]], int] = {}
     value = genome.first_node - 1
     for node in genome.nodes:
@@ -238,7 +274,9 @@ def _add(
     operands: tuple[int, ...],
     node: Node | None = None,
 ) -> int:
-    """The vertex of a node: one of its own if the op has weights, else the one computed alike if it is ``known``."""
+    """The vertex of a node: one of its own if the op has weights, else the one computed alike if it
+    is ``known``.
+    """
     commutative = op in _COMMUTATIVE
     if op in _PARAMETRIC:
         return graph.add(text, operands, commutative, node)
@@ -262,7 +300,9 @@ def _number(value: float) -> str:
 
 
 def _digest(graph: ColouredGraph, order: Sequence[int], roots: Sequence[int]) -> str:
-    """Digest of the graph written out in this order: exact, because the graph can be read back from the text."""
+    """Digest of the graph written out in this order: exact, because the graph can be read back from
+    the text.
+    """
     rank = {vertex: k for k, vertex in enumerate(order)}
     lines = []
     for vertex in order:
@@ -294,5 +334,7 @@ def _topological(graph: ColouredGraph, order: Sequence[int]) -> list[int]:
             elif vertex not in done:
                 done.add(vertex)
                 stack.append((vertex, True))
-                stack.extend((u, False) for u in sorted(graph.operands[vertex], key=rank.__getitem__))
+                stack.extend(
+                    (u, False) for u in sorted(graph.operands[vertex], key=rank.__getitem__)
+                )
     return placed

@@ -1,6 +1,8 @@
-"""The JSON form: the exact machine form, with a format number and a published schema (``genome.schema.json`` beside this file).
+"""The JSON form: the exact machine form, with a format number and a published schema
+(``genome.schema.json`` beside this file).
 
-Values are referred to by their numbers (inputs, then states, then nodes), so that the form is exact whatever the names are.
+Values are referred to by their numbers (inputs, then states, then nodes), so that the form is exact
+whatever the names are.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ def encode(genome: Genome) -> str:
         "format": FORMAT,
         "inputs": list(genome.inputs),
         "states": [{"name": s.name, "initial": s.initial} for s in genome.states],
-        "nodes": [{"name": n.name, "op": n.op, "inputs": list(n.inputs), "attrs": dict(n.attrs)} for n in genome.nodes],
+        "nodes": [
+            {"name": n.name, "op": n.op, "inputs": list(n.inputs), "attrs": dict(n.attrs)}
+            for n in genome.nodes
+        ],
         "next_states": list(genome.next_states),
         "output": genome.output,
         "output_name": genome.output_name,
@@ -52,22 +57,33 @@ def decode(text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> 
     except CellSyntaxError:
         raise
     except GenomeError as error:
-        raise CellSyntaxError(error.message, where=f"{source}: {error.where}".rstrip(": "), hint=error.hint) from None
+        raise CellSyntaxError(
+            error.message, where=f"{source}: {error.where}".rstrip(": "), hint=error.hint
+        ) from None
 
 
 def _load(text: str | bytes, source: str) -> dict[str, Any]:
     if not isinstance(text, str | bytes):
         raise CellSyntaxError(f"expected text, not {type(text).__name__}", where=source)
     if len(text) > MAX_JSON:
-        raise CellSyntaxError(f"{len(text)} characters; at most {MAX_JSON} are allowed", where=source)
+        raise CellSyntaxError(
+            f"{len(text)} characters; at most {MAX_JSON} are allowed", where=source
+        )
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
         if _depth(decoded) > _MAX_DEPTH:
             raise CellSyntaxError(f"nested more than {_MAX_DEPTH} deep", where=source)
         document = json.loads(decoded)
     except json.JSONDecodeError as error:
-        raise CellSyntaxError(f"not JSON: {error.msg}", where=f"{source}:{error.lineno}", hint="a genome is one JSON object") from None
-    except (ValueError, RecursionError) as error:  # undecodable bytes, integers of thousands of digits
+        raise CellSyntaxError(
+            f"not JSON: {error.msg}",
+            where=f"{source}:{error.lineno}",
+            hint="a genome is one JSON object",
+        ) from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # undecodable bytes, integers of thousands of digits
         raise CellSyntaxError(f"not JSON: {str(error)[:200]}", where=source) from None
     if not isinstance(document, dict):
         raise CellSyntaxError("a genome is one JSON object", where=source)
@@ -93,21 +109,35 @@ class _Reader:
         self.source = source
 
     def fail(self, message: str, place: str, hint: str = "") -> CellSyntaxError:
-        return CellSyntaxError(message, where=f"{self.source}: {place}" if place else self.source, hint=hint)
+        return CellSyntaxError(
+            message, where=f"{self.source}: {place}" if place else self.source, hint=hint
+        )
 
     def genome(self, document: dict[str, Any]) -> Genome:
         version = document.get("format")
         if version != FORMAT or isinstance(version, bool):
-            raise self.fail(f"format {version!r:.40} is not known", "format", hint=f"this version reads format {FORMAT}")
+            raise self.fail(
+                f"format {version!r:.40} is not known",
+                "format",
+                hint=f"this version reads format {FORMAT}",
+            )
         unknown = sorted(set(document) - _FIELDS)
         if unknown:
-            raise self.fail(f"unknown field {unknown[0]!r:.40}", "", hint="allowed: " + ", ".join(sorted(_FIELDS)))
+            raise self.fail(
+                f"unknown field {unknown[0]!r:.40}",
+                "",
+                hint="allowed: " + ", ".join(sorted(_FIELDS)),
+            )
         nodes = self.array(document, "nodes")
         if len(nodes) > MAX_NODES:
             raise self.fail(f"{len(nodes)} nodes; at most {MAX_NODES} are allowed", "nodes")
         return Genome(
-            inputs=tuple(self.text(v, f"inputs[{k}]") for k, v in enumerate(self.array(document, "inputs"))),
-            states=tuple(self.state(v, f"states[{k}]") for k, v in enumerate(self.array(document, "states"))),
+            inputs=tuple(
+                self.text(v, f"inputs[{k}]") for k, v in enumerate(self.array(document, "inputs"))
+            ),
+            states=tuple(
+                self.state(v, f"states[{k}]") for k, v in enumerate(self.array(document, "states"))
+            ),
             nodes=tuple(self.node(v, f"nodes[{k}]") for k, v in enumerate(nodes)),
             next_states=self.numbers(document.get("next_states"), "next_states"),
             output=self.integer(document.get("output"), "output"),
@@ -116,13 +146,21 @@ class _Reader:
 
     def state(self, value: object, place: str) -> State:
         fields = self.fields(value, place, {"name", "initial"})
-        return State(self.text(fields.get("name"), f"{place}.name"), self.number(fields.get("initial", 0.0), f"{place}.initial"))
+        return State(
+            self.text(fields.get("name"), f"{place}.name"),
+            self.number(fields.get("initial", 0.0), f"{place}.initial"),
+        )
 
     def node(self, value: object, place: str) -> Node:
         fields = self.fields(value, place, {"name", "op", "inputs", "attrs"})
         attrs = self.fields(fields.get("attrs", {}), f"{place}.attrs", {"bias", "value"})
         pairs = tuple(
-            (name, v if name == "bias" and isinstance(v, bool) else self.number(v, f"{place}.attrs.{name}"))
+            (
+                name,
+                v
+                if name == "bias" and isinstance(v, bool)
+                else self.number(v, f"{place}.attrs.{name}"),
+            )
             for name, v in sorted(attrs.items())
         )
         name = fields.get("name", "")
@@ -144,7 +182,11 @@ class _Reader:
             raise self.fail("an object is required", place)
         unknown = sorted(set(value) - allowed)
         if unknown:
-            raise self.fail(f"unknown field {unknown[0]!r:.40}", place, hint="allowed: " + ", ".join(sorted(allowed)))
+            raise self.fail(
+                f"unknown field {unknown[0]!r:.40}",
+                place,
+                hint="allowed: " + ", ".join(sorted(allowed)),
+            )
         return dict(value)
 
     def text(self, value: object, place: str) -> str:

@@ -1,13 +1,19 @@
-"""What a cell costs and how it recurs: weights, multiply-adds, class, GEMM depth. All of it follows from the graph alone.
+"""What a cell costs and how it recurs: weights, multiply-adds, class, GEMM depth. All of it follows
+from the graph alone.
 
-The class says what a step does to the previous states, on the way to the next states (the output can wait until after the loop):
+The class says what a step does to the previous states, on the way to the next states (the output
+can wait until after the loop):
 
-- ``affine-diagonal``: each next state is ``a * itself + b``, elementwise, with ``a`` and ``b`` free of previous states; a parallel
-  scan over time computes it (minGRU, QRNN, SRU without its vector recurrence);
-- ``elementwise``: unit k of the next states depends on unit k of the previous states only (IndRNN, SRU);
-- ``dense``: units are mixed, by a ``linear`` or a ``layer_norm`` of something that depends on a previous state (LSTM, GRU).
+- ``affine-diagonal``: each next state is ``a * itself + b``, elementwise, with ``a`` and ``b`` free
+  of previous states; a parallel scan over time computes it (minGRU, QRNN, SRU without its vector
+  recurrence);
+- ``elementwise``: unit k of the next states depends on unit k of the previous states only (IndRNN,
+  SRU);
+- ``dense``: units are mixed, by a ``linear`` or a ``layer_norm`` of something that depends on a
+  previous state (LSTM, GRU).
 
-The class is proven by propagation, so it is never better than the truth; a cell that hides its class (``c - c``) may be better.
+The class is proven by propagation, so it is never better than the truth; a cell that hides its
+class (``c - c``) may be better.
 """
 
 from __future__ import annotations
@@ -19,7 +25,16 @@ from cellsearch import ops
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.genome.parameters import parameter_count, widths
 
-__all__ = ["Dependence", "RecurrenceClass", "dependences", "gemm_depth", "matrices", "multiply_adds", "parameter_count", "recurrence_class"]
+__all__ = [
+    "Dependence",
+    "RecurrenceClass",
+    "dependences",
+    "gemm_depth",
+    "matrices",
+    "multiply_adds",
+    "parameter_count",
+    "recurrence_class",
+]
 
 RecurrenceClass = Literal["affine-diagonal", "elementwise", "dense"]
 
@@ -86,7 +101,9 @@ def recurrence_class(genome: Genome) -> RecurrenceClass:
 
 
 def gemm_depth(genome: Genome) -> int:
-    """Dense products on the longest path from a previous state to a next state: how many must follow one another in each step."""
+    """Dense products on the longest path from a previous state to a next state: how many must
+    follow one another in each step.
+    """
     none = -1  # does not depend on a previous state
     depth = [none] * len(genome.inputs) + [0] * len(genome.states)
     for _, node in genome.numbered():
@@ -96,12 +113,19 @@ def gemm_depth(genome: Genome) -> int:
 
 
 def matrices(genome: Genome) -> int:
-    """Number of dense weight matrices of live nodes: the weights in units of n^2 for input_size = hidden_size = n."""
-    return sum(len(node.inputs) for value, node in genome.numbered() if value in genome.live and node.op == "linear")
+    """Number of dense weight matrices of live nodes: the weights in units of n^2 for input_size =
+    hidden_size = n.
+    """
+    return sum(
+        len(node.inputs)
+        for value, node in genome.numbered()
+        if value in genome.live and node.op == "linear"
+    )
 
 
 def multiply_adds(genome: Genome, input_size: int, hidden_size: int) -> int:
-    """Multiplications of one step for one sequence, each with the addition that may follow; dead nodes are not computed.
+    """Multiplications of one step for one sequence, each with the addition that may follow; dead
+    nodes are not computed.
 
     Functions of one value, sums, maxima and the statistics of ``layer_norm`` are not counted.
     """
@@ -114,6 +138,13 @@ def multiply_adds(genome: Genome, input_size: int, hidden_size: int) -> int:
         if node.op == "linear":
             total += sum(hidden_size * size[width[v]] for v in node.inputs)
         else:
-            factors = {"mul": len(node.inputs) - 1, "div": 1, "blend": 2, "diag": 1, "scale": 1, "square": 1}
+            factors = {
+                "mul": len(node.inputs) - 1,
+                "div": 1,
+                "blend": 2,
+                "diag": 1,
+                "scale": 1,
+                "square": 1,
+            }
             total += factors.get(node.op, 0) * size[width[value]]
     return total

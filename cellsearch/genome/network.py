@@ -1,12 +1,14 @@
 """The graph form: a genome as a networkx graph, and back.
 
-Vertices carry the labels of :attr:`Genome.labels`: ``x_t``, ``h_<t-1>``, the named nodes, ``h_t`` for what ``h[t] = ...`` defines,
-``i.1`` for an anonymous node inside the statement of ``i``. A state or output that only takes another value (``h[t] = n``) is a
-vertex ``h_t`` of kind ``alias`` with one edge from that value.
+Vertices carry the labels of :attr:`Genome.labels`: ``x_t``, ``h_<t-1>``, the named nodes, ``h_t``
+for what ``h[t] = ...`` defines, ``i.1`` for an anonymous node inside the statement of ``i``. A
+state or output that only takes another value (``h[t] = n``) is a vertex ``h_t`` of kind ``alias``
+with one edge from that value.
 
-Attributes of a vertex: ``kind`` (``input``, ``state``, ``node``, ``alias``); a node has ``op`` and ``attrs`` (a dict), a state has
-``initial``. Attributes of an edge: ``position`` of the operand. Attributes of the graph: ``states`` (names in order), ``output``
-(name). Reading a graph gives the genome in statement order, so a laid-out genome comes back unchanged.
+Attributes of a vertex: ``kind`` (``input``, ``state``, ``node``, ``alias``); a node has ``op`` and
+``attrs`` (a dict), a state has ``initial``. Attributes of an edge: ``position`` of the operand.
+Attributes of the graph: ``states`` (names in order), ``output`` (name). Reading a graph gives the
+genome in statement order, so a laid-out genome comes back unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _KINDS = ("input", "state", "node", "alias")
 
 def to_networkx(genome: Genome) -> nx.MultiDiGraph[str]:
     """The genome as a directed multigraph; an op that reads a value twice has two edges from it."""
-    graph: nx.MultiDiGraph[str] = nx.MultiDiGraph(states=list(genome.state_names), output=genome.output_name)
+    graph: nx.MultiDiGraph[str] = nx.MultiDiGraph(
+        states=list(genome.state_names), output=genome.output_name
+    )
     labels = genome.labels
     for name in genome.inputs:
         graph.add_node(f"{name}_t", kind="input")
@@ -37,7 +41,9 @@ def to_networkx(genome: Genome) -> nx.MultiDiGraph[str]:
         graph.add_node(labels[value], kind="node", op=node.op, attrs=dict(node.attrs))
         for position, operand in enumerate(node.inputs):
             graph.add_edge(labels[operand], labels[value], position=position)
-    for name, value in zip((*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True):
+    for name, value in zip(
+        (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
+    ):
         if f"{name}_t" not in graph:
             graph.add_node(f"{name}_t", kind="alias")
             graph.add_edge(labels[value], f"{name}_t", position=0)
@@ -45,9 +51,14 @@ def to_networkx(genome: Genome) -> nx.MultiDiGraph[str]:
 
 
 def from_networkx(graph: nx.MultiDiGraph[str]) -> Genome:
-    """Read the graph form. Raises :class:`GenomeError` that names the vertex, whatever the graph is."""
+    """Read the graph form. Raises :class:`GenomeError` that names the vertex, whatever the graph
+    is.
+    """
     if not isinstance(graph, nx.DiGraph):
-        raise GenomeError(f"expected a directed networkx graph, not {type(graph).__name__}", hint="Genome.to_networkx shows the form")
+        raise GenomeError(
+            f"expected a directed networkx graph, not {type(graph).__name__}",
+            hint="Genome.to_networkx shows the form",
+        )
     return _Reader(graph).genome()
 
 
@@ -66,7 +77,9 @@ class _Reader:
         states = [self.state(name) for name in self.state_names()]
         output = self.graph.graph.get("output", "h")
         if not isinstance(output, str):
-            raise GenomeError(f"the output is a name, not {output!r:.40}", where="graph attribute output")
+            raise GenomeError(
+                f"the output is a name, not {output!r:.40}", where="graph attribute output"
+            )
         self.number_vertices([f"{state.name}_<t-1>" for state in states])
         builder = Builder(states)
         for vertex, kind in self.kinds.items():
@@ -79,21 +92,29 @@ class _Reader:
         builder.output(self.end(output), output)
         return builder.build()
 
-    # -- the parts of the graph ----------------------------------------------------------------------------------------
+    # -- the parts of the graph --------------------------------------------------------------------
 
     def read_kinds(self) -> None:
         if self.graph.number_of_nodes() > MAX_NODES + 2 * MAX_STATES + 2:
-            raise GenomeError(f"{self.graph.number_of_nodes()} vertices; at most {MAX_NODES} nodes are allowed")
+            raise GenomeError(
+                f"{self.graph.number_of_nodes()} vertices; at most {MAX_NODES} nodes are allowed"
+            )
         for vertex, data in self.graph.nodes(data=True):
             if not isinstance(vertex, str):
                 raise GenomeError("a vertex is named by text", where=f"vertex {vertex!r:.60}")
             kind = data.get("kind")
             if kind not in _KINDS:
-                raise GenomeError(f"unknown kind {kind!r:.40}", where=f"vertex {vertex:.60}", hint="allowed: " + ", ".join(_KINDS))
+                raise GenomeError(
+                    f"unknown kind {kind!r:.40}",
+                    where=f"vertex {vertex:.60}",
+                    hint="allowed: " + ", ".join(_KINDS),
+                )
             self.kinds[vertex] = kind
         inputs = [vertex for vertex, kind in self.kinds.items() if kind == "input"]
         if inputs != ["x_t"]:
-            raise GenomeError(f"the only vertex of kind input is x_t, not {', '.join(inputs)[:60] or 'none'}")
+            raise GenomeError(
+                f"the only vertex of kind input is x_t, not {', '.join(inputs)[:60] or 'none'}"
+            )
 
     def read_operands(self) -> None:
         edges: dict[str, dict[int, str]] = {vertex: {} for vertex in self.kinds}
@@ -101,26 +122,42 @@ class _Reader:
             position = data.get("position")
             where = f"edge {source:.60} -> {target:.60}"
             if not isinstance(position, int) or isinstance(position, bool):
-                raise GenomeError(f"the position of an operand is a whole number, not {position!r:.40}", where=where)
+                raise GenomeError(
+                    f"the position of an operand is a whole number, not {position!r:.40}",
+                    where=where,
+                )
             if position in edges[target]:
                 raise GenomeError(f"two edges have position {position}", where=where)
             edges[target][position] = source
         for vertex, sources in edges.items():
             if sorted(sources) != list(range(len(sources))):
-                raise GenomeError(f"{len(sources)} operands must have the positions 0 to {len(sources) - 1}", where=f"vertex {vertex:.60}")
+                raise GenomeError(
+                    f"{len(sources)} operands must have the positions 0 to {len(sources) - 1}",
+                    where=f"vertex {vertex:.60}",
+                )
             if sources and self.kinds[vertex] in ("input", "state"):
-                raise GenomeError("an input or previous state has no operands", where=f"vertex {vertex:.60}")
+                raise GenomeError(
+                    "an input or previous state has no operands", where=f"vertex {vertex:.60}"
+                )
             self.operands[vertex] = [sources[k] for k in range(len(sources))]
 
     def state_names(self) -> list[str]:
         found = [vertex for vertex, kind in self.kinds.items() if kind == "state"]
         for vertex in found:
             if not vertex.endswith("_<t-1>"):
-                raise GenomeError("a previous state is named like h_<t-1>", where=f"vertex {vertex:.60}")
+                raise GenomeError(
+                    "a previous state is named like h_<t-1>", where=f"vertex {vertex:.60}"
+                )
         names = [vertex.removesuffix("_<t-1>") for vertex in found]
         order = self.graph.graph.get("states", names)
-        if not isinstance(order, list | tuple) or not all(isinstance(name, str) for name in order) or sorted(order) != sorted(names):
-            raise GenomeError("it must list the names of the previous states", where="graph attribute states")
+        if (
+            not isinstance(order, list | tuple)
+            or not all(isinstance(name, str) for name in order)
+            or sorted(order) != sorted(names)
+        ):
+            raise GenomeError(
+                "it must list the names of the previous states", where="graph attribute states"
+            )
         return list(order)
 
     def state(self, name: str) -> State:
@@ -128,8 +165,14 @@ class _Reader:
         return State(name, _number(initial, f"vertex {name:.60}_<t-1>"))
 
     def number_vertices(self, state_vertices: list[str]) -> None:
-        """Number the vertices as the builder does; an alias takes the number of what it stands for."""
-        order = ["x_t", *state_vertices, *(vertex for vertex, kind in self.kinds.items() if kind == "node")]
+        """Number the vertices as the builder does; an alias takes the number of what it
+        stands for.
+        """
+        order = [
+            "x_t",
+            *state_vertices,
+            *(vertex for vertex, kind in self.kinds.items() if kind == "node"),
+        ]
         self.numbers = {vertex: number for number, vertex in enumerate(order)}
         for vertex, kind in self.kinds.items():
             if kind == "alias":
@@ -140,7 +183,10 @@ class _Reader:
         seen = set()
         while self.kinds[vertex] == "alias":
             if len(self.operands[vertex]) != 1:
-                raise GenomeError(f"an alias has one operand, not {len(self.operands[vertex])}", where=f"vertex {vertex:.60}")
+                raise GenomeError(
+                    f"an alias has one operand, not {len(self.operands[vertex])}",
+                    where=f"vertex {vertex:.60}",
+                )
             if vertex in seen:
                 raise GenomeError("the alias stands for itself", where=f"vertex {vertex:.60}")
             seen.add(vertex)
@@ -148,26 +194,37 @@ class _Reader:
         return vertex
 
     def node(self, vertex: str, ends: set[str]) -> Node:
-        """The node of a vertex; labels with a dot, and ``h_t`` of a state or output, belong to anonymous nodes."""
+        """The node of a vertex; labels with a dot, and ``h_t`` of a state or output, belong to
+        anonymous nodes.
+        """
         data: Mapping[str, Any] = self.graph.nodes[vertex]
         op = data.get("op")
         if not isinstance(op, str):
             raise GenomeError(f"the op is text, not {op!r:.40}", where=f"vertex {vertex:.60}")
         anonymous = "." in vertex or (vertex.endswith("_t") and vertex.removesuffix("_t") in ends)
         inputs = tuple(self.numbers[source] for source in self.operands[vertex])
-        return Node("" if anonymous else vertex, op, inputs, _attributes(data.get("attrs", {}), f"vertex {vertex:.60}"))
+        return Node(
+            "" if anonymous else vertex,
+            op,
+            inputs,
+            _attributes(data.get("attrs", {}), f"vertex {vertex:.60}"),
+        )
 
     def end(self, name: str) -> int:
         vertex = f"{name}_t"
         if vertex not in self.numbers or self.kinds[vertex] not in ("node", "alias"):
-            raise GenomeError(f"there is no vertex {vertex:.60} of kind node or alias", where=f"{name:.60}[t]")
+            raise GenomeError(
+                f"there is no vertex {vertex:.60} of kind node or alias", where=f"{name:.60}[t]"
+            )
         return self.numbers[vertex]
 
 
 def _attributes(attrs: object, where: str) -> Attributes:
     if not isinstance(attrs, Mapping) or not all(isinstance(name, str) for name in attrs):
         raise GenomeError(f"attrs is a dict with names as keys, not {attrs!r:.40}", where=where)
-    return tuple((name, v if isinstance(v, bool) else _number(v, where)) for name, v in sorted(attrs.items()))
+    return tuple(
+        (name, v if isinstance(v, bool) else _number(v, where)) for name, v in sorted(attrs.items())
+    )
 
 
 def _number(value: object, where: str) -> float:

@@ -1,8 +1,11 @@
-"""Names and shapes of a cell's weights. They are part of the format: checkpoints, export and importers rely on them.
+"""Names and shapes of a cell's weights. They are part of the format: checkpoints, export and
+importers rely on them.
 
-Node ``n = linear(x[t], h[t-1])`` owns ``n.weight_x [H, I]``, ``n.weight_h [H, H]`` and ``n.bias [H]``. An anonymous node with weights
-takes the name of the statement it stands in; from the second of the same op on it is numbered in order of appearance: ``i``,
-``i_2``. An operand that is a node ``m`` gives ``n.weight_m``, a new state ``c[t]`` gives ``n.weight_c_t``, an anonymous one its position.
+Node ``n = linear(x[t], h[t-1])`` owns ``n.weight_x [H, I]``, ``n.weight_h [H, H]`` and ``n.bias
+[H]``. An anonymous node with weights takes the name of the statement it stands in; from the second
+of the same op on it is numbered in order of appearance: ``i``, ``i_2``. An operand that is a node
+``m`` gives ``n.weight_m``, a new state ``c[t]`` gives ``n.weight_c_t``, an anonymous one its
+position.
 """
 
 from __future__ import annotations
@@ -15,16 +18,25 @@ from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import statement_of
 from cellsearch.genome.graph import Genome, Node
 
-__all__ = ["ParameterSpec", "Width", "parameter_count", "parameter_specs", "requires_square", "widths"]
+__all__ = [
+    "ParameterSpec",
+    "Width",
+    "parameter_count",
+    "parameter_specs",
+    "requires_square",
+    "widths",
+]
 
 Width = Literal["I", "H", "1"]
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One weight: ``name`` such as ``i.weight_x``, ``shape`` in letters (``("H", "I")``, ``("H",)``, ``()``).
+    """One weight: ``name`` such as ``i.weight_x``, ``shape`` in letters (``("H", "I")``,
+    ``("H",)``, ``()``).
 
-    ``node``: number of the value of the node that owns it; ``operand``: position of the operand it multiplies, ``-1`` for a bias.
+    ``node``: number of the value of the node that owns it; ``operand``: position of the operand it
+    multiplies, ``-1`` for a bias.
     """
 
     name: str
@@ -38,9 +50,11 @@ class ParameterSpec:
 
 
 def widths(genome: Genome) -> tuple[Width, ...]:
-    """The width of each value: ``I`` for x and what is computed from it elementwise, ``1`` for numbers, else ``H``.
+    """The width of each value: ``I`` for x and what is computed from it elementwise, ``1`` for
+    numbers, else ``H``.
 
-    An elementwise op over both ``I`` and ``H`` gives ``H``; such a cell needs I = H, see :func:`requires_square`.
+    An elementwise op over both ``I`` and ``H`` gives ``H``; such a cell needs I = H, see
+    :func:`requires_square`.
     """
     width: list[Width] = ["I"]
     width.extend("H" for _ in genome.states)
@@ -54,12 +68,16 @@ def widths(genome: Genome) -> tuple[Width, ...]:
 
 
 def requires_square(genome: Genome) -> str:
-    """Why the cell needs I = H: the label of the first place where x meets a state elementwise; ``""`` if it does not."""
+    """Why the cell needs I = H: the label of the first place where x meets a state elementwise;
+    ``""`` if it does not.
+    """
     width = widths(genome)
     for value, node in genome.numbered():
         if node.op not in ("linear", "bias") and {"I", "H"} <= {width[v] for v in node.inputs}:
             return genome.labels[value]
-    for name, value in zip((*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True):
+    for name, value in zip(
+        (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
+    ):
         if width[value] == "I":
             return f"{name}_t"
     return ""
@@ -142,7 +160,9 @@ def _owners(genome: Genome) -> dict[int, str]:
         statement = statements[value - genome.first_node]
         suffixes = [suffix for suffix, _ in _suffixes(genome, node)]
         owner, n = statement, 1
-        while {(owner, node.op), *((owner, s) for s in suffixes)} & taken or (n > 1 and owner in reserved):
+        while {(owner, node.op), *((owner, s) for s in suffixes)} & taken or (
+            n > 1 and owner in reserved
+        ):
             n += 1
             owner = f"{statement}_{n}"
         taken |= {(owner, node.op), *((owner, s) for s in suffixes)}
@@ -151,7 +171,9 @@ def _owners(genome: Genome) -> dict[int, str]:
 
 
 def _by_appearance(genome: Genome) -> list[int]:
-    """Values of the nodes in the order in which a reader meets them: statement by statement, an op before its operands."""
+    """Values of the nodes in the order in which a reader meets them: statement by statement, an op
+    before its operands.
+    """
     order: list[int] = []
     for root, node in genome.numbered():
         if not (node.name or root in genome.slots):
@@ -172,7 +194,8 @@ def check_width(genome: Genome, input_size: int, hidden_size: int) -> None:
     place = requires_square(genome)
     if place and input_size != hidden_size:
         raise GenomeError(
-            f"x[t] (width {input_size}) meets a value of width {hidden_size} without a linear between",
+            f"x[t] (width {input_size}) meets a value of width {hidden_size} without a "
+            f"linear between",
             where=f"node {place}",
             hint="use input_size = hidden_size, or read linear(x[t]) instead of x[t]",
         )

@@ -1,10 +1,13 @@
-"""Recognition: which known cells a cell equals or is nearest to, and the difference as a list of edits.
+"""Recognition: which known cells a cell equals or is nearest to, and the difference as a list of
+edits.
 
-Cells are compared after simplification. The distance counts edits: a node added, removed or with another op, a connection added or
-removed, 1 each; a connection is an operand (with its position where that matters), the way from a value to the state that takes it, or
-to the output. Exact graph edit distance is NP-hard; this one is the cost of the best matching found, so it is an upper bound: similarity
-flooding (Melnik et al. 2002) proposes which node is which, exchanging pairs improves it. It does not depend on how the cells are
-written, is symmetric, and is 0 exactly for cells with equal search keys.
+Cells are compared after simplification. The distance counts edits: a node added, removed or with
+another op, a connection added or removed, 1 each; a connection is an operand (with its position
+where that matters), the way from a value to the state that takes it, or to the output. Exact graph
+edit distance is NP-hard; this one is the cost of the best matching found, so it is an upper bound:
+similarity flooding (Melnik et al. 2002) proposes which node is which, exchanging pairs improves it.
+It does not depend on how the cells are written, is symmetric, and is 0 exactly for cells with equal
+search keys.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ Mark = Literal["add", "remove", "change"]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One step from the first cell to the second, in the names of the cells: ``what`` is ``node``, ``state`` or ``connection``."""
+    """One step from the first cell to the second, in the names of the cells: ``what`` is ``node``,
+    ``state`` or ``connection``.
+    """
 
     mark: Mark
     what: Literal["node", "state", "connection"]
@@ -47,8 +52,9 @@ class Edit:
 class Difference:
     """The way from the simplified cell ``one`` to the simplified cell ``other``.
 
-    ``pairs``: values of ``one`` and ``other`` that correspond. ``added``: values of ``other`` that are new; ``changed``: with another op;
-    ``removed``: values of ``one`` that are gone. ``new_connections``: (from, to) in values of ``other``.
+    ``pairs``: values of ``one`` and ``other`` that correspond. ``added``: values of ``other`` that
+    are new; ``changed``: with another op; ``removed``: values of ``one`` that are gone.
+    ``new_connections``: (from, to) in values of ``other``.
     """
 
     distance: int
@@ -64,7 +70,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What a cell is: ``equal`` names the known cells with its key, ``same`` those with its search key, ``near`` the nearest others."""
+    """What a cell is: ``equal`` names the known cells with its key, ``same`` those with its search
+    key, ``near`` the nearest others.
+    """
 
     equal: tuple[str, ...]
     same: tuple[str, ...]
@@ -73,19 +81,28 @@ class Recognition:
 
 
 def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) -> Recognition:
-    """Compare with known cells by name; ``difference`` leads from the nearest one to ``genome`` (``None`` if nothing is known)."""
+    """Compare with known cells by name; ``difference`` leads from the nearest one to ``genome``
+    (``None`` if nothing is known).
+    """
     prepared = _prepared(genome)
     same = tuple(name for name, cell in known.items() if _prepared(cell).key == prepared.key)
     equal = tuple(name for name in same if known[name].key == genome.key)
-    near = tuple(pair for pair in nearest(genome, known, count=count + len(same)) if pair[0] not in same)[:count]
+    near = tuple(
+        pair for pair in nearest(genome, known, count=count + len(same)) if pair[0] not in same
+    )[:count]
     closest = same[0] if same else near[0][0] if near else None
-    return Recognition(equal, same, near, None if closest is None else difference(known[closest], genome))
+    return Recognition(
+        equal, same, near, None if closest is None else difference(known[closest], genome)
+    )
 
 
-def nearest(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) -> list[tuple[str, int]]:
+def nearest(
+    genome: Genome, known: Mapping[str, Genome], *, count: int = 3
+) -> list[tuple[str, int]]:
     """Names and distances of the nearest known cells, nearest first.
 
-    All are compared roughly; only the ``max(count, 6)`` most similar are compared well, and returned from.
+    All are compared roughly; only the ``max(count, 6)`` most similar are compared well, and
+    returned from.
     """
     own = _prepared(genome)
     rough = []
@@ -93,7 +110,9 @@ def nearest(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) -> l
         other = _prepared(cell)
         rough.append((0 if own.key == other.key else _first_cost(own, other), name))
     rough.sort()
-    found = [(_distance(own, _prepared(known[name])), name) for _, name in rough[: max(count, _REFINED)]]
+    found = [
+        (_distance(own, _prepared(known[name])), name) for _, name in rough[: max(count, _REFINED)]
+    ]
     return [(name, distance) for distance, name in sorted(found)[:count]]
 
 
@@ -113,19 +132,27 @@ def difference(one: Genome, other: Genome) -> Difference:
         pairs=tuple((a.values[i][0], b.values[j][0]) for i, j in real),
         added=frozenset(v for j, values in enumerate(b.values) if j not in partner for v in values),
         changed=frozenset(v for i, j in real if a.labels[i] != b.labels[j] for v in b.values[j]),
-        removed=frozenset(v for i, values in enumerate(a.values) if matching[i] < 0 for v in values),
-        new_connections=frozenset((b.values[s][0], b.values[d][0]) for s, d, _ in fresh if b.values[s] and b.values[d]),
+        removed=frozenset(
+            v for i, values in enumerate(a.values) if matching[i] < 0 for v in values
+        ),
+        new_connections=frozenset(
+            (b.values[s][0], b.values[d][0]) for s, d, _ in fresh if b.values[s] and b.values[d]
+        ),
     )
 
 
-# -- cells prepared for comparison -------------------------------------------------------------------------------------
+# -- cells prepared for comparison -----------------------------------------------------------------
 
-Connection = tuple[int, int, int]  # from, to, position: 0 for commutative ops, -1 from a value to the state that takes it
+Connection = tuple[
+    int, int, int
+]  # from, to, position: 0 for commutative ops, -1 from a value to the state that takes it
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A simplified cell: vertices in canonical order (the output is the last one), with labels and values; connections."""
+    """A simplified cell: vertices in canonical order (the output is the last one), with labels and
+    values; connections.
+    """
 
     genome: Genome
     key: str
@@ -150,7 +177,11 @@ def _prepared(genome: Genome) -> _Prepared:
         node = simple.node(values[0])
         if node is None:
             kinds.append("x" if simple.is_input(values[0]) else "state")
-            labels.append("x" if simple.is_input(values[0]) else f"state {simple.states[values[0] - 1].initial:g}")
+            labels.append(
+                "x"
+                if simple.is_input(values[0])
+                else f"state {simple.states[values[0] - 1].initial:g}"
+            )
             continue
         kinds.append("node")
         labels.append(
@@ -170,7 +201,7 @@ def _prepared(genome: Genome) -> _Prepared:
     return _Prepared(simple, simple.key, (*labels, _OUT), (*kinds, _OUT), (*named, ()), connections)
 
 
-# -- matching ----------------------------------------------------------------------------------------------------------
+# -- matching --------------------------------------------------------------------------------------
 
 
 def _distance(one: _Prepared, other: _Prepared) -> int:
@@ -178,7 +209,9 @@ def _distance(one: _Prepared, other: _Prepared) -> int:
 
 
 def _match(one: _Prepared, other: _Prepared) -> tuple[int, ...]:
-    """For each vertex of ``one`` its vertex of ``other``, -1 for none; the same pairs the other way round."""
+    """For each vertex of ``one`` its vertex of ``other``, -1 for none; the same pairs the other way
+    round.
+    """
     if (len(one.labels), one.key) <= (len(other.labels), other.key):
         return _best_matching(one, other)
     back = _best_matching(other, one)
@@ -203,7 +236,9 @@ def _best_matching(one: _Prepared, other: _Prepared) -> tuple[int, ...]:
 
 
 def _improved(one: _Prepared, other: _Prepared) -> tuple[int, ...]:
-    """The first matching, improved by giving vertices other partners as long as that lowers the cost."""
+    """The first matching, improved by giving vertices other partners as long as that lowers the
+    cost.
+    """
     if one.key == other.key:
         return tuple(range(len(one.labels)))  # both are in canonical order
     matching = list(_first_matching(one, other))
@@ -263,7 +298,9 @@ def _first_matching(one: _Prepared, other: _Prepared) -> tuple[int, ...]:
 
 
 def _similarity(one: _Prepared, other: _Prepared) -> NDArray[np.float64]:
-    """How alike each pair of vertices is, from their labels and from how alike their neighbours are; negative for different kinds."""
+    """How alike each pair of vertices is, from their labels and from how alike their neighbours
+    are; negative for different kinds.
+    """
     kind = np.array([[a == b for b in other.kinds] for a in one.kinds])
     same = np.array([[a == b for b in other.labels] for a in one.labels])
     op = np.array([[a.split()[0] == b.split()[0] for b in other.labels] for a in one.labels])
@@ -288,28 +325,41 @@ def _by_row(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1.0))
 
 
-# -- edits -------------------------------------------------------------------------------------------------------------
+# -- edits -----------------------------------------------------------------------------------------
 
 
-def _vertex_edits(a: _Prepared, b: _Prepared, matching: Sequence[int], partner: Mapping[int, int]) -> list[Edit]:
+def _vertex_edits(
+    a: _Prepared, b: _Prepared, matching: Sequence[int], partner: Mapping[int, int]
+) -> list[Edit]:
     edits = []
     for i, j in enumerate(matching):
         what: Literal["node", "state"] = "state" if a.kinds[i] == "state" else "node"
         if j < 0:
             edits.append(Edit("remove", what, f"{a.name(i)} ({a.labels[i]})"))
         elif a.labels[i] != b.labels[j]:
-            edits.append(Edit("change", what, f"{a.name(i)} ({a.labels[i]}) to {b.name(j)} ({b.labels[j]})"))
+            edits.append(
+                Edit("change", what, f"{a.name(i)} ({a.labels[i]}) to {b.name(j)} ({b.labels[j]})")
+            )
     for j, label in enumerate(b.labels):
         if j not in partner:
-            edits.append(Edit("add", "state" if b.kinds[j] == "state" else "node", f"{b.name(j)} ({label})"))
+            edits.append(
+                Edit("add", "state" if b.kinds[j] == "state" else "node", f"{b.name(j)} ({label})")
+            )
     return edits
 
 
-def _connection_edits(a: _Prepared, b: _Prepared, matching: Sequence[int], partner: Mapping[int, int]) -> list[Edit]:
+def _connection_edits(
+    a: _Prepared, b: _Prepared, matching: Sequence[int], partner: Mapping[int, int]
+) -> list[Edit]:
     gone = _missing(a, b, matching)
     new = _missing(b, a, [partner.get(j, -1) for j in range(len(b.labels))])
-    removed = [Edit("remove", "connection", f"{a.name(s)} -> {a.name(d)}{_place(p)}") for s, d, p in gone]
-    return [*removed, *(Edit("add", "connection", f"{b.name(s)} -> {b.name(d)}{_place(p)}") for s, d, p in new)]
+    removed = [
+        Edit("remove", "connection", f"{a.name(s)} -> {a.name(d)}{_place(p)}") for s, d, p in gone
+    ]
+    return [
+        *removed,
+        *(Edit("add", "connection", f"{b.name(s)} -> {b.name(d)}{_place(p)}") for s, d, p in new),
+    ]
 
 
 def _missing(one: _Prepared, other: _Prepared, matching: Sequence[int]) -> list[Connection]:

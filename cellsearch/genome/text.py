@@ -5,9 +5,10 @@ A strict subset of Python's grammar, parsed with :mod:`ast` and never evaluated:
     z = sigmoid(linear(x[t], h[t-1]))
     h[t] = blend(z, h[t-1], tanh(linear(x[t], h[t-1])))
 
-A name assigned with ``[t]`` and read with ``[t-1]`` is a state; ``y[t] = ...`` without such a read is the output. ``m[0] = -1e30``
-sets an initial state. Sums and products written with ``+`` and ``*`` take any number of terms: ``a + b + c`` is one node.
-The state that is put out comes first, the others in order of appearance.
+A name assigned with ``[t]`` and read with ``[t-1]`` is a state; ``y[t] = ...`` without such a read
+is the output. ``m[0] = -1e30`` sets an initial state. Sums and products written with ``+`` and
+``*`` take any number of terms: ``a + b + c`` is one node. The state that is put out comes first,
+the others in order of appearance.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ __all__ = ["CellText", "parse", "render"]
 MAX_TEXT = 262_144
 MAX_DEPTH = 60
 _SIGNS = re.compile(rf"(?:[-+~]\s*){{{MAX_DEPTH}}}")
-_BINARY: dict[type[ast.operator], str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
+_BINARY: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+}
 _INFIX = {"add": (" + ", 1), "sub": (" - ", 1), "mul": (" * ", 2), "div": (" / ", 2)}
 
 
@@ -41,7 +47,9 @@ class CellText:
 
 
 def parse(text: str, *, source: str = "<text>") -> CellText:
-    """Read a ``.cell`` text. Raises :class:`CellSyntaxError` that names the line, whatever the text is."""
+    """Read a ``.cell`` text. Raises :class:`CellSyntaxError` that names the line, whatever the text
+    is.
+    """
     return _Parser(text, source).read()
 
 
@@ -69,7 +77,8 @@ class _Parser:
         outputs = [name for name in assigned if name not in states]
         if len(outputs) > 1:
             raise self.error(
-                f"{' and '.join(outputs)} are assigned with [t] but never read with [t-1]: only one output is allowed",
+                f"{' and '.join(outputs)} are assigned with [t] but never read with "
+                f"[t-1]: only one output is allowed",
                 assigned[outputs[1]],
                 hint="drop the [t] of values that are neither states nor the output",
             )
@@ -82,10 +91,12 @@ class _Parser:
         except GenomeError as error:
             name = error.where.removeprefix("node ").removeprefix("state ").removesuffix("[t]")
             raise CellSyntaxError(
-                error.message, where=f"{self.source}:{self.lines.get(name, 1)}: {error.where}".rstrip(": "), hint=error.hint
+                error.message,
+                where=f"{self.source}:{self.lines.get(name, 1)}: {error.where}".rstrip(": "),
+                hint=error.hint,
             ) from None
 
-    # -- statements ----------------------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def statements(self) -> tuple[list[ast.Assign], str]:
         if not isinstance(self.text, str):
@@ -95,23 +106,42 @@ class _Parser:
         self.check_nesting()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # ast warns of odd literals; the parser rejects them with a line number
+                warnings.simplefilter(
+                    "ignore"
+                )  # ast warns of odd literals; the parser rejects them with a line number
                 module = ast.parse(self.text)
         except SyntaxError as error:
-            raise self.error(f"not a statement: {error.msg}", error.lineno or 1, hint="write name = op(operands), one a line") from None
+            raise self.error(
+                f"not a statement: {error.msg}",
+                error.lineno or 1,
+                hint="write name = op(operands), one a line",
+            ) from None
         except (ValueError, RecursionError, MemoryError, OverflowError) as error:
             raise self.error(f"cannot be read: {error or type(error).__name__}", 1) from None
         body, doc = module.body, ""
-        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+        if (
+            body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
             doc, body = body[0].value.value, body[1:]
         if not body:
-            raise self.error("the cell is empty", 1, hint="a smallest cell: h[t] = tanh(linear(x[t], h[t-1]))")
+            raise self.error(
+                "the cell is empty", 1, hint="a smallest cell: h[t] = tanh(linear(x[t], h[t-1]))"
+            )
         if len(body) > MAX_NODES:
-            raise self.error(f"{len(body)} statements; at most {MAX_NODES} are allowed", body[MAX_NODES].lineno)
+            raise self.error(
+                f"{len(body)} statements; at most {MAX_NODES} are allowed", body[MAX_NODES].lineno
+            )
         statements = []
         for node in body:
             if not isinstance(node, ast.Assign) or len(node.targets) != 1:
-                raise self.error("only assignments are allowed", node.lineno, hint="write name = op(operands), one a line")
+                raise self.error(
+                    "only assignments are allowed",
+                    node.lineno,
+                    hint="write name = op(operands), one a line",
+                )
             statements.append(node)
         return statements, doc
 
@@ -123,7 +153,11 @@ class _Parser:
                 depth += (character in "([{") - (character in ")]}")
                 deepest = max(deepest, depth)
             if deepest > MAX_DEPTH or _SIGNS.search(line):
-                raise self.error(f"nested more than {MAX_DEPTH} deep", number, hint="give the inner parts a name of their own")
+                raise self.error(
+                    f"nested more than {MAX_DEPTH} deep",
+                    number,
+                    hint="give the inner parts a name of their own",
+                )
 
     def initial_values(self, statements: list[ast.Assign]) -> dict[str, tuple[float, int]]:
         """``name[0] = number`` lines, taken out of ``statements``."""
@@ -131,11 +165,19 @@ class _Parser:
         for statement in list(statements):
             target = statement.targets[0]
             if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
-                if not isinstance(target.value, ast.Name) or target.slice.value != 0 or isinstance(target.slice.value, bool):
+                if (
+                    not isinstance(target.value, ast.Name)
+                    or target.slice.value != 0
+                    or isinstance(target.slice.value, bool)
+                ):
                     raise self.error("an initial state is written name[0]", statement.lineno)
                 value = self.number(statement.value)
                 if value is None:
-                    raise self.error("an initial state is a number", statement.lineno, hint="for example m[0] = -1e30")
+                    raise self.error(
+                        "an initial state is a number",
+                        statement.lineno,
+                        hint="for example m[0] = -1e30",
+                    )
                 if target.value.id in initial:
                     raise self.error(f"{target.value.id}[0] is set twice", statement.lineno)
                 initial[target.value.id] = (value, statement.lineno)
@@ -158,7 +200,9 @@ class _Parser:
                 raise self.error("the left side is a name, or name[t]", statement.lineno)
             if name in self.lines:
                 raise self.error(
-                    f"{name} is assigned twice (first in line {self.lines[name]})", statement.lineno, hint="every name is assigned once"
+                    f"{name} is assigned twice (first in line {self.lines[name]})",
+                    statement.lineno,
+                    hint="every name is assigned once",
                 )
             try:
                 check_name(name, "value", "")
@@ -167,21 +211,38 @@ class _Parser:
             self.lines[name] = statement.lineno
         return assigned
 
-    def order_states(self, statements: list[ast.Assign], initial: dict[str, tuple[float, int]], assigned: dict[str, int]) -> list[str]:
+    def order_states(
+        self,
+        statements: list[ast.Assign],
+        initial: dict[str, tuple[float, int]],
+        assigned: dict[str, int],
+    ) -> list[str]:
         """States in order of appearance (initial values count as one)."""
         read: dict[str, int] = {}
         for statement in statements:
             for node in _walk(statement.value):
-                if not (isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and _is_t_minus_1(node.slice)):
+                if not (
+                    isinstance(node, ast.Subscript)
+                    and isinstance(node.value, ast.Name)
+                    and _is_t_minus_1(node.slice)
+                ):
                     continue
-                if node.value.id != "x":  # the expression that reads x[t-1] is refused, with what to write instead
+                if (
+                    node.value.id != "x"
+                ):  # the expression that reads x[t-1] is refused, with what to write instead
                     read.setdefault(node.value.id, node.lineno)
         for name, line in read.items():
             if name not in assigned:
-                raise self.error(f"{name}[t-1] is read, but {name}[t] is never assigned", line, hint=f"add a line {name}[t] = ...")
+                raise self.error(
+                    f"{name}[t-1] is read, but {name}[t] is never assigned",
+                    line,
+                    hint=f"add a line {name}[t] = ...",
+                )
         for name, (_, line) in initial.items():
             if name not in read:
-                raise self.error(f"{name}[0] is set, but {name}[t-1] is never read: {name} is no state", line)
+                raise self.error(
+                    f"{name}[0] is set, but {name}[t-1] is never read: {name} is no state", line
+                )
         return list(dict.fromkeys((*initial, *read)))
 
     def statement(self, statement: ast.Assign) -> None:
@@ -201,13 +262,19 @@ class _Parser:
             self.named.add(value)
 
     def is_new(self, value: int) -> bool:
-        return value == len(self.builder.states) + len(self.builder.nodes) and value > len(self.builder.states) and value not in self.named
+        return (
+            value == len(self.builder.states) + len(self.builder.nodes)
+            and value > len(self.builder.states)
+            and value not in self.named
+        )
 
-    # -- expressions ---------------------------------------------------------------------------------------------------
+    # -- expressions -------------------------------------------------------------------------------
 
     def expression(self, node: ast.expr, depth: int) -> int:
         if depth > 4 * MAX_DEPTH:
-            raise self.error("nested too deeply", node.lineno, hint="give the inner parts a name of their own")
+            raise self.error(
+                "nested too deeply", node.lineno, hint="give the inner parts a name of their own"
+            )
         number = self.number(node)
         if number is not None:
             return self.builder.const(number)
@@ -224,41 +291,68 @@ class _Parser:
         raise self.error(
             f"{type(node).__name__} is not allowed here",
             node.lineno,
-            hint="allowed: numbers, names, x[t], h[t-1], + - * /, and ops: " + ", ".join(ops.names()),
+            hint="allowed: numbers, names, x[t], h[t-1], + - * /, and ops: "
+            + ", ".join(ops.names()),
         )
 
     def name(self, node: ast.Name) -> int:
         if node.id in self.values:
             return self.values[node.id]
-        if node.id == "x" or node.id in self.slots or any(s.name == node.id for s in self.builder.states):
+        if (
+            node.id == "x"
+            or node.id in self.slots
+            or any(s.name == node.id for s in self.builder.states)
+        ):
             raise self.error(
                 f"{node.id} is read without a step",
                 node.lineno,
                 hint=f"write {node.id}[t]" + ("" if node.id == "x" else f" or {node.id}[t-1]"),
             )
         later = f", it is assigned in line {self.lines[node.id]}" if node.id in self.lines else ""
-        raise self.error(f"{node.id} is not known here{later}", node.lineno, hint="assign a name before it is read")
+        raise self.error(
+            f"{node.id} is not known here{later}",
+            node.lineno,
+            hint="assign a name before it is read",
+        )
 
     def step_value(self, node: ast.Subscript) -> int:
         if not isinstance(node.value, ast.Name):
-            raise self.error("only names carry a step", node.lineno, hint="write x[t], h[t-1] or c[t]")
+            raise self.error(
+                "only names carry a step", node.lineno, hint="write x[t], h[t-1] or c[t]"
+            )
         name = node.value.id
         if _is_t_minus_1(node.slice):
             if name == "x":
-                raise self.error("x[t-1] is not available", node.lineno, hint="keep it in a state: p[t] = linear(x[t]), then read p[t-1]")
+                raise self.error(
+                    "x[t-1] is not available",
+                    node.lineno,
+                    hint="keep it in a state: p[t] = linear(x[t]), then read p[t-1]",
+                )
             return self.builder.state(name)
         if not _is_t(node.slice):
-            raise self.error("a step is [t] or [t-1]", node.lineno, hint="longer delays need a state of their own: p[t] = h[t-1]")
+            raise self.error(
+                "a step is [t] or [t-1]",
+                node.lineno,
+                hint="longer delays need a state of their own: p[t] = h[t-1]",
+            )
         if name == "x":
             return self.builder.x
         if name not in self.slots:
-            raise self.error(f"{name}[t] is read before it is assigned", node.lineno, hint=f"move {name}[t] = ... up, or read {name}[t-1]")
+            raise self.error(
+                f"{name}[t] is read before it is assigned",
+                node.lineno,
+                hint=f"move {name}[t] = ... up, or read {name}[t-1]",
+            )
         return self.slots[name]
 
     def binary(self, node: ast.BinOp, depth: int) -> int:
         op = _BINARY.get(type(node.op))
         if op is None:
-            raise self.error(f"the operator {type(node.op).__name__} is not allowed", node.lineno, hint="allowed: + - * /")
+            raise self.error(
+                f"the operator {type(node.op).__name__} is not allowed",
+                node.lineno,
+                hint="allowed: + - * /",
+            )
         operands = [node.right]
         left: ast.expr = node.left
         if op in ("add", "mul"):  # a + b + c is one sum, not a sum of sums
@@ -266,26 +360,44 @@ class _Parser:
                 operands.append(left.right)
                 left = left.left
         operands.append(left)
-        return self.make(op, [self.expression(operand, depth + 1) for operand in reversed(operands)], node)
+        return self.make(
+            op, [self.expression(operand, depth + 1) for operand in reversed(operands)], node
+        )
 
     def call(self, node: ast.Call, depth: int) -> int:
-        if not isinstance(node.func, ast.Name) or node.func.id not in ops.OPS or node.func.id == "const":
-            called = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
-            raise self.error(f"unknown op {called}", node.lineno, hint="allowed: " + ", ".join(n for n in ops.names() if n != "const"))
+        if (
+            not isinstance(node.func, ast.Name)
+            or node.func.id not in ops.OPS
+            or node.func.id == "const"
+        ):
+            called = (
+                node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
+            )
+            raise self.error(
+                f"unknown op {called}",
+                node.lineno,
+                hint="allowed: " + ", ".join(n for n in ops.names() if n != "const"),
+            )
         bias = True
         for word in node.keywords:
             if word.arg != "bias" or node.func.id != "linear":
                 raise self.error(
-                    f"{node.func.id} takes no option {word.arg}", node.lineno, hint="only linear has one: bias=True or bias=False"
+                    f"{node.func.id} takes no option {word.arg}",
+                    node.lineno,
+                    hint="only linear has one: bias=True or bias=False",
                 )
             if not (isinstance(word.value, ast.Constant) and isinstance(word.value.value, bool)):
                 raise self.error("bias is True or False", node.lineno)
             bias = word.value.value
-        return self.make(node.func.id, [self.expression(operand, depth + 1) for operand in node.args], node, bias)
+        return self.make(
+            node.func.id, [self.expression(operand, depth + 1) for operand in node.args], node, bias
+        )
 
     def make(self, op: str, operands: list[int], node: ast.expr, bias: bool = True) -> int:
         if not ops.get(op).accepts(len(operands)):
-            raise self.error(f"{op} takes {ops.get(op).arity_text()} operands, not {len(operands)}", node.lineno)
+            raise self.error(
+                f"{op} takes {ops.get(op).arity_text()} operands, not {len(operands)}", node.lineno
+            )
         if len(self.builder.nodes) >= MAX_NODES:
             raise self.error(f"more than {MAX_NODES} nodes", node.lineno)
         return self.builder.node(op, *operands, bias=bias)
@@ -332,7 +444,7 @@ def _walk(node: ast.AST) -> list[ast.AST]:
     return found
 
 
-# -- writing -----------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def render(genome: Genome, doc: str = "") -> str:
@@ -344,7 +456,9 @@ def render(genome: Genome, doc: str = "") -> str:
             body.append(f"{node.name} = {_node_text(genome, node)}")
         elif value in genome.slots:
             body.append(f"{genome.slots[value]}[t] = {_node_text(genome, node)}")
-    for name, value in zip((*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True):
+    for name, value in zip(
+        (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
+    ):
         line = f"{name}[t] = {_reference(genome, value)}"
         if genome.slots.get(value) != name and line not in body:
             body.append(line)
@@ -353,17 +467,27 @@ def render(genome: Genome, doc: str = "") -> str:
 
 
 def _initial_lines(genome: Genome, body: list[str]) -> list[str]:
-    """``name[0] = ...`` for states that do not start at 0; for all of them where the order would not follow from the text."""
+    """``name[0] = ...`` for states that do not start at 0; for all of them where the order would
+    not follow from the text.
+    """
     appearance = list(dict.fromkeys(re.findall(r"(\w+)\[t-1\]", "\n".join(body))))
     some = [s.name for s in genome.states if s.initial]
     order = sorted(dict.fromkeys((*some, *appearance)), key=lambda name: name != genome.output_name)
-    listed = genome.states if tuple(order) != genome.state_names else [s for s in genome.states if s.initial]
+    listed = (
+        genome.states
+        if tuple(order) != genome.state_names
+        else [s for s in genome.states if s.initial]
+    )
     return [f"{s.name}[0] = {number_text(s.initial)}" for s in listed]
 
 
 def number_text(value: float) -> str:
     """The shortest text that reads back as this number."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e16 and (value or math.copysign(1.0, value) > 0) else repr(value)
+    return (
+        str(int(value))
+        if value.is_integer() and abs(value) < 1e16 and (value or math.copysign(1.0, value) > 0)
+        else repr(value)
+    )
 
 
 def _docstring(doc: str) -> str:
@@ -382,7 +506,9 @@ def _reference(genome: Genome, value: int) -> str:
 
 
 def _operand(genome: Genome, value: int, binding: int, chain: str = "") -> str:
-    """Text of an operand, in parentheses where it binds weaker than ``binding``; a sum in a sum is written ``add(a, b)``."""
+    """Text of an operand, in parentheses where it binds weaker than ``binding``; a sum in a sum is
+    written ``add(a, b)``.
+    """
     node = genome.node(value)
     if node is None or node.name or value in genome.slots:
         return _reference(genome, value)
@@ -402,7 +528,12 @@ def _node_text(genome: Genome, node: Node) -> str:
         sign, binding = _INFIX[node.op]
         chain = node.op if node.op in ("add", "mul") else ""
         first, *rest = node.inputs
-        return sign.join([_operand(genome, first, binding, chain), *(_operand(genome, v, binding + 1, chain) for v in rest)])
+        return sign.join(
+            [
+                _operand(genome, first, binding, chain),
+                *(_operand(genome, v, binding + 1, chain) for v in rest),
+            ]
+        )
     operands = [_operand(genome, v, 0) for v in node.inputs]
     if node.op == "linear" and not node.bias:
         operands.append("bias=False")

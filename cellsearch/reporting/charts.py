@@ -1,4 +1,6 @@
-"""Charts as inline SVG, without any library: colours come from the page's CSS variables, so they follow light and dark mode."""
+"""Charts as inline SVG, without any library: colours come from the page's CSS variables, so they
+follow light and dark mode.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LETTER, APART = 6.7, 15
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A dot: position, text shown when the pointer rests on it, CSS class (``dot``, ``dot baseline``, ``dot winner``), label beside it."""
+    """A dot: position, text shown when the pointer rests on it, CSS class (``dot``, ``dot
+    baseline``, ``dot winner``), label beside it.
+    """
 
     x: float
     y: float
@@ -43,7 +47,9 @@ class Line:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers between two bounds: about ``count`` of them, steps of 1, 2 or 5 times a power of ten."""
+    """Round numbers between two bounds: about ``count`` of them, steps of 1, 2 or 5 times a power
+    of ten.
+    """
     span = high - low
     if not span > 0:
         return [low]
@@ -57,7 +63,15 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 class _Frame:
     """Scales and axes of one chart."""
 
-    def __init__(self, xs: Sequence[float], ys: Sequence[float], x_label: str, y_label: str, *, right: float = RIGHT) -> None:
+    def __init__(
+        self,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        x_label: str,
+        y_label: str,
+        *,
+        right: float = RIGHT,
+    ) -> None:
         self.end = WIDTH - right
         self.x_low, self.x_high = _bounds(xs)
         self.y_low, self.y_high = _bounds(ys)
@@ -67,23 +81,41 @@ class _Frame:
         return LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (self.end - LEFT)
 
     def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
+        return (
+            HEIGHT
+            - BOTTOM
+            - (value - self.y_low) / (self.y_high - self.y_low) * (HEIGHT - TOP - BOTTOM)
+        )
 
     def axes(self, format_x: Callable[[float], str], format_y: Callable[[float], str]) -> list[str]:
         parts = []
         for value in ticks(self.y_low, self.y_high):
             y = self.y(value)
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.end:g}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(format_y(value))}</text>')
+            parts.append(
+                f'<line class="grid" x1="{LEFT}" x2="{self.end:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
+            parts.append(
+                f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" '
+                f'text-anchor="end">{escape(format_y(value))}</text>'
+            )
         for value in ticks(self.x_low, self.x_high):
             x = self.x(value)
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(format_x(value))}</text>')
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" '
+                f'text-anchor="middle">{escape(format_x(value))}</text>'
+            )
         base = HEIGHT - BOTTOM
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{self.end:g}" y1="{base}" y2="{base}"/>')
         middle = (LEFT + self.end) / 2
-        parts.append(f'<text class="label" x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.x_label)}</text>')
+        parts.append(
+            f'<text class="label" x="{middle:.0f}" y="{HEIGHT - 6}" '
+            f'text-anchor="middle">{escape(self.x_label)}</text>'
+        )
         turn = f"translate(14 {(TOP + base) / 2:.0f}) rotate(-90)"
-        parts.append(f'<text class="label" transform="{turn}" text-anchor="middle">{escape(self.y_label)}</text>')
+        parts.append(
+            f'<text class="label" transform="{turn}" '
+            f'text-anchor="middle">{escape(self.y_label)}</text>'
+        )
         return parts
 
 
@@ -101,13 +133,17 @@ def _number(value: float) -> str:
 
 def _svg(title: str, parts: Sequence[str]) -> str:
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
     )
 
 
 def _empty(title: str) -> str:
-    text = f'<text class="label" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">nothing to show yet</text>'
+    text = (
+        f'<text class="label" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">nothing '
+        f"to show yet</text>"
+    )
     return _svg(title, [text])
 
 
@@ -125,7 +161,9 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str)
     parts = frame.axes(_number, _number)
     for line in drawn:
         if line.band:
-            around = [(x, high) for x, _, high in line.band] + [(x, low) for x, low, _ in reversed(line.band)]
+            around = [(x, high) for x, _, high in line.band] + [
+                (x, low) for x, low, _ in reversed(line.band)
+            ]
             outline = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in around)
             parts.append(f'<polygon class="band {escape(line.css)}" points="{outline}"/>')
     for line in drawn:
@@ -142,8 +180,13 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, y_label: str)
 
 
 def _labels(frame: _Frame, lines: Sequence[Line], *, beside: bool) -> list[str]:
-    """Names at the right ends of the lines, or ``beside`` the axes; moved apart where they would overlap."""
-    placed = sorted(((frame.y(line.points[-1][1]), line) for line in lines if line.label), key=lambda item: item[0])
+    """Names at the right ends of the lines, or ``beside`` the axes; moved apart where they would
+    overlap.
+    """
+    placed = sorted(
+        ((frame.y(line.points[-1][1]), line) for line in lines if line.label),
+        key=lambda item: item[0],
+    )
     heights: list[float] = []
     for y, _ in placed:
         heights.append(max(y + 4 if beside else y - 5, heights[-1] + APART if heights else TOP + 8))
@@ -153,7 +196,8 @@ def _labels(frame: _Frame, lines: Sequence[Line], *, beside: bool) -> list[str]:
         lowest = heights[k]
     x, anchor = (frame.end + 4, "start") if beside else (frame.end - 2, "end")
     return [
-        f'<text class="name {escape(line.css)}" x="{x:g}" y="{y:.1f}" text-anchor="{anchor}">{escape(line.label)}</text>'
+        f'<text class="name {escape(line.css)}" x="{x:g}" y="{y:.1f}" '
+        f'text-anchor="{anchor}">{escape(line.label)}</text>'
         for y, (_, line) in zip(heights, placed, strict=True)
     ]
 
@@ -166,9 +210,15 @@ def scatter_chart(title: str, points: Sequence[Point], *, x_label: str, y_label:
     parts = frame.axes(_number, _number)
     for point in points:
         x, y = frame.x(point.x), frame.y(point.y)
-        parts.append(f'<circle class="{escape(point.css)}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(point.title)}</title></circle>')
+        parts.append(
+            f'<circle class="{escape(point.css)}" cx="{x:.1f}" cy="{y:.1f}" '
+            f'r="4.5"><title>{escape(point.title)}</title></circle>'
+        )
         if point.label:
             anchor, dx = ("end", -8) if x > WIDTH - 90 else ("start", 8)
             css = "name baseline" if "baseline" in point.css else "name"
-            parts.append(f'<text class="{css}" x="{x + dx:.1f}" y="{y - 6:.1f}" text-anchor="{anchor}">{escape(point.label)}</text>')
+            parts.append(
+                f'<text class="{css}" x="{x + dx:.1f}" y="{y - 6:.1f}" '
+                f'text-anchor="{anchor}">{escape(point.label)}</text>'
+            )
     return _svg(title, parts)

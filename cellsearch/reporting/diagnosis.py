@@ -1,4 +1,6 @@
-"""How ``cellsearch diagnose`` shows what it found: a table for the terminal, a page, one SVG. All text is escaped."""
+"""How ``cellsearch diagnose`` shows what it found: a table for the terminal, a page, one SVG. All
+text is escaped.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,17 @@ _CSS = """
 .chart .dot.second { fill: var(--good); fill-opacity: 1; }
 """
 _SVG_CSS = """
-svg { --panel: #ffffff; --ink: #1d2126; --soft: #646b75; --rule: #e3e5e8; --accent: #2f6fd0; --base: #b06a00; --good: #1d8049;
+svg { --panel: #ffffff; --ink: #1d2126; --soft: #646b75; --rule: #e3e5e8;
+  --accent: #2f6fd0; --base: #b06a00; --good: #1d8049;
   font: 15px system-ui, sans-serif; }
 """
 
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """One cell, what its training reached, and its diagnosis. The first of a list is the cell, the others LSTM and GRU."""
+    """One cell, what its training reached, and its diagnosis. The first of a list is the cell, the
+    others LSTM and GRU.
+    """
 
     name: str
     score: float
@@ -43,14 +48,28 @@ def summary_rows(cells: Sequence[Diagnosed]) -> tuple[list[str], list[list[str]]
     """Headers and rows: one row a cell."""
     reach = max(len(cell.found.gradient) for cell in cells)
     shown = [distance for distance in DISTANCES if distance < reach] + [reach]
-    headers = ["cell", "metric", *(f"gradient at {d}" for d in shown), "memory", "spectral radius", "largest singular value"]
+    headers = [
+        "cell",
+        "metric",
+        *(f"gradient at {d}" for d in shown),
+        "memory",
+        "spectral radius",
+        "largest singular value",
+    ]
     rows = []
     for cell in cells:
         found = cell.found
         norms = [f"{found.gradient[d - 1]:.2g}" if d <= len(found.gradient) else "–" for d in shown]
         memory = f"> {len(found.gradient) - 1}" if found.memory is None else f"{found.memory:.1f}"
         rows.append(
-            [cell.name, number(cell.metric), *norms, memory, f"{found.spectrum.radius:.3f}", f"{found.spectrum.singular_values[0]:.3f}"]
+            [
+                cell.name,
+                number(cell.metric),
+                *norms,
+                memory,
+                f"{found.spectrum.radius:.3f}",
+                f"{found.spectrum.singular_values[0]:.3f}",
+            ]
         )
     return headers, rows
 
@@ -58,7 +77,14 @@ def summary_rows(cells: Sequence[Diagnosed]) -> tuple[list[str], list[list[str]]
 def gate_rows(cells: Sequence[Diagnosed]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows: one row a gate."""
     rows = [
-        [cell.name, str(gate.layer), gate.node, f"{gate.closed:.1%}", f"{gate.open:.1%}", f"{gate.mean:.2f}"]
+        [
+            cell.name,
+            str(gate.layer),
+            gate.node,
+            f"{gate.closed:.1%}",
+            f"{gate.open:.1%}",
+            f"{gate.mean:.2f}",
+        ]
         for cell in cells
         for gate in cell.found.gates
     ]
@@ -68,43 +94,89 @@ def gate_rows(cells: Sequence[Diagnosed]) -> tuple[list[str], list[list[str]]]:
 def _charts(cells: Sequence[Diagnosed]) -> list[tuple[str, str]]:
     """Captions and SVGs."""
     charts = [
-        ("Gradient over the distance", "distance T − t", "log₁₀ of the norm of ∂h_T / ∂s_t", [_gradient(cell) for cell in cells]),
-        ("Singular values of a step", "number", "singular value", [list(enumerate(c.found.spectrum.singular_values, 1)) for c in cells]),
-        ("Eigenvalues of a step", "number", "modulus", [list(enumerate(c.found.spectrum.moduli, 1)) for c in cells]),
+        (
+            "Gradient over the distance",
+            "distance T − t",
+            "log₁₀ of the norm of ∂h_T / ∂s_t",
+            [_gradient(cell) for cell in cells],
+        ),
+        (
+            "Singular values of a step",
+            "number",
+            "singular value",
+            [list(enumerate(c.found.spectrum.singular_values, 1)) for c in cells],
+        ),
+        (
+            "Eigenvalues of a step",
+            "number",
+            "modulus",
+            [list(enumerate(c.found.spectrum.moduli, 1)) for c in cells],
+        ),
     ]
-    losses = [[(t, loss) for t, loss in enumerate(cell.found.positions, 1) if loss is not None] for cell in cells]
+    losses = [
+        [(t, loss) for t, loss in enumerate(cell.found.positions, 1) if loss is not None]
+        for cell in cells
+    ]
     if any(losses):
         charts.append(("Loss over the position", "position", "loss", losses))
     drawn = []
     for caption, x_label, y_label, curves in charts:
         lines = [
-            Line(tuple((float(x), y) for x, y in curve), cell.name, css) for cell, css, curve in zip(cells, _CLASSES, curves, strict=False)
+            Line(tuple((float(x), y) for x, y in curve), cell.name, css)
+            for cell, css, curve in zip(cells, _CLASSES, curves, strict=False)
         ]
         drawn.append((caption, line_chart(caption, lines, x_label=x_label, y_label=y_label)))
     points = [
-        Point(gate.closed, gate.open, f"{cell.name}: gate {gate.node} of layer {gate.layer}, mean {gate.mean:.2f}", css, gate.node)
+        Point(
+            gate.closed,
+            gate.open,
+            f"{cell.name}: gate {gate.node} of layer {gate.layer}, mean {gate.mean:.2f}",
+            css,
+            gate.node,
+        )
         for cell, css in zip(cells, _DOTS, strict=False)
         for gate in cell.found.gates
     ]
     if points:
         caption = "Saturation of gates"
-        drawn.append((caption, scatter_chart(caption, points, x_label="share below 0.1 (closed)", y_label="share above 0.9 (open)")))
+        drawn.append(
+            (
+                caption,
+                scatter_chart(
+                    caption,
+                    points,
+                    x_label="share below 0.1 (closed)",
+                    y_label="share above 0.9 (open)",
+                ),
+            )
+        )
     return drawn
 
 
 def _gradient(cell: Diagnosed) -> list[tuple[int, float]]:
     """Without distances from which nothing at all arrives."""
-    return [(distance, math.log10(norm)) for distance, norm in enumerate(cell.found.gradient, 1) if norm > 0]
+    return [
+        (distance, math.log10(norm))
+        for distance, norm in enumerate(cell.found.gradient, 1)
+        if norm > 0
+    ]
 
 
 def to_html(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
     """One self-contained page."""
     css = resources.files("cellsearch.reporting").joinpath("report.css").read_text("utf-8") + _CSS
-    figures = "".join(f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" for caption, svg in _charts(cells))
-    tables = "".join(
-        f"<h2>{heading}</h2>{_table(*rows)}" for heading, rows in (("Measures", summary_rows(cells)), ("Gates", gate_rows(cells)))
+    figures = "".join(
+        f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
+        for caption, svg in _charts(cells)
     )
-    body = f'<h1>{escape(title)}</h1><p class="soft">{escape(protocol)}</p><div class="charts">{figures}</div>{tables}'
+    tables = "".join(
+        f"<h2>{heading}</h2>{_table(*rows)}"
+        for heading, rows in (("Measures", summary_rows(cells)), ("Gates", gate_rows(cells)))
+    )
+    body = (
+        f'<h1>{escape(title)}</h1><p class="soft">{escape(protocol)}</p><div '
+        f'class="charts">{figures}</div>{tables}'
+    )
     return PAGE.format(title=escape(title), css=css, body=body)
 
 
@@ -112,8 +184,11 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return '<p class="soft">None of these cells has a gate.</p>'
     head = "".join(f"<th>{escape(header)}</th>" for header in headers)
-    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def to_svg(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
@@ -123,13 +198,17 @@ def to_svg(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
     charts = _charts(cells)
     height = 70 + (len(charts) + 1) // 2 * (HEIGHT + 40)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {height}" width="{2 * WIDTH}" height="{height}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {height}" '
+        f'width="{2 * WIDTH}" height="{height}">',
         f"<title>{escape(title)}</title><style>{_SVG_CSS}{rules}</style>",
-        f'<rect width="100%" height="100%" fill="#ffffff"/><text x="20" y="28" font-size="20">{escape(title)}</text>',
+        f'<rect width="100%" height="100%" fill="#ffffff"/><text x="20" y="28" '
+        f'font-size="20">{escape(title)}</text>',
         f'<text x="20" y="50" font-size="13" fill="#646b75">{escape(protocol)}</text>',
     ]
     for k, (caption, svg) in enumerate(charts):
         x, y = k % 2 * WIDTH, 70 + k // 2 * (HEIGHT + 40)
         parts.append(f'<text x="{x + 20}" y="{y + 20}" font-weight="600">{escape(caption)}</text>')
-        parts.append(svg.replace("<svg ", f'<svg x="{x}" y="{y + 30}" width="{WIDTH}" height="{HEIGHT}" ', 1))
+        parts.append(
+            svg.replace("<svg ", f'<svg x="{x}" y="{y + 30}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+        )
     return "".join(parts) + "</svg>\n"

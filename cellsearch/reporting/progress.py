@@ -1,4 +1,6 @@
-"""What a search shows while it runs: a live table on a terminal, one plain line an ended trial anywhere else."""
+"""What a search shows while it runs: a live table on a terminal, one plain line an ended trial
+anywhere else.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +23,28 @@ Clock = Callable[[], float]
 
 def cell_name(trial: Trial) -> str:
     """What a person calls the trial: the zoo cell of a baseline, else its number."""
-    return trial.proposal.origin.removeprefix("baseline:").upper() if trial.is_baseline else f"trial {trial.number}"
+    return (
+        trial.proposal.origin.removeprefix("baseline:").upper()
+        if trial.is_baseline
+        else f"trial {trial.number}"
+    )
 
 
 def eta_seconds(done: int, total: int, elapsed: float) -> float:
-    """Seconds until all trials have ended if they go on as they did; NaN before the first has ended."""
+    """Seconds until all trials have ended if they go on as they did; NaN before the first has
+    ended.
+    """
     return elapsed / done * (total - done) if done else math.nan
 
 
 class Display(ABC):
-    """Shows a search. ``total``: trials that the experiment asks for; ``question``: what it wants to know."""
+    """Shows a search. ``total``: trials that the experiment asks for; ``question``: what it wants
+    to know.
+    """
 
-    def __init__(self, name: str, question: str, total: int, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, name: str, question: str, total: int, *, clock: Clock = time.monotonic
+    ) -> None:
         self.name, self.question, self.total = name, question, total
         self._clock = clock
         self._started = clock()
@@ -60,12 +72,20 @@ class Display(ABC):
         before = self._ended_before
         by_trials = eta_seconds(now - before, self.total - before, self._clock() - self._started)
         left = self.seconds_left()
-        return min(by_trials, left) if math.isfinite(by_trials) else left if math.isfinite(left) else by_trials
+        return (
+            min(by_trials, left)
+            if math.isfinite(by_trials)
+            else left
+            if math.isfinite(left)
+            else by_trials
+        )
 
 
 def ended(history: History) -> int:
     """How many trials are over, of those that count against the experiment's."""
-    return sum(trial.status.finished and not (trial.is_rejected or trial.is_imported) for trial in history)
+    return sum(
+        trial.status.finished and not (trial.is_rejected or trial.is_imported) for trial in history
+    )
 
 
 def duration(seconds: float) -> str:
@@ -80,7 +100,9 @@ def duration(seconds: float) -> str:
 class PlainDisplay(Display):
     """One line an ended trial: for pipes, logs and CI."""
 
-    def __init__(self, name: str, question: str, total: int, *, stream: TextIO, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, name: str, question: str, total: int, *, stream: TextIO, clock: Clock = time.monotonic
+    ) -> None:
         super().__init__(name, question, total, clock=clock)
         self._stream = stream
 
@@ -134,13 +156,20 @@ def outcome(trial: Trial) -> str:
 class LiveDisplay(Display):
     """A table of the best cells and the baselines with a progress bar, redrawn in place."""
 
-    def __init__(self, name: str, question: str, total: int, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, name: str, question: str, total: int, *, clock: Clock = time.monotonic
+    ) -> None:
         super().__init__(name, question, total, clock=clock)
         from rich.console import Console
         from rich.live import Live
 
         self._history = History()
-        self._live = Live(console=Console(highlight=False), get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live = Live(
+            console=Console(highlight=False),
+            get_renderable=self._render,
+            refresh_per_second=4,
+            transient=True,
+        )
 
     def begin(self, history: History) -> None:
         """Take over the lower part of the terminal."""
@@ -181,7 +210,11 @@ class LiveDisplay(Display):
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for header in ("", "cell", "score", "weights", "status", "origin"):
-            table.add_column(header, justify="right" if header in ("", "score", "weights") else "left", no_wrap=True)
+            table.add_column(
+                header,
+                justify="right" if header in ("", "score", "weights") else "left",
+                no_wrap=True,
+            )
         best = history.best()
         ranks = {trial.number: rank for rank, trial in enumerate(history.ranked, start=1)}
         shown = [t for t in history.ranked if ranks[t.number] <= TOP or t.is_baseline]
@@ -195,6 +228,12 @@ class LiveDisplay(Display):
                 trial.status.value,
                 trial.proposal.origin,
             )
-            style = "green" if best is not None and trial.number == best.number else "cyan" if trial.is_baseline else ""
+            style = (
+                "green"
+                if best is not None and trial.number == best.number
+                else "cyan"
+                if trial.is_baseline
+                else ""
+            )
             table.add_row(*(Text(cell) for cell in cells), style=style)
         return table

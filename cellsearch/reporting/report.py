@@ -1,4 +1,6 @@
-"""The report of a run: one self-contained HTML file, without network, server or script. All text is escaped."""
+"""The report of a run: one self-contained HTML file, without network, server or script. All text is
+escaped.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,12 @@ LEADERBOARD = 40
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows. ``ended``: seconds from the start of the run to the end of each trial, by number.
+    """What a report shows. ``ended``: seconds from the start of the run to the end of each trial,
+    by number.
 
-    ``settings``: the resolved experiment text; ``environment``: versions and machine; ``metric``: name of the task's number;
-    ``finals``: what ``cellsearch finals`` wrote (``rows`` and ``sentence``), ``None`` before it ran.
+    ``settings``: the resolved experiment text; ``environment``: versions and machine; ``metric``:
+    name of the task's number; ``finals``: what ``cellsearch finals`` wrote (``rows`` and
+    ``sentence``), ``None`` before it ran.
     """
 
     name: str
@@ -86,12 +90,18 @@ def _number(value: float, digits: int = 4) -> str:
 
 def _name(trial: Trial) -> str:
     """What a person calls the trial: the zoo cell of a baseline, else its number."""
-    return trial.proposal.origin.removeprefix("baseline:").upper() if trial.is_baseline else f"trial {trial.number}"
+    return (
+        trial.proposal.origin.removeprefix("baseline:").upper()
+        if trial.is_baseline
+        else f"trial {trial.number}"
+    )
 
 
 def _head(report: Report, history: History) -> str:
     best = history.best(baselines=False)
-    baseline = min((t for t in history.scored if t.is_baseline), key=lambda t: t.score, default=None)
+    baseline = min(
+        (t for t in history.scored if t.is_baseline), key=lambda t: t.score, default=None
+    )
     counts = {status: sum(t.status is status for t in history) for status in Status}
     tiles = [
         (str(counts[Status.COMPLETED] + counts[Status.STOPPED]), "cells trained"),
@@ -99,23 +109,38 @@ def _head(report: Report, history: History) -> str:
         (str(counts[Status.FAILED]), "failed"),
     ]
     if best is not None and best.result is not None:
-        tiles.insert(0, (_number(best.result.metric), f"best {report.metric} (validation), trial {best.number}"))
+        tiles.insert(
+            0,
+            (
+                _number(best.result.metric),
+                f"best {report.metric} (validation), trial {best.number}",
+            ),
+        )
     if best is not None and baseline is not None:
         change = (best.score / baseline.score - 1) * 100 if baseline.score else math.nan
         tiles.insert(1, (f"{change:+.2f} %", f"score relative to {_name(baseline)}, same budget"))
-    cards = "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>' for value, text in tiles)
+    cards = "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
+        for value, text in tiles
+    )
     return (
         f"<h1>{escape(report.name)}</h1><p>{escape(report.question)}</p>"
-        f'<p class="soft">strategy {escape(report.strategy)} · task {escape(report.task)} · lower score is better · '
-        "one training a cell, validation data: a lead within the noise of the seed means nothing</p>"
+        f'<p class="soft">strategy {escape(report.strategy)} · task '
+        f"{escape(report.task)} · lower score is better · "
+        "one training a cell, validation data: a lead within the noise of the seed "
+        "means nothing</p>"
         f'<div class="tiles">{cards}</div>'
     )
 
 
 def _charts(report: Report, history: History) -> str:
-    found = sorted((t for t in history.ranked if not t.is_baseline), key=lambda t: t.number)  # a supernet is no find
+    found = sorted(
+        (t for t in history.ranked if not t.is_baseline), key=lambda t: t.number
+    )  # a supernet is no find
     by_trial = _best_so_far([(float(t.number), t.score) for t in found])
-    by_time = _best_so_far(sorted((report.ended[t.number], t.score) for t in found if t.number in report.ended))
+    by_time = _best_so_far(
+        sorted((report.ended[t.number], t.score) for t in found if t.number in report.ended)
+    )
     baselines = [t for t in history.scored if t.is_baseline]
     figures = []
     for caption, curve, label in (
@@ -125,7 +150,10 @@ def _charts(report: Report, history: History) -> str:
         lines = [Line(tuple(curve), "best found", steps=True)]
         if curve:
             ends = (curve[0][0], curve[-1][0])
-            lines += [Line(tuple((x, t.score) for x in ends), _name(t), "line baseline") for t in baselines]
+            lines += [
+                Line(tuple((x, t.score) for x in ends), _name(t), "line baseline")
+                for t in baselines
+            ]
         figures.append((caption, line_chart(caption, lines, x_label=label, y_label="score")))
     best = history.best(baselines=False)
     points = []
@@ -133,12 +161,34 @@ def _charts(report: Report, history: History) -> str:
         css = "dot baseline" if trial.is_baseline else "dot winner" if trial is best else "dot"
         result = trial.result
         parameters = result.cell_parameters if result is not None else 0
-        title = f"{_name(trial)}: score {trial.score:.4f}, {parameters:,} cell parameters, {trial.proposal.origin}"
-        points.append(Point(parameters, trial.score, title, css, _name(trial) if trial.is_baseline or trial is best else ""))
+        title = (
+            f"{_name(trial)}: score {trial.score:.4f}, {parameters:,} cell parameters, "
+            f"{trial.proposal.origin}"
+        )
+        points.append(
+            Point(
+                parameters,
+                trial.score,
+                title,
+                css,
+                _name(trial) if trial.is_baseline or trial is best else "",
+            )
+        )
     figures.append(
-        ("Score against parameters", scatter_chart("Score against parameters", points, x_label="parameters of the cell", y_label="score"))
+        (
+            "Score against parameters",
+            scatter_chart(
+                "Score against parameters",
+                points,
+                x_label="parameters of the cell",
+                y_label="score",
+            ),
+        )
     )
-    drawn = "".join(f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" for caption, svg in figures)
+    drawn = "".join(
+        f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
+        for caption, svg in figures
+    )
     return f'<h2>Progress</h2><div class="charts">{drawn}</div>'
 
 
@@ -152,7 +202,9 @@ def _best_so_far(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _without_outliers(trials: Sequence[Trial]) -> list[Trial]:
-    """Leave out scores so bad that they would squeeze all others into a line (they stay in the leaderboard)."""
+    """Leave out scores so bad that they would squeeze all others into a line (they stay in the
+    leaderboard).
+    """
     scores = sorted(t.score for t in trials)
     if len(scores) < 8:
         return list(trials)
@@ -162,14 +214,21 @@ def _without_outliers(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A table. ``columns``: heading and whether it holds numbers; ``rows``: CSS class and the text of each column."""
+    """A table. ``columns``: heading and whether it holds numbers; ``rows``: CSS class and the text
+    of each column.
+    """
     kinds = [' class="number"' if number else "" for _, number in columns]
-    head = "".join(f"<th{kind}>{escape(text)}</th>" for (text, _), kind in zip(columns, kinds, strict=True))
+    head = "".join(
+        f"<th{kind}>{escape(text)}</th>" for (text, _), kind in zip(columns, kinds, strict=True)
+    )
     body = "".join(
-        f'<tr class="{css}">' + "".join(f"<td{kind}>{escape(text)}</td>" for text, kind in zip(texts, kinds, strict=True)) + "</tr>"
+        f'<tr class="{css}">'
+        + "".join(f"<td{kind}>{escape(text)}</td>" for text, kind in zip(texts, kinds, strict=True))
+        + "</tr>"
         for css, texts in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def _leaderboard(report: Report, history: History) -> str:
@@ -193,7 +252,18 @@ def _leaderboard(report: Report, history: History) -> str:
         )
         rows.append(("baseline" if trial.is_baseline else "winner" if trial is best else "", texts))
     numbers = ("#", report.metric, "score", "cell parameters", "nodes", "steps", "seconds")
-    columns = ("#", "cell", report.metric, "score", "cell parameters", "nodes", "steps", "seconds", "status", "origin")
+    columns = (
+        "#",
+        "cell",
+        report.metric,
+        "score",
+        "cell parameters",
+        "nodes",
+        "steps",
+        "seconds",
+        "status",
+        "origin",
+    )
     more = len(history.ranked) - LEADERBOARD
     note = f'<p class="soft">{more} more trials are not shown.</p>' if more > 0 else ""
     return "<h2>Leaderboard</h2>" + _table([(c, c in numbers) for c in columns], rows) + note
@@ -220,10 +290,23 @@ def _finals(report: Report) -> str:
             text(row["p"], 3),
         )
         rows.append(("baseline" if row["baseline"] else "", texts))
-    columns = ("cell", f"test {report.metric}", "deviation", "trainings", "failed", "weights", "H", "rate", "p")
+    columns = (
+        "cell",
+        f"test {report.metric}",
+        "deviation",
+        "trainings",
+        "failed",
+        "weights",
+        "H",
+        "rate",
+        "p",
+    )
     table = _table([(c, c != "cell") for c in columns], rows)
     note = "Retrained from scratch with equally many weights; test data read once a training."
-    return f'<h2>Finals</h2><p>{escape(report.finals["sentence"])}</p>{table}<p class="soft">{note}</p>'
+    return (
+        f"<h2>Finals</h2><p>{escape(report.finals['sentence'])}</p>{table}<p "
+        f'class="soft">{note}</p>'
+    )
 
 
 def _pruned(history: History) -> str:
@@ -233,12 +316,25 @@ def _pruned(history: History) -> str:
         if gap is not None and trial.result is not None:
             parent = history.by_number[trial.proposal.parents[0]]
             weights = f"{trial.result.cell_parameters:,}"
-            rows.append(("", (_name(trial), weights, _number(trial.score), _name(parent), _number(parent.score), f"{gap:+.4f}")))
+            rows.append(
+                (
+                    "",
+                    (
+                        _name(trial),
+                        weights,
+                        _number(trial.score),
+                        _name(parent),
+                        _number(parent.score),
+                        f"{gap:+.4f}",
+                    ),
+                )
+            )
     if not rows:
         return ""
     columns = ("cell", "weights", "score", "from", "score with gates", "gap")
     note = (
-        "Score of the discrete cell, trained from scratch under one budget, minus the score of the cell with connection gates that it was "
+        "Score of the discrete cell, trained from scratch under one budget, minus the "
+        "score of the cell with connection gates that it was "
         "pruned from, which had the trainings of all rounds before it."
     )
     table = _table([(c, c not in ("cell", "from")) for c in columns], rows)
@@ -256,9 +352,14 @@ def _cell(report: Report, trial: Trial) -> str:
     genome = trial.genome
     facts = [f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}", trial.proposal.origin]
     if trial.result is not None:
-        facts = [f"{report.metric} {_number(trial.result.metric)}", f"{trial.result.cell_parameters:,} parameters", *facts]
+        facts = [
+            f"{report.metric} {_number(trial.result.metric)}",
+            f"{trial.result.cell_parameters:,} parameters",
+            *facts,
+        ]
     return (
-        f'<section class="cell"><div><h3>Trial {trial.number}</h3><p class="soft">{escape(" · ".join(facts))}</p>'
+        f'<section class="cell"><div><h3>Trial {trial.number}</h3><p '
+        f'class="soft">{escape(" · ".join(facts))}</p>'
         f"<pre>{escape(genome.to_text())}</pre></div><div>{genome.to_svg()}</div></section>"
     )
 
@@ -270,7 +371,10 @@ def _lineage(report: Report, history: History) -> str:
     items = []
     for depth, trial in _ancestors(best, history):
         parents = ", ".join(str(n) for n in trial.proposal.parents) or "none"
-        text = f"{_name(trial)} · score {_number(trial.score)} · {trial.proposal.origin} · parents: {parents}"
+        text = (
+            f"{_name(trial)} · score {_number(trial.score)} · {trial.proposal.origin} · "
+            f"parents: {parents}"
+        )
         items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}</li>')
     return f'<h2>Where the winner comes from</h2><ol class="lineage">{"".join(items)}</ol>'
 
@@ -297,14 +401,21 @@ def _failures(history: History) -> str:
     failed = [t for t in history if t.failure is not None]
     if not failed:
         return ""
-    rows = [("failed", (str(t.number), t.failure.kind, t.failure.message[:300])) for t in failed if t.failure is not None]
+    rows = [
+        ("failed", (str(t.number), t.failure.kind, t.failure.message[:300]))
+        for t in failed
+        if t.failure is not None
+    ]
     table = _table([("trial", True), ("reason", False), ("message", False)], rows)
     return f"<details><summary>{len(failed)} failed trials</summary>{table}</details>"
 
 
 def _settings(report: Report) -> str:
-    environment = "\n".join(f"{name}: {value}" for name, value in sorted(report.environment.items()))
+    environment = "\n".join(
+        f"{name}: {value}" for name, value in sorted(report.environment.items())
+    )
     return (
-        f"<h2>Settings</h2><details open><summary>experiment</summary><pre>{escape(report.settings)}</pre></details>"
+        f"<h2>Settings</h2><details "
+        f"open><summary>experiment</summary><pre>{escape(report.settings)}</pre></details>"
         f"<details><summary>environment</summary><pre>{escape(environment)}</pre></details>"
     )

@@ -1,4 +1,6 @@
-"""Finding the cell that a command is about: a zoo name, a file, a run's best, or one trial of a run."""
+"""Finding the cell that a command is about: a zoo name, a file, a run's best, or one trial of a
+run.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ FORMS = "a zoo name, a .cell or .json file, a run folder (its best cell), or RUN
 
 @dataclass(frozen=True)
 class Located:
-    """A cell and where it came from: ``label`` is what to call it, ``doc`` what its file says; ``run`` and ``trial`` if it is a run's."""
+    """A cell and where it came from: ``label`` is what to call it, ``doc`` what its file says;
+    ``run`` and ``trial`` if it is a run's.
+    """
 
     genome: Genome
     label: str
@@ -46,7 +50,9 @@ def locate(text: str) -> Located:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of limited size. Raises :class:`ConfigError` if it cannot be read, :class:`InputFileError` if it is no text."""
+    """The text of a file of limited size. Raises :class:`ConfigError` if it cannot be read,
+    :class:`InputFileError` if it is no text.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
@@ -61,7 +67,9 @@ def read_text(path: Path) -> str:
 
 
 def read_cell_file(path: Path) -> Located:
-    """The cell of a ``.cell`` or ``.json`` file. Raises :class:`InputFileError` with line and node for a damaged one."""
+    """The cell of a ``.cell`` or ``.json`` file. Raises :class:`InputFileError` with line and node
+    for a damaged one.
+    """
     from cellsearch.genome.graph import Genome
     from cellsearch.genome.text import parse
 

@@ -22,7 +22,9 @@ _FINALS = ("name", "baseline", "mean", "deviation", "scores", "failures", "param
 
 @dataclass(frozen=True)
 class RunData:
-    """A run at one moment. ``settings``: the resolved experiment text; ``writer``: who searches in it now, ``""`` for nobody."""
+    """A run at one moment. ``settings``: the resolved experiment text; ``writer``: who searches in
+    it now, ``""`` for nobody.
+    """
 
     folder: Path
     history: History
@@ -40,7 +42,9 @@ class RunData:
 
     @property
     def ended(self) -> Mapping[int, float]:
-        """Seconds of searching until each trial ended: pauses between two sittings of a resumed run are left out."""
+        """Seconds of searching until each trial ended: pauses between two sittings of a resumed run
+        are left out.
+        """
         times: dict[int, float] = {}
         elapsed, before = 0.0, self.created
         openings = [environment.opened for environment in self.environments[1:]]
@@ -53,7 +57,9 @@ class RunData:
         return times
 
     def finals(self) -> Mapping[str, Any] | None:
-        """What ``cellsearch finals`` wrote into the run's folder; ``None`` before it ran. Raises :class:`InputFileError`."""
+        """What ``cellsearch finals`` wrote into the run's folder; ``None`` before it ran. Raises
+        :class:`InputFileError`.
+        """
         path = self.folder / "finals.json"
         if not path.is_file():
             return None
@@ -83,7 +89,9 @@ class RunData:
 
 
 def read_run(folder: Path) -> RunData:
-    """Read a run, also while it is being searched. Raises :class:`RunError` if there is none in this folder."""
+    """Read a run, also while it is being searched. Raises :class:`RunError` if there is none in
+    this folder.
+    """
     with Store.read(folder) as store:
         history = store.history()
         repeated = sum(trial.duplicate_of is not None for trial in history)

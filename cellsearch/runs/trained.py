@@ -1,4 +1,6 @@
-"""A trained model for a command: read from a run's checkpoint, or trained now under a stated protocol."""
+"""A trained model for a command: read from a run's checkpoint, or trained now under a stated
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Trained:
 
 
 def checkpoint_path(located: Located) -> Path:
-    """The file with the weights of a run's trial. Raises :class:`ConfigError` if the cell is no trial or its weights were not kept."""
+    """The file with the weights of a run's trial. Raises :class:`ConfigError` if the cell is no
+    trial or its weights were not kept.
+    """
     if located.run is None or located.trial is None:
         raise ConfigError(f"{located.label} is not a trial of a run, so it has no trained weights", hint="name a run folder, or RUN:TRIAL")
     folder = located.run.folder
@@ -82,7 +86,8 @@ def load_arrays(job: Job) -> Arrays:
 
 
 def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
-    """The model that :func:`cellsearch.training.loop.evaluate` has written to ``path``, ready to be used.
+    """The model that :func:`cellsearch.training.loop.evaluate` has written to ``path``, ready to be
+    used.
 
     Raises :class:`CheckpointError` for a damaged file and for one whose weights do not fit the job.
     """
@@ -90,7 +95,8 @@ def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
     model = task.model(cell_factory(Genome.from_json(job.genome), job.training))
     try:
         weights = checkpoint.read(path).weights()
-        # What trained the connection gates is not part of the model: their values are in the cell's own weights.
+        # What trained the connection gates is not part of the model: their values are in the cell's
+        # own weights.
         model.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith(f"{GATES}.")})
     except RuntimeError as error:
         raise CheckpointError(f"the weights do not fit the cell: {error}", where=str(path), hint="train the cell again") from error

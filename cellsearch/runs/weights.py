@@ -13,13 +13,17 @@ __all__ = ["has_weights", "trained_sizes", "trained_weights"]
 
 
 def has_weights(located: Located) -> bool:
-    """Whether the cell is a run's, and the run has kept its checkpoint (it keeps those of its best trials)."""
+    """Whether the cell is a run's, and the run has kept its checkpoint (it keeps those of its best
+    trials).
+    """
     result = located.trial.result if located.trial is not None else None
     return result is not None and located.run is not None and bool(result.checkpoint) and (located.run.folder / result.checkpoint).is_file()
 
 
 def trained_weights(located: Located) -> dict[str, Tensor]:
-    """The recurrent layer's weights at the trial's best validation score. Raises :class:`ConfigError` if there are none."""
+    """The recurrent layer's weights at the trial's best validation score. Raises
+    :class:`ConfigError` if there are none.
+    """
     from cellsearch.training import checkpoint
     from cellsearch.errors import ConfigError
 
@@ -37,7 +41,8 @@ def trained_sizes(located: Located, tensors: dict[str, Tensor]) -> dict[str, Any
     hidden_size = training["hidden_size"]
     wide = [spec for spec in located.genome.parameters if spec.shape == ("H", "I") and f"l0.{spec.name}" in tensors]
     return {
-        "input_size": tensors[f"l0.{wide[0].name}"].shape[1] if wide else hidden_size,  # without such a weight I = H
+        # without such a weight I = H
+        "input_size": tensors[f"l0.{wide[0].name}"].shape[1] if wide else hidden_size,
         "hidden_size": hidden_size,
         "num_layers": training["num_layers"],
         "bidirectional": training["bidirectional"],

@@ -1,5 +1,13 @@
 """Schedules: who gets more training."""
 
-from cellsearch.schedules.base import CurveStop, Fixed, LookAhead, Schedule, SuccessiveHalving, create, names
+from cellsearch.schedules.base import (
+    CurveStop,
+    Fixed,
+    LookAhead,
+    Schedule,
+    SuccessiveHalving,
+    create,
+    names,
+)
 
 __all__ = ["CurveStop", "Fixed", "LookAhead", "Schedule", "SuccessiveHalving", "create", "names"]

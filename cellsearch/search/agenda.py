@@ -1,4 +1,6 @@
-"""What a search trains next: what waits, verdicts that are due, baselines, what a person asked for, and what the strategy proposes."""
+"""What a search trains next: what waits, verdicts that are due, baselines, what a person asked for,
+and what the strategy proposes.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,26 @@ __all__ = ["Agenda"]
 
 _ATTEMPTS = 10
 _MOST_REJECTED = 10
-"""A search ends when checks before training have rejected this many times the trials of the experiment."""
+"""A search ends when checks before training have rejected this many times the trials of the
+experiment.
+"""
 
 
 class Agenda:
-    """Makes the decisions of a search, one at a time, and has each written to the ledger before anything is done about it.
+    """Makes the decisions of a search, one at a time, and has each written to the ledger before
+    anything is done about it.
 
     ``best`` learns of trials that are stopped, ``tell`` of duplicates that are answered.
     """
 
-    def __init__(self, ledger: Ledger, experiment: SearchedExperiment, *, best: BestCell, tell: Callable[[SearchEvent], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        experiment: SearchedExperiment,
+        *,
+        best: BestCell,
+        tell: Callable[[SearchEvent], None],
+    ) -> None:
         self._ledger = ledger
         self._decisions = ledger.decisions
         self._experiment = experiment
@@ -44,11 +56,13 @@ class Agenda:
         self._tell = tell
         self._undecided = self._decisions.undecided()
         decided = {trial.proposal.origin for trial in ledger.trials}
-        self._baselines = deque(name for name in experiment.baselines if f"baseline:{name}" not in decided)
+        self._baselines = deque(
+            name for name in experiment.baselines if f"baseline:{name}" not in decided
+        )
         self._waiting: deque[tuple[int, int]] = deque()
         self.refill()
 
-    # -- jobs that were decided before ---------------------------------------------------------------------------------
+    # -- jobs that were decided before -------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
@@ -56,11 +70,16 @@ class Agenda:
         return len(self._waiting)
 
     def refill(self) -> None:
-        """Let every job without an outcome wait: longest first, but in order of decision in a deterministic search.
+        """Let every job without an outcome wait: longest first, but in order of decision in a
+        deterministic search.
 
         Called while nobody trains: what was handed out is handed out again.
         """
-        jobs, trials, training = self._decisions.open_jobs(), self._ledger.trials, self._experiment.training
+        jobs, trials, training = (
+            self._decisions.open_jobs(),
+            self._ledger.trials,
+            self._experiment.training,
+        )
 
         def work(job: tuple[int, int]) -> float:
             trial, rung = trials[job[0]], job[1]
@@ -73,7 +92,7 @@ class Agenda:
         """The trial of the next job that waits, running from now on; ``None`` when none does."""
         return self._ledger.start(*self._waiting.popleft()) if self._waiting else None
 
-    # -- decisions in their turn ---------------------------------------------------------------------------------------
+    # -- decisions in their turn -------------------------------------------------------------------
 
     @property
     def has_baselines(self) -> bool:
@@ -81,7 +100,9 @@ class Agenda:
         return bool(self._baselines)
 
     def decide(self) -> Trial | None:
-        """The next decision, recorded: a trial to train (running) or a duplicate; ``None`` when none can be made now."""
+        """The next decision, recorded: a trial to train (running) or a duplicate; ``None`` when
+        none can be made now.
+        """
         for horizon in self._decisions.horizons():
             decided = self._continue(horizon) or self._propose(horizon)
             if decided is not None:
@@ -93,13 +114,20 @@ class Agenda:
         insort(self._undecided, self._decisions.position(number, rung))
 
     def _continue(self, horizon: int) -> Trial | None:
-        """Judge, in order of decision, the trials whose results are known by now; the first that gets more training."""
+        """Judge, in order of decision, the trials whose results are known by now; the first that
+        gets more training.
+        """
         while self._undecided and self._undecided[0] < horizon:
             position = self._undecided[0]
-            # In a deterministic search the verdict knows what was decided before, nothing that happened to end earlier.
-            history = self._decisions.view(position + 1 if self._experiment.deterministic else self._decisions.next_position)
+            # In a deterministic search the verdict knows what was decided before, nothing that
+            # happened to end earlier.
+            history = self._decisions.view(
+                position + 1 if self._experiment.deterministic else self._decisions.next_position
+            )
             trial = history.by_number[self._decisions.job_at(position)[0]]
-            budget = self._experiment.schedule.next_budget(history, trial, self._experiment.training.steps)
+            budget = self._experiment.schedule.next_budget(
+                history, trial, self._experiment.training.steps
+            )
             if budget is not None and self._steps_used_up(horizon):
                 return None  # the verdict waits for a larger allowance
             if budget is not None:
@@ -112,7 +140,9 @@ class Agenda:
         return None
 
     def _propose(self, horizon: int) -> Trial | None:
-        """A new trial; ``None`` when there are enough, or the strategy has nothing to propose now."""
+        """A new trial; ``None`` when there are enough, or the strategy has nothing to propose
+        now.
+        """
         number = len(self._ledger.trials)
         history = self._decisions.view(horizon)
         if self._enough(history) or self._steps_used_up(horizon):
@@ -123,10 +153,18 @@ class Agenda:
             key = search_key(proposal.genome)
             twin = self._ledger.number_of(key)
             if twin is None:
-                return self._add(history, Trial(number, proposal, Status.RUNNING), key, horizon, answered)
+                return self._add(
+                    history, Trial(number, proposal, Status.RUNNING), key, horizon, answered
+                )
             answered.append(Duplicate(number, len(answered), twin))
             if len(answered) == attempts:
-                return self._add(history, Trial(number, proposal, Status.DUPLICATE, duplicate_of=twin), key, horizon, answered)
+                return self._add(
+                    history,
+                    Trial(number, proposal, Status.DUPLICATE, duplicate_of=twin),
+                    key,
+                    horizon,
+                    answered,
+                )
         return None
 
     def _proposal(self, history: History, number: int, attempt: int) -> Proposal | None:
@@ -141,21 +179,30 @@ class Agenda:
         return Proposal(zoo.load(name), origin=f"baseline:{name}")
 
     def _enough(self, history: History) -> bool:
-        """Whether there are all trials that the experiment asks for, as far as this history knows which of them count."""
+        """Whether there are all trials that the experiment asks for, as far as this history knows
+        which of them count.
+        """
         wanted = self._experiment.trials
         if len(history) < wanted or self._baselines:
             return False
-        return history.counted >= wanted or sum(trial.is_rejected for trial in history) > _MOST_REJECTED * wanted
+        return (
+            history.counted >= wanted
+            or sum(trial.is_rejected for trial in history) > _MOST_REJECTED * wanted
+        )
 
     def _steps_used_up(self, horizon: int) -> bool:
-        """Whether the decisions so far have granted the steps of the allowance; follows from results before the horizon alone."""
+        """Whether the decisions so far have granted the steps of the allowance; follows from
+        results before the horizon alone.
+        """
         allowed = self._experiment.allowance.steps
         return allowed > 0 and steps_granted(self._decisions.view(horizon)) >= allowed
 
-    # -- warm start ----------------------------------------------------------------------------------------------------
+    # -- warm start --------------------------------------------------------------------------------
 
     def enqueue(self, genome: Genome) -> Trial:
-        """Decide to train this cell, after the baselines; its trial, which waits, or the one that the run has of it already."""
+        """Decide to train this cell, after the baselines; its trial, which waits, or the one that
+        the run has of it already.
+        """
         self._decide_baselines({})
         key = search_key(genome)
         known = self._ledger.number_of(key)
@@ -180,7 +227,9 @@ class Agenda:
         return taken, sum(key in before for _, key in found)
 
     def _decide_baselines(self, known: Mapping[str, Trial]) -> int:
-        """Decide the baselines that are left, because they come first in every run, and say how many were among the ``known`` results."""
+        """Decide the baselines that are left, because they come first in every run, and say how
+        many were among the ``known`` results.
+        """
         taken = 0
         while self._baselines:
             proposal = self._next_baseline()
@@ -188,7 +237,13 @@ class Agenda:
             twin = self._ledger.number_of(key)
             if twin is not None:
                 duplicate = Trial(number, proposal, Status.DUPLICATE, duplicate_of=twin)
-                self._add(self._ledger.history, duplicate, key, self._decisions.last_horizon, [Duplicate(number, 0, twin)])
+                self._add(
+                    self._ledger.history,
+                    duplicate,
+                    key,
+                    self._decisions.last_horizon,
+                    [Duplicate(number, 0, twin)],
+                )
             elif key in known:
                 self._add_ended(known[key].with_(proposal=proposal), key, {})
                 taken += 1
@@ -196,16 +251,23 @@ class Agenda:
                 self._add_waiting(proposal, key)
         return taken
 
-    # -- new trials ----------------------------------------------------------------------------------------------------
+    # -- new trials --------------------------------------------------------------------------------
 
-    def _add(self, history: History, trial: Trial, key: str, horizon: int, answered: Sequence[Duplicate]) -> Trial:
+    def _add(
+        self, history: History, trial: Trial, key: str, horizon: int, answered: Sequence[Duplicate]
+    ) -> Trial:
         """A new trial; what is trained gets its first rung."""
         inherit = ""
         is_duplicate = trial.status is Status.DUPLICATE
         if not is_duplicate:
-            budget = self._experiment.schedule.next_budget(history, trial, self._experiment.training.steps)
+            budget = self._experiment.schedule.next_budget(
+                history, trial, self._experiment.training.steps
+            )
             if budget is None:
-                raise RunError(f"the schedule grants trial {trial.number} no training at all", where=str(self._ledger.path))
+                raise RunError(
+                    f"the schedule grants trial {trial.number} no training at all",
+                    where=str(self._ledger.path),
+                )
             trial = trial.with_(rungs=(Rung(budget),))
             inherit = _inherit(history, trial.proposal.inherit)
         self._ledger.add(trial, key, horizon=horizon, inherit=inherit, answered=answered)
@@ -213,7 +275,9 @@ class Agenda:
             self._baselines.popleft()
         for duplicate in answered:
             final = is_duplicate and duplicate is answered[-1]
-            self._tell(DuplicateAnswered(duplicate.trial, duplicate.attempt, duplicate.duplicate_of, final))
+            self._tell(
+                DuplicateAnswered(duplicate.trial, duplicate.attempt, duplicate.duplicate_of, final)
+            )
         return trial
 
     def _add_waiting(self, proposal: Proposal, key: str) -> Trial:
@@ -224,7 +288,9 @@ class Agenda:
         return added
 
     def _add_ended(self, trial: Trial, key: str, numbers: Mapping[int, int]) -> int:
-        """A new trial with its results from another run, whose trials have these ``numbers`` here; its own number here."""
+        """A new trial with its results from another run, whose trials have these ``numbers`` here;
+        its own number here.
+        """
         trial = renumbered(trial, len(self._ledger.trials), numbers)
         self._ledger.add_ended(trial, key, horizon=self._decisions.last_horizon)
         if trial.is_baseline:
@@ -233,7 +299,9 @@ class Agenda:
 
 
 def _inherit(history: History, number: int | None) -> str:
-    """The checkpoint to start from; ``""`` for none, or when it is too old to be kept: then training starts from scratch."""
+    """The checkpoint to start from; ``""`` for none, or when it is too old to be kept: then
+    training starts from scratch.
+    """
     if number is None or not inheritable(history, number):
         return ""
     result = history.by_number[number].result

@@ -1,4 +1,6 @@
-"""What a search has used up of what it may: time and optimizer steps; and which trials are checked before training."""
+"""What a search has used up of what it may: time and optimizer steps; and which trials are checked
+before training.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,38 @@ __all__ = ["Spending", "is_checked", "seconds_searched", "steps_granted"]
 def is_checked(trial: Trial) -> bool:
     """Whether a trial must pass the checks before training.
 
-    What a person named is trained whatever they say, and a supernet is trained to be pruned, not to be kept.
+    What a person named is trained whatever they say, and a supernet is trained to be pruned, not to
+    be kept.
     """
     return not (trial.is_baseline or trial.is_intermediate or trial.proposal.origin == ENQUEUED)
 
 
 def steps_granted(history: History) -> int:
-    """Optimizer steps of all trials together: what each did, or what was granted it where there is no result.
+    """Optimizer steps of all trials together: what each did, or what was granted it where there is
+    no result.
 
     Trials that were rejected before training, imported, or answered as duplicates took none.
     """
     total = 0
     for trial in history:
-        if trial.rungs and trial.duplicate_of is None and not (trial.is_rejected or trial.is_imported):
+        if (
+            trial.rungs
+            and trial.duplicate_of is None
+            and not (trial.is_rejected or trial.is_imported)
+        ):
             last = trial.rungs[-1]
             total += last.result.steps if last.result is not None else last.budget.steps
     return total
 
 
 def seconds_searched(store: Store) -> float:
-    """Wall clock of the sittings before this one, each from its opening until the last that happened in it."""
+    """Wall clock of the sittings before this one, each from its opening until the last that
+    happened in it.
+    """
     openings = [environment.opened for environment in store.environments()]
-    moments = sorted(moment for t in store.timings() for moment in (t.started, t.ended) if moment is not None)
+    moments = sorted(
+        moment for t in store.timings() for moment in (t.started, t.ended) if moment is not None
+    )
     total = 0.0
     for opened, closed in zip(openings, [*openings, float("inf")][1:], strict=True):
         last = max((moment for moment in moments if opened <= moment < closed), default=opened)
@@ -48,10 +60,13 @@ def seconds_searched(store: Store) -> float:
 class Spending:
     """What a run uses up of its allowance. A sitting lasts from opening the run until closing it.
 
-    ``seconds_before`` and ``steps_before``: what earlier sittings took; ``opened``: when this one began, by :func:`time.monotonic`.
+    ``seconds_before`` and ``steps_before``: what earlier sittings took; ``opened``: when this one
+    began, by :func:`time.monotonic`.
     """
 
-    def __init__(self, allowance: Allowance, *, seconds_before: float, steps_before: int, opened: float) -> None:
+    def __init__(
+        self, allowance: Allowance, *, seconds_before: float, steps_before: int, opened: float
+    ) -> None:
         self._allowance = allowance
         self._seconds_before = seconds_before
         self._steps_before = steps_before
@@ -76,7 +91,9 @@ class Spending:
         return ""
 
     def seconds_left(self, history: History) -> float:
-        """Until it is used up, if steps are done as fast as in this sitting so far; infinity where nothing is bounded."""
+        """Until it is used up, if steps are done as fast as in this sitting so far; infinity where
+        nothing is bounded.
+        """
         left = 3600 * self._allowance.hours - self.seconds if self._allowance.hours else math.inf
         if self._allowance.steps:
             granted = steps_granted(history)

@@ -14,7 +14,9 @@ __all__ = ["BestCell"]
 
 
 class BestCell:
-    """Remembers the best trial so far and keeps ``best.cell`` in the folder ``run`` true. ``name``: that of the experiment."""
+    """Remembers the best trial so far and keeps ``best.cell`` in the folder ``run`` true. ``name``:
+    that of the experiment.
+    """
 
     def __init__(self, run: Path, name: str, *, tell: Callable[[SearchEvent], None]) -> None:
         self._file = run / "best.cell"
@@ -24,11 +26,15 @@ class BestCell:
 
     @property
     def trial(self) -> Trial | None:
-        """The best trial that the strategy proposed; the best baseline if there is none; ``None`` if nothing has a score."""
+        """The best trial that the strategy proposed; the best baseline if there is none; ``None``
+        if nothing has a score.
+        """
         return self._trial
 
     def update(self, trials: Iterable[Trial]) -> None:
-        """Compare with these. A trial in flight to a higher rung does not count until it is done."""
+        """Compare with these. A trial in flight to a higher rung does not count until it is
+        done.
+        """
         candidates = [trial for trial in trials if _counts(trial)]
         if self._trial is not None:
             candidates.append(self._trial)
@@ -40,10 +46,17 @@ class BestCell:
         self._trial = best
         result = best.result
         assert result is not None
-        doc = f"Best cell of {self._name}: trial {best.number}, score {result.score:.6g} after {result.steps} steps."
+        doc = (
+            f"Best cell of {self._name}: trial {best.number}, score {result.score:.6g} "
+            f"after {result.steps} steps."
+        )
         write_atomically(self._file, best.genome.to_text(doc))
         self._tell(BestChanged(best))
 
 
 def _counts(trial: Trial) -> bool:
-    return trial.status in (Status.COMPLETED, Status.STOPPED) and math.isfinite(trial.score) and not trial.is_intermediate
+    return (
+        trial.status in (Status.COMPLETED, Status.STOPPED)
+        and math.isfinite(trial.score)
+        and not trial.is_intermediate
+    )

@@ -19,20 +19,26 @@ _FILE = re.compile(r"trial-(\d+)(\.r\d+)?\.safetensors")
 
 
 def inheritable(history: History, number: int) -> bool:
-    """Whether the next trial may start from the weights of this one: it is one of the best 10 or of the newest 64.
+    """Whether the next trial may start from the weights of this one: it is one of the best 10 or of
+    the newest 64.
 
-    Decided by the history that the strategy saw, not by which files are there, so that it does not depend on who was faster.
+    Decided by the history that the strategy saw, not by which files are there, so that it does not
+    depend on who was faster.
     """
     trial = history.by_number.get(number)
     if trial is None or trial.result is None or not trial.result.checkpoint:
         return False
-    return number >= len(history) - _NEWEST or any(best.number == number for best in history.ranked[:_BEST])
+    return number >= len(history) - _NEWEST or any(
+        best.number == number for best in history.ranked[:_BEST]
+    )
 
 
 class Checkpoints:
-    """The folder ``checkpoints`` of a run: ``trial-00012.safetensors``, and ``trial-00012.r1.safetensors`` after a higher rung.
+    """The folder ``checkpoints`` of a run: ``trial-00012.safetensors``, and
+    ``trial-00012.r1.safetensors`` after a higher rung.
 
-    A rung has a file of its own, because a killed job of a higher rung starts again from the file of the rung below.
+    A rung has a file of its own, because a killed job of a higher rung starts again from the file
+    of the rung below.
     """
 
     def __init__(self, run: Path) -> None:
@@ -45,7 +51,9 @@ class Checkpoints:
         return f"{self._prefix}{trial:05d}{f'.r{rung}' if rung else ''}.safetensors"
 
     def relative(self, path: str) -> str:
-        """The path as the store keeps it: relative to the run, so that a run can be moved; ``""`` stays."""
+        """The path as the store keeps it: relative to the run, so that a run can be moved; ``""``
+        stays.
+        """
         if not path:
             return ""
         try:
@@ -66,23 +74,33 @@ class Checkpoints:
     def sweep(self, history: History, pinned: Collection[str]) -> None:
         """Delete the files of trials that are neither among the best nor the newest nor unfinished.
 
-        ``history``: what the last decision knew, so that no later decision can want a file that is gone (the best of a longer history
-        are among the best of a shorter one and those that came since; a margin covers trials that fall back at a higher rung).
-        ``pinned``: paths relative to the run that jobs under way read.
+        ``history``: what the last decision knew, so that no later decision can want a file that is
+        gone (the best of a longer history are among the best of a shorter one and those that came
+        since; a margin covers trials that fall back at a higher rung). ``pinned``: paths relative
+        to the run that jobs under way read.
         """
         if not self._folder.is_dir():
             return
         keep = {trial.number for trial in history.ranked[: _BEST + _MARGIN]}
         keep |= {trial.number for trial in history if not trial.status.finished}
-        newest = {trial.number: trial.result.checkpoint for trial in history if trial.number in keep and trial.result is not None}
+        newest = {
+            trial.number: trial.result.checkpoint
+            for trial in history
+            if trial.number in keep and trial.result is not None
+        }
         for file in self._folder.iterdir():
             match = _FILE.fullmatch(file.name)
             if match is None:
                 continue
             number, path = int(match[1]), self.relative(str(file))
             if number in keep:
-                # Of a trial that is kept, files of lower rungs go once the higher one has its result.
-                obsolete = bool(newest.get(number)) and history.by_number[number].status.finished and path != newest[number]
+                # Of a trial that is kept, files of lower rungs go once the higher one has its
+                # result.
+                obsolete = (
+                    bool(newest.get(number))
+                    and history.by_number[number].status.finished
+                    and path != newest[number]
+                )
             else:
                 obsolete = number < len(history) - _NEWEST
             if obsolete and path not in pinned:
@@ -96,4 +114,8 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise EnvironmentFailure(f"the file cannot be written: {error.strerror}", where=str(path), hint="make room on the disk") from error
+        raise EnvironmentFailure(
+            f"the file cannot be written: {error.strerror}",
+            where=str(path),
+            hint="make room on the disk",
+        ) from error

@@ -1,10 +1,11 @@
 """The order in which a search decides, and what each decision may know.
 
-A decision is to train a new trial, to answer one as a duplicate, or to grant a trial a higher rung. Decisions are numbered by
-``position``. In a deterministic search decision n knows the results of decisions up to n - lookahead, whatever else has ended
-meanwhile; later ones appear as running. So the sequence of decisions follows from the results alone, and not from who was faster,
-how many workers there are, or when the search was killed. When the strategy cannot propose anything with what it may know, the
-*horizon* moves on, one result at a time, and never back.
+A decision is to train a new trial, to answer one as a duplicate, or to grant a trial a higher rung.
+Decisions are numbered by ``position``. In a deterministic search decision n knows the results of
+decisions up to n - lookahead, whatever else has ended meanwhile; later ones appear as running. So
+the sequence of decisions follows from the results alone, and not from who was faster, how many
+workers there are, or when the search was killed. When the strategy cannot propose anything with
+what it may know, the *horizon* moves on, one result at a time, and never back.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ __all__ = ["Decisions"]
 
 
 class Decisions:
-    """All trials and decisions of a search, in memory. ``lookahead`` = 0: every decision knows everything that has ended."""
+    """All trials and decisions of a search, in memory. ``lookahead`` = 0: every decision knows
+    everything that has ended.
+    """
 
-    def __init__(self, trials: Iterable[Trial], decisions: Iterable[Decision], *, lookahead: int) -> None:
+    def __init__(
+        self, trials: Iterable[Trial], decisions: Iterable[Decision], *, lookahead: int
+    ) -> None:
         self.trials = [_under_way(trial) for trial in trials]
         self._lookahead = lookahead
         self._jobs: list[tuple[int, int]] = []
@@ -31,7 +36,11 @@ class Decisions:
         self._has_duplicates = any(trial.status is Status.DUPLICATE for trial in self.trials)
         for decision in decisions:
             trial = self.trials[decision.trial]
-            ended = trial.status is Status.DUPLICATE or trial.status is Status.FAILED or trial.rungs[decision.rung].result is not None
+            ended = (
+                trial.status is Status.DUPLICATE
+                or trial.status is Status.FAILED
+                or trial.rungs[decision.rung].result is not None
+            )
             self._append(decision.trial, decision.rung, ended)
             self._horizon = decision.horizon
 
@@ -46,8 +55,14 @@ class Decisions:
         return self._horizon
 
     def horizons(self) -> Iterator[int]:
-        """What the next decision may know: as little as possible first, then more, as far as there are results."""
-        first = max(self._horizon, self.next_position - self._lookahead + 1) if self._lookahead else self.next_position
+        """What the next decision may know: as little as possible first, then more, as far as there
+        are results.
+        """
+        first = (
+            max(self._horizon, self.next_position - self._lookahead + 1)
+            if self._lookahead
+            else self.next_position
+        )
         for horizon in range(first, self.next_position + 1):
             if self._lookahead and horizon > self._first_open():
                 return
@@ -70,8 +85,14 @@ class Decisions:
         return [self._jobs[position] for position in sorted(self._open)]
 
     def undecided(self) -> list[int]:
-        """Positions whose job has a result, but nobody has judged yet whether its trial gets more training."""
-        ready = [t for t in self.trials if t.status is Status.RUNNING and t.rungs and t.rungs[-1].result is not None]
+        """Positions whose job has a result, but nobody has judged yet whether its trial gets more
+        training.
+        """
+        ready = [
+            t
+            for t in self.trials
+            if t.status is Status.RUNNING and t.rungs and t.rungs[-1].result is not None
+        ]
         return sorted(self._positions[trial.number, len(trial.rungs) - 1] for trial in ready)
 
     def decide(self, trial: Trial, rung: int, horizon: int) -> None:
@@ -109,7 +130,9 @@ class Decisions:
 
 
 def _under_way(trial: Trial) -> Trial:
-    """A trial that waits only for the verdict whether it gets more training is not in any queue, so it counts as running."""
+    """A trial that waits only for the verdict whether it gets more training is not in any queue, so
+    it counts as running.
+    """
     judged = not trial.rungs or trial.rungs[-1].result is None or trial.status.finished
     return trial if judged else trial.with_(status=Status.RUNNING)
 

@@ -58,7 +58,9 @@ class SearchedExperiment(Protocol):
 
     @property
     def trials(self) -> int:
-        """How many trials there shall be in all, baselines and duplicates included, those that a check before training rejects not."""
+        """How many trials there shall be in all, baselines and duplicates included, those that a
+        check before training rejects not.
+        """
 
     @property
     def seed(self) -> int:
@@ -70,7 +72,9 @@ class SearchedExperiment(Protocol):
 
     @property
     def lookahead(self) -> int:
-        """In a deterministic search, the number of trials that may be under way at the same time."""
+        """In a deterministic search, the number of trials that may be under way at the same
+        time.
+        """
 
     @property
     def baselines(self) -> Sequence[str]:

@@ -23,7 +23,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The run existed: it has ``finished`` trials already, and ``requeued`` jobs were under way when it ended and are done again."""
+    """The run existed: it has ``finished`` trials already, and ``requeued`` jobs were under way
+    when it ended and are done again.
+    """
 
     finished: int
     requeued: int
@@ -31,21 +33,27 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentChanged:
-    """The run was made on another machine or with other versions: what differs, as (before, now). Results may differ slightly."""
+    """The run was made on another machine or with other versions: what differs, as (before, now).
+    Results may differ slightly.
+    """
 
     changes: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class TrialStarted:
-    """A job was handed out: the first training of a trial, or a higher rung of it (``trial.rungs[-1].budget``)."""
+    """A job was handed out: the first training of a trial, or a higher rung of it
+    (``trial.rungs[-1].budget``).
+    """
 
     trial: Trial
 
 
 @dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """A job has an outcome, which is in the store. The trial may get more training later, if its status is not finished."""
+    """A job has an outcome, which is in the store. The trial may get more training later, if its
+    status is not finished.
+    """
 
     trial: Trial
     outcome: Outcome
@@ -53,7 +61,8 @@ class TrialEnded:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateAnswered:
-    """A proposal was not trained, because ``duplicate_of`` has the same key. ``trial``: the number that it was proposed for.
+    """A proposal was not trained, because ``duplicate_of`` has the same key. ``trial``: the number
+    that it was proposed for.
 
     ``final``: the strategy gave nothing but duplicates, so the trial itself is recorded as one.
     """
@@ -71,7 +80,9 @@ class BestChanged:
     trial: Trial
 
 
-SearchEvent = Resumed | EnvironmentChanged | TrialStarted | TrialEnded | DuplicateAnswered | BestChanged
+SearchEvent = (
+    Resumed | EnvironmentChanged | TrialStarted | TrialEnded | DuplicateAnswered | BestChanged
+)
 
 Observer = Callable[[SearchEvent], None]
 
@@ -91,7 +102,9 @@ class Announcer:
             self.tell(event)
 
     def tell(self, event: SearchEvent) -> None:
-        """Let the observer know; without one only what concerns the whole run is kept for the next."""
+        """Let the observer know; without one only what concerns the whole run is kept for the
+        next.
+        """
         if self._observer is not None:
             self._observer(event)
         elif isinstance(event, Resumed | EnvironmentChanged):

@@ -21,9 +21,11 @@ def random_seed(bits: int, *numbers: int) -> int:
 
 
 class Ledger:
-    """All trials and decisions of a run, in memory as in the store. It writes down what others have decided.
+    """All trials and decisions of a run, in memory as in the store. It writes down what others have
+    decided.
 
-    ``decisions`` and ``duplicates`` are for reading. ``seed``: the experiment's; ``lookahead``: see :class:`Decisions`.
+    ``decisions`` and ``duplicates`` are for reading. ``seed``: the experiment's; ``lookahead``: see
+    :class:`Decisions`.
     """
 
     def __init__(self, store: Store, *, seed: int, lookahead: int) -> None:
@@ -34,10 +36,14 @@ class Ledger:
         self._seeds = dict(store.seeds())
         self._inherited = dict(store.inherited())
         trials = self.decisions.trials
-        self._numbers = {key: number for number, key in store.keys().items() if trials[number].status is not Status.DUPLICATE}
+        self._numbers = {
+            key: number
+            for number, key in store.keys().items()
+            if trials[number].status is not Status.DUPLICATE
+        }
         self._last_text = (-1, "")
 
-    # -- reading -------------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
@@ -46,7 +52,9 @@ class Ledger:
 
     @property
     def trials(self) -> Sequence[Trial]:
-        """Each trial as it is now, by number; :attr:`history` shows duplicates with the results that answer them."""
+        """Each trial as it is now, by number; :attr:`history` shows duplicates with the results
+        that answer them.
+        """
         return self.decisions.trials
 
     @property
@@ -55,7 +63,9 @@ class Ledger:
         return self.decisions.view(self.decisions.next_position)
 
     def number_of(self, key: str) -> int | None:
-        """The trial that answers proposals with this search key; ``None``: the run does not know it."""
+        """The trial that answers proposals with this search key; ``None``: the run does not know
+        it.
+        """
         return self._numbers.get(key)
 
     def keys(self) -> set[str]:
@@ -63,11 +73,15 @@ class Ledger:
         return set(self._numbers)
 
     def inherited(self, number: int, rung: int) -> str:
-        """The checkpoint of another trial that this training starts from, relative to the run; ``""`` for none."""
+        """The checkpoint of another trial that this training starts from, relative to the run;
+        ``""`` for none.
+        """
         return self._inherited.get((number, rung), "")
 
     def seed(self, number: int) -> int:
-        """The random seed of a trial's training: the same whenever, wherever and however often it is trained."""
+        """The random seed of a trial's training: the same whenever, wherever and however often it
+        is trained.
+        """
         if number not in self._seeds:
             self._seeds[number] = random_seed(32, self._seed, number)
         return self._seeds[number]
@@ -78,12 +92,21 @@ class Ledger:
             self._last_text = (trial.number, trial.genome.to_json())
         return self._last_text[1]
 
-    # -- writing -------------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
-    def add(self, trial: Trial, key: str, *, horizon: int, inherit: str = "", answered: Sequence[Duplicate] = ()) -> None:
+    def add(
+        self,
+        trial: Trial,
+        key: str,
+        *,
+        horizon: int,
+        inherit: str = "",
+        answered: Sequence[Duplicate] = (),
+    ) -> None:
         """A new trial: running, with one rung, or a duplicate without any.
 
-        ``answered``: what was proposed for this number and not trained; the last of them is the trial itself if it is a duplicate.
+        ``answered``: what was proposed for this number and not trained; the last of them is the
+        trial itself if it is a duplicate.
         """
         is_duplicate = trial.status is Status.DUPLICATE
         self._store.add_trial(
@@ -104,14 +127,25 @@ class Ledger:
 
     def add_ended(self, trial: Trial, key: str, *, horizon: int) -> None:
         """A new trial that has its results already, from another run."""
-        begun = trial.with_(status=Status.RUNNING, rungs=(Rung(trial.rungs[0].budget),), failure=None)
-        self._store.add_trial(begun, key=key, genome=self.genome_text(trial), attempt=0, seed=self.seed(trial.number), horizon=horizon)
+        begun = trial.with_(
+            status=Status.RUNNING, rungs=(Rung(trial.rungs[0].budget),), failure=None
+        )
+        self._store.add_trial(
+            begun,
+            key=key,
+            genome=self.genome_text(trial),
+            attempt=0,
+            seed=self.seed(trial.number),
+            horizon=horizon,
+        )
         for k, rung in enumerate(trial.rungs):
             if k:
                 self._store.add_rung(trial.number, rung.budget, horizon=horizon)
             failure = trial.failure if rung.result is None else None
             status = trial.status if k == len(trial.rungs) - 1 else Status.RUNNING
-            self._store.add_outcome(Outcome(trial.number, k, rung.result, failure, worker=IMPORTER), status)
+            self._store.add_outcome(
+                Outcome(trial.number, k, rung.result, failure, worker=IMPORTER), status
+            )
             so_far = trial.with_(rungs=trial.rungs[: k + 1])
             self.decisions.decide(so_far, k, horizon)
             self.decisions.end(so_far, k)

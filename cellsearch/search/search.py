@@ -1,4 +1,6 @@
-"""The search: asks the strategy, answers duplicates, grants training, remembers, resumes. It trains nothing itself."""
+"""The search: asks the strategy, answers duplicates, grants training, remembers, resumes. It trains
+nothing itself.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from cellsearch.search.allowance import Spending, is_checked, seconds_searched, 
 from cellsearch.search.best import BestCell
 from cellsearch.search.checkpoints import Checkpoints, write_atomically
 from cellsearch.search.declared import SearchedExperiment
-from cellsearch.search.events import Announcer, EnvironmentChanged, Observer, Resumed, TrialEnded, TrialStarted
+from cellsearch.search.events import (
+    Announcer,
+    EnvironmentChanged,
+    Observer,
+    Resumed,
+    TrialEnded,
+    TrialStarted,
+)
 from cellsearch.search.ledger import Ledger
 from cellsearch.search.resume import check_same_experiment, defaults
 from cellsearch.search.warm import Imported, importable
@@ -37,9 +46,10 @@ _SWEEP_EVERY = 16
 class Search:
     """One run: an experiment and the store of what came out so far. :meth:`open` makes one.
 
-    :meth:`run` does everything with an executor. By hand: :meth:`ask` for a trial, train what :meth:`job` says, :meth:`tell` the outcome.
-    Whatever :meth:`ask` and :meth:`tell` did is in the store when they return. One thread uses a search; :meth:`stop` may be called
-    from anywhere, also from a signal handler.
+    :meth:`run` does everything with an executor. By hand: :meth:`ask` for a trial, train what
+    :meth:`job` says, :meth:`tell` the outcome. Whatever :meth:`ask` and :meth:`tell` did is in the
+    store when they return. One thread uses a search; :meth:`stop` may be called from anywhere, also
+    from a signal handler.
     """
 
     def __init__(self, store: Store, experiment: SearchedExperiment) -> None:
@@ -54,35 +64,57 @@ class Search:
         self._handed_out: set[tuple[int, int]] = set()
 
         store.requeue()
-        self._ledger = Ledger(store, seed=experiment.seed, lookahead=experiment.lookahead if experiment.deterministic else 0)
+        self._ledger = Ledger(
+            store,
+            seed=experiment.seed,
+            lookahead=experiment.lookahead if experiment.deterministic else 0,
+        )
         self._best = BestCell(store.path, experiment.name, tell=self._announcer.tell)
         self._agenda = Agenda(self._ledger, experiment, best=self._best, tell=self._announcer.tell)
         self._checkpoints.clean()
         history = self.history
         self._best.update(history)
-        self._spending = Spending(experiment.allowance, seconds_before=seconds_before, steps_before=steps_granted(history), opened=opened)
+        self._spending = Spending(
+            experiment.allowance,
+            seconds_before=seconds_before,
+            steps_before=steps_granted(history),
+            opened=opened,
+        )
         if len(history):
-            self._announcer.tell(Resumed(sum(trial.status.finished for trial in self._ledger.trials), self._agenda.waiting))
+            self._announcer.tell(
+                Resumed(
+                    sum(trial.status.finished for trial in self._ledger.trials),
+                    self._agenda.waiting,
+                )
+            )
         self._record_environment()
 
-    # -- opening and closing -------------------------------------------------------------------------------------------
+    # -- opening and closing -----------------------------------------------------------------------
 
     @classmethod
     def open(cls, path: str | Path, experiment: SearchedExperiment | None = None) -> Search:
-        """Create the run in folder ``path``, or resume it: jobs that were under way when it ended are done again, nothing else is.
+        """Create the run in folder ``path``, or resume it: jobs that were under way when it ended
+        are done again, nothing else is.
 
-        Raises :class:`RunError` if another process writes the run, or if it is the run of another experiment (it names the keys that
-        differ; ``trials`` may be raised, ``workers`` may be anything), :class:`EnvironmentFailure` if the place cannot hold a run.
-        To look at a run without writing it, use :meth:`cellsearch.store.Store.read`.
+        Raises :class:`RunError` if another process writes the run, or if it is the run of another
+        experiment (it names the keys that differ; ``trials`` may be raised, ``workers`` may be
+        anything), :class:`EnvironmentFailure` if the place cannot hold a run. To look at a run
+        without writing it, use :meth:`cellsearch.store.Store.read`.
         """
         if experiment is None:
             text = str(Path(path) / "experiment.toml")
-            raise ConfigError("a search needs its experiment", where=str(path), hint=f"pass cellsearch.load_experiment({text!r})")
+            raise ConfigError(
+                "a search needs its experiment",
+                where=str(path),
+                hint=f"pass cellsearch.load_experiment({text!r})",
+            )
         store = Store.open(path)
         try:
             text = experiment.to_toml()
             if store.experiment:
-                check_same_experiment(store.experiment, text, where=str(store.path), meant=defaults(experiment))
+                check_same_experiment(
+                    store.experiment, text, where=str(store.path), meant=defaults(experiment)
+                )
             if store.experiment != text:
                 store.describe(text)
             write_atomically(store.path / "experiment.toml", text)
@@ -92,7 +124,9 @@ class Search:
             raise
 
     def close(self) -> None:
-        """Let go of the run. Trials that were handed out and not told about wait for the next time. May be called twice."""
+        """Let go of the run. Trials that were handed out and not told about wait for the next time.
+        May be called twice.
+        """
         if self._ledger.decisions.open_jobs() and not self._closed:
             self._store.requeue()
         self._closed = True
@@ -101,7 +135,12 @@ class Search:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if isinstance(error, EnvironmentFailure):
             self._closed = True  # perhaps a full disk: opening the run again re-queues as well
         self.close()
@@ -115,11 +154,13 @@ class Search:
             self._store.add_event("environment changed", text)
             self._announcer.tell(EnvironmentChanged(changes))
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     @property
     def history(self) -> History:
-        """All trials as they are now; a duplicate shows the results of the trial that answers it."""
+        """All trials as they are now; a duplicate shows the results of the trial that answers
+        it.
+        """
         return self._ledger.history
 
     @property
@@ -132,7 +173,11 @@ class Search:
         """Whether all trials that the experiment asks for have ended."""
         history = self.history
         wanted = self.experiment.trials
-        return history.counted >= wanted and not self._agenda.has_baselines and all(trial.status.finished for trial in history)
+        return (
+            history.counted >= wanted
+            and not self._agenda.has_baselines
+            and all(trial.status.finished for trial in history)
+        )
 
     @property
     def seconds(self) -> float:
@@ -141,26 +186,33 @@ class Search:
 
     @property
     def used_up(self) -> str:
-        """What of the experiment's allowance is used up, in words; ``""`` while there is some left of each."""
+        """What of the experiment's allowance is used up, in words; ``""`` while there is some left
+        of each.
+        """
         return self._spending.used_up(self.history)
 
     @property
     def seconds_left(self) -> float:
-        """Until the allowance is used up, if steps are done as fast as in this sitting so far; infinity where nothing is bounded."""
+        """Until the allowance is used up, if steps are done as fast as in this sitting so far;
+        infinity where nothing is bounded.
+        """
         return self._spending.seconds_left(self.history)
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that the strategy proposed; the best baseline if there is none; ``None`` if nothing has a score."""
+        """The best trial that the strategy proposed; the best baseline if there is none; ``None``
+        if nothing has a score.
+        """
         return self._best.trial
 
-    # -- ask and tell --------------------------------------------------------------------------------------------------
+    # -- ask and tell ------------------------------------------------------------------------------
 
     def ask(self) -> Trial | None:
-        """The next trial to train, recorded as running; its last rung is what is to be trained, see :meth:`job`.
+        """The next trial to train, recorded as running; its last rung is what is to be trained, see
+        :meth:`job`.
 
-        ``None``: nothing now, because the strategy or the order of a deterministic search waits for trials that were handed out;
-        when none is handed out, the search has ended.
+        ``None``: nothing now, because the strategy or the order of a deterministic search waits for
+        trials that were handed out; when none is handed out, the search has ended.
         """
         waiting = self._agenda.next_waiting()
         if waiting is not None:
@@ -191,7 +243,9 @@ class Search:
             inherit=self._checkpoints.absolute(self._ledger.inherited(trial.number, number)),
             quiet=experiment.strategy.quiet_start,
             connections=experiment.strategy.wants_connections,
-            perturbation=experiment.strategy.perturbation if experiment.space.is_gated(trial.genome) else 0,
+            perturbation=experiment.strategy.perturbation
+            if experiment.space.is_gated(trial.genome)
+            else 0,
         )
 
     def tell(self, outcome: Outcome) -> Trial:
@@ -200,7 +254,10 @@ class Search:
         Raises :class:`RunError` for a job that was not asked for or has an outcome already.
         """
         if not self._ledger.decisions.awaited(outcome.trial, outcome.rung):
-            raise RunError(f"no outcome is awaited for trial {outcome.trial}, rung {outcome.rung}", where=str(self.path))
+            raise RunError(
+                f"no outcome is awaited for trial {outcome.trial}, rung {outcome.rung}",
+                where=str(self.path),
+            )
         outcome = self._checked(outcome)
         before = self._ledger.trials[outcome.trial]
         rungs = (*before.rungs[:-1], Rung(before.rungs[-1].budget, outcome.result))
@@ -222,24 +279,27 @@ class Search:
             self._sweep()
         return trial
 
-    # -- warm start ----------------------------------------------------------------------------------------------------
+    # -- warm start --------------------------------------------------------------------------------
 
     def enqueue(self, genome: Genome) -> Trial:
-        """Let this cell be the next trial that is trained (after the baselines), whatever the strategy would propose.
+        """Let this cell be the next trial that is trained (after the baselines), whatever the
+        strategy would propose.
 
-        Returns its trial, with origin ``enqueued``; a cell that the run knows already is not trained again, its trial is returned. It
-        counts as one of the experiment's trials; after the last of them it comes on top. Raises :class:`SpaceError` if the space does
-        not hold it.
+        Returns its trial, with origin ``enqueued``; a cell that the run knows already is not
+        trained again, its trial is returned. It counts as one of the experiment's trials; after the
+        last of them it comes on top. Raises :class:`SpaceError` if the space does not hold it.
         """
         self.experiment.space.require(genome, "the enqueued cell")
         return self._agenda.enqueue(genome)
 
     def import_run(self, path: str | Path) -> Imported:
-        """Take over the trials of another run as history: they are known to the strategy, answer duplicates, and are not trained again.
+        """Take over the trials of another run as history: they are known to the strategy, answer
+        duplicates, and are not trained again.
 
-        They do not count against the experiment's trials, except baselines of this experiment. Cells that this run knows already, or
-        that its space does not hold, are left out; :class:`Imported` says how many, and why. Raises :class:`ConfigError` if task, task
-        options or training differ, because then the results do not hold here.
+        They do not count against the experiment's trials, except baselines of this experiment.
+        Cells that this run knows already, or that its space does not hold, are left out;
+        :class:`Imported` says how many, and why. Raises :class:`ConfigError` if task, task options
+        or training differ, because then the results do not hold here.
         """
         found, skipped = importable(Path(path), self.experiment)
         taken, known = self._agenda.take_over(found)
@@ -249,17 +309,23 @@ class Search:
         self._best.update(self.history)
         return Imported(taken, dict(skipped))
 
-    # -- run -----------------------------------------------------------------------------------------------------------
+    # -- run ---------------------------------------------------------------------------------------
 
-    def run(self, executor: Executor, on_event: Observer | None = None, *, arrays: Arrays | None = None) -> None:
-        """Search until the trials of the experiment are done, or :meth:`stop` is called. The caller closes the executor.
+    def run(
+        self, executor: Executor, on_event: Observer | None = None, *, arrays: Arrays | None = None
+    ) -> None:
+        """Search until the trials of the experiment are done, or :meth:`stop` is called. The caller
+        closes the executor.
 
-        ``on_event`` is told what happens; ``arrays``: the task's data, if it is not to be loaded from the task's options.
+        ``on_event`` is told what happens; ``arrays``: the task's data, if it is not to be loaded
+        from the task's options.
         """
         experiment = self.experiment
         self._stopping = self._stopping_now = False
         self._announcer.listen(on_event)
-        from cellsearch.training.suite import load_data  # loads torch, which looking at a run does without
+        from cellsearch.training.suite import (
+            load_data,
+        )  # loads torch, which looking at a run does without
 
         data = arrays if arrays is not None else load_data(experiment.task, experiment.task_options)
         executor.start(experiment.task, dict(experiment.task_options), data, folder=self.path)
@@ -267,14 +333,19 @@ class Search:
             self._loop(executor)
             self._sweep()
         finally:
-            # What was handed out and has no outcome is asked for again, by the next run() or by the next process.
+            # What was handed out and has no outcome is asked for again, by the next run() or by the
+            # next process.
             self._agenda.refill()
             self._handed_out.clear()
             self._announcer.listen(None)
 
     def _loop(self, executor: Executor) -> None:
         while not self._stopping_now:
-            while not self._stopping and len(self._handed_out) < executor.capacity and (trial := self.ask()) is not None:
+            while (
+                not self._stopping
+                and len(self._handed_out) < executor.capacity
+                and (trial := self.ask()) is not None
+            ):
                 executor.submit(self.job(trial))
             if not self._handed_out:
                 return
@@ -282,11 +353,13 @@ class Search:
                 self.tell(outcome)
 
     def stop(self, *, now: bool = False) -> None:
-        """Let :meth:`run` return when the trials being trained have ended, or ``now``: then they are trained again on resume."""
+        """Let :meth:`run` return when the trials being trained have ended, or ``now``: then they
+        are trained again on resume.
+        """
         self._stopping = True
         self._stopping_now = now or self._stopping_now
 
-    # -- inside --------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add((trial.number, len(trial.rungs) - 1))
@@ -294,16 +367,23 @@ class Search:
         return trial
 
     def _checked(self, outcome: Outcome) -> Outcome:
-        """The outcome with a checkpoint path relative to the run, and a failure instead of a score that is not finite."""
+        """The outcome with a checkpoint path relative to the run, and a failure instead of a score
+        that is not finite.
+        """
         result, failure = outcome.result, outcome.failure
         if result is not None and not math.isfinite(result.score):
             failure = Failure("nan", f"the score is {result.score}")
             result = None
         if (result is None) == (failure is None):
-            raise RunError(f"the outcome of trial {outcome.trial} has neither or both of result and failure", where=str(self.path))
+            raise RunError(
+                f"the outcome of trial {outcome.trial} has neither or both of result and failure",
+                where=str(self.path),
+            )
         if result is not None and result.checkpoint:
             result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
-        return Outcome(outcome.trial, outcome.rung, result, failure, outcome.worker, outcome.wall_seconds)
+        return Outcome(
+            outcome.trial, outcome.rung, result, failure, outcome.worker, outcome.wall_seconds
+        )
 
     def _sweep(self) -> None:
         decisions = self._ledger.decisions

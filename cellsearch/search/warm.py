@@ -23,29 +23,38 @@ ENQUEUED = "enqueued"
 IMPORTER = "imported"
 """Who did the work of imported trials, as far as this run knows."""
 _OF_THE_CELL = frozenset({"nan", "diverged", "invalid", "prefilter"})
-"""Failures that the cell would have again here; others (time, memory, a crash) were the machine's."""
+"""Failures that the cell would have again here; others (time, memory, a crash) were the machine's.
+"""
 _SAME = ("task", "task_options", "training")
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of an import: how many trials were taken over, and how many were not, by the reason in words."""
+    """What came of an import: how many trials were taken over, and how many were not, by the reason
+    in words.
+    """
 
     taken: int
     skipped: Mapping[str, int]
 
 
-def importable(run: Path, experiment: SearchedExperiment) -> tuple[list[tuple[Trial, str]], Counter[str]]:
-    """The trials of a run that hold here, each with its key, and the number of the others by reason.
+def importable(
+    run: Path, experiment: SearchedExperiment
+) -> tuple[list[tuple[Trial, str]], Counter[str]]:
+    """The trials of a run that hold here, each with its key, and the number of the others by
+    reason.
 
-    A result holds here when task, task options and training are equal, and it was reached with budgets that this experiment's schedule
-    grants. A trial keeps its number as in the other run, its origin becomes ``imported:RUN``. Checkpoints stay where they are, so
-    nothing is inherited from imported trials. Raises :class:`RunError` if there is no run or nothing of it can hold here,
-    :class:`ConfigError` with the differing keys if its task or training are others.
+    A result holds here when task, task options and training are equal, and it was reached with
+    budgets that this experiment's schedule grants. A trial keeps its number as in the other run,
+    its origin becomes ``imported:RUN``. Checkpoints stay where they are, so nothing is inherited
+    from imported trials. Raises :class:`RunError` if there is no run or nothing of it can hold
+    here, :class:`ConfigError` with the differing keys if its task or training are others.
     """
     with Store.read(run) as store:
         text, history = store.experiment, list(store.history())
-    _require_same(tomltext.parse(text, str(run)), tomltext.parse(experiment.to_toml(), experiment.name), run)
+    _require_same(
+        tomltext.parse(text, str(run)), tomltext.parse(experiment.to_toml(), experiment.name), run
+    )
     skipped: Counter[str] = Counter()
     found: list[tuple[Trial, str]] = []
     origin = "imported:" + re.sub(r"[^A-Za-z0-9._-]", "-", run.resolve().name)
@@ -58,7 +67,10 @@ def importable(run: Path, experiment: SearchedExperiment) -> tuple[list[tuple[Tr
         rungs = tuple(_without_checkpoint(rung) for rung in _rungs(trial, experiment))
         found.append((trial.with_(proposal=proposal, rungs=rungs), search_key(trial.genome)))
     if not found:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in skipped.items()) or "it has no trials"
+        reasons = (
+            "; ".join(f"{count} {reason}" for reason, count in skipped.items())
+            or "it has no trials"
+        )
         raise RunError(f"no trial of the run can be imported: {reasons}", where=str(run))
     return found, skipped
 
@@ -67,7 +79,8 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) 
     differing = list(_differing(before, now))
     if differing:
         raise ConfigError(
-            f"its results do not hold here, because it was made with another {', another '.join(differing)}",
+            f"its results do not hold here, because it was made with another "
+            f"{', another '.join(differing)}",
             where=str(run),
             hint=f"train its cells again with --enqueue {run}:best or --enqueue {run}:NUMBER",
         )
@@ -95,31 +108,46 @@ def _why_not(trial: Trial, experiment: SearchedExperiment) -> str:
         return "only served to find others (supernets)"
     if not _rungs(trial, experiment):
         return "were trained with budgets that the schedule does not grant"
-    named = trial.is_baseline and trial.proposal.origin.removeprefix("baseline:") in experiment.baselines
-    return "" if named or experiment.space.contains(trial.genome) is None else "are not in the space"
+    named = (
+        trial.is_baseline
+        and trial.proposal.origin.removeprefix("baseline:") in experiment.baselines
+    )
+    return (
+        "" if named or experiment.space.contains(trial.genome) is None else "are not in the space"
+    )
 
 
 def _rungs(trial: Trial, experiment: SearchedExperiment) -> tuple[Rung, ...]:
-    """The trial's rungs as this experiment's schedule would have granted them; empty when it would not."""
+    """The trial's rungs as this experiment's schedule would have granted them; empty when it would
+    not.
+    """
     steps = experiment.training.steps
     allowed = experiment.schedule.rungs(steps)
     granted = tuple(rung.budget.steps for rung in trial.rungs)
     if granted == allowed[: len(granted)]:
         return trial.rungs if trial.status is not Status.COMPLETED or granted[-1] == steps else ()
-    first = experiment.schedule.next_budget(History(), trial.with_(rungs=(), status=Status.RUNNING), steps)
+    first = experiment.schedule.next_budget(
+        History(), trial.with_(rungs=(), status=Status.RUNNING), steps
+    )
     if first is not None and granted == (first.steps,):
         return trial.rungs  # a schedule may give some cells everything at once
     if allowed == (steps,) and trial.status is Status.COMPLETED and granted[-1] == steps:
-        return (Rung(Budget(steps, 0), trial.rungs[-1].result),)  # where it stopped on the way does not matter
+        return (
+            Rung(Budget(steps, 0), trial.rungs[-1].result),
+        )  # where it stopped on the way does not matter
     return ()
 
 
 def _without_checkpoint(rung: Rung) -> Rung:
-    return Rung(rung.budget, replace(rung.result, checkpoint="") if rung.result is not None else None)
+    return Rung(
+        rung.budget, replace(rung.result, checkpoint="") if rung.result is not None else None
+    )
 
 
 def renumbered(trial: Trial, number: int, numbers: Mapping[int, int]) -> Trial:
-    """The trial as number ``number`` of this run; parents that were not taken over are forgotten."""
+    """The trial as number ``number`` of this run; parents that were not taken over are
+    forgotten.
+    """
     parents = tuple(numbers[parent] for parent in trial.proposal.parents if parent in numbers)
     proposal = Proposal(trial.genome, parents, trial.proposal.origin)
     return trial.with_(number=number, proposal=proposal)

@@ -1,7 +1,9 @@
-"""A whole search in one process and without training: scores come from a function, workers are a logical clock.
+"""A whole search in one process and without training: scores come from a function, workers are a
+logical clock.
 
-:func:`simulate` runs any strategy under any schedule against ``score(genome, steps)``: a made-up landscape, a table of trainings that
-somebody did (:mod:`cellsearch.simulation.tabular`), or a finished run. Thousands of trials take seconds.
+:func:`simulate` runs any strategy under any schedule against ``score(genome, steps)``: a made-up
+landscape, a table of trainings that somebody did (:mod:`cellsearch.simulation.tabular`), or a
+finished run. Thousands of trials take seconds.
 """
 
 from __future__ import annotations
@@ -16,12 +18,24 @@ from cellsearch.genome.graph import Genome
 from cellsearch.schedules import Fixed, Schedule
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.trial import Budget, Connection, Failure, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import (
+    Budget,
+    Connection,
+    Failure,
+    History,
+    Proposal,
+    Result,
+    Rung,
+    Status,
+    Trial,
+)
 
 __all__ = ["Score", "best_so_far", "completed", "failed", "fake_connections", "simulate"]
 
 Score = Callable[[Genome, int], float]
-"""``score(genome, steps)``: what training for so many steps gives; infinity or NaN for a training that fails."""
+"""``score(genome, steps)``: what training for so many steps gives; infinity or NaN for a training
+that fails.
+"""
 Check = Callable[[Proposal, History], None]
 ATTEMPTS = 8
 
@@ -35,7 +49,9 @@ class _Clock:
     running: list[tuple[float, int]] | None = None
 
     def start(self, number: int, rung: int, steps: int) -> None:
-        """Let a training begin; how long it takes is drawn from the seed and grows with its steps."""
+        """Let a training begin; how long it takes is drawn from the seed and grows with its
+        steps.
+        """
         self.running = self.running or []
         speed = float(np.random.default_rng([self.seed, number, rung, 10**6]).uniform(0.5, 1.5))
         heapq.heappush(self.running, (self.now + speed * steps, number))
@@ -61,19 +77,25 @@ def simulate(
     check: Check | None = None,
     on_result: Callable[[Trial], None] | None = None,
 ) -> History:
-    """Run a search of ``trials`` trials, ``first`` before the strategy's own, and return its history.
+    """Run a search of ``trials`` trials, ``first`` before the strategy's own, and return its
+    history.
 
-    ``steps`` is a full training, ``schedule`` says who gets it (default: everybody). Trainings take a time drawn from the seed, so they end
-    out of order. A strategy that returns ``None`` waits for a trial in flight, or, when there is none, has ended the search. ``check``
-    sees every proposal, ``on_result`` every trial after each of its trainings. ``connections`` says what training learned about each
-    connection, for strategies that want it (default: :func:`fake_connections`).
+    ``steps`` is a full training, ``schedule`` says who gets it (default: everybody). Trainings take
+    a time drawn from the seed, so they end out of order. A strategy that returns ``None`` waits for
+    a trial in flight, or, when there is none, has ended the search. ``check`` sees every proposal,
+    ``on_result`` every trial after each of its trainings. ``connections`` says what training
+    learned about each connection, for strategies that want it (default: :func:`fake_connections`).
     """
     schedule = schedule or Fixed()
     clock, records = _Clock(seed), list[Trial]()
     while True:
         proposal = None
         if len(records) < trials and len(clock.running or ()) < workers:
-            proposal = first[len(records)] if len(records) < len(first) else _ask(strategy, space, History(records), seed, check)
+            proposal = (
+                first[len(records)]
+                if len(records) < len(first)
+                else _ask(strategy, space, History(records), seed, check)
+            )
         if proposal is not None:
             number = len(records)
             budget = schedule.next_budget(History(records), Trial(number, proposal), steps)
@@ -83,10 +105,18 @@ def simulate(
             clock.start(number, budget.rung, budget.steps)
         elif clock.running:
             number = clock.next_end()
-            wanted = (connections or fake_connections)(space, records[number].genome) if strategy.wants_connections else {}
+            wanted = (
+                (connections or fake_connections)(space, records[number].genome)
+                if strategy.wants_connections
+                else {}
+            )
             trial = _trained(records[number], score, wanted)
             records[number] = trial
-            further = schedule.next_budget(History(records), trial, steps) if trial.status is Status.RUNNING else None
+            further = (
+                schedule.next_budget(History(records), trial, steps)
+                if trial.status is Status.RUNNING
+                else None
+            )
             if further is not None:
                 records[number] = trial.with_(rungs=(*trial.rungs, Rung(further)))
                 clock.start(number, further.rung, further.steps - trial.rungs[-1].budget.steps)
@@ -99,10 +129,14 @@ def simulate(
             return History(records)
 
 
-def _ask(strategy: Strategy, space: SearchSpace, history: History, seed: int, check: Check | None) -> Proposal | None:
+def _ask(
+    strategy: Strategy, space: SearchSpace, history: History, seed: int, check: Check | None
+) -> Proposal | None:
     proposal = None
     for attempt in range(ATTEMPTS):
-        proposal = strategy.propose(space, history, np.random.default_rng([seed, len(history), attempt]))
+        proposal = strategy.propose(
+            space, history, np.random.default_rng([seed, len(history), attempt])
+        )
         if proposal is None:
             return None
         if check is not None:
@@ -126,9 +160,15 @@ def _result(trial: Trial, score: float, connections: Mapping[str, Connection]) -
     return Result(score, score, steps, steps / 100, size, size, connections=connections)
 
 
-def completed(trial: Trial, score: float, connections: Mapping[str, Connection] | None = None) -> Trial:
+def completed(
+    trial: Trial, score: float, connections: Mapping[str, Connection] | None = None
+) -> Trial:
     """The trial with a result of this score."""
-    return replace(trial, status=Status.COMPLETED, rungs=(Rung(Budget(100), _result(trial, score, connections or {})),))
+    return replace(
+        trial,
+        status=Status.COMPLETED,
+        rungs=(Rung(Budget(100), _result(trial, score, connections or {})),),
+    )
 
 
 def failed(trial: Trial) -> Trial:

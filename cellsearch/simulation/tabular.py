@@ -1,8 +1,9 @@
 """A search space that is a table of trainings somebody did: NAS-Bench-NLP's, or any finished run.
 
-The table's cells are all there is: a sample is a row, a mutant is a near row, a score is looked up. So strategies and schedules are
-compared in seconds, with the same noise for all of them. What a table says about cells is another matter: the trainings of
-NAS-Bench-NLP left the recurrent weights untrained.
+The table's cells are all there is: a sample is a row, a mutant is a near row, a score is looked up.
+So strategies and schedules are compared in seconds, with the same noise for all of them. What a
+table says about cells is another matter: the trainings of NAS-Bench-NLP left the recurrent weights
+untrained.
 """
 
 from __future__ import annotations
@@ -62,14 +63,22 @@ class TabularSpace(SearchSpace):
             table.setdefault(row.genome.key, row)
         states = max(len(row.genome.states) for row in table.values())
         free = Constraints(
-            output_sees_input=False, states_reach_output=False, states_see_input=False, no_idle_nodes=False, hidden_width=False
+            output_sees_input=False,
+            states_reach_output=False,
+            states_see_input=False,
+            no_idle_nodes=False,
+            hidden_width=False,
         )
         limits = Limits(max_nodes=10**6, max_depth=10**6, max_operands=10**6, max_parameters=10**12)
         names = tuple(f"s{k}" for k in range(states))
-        return cls(name, names, dict.fromkeys(ops.OPS, 1.0), limits=limits, constraints=free, rows=table)
+        return cls(
+            name, names, dict.fromkeys(ops.OPS, 1.0), limits=limits, constraints=free, rows=table
+        )
 
     def score(self, genome: Genome, epochs: int) -> float:
-        """The best score of the first ``epochs`` epochs; infinity when the training had failed by then."""
+        """The best score of the first ``epochs`` epochs; infinity when the training had failed by
+        then.
+        """
         curve = self.rows[genome.key].curve[:epochs]
         if not curve or any(not math.isfinite(value) for value in curve):
             return math.inf
@@ -81,7 +90,9 @@ class TabularSpace(SearchSpace):
 
     @cached_property
     def _order(self) -> tuple[list[str], NDArray[np.int64]]:
-        """The keys, and for each of them the positions of the others, nearest first by the features of the graphs."""
+        """The keys, and for each of them the positions of the others, nearest first by the features
+        of the graphs.
+        """
         genomes = [row.genome for row in self.rows.values()]
         distances = np.full((len(genomes), len(genomes)), -1.0)
         for a, b in combinations(range(len(genomes)), 2):
@@ -94,7 +105,11 @@ class TabularSpace(SearchSpace):
 
     def contains(self, genome: Genome) -> Violation | None:
         """Whether the genome is a row."""
-        return None if genome.key in self.rows else Violation("this cell is not in the table", "cell", f"the {len(self.rows)} rows")
+        return (
+            None
+            if genome.key in self.rows
+            else Violation("this cell is not in the table", "cell", f"the {len(self.rows)} rows")
+        )
 
     def tidy(self, genome: Genome) -> Genome:
         """The genome: rows stay as they are."""
@@ -110,7 +125,12 @@ class TabularSpace(SearchSpace):
         return ("near",)
 
     def mutation(
-        self, genome: Genome, rng: np.random.Generator, operators: Mapping[str, float] | None = None, *, tidy: bool = True
+        self,
+        genome: Genome,
+        rng: np.random.Generator,
+        operators: Mapping[str, float] | None = None,
+        *,
+        tidy: bool = True,
     ) -> Edit:
         """One of the nearest rows."""
         near = self._near(genome)
@@ -126,10 +146,12 @@ class TabularSpace(SearchSpace):
 
 
 def nas_bench_nlp(path: Path, *, hand_written: bool = False) -> TabularSpace:
-    """The distinct cells of NAS-Bench-NLP's WikiText-2 logs, scores in nat per word; see the data's README for the file.
+    """The distinct cells of NAS-Bench-NLP's WikiText-2 logs, scores in nat per word; see the data's
+    README for the file.
 
-    ``hand_written=False`` leaves out LSTM and GRU, which are not from its generator and win by far. Repeated trainings of one cell are
-    averaged epoch by epoch. Raises :class:`SpaceError` for a file that is not the table.
+    ``hand_written=False`` leaves out LSTM and GRU, which are not from its generator and win by far.
+    Repeated trainings of one cell are averaged epoch by epoch. Raises :class:`SpaceError` for a
+    file that is not the table.
     """
     found: dict[str, list[Row]] = {}
     hand: set[str] = set()
@@ -138,22 +160,31 @@ def nas_bench_nlp(path: Path, *, hand_written: bool = False) -> TabularSpace:
             for line in lines:
                 entry = json.loads(line)
                 genome = zoo.import_cell(json.dumps(entry["recipe"]), format="nas-bench-nlp")
-                curve = tuple(math.nan if value is None else float(value) for value in entry["val_losses"])
+                curve = tuple(
+                    math.nan if value is None else float(value) for value in entry["val_losses"]
+                )
                 found.setdefault(genome.key, []).append(Row(genome, curve))
                 if entry["id"] in HAND_WRITTEN:
                     hand.add(genome.key)
     except (OSError, EOFError, ValueError, KeyError, TypeError, GenomeError) as error:
         raise SpaceError(f"not the table of NAS-Bench-NLP: {error}", where=str(path)) from error
-    return TabularSpace.of("nas_bench_nlp", (_mean(rows) for key, rows in found.items() if hand_written or key not in hand))
+    return TabularSpace.of(
+        "nas_bench_nlp",
+        (_mean(rows) for key, rows in found.items() if hand_written or key not in hand),
+    )
 
 
 def _mean(rows: list[Row]) -> Row:
     length = min(len(row.curve) for row in rows)
-    return Row(rows[0].genome, tuple(float(np.mean([row.curve[k] for row in rows])) for k in range(length)))
+    return Row(
+        rows[0].genome, tuple(float(np.mean([row.curve[k] for row in rows])) for k in range(length))
+    )
 
 
 def of_history(history: History, name: str = "run") -> TabularSpace:
-    """A finished run as a table: each trial's scores, spread over its rungs' steps as over epochs."""
+    """A finished run as a table: each trial's scores, spread over its rungs' steps as over
+    epochs.
+    """
     rows = []
     for trial in history.scored:
         curve: list[float] = []

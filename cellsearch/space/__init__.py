@@ -1,4 +1,6 @@
-"""Search spaces: which genomes are legal, and how they are sampled, mutated, crossed, grown and pruned."""
+"""Search spaces: which genomes are legal, and how they are sampled, mutated, crossed, grown and
+pruned.
+"""
 
 from cellsearch.space.space import Constraints, Edit, FullCell, Limits, SearchSpace, Violation
 

@@ -1,8 +1,9 @@
 """Crossover: one sub-graph of a cell takes the place of one with the same role in another cell.
 
-Genes are aligned by content: a sub-graph's id is the key of everything below it, so equal parts of unrelated or imported cells are
-the same gene. Two things follow. Only places with different genes are exchanged; and where the donated sub-graph holds a part that the
-receiver has too, the receiver's own part is used, with its weights, instead of a copy.
+Genes are aligned by content: a sub-graph's id is the key of everything below it, so equal parts of
+unrelated or imported cells are the same gene. Two things follow. Only places with different genes
+are exchanged; and where the donated sub-graph holds a part that the receiver has too, the
+receiver's own part is used, with its weights, instead of a copy.
 """
 
 from __future__ import annotations
@@ -24,17 +25,29 @@ __all__ = ["crossover", "roles"]
 
 TRIES = 60
 EVERYWHERE = 0.5
-"""Chance that all readers of the value that is replaced read the donated one, and not only the chosen place."""
+"""Chance that all readers of the value that is replaced read the donated one, and not only the
+chosen place.
+"""
 
 
-def crossover(space: SearchSpace, first: Genome, second: Genome, rng: np.random.Generator) -> Genome:
+def crossover(
+    space: SearchSpace, first: Genome, second: Genome, rng: np.random.Generator
+) -> Genome:
     """See :meth:`SearchSpace.crossover`."""
     giver = Draft.of(second)
     takes, gives = roles(Draft.of(first)), roles(giver)
     own = dict(zip(_numbers(first), subgraph_keys(first), strict=True))
     theirs = dict(zip(_numbers(second), subgraph_keys(second), strict=True))
-    pairs = [(role, place, value) for role in takes if role in gives for place in takes[role] for value in _values(gives[role])]
-    pairs = [(role, place, value) for role, place, value in pairs if own[place.value] != theirs[value]]
+    pairs = [
+        (role, place, value)
+        for role in takes
+        if role in gives
+        for place in takes[role]
+        for value in _values(gives[role])
+    ]
+    pairs = [
+        (role, place, value) for role, place, value in pairs if own[place.value] != theirs[value]
+    ]
     by_role: dict[str, list[tuple[Place, int]]] = defaultdict(list)
     for role, place, value in pairs:
         by_role[role].append((place, value))
@@ -42,14 +55,20 @@ def crossover(space: SearchSpace, first: Genome, second: Genome, rng: np.random.
     for _ in range(TRIES if names else 0):
         among = by_role[names[int(rng.integers(len(names)))]]
         place, value = among[int(rng.integers(len(among)))]
-        child = _child(space, first, giver, place, value, own, theirs, everywhere=rng.random() < EVERYWHERE)
+        child = _child(
+            space, first, giver, place, value, own, theirs, everywhere=rng.random() < EVERYWHERE
+        )
         if child is not None and child.key not in (first.key, second.key):
             return child
-    raise SpaceError("no exchange between the two cells gives a new cell of the space", where=space.source)
+    raise SpaceError(
+        "no exchange between the two cells gives a new cell of the space", where=space.source
+    )
 
 
 def roles(draft: Draft) -> dict[str, list[Place]]:
-    """The places of a draft by role: next value of the output's state, of another state, gate, factor, term, operand of linear, ..."""
+    """The places of a draft by role: next value of the output's state, of another state, gate,
+    factor, term, operand of linear, ...
+    """
     found: dict[str, list[Place]] = defaultdict(list)
     for place in places(draft):
         if place.value == X or (place.value > 0 and draft.nodes[place.value].op == "const"):
@@ -88,11 +107,22 @@ def _child(
     *,
     everywhere: bool,
 ) -> Genome | None:
-    """The first cell with the sub-graph ``value`` of the giver at ``place``; ``None`` when that is not legal."""
+    """The first cell with the sub-graph ``value`` of the giver at ``place``; ``None`` when that is
+    not legal.
+    """
     draft = Draft.of(first)
     everywhere = everywhere and place.value > 0
-    above = draft.above(place.value) if everywhere else draft.above(place.node) if place.position >= 0 else set()
-    known = {X: X, **_aligned(theirs, {number: key for number, key in own.items() if number not in above})}
+    above = (
+        draft.above(place.value)
+        if everywhere
+        else draft.above(place.node)
+        if place.position >= 0
+        else set()
+    )
+    known = {
+        X: X,
+        **_aligned(theirs, {number: key for number, key in own.items() if number not in above}),
+    }
     try:
         _bring_states(space, draft, giver, value, known)
         if everywhere:
@@ -109,23 +139,33 @@ def _child(
 
 
 def _aligned(theirs: dict[int, str], mine: dict[int, str]) -> dict[int, int]:
-    """For each of their nodes the one of mine with the same key; of several alike the first goes with the first, and so on."""
+    """For each of their nodes the one of mine with the same key; of several alike the first goes
+    with the first, and so on.
+    """
     alike: dict[str, list[int]] = defaultdict(list)
     for number, key in mine.items():
         if number > 0:
             alike[key].append(number)
-    return {number: alike[key].pop(0) for number, key in theirs.items() if number > 0 and alike.get(key)}
+    return {
+        number: alike[key].pop(0) for number, key in theirs.items() if number > 0 and alike.get(key)
+    }
 
 
-def _bring_states(space: SearchSpace, draft: Draft, giver: Draft, value: int, known: dict[int, int]) -> None:
-    """Say what the giver's states are here: the one of the same rank, or, if there is none and room for it, a new one with its update."""
+def _bring_states(
+    space: SearchSpace, draft: Draft, giver: Draft, value: int, known: dict[int, int]
+) -> None:
+    """Say what the giver's states are here: the one of the same rank, or, if there is none and room
+    for it, a new one with its update.
+    """
     mine = list(draft.states)
     brought: list[int] = []
     for rank, state in enumerate(giver.states):
         if rank < len(mine):
             known[state] = mine[rank]
         elif len(draft.states) < len(space.states) and _reads(giver, value, state, known):
-            known[state] = draft.add_state(free_state_name(space, draft), X, giver.states[state].initial)
+            known[state] = draft.add_state(
+                free_state_name(space, draft), X, giver.states[state].initial
+            )
             brought.append(state)
         else:
             known[state] = mine[-1]
@@ -134,7 +174,10 @@ def _bring_states(space: SearchSpace, draft: Draft, giver: Draft, value: int, kn
 
 
 def _reads(giver: Draft, value: int, state: int, known: dict[int, int]) -> bool:
-    return any(state in giver.nodes[number].inputs for number in giver.needed(value, known)) or value == state
+    return (
+        any(state in giver.nodes[number].inputs for number in giver.needed(value, known))
+        or value == state
+    )
 
 
 def _values(among: list[Place]) -> list[int]:

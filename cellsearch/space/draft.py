@@ -1,8 +1,10 @@
-"""A genome while it is edited: values may be added, replaced and removed in any order, then laid out again as a genome.
+"""A genome while it is edited: values may be added, replaced and removed in any order, then laid
+out again as a genome.
 
-Values are numbered as in the genome it came from, except that previous states are negative: ``0`` is x_t, ``-1`` the first state,
-positive numbers are nodes. So a node keeps its number, and its name, through every edit that does not remove it: equally named
-weights of the genome before and after belong together.
+Values are numbered as in the genome it came from, except that previous states are negative: ``0``
+is x_t, ``-1`` the first state, positive numbers are nodes. So a node keeps its number, and its
+name, through every edit that does not remove it: equally named weights of the genome before and
+after belong together.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ X = 0
 
 @dataclass
 class Draft:
-    """``states``: number (negative) -> state; ``nodes``: number (positive) -> node over these numbers; ``ends``: next values of states.
+    """``states``: number (negative) -> state; ``nodes``: number (positive) -> node over these
+    numbers; ``ends``: next values of states.
 
-    ``output``: the value put out; when ``output_name`` names a state it is that state's next value and kept equal to it.
+    ``output``: the value put out; when ``output_name`` names a state it is that state's next value
+    and kept equal to it.
     """
 
     states: dict[int, State] = field(default_factory=dict)
@@ -46,7 +50,10 @@ class Draft:
 
         return cls(
             states={-1 - k: state for k, state in enumerate(genome.states)},
-            nodes={value: Node(n.name, n.op, tuple([number(v) for v in n.inputs]), n.attrs) for value, n in genome.numbered()},
+            nodes={
+                value: Node(n.name, n.op, tuple([number(v) for v in n.inputs]), n.attrs)
+                for value, n in genome.numbered()
+            },
             ends={-1 - k: number(value) for k, value in enumerate(genome.next_states)},
             output=number(genome.output),
             output_name=genome.output_name,
@@ -81,7 +88,9 @@ class Draft:
         return number
 
     def set_end(self, state: int, value: int) -> None:
-        """Give a state another next value, and the cell another output when the state is put out."""
+        """Give a state another next value, and the cell another output when the state is put
+        out.
+        """
         self.ends[state] = value
         if state == self.output_state:
             self.output = value
@@ -112,11 +121,15 @@ class Draft:
         self.nodes[number] = replace(self.nodes[number], name=name)
 
     def substitute(self, old: int, new: int, *, keep: Iterable[int] = ()) -> None:
-        """Let everything that reads ``old`` read ``new``, except the nodes ``keep`` and ``new`` itself."""
+        """Let everything that reads ``old`` read ``new``, except the nodes ``keep`` and ``new``
+        itself.
+        """
         spared = {*keep, new}
         for number, node in self.nodes.items():
             if old in node.inputs and number not in spared:
-                self.nodes[number] = replace(node, inputs=tuple(new if v == old else v for v in node.inputs))
+                self.nodes[number] = replace(
+                    node, inputs=tuple(new if v == old else v for v in node.inputs)
+                )
         for state, value in self.ends.items():
             if value == old:
                 self.ends[state] = new
@@ -124,7 +137,9 @@ class Draft:
             self.output = new
 
     def bypass(self, number: int, value: int) -> None:
-        """Take a node out and let ``value``, one of its operands, take its place and, if it has none, its name."""
+        """Take a node out and let ``value``, one of its operands, take its place and, if it has
+        none, its name.
+        """
         name = self.nodes[number].name
         self.substitute(number, value)
         del self.nodes[number]
@@ -143,7 +158,9 @@ class Draft:
         return found
 
     def above(self, value: int) -> set[int]:
-        """The nodes that are computed from this value within the step, itself included when it is a node."""
+        """The nodes that are computed from this value within the step, itself included when it is a
+        node.
+        """
         readers: dict[int, list[int]] = {}
         for number, node in self.nodes.items():
             for operand in node.inputs:
@@ -171,15 +188,24 @@ class Draft:
                 order.append(number)
             elif number not in done:
                 if number in on_path:
-                    raise GenomeError("the cell reads its own value in the same step", where=f"node {self.nodes[number].name or number}")
+                    raise GenomeError(
+                        "the cell reads its own value in the same step",
+                        where=f"node {self.nodes[number].name or number}",
+                    )
                 on_path.add(number)
                 stack.append((number, True))
-                stack.extend((v, False) for v in self.nodes[number].inputs if v > 0 and v not in done)
+                stack.extend(
+                    (v, False) for v in self.nodes[number].inputs if v > 0 and v not in done
+                )
         return order
 
     def fresh_name(self, stem: str = "n") -> str:
         """A name that nothing here has and nothing in the genome before had."""
-        taken = self.avoid | {node.name for node in self.nodes.values()} | {state.name for state in self.states.values()}
+        taken = (
+            self.avoid
+            | {node.name for node in self.nodes.values()}
+            | {state.name for state in self.states.values()}
+        )
         taken |= {self.output_name} | {f"{name}_t" for name in taken}
         number = 1
         while f"{stem}{number}" in taken:
@@ -187,14 +213,18 @@ class Draft:
         return f"{stem}{number}"
 
     def copy_in(self, genome_draft: Draft, value: int, known: Mapping[int, int]) -> int:
-        """Copy the sub-graph below ``value`` of another draft; ``known`` maps its values to ones that exist here already."""
+        """Copy the sub-graph below ``value`` of another draft; ``known`` maps its values to ones
+        that exist here already.
+        """
         done = dict(known)
         needed = genome_draft.needed(value, known)
         for number in genome_draft.order():
             if number in needed:
                 node = genome_draft.nodes[number]
                 name = self.fresh_name() if node.name else ""
-                done[number] = self.put(Node(name, node.op, tuple(done[v] for v in node.inputs), node.attrs))
+                done[number] = self.put(
+                    Node(name, node.op, tuple(done[v] for v in node.inputs), node.attrs)
+                )
         return done[value]
 
     def needed(self, value: int, known: Mapping[int, int]) -> set[int]:
@@ -222,13 +252,21 @@ class Draft:
             value = stack.pop()
             if value not in useful:
                 useful.add(value)
-                stack.extend(self.nodes[value].inputs if value > 0 else (self.ends[value],) if value < 0 else ())
+                stack.extend(
+                    self.nodes[value].inputs
+                    if value > 0
+                    else (self.ends[value],)
+                    if value < 0
+                    else ()
+                )
         self.nodes = {number: node for number, node in self.nodes.items() if number in useful}
         for state in [state for state in self.states if state not in useful]:
             del self.states[state], self.ends[state]
 
     def build(self) -> Genome:
-        """The genome, without nodes and states that never influence the output. Raises :class:`GenomeError` when it is none."""
+        """The genome, without nodes and states that never influence the output. Raises
+        :class:`GenomeError` when it is none.
+        """
         name, output = self.output_name, self.output
         self.drop_idle()
         builder = Builder(self.states.values())
@@ -236,7 +274,9 @@ class Draft:
         first = 1 + len(self.states)
         place.update((number, first + k) for k, number in enumerate(self.nodes))
         for node in self.nodes.values():
-            builder.add(Node(node.name, node.op, tuple([place[v] for v in node.inputs]), node.attrs))
+            builder.add(
+                Node(node.name, node.op, tuple([place[v] for v in node.inputs]), node.attrs)
+            )
         for number, state in self.states.items():
             builder.next_state(state.name, place[self.ends[number]])
         if self.output_state is None:

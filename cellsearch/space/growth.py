@@ -1,16 +1,18 @@
-"""Growth: one leaf occurrence becomes a node over leaves, so every step on the way is a complete, trainable cell.
+"""Growth: one leaf occurrence becomes a node over leaves, so every step on the way is a complete,
+trainable cell.
 
-A *leaf* is x_t, a previous state, or a ``linear`` that reads nothing else and is read once (x_t cannot be used elementwise, so its
-linear is the leaf there). The old leaf stays an operand of the new node, with its weights; the other operands are new leaves:
+A *leaf* is x_t, a previous state, or a ``linear`` that reads nothing else and is read once (x_t
+cannot be used elementwise, so its linear is the leaf there). The old leaf stays an operand of the
+new node, with its weights; the other operands are new leaves:
 
 * a function of the leaf;
 * a sum, product, ... of the leaf and another leaf; a product with a gate over a new linear;
 * a blend of a previous state and the leaf;
-* a new state: it takes over the leaf by the simplest update that keeps what it had, ``s[t] = gate * s[t-1] + leaf``, and is read
-  in the leaf's place.
+* a new state: it takes over the leaf by the simplest update that keeps what it had, ``s[t] = gate *
+  s[t-1] + leaf``, and is read in the leaf's place.
 
-So the cell grows from the output towards x_t and h_<t-1>. No generator or ranker is trained: which extension comes next is decided
-by rules and by the scores of the cells before.
+So the cell grows from the output towards x_t and h_<t-1>. No generator or ranker is trained: which
+extension comes next is decided by rules and by the scores of the cells before.
 """
 
 from __future__ import annotations
@@ -24,10 +26,29 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.moves import Move, Place, apply, block, gates, of_one, of_two, places, weight, wrap
+from cellsearch.space.moves import (
+    Move,
+    Place,
+    apply,
+    block,
+    gates,
+    of_one,
+    of_two,
+    places,
+    weight,
+    wrap,
+)
 from cellsearch.space.space import Edit, SearchSpace
 
-__all__ = ["extension", "extensions", "free_state_name", "growth_moves", "initial", "new_state", "start"]
+__all__ = [
+    "extension",
+    "extensions",
+    "free_state_name",
+    "growth_moves",
+    "initial",
+    "new_state",
+    "start",
+]
 
 
 def start(space: SearchSpace) -> Genome:
@@ -43,7 +64,9 @@ def start(space: SearchSpace) -> Genome:
         draft.set_end(state, draft.add("add", kept, block(draft)))
     smallest = draft.build()
     legal = [genome for genome in space.seeds.values() if space.constraints.require_ops]
-    if space.contains(smallest) is not None and legal:  # it lacks a required op, as every cell does that is small enough
+    if (
+        space.contains(smallest) is not None and legal
+    ):  # it lacks a required op, as every cell does that is small enough
         return min(legal, key=lambda genome: (len(genome.nodes), genome.key))
     return space.require(smallest, "the smallest cell, a linear over x_t and one state,")
 
@@ -59,12 +82,19 @@ def extensions(space: SearchSpace, genome: Genome) -> Iterator[Edit]:
 
 
 def extension(
-    space: SearchSpace, genome: Genome, rng: np.random.Generator, weights: Mapping[str, float] | None, avoid: Container[str], tries: int = 0
+    space: SearchSpace,
+    genome: Genome,
+    rng: np.random.Generator,
+    weights: Mapping[str, float] | None,
+    avoid: Container[str],
+    tries: int = 0,
 ) -> Edit | None:
     """See :meth:`SearchSpace.extension`."""
     left = growth_moves(space, genome)
     most = tries or len(left)
-    chances = [move.weight * (1.0 if weights is None else weights.get(move.operator, 0.0)) for move in left]
+    chances = [
+        move.weight * (1.0 if weights is None else weights.get(move.operator, 0.0)) for move in left
+    ]
     while left and sum(chances) > 0 and most > 0:
         most -= 1
         k = int(rng.choice(len(left), p=np.array(chances) / sum(chances)))
@@ -79,8 +109,9 @@ def extension(
 def growth_moves(space: SearchSpace, genome: Genome) -> list[Move]:
     """Every extension, not yet tried for legality.
 
-    The operator is the op that it adds, ``gate`` or ``state``, and where: ``gate@linear`` adds a gate below a linear. The place is the op
-    that reads the leaf, ``output`` or ``state`` (the next value of a state that is not put out).
+    The operator is the op that it adds, ``gate`` or ``state``, and where: ``gate@linear`` adds a
+    gate below a linear. The place is the op that reads the leaf, ``output`` or ``state`` (the next
+    value of a state that is not put out).
     """
     draft = Draft.of(genome)
     moves: list[Move] = []
@@ -108,12 +139,16 @@ def _is_block(draft: Draft, value: int) -> bool:
     node = draft.nodes.get(value)
     if node is None or node.op != "linear" or any(v > 0 for v in node.inputs):
         return False
-    reads = sum(node.inputs.count(value) for node in draft.nodes.values()) + list(draft.ends.values()).count(value)
+    reads = sum(node.inputs.count(value) for node in draft.nodes.values()) + list(
+        draft.ends.values()
+    ).count(value)
     return reads + (draft.output_state is None and draft.output == value) == 1
 
 
 def _inside_linear(space: SearchSpace, place: Place) -> Iterator[Move]:
-    """A leaf that a linear reads: x_t gives way to a function of a linear, a state also to a gated state."""
+    """A leaf that a linear reads: x_t gives way to a function of a linear, a state also to a gated
+    state.
+    """
     for op in of_one(space):
         if op in ops.OPS and ops.OPS[op].unary:
             yield Move(op, partial(_function_of_block, place, op), weight(space, op))
@@ -178,5 +213,9 @@ def initial(space: SearchSpace) -> float:
 
 def free_state_name(space: SearchSpace, draft: Draft) -> str:
     """The first of the space's state names that the cell does not use yet, else a fresh one."""
-    taken = {s.name for s in draft.states.values()} | {n.name for n in draft.nodes.values()} | {draft.output_name}
+    taken = (
+        {s.name for s in draft.states.values()}
+        | {n.name for n in draft.nodes.values()}
+        | {draft.output_name}
+    )
     return next((name for name in space.states if name not in taken), "") or draft.fresh_name("s")

@@ -46,13 +46,27 @@ def _ops(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
     for value, node in genome.numbered():
         if node.op == "const" and "const" in allowed:
             if node.value not in space.constants:
-                yield Violation(f"the number {node.value:g}", genome.labels[value], ", ".join(f"{c:g}" for c in space.constants))
+                yield Violation(
+                    f"the number {node.value:g}",
+                    genome.labels[value],
+                    ", ".join(f"{c:g}" for c in space.constants),
+                )
         elif node.op not in allowed:
-            yield Violation(f"the op {node.op}", genome.labels[value], ", ".join(op for op in ops.OPS if op in allowed))
+            yield Violation(
+                f"the op {node.op}",
+                genome.labels[value],
+                ", ".join(op for op in ops.OPS if op in allowed),
+            )
         elif node.op == "linear" and len(set(node.inputs)) < len(node.inputs):
-            yield Violation("a linear reads the same value twice", genome.labels[value], "each operand once")
+            yield Violation(
+                "a linear reads the same value twice", genome.labels[value], "each operand once"
+            )
         elif len(node.inputs) > space.limits.max_operands and not gated:
-            yield Violation(f"{len(node.inputs)} operands", genome.labels[value], f"at most {space.limits.max_operands}")
+            yield Violation(
+                f"{len(node.inputs)} operands",
+                genome.labels[value],
+                f"at most {space.limits.max_operands}",
+            )
 
 
 def _gated_ops(space: SearchSpace) -> frozenset[str]:
@@ -65,7 +79,11 @@ def _sizes(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
     if space.is_gated(genome):
         most = full_size(space)
         if len(genome.nodes) > most:
-            yield Violation(f"{len(genome.nodes)} nodes", "cell with connection gates", f"at most {most}, as in the full cell")
+            yield Violation(
+                f"{len(genome.nodes)} nodes",
+                "cell with connection gates",
+                f"at most {most}, as in the full cell",
+            )
         return
     if len(genome.nodes) > limits.max_nodes:
         yield Violation(f"{len(genome.nodes)} nodes", "cell", f"at most {limits.max_nodes}")
@@ -73,15 +91,24 @@ def _sizes(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
     for value, node in genome.numbered():
         depth.append(1 + max((depth[v] for v in node.inputs), default=0))
         if depth[value] > limits.max_depth:
-            yield Violation(f"{depth[value]} nodes above one another", genome.labels[value], f"at most {limits.max_depth}")
+            yield Violation(
+                f"{depth[value]} nodes above one another",
+                genome.labels[value],
+                f"at most {limits.max_depth}",
+            )
     count = _weights(genome, limits)
     if count > limits.max_parameters:
-        allowed = f"at most {limits.max_parameters} with I = {limits.input_size} and H = {limits.hidden_size}"
+        allowed = (
+            f"at most {limits.max_parameters} with I = {limits.input_size} and H = "
+            f"{limits.hidden_size}"
+        )
         yield Violation(f"{count} parameters", "cell", allowed)
 
 
 def _weights(genome: Genome, limits: Limits) -> int:
-    """:func:`parameter_count` of a cell without dead nodes, without working out the names of the weights."""
+    """:func:`parameter_count` of a cell without dead nodes, without working out the names of the
+    weights.
+    """
     size = {"I": limits.input_size, "H": limits.hidden_size, "1": 1}
     width = widths(genome)
     total = 0
@@ -89,14 +116,18 @@ def _weights(genome: Genome, limits: Limits) -> int:
         if node.op == "linear":
             total += limits.hidden_size * (sum(size[width[v]] for v in node.inputs) + node.bias)
         elif node.op == "diag":
-            total += limits.hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
+            total += (
+                limits.hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
+            )
         elif node.op in ("scale", "bias"):
             total += 1 if node.op == "scale" else limits.hidden_size
     return total
 
 
 def full_size(space: SearchSpace) -> int:
-    """Nodes of the full cell, from its definition: the bound of every part of it, with room for the ends' own sums."""
+    """Nodes of the full cell, from its definition: the bound of every part of it, with room for the
+    ends' own sums.
+    """
     if not space.dense:
         return len(space.full().nodes) if space.frozen is None else 0
     full, states = space.full_cell, len(space.states)
@@ -106,26 +137,47 @@ def full_size(space: SearchSpace) -> int:
         sums = len(full.sums)
         products = len(full.gates) * (2 if full.complements else 1) * earlier
         direct = len(full.direct) * earlier
-        nodes += 2 + len(set(full.sums) | set(full.gates)) + sums + 2 * products + 2 * direct + 2 * len(full.gates)
+        nodes += (
+            2
+            + len(set(full.sums) | set(full.gates))
+            + sums
+            + 2 * products
+            + 2 * direct
+            + 2 * len(full.gates)
+        )
     return nodes + states * (full.nodes + states + 1)
 
 
 def _influence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
     rules = space.constraints
     if rules.output_sees_input and not _below(genome, genome.output)[0]:
-        yield Violation("x_t does not reach it within the step", f"{genome.output_name}_t", "an output that sees x_t")
+        yield Violation(
+            "x_t does not reach it within the step",
+            f"{genome.output_name}_t",
+            "an output that sees x_t",
+        )
     if rules.states_reach_output or rules.no_idle_nodes:
         useful = _useful(genome)
         for k, state in enumerate(genome.state_names, start=1):
             if rules.states_reach_output and not useful[k]:
-                yield Violation("this state never influences the output", f"{state}_<t-1>", "states that reach the output")
+                yield Violation(
+                    "this state never influences the output",
+                    f"{state}_<t-1>",
+                    "states that reach the output",
+                )
         for value, _ in genome.numbered():
             if rules.no_idle_nodes and not useful[value]:
-                yield Violation("this node never influences the output", genome.labels[value], "nodes with influence")
+                yield Violation(
+                    "this node never influences the output",
+                    genome.labels[value],
+                    "nodes with influence",
+                )
     if rules.states_see_input:
         for state, seen in zip(genome.state_names, _driven(genome), strict=True):
             if not seen:
-                yield Violation("x never influences this state", f"{state}_t", "states that x reaches")
+                yield Violation(
+                    "x never influences this state", f"{state}_t", "states that x reaches"
+                )
 
 
 def _below(genome: Genome, *roots: int) -> list[bool]:
@@ -141,7 +193,9 @@ def _below(genome: Genome, *roots: int) -> list[bool]:
 
 
 def _useful(genome: Genome) -> list[bool]:
-    """For each value whether it influences an output, in this step or through states in a later one."""
+    """For each value whether it influences an output, in this step or through states in a later
+    one.
+    """
     roots = {genome.output}
     while True:
         found = _below(genome, *roots)
@@ -158,7 +212,10 @@ def _driven(genome: Genome) -> list[bool]:
         reached = list(seen)
         for _, node in genome.numbered():
             reached.append(any(reached[v] for v in node.inputs))
-        new = seen[: len(genome.inputs)] + [reached[end] or seen[k] for k, end in enumerate(genome.next_states, start=len(genome.inputs))]
+        new = seen[: len(genome.inputs)] + [
+            reached[end] or seen[k]
+            for k, end in enumerate(genome.next_states, start=len(genome.inputs))
+        ]
         if new == seen:
             return seen[len(genome.inputs) :]
         seen = new
@@ -179,7 +236,11 @@ def _recurrence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
     if space.limits.max_gemm_depth < min(space.limits.max_depth, len(genome.nodes)):
         depth = gemm_depth(genome)
         if depth > space.limits.max_gemm_depth and not space.is_gated(genome):
-            yield Violation(f"{depth} dense products after one another in a step", "cell", f"at most {space.limits.max_gemm_depth}")
+            yield Violation(
+                f"{depth} dense products after one another in a step",
+                "cell",
+                f"at most {space.limits.max_gemm_depth}",
+            )
 
 
 def _parts(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
@@ -187,13 +248,17 @@ def _parts(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
         present = {node.op for node in genome.nodes}
         for op in space.constraints.require_ops:
             if op not in present:
-                yield Violation(f"no {op}", "cell", "cells with " + ", ".join(space.constraints.require_ops))
+                yield Violation(
+                    f"no {op}", "cell", "cells with " + ", ".join(space.constraints.require_ops)
+                )
     if space.frozen_keys:
         keys = subgraph_keys(genome)
         ends = {keys[value] for value in genome.next_states}
         for name, key, is_state in space.frozen_keys:
             if key not in (ends if is_state else keys):
-                yield Violation("this frozen part is missing or changed", name, "cells that hold it as it is")
+                yield Violation(
+                    "this frozen part is missing or changed", name, "cells that hold it as it is"
+                )
 
 
 def frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:
@@ -201,12 +266,17 @@ def frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:
     cell = frozen.cell
     keys = subgraph_keys(cell)
     values = {node.name: (value, False) for value, node in cell.numbered() if node.name}
-    values |= {state: (value, True) for state, value in zip(cell.state_names, cell.next_states, strict=True)}
+    values |= {
+        state: (value, True)
+        for state, value in zip(cell.state_names, cell.next_states, strict=True)
+    }
     if cell.output_name not in cell.state_names:
         values[cell.output_name] = (cell.output, False)
     for name in frozen.nodes:
         if name not in values:
-            raise SpaceError(f"the cell has no node {name!r}", hint="its nodes: " + ", ".join(values))
+            raise SpaceError(
+                f"the cell has no node {name!r}", hint="its nodes: " + ", ".join(values)
+            )
     return tuple((name, keys[values[name][0]], values[name][1]) for name in frozen.nodes)
 
 
@@ -221,15 +291,23 @@ def without_forbidden(space: SearchSpace) -> tuple[Mapping[str, float], FullCell
 
     full = space.full_cell
     complements = full.complements and not forbidden & {"sub", "const"}
-    fewer = replace(full, sums=kept(full.sums), gates=kept(full.gates), complements=complements, direct=kept(full.direct))
+    fewer = replace(
+        full,
+        sums=kept(full.sums),
+        gates=kept(full.gates),
+        complements=complements,
+        direct=kept(full.direct),
+    )
     return {op: weight for op, weight in space.ops.items() if op not in forbidden}, fewer
 
 
-# -- the space itself ----------------------------------------------------------------------------------------------------
+# -- the space itself ------------------------------------------------------------------------------
 
 
 def check_space(space: SearchSpace) -> None:
-    """Raise :class:`SpaceError` for a space that contradicts itself or does not hold its own seed genomes."""
+    """Raise :class:`SpaceError` for a space that contradicts itself or does not hold its own seed
+    genomes.
+    """
 
     def fail(key: str, message: str, hint: str = "") -> SpaceError:
         return SpaceError(message, where=f"{space.source}: {key}", hint=hint)
@@ -247,7 +325,11 @@ def check_space(space: SearchSpace) -> None:
         if not 0 <= weight < float("inf"):
             raise fail(f"ops.{op}", f"the weight {weight} is not a finite number >= 0")
     if "linear" not in space.ops or not _squashers(space):
-        raise fail("ops", "a space needs linear and at least one function of one value", hint="for example linear = 1 and tanh = 1")
+        raise fail(
+            "ops",
+            "a space needs linear and at least one function of one value",
+            hint="for example linear = 1 and tanh = 1",
+        )
     _check_limits(space.limits, fail)
     _check_constraints(space, fail)
     _check_full(space, fail)
@@ -256,7 +338,11 @@ def check_space(space: SearchSpace) -> None:
     for name, genome in space.seeds.items():
         found = violation(space, genome)
         if found is not None:
-            raise fail(f"seeds.{name}", f"this seed genome is not in the space: {found}", "drop the seed, or allow what it needs")
+            raise fail(
+                f"seeds.{name}",
+                f"this seed genome is not in the space: {found}",
+                "drop the seed, or allow what it needs",
+            )
 
 
 def _squashers(space: SearchSpace) -> list[str]:
@@ -268,7 +354,10 @@ def _check_limits(limits: Limits, fail: Callable[..., SpaceError]) -> None:
         if getattr(limits, key) < 1:
             raise fail(f"limits.{key}", f"{getattr(limits, key)} is not a number of at least 1")
     if limits.min_nodes > limits.max_nodes:
-        raise fail("limits.min_nodes", f"min_nodes {limits.min_nodes} is greater than max_nodes {limits.max_nodes}")
+        raise fail(
+            "limits.min_nodes",
+            f"min_nodes {limits.min_nodes} is greater than max_nodes {limits.max_nodes}",
+        )
     if limits.max_nodes < 2:
         raise fail("limits.max_nodes", "the smallest cell has 2 nodes: one op over one linear")
 
@@ -276,15 +365,29 @@ def _check_limits(limits: Limits, fail: Callable[..., SpaceError]) -> None:
 def _check_constraints(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
     rules = space.constraints
     if rules.recurrence not in _CLASSES:
-        raise fail("constraints.class", f"{rules.recurrence!r} is no class of recurrence", "allowed: " + ", ".join(_CLASSES))
+        raise fail(
+            "constraints.class",
+            f"{rules.recurrence!r} is no class of recurrence",
+            "allowed: " + ", ".join(_CLASSES),
+        )
     for op in rules.forbid_ops:
         if op not in ops.OPS:
-            raise fail("constraints.forbid_ops", f"unknown op {op!r}", "allowed: " + ", ".join(ops.OPS))
+            raise fail(
+                "constraints.forbid_ops", f"unknown op {op!r}", "allowed: " + ", ".join(ops.OPS)
+            )
     for op in rules.require_ops:
         if op not in space.ops:
-            raise fail("constraints.require_ops", f"{op!r} is not an op of the space", "allowed: " + ", ".join(space.ops))
+            raise fail(
+                "constraints.require_ops",
+                f"{op!r} is not an op of the space",
+                "allowed: " + ", ".join(space.ops),
+            )
     if not space.dense and not {"mul", "add"} <= space.ops.keys():
-        raise fail("constraints.class", "a diagonal recurrence a * state + b needs mul and add", "mul = 1 and add = 1 under [ops]")
+        raise fail(
+            "constraints.class",
+            "a diagonal recurrence a * state + b needs mul and add",
+            "mul = 1 and add = 1 under [ops]",
+        )
 
 
 def _check_frozen(space: SearchSpace, frozen: Frozen, fail: Callable[..., SpaceError]) -> None:
@@ -295,7 +398,11 @@ def _check_frozen(space: SearchSpace, frozen: Frozen, fail: Callable[..., SpaceE
     except SpaceError as error:
         raise fail("frozen.nodes", error.message, error.hint) from None
     if found is not None:
-        raise fail("frozen.cell", f"the cell is not in the space: {found}", "take another cell, or allow what it needs")
+        raise fail(
+            "frozen.cell",
+            f"the cell is not in the space: {found}",
+            "take another cell, or allow what it needs",
+        )
 
 
 def _check_full(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
@@ -306,6 +413,10 @@ def _check_full(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
         for op in getattr(full, key):
             if op not in ops.OPS or not ops.OPS[op].unary:
                 allowed = ", ".join(name for name, row in ops.OPS.items() if row.unary)
-                raise fail(f"full_cell.{key}", f"{op!r} is not a function of one value", hint="allowed: " + allowed)
+                raise fail(
+                    f"full_cell.{key}",
+                    f"{op!r} is not a function of one value",
+                    hint="allowed: " + allowed,
+                )
     if not full.sums:
         raise fail("full_cell.sums", "name at least one op", hint='sums = ["sigmoid", "tanh"]')

@@ -1,4 +1,6 @@
-"""What edits have in common: places in a cell, ops by the number of their operands, and moves that can be tried."""
+"""What edits have in common: places in a cell, ops by the number of their operands, and moves that
+can be tried.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,19 @@ from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.space import SearchSpace
 
-__all__ = ["COMPLEMENT", "Move", "Place", "apply", "block", "gates", "of_one", "of_two", "places", "weight", "wrap"]
+__all__ = [
+    "COMPLEMENT",
+    "Move",
+    "Place",
+    "apply",
+    "block",
+    "gates",
+    "of_one",
+    "of_two",
+    "places",
+    "weight",
+    "wrap",
+]
 
 COMPLEMENT = "complement"
 """``1 - a``: a function of one value made of ``sub`` and the number 1."""
@@ -19,7 +33,9 @@ COMPLEMENT = "complement"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One edit that can be tried: ``operator`` names it, ``weight`` says how likely it is among those of its operator."""
+    """One edit that can be tried: ``operator`` names it, ``weight`` says how likely it is among
+    those of its operator.
+    """
 
     operator: str
     edit: Callable[[Draft], None]
@@ -28,9 +44,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value is read: operand ``position`` of node ``node``, or, with ``position`` -1, as the next value of state ``node``.
+    """Where a value is read: operand ``position`` of node ``node``, or, with ``position`` -1, as
+    the next value of state ``node``.
 
-    ``node`` 0 with ``position`` -1 is an output that is no state. ``linear``: the reader is a linear node.
+    ``node`` 0 with ``position`` -1 is an output that is no state. ``linear``: the reader is a
+    linear node.
     """
 
     node: int
@@ -60,7 +78,8 @@ def places(draft: Draft) -> Iterator[Place]:
 
 
 def of_one(space: SearchSpace) -> list[str]:
-    """Ops of one value: functions, vector weights, normalisation, and the complement where the space has what it needs.
+    """Ops of one value: functions, vector weights, normalisation, and the complement where the
+    space has what it needs.
 
     An op with weight 0 is legal in a given cell, but never chosen.
     """
@@ -72,13 +91,23 @@ def of_one(space: SearchSpace) -> list[str]:
 
 def of_two(space: SearchSpace) -> list[str]:
     """Elementwise ops that take two values."""
-    return [op for op in space.ops if ops.OPS[op].kind == "pointwise" and ops.OPS[op].accepts(2) and space.ops[op] > 0]
+    return [
+        op
+        for op in space.ops
+        if ops.OPS[op].kind == "pointwise" and ops.OPS[op].accepts(2) and space.ops[op] > 0
+    ]
 
 
 def gates(space: SearchSpace) -> list[str]:
-    """Functions with values in [0, 1]; any squashing function, or any function, where the space has none."""
+    """Functions with values in [0, 1]; any squashing function, or any function, where the space has
+    none.
+    """
     unary = [op for op in space.ops if ops.OPS[op].unary and space.ops[op] > 0]
-    return [op for op in unary if ops.OPS[op].gate] or [op for op in unary if ops.OPS[op].squashing] or unary
+    return (
+        [op for op in unary if ops.OPS[op].gate]
+        or [op for op in unary if ops.OPS[op].squashing]
+        or unary
+    )
 
 
 def weight(space: SearchSpace, op: str) -> float:
@@ -94,7 +123,8 @@ def wrap(draft: Draft, op: str, value: int) -> int:
 
 
 def block(draft: Draft) -> int:
-    """The cheapest value that depends on the input: a new linear of x_t and the state that is put out (else the first).
+    """The cheapest value that depends on the input: a new linear of x_t and the state that is put
+    out (else the first).
 
     Of x_t alone where a linear may not read states.
     """

@@ -1,11 +1,12 @@
 """Mutation: small edits that together reach the whole space.
 
-====================  ==================================================================================================
+====================
+==================================================================================================
 ``op``                a node computes another function of the same operands
 ``connection``        an operand is read from elsewhere
 ``connect``           a linear, sum or product reads one value more
 ``disconnect``        a linear, sum or product reads one value less
-``insert``            a function of one value, or an op with a second value, comes between a value and its reader
+``insert``            a function, or an op with a second value, between a value and its reader
 ``delete``            a node goes, one of its operands takes its place
 ``gate``              a value is multiplied by a new gate over a new linear
 ``duplicate``         a gate is copied, with weights of its own, and multiplies another value too
@@ -13,10 +14,11 @@
 ``unshare``           a reader of a linear that has several gets its own copy
 ``add_state``         a new state: it remembers a value for the next step, or accumulates one
 ``remove_state``      a state goes, its readers read another one
-====================  ==================================================================================================
+====================
+==================================================================================================
 
-A move is drawn in two steps, the operator by the caller's weights and then the move by the weights of the ops that it adds, and drawn
-again when it leads outside the space.
+A move is drawn in two steps, the operator by the caller's weights and then the move by the weights
+of the ops that it adds, and drawn again when it leads outside the space.
 """
 
 from __future__ import annotations
@@ -31,7 +33,18 @@ from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.growth import free_state_name, initial, new_state
-from cellsearch.space.moves import Move, Place, apply, block, gates, of_one, of_two, places, weight, wrap
+from cellsearch.space.moves import (
+    Move,
+    Place,
+    apply,
+    block,
+    gates,
+    of_one,
+    of_two,
+    places,
+    weight,
+    wrap,
+)
 from cellsearch.space.space import Edit, SearchSpace
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
@@ -39,7 +52,18 @@ __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
 TRIES = 60
 """Moves drawn before all are tried in order."""
 
-_LIST = ("op", "connection", "connect", "disconnect", "delete", "gate", "share", "unshare", "add_state", "remove_state")
+_LIST = (
+    "op",
+    "connection",
+    "connect",
+    "disconnect",
+    "delete",
+    "gate",
+    "share",
+    "unshare",
+    "add_state",
+    "remove_state",
+)
 """The operators of :func:`neighbours`; of ``insert`` it takes the functions of one value."""
 
 
@@ -51,16 +75,26 @@ def operators(space: SearchSpace) -> tuple[str, ...]:
 
 
 def mutate(
-    space: SearchSpace, genome: Genome, rng: np.random.Generator, weights: Mapping[str, float] | None = None, *, tidy: bool = True
+    space: SearchSpace,
+    genome: Genome,
+    rng: np.random.Generator,
+    weights: Mapping[str, float] | None = None,
+    *,
+    tidy: bool = True,
 ) -> Edit:
     """See :meth:`SearchSpace.mutation`."""
     names = operators(space)
     for name in weights or ():
         if name not in OPERATORS:
-            raise ConfigError(f"unknown mutation operator {name!r}", hint="allowed: " + ", ".join(OPERATORS))
+            raise ConfigError(
+                f"unknown mutation operator {name!r}", hint="allowed: " + ", ".join(OPERATORS)
+            )
     chances = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in names])
     if not chances.sum() > 0:
-        raise ConfigError("no mutation operator of this space has a weight above 0", hint="operators: " + ", ".join(names))
+        raise ConfigError(
+            "no mutation operator of this space has a weight above 0",
+            hint="operators: " + ", ".join(names),
+        )
     known: dict[str, list[Move]] = {}
     for _ in range(TRIES):
         name = names[int(rng.choice(len(names), p=chances / chances.sum()))]
@@ -75,7 +109,11 @@ def mutate(
             edited = apply(space, genome, move)
             if edited is not None and edited.key != genome.key:
                 return Edit(edited, name)
-    raise SpaceError("no mutation of the cell is in the space", where=space.source, hint="widen the limits or the ops of the space")
+    raise SpaceError(
+        "no mutation of the cell is in the space",
+        where=space.source,
+        hint="widen the limits or the ops of the space",
+    )
 
 
 def draw(among: list[Move], rng: np.random.Generator) -> Move:
@@ -107,14 +145,18 @@ def moves(space: SearchSpace, genome: Genome, operator: str) -> list[Move]:
 _Moves = Iterator[tuple[Callable[[Draft], None], float]]
 
 
-# -- ops and connections -------------------------------------------------------------------------------------------------
+# -- ops and connections ---------------------------------------------------------------------------
 
 
 def _op(space: SearchSpace, draft: Draft) -> _Moves:
     for number, node in draft.nodes.items():
         if node.op in ("linear", "const", "bias", "blend"):
             continue
-        alike = of_one(space) if len(node.inputs) == 1 else [op for op in of_two(space) if ops.OPS[op].accepts(len(node.inputs))]
+        alike = (
+            of_one(space)
+            if len(node.inputs) == 1
+            else [op for op in of_two(space) if ops.OPS[op].accepts(len(node.inputs))]
+        )
         for op in alike:
             if op not in (node.op, "complement"):
                 yield partial(_set_op, number, op), weight(space, op)
@@ -127,15 +169,23 @@ def _set_op(number: int, op: str, draft: Draft) -> None:
 
 
 def _sources(draft: Draft, reader: int, *, linear: bool) -> list[int]:
-    """Values that a node may read: no x_t unless it is a linear, nothing that is computed from the node itself."""
+    """Values that a node may read: no x_t unless it is a linear, nothing that is computed from the
+    node itself.
+    """
     above = draft.above(reader) if reader > 0 else set()
-    below = [number for number, node in draft.nodes.items() if number not in above and node.op != "const"]
+    below = [
+        number for number, node in draft.nodes.items() if number not in above and node.op != "const"
+    ]
     return ([X] if linear else []) + list(draft.states) + below
 
 
 def _connection(space: SearchSpace, draft: Draft) -> _Moves:
     for place in places(draft):
-        if place.position < 0 or draft.nodes.get(place.value, None) is None or draft.nodes[place.value].op != "const":
+        if (
+            place.position < 0
+            or draft.nodes.get(place.value, None) is None
+            or draft.nodes[place.value].op != "const"
+        ):
             reader = place.node if place.position >= 0 else X
             for value in _sources(draft, reader, linear=place.linear):
                 if value != place.value:
@@ -171,7 +221,7 @@ def _set_inputs(number: int, inputs: tuple[int, ...], draft: Draft) -> None:
     draft.set_inputs(number, inputs)
 
 
-# -- nodes ---------------------------------------------------------------------------------------------------------------
+# -- nodes -----------------------------------------------------------------------------------------
 
 
 def _wrap_moves(space: SearchSpace, place: Place) -> Iterator[Move]:
@@ -214,7 +264,7 @@ def _bypass(number: int, value: int, draft: Draft) -> None:
     draft.bypass(number, value)
 
 
-# -- gates and sharing ---------------------------------------------------------------------------------------------------
+# -- gates and sharing -----------------------------------------------------------------------------
 
 
 def _gate(space: SearchSpace, draft: Draft) -> _Moves:
@@ -230,7 +280,11 @@ def _gate_by_block(place: Place, gate: str, draft: Draft) -> None:
 
 def _duplicate(space: SearchSpace, draft: Draft) -> _Moves:
     for number, node in draft.nodes.items():
-        if ops.OPS[node.op].unary and draft.nodes.get(node.inputs[0]) is not None and draft.nodes[node.inputs[0]].op == "linear":
+        if (
+            ops.OPS[node.op].unary
+            and draft.nodes.get(node.inputs[0]) is not None
+            and draft.nodes[node.inputs[0]].op == "linear"
+        ):
             below = draft.below(number)
             for place in places(draft):
                 if place.value != X and place.node not in below:
@@ -277,11 +331,15 @@ def _own_copy(number: int, place: Place, draft: Draft) -> None:
     place.put(draft, _copy(draft, number))
 
 
-# -- states --------------------------------------------------------------------------------------------------------------
+# -- states ----------------------------------------------------------------------------------------
 
 
 def _add_state(space: SearchSpace, draft: Draft) -> _Moves:
-    readers = [n for n, node in draft.nodes.items() if node.op == "linear" and len(node.inputs) < space.limits.max_operands]
+    readers = [
+        n
+        for n, node in draft.nodes.items()
+        if node.op == "linear" and len(node.inputs) < space.limits.max_operands
+    ]
     if draft.output_state is None:
         for reader in readers:
             yield partial(_keep_output, space, reader), 3.0

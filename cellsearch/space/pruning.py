@@ -1,8 +1,9 @@
 """Pruning: what can be taken out of a cell, and what is left then.
 
-A connection is a weight: a connection gate (``scale``), one operand of a ``linear``, a vector weight (``diag``). Without it nothing
-flows there; what follows from nothing is worked out node by node: a sum goes on without the term, an op that maps 0 to 0 gives
-nothing, a gate over nothing is constant and leaves its product, a state that is nothing is dropped.
+A connection is a weight: a connection gate (``scale``), one operand of a ``linear``, a vector
+weight (``diag``). Without it nothing flows there; what follows from nothing is worked out node by
+node: a sum goes on without the term, an op that maps 0 to 0 gives nothing, a gate over nothing is
+constant and leaves its product, a state that is nothing is dropped.
 """
 
 from __future__ import annotations
@@ -28,13 +29,30 @@ class _Left(Enum):
 
 
 _KEEPS_ZERO = frozenset(
-    {"scale", "diag", "tanh", "relu", "leaky_relu", "silu", "gelu", "identity", "neg", "abs", "sin", "square", "sqrt", "layer_norm"}
+    {
+        "scale",
+        "diag",
+        "tanh",
+        "relu",
+        "leaky_relu",
+        "silu",
+        "gelu",
+        "identity",
+        "neg",
+        "abs",
+        "sin",
+        "square",
+        "sqrt",
+        "layer_norm",
+    }
 )
 
 
 def connections(genome: Genome) -> tuple[str, ...]:
     """See :meth:`SearchSpace.connections`."""
-    return tuple(spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live)
+    return tuple(
+        spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live
+    )
 
 
 def remove(space: SearchSpace, genome: Genome, names: Iterable[str]) -> Genome:
@@ -43,12 +61,17 @@ def remove(space: SearchSpace, genome: Genome, names: Iterable[str]) -> Genome:
     cut: set[tuple[int, int]] = set()
     for name in names:
         if name not in specs:
-            raise SpaceError(f"the cell has no connection {name!r}", hint="connections: " + ", ".join(list(specs)[:20]))
+            raise SpaceError(
+                f"the cell has no connection {name!r}",
+                hint="connections: " + ", ".join(list(specs)[:20]),
+            )
         cut.add((specs[name].node, specs[name].operand))
     try:
         smaller = _without(Draft.of(genome), cut)
     except GenomeError as error:
-        raise SpaceError(f"nothing is left of the cell: {error.message}", where=error.where) from None
+        raise SpaceError(
+            f"nothing is left of the cell: {error.message}", where=error.where
+        ) from None
     return space.tidy(space.require(smaller, "what is left of the cell"))
 
 
@@ -71,11 +94,15 @@ def discrete(space: SearchSpace, genome: Genome) -> Genome:
         found = simple if space.contains(simple) is None else _renamed(plain)
         return space.require(found, "the cell without connection gates")
     except GenomeError as error:
-        raise SpaceError(f"the cell without connection gates is none: {error.message}", where=error.where) from None
+        raise SpaceError(
+            f"the cell without connection gates is none: {error.message}", where=error.where
+        ) from None
 
 
 def _renamed(genome: Genome) -> Genome:
-    """The cell with short names (``n1``, ``n2``, ...) for what has more than one use; the rest stands where it is used."""
+    """The cell with short names (``n1``, ``n2``, ...) for what has more than one use; the rest
+    stands where it is used.
+    """
     draft = Draft.of(genome)
     for number in draft.nodes:
         draft.set_name(number, "")
@@ -85,8 +112,9 @@ def _renamed(genome: Genome) -> Genome:
 def gated(space: SearchSpace, genome: Genome) -> Genome:
     """See :meth:`SearchSpace.gated`.
 
-    A gate g that multiplies becomes ``1 - s (1 - g)``: g itself for s = 1, and open for s = 0, which is what removing it means. A term of
-    a sum and the gate of a blend become ``s a``. Anonymous nodes with weights get names, so that weights are inherited by them.
+    A gate g that multiplies becomes ``1 - s (1 - g)``: g itself for s = 1, and open for s = 0,
+    which is what removing it means. A term of a sum and the gate of a blend become ``s a``.
+    Anonymous nodes with weights get names, so that weights are inherited by them.
     """
     draft = Draft.of(genome)
     count = 0
@@ -97,13 +125,27 @@ def gated(space: SearchSpace, genome: Genome) -> Genome:
             source = draft.nodes.get(value)
             term = node.op == "add" and value != X and (source is None or source.op != "const")
             scaled = term or (node.op == "blend" and position == 0)
-            factor = node.op == "mul" and source is not None and ops.OPS[source.op].gate and 1.0 in space.constants
+            factor = (
+                node.op == "mul"
+                and source is not None
+                and ops.OPS[source.op].gate
+                and 1.0 in space.constants
+            )
             if scaled or factor:
                 count += 1
                 name = draft.fresh_name(f"gate_{_label(genome, value)}_")
-                draft.set_input(number, position, _open_by(draft, value, name) if factor else draft.add("scale", value, name=name))
+                draft.set_input(
+                    number,
+                    position,
+                    _open_by(draft, value, name)
+                    if factor
+                    else draft.add("scale", value, name=name),
+                )
     if not count:
-        raise SpaceError("the cell has no gate, sum or blend that a connection gate could stand at", where=space.source)
+        raise SpaceError(
+            "the cell has no gate, sum or blend that a connection gate could stand at",
+            where=space.source,
+        )
     return space.require(draft.build(), "the cell with connection gates")
 
 
@@ -139,14 +181,21 @@ def each_pruning(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
 def _smaller(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
     specs = [spec for spec in genome.parameters if spec.operand >= 0]
     cuts = [{(spec.node, spec.operand)} for spec in specs]
-    cuts += [{(value, p)} for value, node in genome.numbered() if node.op in ("add", "mul") for p in range(len(node.inputs))]
+    cuts += [
+        {(value, p)}
+        for value, node in genome.numbered()
+        if node.op in ("add", "mul")
+        for p in range(len(node.inputs))
+    ]
     for cut in cuts:
         try:
             yield _without(Draft.of(genome), cut)
         except GenomeError:
             continue  # nothing is left
     for value, node in genome.numbered():
-        if len(node.inputs) == 1 and node.op != "linear":  # the op, or the gate, goes; what it read stays
+        if (
+            len(node.inputs) == 1 and node.op != "linear"
+        ):  # the op, or the gate, goes; what it read stays
             draft = Draft.of(genome)
             draft.bypass(value, draft.nodes[value].inputs[0])
             try:
@@ -155,18 +204,24 @@ def _smaller(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
                 continue
 
 
-# -- what is left --------------------------------------------------------------------------------------------------------
+# -- what is left ----------------------------------------------------------------------------------
 
 
 def _without(draft: Draft, cut: set[tuple[int, int]]) -> Genome:
-    """The cell without the operands ``cut`` (node, position). Raises :class:`GenomeError` when nothing is left."""
+    """The cell without the operands ``cut`` (node, position). Raises :class:`GenomeError` when
+    nothing is left.
+    """
     gated = any(node.op == "scale" for node in draft.nodes.values())
     gone: dict[int, _Left] = {}
     while True:
         for number in draft.order():
             _reduce(draft, number, cut, gone, keep_names=gated)
         cut = set()
-        new = {state: gone[end] for state, end in draft.ends.items() if end in gone and state not in gone}
+        new = {
+            state: gone[end]
+            for state, end in draft.ends.items()
+            if end in gone and state not in gone
+        }
         if draft.output in gone:
             raise GenomeError("the output has no source any more", where=f"{draft.output_name}[t]")
         if not new:
@@ -179,17 +234,33 @@ def _without(draft: Draft, cut: set[tuple[int, int]]) -> Genome:
     return draft.build()
 
 
-def _reduce(draft: Draft, number: int, cut: set[tuple[int, int]], gone: dict[int, _Left], *, keep_names: bool) -> None:
-    """Work out what is left of one node whose operands are done; replaces, removes or shortens it."""
+def _reduce(
+    draft: Draft,
+    number: int,
+    cut: set[tuple[int, int]],
+    gone: dict[int, _Left],
+    *,
+    keep_names: bool,
+) -> None:
+    """Work out what is left of one node whose operands are done; replaces, removes or
+    shortens it.
+    """
     node = draft.nodes[number]
     given = [(v, gone.get(v)) for v in node.inputs]
     if node.op == "mul" and any((number, p) in cut for p in range(len(given))):
-        given = [(v, _Left.CONSTANT if (number, p) in cut else left) for p, (v, left) in enumerate(given)]
+        given = [
+            (v, _Left.CONSTANT if (number, p) in cut else left) for p, (v, left) in enumerate(given)
+        ]
     else:
-        given = [(v, _Left.NOTHING if (number, p) in cut else left) for p, (v, left) in enumerate(given)]
+        given = [
+            (v, _Left.NOTHING if (number, p) in cut else left) for p, (v, left) in enumerate(given)
+        ]
     if all(left is None for _, left in given):
         return
-    numbers = [_Left.CONSTANT if v in draft.nodes and draft.nodes[v].op == "const" else left for v, left in given]
+    numbers = [
+        _Left.CONSTANT if v in draft.nodes and draft.nodes[v].op == "const" else left
+        for v, left in given
+    ]
     left = _left(node, numbers)  # a number alone is no source either
     if left is not None:
         gone[number] = left
@@ -207,7 +278,9 @@ def _reduce(draft: Draft, number: int, cut: set[tuple[int, int]], gone: dict[int
             draft.nodes[number] = replace(node, op="neg", inputs=(kept[0],))
     elif node.op == "div":
         if kept != [node.inputs[0]]:
-            raise GenomeError("a quotient has no dividend any more", where=f"node {node.name or number}")
+            raise GenomeError(
+                "a quotient has no dividend any more", where=f"node {node.name or number}"
+            )
         _alias(draft, number, kept[0], keep_names=keep_names)
     else:
         _reduce_blend(draft, number, [left for _, left in given])
@@ -246,7 +319,9 @@ def _reduce_blend(draft: Draft, number: int, operands: list[_Left | None]) -> No
 
 
 def _alias(draft: Draft, number: int, value: int, *, keep_names: bool) -> None:
-    """Let a value take the place of a node. In a gated cell the name stays, on an identity, because weights are called by it."""
+    """Let a value take the place of a node. In a gated cell the name stays, on an identity, because
+    weights are called by it.
+    """
     if keep_names and draft.nodes[number].name:
         draft.nodes[number] = replace(draft.nodes[number], op="identity", inputs=(value,))
     else:

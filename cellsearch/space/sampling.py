@@ -1,4 +1,6 @@
-"""Random cells: grown from the ends (next states) downwards, until a number of nodes drawn uniformly is used up."""
+"""Random cells: grown from the ends (next states) downwards, until a number of nodes drawn
+uniformly is used up.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,9 @@ READ_X = 0.85
 READ_STATE = 0.6
 READ_NODE = 0.15
 SHARE = 0.25
-"""Chances that a new linear reads x_t, each state, a further node; and that an open place takes a value that exists already.
-``MUTATIONS``: at most so many lead from a cell with frozen parts to a sample; ``OWN_OUTPUT``: chance that a diagonal cell has an output
-that is no state."""
+"""Chances that a new linear reads x_t, each state, a further node; and that an open place takes a
+value that exists already. ``MUTATIONS``: at most so many lead from a cell with frozen parts to a
+sample; ``OWN_OUTPUT``: chance that a diagonal cell has an output that is no state."""
 
 
 def sample(space: SearchSpace, rng: np.random.Generator) -> Genome:
@@ -35,7 +37,9 @@ def sample(space: SearchSpace, rng: np.random.Generator) -> Genome:
     for _ in range(TRIES):
         size = int(rng.integers(space.limits.min_nodes, space.limits.max_nodes + 1))
         states = int(rng.integers(1, len(space.states) + 1))
-        draft = _grown(space, size, states, rng) if space.dense else _diagonal(space, size, states, rng)
+        draft = (
+            _grown(space, size, states, rng) if space.dense else _diagonal(space, size, states, rng)
+        )
         try:
             genome = draft.build()
         except GenomeError as error:
@@ -58,16 +62,20 @@ def sample(space: SearchSpace, rng: np.random.Generator) -> Genome:
 
 
 def _around_the_frozen(space: SearchSpace, cell: Genome, rng: np.random.Generator) -> Genome:
-    """A few random mutations of the cell whose parts are frozen: a cell grown at random would never hold them."""
+    """A few random mutations of the cell whose parts are frozen: a cell grown at random would never
+    hold them.
+    """
     for _ in range(int(rng.integers(1, MUTATIONS + 1))):
         cell = space.mutate(cell, rng)
     return cell
 
 
 def _diagonal(space: SearchSpace, size: int, states: int, rng: np.random.Generator) -> Draft:
-    """States ``a_t * s_<t-1> + b_t`` with a_t a squashing function, and an output that is one of them or reads them.
+    """States ``a_t * s_<t-1> + b_t`` with a_t a squashing function, and an output that is one of
+    them or reads them.
 
-    a_t and b_t are grown over x_t alone. With an output of its own the first name of the space is the output's.
+    a_t and b_t are grown over x_t alone. With an output of its own the first name of the space is
+    the output's.
     """
     own_output = rng.random() < OWN_OUTPUT
     draft = Draft(output_name=space.states[0], dense=False)
@@ -79,7 +87,11 @@ def _diagonal(space: SearchSpace, size: int, states: int, rng: np.random.Generat
         state = draft.add_state(name, X, space.initial[int(rng.integers(len(space.initial)))])
         decay = draft.add(squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], X)
         open_places.append(Place(decay, 0, X))
-        if space.ops.get("blend", 0) > 0 and ops.OPS[draft.nodes[decay].op].gate and rng.random() < 0.5:
+        if (
+            space.ops.get("blend", 0) > 0
+            and ops.OPS[draft.nodes[decay].op].gate
+            and rng.random() < 0.5
+        ):
             end = draft.add("blend", decay, state, X)
             open_places.append(Place(end, 2, X))
         else:
@@ -91,7 +103,9 @@ def _diagonal(space: SearchSpace, size: int, states: int, rng: np.random.Generat
         for state in draft.states:
             read = draft.ends[state]
             if rng.random() < 0.5:
-                read = draft.add(squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], read)
+                read = draft.add(
+                    squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], read
+                )
             factors.append(read)
         gate = draft.add(gates(space)[0], X)
         open_places.append(Place(gate, 0, X))
@@ -113,13 +127,20 @@ def _grown(space: SearchSpace, size: int, states: int, rng: np.random.Generator)
     return draft
 
 
-def _grow(space: SearchSpace, draft: Draft, open_places: list[Place], size: int, rng: np.random.Generator) -> None:
+def _grow(
+    space: SearchSpace, draft: Draft, open_places: list[Place], size: int, rng: np.random.Generator
+) -> None:
     """Fill the open places, and those that open below them, with up to ``size`` nodes."""
     while open_places:
         place = open_places.pop(int(rng.integers(len(open_places))))
         room = size - len(draft.nodes) - 2 * len(open_places)
         if place.position >= 0 and (room < 2 or rng.random() < SHARE):
-            place.put(draft, _existing(draft, place, rng) if room < 1 or rng.random() < 0.5 else _linear(draft, rng))
+            place.put(
+                draft,
+                _existing(draft, place, rng)
+                if room < 1 or rng.random() < 0.5
+                else _linear(draft, rng),
+            )
             continue
         value, below = _node(space, draft, rng, room)
         place.put(draft, value)
@@ -129,10 +150,18 @@ def _grow(space: SearchSpace, draft: Draft, open_places: list[Place], size: int,
 def _existing(draft: Draft, place: Place, rng: np.random.Generator) -> int:
     """A previous state, or a node that is not computed from the place's own."""
     above = draft.above(place.node)
-    done = [n for n, node in draft.nodes.items() if n not in above and (node.op == "const" or X not in node.inputs or node.op == "linear")]
+    done = [
+        n
+        for n, node in draft.nodes.items()
+        if n not in above and (node.op == "const" or X not in node.inputs or node.op == "linear")
+    ]
     values = [*draft.states, *(n for n in done if draft.nodes[n].op != "const")]
-    if not draft.dense:  # nothing that depends on a previous state: a linear of x_t where there is nothing else
-        values = [n for n in values if n > 0 and draft.nodes[n].op == "linear"] or [_linear(draft, rng)]
+    if (
+        not draft.dense
+    ):  # nothing that depends on a previous state: a linear of x_t where there is nothing else
+        values = [n for n in values if n > 0 and draft.nodes[n].op == "linear"] or [
+            _linear(draft, rng)
+        ]
     return values[int(rng.integers(len(values)))]
 
 
@@ -142,16 +171,28 @@ def _linear(draft: Draft, rng: np.random.Generator) -> int:
     return draft.add("linear", *(inputs or [X]), name=draft.fresh_name())
 
 
-def _node(space: SearchSpace, draft: Draft, rng: np.random.Generator, room: int) -> tuple[int, list[Place]]:
+def _node(
+    space: SearchSpace, draft: Draft, rng: np.random.Generator, room: int
+) -> tuple[int, list[Place]]:
     """A new node by the weights of the ops, and the places below it that are still open."""
     one, two = of_one(space), of_two(space)
-    names = ["linear", *one, *(two if room >= 3 else ()), *(["blend"] if space.ops.get("blend", 0) > 0 and room >= 5 else [])]
+    names = [
+        "linear",
+        *one,
+        *(two if room >= 3 else ()),
+        *(["blend"] if space.ops.get("blend", 0) > 0 and room >= 5 else []),
+    ]
     chances = np.array([weight(space, op) for op in names])
     op = names[int(rng.choice(len(names), p=chances / chances.sum()))]
     if op == "linear":
         value = _linear(draft, rng)
         inputs = draft.nodes[value].inputs
-        if room >= 4 and draft.dense and rng.random() < READ_NODE and len(inputs) < space.limits.max_operands:
+        if (
+            room >= 4
+            and draft.dense
+            and rng.random() < READ_NODE
+            and len(inputs) < space.limits.max_operands
+        ):
             draft.set_inputs(value, (*inputs, X))
             return value, [Place(value, len(inputs), X, linear=True)]
         return value, []

@@ -8,7 +8,8 @@
     constants = [1.0]                # numbers that a cell may hold
     initial = [0.0]                  # values that a state may start with
     seeds = ["lstm", "gru"]          # zoo names; or a table [seeds] of names and cell texts
-    frozen = {cell = "lstm", nodes = ["f"]}   # parts that no edit may change, see Frozen; the cell by zoo name or as text
+    # parts that no edit may change, see Frozen; the cell by zoo name or as text
+    frozen = {cell = "lstm", nodes = ["f"]}
 
     [ops]                            # each op with the weight with which it is chosen
     linear = 3
@@ -32,7 +33,19 @@ from cellsearch.space.space import Constraints, Frozen, FullCell, Limits, Search
 
 __all__ = ["constrained", "read", "write"]
 
-_KEYS = ("name", "description", "states", "constants", "initial", "seeds", "frozen", "ops", "limits", "constraints", "full_cell")
+_KEYS = (
+    "name",
+    "description",
+    "states",
+    "constants",
+    "initial",
+    "seeds",
+    "frozen",
+    "ops",
+    "limits",
+    "constraints",
+    "full_cell",
+)
 _WRITTEN = {"recurrence": "class"}
 """Fields that have another name in TOML."""
 _FIELDS = {name: field for field, name in _WRITTEN.items()}
@@ -47,7 +60,11 @@ def read(text: str, source: str) -> SearchSpace:
         raise SpaceError(f"not TOML: {error}", where=source) from None
     for key in table:
         if key not in _KEYS:
-            raise SpaceError(f"unknown key {key!r}", where=f"{source}: {key}", hint="allowed: " + ", ".join(_KEYS))
+            raise SpaceError(
+                f"unknown key {key!r}",
+                where=f"{source}: {key}",
+                hint="allowed: " + ", ".join(_KEYS),
+            )
     for key in ("name", "states", "ops"):
         if key not in table:
             raise SpaceError(f"the key {key!r} is missing", where=source, hint=f"add {key} = ...")
@@ -68,11 +85,20 @@ def read(text: str, source: str) -> SearchSpace:
 
 
 def _expect(value: Any, kind: type, key: str, source: str) -> Any:
-    """The value when it is of this kind (an integer is also a number). Raises :class:`SpaceError` that names the key."""
+    """The value when it is of this kind (an integer is also a number). Raises :class:`SpaceError`
+    that names the key.
+    """
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        words = {str: "a text", float: "a number", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+        words = {
+            str: "a text",
+            float: "a number",
+            int: "a whole number",
+            bool: "true or false",
+            list: "a list",
+            dict: "a table",
+        }
         raise SpaceError(f"{value!r:.80} is not {words[kind]}", where=f"{source}: {key}")
     return value
 
@@ -82,7 +108,10 @@ def _items(value: Any, kind: type, key: str, source: str) -> list[Any]:
 
 
 def _ops(value: Any, source: str) -> dict[str, float]:
-    return {op: _expect(weight, float, f"ops.{op}", source) for op, weight in _expect(value, dict, "ops", source).items()}
+    return {
+        op: _expect(weight, float, f"ops.{op}", source)
+        for op, weight in _expect(value, dict, "ops", source).items()
+    }
 
 
 def _part(kind: type[_Part], value: Any, key: str, source: str) -> _Part:
@@ -92,7 +121,11 @@ def _part(kind: type[_Part], value: Any, key: str, source: str) -> _Part:
     given: dict[str, Any] = {}
     for name, entry in _expect(value, dict, key, source).items():
         if name not in names:
-            raise SpaceError(f"unknown key {name!r}", where=f"{source}: {key}.{name}", hint="allowed: " + ", ".join(names))
+            raise SpaceError(
+                f"unknown key {name!r}",
+                where=f"{source}: {key}.{name}",
+                hint="allowed: " + ", ".join(names),
+            )
         own = _FIELDS.get(name, name)
         default = getattr(defaults, own)
         if isinstance(default, tuple):
@@ -109,7 +142,11 @@ def _names(kind: type[_Part]) -> list[str]:
 def _frozen(value: Any, source: str) -> Frozen:
     table = _expect(value, dict, "frozen", source)
     if set(table) != {"cell", "nodes"}:
-        raise SpaceError(f"the keys are {', '.join(table) or 'none'}", where=f"{source}: frozen", hint="write cell and nodes, nothing else")
+        raise SpaceError(
+            f"the keys are {', '.join(table) or 'none'}",
+            where=f"{source}: frozen",
+            hint="write cell and nodes, nothing else",
+        )
     text = _expect(table["cell"], str, "frozen.cell", source)
     if "=" in text:
         cell = _from_text(text, "frozen.cell", source)
@@ -127,7 +164,9 @@ def constrained(space: SearchSpace, table: Mapping[str, Any], source: str) -> Se
     for key, value in table.items():
         if key not in (*rules, *limits, "frozen"):
             allowed = ", ".join((*rules, *limits, "frozen"))
-            raise SpaceError(f"unknown key {key!r}", where=f"{source}: {key}", hint="allowed: " + allowed)
+            raise SpaceError(
+                f"unknown key {key!r}", where=f"{source}: {key}", hint="allowed: " + allowed
+            )
         if key == "frozen":
             document[key] = value
         else:
@@ -140,9 +179,14 @@ def constrained(space: SearchSpace, table: Mapping[str, Any], source: str) -> Se
 
 def _seeds(value: Any, source: str) -> dict[str, Genome]:
     if isinstance(value, list):
-        return {name: _from_zoo(name, source, "seeds") for name in _items(value, str, "seeds", source)}
+        return {
+            name: _from_zoo(name, source, "seeds") for name in _items(value, str, "seeds", source)
+        }
     table = _expect(value, dict, "seeds", source)
-    return {name: _from_text(_expect(text, str, f"seeds.{name}", source), f"seeds.{name}", source) for name, text in table.items()}
+    return {
+        name: _from_text(_expect(text, str, f"seeds.{name}", source), f"seeds.{name}", source)
+        for name, text in table.items()
+    }
 
 
 def _from_text(text: str, key: str, source: str) -> Genome:
@@ -160,29 +204,53 @@ def _from_zoo(name: str, source: str, key: str) -> Genome:
     except SpaceError:
         raise
     except Exception as error:
-        raise SpaceError(str(error), where=f"{source}: {key}", hint=getattr(error, "hint", "")) from error
+        raise SpaceError(
+            str(error), where=f"{source}: {key}", hint=getattr(error, "hint", "")
+        ) from error
 
 
-# -- writing -------------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def write(space: SearchSpace) -> str:
     """See :meth:`SearchSpace.to_toml`."""
     lines = [f"name = {_value(space.name)}", f"description = {_value(space.description)}"]
-    lines += [f"{key} = {_value(getattr(space, key))}" for key in ("states", "constants", "initial")]
+    lines += [
+        f"{key} = {_value(getattr(space, key))}" for key in ("states", "constants", "initial")
+    ]
     lines += ["", "[ops]", *(f"{op} = {_value(float(weight))}" for op, weight in space.ops.items())]
     for key in ("limits", "constraints", "full_cell"):
         part = getattr(space, key)
-        lines += ["", f"[{key}]", *(f"{_WRITTEN.get(f.name, f.name)} = {_value(getattr(part, f.name))}" for f in fields(part))]
+        lines += [
+            "",
+            f"[{key}]",
+            *(
+                f"{_WRITTEN.get(f.name, f.name)} = {_value(getattr(part, f.name))}"
+                for f in fields(part)
+            ),
+        ]
     if space.frozen is not None:
-        lines += ["", "[frozen]", f"cell = '''\n{space.frozen.cell.to_text()}'''", f"nodes = {_value(space.frozen.nodes)}"]
+        lines += [
+            "",
+            "[frozen]",
+            f"cell = '''\n{space.frozen.cell.to_text()}'''",
+            f"nodes = {_value(space.frozen.nodes)}",
+        ]
     if space.seeds:
-        lines += ["", "[seeds]", *(f"{_key(name)} = '''\n{genome.to_text()}'''" for name, genome in space.seeds.items())]
+        lines += [
+            "",
+            "[seeds]",
+            *(f"{_key(name)} = '''\n{genome.to_text()}'''" for name, genome in space.seeds.items()),
+        ]
     return "\n".join(lines) + "\n"
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _value(name)
+    return (
+        name
+        if name.replace("_", "").replace("-", "").isalnum() and name.isascii()
+        else _value(name)
+    )
 
 
 def _value(value: Any) -> str:

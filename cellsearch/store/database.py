@@ -29,7 +29,9 @@ _WAIT_SECONDS = 10.0
 
 
 def _migrations() -> tuple[str, ...]:
-    """SQL that leads from version n to n + 1, for n = 0, 1, ...; a released step is never edited."""
+    """SQL that leads from version n to n + 1, for n = 0, 1, ...; a released step is never
+    edited.
+    """
     return (
         files("cellsearch.store").joinpath("schema.sql").read_text(encoding="utf-8"),
         "ALTER TABLE connections ADD COLUMN perturbation REAL",
@@ -39,7 +41,8 @@ def _migrations() -> tuple[str, ...]:
 VERSION = 2
 """Version of the schema that this program writes: the number of migrations."""
 
-# WAL needs memory that all processes share, which these file systems do not have (https://sqlite.org/wal.html, section 1).
+# WAL needs memory that all processes share, which these file systems do not have
+# (https://sqlite.org/wal.html, section 1).
 _NETWORK_FILE_SYSTEMS = frozenset(
     {
         "9p",
@@ -62,7 +65,8 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 
 
 def network_file_system(path: Path, mounts: str | None = None) -> str:
-    """The type of the network file system that ``path`` lies on; ``""`` for a local one, or where the system does not tell.
+    """The type of the network file system that ``path`` lies on; ``""`` for a local one, or where
+    the system does not tell.
 
     ``mounts``: the text of ``/proc/mounts``, read from there by default.
     """
@@ -85,26 +89,35 @@ def network_file_system(path: Path, mounts: str | None = None) -> str:
 
 
 def open_writer(folder: Path) -> sqlite3.Connection:
-    """Open the store of a run for writing, creating or migrating it. The caller holds the run's lock.
+    """Open the store of a run for writing, creating or migrating it. The caller holds the run's
+    lock.
 
-    Raises :class:`EnvironmentFailure` on a network file system or a full disk, :class:`InputFileError` for a file that is no store.
+    Raises :class:`EnvironmentFailure` on a network file system or a full disk,
+    :class:`InputFileError` for a file that is no store.
     """
     kind = network_file_system(folder)
     if kind:
         raise EnvironmentFailure(
-            f"the run folder lies on a network file system ({kind}), where the store's write-ahead log does not work",
+            f"the run folder lies on a network file system ({kind}), where the store's "
+            f"write-ahead log does not work",
             where=str(folder),
             hint="choose a folder on a local disk with --run and copy it afterwards",
         )
     path = folder / FILE_NAME
     with translated(path):
-        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
     try:
         with translated(path):
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
-                raise EnvironmentFailure(f"SQLite cannot keep a write-ahead log here (journal mode {mode})", where=str(path))
-            # A commit survives the death of the process at once, and loss of power from the next checkpoint of the log on.
+                raise EnvironmentFailure(
+                    f"SQLite cannot keep a write-ahead log here (journal mode {mode})",
+                    where=str(path),
+                )
+            # A commit survives the death of the process at once, and loss of power from the next
+            # checkpoint of the log on.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection, _migrations(), where=str(path))
@@ -115,17 +128,28 @@ def open_writer(folder: Path) -> sqlite3.Connection:
 
 
 def open_reader(folder: Path) -> sqlite3.Connection:
-    """Open the store of a run for reading, also while a search writes it. Raises :class:`RunError` if there is none."""
+    """Open the store of a run for reading, also while a search writes it. Raises :class:`RunError`
+    if there is none.
+    """
     path = folder / FILE_NAME
     if not path.is_file():
-        raise RunError("there is no run here", where=str(folder), hint="`cellsearch search EXPERIMENT --run DIR` makes one")
+        raise RunError(
+            "there is no run here",
+            where=str(folder),
+            hint="`cellsearch search EXPERIMENT --run DIR` makes one",
+        )
     query = "mode=ro"
     if not os.access(folder, os.W_OK) and not (folder / f"{FILE_NAME}-wal").exists():
-        # A reader of a WAL store wants to create its shared-memory file; a finished run in a read-only folder needs none.
+        # A reader of a WAL store wants to create its shared-memory file; a finished run in a
+        # read-only folder needs none.
         query = "immutable=1"
     with translated(path):
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?{query}", uri=True, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            f"{path.resolve().as_uri()}?{query}",
+            uri=True,
+            timeout=_WAIT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
         )
     try:
         with translated(path):
@@ -137,7 +161,9 @@ def open_reader(folder: Path) -> sqlite3.Connection:
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str], *, where: str) -> None:
-    """Bring the store to version ``len(steps)``, each step in one transaction. Raises :class:`RunError` for a newer store."""
+    """Bring the store to version ``len(steps)``, each step in one transaction. Raises
+    :class:`RunError` for a newer store.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version:
         _check_version(connection, len(steps), where=where)
@@ -145,7 +171,8 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[str], *, where: str)
         raise InputFileError("this SQLite file is not the store of a run", where=where)
     for number, step in enumerate(steps[version:], start=version + 1):
         connection.executescript(
-            f"BEGIN IMMEDIATE;\n{step};\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
+            f"BEGIN IMMEDIATE;\n{step};\nPRAGMA application_id = "
+            f"{APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
         )
 
 
@@ -155,7 +182,9 @@ def _check_version(connection: sqlite3.Connection, newest: int, *, where: str) -
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > newest:
         raise RunError(
-            f"the store has version {version}; this cellsearch knows versions up to {newest}", where=where, hint="update cellsearch"
+            f"the store has version {version}; this cellsearch knows versions up to {newest}",
+            where=where,
+            hint="update cellsearch",
         )
 
 
@@ -175,7 +204,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours: the file is no store, the disk is full or broken, another process holds the file."""
+    """Turn SQLite's errors into ours: the file is no store, the disk is full or broken, another
+    process holds the file.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -183,7 +214,9 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _translate(error: sqlite3.Error, path: Path) -> CellsearchError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code; the higher bits refine it
+    code = (
+        getattr(error, "sqlite_errorcode", 0) & 0xFF
+    )  # the primary code; the higher bits refine it
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return InputFileError(f"the store is damaged or no SQLite file ({error})", where=str(path))
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
@@ -193,7 +226,15 @@ def _translate(error: sqlite3.Error, path: Path) -> CellsearchError:
             hint="make room on the disk and run the same command again; nothing recorded is lost",
         )
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return EnvironmentFailure(f"the store cannot be opened for this: {error}", where=str(path), hint="check the folder's permissions")
+        return EnvironmentFailure(
+            f"the store cannot be opened for this: {error}",
+            where=str(path),
+            hint="check the folder's permissions",
+        )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return RunError("another process holds the store", where=str(path), hint="wait until it has finished")
-    return CellsearchError(f"internal error of the store: {error}", where=str(path), hint="please report this")
+        return RunError(
+            "another process holds the store", where=str(path), hint="wait until it has finished"
+        )
+    return CellsearchError(
+        f"internal error of the store: {error}", where=str(path), hint="please report this"
+    )

@@ -11,14 +11,25 @@ from cellsearch.errors import InputFileError
 from cellsearch.genome.graph import Genome
 from cellsearch.trial import Budget, Connection, Failure, Proposal, Result, Rung, Status, Trial
 
-__all__ = ["Decision", "Duplicate", "Environment", "Event", "Timing", "answered", "insert_result", "read_trials"]
+__all__ = [
+    "Decision",
+    "Duplicate",
+    "Environment",
+    "Event",
+    "Timing",
+    "answered",
+    "insert_result",
+    "read_trials",
+]
 
 RungKey = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the search decided at a ``position``: to train ``trial`` at ``rung``, knowing the results of positions below ``horizon``."""
+    """What the search decided at a ``position``: to train ``trial`` at ``rung``, knowing the
+    results of positions below ``horizon``.
+    """
 
     position: int
     trial: int
@@ -28,7 +39,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A proposal for trial ``trial`` that was answered by ``duplicate_of`` instead of being trained."""
+    """A proposal for trial ``trial`` that was answered by ``duplicate_of`` instead of being
+    trained.
+    """
 
     trial: int
     attempt: int
@@ -37,7 +50,9 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When and where a job ran: ``started`` and ``ended`` are seconds since 1970; ``ended`` is ``None`` while it has no outcome."""
+    """When and where a job ran: ``started`` and ``ended`` are seconds since 1970; ``ended`` is
+    ``None`` while it has no outcome.
+    """
 
     trial: int
     rung: int
@@ -66,31 +81,49 @@ class Event:
 def insert_result(connection: sqlite3.Connection, trial: int, rung: int, result: Result) -> None:
     """Write the parts of a result that have tables of their own."""
     if result.curve:
-        rows = [(trial, rung, position, step, score) for position, (step, score) in enumerate(result.curve)]
+        rows = [
+            (trial, rung, position, step, score)
+            for position, (step, score) in enumerate(result.curve)
+        ]
         connection.executemany("INSERT INTO curves VALUES (?, ?, ?, ?, ?)", rows)
     if result.metrics:
         connection.executemany(
-            "INSERT INTO metrics VALUES (?, ?, ?, ?)", [(trial, rung, name, value) for name, value in result.metrics.items()]
+            "INSERT INTO metrics VALUES (?, ?, ?, ?)",
+            [(trial, rung, name, value) for name, value in result.metrics.items()],
         )
     if result.connections:
-        learned = [(trial, rung, name, c.gate, c.saliency, c.perturbation) for name, c in result.connections.items()]
+        learned = [
+            (trial, rung, name, c.gate, c.saliency, c.perturbation)
+            for name, c in result.connections.items()
+        ]
         connection.executemany("INSERT INTO connections VALUES (?, ?, ?, ?, ?, ?)", learned)
 
 
-def read_trials(connection: sqlite3.Connection, where: str, number: int | None = None) -> Iterator[Trial]:
-    """All trials in order, or one. Raises :class:`InputFileError` for a row that no version of this program wrote."""
+def read_trials(
+    connection: sqlite3.Connection, where: str, number: int | None = None
+) -> Iterator[Trial]:
+    """All trials in order, or one. Raises :class:`InputFileError` for a row that no version of this
+    program wrote.
+    """
     condition, values = ("", ()) if number is None else (" WHERE trial = ?", (number,))
     parents: dict[int, list[int]] = defaultdict(list)
-    for trial, parent in connection.execute(f"SELECT trial, parent FROM parents{condition} ORDER BY trial, position", values):
+    for trial, parent in connection.execute(
+        f"SELECT trial, parent FROM parents{condition} ORDER BY trial, position", values
+    ):
         parents[trial].append(parent)
     rungs = _read_rungs(connection, condition, values)
-    columns = "number AS trial, genome, origin, inherit, status, failure_kind, failure_message, duplicate_of"
+    columns = (
+        "number AS trial, genome, origin, inherit, status, failure_kind, failure_message, "
+        "duplicate_of"
+    )
     rows = connection.execute(f"SELECT {columns} FROM trials{condition} ORDER BY trial", values)
     for trial, genome, origin, inherit, status, kind, message, duplicate_of in rows:
         try:
             decoded = Genome.from_json(genome, source=f"{where}: trial {trial}")
         except TypeError as error:
-            raise InputFileError("the genome is not text", where=f"{where}: trial {trial}") from error
+            raise InputFileError(
+                "the genome is not text", where=f"{where}: trial {trial}"
+            ) from error
         yield Trial(
             number=trial,
             proposal=Proposal(decoded, tuple(parents[trial]), origin, inherit),
@@ -102,35 +135,64 @@ def read_trials(connection: sqlite3.Connection, where: str, number: int | None =
 
 
 def answered(trials: list[Trial]) -> list[Trial]:
-    """The trials, by number from 0, each duplicate with the results of the trial that answers it, as far as there are any."""
-    return [trial if trial.duplicate_of is None else _answered(trial, trials[trial.duplicate_of]) for trial in trials]
+    """The trials, by number from 0, each duplicate with the results of the trial that answers it,
+    as far as there are any.
+    """
+    return [
+        trial if trial.duplicate_of is None else _answered(trial, trials[trial.duplicate_of])
+        for trial in trials
+    ]
 
 
 def _answered(duplicate: Trial, original: Trial) -> Trial:
     return duplicate.with_(rungs=tuple(rung for rung in original.rungs if rung.result is not None))
 
 
-def _read_rungs(connection: sqlite3.Connection, condition: str, values: tuple[int, ...]) -> dict[int, list[Rung]]:
+def _read_rungs(
+    connection: sqlite3.Connection, condition: str, values: tuple[int, ...]
+) -> dict[int, list[Rung]]:
     curves: dict[RungKey, list[tuple[int, float]]] = defaultdict(list)
     for trial, rung, step, score in connection.execute(
-        f"SELECT trial, rung, step, score FROM curves{condition} ORDER BY trial, rung, position", values
+        f"SELECT trial, rung, step, score FROM curves{condition} ORDER BY trial, rung, position",
+        values,
     ):
         curves[trial, rung].append((step, _number(score)))
     metrics: dict[RungKey, dict[str, float]] = defaultdict(dict)
-    for trial, rung, name, value in connection.execute(f"SELECT trial, rung, name, value FROM metrics{condition}", values):
+    for trial, rung, name, value in connection.execute(
+        f"SELECT trial, rung, name, value FROM metrics{condition}", values
+    ):
         metrics[trial, rung][name] = _number(value)
     connections: dict[RungKey, dict[str, Connection]] = defaultdict(dict)
     # A store that is only read is not migrated: before version 2 nobody measured perturbations.
-    perturbation = "perturbation" if connection.execute("PRAGMA user_version").fetchone()[0] >= 2 else "NULL"
+    perturbation = (
+        "perturbation" if connection.execute("PRAGMA user_version").fetchone()[0] >= 2 else "NULL"
+    )
     for trial, rung, name, gate, saliency, added in connection.execute(
-        f"SELECT trial, rung, name, gate, saliency, {perturbation} FROM connections{condition}", values
+        f"SELECT trial, rung, name, gate, saliency, {perturbation} FROM connections{condition}",
+        values,
     ):
         connections[trial, rung][name] = Connection(_number(gate), _number(saliency), added)
 
     rungs: dict[int, list[Rung]] = defaultdict(list)
-    columns = "trial, rung, granted, score, metric, steps, seconds, parameters, cell_parameters, checkpoint"
-    for row in connection.execute(f"SELECT {columns} FROM rungs{condition} ORDER BY trial, rung", values):
-        trial, rung, granted, score, metric, steps, seconds, parameters, cell_parameters, checkpoint = row
+    columns = (
+        "trial, rung, granted, score, metric, steps, seconds, parameters, cell_parameters, "
+        "checkpoint"
+    )
+    for row in connection.execute(
+        f"SELECT {columns} FROM rungs{condition} ORDER BY trial, rung", values
+    ):
+        (
+            trial,
+            rung,
+            granted,
+            score,
+            metric,
+            steps,
+            seconds,
+            parameters,
+            cell_parameters,
+            checkpoint,
+        ) = row
         result = None
         if checkpoint is not None:
             at = (trial, rung)

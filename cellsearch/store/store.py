@@ -15,7 +15,16 @@ from cellsearch.errors import EnvironmentFailure, RunError
 from cellsearch.job import Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
-from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing, answered, insert_result, read_trials
+from cellsearch.store.rows import (
+    Decision,
+    Duplicate,
+    Environment,
+    Event,
+    Timing,
+    answered,
+    insert_result,
+    read_trials,
+)
 from cellsearch.trial import Budget, History, Status, Trial
 
 __all__ = ["Store"]
@@ -24,9 +33,10 @@ __all__ = ["Store"]
 class Store:
     """One run's memory: ``store.sqlite`` in the run folder ``path``.
 
-    :meth:`open` makes the writer, of which a run has one at a time; :meth:`read` makes a reader, which works while a search runs
-    and changes nothing. What a method of the writer has written when it returns survives the death of the process.
-    Readers raise :class:`RunError` where there is no run; every method raises :class:`EnvironmentFailure` when the disk is full.
+    :meth:`open` makes the writer, of which a run has one at a time; :meth:`read` makes a reader,
+    which works while a search runs and changes nothing. What a method of the writer has written
+    when it returns survives the death of the process. Readers raise :class:`RunError` where there
+    is no run; every method raises :class:`EnvironmentFailure` when the disk is full.
     """
 
     def __init__(self, path: Path, *, lock: RunLock | None) -> None:
@@ -38,14 +48,22 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
-        """The writer of the run in folder ``path``, made if it is not there. Raises :class:`RunError` if another process writes it."""
+        """The writer of the run in folder ``path``, made if it is not there. Raises
+        :class:`RunError` if another process writes it.
+        """
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
-            raise RunError("a file is in the way of the run folder", where=str(folder), hint="choose another folder with --run") from error
+            raise RunError(
+                "a file is in the way of the run folder",
+                where=str(folder),
+                hint="choose another folder with --run",
+            ) from error
         except OSError as error:
-            raise EnvironmentFailure(f"the run folder cannot be made: {error.strerror}", where=str(folder)) from error
+            raise EnvironmentFailure(
+                f"the run folder cannot be made: {error.strerror}", where=str(folder)
+            ) from error
         lock = RunLock(folder)
         try:
             return cls(folder, lock=lock)
@@ -60,7 +78,9 @@ class Store:
 
     @staticmethod
     def writer(path: str | Path) -> str:
-        """Who writes the run now, in words (``"process 7 on host"``); ``""`` if nobody does: then no trial is really running."""
+        """Who writes the run now, in words (``"process 7 on host"``); ``""`` if nobody does: then
+        no trial is really running.
+        """
         return holder(Path(path))
 
     def close(self) -> None:
@@ -72,15 +92,24 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
-    # -- reading -------------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def history(self) -> History:
-        """All trials as they stand in the store; a duplicate shows the results of the trial that answers it."""
+        """All trials as they stand in the store; a duplicate shows the results of the trial that
+        answers it.
+        """
         with translated(self._file):
-            self._connection.execute("BEGIN")  # one view of all tables, whatever a writer commits meanwhile
+            self._connection.execute(
+                "BEGIN"
+            )  # one view of all tables, whatever a writer commits meanwhile
             try:
                 return History(answered(list(read_trials(self._connection, str(self._file)))))
             finally:
@@ -107,20 +136,40 @@ class Store:
 
     def decisions(self) -> tuple[Decision, ...]:
         """What the search decided, in order."""
-        return tuple(Decision(*row) for row in self._rows("SELECT position, trial, rung, horizon FROM decisions ORDER BY position"))
+        return tuple(
+            Decision(*row)
+            for row in self._rows(
+                "SELECT position, trial, rung, horizon FROM decisions ORDER BY position"
+            )
+        )
 
     def duplicates(self) -> tuple[Duplicate, ...]:
         """The proposals that were answered instead of trained."""
-        return tuple(Duplicate(*row) for row in self._rows("SELECT trial, attempt, duplicate_of FROM duplicates ORDER BY trial, attempt"))
+        return tuple(
+            Duplicate(*row)
+            for row in self._rows(
+                "SELECT trial, attempt, duplicate_of FROM duplicates ORDER BY trial, attempt"
+            )
+        )
 
     def timings(self) -> tuple[Timing, ...]:
         """When and where each job ran."""
-        rows = self._rows("SELECT trial, rung, coalesce(worker, ''), started, ended FROM rungs ORDER BY trial, rung")
+        rows = self._rows(
+            "SELECT trial, rung, coalesce(worker, ''), started, ended FROM rungs ORDER "
+            "BY trial, rung"
+        )
         return tuple(Timing(*row) for row in rows)
 
     def inherited(self) -> Mapping[tuple[int, int], str]:
-        """The checkpoints that jobs took weights from: (trial, rung) -> path relative to the run."""
-        return {(trial, rung): path for trial, rung, path in self._rows("SELECT trial, rung, inherit FROM rungs WHERE inherit <> ''")}
+        """The checkpoints that jobs took weights from: (trial, rung) -> path relative to the
+        run.
+        """
+        return {
+            (trial, rung): path
+            for trial, rung, path in self._rows(
+                "SELECT trial, rung, inherit FROM rungs WHERE inherit <> ''"
+            )
+        }
 
     def keys(self) -> Mapping[int, str]:
         """The key of each trial's genome."""
@@ -137,26 +186,38 @@ class Store:
 
     def events(self) -> tuple[Event, ...]:
         """What happened to the run."""
-        return tuple(Event(*row) for row in self._rows("SELECT time, kind, text FROM events ORDER BY id"))
+        return tuple(
+            Event(*row) for row in self._rows("SELECT time, kind, text FROM events ORDER BY id")
+        )
 
-    # -- writing -------------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
     def describe(self, experiment: str) -> None:
-        """Set the resolved text of the experiment, and when the run was made, if that is not set yet."""
+        """Set the resolved text of the experiment, and when the run was made, if that is not set
+        yet.
+        """
         with self._writing():
-            self._connection.execute("INSERT OR REPLACE INTO run VALUES ('experiment', ?)", (experiment,))
-            self._connection.execute("INSERT OR IGNORE INTO run VALUES ('created', ?)", (repr(time.time()),))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO run VALUES ('experiment', ?)", (experiment,)
+            )
+            self._connection.execute(
+                "INSERT OR IGNORE INTO run VALUES ('created', ?)", (repr(time.time()),)
+            )
 
     def add_environment(self, fingerprint: Mapping[str, str]) -> None:
         """Record the machine and versions of this process."""
         with self._writing():
             text = json.dumps(fingerprint, sort_keys=True)
-            self._connection.execute("INSERT INTO environments (opened, fingerprint) VALUES (?, ?)", (time.time(), text))
+            self._connection.execute(
+                "INSERT INTO environments (opened, fingerprint) VALUES (?, ?)", (time.time(), text)
+            )
 
     def add_event(self, kind: str, text: str) -> None:
         """Record that something happened to the run."""
         with self._writing():
-            self._connection.execute("INSERT INTO events (time, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text))
+            self._connection.execute(
+                "INSERT INTO events (time, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text)
+            )
 
     def add_trial(
         self,
@@ -170,22 +231,40 @@ class Store:
         inherit: str = "",
         duplicates: Sequence[Duplicate] = (),
     ) -> None:
-        """Record a proposal and the decision to train it (or that it is a duplicate), before anything is done about it.
+        """Record a proposal and the decision to train it (or that it is a duplicate), before
+        anything is done about it.
 
-        ``genome``: JSON form of the trial's genome; ``duplicates``: what was proposed for this trial before and answered.
-        The position of the decision is the next one. A trial to be trained has one rung, without a result.
+        ``genome``: JSON form of the trial's genome; ``duplicates``: what was proposed for this
+        trial before and answered. The position of the decision is the next one. A trial to be
+        trained has one rung, without a result.
         """
         now = time.time()
         proposal = trial.proposal
-        row = (trial.number, key, genome, proposal.origin, attempt, seed, proposal.inherit, trial.status.value, trial.duplicate_of, now)
+        row = (
+            trial.number,
+            key,
+            genome,
+            proposal.origin,
+            attempt,
+            seed,
+            proposal.inherit,
+            trial.status.value,
+            trial.duplicate_of,
+            now,
+        )
         with self._writing():
             execute = self._connection.execute
-            columns = "number, key, genome, origin, attempt, seed, inherit, status, duplicate_of, created"
+            columns = (
+                "number, key, genome, origin, attempt, seed, inherit, status, duplicate_of, created"
+            )
             execute(f"INSERT INTO trials ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             for position, parent in enumerate(proposal.parents):
                 execute("INSERT INTO parents VALUES (?, ?, ?)", (trial.number, position, parent))
             for duplicate in duplicates:
-                execute("INSERT INTO duplicates VALUES (?, ?, ?)", (duplicate.trial, duplicate.attempt, duplicate.duplicate_of))
+                execute(
+                    "INSERT INTO duplicates VALUES (?, ?, ?)",
+                    (duplicate.trial, duplicate.attempt, duplicate.duplicate_of),
+                )
             for rung in trial.rungs:
                 self._insert_rung(trial.number, rung.budget, inherit, now)
             self._insert_decision(trial.number, 0, horizon)
@@ -193,7 +272,9 @@ class Store:
     def add_rung(self, trial: int, budget: Budget, *, horizon: int) -> None:
         """Record the decision to train a trial further."""
         with self._writing():
-            self._connection.execute("UPDATE trials SET status = ? WHERE number = ?", (Status.RUNNING.value, trial))
+            self._connection.execute(
+                "UPDATE trials SET status = ? WHERE number = ?", (Status.RUNNING.value, trial)
+            )
             self._insert_rung(trial, budget, "", time.time())
             self._insert_decision(trial, budget.rung, horizon)
 
@@ -216,9 +297,18 @@ class Store:
             )
         with self._writing():
             changed = self._connection.execute(
-                "UPDATE rungs SET ended = ?, wall_seconds = ?, worker = ?, score = ?, metric = ?, steps = ?, seconds = ?, parameters = ?,"
-                " cell_parameters = ?, checkpoint = ? WHERE trial = ? AND rung = ? AND ended IS NULL",
-                (time.time(), outcome.wall_seconds, outcome.worker, *columns, outcome.trial, outcome.rung),
+                "UPDATE rungs SET ended = ?, wall_seconds = ?, worker = ?, score = ?, "
+                "metric = ?, steps = ?, seconds = ?, parameters = ?,"
+                " cell_parameters = ?, checkpoint = ? WHERE trial = ? AND rung = ? AND "
+                "ended IS NULL",
+                (
+                    time.time(),
+                    outcome.wall_seconds,
+                    outcome.worker,
+                    *columns,
+                    outcome.trial,
+                    outcome.rung,
+                ),
             ).rowcount
             if changed != 1:
                 raise RunError(
@@ -229,35 +319,55 @@ class Store:
             if result is not None:
                 insert_result(self._connection, outcome.trial, outcome.rung, result)
             self._connection.execute(
-                "UPDATE trials SET status = ?, failure_kind = ?, failure_message = ? WHERE number = ?",
-                (status.value, failure.kind if failure else None, failure.message if failure else None, outcome.trial),
+                "UPDATE trials SET status = ?, failure_kind = ?, failure_message = ? "
+                "WHERE number = ?",
+                (
+                    status.value,
+                    failure.kind if failure else None,
+                    failure.message if failure else None,
+                    outcome.trial,
+                ),
             )
 
     def stop(self, trial: int) -> None:
         """Record that a trial gets no more training."""
         with self._writing():
-            self._connection.execute("UPDATE trials SET status = ? WHERE number = ?", (Status.STOPPED.value, trial))
+            self._connection.execute(
+                "UPDATE trials SET status = ? WHERE number = ?", (Status.STOPPED.value, trial)
+            )
 
     def start(self, trial: int, rung: int) -> None:
         """Record that a waiting job is run again."""
         with self._writing():
-            self._connection.execute("UPDATE trials SET status = ? WHERE number = ?", (Status.RUNNING.value, trial))
-            self._connection.execute("UPDATE rungs SET started = ? WHERE trial = ? AND rung = ?", (time.time(), trial, rung))
+            self._connection.execute(
+                "UPDATE trials SET status = ? WHERE number = ?", (Status.RUNNING.value, trial)
+            )
+            self._connection.execute(
+                "UPDATE rungs SET started = ? WHERE trial = ? AND rung = ?",
+                (time.time(), trial, rung),
+            )
 
     def requeue(self) -> int:
-        """Let all trials without an outcome wait, because nobody works on them any more; how many there are."""
+        """Let all trials without an outcome wait, because nobody works on them any more; how many
+        there are.
+        """
         with self._writing():
             return self._connection.execute(
-                "UPDATE trials SET status = ? WHERE status IN (?, ?)", (Status.WAITING.value, Status.RUNNING.value, Status.WAITING.value)
+                "UPDATE trials SET status = ? WHERE status IN (?, ?)",
+                (Status.WAITING.value, Status.RUNNING.value, Status.WAITING.value),
             ).rowcount
 
-    # -- inside --------------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         if self._lock is None:
-            raise RunError("this store was opened for reading", where=str(self.path), hint="use Store.open")
-        if _identity(self._file) != self._identity:  # SQLite would go on writing to a file that has no name any more
+            raise RunError(
+                "this store was opened for reading", where=str(self.path), hint="use Store.open"
+            )
+        if (
+            _identity(self._file) != self._identity
+        ):  # SQLite would go on writing to a file that has no name any more
             raise RunError(
                 "the store was deleted or replaced while it was being written",
                 where=str(self._file),
@@ -274,7 +384,8 @@ class Store:
 
     def _insert_decision(self, trial: int, rung: int, horizon: int) -> None:
         self._connection.execute(
-            "INSERT INTO decisions SELECT coalesce(max(position) + 1, 0), ?, ?, ? FROM decisions", (trial, rung, horizon)
+            "INSERT INTO decisions SELECT coalesce(max(position) + 1, 0), ?, ?, ? FROM decisions",
+            (trial, rung, horizon),
         )
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -283,7 +394,9 @@ class Store:
 
     def _value(self, name: str) -> str:
         with translated(self._file):
-            row = self._connection.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
+            row = self._connection.execute(
+                "SELECT value FROM run WHERE name = ?", (name,)
+            ).fetchone()
         return str(row[0]) if row else ""
 
 

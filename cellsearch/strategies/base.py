@@ -15,10 +15,12 @@ __all__ = ["Strategy"]
 
 
 class Strategy(ABC):
-    """Proposes genomes. Subclasses are frozen dataclasses: their fields are the options of the experiment, nothing else.
+    """Proposes genomes. Subclasses are frozen dataclasses: their fields are the options of the
+    experiment, nothing else.
 
-    A strategy keeps nothing between calls: the same ``space``, ``history`` and state of ``rng`` give the same proposal, so a run
-    resumes by opening its store. ``name`` is what experiments call it; ``paper`` says where it comes from.
+    A strategy keeps nothing between calls: the same ``space``, ``history`` and state of ``rng``
+    give the same proposal, so a run resumes by opening its store. ``name`` is what experiments call
+    it; ``paper`` says where it comes from.
     """
 
     name: ClassVar[str]
@@ -26,22 +28,32 @@ class Strategy(ABC):
     wants_connections: ClassVar[bool] = False
     """Whether training shall return gate and saliency of each connection."""
     quiet_start: ClassVar[bool] = False
-    """Whether new weights of a cell that inherits start so that it computes what its parent did, where its ops allow that."""
+    """Whether new weights of a cell that inherits start so that it computes what its parent did,
+    where its ops allow that.
+    """
 
     @property
     def perturbation(self) -> int:
-        """On how many validation batches training shall remove each connection of a cell with connection gates; 0: not at all."""
+        """On how many validation batches training shall remove each connection of a cell with
+        connection gates; 0: not at all.
+        """
         return 0
 
-    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:  # noqa: B027  # most have nothing to check
-        """Raise :class:`ConfigError` for options that this space, or the suite of these tasks, does not allow.
+    # most have nothing to check
+    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:  # noqa: B027
+        """Raise :class:`ConfigError` for options that this space, or the suite of these tasks, does
+        not allow.
 
         Called before a search begins, so that nothing is trained for one that cannot go on.
         """
 
     @abstractmethod
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """The next proposal; ``None`` when nothing can be proposed before a trial in flight ends, or ever again if none is.
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
+        """The next proposal; ``None`` when nothing can be proposed before a trial in flight ends,
+        or ever again if none is.
 
-        ``rng`` is ``default_rng([seed, trial_number, attempt])``: after a duplicate the strategy is asked again with the next attempt.
+        ``rng`` is ``default_rng([seed, trial_number, attempt])``: after a duplicate the strategy is
+        asked again with the next attempt.
         """

@@ -21,7 +21,8 @@ TRIES = 30
 class RegularizedEvolution(Strategy):
     """Mutates the winner of a tournament among the newest cells; the oldest dies.
 
-    ``population``: how many of the newest cells live; as many random cells come first. ``tournament``: size.
+    ``population``: how many of the newest cells live; as many random cells come first.
+    ``tournament``: size.
     """
 
     name: ClassVar[str] = "regularized_evolution"
@@ -34,9 +35,13 @@ class RegularizedEvolution(Strategy):
         check_range(self.name, "population", self.population, 2)
         check_range(self.name, "tournament", self.tournament, 1)
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         """A random cell while the population is being filled, then a mutant."""
-        alive = [trial for trial in members(space, history, self.population) if not trial.is_baseline]
+        alive = [
+            trial for trial in members(space, history, self.population) if not trial.is_baseline
+        ]
         count = proposed(history)
         if count < self.population or len(alive) < 2:
             return sampled(space, history, rng, "initial")
@@ -52,7 +57,8 @@ class RegularizedEvolution(Strategy):
 class LocalSearch(Strategy):
     """Tries neighbours of the best cell in random order, and moves on as soon as one is better.
 
-    ``initial``: random cells before the first climb. ``patience``: neighbours of a cell without success before a random restart.
+    ``initial``: random cells before the first climb. ``patience``: neighbours of a cell without
+    success before a random restart.
     """
 
     name: ClassVar[str] = "local_search"
@@ -65,16 +71,22 @@ class LocalSearch(Strategy):
         check_range(self.name, "initial", self.initial, 1)
         check_range(self.name, "patience", self.patience, 1)
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         """A start while there are few, then a neighbour of the best cell of the current climb."""
         climb = self._climb(history)
         scored = [trial for trial in climb if trial.score < float("inf")]
         restarted = bool(climb) and climb[0].proposal.origin == "restart"
-        if not scored or (not restarted and sum([t.proposal.origin == "start" for t in climb]) < self.initial):
+        if not scored or (
+            not restarted and sum([t.proposal.origin == "start" for t in climb]) < self.initial
+        ):
             return sampled(space, history, rng, "start")
         best = min(scored, key=lambda t: (t.score, t.number))
         from_best = (best.number,)
-        tried = sum([trial.status.finished for trial in climb if trial.proposal.parents == from_best])
+        tried = sum(
+            [trial.status.finished for trial in climb if trial.proposal.parents == from_best]
+        )
         if tried >= self.patience:
             return sampled(space, history, rng, "restart")
         for _ in range(TRIES):
@@ -93,7 +105,9 @@ class LocalSearch(Strategy):
         return climb[::-1]
 
 
-def sampled(space: SearchSpace, history: History, rng: np.random.Generator, origin: str) -> Proposal | None:
+def sampled(
+    space: SearchSpace, history: History, rng: np.random.Generator, origin: str
+) -> Proposal | None:
     """A random cell that the history does not hold."""
     for _ in range(200):
         genome = space.sample(rng)

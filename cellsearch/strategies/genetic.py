@@ -1,12 +1,15 @@
-"""Genetic search over cells: content-aligned crossover, mutation over the whole space, tournament, ageing, islands, species.
+"""Genetic search over cells: content-aligned crossover, mutation over the whole space, tournament,
+ageing, islands, species.
 
-Asynchronous: every proposal is made from the results that are there, without waiting for a generation. The population is the newest
-``population`` scored cells (the oldest dies, as in regularised evolution, Real et al. 2019) and those of the space's seed genomes and of
-the experiment's baselines that the space holds.
+Asynchronous: every proposal is made from the results that are there, without waiting for a
+generation. The population is the newest ``population`` scored cells (the oldest dies, as in
+regularised evolution, Real et al. 2019) and those of the space's seed genomes and of the
+experiment's baselines that the space holds.
 
-With ``islands`` each has a population of its own; the seed genomes and their first mutants belong to all of them, later cells to the
-island that their origin names after ``@``, and now and then a parent comes from another one. With ``species`` parents compete only with
-cells that look like them (distance of graph features), so that a new kind of cell has time to become good.
+With ``islands`` each has a population of its own; the seed genomes and their first mutants belong
+to all of them, later cells to the island that their origin names after ``@``, and now and then a
+parent comes from another one. With ``species`` parents compete only with cells that look like them
+(distance of graph features), so that a new kind of cell has time to become good.
 """
 
 from __future__ import annotations
@@ -23,7 +26,14 @@ from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
-from cellsearch.strategies.ranking import check_range, crossover_rate, members, proposed, success_rates, tournament
+from cellsearch.strategies.ranking import (
+    check_range,
+    crossover_rate,
+    members,
+    proposed,
+    success_rates,
+    tournament,
+)
 from cellsearch.trial import History, Proposal, Trial
 
 __all__ = ["Genetic"]
@@ -37,16 +47,21 @@ WINDOW = 200
 class Genetic(Strategy):
     """Breeds cells.
 
-    ``population``: how many of the newest cells live. ``initial``: how many mutants of the seed genomes are made first.
-    ``tournament``: size. ``crossover``: share of children of two parents; such a child is mutated too with chance ``also_mutate``.
-    ``islands``: populations that breed apart; ``migration``: chance that a parent comes from another one.
-    ``species``: distance from 0 to 1 up to which cells compete for parenthood (0: all do).
-    ``adaptive``: operators are chosen by their record instead of alike, and crossover becomes more or less frequent by its own, between
-    half of what is declared and half way to always. ``inherit``: children start from their first parent's weights.
+    ``population``: how many of the newest cells live. ``initial``: how many mutants of the seed
+    genomes are made first. ``tournament``: size. ``crossover``: share of children of two parents;
+    such a child is mutated too with chance ``also_mutate``. ``islands``: populations that breed
+    apart; ``migration``: chance that a parent comes from another one. ``species``: distance from 0
+    to 1 up to which cells compete for parenthood (0: all do). ``adaptive``: operators are chosen by
+    their record instead of alike, and crossover becomes more or less frequent by its own, between
+    half of what is declared and half way to always. ``inherit``: children start from their first
+    parent's weights.
     """
 
     name: ClassVar[str] = "genetic"
-    paper: ClassVar[str] = "Rawal & Miikkulainen 2018 (crossover, species); Real et al. 2019 (ageing); Jozefowicz et al. 2015 (seeds)"
+    paper: ClassVar[str] = (
+        "Rawal & Miikkulainen 2018 (crossover, species); Real et al. 2019 (ageing); "
+        "Jozefowicz et al. 2015 (seeds)"
+    )
 
     population: int = 24
     initial: int = 8
@@ -69,7 +84,9 @@ class Genetic(Strategy):
         check_range(self.name, "migration", self.migration, 0, 1)
         check_range(self.name, "species", self.species, 0, 1)
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         """Seed genomes first, then mutants of them, then children of the population."""
         for name, genome in space.seeds.items():
             if genome.key not in history.by_key:
@@ -79,7 +96,9 @@ class Genetic(Strategy):
         if proposed(history) < self.initial + len(space.seeds) or len(alive) < 2:
             return self._mutant_of_seeds(space, history, rng)
         others = [k for k in range(self.islands) if k != island]
-        abroad = self._alive(space, history, others[int(rng.integers(len(others)))]) if others else alive
+        abroad = (
+            self._alive(space, history, others[int(rng.integers(len(others)))]) if others else alive
+        )
         return self._child(space, history, alive, abroad if len(abroad) > 1 else alive, island, rng)
 
     def _island(self, history: History) -> int:
@@ -94,7 +113,9 @@ class Genetic(Strategy):
     def _alive(self, space: SearchSpace, history: History, island: int) -> list[Trial]:
         if self.islands == 1:
             return members(space, history, self.population)
-        return members(space, history, self.population, lambda trial: _home(trial) in (None, island))
+        return members(
+            space, history, self.population, lambda trial: _home(trial) in (None, island)
+        )
 
     def _parent(self, alive: Sequence[Trial], rng: np.random.Generator) -> Trial:
         """The winner of a tournament, among cells of one kind when there are species."""
@@ -103,8 +124,12 @@ class Genetic(Strategy):
             alive = [trial for trial in alive if distance(model, trial.genome) <= self.species]
         return tournament(alive, self.tournament, rng)
 
-    def _mutant_of_seeds(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """A seed genome (or a random cell where the space has none) after one to three mutations."""
+    def _mutant_of_seeds(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
+        """A seed genome (or a random cell where the space has none) after one to three
+        mutations.
+        """
         seeds = list(space.seeds.values())
         for _ in range(TRIES):
             genome = seeds[int(rng.integers(len(seeds)))] if seeds else space.sample(rng)
@@ -125,8 +150,16 @@ class Genetic(Strategy):
         island: int,
         rng: np.random.Generator,
     ) -> Proposal | None:
-        weights = success_rates(history, space.operators(), window=WINDOW, floor=0.02) if self.adaptive else None
-        crossover = crossover_rate(history, self.crossover, window=WINDOW) if self.adaptive else self.crossover
+        weights = (
+            success_rates(history, space.operators(), window=WINDOW, floor=0.02)
+            if self.adaptive
+            else None
+        )
+        crossover = (
+            crossover_rate(history, self.crossover, window=WINDOW)
+            if self.adaptive
+            else self.crossover
+        )
         for _ in range(TRIES):
             first = self._parent(abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)
@@ -146,7 +179,9 @@ class Genetic(Strategy):
             if genome.key not in history.by_key:
                 numbers = tuple(dict.fromkeys(trial.number for trial in parents))
                 home = f"@{island}" if self.islands > 1 else ""
-                return Proposal(genome, numbers, origin + home, inherit=first.number if self.inherit else None)
+                return Proposal(
+                    genome, numbers, origin + home, inherit=first.number if self.inherit else None
+                )
         return None
 
 

@@ -24,7 +24,9 @@ CROSSINGS = 20
 """So many tries to cross two cells, then a mutant it is."""
 ELITE = 40
 SHARE = "share."
-"""How objectives begin that are one task of a suite: ``share.TASK``, as in ``Result.metrics`` (see :mod:`cellsearch.training.suite`)."""
+"""How objectives begin that are one task of a suite: ``share.TASK``, as in ``Result.metrics`` (see
+:mod:`cellsearch.training.suite`).
+"""
 
 CLASSES: dict[RecurrenceClass, int] = {"affine-diagonal": 0, "elementwise": 1, "dense": 2}
 """Classes of the recurrence from the cheapest one on; see :mod:`cellsearch.genome.measures`."""
@@ -32,25 +34,35 @@ CLASSES: dict[RecurrenceClass, int] = {"affine-diagonal": 0, "elementwise": 1, "
 OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "score": lambda space, trial: trial.score,
     "parameters": lambda space, trial: space.parameters(trial.genome),
-    "multiply_adds": lambda space, trial: multiply_adds(trial.genome, space.limits.input_size, space.limits.hidden_size),
+    "multiply_adds": lambda space, trial: multiply_adds(
+        trial.genome, space.limits.input_size, space.limits.hidden_size
+    ),
     "nodes": lambda space, trial: len(trial.genome.nodes),
     "gemm_depth": lambda space, trial: gemm_depth(trial.genome),
     "class": lambda space, trial: CLASSES[recurrence_class(trial.genome)],
-    "seconds": lambda space, trial: trial.result.seconds if trial.result is not None else float("inf"),
-    "time": lambda space, trial: trial.result.metrics.get("predicted_us", float("inf")) if trial.result is not None else float("inf"),
+    "seconds": lambda space, trial: (
+        trial.result.seconds if trial.result is not None else float("inf")
+    ),
+    "time": lambda space, trial: (
+        trial.result.metrics.get("predicted_us", float("inf"))
+        if trial.result is not None
+        else float("inf")
+    ),
 }
-"""What can be minimised. ``class``: 0 for an affine-diagonal recurrence, 1 for an elementwise, 2 for a dense one. ``seconds`` is the
-measured training time, ``time`` what the compiler predicts for a position (it does not depend on the machine or its load; a result
-without a prediction counts as the slowest)."""
+"""What can be minimised. ``class``: 0 for an affine-diagonal recurrence, 1 for an elementwise, 2
+for a dense one. ``seconds`` is the measured training time, ``time`` what the compiler predicts for
+a position (it does not depend on the machine or its load; a result without a prediction counts as
+the slowest)."""
 
 
 @dataclass(frozen=True)
 class Nsga2(Strategy):
     """Breeds the non-dominated cells: small and cheap ones stay in the race against good ones.
 
-    ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class, seconds, time. In a suite
-    also ``share.TASK``, the share of the reference's skill at one of its tasks. ``population``: parents that compete.
-    ``initial``: seed genomes and random cells first. ``crossover``: share of children of two parents.
+    ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class,
+    seconds, time. In a suite also ``share.TASK``, the share of the reference's skill at one of its
+    tasks. ``population``: parents that compete. ``initial``: seed genomes and random cells first.
+    ``crossover``: share of children of two parents.
     """
 
     name: ClassVar[str] = "nsga2"
@@ -68,20 +80,36 @@ class Nsga2(Strategy):
         for objective in self.objectives:
             if objective not in OBJECTIVES and not objective.startswith(SHARE):
                 hint = "allowed: " + ", ".join(OBJECTIVES) + f"; in a suite also {SHARE}TASK"
-                raise ConfigError(f"unknown objective {objective!r}", where="strategy_options.objectives", hint=hint)
+                raise ConfigError(
+                    f"unknown objective {objective!r}",
+                    where="strategy_options.objectives",
+                    hint=hint,
+                )
         if len(set(self.objectives)) < 2:
-            raise ConfigError("name two or more objectives", where="strategy_options.objectives", hint="for one, use genetic")
+            raise ConfigError(
+                "name two or more objectives",
+                where="strategy_options.objectives",
+                hint="for one, use genetic",
+            )
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
         """See :meth:`Strategy.check`: shares are those of the suite's tasks."""
         shares = [f"{SHARE}{task}" for task in tasks]
         for objective in self.objectives:
             if objective not in OBJECTIVES and objective not in shares:
-                why = "which the suite does not have" if tasks else "but this experiment has no suite"
+                why = (
+                    "which the suite does not have" if tasks else "but this experiment has no suite"
+                )
                 hint = "allowed: " + ", ".join([*OBJECTIVES, *shares])
-                raise ConfigError(f"the objective {objective!r} is of a task, {why}", where="strategy_options.objectives", hint=hint)
+                raise ConfigError(
+                    f"the objective {objective!r} is of a task, {why}",
+                    where="strategy_options.objectives",
+                    hint=hint,
+                )
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         """Seed genomes, then random cells, then children of the best fronts."""
         for name, genome in space.seeds.items():
             if genome.key not in history.by_key:
@@ -89,14 +117,19 @@ class Nsga2(Strategy):
         chosen, strength = self._parents(space, history)
         if proposed(history) < self.initial or len(chosen) < 2:
             return sampled(space, history, rng, "initial")
-        crossed = rng.random() < self.crossover  # once: crossing fails more often than mutation, and would be declared in vain
+        crossed = (
+            rng.random() < self.crossover
+        )  # once: crossing fails more often than mutation, and would be declared in vain
         for k in range(TRIES):
             parents = [_duel(chosen, strength, rng)]
             genome, origin = parents[0].genome, ""
             if crossed and k < CROSSINGS:
                 parents.append(_duel(chosen, strength, rng))
                 try:
-                    genome, origin = space.crossover(parents[0].genome, parents[1].genome, rng), "crossover"
+                    genome, origin = (
+                        space.crossover(parents[0].genome, parents[1].genome, rng),
+                        "crossover",
+                    )
                 except SpaceError:
                     continue  # nothing to exchange: two others
             else:
@@ -106,8 +139,12 @@ class Nsga2(Strategy):
                 return Proposal(genome, tuple(dict.fromkeys(t.number for t in parents)), origin)
         return None
 
-    def _parents(self, space: SearchSpace, history: History) -> tuple[list[Trial], list[tuple[int, float]]]:
-        """The best of the newest and the best cells by (front, crowding), and that pair for each; smaller is better."""
+    def _parents(
+        self, space: SearchSpace, history: History
+    ) -> tuple[list[Trial], list[tuple[int, float]]]:
+        """The best of the newest and the best cells by (front, crowding), and that pair for each;
+        smaller is better.
+        """
         pool = {t.number: t for t in members(space, history, 3 * self.population)}
         for trial in best(history, ELITE):
             if not trial.is_baseline:
@@ -115,31 +152,46 @@ class Nsga2(Strategy):
         trials = [pool[number] for number in sorted(pool)]
         if not trials:
             return [], []
-        values = np.array([[_value(name, space, trial) for name in self.objectives] for trial in trials])
+        values = np.array(
+            [[_value(name, space, trial) for name in self.objectives] for trial in trials]
+        )
         order: list[tuple[int, float, int]] = []
         for rank, front in enumerate(fronts(values)):
-            order += [(rank, -distance, k) for k, distance in zip(front, crowding(values[front]), strict=True)]
+            order += [
+                (rank, -distance, k)
+                for k, distance in zip(front, crowding(values[front]), strict=True)
+            ]
         order = sorted(order)[: self.population]
         return [trials[k] for _, _, k in order], [(rank, negative) for rank, negative, _ in order]
 
 
 def _value(objective: str, space: SearchSpace, trial: Trial) -> float:
-    """What is minimised; of a share of the reference's skill at a task (more is better) its negative, infinity if it was not measured."""
+    """What is minimised; of a share of the reference's skill at a task (more is better) its
+    negative, infinity if it was not measured.
+    """
     if objective in OBJECTIVES:
         return OBJECTIVES[objective](space, trial)
-    return -trial.result.metrics.get(objective, float("-inf")) if trial.result is not None else float("inf")
+    return (
+        -trial.result.metrics.get(objective, float("-inf"))
+        if trial.result is not None
+        else float("inf")
+    )
 
 
-def _duel(trials: Sequence[Trial], strength: Sequence[tuple[int, float]], rng: np.random.Generator) -> Trial:
+def _duel(
+    trials: Sequence[Trial], strength: Sequence[tuple[int, float]], rng: np.random.Generator
+) -> Trial:
     """The stronger of two, drawn at random."""
     first, second = (int(k) for k in rng.integers(len(trials), size=2))
     return trials[first if strength[first] <= strength[second] else second]
 
 
 def fronts(values: NDArray[np.float64]) -> list[list[int]]:
-    """Rows of ``[n, objectives]`` by how many fronts dominate them: the first list is dominated by nobody.
+    """Rows of ``[n, objectives]`` by how many fronts dominate them: the first list is dominated by
+    nobody.
 
-    A row dominates another when it is nowhere greater and somewhere smaller (Deb et al. 2002, section III A).
+    A row dominates another when it is nowhere greater and somewhere smaller (Deb et al. 2002,
+    section III A).
     """
     nowhere_greater = np.all(values[:, None, :] <= values[None, :, :], axis=2)
     somewhere_smaller = np.any(values[:, None, :] < values[None, :, :], axis=2)
@@ -154,7 +206,9 @@ def fronts(values: NDArray[np.float64]) -> list[list[int]]:
 
 
 def crowding(values: NDArray[np.float64]) -> list[float]:
-    """For each row of one front how far its neighbours are, summed over the objectives in units of their range; the ends: infinity."""
+    """For each row of one front how far its neighbours are, summed over the objectives in units of
+    their range; the ends: infinity.
+    """
     distance = np.zeros(len(values))
     for column in values.T:
         order = np.argsort(column, kind="stable")

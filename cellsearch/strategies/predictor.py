@@ -1,4 +1,6 @@
-"""Predictor-guided search: mutate the best cells many times, train the mutant that a model of the past scores promises most of."""
+"""Predictor-guided search: mutate the best cells many times, train the mutant that a model of the
+past scores promises most of.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,18 @@ BEST = 40
 class Predictor(Strategy):
     """Trains what a model of the scores so far likes best among mutants of the best cells.
 
-    ``initial``: seed genomes and random cells before the model counts. ``incumbents``: how many of the best cells are mutated.
-    ``candidates``: cells that compete for one training, a share of ``fresh`` of them random instead of mutants.
-    ``model``: ``"gp"`` or ``"ridge"``. ``caution``: how much uncertainty attracts (mean - caution * deviation is minimised).
-    ``random_share``: chance of a random cell instead of all this.
+    ``initial``: seed genomes and random cells before the model counts. ``incumbents``: how many of
+    the best cells are mutated. ``candidates``: cells that compete for one training, a share of
+    ``fresh`` of them random instead of mutants. ``model``: ``"gp"`` or ``"ridge"``. ``caution``:
+    how much uncertainty attracts (mean - caution * deviation is minimised). ``random_share``:
+    chance of a random cell instead of all this.
     """
 
     name: ClassVar[str] = "predictor"
-    paper: ClassVar[str] = "BANANAS, White et al. 2021; Gaussian process on graph features: Kandasamy et al. 2018, Ru et al. 2021"
+    paper: ClassVar[str] = (
+        "BANANAS, White et al. 2021; Gaussian process on graph features: Kandasamy et "
+        "al. 2018, Ru et al. 2021"
+    )
 
     initial: int = 8
     incumbents: int = 5
@@ -56,14 +62,24 @@ class Predictor(Strategy):
         check_range(self.name, "caution", self.caution, 0)
         check_range(self.name, "random_share", self.random_share, 0, 1)
         if self.model not in MODELS:
-            raise ConfigError(f"unknown model {self.model!r}", where="strategy_options.model", hint="allowed: " + ", ".join(MODELS))
+            raise ConfigError(
+                f"unknown model {self.model!r}",
+                where="strategy_options.model",
+                hint="allowed: " + ", ".join(MODELS),
+            )
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         """Seed genomes, random cells, then the most promising of some mutants of the best."""
         for name, genome in space.seeds.items():
             if genome.key not in history.by_key:
                 return Proposal(genome, origin=f"seed:{name}")
-        ranked = [t for t in best(history, self.incumbents + BEST) if not t.is_baseline or space.contains(t.genome) is None]
+        ranked = [
+            t
+            for t in best(history, self.incumbents + BEST)
+            if not t.is_baseline or space.contains(t.genome) is None
+        ]
         started = proposed(history) >= self.initial
         if not started or len(ranked) < 2 or rng.random() < self.random_share:
             return sampled(space, history, rng, "random")
@@ -75,9 +91,16 @@ class Predictor(Strategy):
                 return replace(made[int(k)], genome=genome)
         return sampled(space, history, rng, "random")
 
-    def _mutants(self, space: SearchSpace, parents: Sequence[Trial], rng: np.random.Generator) -> list[Proposal]:
-        """Random cells and mutants of the best ones, the latter not simplified yet; every third after two mutations."""
-        made = [Proposal(space.sample(rng), origin="fresh") for _ in range(round(self.fresh * self.candidates))]
+    def _mutants(
+        self, space: SearchSpace, parents: Sequence[Trial], rng: np.random.Generator
+    ) -> list[Proposal]:
+        """Random cells and mutants of the best ones, the latter not simplified yet; every third
+        after two mutations.
+        """
+        made = [
+            Proposal(space.sample(rng), origin="fresh")
+            for _ in range(round(self.fresh * self.candidates))
+        ]
         for k in range(self.candidates - len(made)):
             parent = parents[int(rng.integers(len(parents)))]
             edit = space.mutation(parent.genome, rng, tidy=False)
@@ -86,31 +109,51 @@ class Predictor(Strategy):
             made.append(Proposal(edit.genome, (parent.number,), f"mutate:{edit.operator}"))
         return made
 
-    def _promise(self, history: History, candidates: Sequence[Genome], rng: np.random.Generator) -> NDArray[np.float64]:
-        """The lower confidence bound of each candidate's score; trials in flight count with what the model expects of them."""
+    def _promise(
+        self, history: History, candidates: Sequence[Genome], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """The lower confidence bound of each candidate's score; trials in flight count with what
+        the model expects of them.
+        """
         known = _known(history)
         newest = itertools.islice(reversed(history), RECENT)
         waiting = [trial.genome for trial in newest if not trial.status.finished][:16]
         table = matrix([*(t.genome for t in known), *waiting, *candidates])
         n, m = len(known), len(waiting)
         y = standardised(np.array([t.score for t in known]))
-        if m:  # the kriging believer of Ginsbourger et al. 2010: so two workers do not get almost the same cell
+        # the kriging believer of Ginsbourger et al. 2010: so two workers do not get almost the same
+        # cell
+        if m:
             y = np.concatenate([y, self._predict(table[:n], y, table[n : n + m], rng)[0]])
         mean, deviation = self._predict(table[: n + m], y, table[n + m :], rng)
         return mean - self.caution * deviation
 
     def _predict(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64], rng: np.random.Generator
+        self,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        at: NDArray[np.float64],
+        rng: np.random.Generator,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return GaussianProcess().predict(x, y, at) if self.model == "gp" else RidgeEnsemble().predict(x, y, at, rng)
+        return (
+            GaussianProcess().predict(x, y, at)
+            if self.model == "gp"
+            else RidgeEnsemble().predict(x, y, at, rng)
+        )
 
 
 def _known(history: History) -> list[Trial]:
-    """The trials that the model learns from: the newest finished ones, failures included, and the best."""
+    """The trials that the model learns from: the newest finished ones, failures included, and the
+    best.
+    """
     chosen = {trial.number: trial for trial in best(history, BEST)}
     recent = 0
     for trial in reversed(history):
-        if trial.status.finished and trial.status is not Status.DUPLICATE and not trial.is_intermediate:
+        if (
+            trial.status.finished
+            and trial.status is not Status.DUPLICATE
+            and not trial.is_intermediate
+        ):
             chosen.setdefault(trial.number, trial)
             recent += 1
             if recent == RECENT:

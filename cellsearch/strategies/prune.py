@@ -1,17 +1,22 @@
-"""Pruning: train a cell with all connections, take the weakest away, train on, until a small cell is left.
+"""Pruning: train a cell with all connections, take the weakest away, train on, until a small cell
+is left.
 
-The start is the full cell of the space, or a given cell with a gate on every connection (``start = "lstm"``). Several chains run side
-by side. The first ones begin with the same trained cell and differ in what they call weak, one criterion each; later ones begin with a
-full cell that lacks a random part of its connections. A round removes a share of the connections and goes on with the weights of
-the round before. A chain ends at its target size, or when the validation score has risen more than ``tolerance`` over the best of its
-rounds and a round before was small enough for the space.
+The start is the full cell of the space, or a given cell with a gate on every connection (``start =
+"lstm"``). Several chains run side by side. The first ones begin with the same trained cell and
+differ in what they call weak, one criterion each; later ones begin with a full cell that lacks a
+random part of its connections. A round removes a share of the connections and goes on with the
+weights of the round before. A chain ends at its target size, or when the validation score has risen
+more than ``tolerance`` over the best of its rounds and a round before was small enough for the
+space.
 
-Every round that is small enough is made discrete (every connection gate becomes 1), simplified, and trained from scratch, as every
-cell of a search: only these finals are comparable with other cells, and :meth:`History.gap` says what that cost. A chain that is
-further along comes first; a new one begins when no other has work, so that workers never wait and no trial only fills time.
+Every round that is small enough is made discrete (every connection gate becomes 1), simplified, and
+trained from scratch, as every cell of a search: only these finals are comparable with other cells,
+and :meth:`History.gap` says what that cost. A chain that is further along comes first; a new one
+begins when no other has work, so that workers never wait and no trial only fills time.
 
-Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a result) and ``prune:final``; from a given cell also
-``prune:start`` (the cell itself) and ``prune:ablation`` (without one connection, trained from scratch) while its gates are trained.
+Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a result) and
+``prune:final``; from a given cell also ``prune:start`` (the cell itself) and ``prune:ablation``
+(without one connection, trained from scratch) while its gates are trained.
 """
 
 from __future__ import annotations
@@ -44,23 +49,31 @@ CRITERIA = ("saliency", "gate", "perturbation")
 FURTHER = 4
 """Sizes of a round that are tried before a chain ends because all of them are known."""
 WINDOW = 16
-"""A chain whose last training began more than so many trials ago, and 4 for each one under way, has ended: it had its turn since."""
+"""A chain whose last training began more than so many trials ago, and 4 for each one under way, has
+ended: it had its turn since.
+"""
 
 
 @dataclass(frozen=True)
 class Prune(Strategy):
     """Removes the weakest connections, round by round.
 
-    ``start``: ``"full"``, or the cell that is pruned: a seed genome of the space, a zoo cell, or the text of a cell. ``criteria``: what is
-    weak, one chain after the other (``saliency``: estimated loss without it; ``gate``: size of its weight; ``perturbation``: measured
-    validation loss without it, on ``batches`` batches, at ``batches`` forward passes a connection). ``remove``: share of the connections
-    that a round takes away. ``target``: a chain ends at so many connections (0: 12 from the full cell, half of them from a given one);
-    or when the score has risen by ``tolerance``, relative to the best of its rounds. ``chains``: how many run side by side at most (0:
-    as many as there is work for). ``drop``: share left out at random at the start of chains that have a full cell of their own.
+    ``start``: ``"full"``, or the cell that is pruned: a seed genome of the space, a zoo cell, or
+    the text of a cell. ``criteria``: what is weak, one chain after the other (``saliency``:
+    estimated loss without it; ``gate``: size of its weight; ``perturbation``: measured validation
+    loss without it, on ``batches`` batches, at ``batches`` forward passes a connection).
+    ``remove``: share of the connections that a round takes away. ``target``: a chain ends at so
+    many connections (0: 12 from the full cell, half of them from a given one); or when the score
+    has risen by ``tolerance``, relative to the best of its rounds. ``chains``: how many run side by
+    side at most (0: as many as there is work for). ``drop``: share left out at random at the start
+    of chains that have a full cell of their own.
     """
 
     name: ClassVar[str] = "prune"
-    paper: ClassVar[str] = "Molchanov et al. 2017 (saliency); Liu et al. 2019 (gates, DARTS); Wang et al. 2021 (perturbation)"
+    paper: ClassVar[str] = (
+        "Molchanov et al. 2017 (saliency); Liu et al. 2019 (gates, DARTS); Wang et al. "
+        "2021 (perturbation)"
+    )
     wants_connections: ClassVar[bool] = True
 
     start: str = FULL
@@ -82,7 +95,9 @@ class Prune(Strategy):
         for criterion in self.criteria or ("",):
             if criterion not in CRITERIA:
                 raise ConfigError(
-                    f"unknown criterion {criterion!r}", where="strategy_options.criteria", hint="allowed: " + ", ".join(CRITERIA)
+                    f"unknown criterion {criterion!r}",
+                    where="strategy_options.criteria",
+                    hint="allowed: " + ", ".join(CRITERIA),
                 )
 
     @property
@@ -91,14 +106,20 @@ class Prune(Strategy):
         return self.batches if "perturbation" in self.criteria else 0
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
-        """See :meth:`Strategy.check`: the cell that is pruned. Raises :class:`SpaceError` for a full cell beyond the space's limits."""
+        """See :meth:`Strategy.check`: the cell that is pruned. Raises :class:`SpaceError` for a
+        full cell beyond the space's limits.
+        """
         if self.start == FULL:
             space.full()
         else:
             space.gated(given_cell(space, self.start))
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """The next step of the oldest chain that has one, then another criterion for the first cell, then a new chain."""
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
+        """The next step of the oldest chain that has one, then another criterion for the first
+        cell, then a new chain.
+        """
         found = _Found.of(history)
         running = 0
         recent = len(history) - WINDOW - 4 * history.in_flight
@@ -117,19 +138,31 @@ class Prune(Strategy):
         return self._branch(space, history, found) or self._new_chain(space, history, found, rng)
 
     def _rounds(self, found: _Found, chain: int) -> list[Trial]:
-        """The rounds of a chain in order; those of the first criteria begin with the cell that they share."""
+        """The rounds of a chain in order; those of the first criteria begin with the cell that they
+        share.
+        """
         own = found.chains[chain]
         shared = 0 < chain < len(self.criteria) and 0 in found.chains
         return [found.chains[0][0], *own] if shared else own
 
-    # -- steps of a chain ------------------------------------------------------------------------------------------------
+    # -- steps of a chain --------------------------------------------------------------------------
 
-    def _following(self, space: SearchSpace, history: History, found: _Found, chain: int, rounds: Sequence[Trial]) -> Proposal | None:
+    def _following(
+        self,
+        space: SearchSpace,
+        history: History,
+        found: _Found,
+        chain: int,
+        rounds: Sequence[Trial],
+    ) -> Proposal | None:
         """The final of the last round, or the next round; ``None`` at the end of the chain."""
         last = rounds[-1]
         if last.result is None or self._has_risen(rounds):
             before = rounds[:-1]
-            if last.result is None or any(t.number in found.finals or _discrete(space, t) is not None for t in reversed(before)):
+            if last.result is None or any(
+                t.number in found.finals or _discrete(space, t) is not None
+                for t in reversed(before)
+            ):
                 return None
         if last.number not in found.finals:
             genome = _discrete(space, last)
@@ -138,7 +171,9 @@ class Prune(Strategy):
         return None if self._is_stuck(space, rounds) else self._round(space, history, chain, last)
 
     def _is_stuck(self, space: SearchSpace, rounds: Sequence[Trial]) -> bool:
-        """Whether the last round could take away less than half of its share, because the rest would be no cell."""
+        """Whether the last round could take away less than half of its share, because the rest
+        would be no cell.
+        """
         if len(rounds) < 2:
             return False
         before, after = (len(space.connections(trial.genome)) for trial in rounds[-2:])
@@ -153,8 +188,11 @@ class Prune(Strategy):
         best = min(trial.score for trial in rounds)
         return rounds[-1].score > best + self.tolerance * abs(best)
 
-    def _round(self, space: SearchSpace, history: History, chain: int, last: Trial) -> Proposal | None:
-        """The cell of the last round without its weakest connections; ``None`` when there is none that is smaller and new.
+    def _round(
+        self, space: SearchSpace, history: History, chain: int, last: Trial
+    ) -> Proposal | None:
+        """The cell of the last round without its weakest connections; ``None`` when there is none
+        that is smaller and new.
 
         Where another chain has that cell already, the next weakest go as well.
         """
@@ -162,13 +200,21 @@ class Prune(Strategy):
         count = self._share(space, len(names))
         if count <= 0 or last.result is None:
             return None
-        order = weakest_first(names, last.result.connections, self.criteria[chain % len(self.criteria)])
+        order = weakest_first(
+            names, last.result.connections, self.criteria[chain % len(self.criteria)]
+        )
         number = int(last.proposal.origin.rpartition(":")[2]) + 1
         for more in range(FURTHER):
             smaller = _take(space, last.genome, order[: count + more])
             if smaller.key not in history.by_key:
                 gated = space.is_gated(smaller)
-                return Proposal(smaller, (last.number,), f"{SUPERNET}{chain}:{number}", inherit=last.number) if gated else None
+                return (
+                    Proposal(
+                        smaller, (last.number,), f"{SUPERNET}{chain}:{number}", inherit=last.number
+                    )
+                    if gated
+                    else None
+                )
         return None
 
     def _target(self, space: SearchSpace) -> int:
@@ -176,7 +222,7 @@ class Prune(Strategy):
             return self.target or FULL_TARGET
         return len(space.connections(space.gated(given_cell(space, self.start)))) // 2
 
-    # -- new chains ------------------------------------------------------------------------------------------------------
+    # -- new chains --------------------------------------------------------------------------------
 
     def _branch(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
         """The first round of another criterion, from the cell that the first chain began with."""
@@ -190,7 +236,9 @@ class Prune(Strategy):
                     return following
         return None
 
-    def _new_chain(self, space: SearchSpace, history: History, found: _Found, rng: np.random.Generator) -> Proposal | None:
+    def _new_chain(
+        self, space: SearchSpace, history: History, found: _Found, rng: np.random.Generator
+    ) -> Proposal | None:
         if self.start != FULL:
             return self._from_given(space, history, found)
         genome = space.full()
@@ -202,7 +250,9 @@ class Prune(Strategy):
         return Proposal(genome, origin=f"{SUPERNET}{chain}:0")
 
     def _from_given(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
-        """The given cell with gates; while that is trained the cell itself, and without one connection each."""
+        """The given cell with gates; while that is trained the cell itself, and without one
+        connection each.
+        """
         cell = given_cell(space, self.start)
         if not found.chains:
             return Proposal(space.gated(cell), origin=f"{SUPERNET}0:0")
@@ -217,7 +267,9 @@ class Prune(Strategy):
 
 @dataclass(frozen=True)
 class _Found:
-    """What a history holds of pruning. ``chains``: the rounds of each; ``finals``: number of a round -> that of its final."""
+    """What a history holds of pruning. ``chains``: the rounds of each; ``finals``: number of a
+    round -> that of its final.
+    """
 
     chains: dict[int, list[Trial]] = field(default_factory=dict)
     finals: dict[int, int] = field(default_factory=dict)
@@ -248,11 +300,14 @@ def _chain(origin: str) -> int | None:
     return int(origin.split(":")[1]) if origin.startswith(SUPERNET) else None
 
 
-def weakest_first(names: Iterable[str], learned: Mapping[str, Connection], criterion: str) -> list[str]:
-    """The connections from weakest to strongest; those that training says nothing of are the strongest.
+def weakest_first(
+    names: Iterable[str], learned: Mapping[str, Connection], criterion: str
+) -> list[str]:
+    """The connections from weakest to strongest; those that training says nothing of are the
+    strongest.
 
-    Saliencies and perturbations are losses and compare with one another. Gates of scalars and of matrices do not, so each kind is
-    ranked by itself and the relative ranks are compared.
+    Saliencies and perturbations are losses and compare with one another. Gates of scalars and of
+    matrices do not, so each kind is ranked by itself and the relative ranks are compared.
     """
     names = list(names)
     if criterion != "gate":
@@ -268,7 +323,9 @@ def weakest_first(names: Iterable[str], learned: Mapping[str, Connection], crite
 
 
 def _loss_without(found: Connection | None, criterion: str) -> float:
-    value = None if found is None else found.saliency if criterion == "saliency" else found.perturbation
+    value = (
+        None if found is None else found.saliency if criterion == "saliency" else found.perturbation
+    )
     return math.inf if value is None or math.isnan(value) else value
 
 
@@ -283,7 +340,9 @@ def _discrete(space: SearchSpace, trial: Trial) -> Genome | None:
 
 
 def _take(space: SearchSpace, genome: Genome, names: Sequence[str]) -> Genome:
-    """The cell without as many of the connections as can go: all at once if that is legal, else by halves."""
+    """The cell without as many of the connections as can go: all at once if that is legal, else by
+    halves.
+    """
     there = set(space.connections(genome))
     names = [name for name in names if name in there]
     if not names:

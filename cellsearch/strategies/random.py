@@ -22,7 +22,11 @@ class Random(Strategy):
     name: ClassVar[str] = "random"
     paper: ClassVar[str] = "Bergstra & Bengio 2012; as a control for cells: Li & Talwalkar 2019"
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        """A new random cell; ``None`` when 200 of them were all known, so the space is as good as exhausted."""
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
+        """A new random cell; ``None`` when 200 of them were all known, so the space is as good as
+        exhausted.
+        """
         genome = first_new(history, lambda: space.sample(rng), tries=200)
         return None if genome is None else Proposal(genome, origin="random")

@@ -31,17 +31,25 @@ __all__ = [
 ]
 
 
-def check_range(strategy: str, option: str, value: float, low: float, high: float = float("inf")) -> None:
+def check_range(
+    strategy: str, option: str, value: float, low: float, high: float = float("inf")
+) -> None:
     """Raise :class:`ConfigError` unless ``low <= value <= high``."""
     if not low <= value <= high:
         allowed = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise ConfigError(f"{value} is out of range", where=f"strategy_options.{option}", hint=f"{strategy} allows {allowed}")
+        raise ConfigError(
+            f"{value} is out of range",
+            where=f"strategy_options.{option}",
+            hint=f"{strategy} allows {allowed}",
+        )
 
 
 def given_cell(space: SearchSpace, start: str) -> Genome:
-    """The cell that a strategy is told to start from: a seed genome of the space, a zoo cell, or the text of a cell.
+    """The cell that a strategy is told to start from: a seed genome of the space, a zoo cell, or
+    the text of a cell.
 
-    Raises :class:`ConfigError` for a text that is none of these, and for a cell that the space does not hold.
+    Raises :class:`ConfigError` for a text that is none of these, and for a cell that the space does
+    not hold.
     """
     where = "strategy_options.start"
     if start in space.seeds:
@@ -50,17 +58,29 @@ def given_cell(space: SearchSpace, start: str) -> Genome:
         genome = Genome.from_text(start, source=where) if "[t]" in start else zoo.load(start)
     except (ConfigError, GenomeError) as error:
         seeds = ", ".join(space.seeds) or "none"
-        raise ConfigError(error.message, where=where, hint=f"seed genomes of {space.name}: {seeds}; `cellsearch zoo` lists more") from error
+        raise ConfigError(
+            error.message,
+            where=where,
+            hint=f"seed genomes of {space.name}: {seeds}; `cellsearch zoo` lists more",
+        ) from error
     found = space.contains(genome)
     if found is not None:
-        raise ConfigError(f"the cell {start!r:.40} is not in the space {space.name}: {found}", where=where, hint="choose a larger space")
+        raise ConfigError(
+            f"the cell {start!r:.40} is not in the space {space.name}: {found}",
+            where=where,
+            hint="choose a larger space",
+        )
     return genome
 
 
 def own(history: History) -> Iterable[Trial]:
     """The trials that the strategy proposed, newest first, without the controls and duplicates."""
     duplicate = Status.DUPLICATE
-    return (trial for trial in reversed(history) if trial.status is not duplicate and not trial.is_baseline)
+    return (
+        trial
+        for trial in reversed(history)
+        if trial.status is not duplicate and not trial.is_baseline
+    )
 
 
 def controls(history: History) -> list[Trial]:
@@ -73,8 +93,11 @@ def proposed(history: History) -> int:
     return len(history) - len(controls(history))
 
 
-def members(space: SearchSpace, history: History, size: int, accept: Callable[[Trial], bool] | None = None) -> list[Trial]:
-    """The ``size`` newest trials with a score that the space holds, newest first, then the controls that it holds.
+def members(
+    space: SearchSpace, history: History, size: int, accept: Callable[[Trial], bool] | None = None
+) -> list[Trial]:
+    """The ``size`` newest trials with a score that the space holds, newest first, then the controls
+    that it holds.
 
     ``accept`` says which trials count (default: all).
     """
@@ -82,14 +105,26 @@ def members(space: SearchSpace, history: History, size: int, accept: Callable[[T
     for trial in reversed(history):
         if len(found) == size or trial.is_baseline:
             break
-        if _scored(trial) and not space.is_gated(trial.genome) and (accept is None or accept(trial)):
+        if (
+            _scored(trial)
+            and not space.is_gated(trial.genome)
+            and (accept is None or accept(trial))
+        ):
             found.append(trial)
-    return found + [trial for trial in controls(history) if _scored(trial) and space.contains(trial.genome) is None]
+    return found + [
+        trial
+        for trial in controls(history)
+        if _scored(trial) and space.contains(trial.genome) is None
+    ]
 
 
 def best(history: History, count: int) -> list[Trial]:
-    """The ``count`` best results, best first: the beginning of ``history.ranked``, without making all of it."""
-    standings = np.fromiter(map(attrgetter("standing"), history), dtype=np.float64, count=len(history))
+    """The ``count`` best results, best first: the beginning of ``history.ranked``, without making
+    all of it.
+    """
+    standings = np.fromiter(
+        map(attrgetter("standing"), history), dtype=np.float64, count=len(history)
+    )
     order = np.argsort(standings, kind="stable")[:count]  # stable: ties go to the earlier trial
     return [history[k] for k in order.tolist() if standings[k] < np.inf]
 
@@ -113,11 +148,15 @@ def first_new(history: History, make: Callable[[], Genome | None], tries: int) -
     return None
 
 
-def success_rates(history: History, names: Sequence[str], *, window: int, floor: float) -> dict[str, float]:
-    """How often each operator led to a child better than its first parent, over the newest ``window`` scored children.
+def success_rates(
+    history: History, names: Sequence[str], *, window: int, floor: float
+) -> dict[str, float]:
+    """How often each operator led to a child better than its first parent, over the newest
+    ``window`` scored children.
 
-    The origin of a trial names its operator after the first colon. Rates are (1 + successes) / (2 + children), which is the mean of
-    the posterior under a uniform prior, normalised to sum 1 and raised so that none is below ``floor``.
+    The origin of a trial names its operator after the first colon. Rates are (1 + successes) / (2 +
+    children), which is the mean of the posterior under a uniform prior, normalised to sum 1 and
+    raised so that none is below ``floor``.
     """
     tried = dict.fromkeys(names, 0)
     better = dict.fromkeys(names, 0)
@@ -142,15 +181,20 @@ def success_rates(history: History, names: Sequence[str], *, window: int, floor:
 def crossover_rate(history: History, declared: float, *, window: int) -> float:
     """The share of children of two parents, by the record of the newest ``window`` scored children.
 
-    ``declared`` is the share without a record. With success rates c of crossed children and m of mutants, each (1 + successes) /
-    (2 + children) as in :func:`success_rates`, the share is ``declared c / (declared c + (1 - declared) m)``: the odds change by c / m.
-    It stays between ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
+    ``declared`` is the share without a record. With success rates c of crossed children and m of
+    mutants, each (1 + successes) / (2 + children) as in :func:`success_rates`, the share is
+    ``declared c / (declared c + (1 - declared) m)``: the odds change by c / m. It stays between
+    ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
     tried, better = [0, 0], [0, 0]  # of mutants, of crossed children
     for trial in own(history):
         origin = trial.proposal.origin
         crossed = origin.startswith("crossover")
-        if not (crossed or origin.startswith("mutate:")) or not trial.proposal.parents or not trial.status.finished:
+        if (
+            not (crossed or origin.startswith("mutate:"))
+            or not trial.proposal.parents
+            or not trial.status.finished
+        ):
             continue
         parent = history.by_number.get(trial.proposal.parents[0])
         if parent is None or not parent.score < float("inf"):
@@ -164,12 +208,16 @@ def crossover_rate(history: History, declared: float, *, window: int) -> float:
     return min(max(share, declared / 2), (1 + declared) / 2)
 
 
-def position_rates(history: History, kinds: Sequence[str], *, window: int, prior: float = 2.0, floor: float = 0.1) -> dict[str, float]:
-    """How often each kind of extension (``op@place``) led to a child better than its parent, over the newest ``window`` children.
+def position_rates(
+    history: History, kinds: Sequence[str], *, window: int, prior: float = 2.0, floor: float = 0.1
+) -> dict[str, float]:
+    """How often each kind of extension (``op@place``) led to a child better than its parent, over
+    the newest ``window`` children.
 
-    What is known of an op everywhere is the prior for each place: rate of the op (1 + successes) / (2 + children), rate at a place
-    (prior * rate of the op + successes there) / (prior + children there), so that a place with few children borrows from the others.
-    Relative to the highest rate, none below ``floor``.
+    What is known of an op everywhere is the prior for each place: rate of the op (1 + successes) /
+    (2 + children), rate at a place (prior * rate of the op + successes there) / (prior + children
+    there), so that a place with few children borrows from the others. Relative to the highest rate,
+    none below ``floor``.
     """
     tried: dict[str, int] = {}
     better: dict[str, int] = {}

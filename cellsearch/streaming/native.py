@@ -1,4 +1,6 @@
-"""One position of one layer in the native runtime: one call into C on memory that was laid out before the stream began."""
+"""One position of one layer in the native runtime: one call into C on memory that was laid out
+before the stream began.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +20,37 @@ from cellsearch.errors import BackendError
 __all__ = ["NativeLayer"]
 
 DIRECT_ROWS = 12
-"""Up to so many streams the weights are used as they lie: the runtime would pack them anew at every position."""
+"""Up to so many streams the weights are used as they lie: the runtime would pack them anew at every
+position.
+"""
 
 
 class NativeLayer:
-    """A layer as a function of one position: ``x [B, I]``, states ``[B, H]`` (float32) -> output ``[B, H]``, next states.
+    """A layer as a function of one position: ``x [B, I]``, states ``[B, H]`` (float32) -> output
+    ``[B, H]``, next states.
 
     The weights are copied. Plans are made once for each B. Calls from several threads take turns.
     """
 
-    def __init__(self, program: Program, weights: Mapping[str, Tensor], input_size: int, hidden_size: int) -> None:
+    def __init__(
+        self, program: Program, weights: Mapping[str, Tensor], input_size: int, hidden_size: int
+    ) -> None:
         self._kernel = NativeKernel(program, library())
-        self._own = {name: weights[name].detach().to(torch.float32, copy=True).contiguous() for name in self._kernel.names}
+        self._own = {
+            name: weights[name].detach().to(torch.float32, copy=True).contiguous()
+            for name in self._kernel.names
+        }
         self._sizes = (input_size, hidden_size)
         self._plans: dict[int, _Rows] = {}
         self._lock = Lock()
-        self.weight_bytes = sum(weight.numel() * weight.element_size() for weight in self._own.values())
+        self.weight_bytes = sum(
+            weight.numel() * weight.element_size() for weight in self._own.values()
+        )
 
     def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One position. Raises :class:`ValueError` for tensors of another shape or type: the runtime reads them as they lie."""
+        """One position. Raises :class:`ValueError` for tensors of another shape or type: the
+        runtime reads them as they lie.
+        """
         with self._lock:
             rows = x.shape[0]
             plan = self._plans.get(rows)
@@ -48,16 +62,36 @@ class NativeLayer:
 class _Rows:
     """The layer for one number of rows."""
 
-    def __init__(self, kernel: NativeKernel, weights: Mapping[str, Tensor], input_size: int, hidden_size: int, rows: int) -> None:
+    def __init__(
+        self,
+        kernel: NativeKernel,
+        weights: Mapping[str, Tensor],
+        input_size: int,
+        hidden_size: int,
+        rows: int,
+    ) -> None:
         sized = kernel.at(input_size, hidden_size)
         layout = sized.schedule("inference")
-        plan = make_plan(sized.code("inference"), kernel.library, 1, rows, reverse=False, packed=False, direct=rows <= DIRECT_ROWS)
+        plan = make_plan(
+            sized.code("inference"),
+            kernel.library,
+            1,
+            rows,
+            reverse=False,
+            packed=False,
+            direct=rows <= DIRECT_ROWS,
+        )
         self._shapes = ((rows, input_size), *[(rows, hidden_size)] * len(kernel.program.states))
         self._kept = (torch.empty(plan.scratch), weights)  # their memory is used by address
-        given = {"input x": 0, **{f"initial {state.name}": 1 + k for k, state in enumerate(kernel.program.states)}}
+        given = {
+            "input x": 0,
+            **{f"initial {state.name}": 1 + k for k, state in enumerate(kernel.program.states)},
+        }
         owned = {f"parameter {name}": weight.data_ptr() for name, weight in weights.items()}
         scratch = self._kept[0]
-        self._bound = Bound(plan, scratch.data_ptr(), [owned.get(name, 0) for name in plan.external])
+        self._bound = Bound(
+            plan, scratch.data_ptr(), [owned.get(name, 0) for name in plan.external]
+        )
         slots = dict(zip(plan.external, self._bound.slots, strict=True))
         self._moved = tuple((given[name], slot) for name, slot in slots.items() if name in given)
         fresh = [name for name in plan.external if name not in given and name not in owned]
@@ -65,8 +99,12 @@ class _Rows:
         self._shape, self._strides = (rows, hidden_size), (hidden_size, 1)
         size = rows * hidden_size
         output = next(iter(layout.outputs.values()))
-        homes = [(output.buffer, output.shift * size), *((home.buffer, size) for home in layout.final)]
-        # Of each result: the fresh tensor it lies in and where, or the place in the scratch memory that it is copied from.
+        homes = [
+            (output.buffer, output.shift * size),
+            *((home.buffer, size) for home in layout.final),
+        ]
+        # Of each result: the fresh tensor it lies in and where, or the place in the scratch memory
+        # that it is copied from.
         self._results: list[tuple[int, int, Tensor | None]] = []
         for buffer, start in homes:
             if buffer in fresh:
@@ -75,7 +113,10 @@ class _Rows:
                 begin = plan.offsets[buffer] + start
                 self._results.append((-1, 0, scratch[begin : begin + size].view(self._shape)))
             else:
-                raise BackendError(f"the native runtime does not hand out {buffer}", hint='use backend="torch" and report this')
+                raise BackendError(
+                    f"the native runtime does not hand out {buffer}",
+                    hint='use backend="torch" and report this',
+                )
         self._first = [homes.index(home) for home in homes]
 
     def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -100,7 +141,10 @@ class _Rows:
             fresh.append(tensor)
         code = bound()
         if code:
-            raise BackendError(f"the native runtime refused a step with code {code}", hint='use backend="torch" and report this')
+            raise BackendError(
+                f"the native runtime refused a step with code {code}",
+                hint='use backend="torch" and report this',
+            )
         results: list[Tensor] = []
         for first, (number, start, view) in zip(self._first, self._results, strict=True):
             if first < len(results):

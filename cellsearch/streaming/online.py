@@ -18,10 +18,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Prequential:
-    """Prequential error: the mean loss of predictions that were made before their answers were seen, with fading memory.
+    """Prequential error: the mean loss of predictions that were made before their answers were
+    seen, with fading memory.
 
-    ``S_n = L_n + fading * S_{n-1}``, ``N_n = 1 + fading * N_{n-1}``, error = S / N (Gama, Sebastiao & Rodrigues 2013, Machine Learning 90,
-    eq. 6). ``fading = 1`` is the mean over the whole stream; 0.99 looks back about 100 positions.
+    ``S_n = L_n + fading * S_{n-1}``, ``N_n = 1 + fading * N_{n-1}``, error = S / N (Gama, Sebastiao
+    & Rodrigues 2013, Machine Learning 90, eq. 6). ``fading = 1`` is the mean over the whole stream;
+    0.99 looks back about 100 positions.
     """
 
     def __init__(self, fading: float = 0.99) -> None:
@@ -45,12 +47,15 @@ class Prequential:
 class OnlineLearner:
     """A cell with a linear readout that learns from a stream, position by position.
 
-    Use: ``prediction = learner.predict(x)`` with ``x [B, I]``, then ``loss = learner.learn(y)``, for ever. B streams run side by side;
-    their state is carried and never reset. After each ``every`` positions the weights take one Adam step on the loss over the last
-    ``window`` positions, backwards through time as far as the window reaches (truncated BPTT(h; h') of Williams & Peng 1990 with
-    h = ``window``, h' = ``every``). Memory and time a position are bounded. ``prequential`` holds the prequential error.
+    Use: ``prediction = learner.predict(x)`` with ``x [B, I]``, then ``loss = learner.learn(y)``,
+    for ever. B streams run side by side; their state is carried and never reset. After each
+    ``every`` positions the weights take one Adam step on the loss over the last ``window``
+    positions, backwards through time as far as the window reaches (truncated BPTT(h; h') of
+    Williams & Peng 1990 with h = ``window``, h' = ``every``). Memory and time a position are
+    bounded. ``prequential`` holds the prequential error.
 
-    ``loss(prediction [B, outputs], y)`` gives a scalar, the mean over B; the default is the mean squared error.
+    ``loss(prediction [B, outputs], y)`` gives a scalar, the mean over B; the default is the mean
+    squared error.
     """
 
     def __init__(
@@ -74,7 +79,13 @@ class OnlineLearner:
             raise ConfigError(f"every = {every} is not from 1 to the window of {window} positions")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.cell = compile_cell(genome, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers, backend=backend)
+            self.cell = compile_cell(
+                genome,
+                input_size=input_size,
+                hidden_size=hidden_size,
+                num_layers=num_layers,
+                backend=backend,
+            )
             self.readout = nn.Linear(hidden_size, outputs)
         self.loss = loss
         self.every = every
@@ -88,7 +99,8 @@ class OnlineLearner:
         self._window: deque[tuple[Tensor, Tensor, State | None]] = deque(maxlen=window)
 
     def predict(self, x: Tensor) -> Tensor:
-        """The prediction ``[B, outputs]`` for the next answer, from ``x [B, I]`` and all that came before.
+        """The prediction ``[B, outputs]`` for the next answer, from ``x [B, I]`` and all that came
+        before.
 
         Raises :class:`RuntimeError` if the answer to the prediction before was not given.
         """
@@ -102,7 +114,8 @@ class OnlineLearner:
         return prediction
 
     def learn(self, y: Tensor) -> float:
-        """Take the answer to the last prediction; the loss that the prediction had, before anything was learned from it.
+        """Take the answer to the last prediction; the loss that the prediction had, before anything
+        was learned from it.
 
         Raises :class:`RuntimeError` if there was no prediction.
         """
@@ -119,11 +132,16 @@ class OnlineLearner:
         return loss
 
     def _update(self) -> None:
-        """One optimizer step on the window; the state goes on from the end of the window, computed with the weights of before the step."""
+        """One optimizer step on the window; the state goes on from the end of the window, computed
+        with the weights of before the step.
+        """
         inputs = torch.stack([x for x, _, _ in self._window])
         output, _ = self.cell(inputs, self._window[0][2])
         predictions = self.readout(output)
-        losses = [self.loss(prediction, y) for prediction, (_, y, _) in zip(predictions, self._window, strict=True)]
+        losses = [
+            self.loss(prediction, y)
+            for prediction, (_, y, _) in zip(predictions, self._window, strict=True)
+        ]
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(losses).mean().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)

@@ -1,8 +1,9 @@
 """Inference position by position, with little delay, in full or low precision.
 
-The weights are taken over once: products with the same operand become one product, everything that depends on weights only is
-computed beforehand, and nothing is recorded for gradients while the stream runs. In float32 a position of a layer is one call into the
-native runtime (:mod:`cellsearch.streaming.native`) where there is one; else a torch call an operation.
+The weights are taken over once: products with the same operand become one product, everything that
+depends on weights only is computed beforehand, and nothing is recorded for gradients while the
+stream runs. In float32 a position of a layer is one call into the native runtime
+(:mod:`cellsearch.streaming.native`) where there is one; else a torch call an operation.
 """
 
 from __future__ import annotations
@@ -32,26 +33,39 @@ Product = Callable[[Tensor], Tensor]
 class Stepper:
     """A compiled cell as a function of one position: ``y, state = stepper(x, state)``.
 
-    ``x [B, I]``, ``y [B, H]``; ``state`` is a tuple over layers of tuples of states ``[B, H]`` (:meth:`start` gives the first one): a value
-    that may be kept, copied, and gone back to. The weights are those that the cell had when the stepper was made.
+    ``x [B, I]``, ``y [B, H]``; ``state`` is a tuple over layers of tuples of states ``[B, H]``
+    (:meth:`start` gives the first one): a value that may be kept, copied, and gone back to. The
+    weights are those that the cell had when the stepper was made.
 
-    ``precision``: ``"float64"``, ``"float32"``; ``"float16"`` and ``"bfloat16"`` hold weights and values in 16 bits; ``"int8"`` holds dense
-    weights as 8-bit integers with one scale a row and quantises the operands of products as they come (dynamic quantisation as torch's
-    ``quantized.linear_dynamic`` does it; per-channel scales: Krishnamoorthi 2018, arXiv 1806.08342, section 3), everything else is
-    float32. An initial value beyond the range of the precision becomes its largest number.
+    ``precision``: ``"float64"``, ``"float32"``; ``"float16"`` and ``"bfloat16"`` hold weights and
+    values in 16 bits; ``"int8"`` holds dense weights as 8-bit integers with one scale a row and
+    quantises the operands of products as they come (dynamic quantisation as torch's
+    ``quantized.linear_dynamic`` does it; per-channel scales: Krishnamoorthi 2018, arXiv 1806.08342,
+    section 3), everything else is float32. An initial value beyond the range of the precision
+    becomes its largest number.
 
-    ``backend``: ``"native"`` (float32 only), ``"torch"``, or ``"auto"``, which takes the first that can; :attr:`report` says which and why.
-    Raises :class:`ConfigError` for another precision or backend and for a bidirectional cell, :class:`BackendError` where the backend, or
-    torch with 8-bit integers, cannot compute.
+    ``backend``: ``"native"`` (float32 only), ``"torch"``, or ``"auto"``, which takes the first that
+    can; :attr:`report` says which and why. Raises :class:`ConfigError` for another precision or
+    backend and for a bidirectional cell, :class:`BackendError` where the backend, or torch with
+    8-bit integers, cannot compute.
     """
 
-    def __init__(self, cell: CellModule, precision: Precision = "float32", backend: str = "auto") -> None:
+    def __init__(
+        self, cell: CellModule, precision: Precision = "float32", backend: str = "auto"
+    ) -> None:
         if cell.bidirectional:
-            raise ConfigError("a bidirectional cell cannot run step by step", hint="compile it with bidirectional=False")
+            raise ConfigError(
+                "a bidirectional cell cannot run step by step",
+                hint="compile it with bidirectional=False",
+            )
         if precision not in PRECISIONS:
-            raise ConfigError(f"{precision!r} is no precision", hint="precisions: " + ", ".join(PRECISIONS))
+            raise ConfigError(
+                f"{precision!r} is no precision", hint="precisions: " + ", ".join(PRECISIONS)
+            )
         self.precision = precision
-        self.dtype: torch.dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
+        self.dtype: torch.dtype = (
+            torch.float32 if precision == "int8" else getattr(torch, precision)
+        )
         self.hidden_size = cell.hidden_size
         self.initial = tuple(state.initial for state in cell.genome.states)
         self.report = _choose(cell, precision, backend)
@@ -63,7 +77,15 @@ class Stepper:
                     width = cell.hidden_size if k else cell.input_size
                     self._layers.append(NativeLayer(cell.program, weights, width, cell.hidden_size))
                 else:
-                    self._layers.append(_Layer(cell.program, weights, cell.hidden_size, self.dtype, integers=precision == "int8"))
+                    self._layers.append(
+                        _Layer(
+                            cell.program,
+                            weights,
+                            cell.hidden_size,
+                            self.dtype,
+                            integers=precision == "int8",
+                        )
+                    )
 
     @property
     def weight_bytes(self) -> int:
@@ -72,11 +94,18 @@ class Stepper:
 
     def start(self, batch: int = 1) -> tuple[tuple[Tensor, ...], ...]:
         """The state before the first position of ``batch`` streams."""
-        states = tuple(torch.full((batch, self.hidden_size), _within(value, self.dtype), dtype=self.dtype) for value in self.initial)
+        states = tuple(
+            torch.full((batch, self.hidden_size), _within(value, self.dtype), dtype=self.dtype)
+            for value in self.initial
+        )
         return tuple(states for _ in self._layers)
 
-    def __call__(self, x: Tensor, state: Sequence[Sequence[Tensor]]) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
-        """One position, without gradients. ``x`` and the result have the stepper's dtype (float32 for int8)."""
+    def __call__(
+        self, x: Tensor, state: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
+        """One position, without gradients. ``x`` and the result have the stepper's dtype (float32
+        for int8).
+        """
         after = []
         for layer, states in zip(self._layers, state, strict=True):
             x, new = layer(x, states)
@@ -87,21 +116,30 @@ class Stepper:
 def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, str]:
     """For each backend ``"taken"`` or why not."""
     if backend not in ("auto", "native", "torch"):
-        raise ConfigError(f"{backend!r} is no backend of a stepper", hint="backends: auto, native, torch")
+        raise ConfigError(
+            f"{backend!r} is no backend of a stepper", hint="backends: auto, native, torch"
+        )
     if backend == "torch":
         return {"native": "not asked for", "torch": "taken"}
     support = backends.get("native").supports(cell.program, torch.device("cpu"), torch.float32)
-    reason = support.reason if precision == "float32" else f"it computes in float32, not in {precision}"
+    reason = (
+        support.reason if precision == "float32" else f"it computes in float32, not in {precision}"
+    )
     if support.ok and precision == "float32":
         return {"native": "taken", "torch": "not needed, native comes first"}
     if backend == "native":
-        raise BackendError(f"the native backend cannot run this stepper: {reason}", hint='backend="auto" takes one that can')
+        raise BackendError(
+            f"the native backend cannot run this stepper: {reason}",
+            hint='backend="auto" takes one that can',
+        )
     return {"native": reason, "torch": "taken"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Dense products of one operand: the results side by side, each ``[B, H]``, are the values ``results``."""
+    """Dense products of one operand: the results side by side, each ``[B, H]``, are the values
+    ``results``.
+    """
 
     operand: int
     results: tuple[int, ...]
@@ -120,7 +158,15 @@ class _Call:
 class _Layer:
     """One layer: what is fixed computed, products grouped, the rest in order."""
 
-    def __init__(self, program: Program, weights: Mapping[str, Tensor], hidden_size: int, dtype: torch.dtype, *, integers: bool) -> None:
+    def __init__(
+        self,
+        program: Program,
+        weights: Mapping[str, Tensor],
+        hidden_size: int,
+        dtype: torch.dtype,
+        *,
+        integers: bool,
+    ) -> None:
         own = {name: weight.detach().to(dtype, copy=True) for name, weight in weights.items()}
         self.weight_bytes = sum(weight.numel() * weight.element_size() for weight in own.values())
         self._states = len(program.states)
@@ -136,15 +182,28 @@ class _Layer:
         for value in range(program.n_values):
             instruction = program.instruction(value)
             if instruction is not None and program.shapes[value].extent == "fixed":
-                self._values[value] = _fixed(instruction, [self._values[v] for v in instruction.inputs], own, hidden_size, dtype)
+                self._values[value] = _fixed(
+                    instruction,
+                    [self._values[v] for v in instruction.inputs],
+                    own,
+                    hidden_size,
+                    dtype,
+                )
             elif instruction is not None and instruction.op != "dense":
-                function = layer_norm if instruction.op == "layer_norm" else FUNCTIONS[instruction.op]
+                function = (
+                    layer_norm if instruction.op == "layer_norm" else FUNCTIONS[instruction.op]
+                )
                 self._work.append(_Call(value, function, instruction.inputs))
             if value in groups:
-                names = [(program.instruction(v) or Instruction("")).parameter for v in groups[value]]
+                names = [
+                    (program.instruction(v) or Instruction("")).parameter for v in groups[value]
+                ]
                 weight = torch.cat([own[name] for name in names])
                 if integers:
-                    self.weight_bytes += weight.shape[0] * (4 + weight.shape[1]) - weight.numel() * weight.element_size()
+                    self.weight_bytes += (
+                        weight.shape[0] * (4 + weight.shape[1])
+                        - weight.numel() * weight.element_size()
+                    )
                 product = _integer_product(weight) if integers else _plain_product(weight)
                 self._work.append(_Group(value, tuple(groups[value]), product))
 
@@ -160,7 +219,9 @@ class _Layer:
                 if len(item.results) == 1:
                     values[item.results[0]] = parts
                 else:
-                    for result, part in zip(item.results, torch.split(parts, self._hidden_size, 1), strict=True):
+                    for result, part in zip(
+                        item.results, torch.split(parts, self._hidden_size, 1), strict=True
+                    ):
                         values[result] = part
         output, *new = (
             values[v].expand(x.shape[0], self._hidden_size) if expand else values[v]
@@ -173,12 +234,20 @@ Layer = NativeLayer | _Layer
 
 
 def _within(value: float, dtype: torch.dtype) -> float:
-    """The number of the dtype's range that is nearest: -1e30, which stands for the logarithm of nothing, is no infinity in float16."""
+    """The number of the dtype's range that is nearest: -1e30, which stands for the logarithm of
+    nothing, is no infinity in float16.
+    """
     bound = torch.finfo(dtype).max
     return min(max(value, -bound), bound)
 
 
-def _fixed(instruction: Instruction, operands: list[Tensor], own: Mapping[str, Tensor], hidden_size: int, dtype: torch.dtype) -> Tensor:
+def _fixed(
+    instruction: Instruction,
+    operands: list[Tensor],
+    own: Mapping[str, Tensor],
+    hidden_size: int,
+    dtype: torch.dtype,
+) -> Tensor:
     """A value that depends on weights only, ``[width]``."""
     if instruction.op == "const":
         return torch.tensor([_within(instruction.value, dtype)], dtype=dtype)
@@ -199,17 +268,24 @@ def _plain_product(weight: Tensor) -> Product:
 
 
 def _integer_product(weight: Tensor) -> Product:
-    """``operand @ weight.T`` in 8-bit integers: one scale a row of the weight, one scale and zero point for the operand as it comes.
+    """``operand @ weight.T`` in 8-bit integers: one scale a row of the weight, one scale and zero
+    point for the operand as it comes.
 
     Operands get 7 bits, as torch does it on x86, whose instructions for 8 bits would overflow.
     """
     scales = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny).double() / 127
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch announces another interface for quantised tensors; this one is in all versions we allow
-            whole = torch.quantize_per_channel(weight, scales, torch.zeros_like(scales, dtype=torch.int64), 0, torch.qint8)
+            # torch announces another interface for quantised tensors; this one is in all versions
+            # that we allow.
+            warnings.simplefilter("ignore")
+            whole = torch.quantize_per_channel(
+                weight, scales, torch.zeros_like(scales, dtype=torch.int64), 0, torch.qint8
+            )
             packed = torch.ops.quantized.linear_prepack(whole, None)
     except (RuntimeError, AttributeError) as error:
-        raise BackendError(f"this torch cannot compute with 8-bit integers: {error}", hint="use another precision") from error
+        raise BackendError(
+            f"this torch cannot compute with 8-bit integers: {error}", hint="use another precision"
+        ) from error
     product = torch.ops.quantized.linear_dynamic
     return lambda operand: product(operand, packed, True)

@@ -1,7 +1,7 @@
 """Tasks: what cells are trained for. A file each; this one finds them by name.
 
-``get(name)`` gives the class; a task is made with ``cls.create(options, cls.load(options))``. :func:`from_arrays` and
-:func:`from_text_file` make one from your own data.
+``get(name)`` gives the class; a task is made with ``cls.create(options, cls.load(options))``.
+:func:`from_arrays` and :func:`from_text_file` make one from your own data.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "word_lm": ("cellsearch.tasks.word_lm", "WordLM"),
 }
 _SUITE = ("cellsearch.tasks.suite", "SuiteTask")
-"""What an experiment with a suite has instead of a task. It is no task that could be trained by itself, so it is not among the names."""
+"""What an experiment with a suite has instead of a task. It is no task that could be trained by
+itself, so it is not among the names.
+"""
 _LAZY = {"from_arrays": "cellsearch.tasks.arrays", "from_text_file": "cellsearch.tasks.char_lm"}
 
 
@@ -84,18 +86,23 @@ def get(name: str) -> type[Task]:
         found = entry.load()
         if not (isinstance(found, type) and issubclass(found, Task)):
             raise ConfigError(
-                f"the entry point {name!r} names no task", where=str(entry.value), hint="name a subclass of cellsearch.tasks.Task"
+                f"the entry point {name!r} names no task",
+                where=str(entry.value),
+                hint="name a subclass of cellsearch.tasks.Task",
             )
         return found
-    raise ConfigError(f"there is no task {name!r}", where="task", hint="tasks: " + ", ".join(names()))
+    raise ConfigError(
+        f"there is no task {name!r}", where="task", hint="tasks: " + ", ".join(names())
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """What is known of a task without loading its data. ``missing``: ``""`` if the data are there, else what is missing.
+    """What is known of a task without loading its data. ``missing``: ``""`` if the data are there,
+    else what is missing.
 
-    ``download``: addresses from which missing data would be downloaded when they are needed, ``download_bytes``: their size in all.
-    ``options``: name and default of each option of the task.
+    ``download``: addresses from which missing data would be downloaded when they are needed,
+    ``download_bytes``: their size in all. ``options``: name and default of each option of the task.
     """
 
     name: str
@@ -120,7 +127,9 @@ def _info(name: str) -> TaskInfo:
     options = {field.name: field.default for field in fields(task.Options)}
     files = registry.to_download(task.dataset) if missing else ()
     urls, size = tuple(file.url for file in files), sum(file.size for file in files)
-    return TaskInfo(name, task.metric, task.summary, task.source, task.dataset, missing, options, urls, size)
+    return TaskInfo(
+        name, task.metric, task.summary, task.source, task.dataset, missing, options, urls, size
+    )
 
 
 def __getattr__(name: str) -> object:

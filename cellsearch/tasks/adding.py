@@ -19,7 +19,9 @@ __all__ = ["Adding", "AddingOptions"]
 
 @dataclass(frozen=True, slots=True)
 class AddingOptions(TaskOptions):
-    """``length`` T of the sequences; ``evaluation_size``: examples of the validation and of the test set."""
+    """``length`` T of the sequences; ``evaluation_size``: examples of the validation and of the
+    test set.
+    """
 
     length: int = 50
     evaluation_size: int = 1000
@@ -34,22 +36,28 @@ class AddingOptions(TaskOptions):
 class Adding(SyntheticTask):
     """The sum of two marked numbers.
 
-    Idea: Hochreiter & Schmidhuber 1997, experiment 4. Variant: Le, Jaitly & Hinton 2015, section 4.1: at each of T steps the input
-    is a number uniform in [0, 1) and a mark that is 1 at two positions and 0 elsewhere; the target is the sum of the two marked
-    numbers. As in Arjovsky et al. 2016, section 4.2, one mark is in the first half, the other in the second.
-    Metric and score: mean squared error at the last step. Always answering 1 gives 1/6 = 0.1667.
+    Idea: Hochreiter & Schmidhuber 1997, experiment 4. Variant: Le, Jaitly & Hinton 2015, section
+    4.1: at each of T steps the input is a number uniform in [0, 1) and a mark that is 1 at two
+    positions and 0 elsewhere; the target is the sum of the two marked numbers. As in Arjovsky et
+    al. 2016, section 4.2, one mark is in the first half, the other in the second. Metric and score:
+    mean squared error at the last step. Always answering 1 gives 1/6 = 0.1667.
     """
 
     name: ClassVar[str] = "adding"
     metric: ClassVar[str] = "mean squared error"
     summary: ClassVar[str] = "add two marked numbers of a long sequence (T = 50)"
-    source: ClassVar[str] = "Hochreiter & Schmidhuber 1997, Neural Computation 9(8); variant of Le et al. 2015, arXiv 1504.00941"
+    source: ClassVar[str] = (
+        "Hochreiter & Schmidhuber 1997, Neural Computation 9(8); variant of Le et al. "
+        "2015, arXiv 1504.00941"
+    )
     bidirectional: ClassVar[bool] = True
     Options: ClassVar[type[AddingOptions]] = AddingOptions
     options: AddingOptions
 
     @classmethod
-    def generate(cls, rng: np.random.Generator, options: AddingOptions, count: int, length: int) -> Example:
+    def generate(
+        cls, rng: np.random.Generator, options: AddingOptions, count: int, length: int
+    ) -> Example:
         """``x [T, B, 2]`` (number, mark) and ``y [B]``."""
         x = np.zeros((length, count, 2), dtype=np.float32)
         x[:, :, 0] = rng.random((length, count), dtype=np.float32)
@@ -79,5 +87,7 @@ class Adding(SyntheticTask):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Mean squared error, for both."""
         with evaluation(model):
-            errors = [float(self.loss(model(batch.x)[0], batch)) for batch in self.batches(split, 0)]
+            errors = [
+                float(self.loss(model(batch.x)[0], batch)) for batch in self.batches(split, 0)
+            ]
         return sum(errors) / len(errors), sum(errors) / len(errors)

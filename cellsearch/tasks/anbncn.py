@@ -27,7 +27,9 @@ START, END = 3, 3
 
 @dataclass(frozen=True, slots=True)
 class AnBnCnOptions(TaskOptions):
-    """``max_n``: largest n in training; ``valid_n``, ``test_n``: largest n of evaluation, which begins at 1."""
+    """``max_n``: largest n in training; ``valid_n``, ``test_n``: largest n of evaluation, which
+    begins at 1.
+    """
 
     max_n: int = 10
     valid_n: int = 15
@@ -38,22 +40,30 @@ class AnBnCnOptions(TaskOptions):
         TaskOptions.check(self)
         at_least(1, max_n=self.max_n, valid_n=self.valid_n, test_n=self.test_n)
         if self.valid_n == self.test_n:
-            raise ConfigError("validation and test would be the same", where="task_options.test_n", hint="use another number")
+            raise ConfigError(
+                "validation and test would be the same",
+                where="task_options.test_n",
+                hint="use another number",
+            )
 
 
 class AnBnCn(Task):
     """Strings a^n b^n c^n: say after each letter which may come next.
 
-    Definition: Gers & Schmidhuber 2001: input is a start mark, then n times a, b and c; the next symbol is to be predicted, as a set
-    where more than one may come (after an a: a or b). So after the first b everything is determined, and n must have been counted.
-    Training: n uniform in 1 to 10, strings of similar length side by side. Validation: n = 1 to 15, test: n = 1 to 30, one string each.
-    Score: share of positions where the predicted set is wrong, over all strings. Metric: share of strings without any wrong position.
-    Reference: Gers & Schmidhuber's LSTM, trained on n up to 10, generalises on average to n = 52 after 20,000 to 50,000 strings.
+    Definition: Gers & Schmidhuber 2001: input is a start mark, then n times a, b and c; the next
+    symbol is to be predicted, as a set where more than one may come (after an a: a or b). So after
+    the first b everything is determined, and n must have been counted. Training: n uniform in 1 to
+    10, strings of similar length side by side. Validation: n = 1 to 15, test: n = 1 to 30, one
+    string each. Score: share of positions where the predicted set is wrong, over all strings.
+    Metric: share of strings without any wrong position. Reference: Gers & Schmidhuber's LSTM,
+    trained on n up to 10, generalises on average to n = 52 after 20,000 to 50,000 strings.
     """
 
     name: ClassVar[str] = "anbncn"
     metric: ClassVar[str] = "strings without error"
-    summary: ClassVar[str] = "which letter may come next in a^n b^n c^n, trained on n = 1-10, tested on n = 1-30"
+    summary: ClassVar[str] = (
+        "which letter may come next in a^n b^n c^n, trained on n = 1-10, tested on n = 1-30"
+    )
     source: ClassVar[str] = "Gers & Schmidhuber 2001, IEEE Transactions on Neural Networks 12(6)"
     Options: ClassVar[type[AnBnCnOptions]] = AnBnCnOptions
     options: AnBnCnOptions
@@ -77,7 +87,9 @@ class AnBnCn(Task):
         group, first = divmod(start, GROUP)
         while True:
             rng = np.random.default_rng([seed, group])
-            drawn = np.sort(rng.integers(1, self.options.max_n + 1, GROUP * self.options.batch_size)).reshape(GROUP, -1)
+            drawn = np.sort(
+                rng.integers(1, self.options.max_n + 1, GROUP * self.options.batch_size)
+            ).reshape(GROUP, -1)
             for n in torch.from_numpy(drawn[rng.permutation(GROUP)[first:]]):
                 yield self._chosen(n)
             group, first = group + 1, 0
@@ -86,7 +98,11 @@ class AnBnCn(Task):
         """The strings for these n, in rising order, out of those made beforehand."""
         every, columns, lengths = self._training, n - 1, 3 * n + 1
         longest = int(lengths[-1])
-        return Batch(every.x[:longest].index_select(1, columns), every.y[:longest].index_select(1, columns), lengths)
+        return Batch(
+            every.x[:longest].index_select(1, columns),
+            every.y[:longest].index_select(1, columns),
+            lengths,
+        )
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, one logistic output for each symbol that may come."""
@@ -95,7 +111,9 @@ class AnBnCn(Task):
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Binary cross-entropy over the positions of the strings, in nats an output."""
         inside = _inside(batch)
-        return nn.functional.binary_cross_entropy_with_logits(prediction[inside], batch.y[inside].to(prediction.dtype))
+        return nn.functional.binary_cross_entropy_with_logits(
+            prediction[inside], batch.y[inside].to(prediction.dtype)
+        )
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Share of wrong positions, share of strings without one."""
@@ -113,7 +131,9 @@ def _inside(batch: Batch) -> torch.Tensor:
 
 
 def _strings(n: NDArray[Any]) -> Batch:
-    """One string for each n: ``x [T, B]`` start mark and letters, ``y [T, B, 4]`` which of a, b, c, end may come next."""
+    """One string for each n: ``x [T, B]`` start mark and letters, ``y [T, B, 4]`` which of a, b, c,
+    end may come next.
+    """
     lengths = 3 * n + 1
     t = np.arange(lengths.max())[:, None]
     letter = np.clip((t - 1) // n, 0, LETTERS - 1)
@@ -121,7 +141,12 @@ def _strings(n: NDArray[Any]) -> Batch:
     follows = np.clip(t // n, 0, END)
     y = np.zeros((*x.shape, LETTERS + 1), dtype=np.float32)
     np.put_along_axis(y, follows[:, :, None], 1.0, axis=2)
-    # While there are only a's, another one may come; after the last one that n allows for, too: nobody knows n yet.
+    # While there are only a's, another one may come; after the last one that n allows for, too:
+    # nobody knows n yet.
     y[..., 0] = np.where(t <= n, 1.0, y[..., 0])
     y[..., 1] = np.where((t >= 1) & (t <= n), 1.0, y[..., 1])
-    return Batch(torch.from_numpy(x.astype(np.int64)), torch.from_numpy(y), torch.from_numpy(lengths.astype(np.int64)))
+    return Batch(
+        torch.from_numpy(x.astype(np.int64)),
+        torch.from_numpy(y),
+        torch.from_numpy(lengths.astype(np.int64)),
+    )

@@ -27,7 +27,9 @@ _NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", 
 
 @dataclass(frozen=True, slots=True)
 class ArraysOptions(TaskOptions):
-    """``path``: file written by :func:`save`; ``digest``: checksum that the data must have (set by :func:`from_arrays`; ``""``: any)."""
+    """``path``: file written by :func:`save`; ``digest``: checksum that the data must have (set by
+    :func:`from_arrays`; ``""``: any).
+    """
 
     path: str = ""
     digest: str = ""
@@ -36,9 +38,10 @@ class ArraysOptions(TaskOptions):
 class ArraysTask(SequenceTask):
     """Classify or predict numbers from sequences that you bring.
 
-    Made by :func:`from_arrays`; ``docs/own_data.md`` shows it. Classification: score is the error rate, metric the accuracy.
-    Regression: score is the mean squared error divided by the variance of the training targets (1 is what the mean reaches), metric
-    the root mean squared error in your own unit.
+    Made by :func:`from_arrays`; ``docs/own_data.md`` shows it. Classification: score is the error
+    rate, metric the accuracy. Regression: score is the mean squared error divided by the variance
+    of the training targets (1 is what the mean reaches), metric the root mean squared error in your
+    own unit.
     """
 
     name: ClassVar[str] = "arrays"
@@ -63,13 +66,16 @@ class ArraysTask(SequenceTask):
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
-        """Read the file named ``path``. Raises :class:`ConfigError` without one, :class:`InputFileError` for a damaged one."""
+        """Read the file named ``path``. Raises :class:`ConfigError` without one,
+        :class:`InputFileError` for a damaged one.
+        """
         parsed = parse_options(cls.Options, options, cls.name)
         if not parsed.path:
             raise ConfigError(
                 "the arrays of this task were given in memory and are not stored anywhere",
                 where="task_options.path",
-                hint="give them again with cellsearch.tasks.from_arrays, or write them with cellsearch.tasks.arrays.save",
+                hint="give them again with cellsearch.tasks.from_arrays, or write them with "
+                "cellsearch.tasks.arrays.save",
             )
         return read(parsed.path)
 
@@ -95,18 +101,26 @@ def from_arrays(
 ) -> TaskData:
     """A task from your own data.
 
-    ``x``: N sequences, as an array ``[N, T, I]`` or ``[N, T]``, or as a list of arrays ``[T, I]`` or ``[T]`` of different lengths;
-    whole numbers in ``[N, T]`` or ``[T]`` form are tokens. ``y``: N labels (numbers or strings) or N targets (``[N]`` or ``[N, K]``);
-    with ``readout="every"`` one a position, in the form of x. ``valid``, ``test``: pairs like ``(x, y)``; what is not given is taken
-    from x: 10 % each, at random but always the same, or from its end with ``shuffle=False``. ``standardise``: each input feature is
-    brought to mean 0 and deviation 1 of the training sequences; regression targets always are.
+    ``x``: N sequences, as an array ``[N, T, I]`` or ``[N, T]``, or as a list of arrays ``[T, I]``
+    or ``[T]`` of different lengths; whole numbers in ``[N, T]`` or ``[T]`` form are tokens. ``y``:
+    N labels (numbers or strings) or N targets (``[N]`` or ``[N, K]``); with ``readout="every"`` one
+    a position, in the form of x. ``valid``, ``test``: pairs like ``(x, y)``; what is not given is
+    taken from x: 10 % each, at random but always the same, or from its end with ``shuffle=False``.
+    ``standardise``: each input feature is brought to mean 0 and deviation 1 of the training
+    sequences; regression targets always are.
 
     Raises :class:`ConfigError` for data that do not fit together or are not finite.
     """
     if kind not in ("classification", "regression"):
-        raise ConfigError(f"{kind!r} is not a kind of task", where="kind", hint="allowed: classification, regression")
+        raise ConfigError(
+            f"{kind!r} is not a kind of task",
+            where="kind",
+            hint="allowed: classification, regression",
+        )
     if readout not in ("every", "last", "mean"):
-        raise ConfigError(f"{readout!r} is not a readout", where="readout", hint="allowed: every, last, mean")
+        raise ConfigError(
+            f"{readout!r} is not a readout", where="readout", hint="allowed: every, last, mean"
+        )
     given = {"train": (x, y), "valid": valid, "test": test}
     xs: list[NDArray[Any]] = []
     ys: list[NDArray[Any]] = []
@@ -130,17 +144,30 @@ def _sequences(x: Any, where: str) -> list[NDArray[Any]]:
     if not sequences:
         raise ConfigError("there are no sequences", where=where)
     for k, s in enumerate(sequences):
-        if s.ndim not in (1, 2) or not len(s) or s.dtype.kind not in "iufb" or s.shape[1:] != sequences[0].shape[1:]:
+        if (
+            s.ndim not in (1, 2)
+            or not len(s)
+            or s.dtype.kind not in "iufb"
+            or s.shape[1:] != sequences[0].shape[1:]
+        ):
             raise ConfigError(
-                f"sequence {k} has shape {list(s.shape)} and type {s.dtype}, the first one {list(sequences[0].shape)}",
+                f"sequence {k} has shape {list(s.shape)} and type {s.dtype}, the first "
+                f"one {list(sequences[0].shape)}",
                 where=where,
-                hint="each sequence is an array [T, I] or [T] of numbers, with T at least 1 and the same I",
+                hint="each sequence is an array [T, I] or [T] of numbers, with T at least 1 "
+                "and the same I",
             )
         if s.dtype.kind == "f" and not np.isfinite(s).all():
-            raise ConfigError(f"sequence {k} holds a value that is not finite", where=where, hint="fill in or remove it")
+            raise ConfigError(
+                f"sequence {k} holds a value that is not finite",
+                where=where,
+                hint="fill in or remove it",
+            )
     if all(s.ndim == 1 and s.dtype.kind in "iu" for s in sequences):
         if min(int(s.min()) for s in sequences) < 0:
-            raise ConfigError("tokens are numbers from 0 on", where=where, hint="give real inputs as floats")
+            raise ConfigError(
+                "tokens are numbers from 0 on", where=where, hint="give real inputs as floats"
+            )
         return [s.astype(np.int64) for s in sequences]
     return [s.astype(np.float32).reshape(len(s), -1) for s in sequences]
 
@@ -153,19 +180,27 @@ def _targets(y: Any, readout: Readout, where: str) -> list[NDArray[Any]]:
     least = 1 if readout == "every" else 0
     for k, t in enumerate(targets):
         if t.dtype.kind not in "iufbU" or not least <= t.ndim <= least + 1:
-            raise ConfigError(f"target {k} has shape {list(t.shape)} and type {t.dtype}", where=where, hint="use numbers or strings")
+            raise ConfigError(
+                f"target {k} has shape {list(t.shape)} and type {t.dtype}",
+                where=where,
+                hint="use numbers or strings",
+            )
         if t.dtype.kind == "f" and not np.isfinite(t).all():
             raise ConfigError(f"target {k} is not finite", where=where, hint="fill in or remove it")
     return targets
 
 
-def _check_pairs(x: list[NDArray[Any]], y: list[NDArray[Any]], readout: Readout, where: str) -> None:
+def _check_pairs(
+    x: list[NDArray[Any]], y: list[NDArray[Any]], readout: Readout, where: str
+) -> None:
     if len(x) != len(y):
         raise ConfigError(f"{len(x)} sequences, but {len(y)} targets", where=where)
     if readout == "every":
         for k, (a, b) in enumerate(zip(x, y, strict=True)):
             if len(a) != len(b):
-                raise ConfigError(f"sequence {k} has {len(a)} positions, but {len(b)} targets", where=where)
+                raise ConfigError(
+                    f"sequence {k} has {len(a)} positions, but {len(b)} targets", where=where
+                )
 
 
 def _carve(split: NDArray[Any], valid: bool, test: bool, shuffle: bool) -> NDArray[np.uint8]:
@@ -173,7 +208,11 @@ def _carve(split: NDArray[Any], valid: bool, test: bool, shuffle: bool) -> NDArr
     split = split.astype(np.uint8)
     n = int((split == 0).sum())
     if (valid or test) and n < 10:
-        raise ConfigError(f"{n} sequences cannot be split", where="x", hint="give at least 10, or give valid and test")
+        raise ConfigError(
+            f"{n} sequences cannot be split",
+            where="x",
+            hint="give at least 10, or give valid and test",
+        )
     order = np.random.default_rng(0).permutation(n) if shuffle else np.arange(n)
     end = n
     for wanted, number in ((test, 2), (valid, 1)):
@@ -184,7 +223,12 @@ def _carve(split: NDArray[Any], valid: bool, test: bool, shuffle: bool) -> NDArr
 
 
 def _arrays(
-    xs: list[NDArray[Any]], ys: list[NDArray[Any]], split: NDArray[np.uint8], kind: Kind, readout: Readout, standardise: bool
+    xs: list[NDArray[Any]],
+    ys: list[NDArray[Any]],
+    split: NDArray[np.uint8],
+    kind: Kind,
+    readout: Readout,
+    standardise: bool,
 ) -> Arrays:
     if len({s.ndim for s in xs}) > 1 or len({s.shape[1:] for s in xs}) > 1:
         raise ConfigError("the sequences of the splits differ in width", where="x")
@@ -203,11 +247,17 @@ def _arrays(
         classes, numbers = np.unique(y, return_inverse=True)
         if y.ndim != 1 or len(classes) < 2:
             raise ConfigError(
-                f"labels of shape {list(y.shape)} with {len(classes)} classes", where="y", hint="one label each, two or more classes"
+                f"labels of shape {list(y.shape)} with {len(classes)} classes",
+                where="y",
+                hint="one label each, two or more classes",
             )
         y = numbers.astype(np.int64)
     elif y.dtype.kind == "U":
-        raise ConfigError("targets of a regression are numbers, not strings", where="y", hint='use kind="classification"')
+        raise ConfigError(
+            "targets of a regression are numbers, not strings",
+            where="y",
+            hint='use kind="classification"',
+        )
     else:
         known = y[in_train if every else split == 0].astype(np.float64)
         y_mean, y_scale = known.mean(0), known.std(0)
@@ -237,22 +287,34 @@ def digest(arrays: Arrays) -> str:
 
 
 def save(data: TaskData, path: str | Path) -> None:
-    """Write the data to one ``.npz`` file, for ``task = "arrays"`` with ``path`` in an experiment or on the command line."""
+    """Write the data to one ``.npz`` file, for ``task = "arrays"`` with ``path`` in an experiment
+    or on the command line.
+    """
     with open(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **{name: data.arrays[name] for name in _NAMES})
+        np.savez_compressed(
+            file, allow_pickle=False, **{name: data.arrays[name] for name in _NAMES}
+        )
 
 
 def read(path: str | Path) -> Arrays:
     """Read what :func:`save` wrote."""
     if not Path(path).is_file():
-        raise ConfigError(f"there is no file {path}", where="task_options.path", hint="write it with cellsearch.tasks.arrays.save")
+        raise ConfigError(
+            f"there is no file {path}",
+            where="task_options.path",
+            hint="write it with cellsearch.tasks.arrays.save",
+        )
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputFileError(f"the file is damaged or no .npz file: {error}", where=str(path)) from error
+        raise InputFileError(
+            f"the file is damaged or no .npz file: {error}", where=str(path)
+        ) from error
     if sorted(arrays) != sorted(_NAMES):
         raise InputFileError(
-            f"the file holds {sorted(arrays)}", where=str(path), hint="write it with cellsearch.tasks.arrays.save: " + ", ".join(_NAMES)
+            f"the file holds {sorted(arrays)}",
+            where=str(path),
+            hint="write it with cellsearch.tasks.arrays.save: " + ", ".join(_NAMES),
         )
     return arrays

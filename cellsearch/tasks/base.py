@@ -16,29 +16,46 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Arrays", "Batch", "CellFactory", "LinearCrossEntropy", "Split", "Task", "TaskData", "TokenCell"]
+__all__ = [
+    "Arrays",
+    "Batch",
+    "CellFactory",
+    "LinearCrossEntropy",
+    "Split",
+    "Task",
+    "TaskData",
+    "TokenCell",
+]
 
 Split = Literal["train", "valid", "test"]
 Arrays = Mapping[str, NDArray[Any]]
-LinearCrossEntropy = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor | None", "torch.Tensor"], "torch.Tensor"]
-"""``(hidden [N, H], weight [V, H], bias [V], targets [N])`` -> the mean of ``cross_entropy(linear(hidden, weight, bias), targets)``."""
+LinearCrossEntropy = Callable[
+    ["torch.Tensor", "torch.Tensor", "torch.Tensor | None", "torch.Tensor"], "torch.Tensor"
+]
+"""``(hidden [N, H], weight [V, H], bias [V], targets [N])`` -> the mean of
+``cross_entropy(linear(hidden, weight, bias), targets)``.
+"""
 
 
 class TokenCell(Protocol):
     """A recurrent layer that can read tokens itself, and is faster so."""
 
     def run_tokens(self, tokens: Any, embedding: torch.Tensor, hx: Any = None) -> tuple[Any, Any]:
-        """The same as calling the layer on ``embedding[tokens]``: ``tokens [T, B]`` or a packed sequence, ``embedding [V, I]``."""
+        """The same as calling the layer on ``embedding[tokens]``: ``tokens [T, B]`` or a packed
+        sequence, ``embedding [V, I]``.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CellFactory:
-    """Builds the recurrent layer of a model: ``factory(input_size)`` gives a module with nn.LSTM's convention, batch_first=False.
+    """Builds the recurrent layer of a model: ``factory(input_size)`` gives a module with nn.LSTM's
+    convention, batch_first=False.
 
-    ``hidden_size`` H is the width of one direction, so the layer's output is ``[T, B, H * directions]``. ``dropout``: for what the
-    task's model drops before its readout. ``square``: the cell needs I = H, so the model projects other inputs to H first.
-    ``cross_entropy``: what a readout may use for its loss in training (``None``: torch's own functions).
+    ``hidden_size`` H is the width of one direction, so the layer's output is ``[T, B, H *
+    directions]``. ``dropout``: for what the task's model drops before its readout. ``square``: the
+    cell needs I = H, so the model projects other inputs to H first. ``cross_entropy``: what a
+    readout may use for its loss in training (``None``: torch's own functions).
     """
 
     build: Callable[[int], nn.Module]
@@ -60,7 +77,8 @@ class CellFactory:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One optimizer step's data. ``x``: ``[T, B]`` token numbers or ``[T, B, I]``; ``y``: targets; ``lengths``: ``[B]`` or ``None``.
+    """One optimizer step's data. ``x``: ``[T, B]`` token numbers or ``[T, B, I]``; ``y``: targets;
+    ``lengths``: ``[B]`` or ``None``.
 
     ``first``: the sequence starts here, so the carried state is reset (truncated BPTT).
     """
@@ -73,7 +91,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task's name, options and loaded arrays: all that a search needs, as plain data that may cross a process border."""
+    """A task's name, options and loaded arrays: all that a search needs, as plain data that may
+    cross a process border.
+    """
 
     name: str
     options: Mapping[str, Any]
@@ -87,7 +107,8 @@ class TaskData:
 
 
 class Task(ABC):
-    """A sequence task. ``name``: what experiments call it; ``metric``: name of its number; lower score is always better.
+    """A sequence task. ``name``: what experiments call it; ``metric``: name of its number; lower
+    score is always better.
 
     A task is made from plain options and numpy arrays, so that it can be rebuilt in a worker:
     ``Task.create(options, arrays)`` with ``arrays = Task.load(options)`` read once in the driver.
@@ -103,7 +124,9 @@ class Task(ABC):
     bidirectional: ClassVar[bool] = False
     """Whether a model that sees the whole sequence at once is allowed."""
     dataset: ClassVar[str] = ""
-    """Name of the data set in :mod:`cellsearch.tasks.data` that must be there; ``""``: generated, shipped, or the user's own."""
+    """Name of the data set in :mod:`cellsearch.tasks.data` that must be there; ``""``: generated,
+    shipped, or the user's own.
+    """
 
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         self.options = options
@@ -116,28 +139,38 @@ class Task(ABC):
 
     @classmethod
     def create(cls, options: Mapping[str, Any], arrays: Arrays) -> Self:
-        """The task over loaded data. Raises :class:`cellsearch.errors.ConfigError` for an unknown or illegal option."""
+        """The task over loaded data. Raises :class:`cellsearch.errors.ConfigError` for an unknown
+        or illegal option.
+        """
         return cls(parse_options(cls.Options, options, cls.name), arrays)
 
     @abstractmethod
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
-        """Batches of a split. ``train`` never ends and depends on ``seed``; ``valid`` and ``test`` are one pass, always the same.
+        """Batches of a split. ``train`` never ends and depends on ``seed``; ``valid`` and ``test``
+        are one pass, always the same.
 
-        ``start``: the number of the training batch to begin with, so that training can go on where it stopped.
+        ``start``: the number of the training batch to begin with, so that training can go on where
+        it stopped.
         """
 
     @abstractmethod
     def model(self, cell_factory: CellFactory) -> nn.Module:
-        """A model around the cell: ``forward(x, state=None, lengths=None) -> (prediction, state)``; the cell is its ``.cell``."""
+        """A model around the cell: ``forward(x, state=None, lengths=None) -> (prediction, state)``;
+        the cell is its ``.cell``.
+        """
 
     @abstractmethod
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The training loss of one batch: a scalar."""
 
-    def training_loss(self, model: nn.Module, batch: Batch, state: Any = None) -> tuple[torch.Tensor, Any]:
-        """``(loss, state)`` of a training batch that begins with ``state``: what :meth:`loss` says of the model's prediction.
+    def training_loss(
+        self, model: nn.Module, batch: Batch, state: Any = None
+    ) -> tuple[torch.Tensor, Any]:
+        """``(loss, state)`` of a training batch that begins with ``state``: what :meth:`loss` says
+        of the model's prediction.
 
-        A task whose model can compute the two faster together overrides it; the number is the same up to rounding.
+        A task whose model can compute the two faster together overrides it; the number is the same
+        up to rounding.
         """
         prediction, state = model(batch.x, state, batch.lengths)
         return self.loss(prediction, batch), state
@@ -148,5 +181,7 @@ class Task(ABC):
 
 
 def writable(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself, or a copy of a read-only one: arrays from a shared object store cannot become tensors."""
+    """The array itself, or a copy of a read-only one: arrays from a shared object store cannot
+    become tensors.
+    """
     return array if array.flags.writeable else np.array(array)

@@ -25,7 +25,9 @@ LARGEST_FILE = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class CharLMOptions(LanguageOptions):
-    """``text``: ``"kjv"`` (shipped), or the path of a UTF-8 text file; ``max_symbols``: rarer characters become U+FFFD."""
+    """``text``: ``"kjv"`` (shipped), or the path of a UTF-8 text file; ``max_symbols``: rarer
+    characters become U+FFFD.
+    """
 
     text: str = "kjv"
     max_symbols: int = 512
@@ -39,18 +41,23 @@ class CharLMOptions(LanguageOptions):
 class CharLM(LanguageModel):
     """Predict the next character of a text.
 
-    Data: the King James New Testament (shipped, public domain; ``cellsearch/data/PROVENANCE.md``), 949,481 characters, 63 symbols.
-    Split: first 90 % of the characters train, next 5 % validation, last 5 % test, in the order of the text.
-    Metric: bits per character (cross-entropy in base 2), which is also the score. Search validates on the first 32,768
-    characters of the validation split (``valid_tokens = 0`` reads all 47,474); the test split is always read whole.
-    Training: B streams with carried state, segments of ``tbptt`` characters.
-    Reference: n-gram models of order 0 to 4 with add-0.1 smoothing reach 4.29, 3.23, 2.54, 2.06, 1.96 bits on the last 10 %.
+    Data: the King James New Testament (shipped, public domain; ``cellsearch/data/PROVENANCE.md``),
+    949,481 characters, 63 symbols. Split: first 90 % of the characters train, next 5 % validation,
+    last 5 % test, in the order of the text. Metric: bits per character (cross-entropy in base 2),
+    which is also the score. Search validates on the first 32,768 characters of the validation split
+    (``valid_tokens = 0`` reads all 47,474); the test split is always read whole. Training: B
+    streams with carried state, segments of ``tbptt`` characters. Reference: n-gram models of order
+    0 to 4 with add-0.1 smoothing reach 4.29, 3.23, 2.54, 2.06, 1.96 bits on the last 10 %.
     """
 
     name: ClassVar[str] = "char_lm"
     metric: ClassVar[str] = "bits per character"
-    summary: ClassVar[str] = "predict the next character of an English text (King James New Testament, or your own file)"
-    source: ClassVar[str] = "shipped text, public domain; protocol as in Mikolov et al. 2012 and Graves 2013"
+    summary: ClassVar[str] = (
+        "predict the next character of an English text (King James New Testament, or your own file)"
+    )
+    source: ClassVar[str] = (
+        "shipped text, public domain; protocol as in Mikolov et al. 2012 and Graves 2013"
+    )
     Options: ClassVar[type[CharLMOptions]] = CharLMOptions
 
     @classmethod
@@ -62,29 +69,50 @@ class CharLM(LanguageModel):
 
 
 def read_text(path: str) -> str:
-    """A UTF-8 text file. Raises :class:`ConfigError` if it is not there, :class:`InputFileError` if it is no text."""
+    """A UTF-8 text file. Raises :class:`ConfigError` if it is not there, :class:`InputFileError` if
+    it is no text.
+    """
     file = Path(path)
     if not file.is_file():
-        raise ConfigError(f"there is no text file {path}", where="task_options.text", hint='use "kjv" (shipped) or the path of a text file')
+        raise ConfigError(
+            f"there is no text file {path}",
+            where="task_options.text",
+            hint='use "kjv" (shipped) or the path of a text file',
+        )
     if file.stat().st_size > LARGEST_FILE:
-        raise InputFileError(f"the file is larger than {LARGEST_FILE >> 20} MiB", where=path, hint="use a part of it")
+        raise InputFileError(
+            f"the file is larger than {LARGEST_FILE >> 20} MiB", where=path, hint="use a part of it"
+        )
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputFileError(f"the file is not UTF-8 text: {error}", where=path, hint="convert it, for example with iconv") from error
+        raise InputFileError(
+            f"the file is not UTF-8 text: {error}",
+            where=path,
+            hint="convert it, for example with iconv",
+        ) from error
 
 
 def text_arrays(text: str, max_symbols: int) -> Arrays:
-    """Split a text 90/5/5 and number its characters. The symbols are those of the training split, the most frequent ``max_symbols``.
+    """Split a text 90/5/5 and number its characters. The symbols are those of the training split,
+    the most frequent ``max_symbols``.
 
     If characters are left over, U+FFFD stands for them and is one of the symbols.
     """
     a, b = len(text) * 90 // 100, len(text) * 95 // 100
     counts = Counter(text[:a])
-    kept = {symbol for symbol, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:max_symbols]}
+    kept = {
+        symbol
+        for symbol, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:max_symbols]
+    }
     if set(text) - kept:
         if len(kept) == max_symbols:
-            kept = {symbol for symbol, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: max_symbols - 1]}
+            kept = {
+                symbol
+                for symbol, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[
+                    : max_symbols - 1
+                ]
+            }
         kept.add(UNKNOWN)
     symbols = np.array(sorted(ord(symbol) for symbol in kept), dtype=np.int32)
     return {
@@ -96,9 +124,11 @@ def text_arrays(text: str, max_symbols: int) -> Arrays:
 
 
 def encode(text: str, symbols: NDArray[Any]) -> NDArray[np.int32]:
-    """Numbers of the characters in the sorted code points ``symbols``; an unknown one gets the number of U+FFFD.
+    """Numbers of the characters in the sorted code points ``symbols``; an unknown one gets the
+    number of U+FFFD.
 
-    Raises :class:`ConfigError` if there is an unknown character and U+FFFD is not among the symbols.
+    Raises :class:`ConfigError` if there is an unknown character and U+FFFD is not among the
+    symbols.
     """
     points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype=np.uint32)
     numbers = np.minimum(np.searchsorted(symbols, points), len(symbols) - 1)
@@ -107,17 +137,26 @@ def encode(text: str, symbols: NDArray[Any]) -> NDArray[np.int32]:
         unknown = int(np.searchsorted(symbols, ord(UNKNOWN)))
         if unknown == len(symbols) or symbols[unknown] != ord(UNKNOWN):
             character = chr(int(points[foreign][0]))
-            raise ConfigError(f"the character {character!r} is not one of the {len(symbols)} symbols")
+            raise ConfigError(
+                f"the character {character!r} is not one of the {len(symbols)} symbols"
+            )
         numbers = np.where(foreign, unknown, numbers)
     return numbers.astype(np.int32)
 
 
 def from_text_file(
-    path: str | Path, *, batch_size: int = 32, tbptt: int = 64, valid_tokens: int = 32_768, max_symbols: int = 512
+    path: str | Path,
+    *,
+    batch_size: int = 32,
+    tbptt: int = 64,
+    valid_tokens: int = 32_768,
+    max_symbols: int = 512,
 ) -> TaskData:
-    """Character language modelling on a UTF-8 text file of your own, split 90/5/5 in the order of the text.
+    """Character language modelling on a UTF-8 text file of your own, split 90/5/5 in the order of
+    the text.
 
-    Raises :class:`ConfigError` if the file is not there or too short, :class:`InputFileError` if it is no text.
+    Raises :class:`ConfigError` if the file is not there or too short, :class:`InputFileError` if it
+    is no text.
     """
     options = {
         "text": str(Path(path).resolve()),

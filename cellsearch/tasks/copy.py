@@ -22,7 +22,9 @@ BLANK, DELIMITER = SYMBOLS, SYMBOLS + 1
 
 @dataclass(frozen=True, slots=True)
 class CopyOptions(TaskOptions):
-    """``delay`` T between the symbols and their recall; ``items``: symbols to copy; ``evaluation_size``: of validation and test set."""
+    """``delay`` T between the symbols and their recall; ``items``: symbols to copy;
+    ``evaluation_size``: of validation and test set.
+    """
 
     delay: int = 20
     items: int = 10
@@ -37,11 +39,11 @@ class CopyOptions(TaskOptions):
 class Copy(SyntheticTask):
     """Ten symbols, a delay, the same ten symbols.
 
-    Definition: Arjovsky, Shah & Bengio 2016, section 4.1, after Hochreiter & Schmidhuber 1997. Ten categories. The input has
-    T + 20 positions: ten symbols drawn from eight categories, T - 1 blanks (ninth category), a delimiter (tenth), ten
-    blanks. The target is T + 10 blanks, then the ten symbols.
-    Score: cross-entropy over all positions in nats; without memory 10 ln 8 / (T + 20) = 0.520 for T = 20.
-    Metric: accuracy of the ten recalled symbols; chance is 1/8.
+    Definition: Arjovsky, Shah & Bengio 2016, section 4.1, after Hochreiter & Schmidhuber 1997. Ten
+    categories. The input has T + 20 positions: ten symbols drawn from eight categories, T - 1
+    blanks (ninth category), a delimiter (tenth), ten blanks. The target is T + 10 blanks, then the
+    ten symbols. Score: cross-entropy over all positions in nats; without memory 10 ln 8 / (T + 20)
+    = 0.520 for T = 20. Metric: accuracy of the ten recalled symbols; chance is 1/8.
     """
 
     name: ClassVar[str] = "copy"
@@ -52,7 +54,9 @@ class Copy(SyntheticTask):
     options: CopyOptions
 
     @classmethod
-    def generate(cls, rng: np.random.Generator, options: CopyOptions, count: int, length: int) -> Example:
+    def generate(
+        cls, rng: np.random.Generator, options: CopyOptions, count: int, length: int
+    ) -> Example:
         """``x [T + 20, B]`` and ``y [T + 20, B]``; ``length`` is T + 20."""
         items = rng.integers(0, SYMBOLS, (options.items, count))
         x = np.full((length, count), BLANK, dtype=np.int64)

@@ -20,7 +20,9 @@ __all__ = ["Dyck1", "Dyck2", "DyckOptions"]
 
 @dataclass(frozen=True, slots=True)
 class DyckOptions(TaskOptions):
-    """``max_length``: training strings have 2 to this many brackets; ``valid_lengths``, ``test_lengths``: those of evaluation."""
+    """``max_length``: training strings have 2 to this many brackets; ``valid_lengths``,
+    ``test_lengths``: those of evaluation.
+    """
 
     max_length: int = 30
     valid_lengths: tuple[int, ...] = (30, 60)
@@ -32,26 +34,35 @@ class DyckOptions(TaskOptions):
         TaskOptions.check(self)
         at_least(2, max_length=self.max_length)
         at_least(1, evaluation_size=self.evaluation_size)
-        for name, lengths in (("valid_lengths", self.valid_lengths), ("test_lengths", self.test_lengths)):
+        for name, lengths in (
+            ("valid_lengths", self.valid_lengths),
+            ("test_lengths", self.test_lengths),
+        ):
             if not lengths or any(length < 2 or length % 2 for length in lengths):
                 raise ConfigError(
-                    f"{list(lengths)} are not lengths of balanced strings", where=f"task_options.{name}", hint="even, 2 or more"
+                    f"{list(lengths)} are not lengths of balanced strings",
+                    where=f"task_options.{name}",
+                    hint="even, 2 or more",
                 )
 
 
 class Dyck1(SyntheticTask):
     """Balanced strings of one kind of bracket: say after each bracket which may come next.
 
-    Definition: set prediction on Dyck words as in Suzgun et al. 2019 (after Gers & Schmidhuber 2001). An opening bracket may always
-    come; a closing one where something is open, and it must be of the kind opened last. Strings are drawn uniformly step by step: at
-    each position opening or closing with equal chance as far as the string can still be balanced at its end.
-    Score: share of positions where the predicted set is wrong, mean over the lengths. Metric: share of strings without any wrong
-    position. The longer lengths show whether counting was learned: training strings have 2 to 30 brackets, the test has 30, 60 and 120.
+    Definition: set prediction on Dyck words as in Suzgun et al. 2019 (after Gers & Schmidhuber
+    2001). An opening bracket may always come; a closing one where something is open, and it must be
+    of the kind opened last. Strings are drawn uniformly step by step: at each position opening or
+    closing with equal chance as far as the string can still be balanced at its end. Score: share of
+    positions where the predicted set is wrong, mean over the lengths. Metric: share of strings
+    without any wrong position. The longer lengths show whether counting was learned: training
+    strings have 2 to 30 brackets, the test has 30, 60 and 120.
     """
 
     name: ClassVar[str] = "dyck1"
     metric: ClassVar[str] = "strings without error"
-    summary: ClassVar[str] = "which brackets may come next, one kind, trained on 2-30, tested on up to 120"
+    summary: ClassVar[str] = (
+        "which brackets may come next, one kind, trained on 2-30, tested on up to 120"
+    )
     source: ClassVar[str] = "Suzgun et al. 2019, arXiv 1906.03648"
     Options: ClassVar[type[DyckOptions]] = DyckOptions
     options: DyckOptions
@@ -59,19 +70,28 @@ class Dyck1(SyntheticTask):
     group: ClassVar[int] = 512  # a position costs the same for many strings as for few
 
     @classmethod
-    def generate(cls, rng: np.random.Generator, options: DyckOptions, count: int, length: int) -> Example:
-        """``x [T, B]`` brackets (opening 0 to k - 1, closing k to 2k - 1) and ``y [T, B, k]``: which closing bracket may come next."""
+    def generate(
+        cls, rng: np.random.Generator, options: DyckOptions, count: int, length: int
+    ) -> Example:
+        """``x [T, B]`` brackets (opening 0 to k - 1, closing k to 2k - 1) and ``y [T, B, k]``:
+        which closing bracket may come next.
+        """
         kinds = cls.kinds
         x = np.zeros((length, count), dtype=np.int64)
         tops, depths = np.zeros_like(x), np.zeros_like(x)
-        stack = np.zeros((length // 2 + 1) * count, dtype=np.int64)  # a row of count for each depth; flat, because that is faster
+        stack = np.zeros(
+            (length // 2 + 1) * count, dtype=np.int64
+        )  # a row of count for each depth; flat, because that is faster
         columns = np.arange(count)
         depth, place, top = np.zeros(count, dtype=np.int64), columns, stack[:count]
         for t in range(length):
             opens = (rng.random(count) < 0.5) & (depth < length - t) | (depth == 0)
             kind = rng.integers(0, kinds, count)
             x[t] = np.where(opens, kind, kinds + top)
-            stack[place] = kind  # above the top where a bracket closes: nobody reads it before it is written again
+            stack[place] = (
+                # above the top where a bracket closes: nobody reads it before it is written again
+                kind
+            )
             step = 2 * opens - 1
             depth, place = depth + step, place + count * step
             top = stack.take(np.maximum(place - count, columns))
@@ -94,7 +114,9 @@ class Dyck1(SyntheticTask):
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Binary cross-entropy, in nats an output."""
-        return nn.functional.binary_cross_entropy_with_logits(prediction, batch.y.to(prediction.dtype))
+        return nn.functional.binary_cross_entropy_with_logits(
+            prediction, batch.y.to(prediction.dtype)
+        )
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Share of wrong positions, share of strings without one."""
@@ -110,10 +132,13 @@ class Dyck1(SyntheticTask):
 class Dyck2(Dyck1):
     """Balanced strings of two kinds of brackets: say after each bracket which may come next.
 
-    As :class:`Dyck1`, with the same score and metric; the kind of the closing bracket needs a stack, not only a counter.
+    As :class:`Dyck1`, with the same score and metric; the kind of the closing bracket needs a
+    stack, not only a counter.
     """
 
     name: ClassVar[str] = "dyck2"
-    summary: ClassVar[str] = "which brackets may come next, two kinds, trained on 2-30, tested on up to 120"
+    summary: ClassVar[str] = (
+        "which brackets may come next, two kinds, trained on 2-30, tested on up to 120"
+    )
     source: ClassVar[str] = "Suzgun et al. 2019, arXiv 1911.03329"
     kinds: ClassVar[int] = 2

@@ -30,14 +30,17 @@ class ETTh1Options(ForecastOptions):
 class ETTh1(ForecastTask):
     """Predict seven hourly measurements of a transformer 24 hours ahead from 96 hours.
 
-    Source: Zhou et al. 2021 (Informer), 17,420 hours of which 14,400 are used. Split (official): 12 months training (8,640), 4
-    validation (2,880), 4 test (2,880). Metric and score: mean squared error of the standardised values over all seven channels. On the
-    test, repeating the last value gives 1.222, the same hour of the day before 0.424.
-    Reference: GRU and LSTM of width 48 reach .393 and .401.
+    Source: Zhou et al. 2021 (Informer), 17,420 hours of which 14,400 are used. Split (official): 12
+    months training (8,640), 4 validation (2,880), 4 test (2,880). Metric and score: mean squared
+    error of the standardised values over all seven channels. On the test, repeating the last value
+    gives 1.222, the same hour of the day before 0.424. Reference: GRU and LSTM of width 48 reach
+    .393 and .401.
     """
 
     name: ClassVar[str] = "etth1"
-    summary: ClassVar[str] = "predict seven measurements of a transformer 24 hours ahead (multivariate)"
+    summary: ClassVar[str] = (
+        "predict seven measurements of a transformer 24 hours ahead (multivariate)"
+    )
     source: ClassVar[str] = "Zhou et al. 2021, arXiv 2012.07436"
     dataset: ClassVar[str] = "etth1"
     Options: ClassVar[type[ETTh1Options]] = ETTh1Options
@@ -46,7 +49,14 @@ class ETTh1(ForecastTask):
     def series(cls) -> tuple[NDArray[Any], tuple[int, int, int]]:
         """``[14400, 7]``."""
         rows = list(csv.reader(io.StringIO(registry.read_text(cls.dataset))))
-        if rows[0] != ["date", "HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"] or len(rows) < TRAIN + VALID + TEST + 1:
-            raise InputFileError(f"a table with columns {rows[0]} and {len(rows)} rows", where=cls.dataset)
-        values = np.array([[float(field) for field in row[1:]] for row in rows[1 : TRAIN + VALID + TEST + 1]])
+        if (
+            rows[0] != ["date", "HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+            or len(rows) < TRAIN + VALID + TEST + 1
+        ):
+            raise InputFileError(
+                f"a table with columns {rows[0]} and {len(rows)} rows", where=cls.dataset
+            )
+        values = np.array(
+            [[float(field) for field in row[1:]] for row in rows[1 : TRAIN + VALID + TEST + 1]]
+        )
         return values, (TRAIN, TRAIN + VALID, TRAIN + VALID + TEST)

@@ -37,11 +37,14 @@ class ForecastOptions(TaskOptions):
 
 
 class ForecastTask(Task):
-    """Predicts ``horizon`` values of all C channels from ``history`` values, in one go from the last position.
+    """Predicts ``horizon`` values of all C channels from ``history`` values, in one go from the
+    last position.
 
-    Each channel is brought to mean 0 and deviation 1 of the training part. The last value of a window is subtracted from the window and
-    from its targets, so that answering 0 is persistence. A window belongs to the split that holds its targets; its history may reach
-    back into the split before. Score and metric: mean squared error of the standardised values over all channels and horizons.
+    Each channel is brought to mean 0 and deviation 1 of the training part. The last value of a
+    window is subtracted from the window and from its targets, so that answering 0 is persistence. A
+    window belongs to the split that holds its targets; its history may reach back into the split
+    before. Score and metric: mean squared error of the standardised values over all channels and
+    horizons.
     """
 
     metric: ClassVar[str] = "mean squared error (standardised)"
@@ -72,9 +75,12 @@ class ForecastTask(Task):
             self._targets[split] = np.arange(max(begin, options.history), end - options.horizon + 1)
             at_least(1, history=len(self._targets[split]))
             begin = end
-        # Row k is the window of history and horizon that begins at position k, as it lies in the series.
+        # Row k is the window of history and horizon that begins at position k, as it lies in the
+        # series.
         length, channels = options.history + options.horizon, self._series.shape[1]
-        self._windows = self._series.contiguous().as_strided((len(self._series) - length + 1, length * channels), (channels, 1))
+        self._windows = self._series.contiguous().as_strided(
+            (len(self._series) - length + 1, length * channels), (channels, 1)
+        )
         self._evaluation = {split: list(self._fixed(split)) for split in ("valid", "test")}
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
@@ -84,7 +90,9 @@ class ForecastTask(Task):
             return
         group, first = divmod(start, GROUP)
         while True:
-            drawn = np.random.default_rng([seed, group]).choice(self._targets["train"], (GROUP, self.options.batch_size))
+            drawn = np.random.default_rng([seed, group]).choice(
+                self._targets["train"], (GROUP, self.options.batch_size)
+            )
             yield from self._made(drawn)[first:]
             group, first = group + 1, 0
 
@@ -96,15 +104,22 @@ class ForecastTask(Task):
     def _made(self, targets: NDArray[np.int64]) -> list[Batch]:
         """Batches from the first positions of their targets ``[batches, B]``."""
         history, channels = self.options.history, self._series.shape[1]
-        window = self._windows.index_select(0, torch.from_numpy(targets.ravel() - history)).view(*targets.shape, -1, channels)
+        window = self._windows.index_select(0, torch.from_numpy(targets.ravel() - history)).view(
+            *targets.shape, -1, channels
+        )
         window -= window[:, :, history - 1 : history].clone()
-        x, y = window[:, :, :history].transpose(1, 2).contiguous(), window[:, :, history:].flatten(2)
+        x, y = (
+            window[:, :, :history].transpose(1, 2).contiguous(),
+            window[:, :, history:].flatten(2),
+        )
         return [Batch(x[k], y[k]) for k in range(len(targets))]
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell, and a linear readout of the last position for all channels and horizons."""
         channels = self._series.shape[1]
-        return SequenceModel(cell_factory, features=channels, outputs=channels * self.options.horizon, readout="last")
+        return SequenceModel(
+            cell_factory, features=channels, outputs=channels * self.options.horizon, readout="last"
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean squared error."""

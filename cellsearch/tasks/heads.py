@@ -1,4 +1,6 @@
-"""Models around a recurrent layer: an input layer, the cell, and a readout at every position or of a whole sequence."""
+"""Models around a recurrent layer: an input layer, the cell, and a readout at every position or of
+a whole sequence.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,23 @@ Readout = Literal["every", "last", "mean"]
 class SequenceModel(nn.Module):
     """Input layer, cell, linear readout.
 
-    ``tokens``: size of the vocabulary V for inputs ``[T, B]`` (embedded to width H); ``features``: width I of inputs ``[T, B, I]``;
-    exactly one of them is given. ``outputs``: width of the prediction. ``readout``: ``"every"`` position ``[T, B, outputs]``, or
-    ``[B, outputs]`` of the ``"last"`` position or the ``"mean"`` over positions; positions beyond ``lengths`` do not count.
-    ``tied``: the readout shares the weights of the embedding (Press & Wolf 2017).
-    A cell that reads both directions gives its last forward and its first backward position for ``"last"``.
+    ``tokens``: size of the vocabulary V for inputs ``[T, B]`` (embedded to width H); ``features``:
+    width I of inputs ``[T, B, I]``; exactly one of them is given. ``outputs``: width of the
+    prediction. ``readout``: ``"every"`` position ``[T, B, outputs]``, or ``[B, outputs]`` of the
+    ``"last"`` position or the ``"mean"`` over positions; positions beyond ``lengths`` do not count.
+    ``tied``: the readout shares the weights of the embedding (Press & Wolf 2017). A cell that reads
+    both directions gives its last forward and its first backward position for ``"last"``.
     """
 
     def __init__(
-        self, factory: CellFactory, *, outputs: int, tokens: int = 0, features: int = 0, readout: Readout = "every", tied: bool = False
+        self,
+        factory: CellFactory,
+        *,
+        outputs: int,
+        tokens: int = 0,
+        features: int = 0,
+        readout: Readout = "every",
+        tied: bool = False,
     ) -> None:
         super().__init__()
         if bool(tokens) == bool(features):
@@ -46,35 +56,55 @@ class SequenceModel(nn.Module):
         self._linear_cross_entropy = factory.cross_entropy or _linear_cross_entropy
         if tied:
             if self.embedding is None or outputs != tokens or factory.output_size != width:
-                raise ValueError("only a model in one direction with as many outputs as tokens can share its embedding")
-            # As readout, vectors of the size of a unit normal would make far too sure predictions at first.
+                raise ValueError(
+                    "only a model in one direction with as many outputs as tokens can "
+                    "share its embedding"
+                )
+            # As readout, vectors of the size of a unit normal would make far too sure predictions
+            # at first.
             nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
             self.readout.weight = self.embedding.weight
 
-    def forward(self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
+    def forward(
+        self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Any]:
         """``x [T, B]`` or ``[T, B, I]``, ``lengths [B]`` -> (prediction, final state)."""
         hidden, state = self._hidden(x, state, lengths)
         return self.readout(hidden), state
 
-    def cross_entropy(self, x: torch.Tensor, y: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
-        """Mean cross-entropy in nats of the targets ``y [T, B]`` of every position, and the final state; ``x`` as in :meth:`forward`.
+    def cross_entropy(
+        self, x: torch.Tensor, y: torch.Tensor, state: Any = None
+    ) -> tuple[torch.Tensor, Any]:
+        """Mean cross-entropy in nats of the targets ``y [T, B]`` of every position, and the final
+        state; ``x`` as in :meth:`forward`.
 
-        What :func:`torch.nn.functional.cross_entropy` of the prediction gives, by the function that the factory brought.
+        What :func:`torch.nn.functional.cross_entropy` of the prediction gives, by the function that
+        the factory brought.
         """
         hidden, state = self._hidden(x, state, None)
         rows = hidden.flatten(0, -2)
-        return self._linear_cross_entropy(rows, self.readout.weight, self.readout.bias, y.flatten()), state
+        return self._linear_cross_entropy(
+            rows, self.readout.weight, self.readout.bias, y.flatten()
+        ), state
 
-    def _hidden(self, x: torch.Tensor, state: Any, lengths: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
+    def _hidden(
+        self, x: torch.Tensor, state: Any, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Any]:
         """What the readout reads, and the final state."""
-        run_tokens: Callable[..., Any] | None = getattr(self.cell, "run_tokens", None)  # of a TokenCell
+        run_tokens: Callable[..., Any] | None = getattr(
+            self.cell, "run_tokens", None
+        )  # of a TokenCell
         inputs = x
         if self.embedding is None:
             inputs = x.to(self.readout.weight.dtype)
             inputs = inputs if self.projection is None else self.projection(inputs)
         elif run_tokens is None:
             inputs = self.embedding(x)
-        given = inputs if lengths is None else pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+        given = (
+            inputs
+            if lengths is None
+            else pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+        )
         if self.embedding is not None and run_tokens is not None:
             output, state = run_tokens(given, self.embedding.weight, state)
         else:
@@ -88,14 +118,20 @@ class SequenceModel(nn.Module):
             return output
         if self.readout_kind == "mean":
             # Padding is zero in a packed output, so only the divisor changes.
-            return output.mean(0) if lengths is None else output.sum(0) / lengths.unsqueeze(1).to(output)
+            return (
+                output.mean(0)
+                if lengths is None
+                else output.sum(0) / lengths.unsqueeze(1).to(output)
+            )
         last = output[-1] if lengths is None else output[lengths - 1, torch.arange(output.shape[1])]
         if self.directions == 1:
             return last
         return torch.cat([last[:, : self.hidden_size], output[0, :, self.hidden_size :]], dim=1)
 
 
-def _linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor) -> torch.Tensor:
+def _linear_cross_entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
+) -> torch.Tensor:
     return nn.functional.cross_entropy(nn.functional.linear(hidden, weight, bias), targets)
 
 

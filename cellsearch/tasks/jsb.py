@@ -36,17 +36,21 @@ class JSBOptions(TaskOptions):
 class JSB(SequenceTask):
     """Predict which of 88 keys sound in the next quarter note of a chorale by J. S. Bach.
 
-    Source: Boulanger-Lewandowski, Bengio & Vincent 2012: 229, 76 and 77 chorales (official split). Each frame is predicted from those
-    before it, the first one is given; the keys are independent given the past (88 logistic outputs).
-    Metric and score: negative log-likelihood of a frame in nats, summed over keys, averaged over all predicted frames of the split.
-    Published: LSTM 8.45, GRU 8.43, TCN 8.10 (Bai et al. 2018, table 1, with the same definition). Keys with their own frequency,
-    without memory: about 11.1.
+    Source: Boulanger-Lewandowski, Bengio & Vincent 2012: 229, 76 and 77 chorales (official split).
+    Each frame is predicted from those before it, the first one is given; the keys are independent
+    given the past (88 logistic outputs). Metric and score: negative log-likelihood of a frame in
+    nats, summed over keys, averaged over all predicted frames of the split. Published: LSTM 8.45,
+    GRU 8.43, TCN 8.10 (Bai et al. 2018, table 1, with the same definition). Keys with their own
+    frequency, without memory: about 11.1.
     """
 
     name: ClassVar[str] = "jsb"
     metric: ClassVar[str] = "nats per frame"
     summary: ClassVar[str] = "predict the next chord of a Bach chorale (88 keys)"
-    source: ClassVar[str] = "Boulanger-Lewandowski et al. 2012, arXiv 1206.6392; protocol of Bai et al. 2018, arXiv 1803.01271"
+    source: ClassVar[str] = (
+        "Boulanger-Lewandowski et al. 2012, arXiv 1206.6392; protocol of Bai et al. "
+        "2018, arXiv 1803.01271"
+    )
     dataset: ClassVar[str] = "jsb"
     Options: ClassVar[type[JSBOptions]] = JSBOptions
     targets = KEYS
@@ -59,10 +63,17 @@ class JSB(SequenceTask):
         pieces = json.loads(registry.read_text(cls.dataset))
         if {name: len(pieces.get(name, ())) for name in PIECES} != PIECES:
             raise InputFileError("the numbers of pieces are not 229, 76 and 77", where=cls.dataset)
-        rolls = [(_roll(piece), number) for number, split in enumerate(SPLITS) for piece in pieces[split]]
+        rolls = [
+            (_roll(piece), number) for number, split in enumerate(SPLITS) for piece in pieces[split]
+        ]
         x, lengths = join([roll[:-1] for roll, _ in rolls])
         y, _ = join([roll[1:] for roll, _ in rolls])
-        return {"x": x, "y": y, "lengths": lengths, "split": np.array([number for _, number in rolls], dtype=np.uint8)}
+        return {
+            "x": x,
+            "y": y,
+            "lengths": lengths,
+            "split": np.array([number for _, number in rolls], dtype=np.uint8),
+        }
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Negative log-likelihood of a frame, in nats."""
@@ -77,7 +88,11 @@ class JSB(SequenceTask):
                 prediction, _ = model(batch.x, None, batch.lengths)
                 if not torch.isfinite(prediction).all():
                     return math.nan, math.nan
-                frames = int(batch.lengths.sum()) if batch.lengths is not None else batch.x.shape[0] * batch.x.shape[1]
+                frames = (
+                    int(batch.lengths.sum())
+                    if batch.lengths is not None
+                    else batch.x.shape[0] * batch.x.shape[1]
+                )
                 total += float(self.loss(prediction, batch)) * frames
                 count += frames
         return total / count, total / count

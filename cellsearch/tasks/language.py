@@ -1,7 +1,8 @@
 """Language modelling over one long stream of tokens: what character and word tasks have in common.
 
-The model reads B contiguous pieces of the text side by side and carries its state from one segment to the next (truncated
-backpropagation through time, Williams & Peng 1990; the carried state is detached between segments).
+The model reads B contiguous pieces of the text side by side and carries its state from one segment
+to the next (truncated backpropagation through time, Williams & Peng 1990; the carried state is
+detached between segments).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ EVALUATION_STREAMS = 32
 
 @dataclass(frozen=True, slots=True)
 class LanguageOptions(TaskOptions):
-    """``tbptt``: positions T of a training segment. ``valid_tokens``: validation reads this many tokens from the front (0: all)."""
+    """``tbptt``: positions T of a training segment. ``valid_tokens``: validation reads this many
+    tokens from the front (0: all).
+    """
 
     tbptt: int = 64
     valid_tokens: int = 32_768
@@ -41,10 +44,12 @@ class LanguageOptions(TaskOptions):
 
 
 class LanguageModel(Task):
-    """Predicts the next token. ``arrays`` holds the token numbers of ``train``, ``valid`` and ``test``, and ``symbols``.
+    """Predicts the next token. ``arrays`` holds the token numbers of ``train``, ``valid`` and
+    ``test``, and ``symbols``.
 
-    Validation and test read the split as 32 contiguous streams side by side, each from a zero state that is carried on; every
-    prediction counts (what is left over when the split does not divide by 32 is not read).
+    Validation and test read the split as 32 contiguous streams side by side, each from a zero state
+    that is carried on; every prediction counts (what is left over when the split does not divide by
+    32 is not read).
     """
 
     Options: ClassVar[type[LanguageOptions]] = LanguageOptions
@@ -57,7 +62,11 @@ class LanguageModel(Task):
         super().__init__(options, arrays)
         self.vocabulary = len(arrays["symbols"])
         self._train = torch.from_numpy(writable(arrays["train"])).long()
-        needed = {"train": options.batch_size + 1, "valid": EVALUATION_STREAMS * 2, "test": EVALUATION_STREAMS * 2}
+        needed = {
+            "train": options.batch_size + 1,
+            "valid": EVALUATION_STREAMS * 2,
+            "test": EVALUATION_STREAMS * 2,
+        }
         for split, least in needed.items():
             if len(arrays[split]) < least:
                 raise ConfigError(
@@ -73,7 +82,9 @@ class LanguageModel(Task):
         return tokens[: self.options.valid_tokens or None] if split == "valid" else tokens
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
-        """See :meth:`Task.batches`. Training reads the text as a ring, so that no stream ever ends; ``seed`` turns the ring."""
+        """See :meth:`Task.batches`. Training reads the text as a ring, so that no stream ever ends;
+        ``seed`` turns the ring.
+        """
         if split != "train":
             yield from self._evaluation[split]
             return
@@ -99,13 +110,17 @@ class LanguageModel(Task):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding of width H, the cell, a linear decoder."""
-        return SequenceModel(cell_factory, tokens=self.vocabulary, outputs=self.vocabulary, tied=self.tied)
+        return SequenceModel(
+            cell_factory, tokens=self.vocabulary, outputs=self.vocabulary, tied=self.tied
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the next token, in nats."""
         return nn.functional.cross_entropy(prediction.flatten(0, 1), batch.y.flatten())
 
-    def training_loss(self, model: nn.Module, batch: Batch, state: Any = None) -> tuple[torch.Tensor, Any]:
+    def training_loss(
+        self, model: nn.Module, batch: Batch, state: Any = None
+    ) -> tuple[torch.Tensor, Any]:
         """See :meth:`Task.training_loss`; readout and loss in one where the model can."""
         if isinstance(model, SequenceModel):
             return model.cross_entropy(batch.x, batch.y, state)
@@ -121,7 +136,9 @@ class LanguageModel(Task):
                 count += batch.y.numel()
         return total / count
 
-    def evaluation_loss(self, model: nn.Module, batch: Batch, state: Any) -> tuple[torch.Tensor, Any]:
+    def evaluation_loss(
+        self, model: nn.Module, batch: Batch, state: Any
+    ) -> tuple[torch.Tensor, Any]:
         """Mean cross-entropy of a batch in nats a token, and the state after it."""
         prediction, state = model(batch.x, state)
         return self.loss(prediction, batch), state

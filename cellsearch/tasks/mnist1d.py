@@ -18,9 +18,9 @@ __all__ = ["Mnist1D"]
 class Mnist1D(SequenceTask):
     """Which of ten templates, moved, scaled, sheared and noisy, is in a signal of 40 values.
 
-    Source: Greydanus & Kobak 2024. Split: 1,000 test (official); of the official 4,000 for training one in eight (500) is validation.
-    Metric: accuracy; score: error rate.
-    Reference: GRU and LSTM of width 64 reach .98 on the test after 60 epochs, a tanh RNN .64.
+    Source: Greydanus & Kobak 2024. Split: 1,000 test (official); of the official 4,000 for training
+    one in eight (500) is validation. Metric: accuracy; score: error rate. Reference: GRU and LSTM
+    of width 64 reach .98 on the test after 60 epochs, a tanh RNN .64.
     """
 
     name: ClassVar[str] = "mnist1d"
@@ -36,7 +36,8 @@ class Mnist1D(SequenceTask):
         """Standardised signals, labels, split."""
         parse_options(cls.Options, options, cls.name)
         stored = registry.read_arrays(cls.dataset)
-        # Eight bits between the smallest and the largest value; standardising makes the scale irrelevant.
+        # Eight bits between the smallest and the largest value; standardising makes the scale
+        # irrelevant.
         x = stored["x"].astype(np.float32)[:, :, None] / 255.0
         train = int(stored["n_train"])
         return pack(list(x), stored["y"].astype(np.int64), carve(train, len(x) - train, 8))

@@ -12,8 +12,9 @@ __all__ = ["ModularSum"]
 class ModularSum(Parity):
     """The sum of the digits 0 to 4 of a string, modulo 5.
 
-    Definition: the regular task of Deletang et al. 2023 without brackets and signs: a cyclic group of five states instead of the two of
-    parity. Lengths, score and metric as in :class:`Parity`: score is the error rate, metric the accuracy; chance is 0.2.
+    Definition: the regular task of Deletang et al. 2023 without brackets and signs: a cyclic group
+    of five states instead of the two of parity. Lengths, score and metric as in :class:`Parity`:
+    score is the error rate, metric the accuracy; chance is 0.2.
     """
 
     name: ClassVar[str] = "modular_sum"

@@ -30,9 +30,10 @@ _TRAIN, _VALID, _TEST = range(3)
 
 @dataclass(frozen=True, slots=True)
 class OnlineDriftOptions(TaskOptions):
-    """``length``: positions of the validation and the test stream; ``laws``: how many laws follow one another in each, the first being
-    that of training. ``taps``: inputs that the law looks back on. ``noise``: deviation of the noise of the targets.
-    ``every``: positions between two updates in the stream, each on these positions alone; ``online_rate``: learning rate of the updates.
+    """``length``: positions of the validation and the test stream; ``laws``: how many laws follow
+    one another in each, the first being that of training. ``taps``: inputs that the law looks back
+    on. ``noise``: deviation of the noise of the targets. ``every``: positions between two updates
+    in the stream, each on these positions alone; ``online_rate``: learning rate of the updates.
     ``tbptt``: positions T of a training segment.
     """
 
@@ -61,19 +62,23 @@ class OnlineDriftOptions(TaskOptions):
 class OnlineDrift(Task):
     """Go on learning in a stream after the law of its targets has changed.
 
-    Source: generated; abrupt concept drift (Gama et al. 2014, ACM Computing Surveys 46(4), section 2), prequential evaluation (Gama,
-    Sebastiao & Rodrigues 2013, Machine Learning 90): every prediction is made before its answer is seen, then the answer is learned from.
-    A law is ``y_t = tanh(sum_k w_k x_{t-k}) + noise`` with x uniform in [-1, 1] and k from 1 to ``taps``; w is drawn once for each law.
-    Training: endless streams under the first law. Validation and test: eight streams side by side that begin under the first law and
-    change it twice; the trained model predicts ``every`` positions, then its weights (a copy) take one Adam step on them, and so on.
-    Validation and test have other later laws.
-    Metric and score: prequential squared error over the whole stream, as a share of the variance of the targets. About 1: no memory, or
-    one that never recovers; the noise alone gives about 0.01.
+    Source: generated; abrupt concept drift (Gama et al. 2014, ACM Computing Surveys 46(4), section
+    2), prequential evaluation (Gama, Sebastiao & Rodrigues 2013, Machine Learning 90): every
+    prediction is made before its answer is seen, then the answer is learned from. A law is ``y_t =
+    tanh(sum_k w_k x_{t-k}) + noise`` with x uniform in [-1, 1] and k from 1 to ``taps``; w is drawn
+    once for each law. Training: endless streams under the first law. Validation and test: eight
+    streams side by side that begin under the first law and change it twice; the trained model
+    predicts ``every`` positions, then its weights (a copy) take one Adam step on them, and so on.
+    Validation and test have other later laws. Metric and score: prequential squared error over the
+    whole stream, as a share of the variance of the targets. About 1: no memory, or one that never
+    recovers; the noise alone gives about 0.01.
     """
 
     name: ClassVar[str] = "online_drift"
     metric: ClassVar[str] = "prequential error (share of variance)"
-    summary: ClassVar[str] = "predict a stream and learn from every answer while the law behind it changes"
+    summary: ClassVar[str] = (
+        "predict a stream and learn from every answer while the law behind it changes"
+    )
     source: ClassVar[str] = "generated; Gama et al. 2013 (prequential error), 2014 (drift)"
     Options: ClassVar[type[OnlineDriftOptions]] = OnlineDriftOptions
     options: OnlineDriftOptions
@@ -81,11 +86,15 @@ class OnlineDrift(Task):
     def __init__(self, options: OnlineDriftOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
         self._laws = np.asarray(arrays["laws"])
-        self._streams = {split: torch.from_numpy(writable(arrays[split])) for split in ("valid", "test")}
+        self._streams = {
+            split: torch.from_numpy(writable(arrays[split])) for split in ("valid", "test")
+        }
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
-        """The law of training ``laws [taps]``, and the streams ``valid`` and ``test`` ``[length, 8, 2]``: input and target."""
+        """The law of training ``laws [taps]``, and the streams ``valid`` and ``test`` ``[length, 8,
+        2]``: input and target.
+        """
         parsed = parse_options(cls.Options, options, cls.name)
         first = _draw_law(np.random.default_rng([0, _TRAIN]), parsed.taps)
         arrays: dict[str, NDArray[Any]] = {"laws": first}
@@ -94,7 +103,9 @@ class OnlineDrift(Task):
             laws = [first, *(_draw_law(rng, parsed.taps) for _ in range(parsed.laws - 1))]
             x = _uniform(rng, (parsed.length + parsed.taps, STREAMS))
             which = np.arange(parsed.length) * parsed.laws // parsed.length
-            arrays[split] = np.stack([x[parsed.taps :], _targets(x, np.array(laws)[which], parsed.noise, rng)], axis=-1)
+            arrays[split] = np.stack(
+                [x[parsed.taps :], _targets(x, np.array(laws)[which], parsed.noise, rng)], axis=-1
+            )
         return arrays
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
@@ -102,17 +113,26 @@ class OnlineDrift(Task):
         if split != "train":
             whole, every = self._streams[split], self.options.every
             for k in range(0, len(whole), every):
-                given, wanted = (part.contiguous() for part in torch.split(whole[k : k + every], 1, 2))
+                given, wanted = (
+                    part.contiguous() for part in torch.split(whole[k : k + every], 1, 2)
+                )
                 yield Batch(given, wanted, first=k == 0)
             return
         group, first = divmod(start, GROUP)
         shape, taps = (GROUP * self.options.tbptt, self.options.batch_size), self.options.taps
         past = _inputs(seed, group - 1, shape)[-taps:]
         while True:
-            x = np.concatenate([past, _inputs(seed, group, shape)])  # a group looks back on the end of the one before
-            y = _targets(x, self._laws, self.options.noise, np.random.default_rng([seed, 1 + group, 1]))
+            x = np.concatenate(
+                [past, _inputs(seed, group, shape)]
+            )  # a group looks back on the end of the one before
+            y = _targets(
+                x, self._laws, self.options.noise, np.random.default_rng([seed, 1 + group, 1])
+            )
             past = x[-taps:]
-            segments = [torch.split(torch.from_numpy(part).unsqueeze(2), self.options.tbptt) for part in (x[taps:], y)]
+            segments = [
+                torch.split(torch.from_numpy(part).unsqueeze(2), self.options.tbptt)
+                for part in (x[taps:], y)
+            ]
             for k in range(first, GROUP):
                 yield Batch(segments[0][k], segments[1][k], first=group == k == 0)
             group, first = group + 1, 0
@@ -126,13 +146,17 @@ class OnlineDrift(Task):
         return nn.functional.mse_loss(prediction, batch.y.to(prediction.dtype))
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
-        """Prequential error over the variance, twice; NaN if the learner blows up. The model itself stays as it is."""
+        """Prequential error over the variance, twice; NaN if the learner blows up. The model itself
+        stays as it is.
+        """
         errors = self.prequential(model, split)
         share = float(errors.mean() / self._streams[split][..., 1].double().var())
         return (share, share) if math.isfinite(share) else (math.nan, math.nan)
 
     def prequential(self, model: nn.Module, split: Split) -> NDArray[np.float64]:
-        """Mean squared error over the streams at every position ``[length]``, each prediction made before its answer was learned from."""
+        """Mean squared error over the streams at every position ``[length]``, each prediction made
+        before its answer was learned from.
+        """
         learner = copy.deepcopy(model).eval()
         parameters = list(learner.parameters())
         for parameter in parameters:
@@ -148,7 +172,11 @@ class OnlineDrift(Task):
                 wrong.mean().backward()
                 nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
                 optimizer.step()
-                state = state.detach() if isinstance(state, torch.Tensor) else tuple(part.detach() for part in state)
+                state = (
+                    state.detach()
+                    if isinstance(state, torch.Tensor)
+                    else tuple(part.detach() for part in state)
+                )
         return np.concatenate(errors)
 
 
@@ -167,8 +195,12 @@ def _inputs(seed: int, group: int, shape: tuple[int, int]) -> NDArray[np.float32
     return _uniform(np.random.default_rng([seed, 1 + group, 0]), shape)
 
 
-def _targets(x: NDArray[np.float32], laws: NDArray[np.float32], noise: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Inputs ``[taps + T, B]``, laws ``[taps]`` or ``[T, taps]`` -> targets ``[T, B]`` of all positions but the first ``taps``."""
+def _targets(
+    x: NDArray[np.float32], laws: NDArray[np.float32], noise: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Inputs ``[taps + T, B]``, laws ``[taps]`` or ``[T, taps]`` -> targets ``[T, B]`` of all
+    positions but the first ``taps``.
+    """
     taps = laws.shape[-1]
     y = np.zeros_like(x[taps:])
     for k in range(1, taps + 1):

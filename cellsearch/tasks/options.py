@@ -26,14 +26,18 @@ T = TypeVar("T", bound=TaskOptions)
 
 
 def parse_options(kind: type[T], options: Mapping[str, Any], task: str) -> T:
-    """The options of a task from plain data. Raises :class:`ConfigError` for an unknown name, a wrong type or an illegal value."""
+    """The options of a task from plain data. Raises :class:`ConfigError` for an unknown name, a
+    wrong type or an illegal value.
+    """
     allowed = {field.name for field in fields(kind)}
     hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     for name, value in options.items():
         if name not in allowed:
             raise ConfigError(
-                f"task {task} has no option {name!r}", where=f"task_options.{name}", hint="allowed: " + ", ".join(sorted(allowed))
+                f"task {task} has no option {name!r}",
+                where=f"task_options.{name}",
+                hint="allowed: " + ", ".join(sorted(allowed)),
             )
         values[name] = _convert(value, hints[name], name)
     parsed = kind(**values)
@@ -45,7 +49,9 @@ def _convert(value: Any, kind: Any, name: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind == tuple[int, ...]:
-        if isinstance(value, list | tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
+        if isinstance(value, list | tuple) and all(
+            isinstance(v, int) and not isinstance(v, bool) for v in value
+        ):
             return tuple(value)
     elif isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
         return value
@@ -57,11 +63,17 @@ def at_least(least: float, **values: float) -> None:
     """Raise :class:`ConfigError` for a value below ``least``."""
     for name, value in values.items():
         if not value >= least:
-            raise ConfigError(f"{value} is too small", where=f"task_options.{name}", hint=f"use {least} or more")
+            raise ConfigError(
+                f"{value} is too small", where=f"task_options.{name}", hint=f"use {least} or more"
+            )
 
 
 def one_of(allowed: tuple[str, ...], **values: str) -> None:
     """Raise :class:`ConfigError` for a value that is not among the allowed ones."""
     for name, value in values.items():
         if value not in allowed:
-            raise ConfigError(f"{value!r} is not allowed", where=f"task_options.{name}", hint="allowed: " + ", ".join(allowed))
+            raise ConfigError(
+                f"{value!r} is not allowed",
+                where=f"task_options.{name}",
+                hint="allowed: " + ", ".join(allowed),
+            )

@@ -19,7 +19,9 @@ __all__ = ["Parity", "ParityOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ParityOptions(TaskOptions):
-    """``max_length``: training strings have 1 to this many bits; ``valid_lengths``, ``test_lengths``: those of evaluation."""
+    """``max_length``: training strings have 1 to this many bits; ``valid_lengths``,
+    ``test_lengths``: those of evaluation.
+    """
 
     max_length: int = 20
     valid_lengths: tuple[int, ...] = (20, 40)
@@ -30,29 +32,38 @@ class ParityOptions(TaskOptions):
         """Raise :class:`ConfigError` for an illegal value."""
         TaskOptions.check(self)
         at_least(1, max_length=self.max_length, evaluation_size=self.evaluation_size)
-        at_least(1, valid_lengths=min(self.valid_lengths, default=0), test_lengths=min(self.test_lengths, default=0))
+        at_least(
+            1,
+            valid_lengths=min(self.valid_lengths, default=0),
+            test_lengths=min(self.test_lengths, default=0),
+        )
 
 
 class Parity(SyntheticTask):
     """Whether a string of bits holds an odd number of ones.
 
-    Definition: Deletang et al. 2023 (regular tasks), as used by Beck et al. 2024 and Grazzi et al. 2025: strings of independent fair
-    bits, the answer is asked after the last bit, and lengths beyond training show whether the rule was learned. A training batch holds
-    strings of one length, uniform in 1 to ``max_length``.
-    Score: error rate, mean over the lengths (20 and 40 in validation, 20, 40 and 100 in the test). Metric: accuracy; chance is 0.5.
-    Linear recurrences with coefficients in [0, 1] cannot solve it at any length (Grazzi et al. 2025).
+    Definition: Deletang et al. 2023 (regular tasks), as used by Beck et al. 2024 and Grazzi et al.
+    2025: strings of independent fair bits, the answer is asked after the last bit, and lengths
+    beyond training show whether the rule was learned. A training batch holds strings of one length,
+    uniform in 1 to ``max_length``. Score: error rate, mean over the lengths (20 and 40 in
+    validation, 20, 40 and 100 in the test). Metric: accuracy; chance is 0.5. Linear recurrences
+    with coefficients in [0, 1] cannot solve it at any length (Grazzi et al. 2025).
     """
 
     name: ClassVar[str] = "parity"
     metric: ClassVar[str] = "accuracy"
     summary: ClassVar[str] = "parity of bit strings, trained on 1-20 bits, tested on up to 100"
-    source: ClassVar[str] = "Deletang et al. 2023, arXiv 2207.02098; Grazzi et al. 2025, arXiv 2411.12537"
+    source: ClassVar[str] = (
+        "Deletang et al. 2023, arXiv 2207.02098; Grazzi et al. 2025, arXiv 2411.12537"
+    )
     Options: ClassVar[type[ParityOptions]] = ParityOptions
     options: ParityOptions
     modulus: ClassVar[int] = 2
 
     @classmethod
-    def generate(cls, rng: np.random.Generator, options: ParityOptions, count: int, length: int) -> Example:
+    def generate(
+        cls, rng: np.random.Generator, options: ParityOptions, count: int, length: int
+    ) -> Example:
         """``x [T, B]`` digits and ``y [B]`` their sum modulo ``modulus``."""
         digits = rng.integers(0, cls.modulus, (length, count))
         return digits, digits.sum(0) % cls.modulus
@@ -68,7 +79,9 @@ class Parity(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout of the last position."""
-        return SequenceModel(cell_factory, tokens=self.modulus, outputs=self.modulus, readout="last")
+        return SequenceModel(
+            cell_factory, tokens=self.modulus, outputs=self.modulus, readout="last"
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy, in nats."""
@@ -83,4 +96,7 @@ class Parity(SyntheticTask):
     def accuracies(self, model: nn.Module, split: Split) -> list[float]:
         """Accuracy at each length of the split."""
         with evaluation(model):
-            return [float((model(b.x)[0].argmax(-1) == b.y).double().mean()) for b in self.batches(split, 0)]
+            return [
+                float((model(b.x)[0].argmax(-1) == b.y).double().mean())
+                for b in self.batches(split, 0)
+            ]

@@ -18,9 +18,10 @@ __all__ = ["PenDigits"]
 class PenDigits(SequenceTask):
     """Which digit was written: 8 points (x, y) along the stroke of a pen.
 
-    Source: Alpaydin & Alimoglu 1998; UCI data set 81. Split: 3,498 test (official, other writers); of the official 7,494 for training
-    one in six (1,249) is validation, so validation knows the writers and is easier than the test. Metric: accuracy; score: error rate.
-    Reference: LSTM of width 32 reaches .977 to .979 on the test after 20 epochs, GRU .976, tanh RNN .968 to .974.
+    Source: Alpaydin & Alimoglu 1998; UCI data set 81. Split: 3,498 test (official, other writers);
+    of the official 7,494 for training one in six (1,249) is validation, so validation knows the
+    writers and is easier than the test. Metric: accuracy; score: error rate. Reference: LSTM of
+    width 32 reaches .977 to .979 on the test after 20 epochs, GRU .976, tanh RNN .968 to .974.
     """
 
     name: ClassVar[str] = "pen_digits"

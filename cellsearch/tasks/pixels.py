@@ -1,4 +1,6 @@
-"""Pixels: which digit is in a picture that is read pixel by pixel, in reading order or in a fixed disorder."""
+"""Pixels: which digit is in a picture that is read pixel by pixel, in reading order or in a fixed
+disorder.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ PERMUTATION_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class PixelsOptions(TaskOptions):
-    """``permuted``: pixels in a fixed disorder; ``pool``: side of the squares averaged first; ``per_step``: pixels read at once."""
+    """``permuted``: pixels in a fixed disorder; ``pool``: side of the squares averaged first;
+    ``per_step``: pixels read at once.
+    """
 
     permuted: bool = False
     pool: int = 4
@@ -37,7 +41,11 @@ class PixelsOptions(TaskOptions):
         TaskOptions.check(self)
         at_least(1, pool=self.pool, per_step=self.per_step)
         if SIDE % self.pool:
-            raise ConfigError(f"{self.pool} does not divide {SIDE}", where="task_options.pool", hint="use 1, 2, 4, 7 or 14")
+            raise ConfigError(
+                f"{self.pool} does not divide {SIDE}",
+                where="task_options.pool",
+                hint="use 1, 2, 4, 7 or 14",
+            )
         pixels = (SIDE // self.pool) ** 2
         if pixels % self.per_step:
             raise ConfigError(
@@ -50,18 +58,22 @@ class PixelsOptions(TaskOptions):
 class Pixels(SequenceTask):
     """Which of ten digits is in a picture of 28 x 28 pixels, read one pixel after the other.
 
-    Source: MNIST (LeCun et al. 1998); sequential and permuted: Le, Jaitly & Hinton 2015. ``pool = 1`` is the task as published, with 784
-    positions; by default squares of 4 x 4 pixels are averaged, which leaves 49 positions and trains in half a minute. ``permuted``: the
-    order is that of :func:`permutation`, the same for all pictures. ``pool = 1, per_step = 28`` reads a row at once.
-    Split: 10,000 test (official); of the official 60,000 for training one in twelve (5,000) is validation.
-    Metric: accuracy; score: error rate.
-    Reference: rows, width 64, one epoch: about .97 on the test. Published for 784 positions after long training: LSTM about .98 to .99 in
-    order and .88 to .90 permuted (Arjovsky, Shah & Bengio 2016; Cooijmans et al. 2017).
+    Source: MNIST (LeCun et al. 1998); sequential and permuted: Le, Jaitly & Hinton 2015. ``pool =
+    1`` is the task as published, with 784 positions; by default squares of 4 x 4 pixels are
+    averaged, which leaves 49 positions and trains in half a minute. ``permuted``: the order is that
+    of :func:`permutation`, the same for all pictures. ``pool = 1, per_step = 28`` reads a row at
+    once. Split: 10,000 test (official); of the official 60,000 for training one in twelve (5,000)
+    is validation. Metric: accuracy; score: error rate. Reference: rows, width 64, one epoch: about
+    .97 on the test. Published for 784 positions after long training: LSTM about .98 to .99 in order
+    and .88 to .90 permuted (Arjovsky, Shah & Bengio 2016; Cooijmans et al. 2017).
     """
 
     name: ClassVar[str] = "pixels"
     metric: ClassVar[str] = "accuracy"
-    summary: ClassVar[str] = "which digit is in a picture read pixel by pixel (49 pixels; 784 with pool=1), also permuted"
+    summary: ClassVar[str] = (
+        "which digit is in a picture read pixel by pixel (49 pixels; 784 with pool=1), "
+        "also permuted"
+    )
     source: ClassVar[str] = "MNIST, LeCun et al. 1998; Le, Jaitly & Hinton 2015, arXiv 1504.00941"
     dataset: ClassVar[str] = "mnist"
     bidirectional: ClassVar[bool] = True
@@ -71,12 +83,22 @@ class Pixels(SequenceTask):
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
-        """Standardised pixels (one mean and deviation for all, of the training part), labels, split."""
+        """Standardised pixels (one mean and deviation for all, of the training part), labels,
+        split.
+        """
         given = parse_options(cls.Options, options, cls.name)
         images = np.concatenate(
-            [registry.read_idx(cls.dataset, 0, (TRAIN, SIDE, SIDE)), registry.read_idx(cls.dataset, 2, (TEST, SIDE, SIDE))]
+            [
+                registry.read_idx(cls.dataset, 0, (TRAIN, SIDE, SIDE)),
+                registry.read_idx(cls.dataset, 2, (TEST, SIDE, SIDE)),
+            ]
         )
-        labels = np.concatenate([registry.read_idx(cls.dataset, 1, (TRAIN,)), registry.read_idx(cls.dataset, 3, (TEST,))])
+        labels = np.concatenate(
+            [
+                registry.read_idx(cls.dataset, 1, (TRAIN,)),
+                registry.read_idx(cls.dataset, 3, (TEST,)),
+            ]
+        )
         x = _averaged(images, given.pool)
         if given.permuted:
             x = x[:, permutation(x.shape[1])]
@@ -86,11 +108,18 @@ class Pixels(SequenceTask):
         x /= seen.std(dtype=np.float64).astype(np.float32)
         steps = x.shape[1] // given.per_step
         lengths = np.full(len(x), steps, dtype=np.int64)
-        return {"x": x.reshape(-1, given.per_step), "y": labels.astype(np.int64), "lengths": lengths, "split": split}
+        return {
+            "x": x.reshape(-1, given.per_step),
+            "y": labels.astype(np.int64),
+            "lengths": lengths,
+            "split": split,
+        }
 
 
 def permutation(pixels: int) -> NDArray[np.int64]:
-    """The disorder of the permuted task: position t reads pixel ``permutation(pixels)[t]``. Always the same: numpy's default, seed 0."""
+    """The disorder of the permuted task: position t reads pixel ``permutation(pixels)[t]``. Always
+    the same: numpy's default, seed 0.
+    """
     return np.random.default_rng(PERMUTATION_SEED).permutation(pixels)
 
 

@@ -20,7 +20,9 @@ NOISE, RECALL = SYMBOLS, SYMBOLS + 1
 
 @dataclass(frozen=True, slots=True)
 class SelectiveCopyOptions(TaskOptions):
-    """``length`` L that holds the ``items``; ``test_lengths``: of the test set; ``evaluation_size``: examples of each evaluation set."""
+    """``length`` L that holds the ``items``; ``test_lengths``: of the test set;
+    ``evaluation_size``: examples of each evaluation set.
+    """
 
     length: int = 24
     items: int = 4
@@ -32,32 +34,43 @@ class SelectiveCopyOptions(TaskOptions):
         TaskOptions.check(self)
         at_least(1, items=self.items, evaluation_size=self.evaluation_size)
         if min(self.length, *self.test_lengths) < self.items:
-            raise ConfigError("the length is smaller than the number of items", where="task_options.length", hint="use a larger one")
+            raise ConfigError(
+                "the length is smaller than the number of items",
+                where="task_options.length",
+                hint="use a larger one",
+            )
 
 
 class SelectiveCopy(RecallTask):
     """Symbols at random places among noise; then they are asked for in their order.
 
-    Definition: Jing et al. 2019 (denoise task), Gu & Dao 2023, section 3.1: unlike in copying, the distances are random, so the cell
-    must decide by content what to keep. L positions hold ``items`` symbols (of eight) at random places and noise elsewhere; then come
-    ``items`` recall marks, at which the symbols are the targets.
-    Score: cross-entropy at the recall marks (ln 8 = 2.079 without memory). Metric: accuracy there; chance is 1/8. The test also asks at
-    twice the length.
+    Definition: Jing et al. 2019 (denoise task), Gu & Dao 2023, section 3.1: unlike in copying, the
+    distances are random, so the cell must decide by content what to keep. L positions hold
+    ``items`` symbols (of eight) at random places and noise elsewhere; then come ``items`` recall
+    marks, at which the symbols are the targets. Score: cross-entropy at the recall marks (ln 8 =
+    2.079 without memory). Metric: accuracy there; chance is 1/8. The test also asks at twice the
+    length.
     """
 
     name: ClassVar[str] = "selective_copy"
     metric: ClassVar[str] = "recall accuracy"
     summary: ClassVar[str] = "repeat four symbols that stand at random places among noise"
-    source: ClassVar[str] = "Jing et al. 2019, Neural Computation 31(4); Gu & Dao 2023, arXiv 2312.00752"
+    source: ClassVar[str] = (
+        "Jing et al. 2019, Neural Computation 31(4); Gu & Dao 2023, arXiv 2312.00752"
+    )
     Options: ClassVar[type[SelectiveCopyOptions]] = SelectiveCopyOptions
     options: SelectiveCopyOptions
     tokens = SYMBOLS + 2
 
     @classmethod
-    def generate(cls, rng: np.random.Generator, options: SelectiveCopyOptions, count: int, length: int) -> Example:
+    def generate(
+        cls, rng: np.random.Generator, options: SelectiveCopyOptions, count: int, length: int
+    ) -> Example:
         """``x [L + items, B]`` and ``y [L + items, B]``."""
         items = rng.integers(0, SYMBOLS, (options.items, count))
-        places = np.sort(rng.permuted(np.tile(np.arange(length), (count, 1)), axis=1)[:, : options.items], axis=1)
+        places = np.sort(
+            rng.permuted(np.tile(np.arange(length), (count, 1)), axis=1)[:, : options.items], axis=1
+        )
         x = np.full((length + options.items, count), NOISE, dtype=np.int64)
         x[places.T, np.arange(count)] = items
         x[length:] = RECALL

@@ -24,7 +24,8 @@ _WORD = re.compile(r"[a-z]+|[0-9]+|[!?]")
 
 @dataclass(frozen=True, slots=True)
 class SentimentOptions(TaskOptions):
-    """``fold``: 0 to 9, which tenth is the test; the next one is validation. ``least_count``: rarer words become the unknown word.
+    """``fold``: 0 to 9, which tenth is the test; the next one is validation. ``least_count``: rarer
+    words become the unknown word.
 
     ``readout``: what the classifier reads, the ``"last"`` position or the ``"mean"`` over all.
     """
@@ -39,18 +40,20 @@ class SentimentOptions(TaskOptions):
         at_least(1, least_count=self.least_count)
         one_of(("last", "mean"), readout=self.readout)
         if not 0 <= self.fold < FOLDS:
-            raise ConfigError(f"there is no fold {self.fold}", where="task_options.fold", hint="use 0 to 9")
+            raise ConfigError(
+                f"there is no fold {self.fold}", where="task_options.fold", hint="use 0 to 9"
+            )
 
 
 class Sentiment(SequenceTask):
     """Positive or negative: single sentences from reviews of films, products and restaurants.
 
-    Source: Kotzias et al. 2015 (KDD), UCI data set 331: 3 x 1,000 sentences, half of them positive. Repeated sentences are removed
-    first (2,982 stay); ten folds at random but always the same: one test, the next validation, eight training. Words: lower case,
-    letters, digits, "!" and "?"; known are those that the training sentences hold twice.
-    Metric: accuracy; score: error rate. A fold has 298 or 299 sentences, so one result is uncertain by about 2.5 points: average over
-    folds.
-    Reference: linear models on bags of words reach about .80.
+    Source: Kotzias et al. 2015 (KDD), UCI data set 331: 3 x 1,000 sentences, half of them positive.
+    Repeated sentences are removed first (2,982 stay); ten folds at random but always the same: one
+    test, the next validation, eight training. Words: lower case, letters, digits, "!" and "?";
+    known are those that the training sentences hold twice. Metric: accuracy; score: error rate. A
+    fold has 298 or 299 sentences, so one result is uncertain by about 2.5 points: average over
+    folds. Reference: linear models on bags of words reach about .80.
     """
 
     name: ClassVar[str] = "sentiment"
@@ -75,21 +78,44 @@ class Sentiment(SequenceTask):
         fold = np.random.default_rng(0).permutation(len(pairs)) % FOLDS
         split = np.select([fold == parsed.fold, fold == (parsed.fold + 1) % FOLDS], [2, 1], 0)
         words = [_WORD.findall(sentence.lower()) or ["?"] for sentence, _ in pairs]
-        counts = Counter(word for k, sentence in enumerate(words) if split[k] == 0 for word in sentence)
-        known = {word: n for n, word in enumerate(sorted(w for w, c in counts.items() if c >= parsed.least_count), start=1)}
-        x, lengths = join([np.array([known.get(word, 0) for word in sentence], dtype=np.int64) for sentence in words])
+        counts = Counter(
+            word for k, sentence in enumerate(words) if split[k] == 0 for word in sentence
+        )
+        known = {
+            word: n
+            for n, word in enumerate(
+                sorted(w for w, c in counts.items() if c >= parsed.least_count), start=1
+            )
+        }
+        x, lengths = join(
+            [
+                np.array([known.get(word, 0) for word in sentence], dtype=np.int64)
+                for sentence in words
+            ]
+        )
         y = np.array([label for _, label in pairs], dtype=np.int64)
-        return {"x": x, "y": y, "lengths": lengths, "split": split.astype(np.uint8), "vocabulary": np.array(len(known) + 1)}
+        return {
+            "x": x,
+            "y": y,
+            "lengths": lengths,
+            "split": split.astype(np.uint8),
+            "vocabulary": np.array(len(known) + 1),
+        }
 
 
 def sentences() -> list[tuple[str, int]]:
     """All different sentences with their label, in order of the files."""
     pairs: dict[str, int] = {}
     for number in range(3):
-        for line_number, line in enumerate(registry.read_text("sentences", number).split("\n"), start=1):
+        for line_number, line in enumerate(
+            registry.read_text("sentences", number).split("\n"), start=1
+        ):
             if line:
                 sentence, _, label = line.rpartition("\t")
                 if label not in ("0", "1"):
-                    raise InputFileError(f"no label at the end of {line[:40]!r}", where=f"sentences, file {number}, line {line_number}")
+                    raise InputFileError(
+                        f"no label at the end of {line[:40]!r}",
+                        where=f"sentences, file {number}, line {line_number}",
+                    )
                 pairs.setdefault(sentence.strip(), int(label))
     return list(pairs.items())

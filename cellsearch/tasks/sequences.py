@@ -1,8 +1,9 @@
-"""Sets of sequences, each with one label, one number, or a target at every position: classification and regression.
+"""Sets of sequences, each with one label, one number, or a target at every position: classification
+and regression.
 
-Sequences are stored one behind the other, so that different lengths cost nothing: ``x [sum of T, I]`` or token numbers
-``[sum of T]``, ``lengths [N]``, ``split [N]`` (0 train, 1 valid, 2 test) and ``y``: ``[N]`` or ``[N, K]``, or ``[sum of T, ...]`` for a
-target at every position.
+Sequences are stored one behind the other, so that different lengths cost nothing: ``x [sum of T,
+I]`` or token numbers ``[sum of T]``, ``lengths [N]``, ``split [N]`` (0 train, 1 valid, 2 test) and
+``y``: ``[N]`` or ``[N, K]``, or ``[sum of T, ...]`` for a target at every position.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ EVALUATION_BATCH = 256
 PADDED = 1 << 23
 """So many numbers at most are also kept as padded sequences."""
 GROUP = 16
-"""Batches of sequences of one length that are fetched at once: for short ones the calls cost more than the numbers."""
+"""Batches of sequences of one length that are fetched at once: for short ones the calls cost more
+than the numbers.
+"""
 POOL = 50
-"""Batches in a pool within which sequences are sorted by length, so that a batch is padded by a few percent only."""
+"""Batches in a pool within which sequences are sorted by length, so that a batch is padded by a few
+percent only.
+"""
 
 
 def join(sequences: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -38,8 +43,16 @@ def join(sequences: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.in
     return np.concatenate(list(sequences)), np.array([len(s) for s in sequences], dtype=np.int64)
 
 
-def pack(sequences: Sequence[NDArray[Any]], y: NDArray[Any], split: NDArray[Any], *, standardise: bool = True) -> Arrays:
-    """Arrays of a :class:`SequenceTask` from sequences ``[T, I]``; each feature gets mean 0 and deviation 1 of the training part."""
+def pack(
+    sequences: Sequence[NDArray[Any]],
+    y: NDArray[Any],
+    split: NDArray[Any],
+    *,
+    standardise: bool = True,
+) -> Arrays:
+    """Arrays of a :class:`SequenceTask` from sequences ``[T, I]``; each feature gets mean 0 and
+    deviation 1 of the training part.
+    """
     x, lengths = join(sequences)
     if standardise:
         train = x[np.repeat(split == 0, lengths)]
@@ -49,7 +62,9 @@ def pack(sequences: Sequence[NDArray[Any]], y: NDArray[Any], split: NDArray[Any]
 
 
 def carve(train: int, test: int, share: int) -> NDArray[np.uint8]:
-    """Split numbers of ``train`` items, of which one in ``share`` (at random, always the same) becomes validation, then ``test`` items."""
+    """Split numbers of ``train`` items, of which one in ``share`` (at random, always the same)
+    becomes validation, then ``test`` items.
+    """
     split = np.zeros(train + test, dtype=np.uint8)
     split[np.random.default_rng(0).permutation(train)[: train // share]] = 1
     split[train:] = 2
@@ -57,11 +72,13 @@ def carve(train: int, test: int, share: int) -> NDArray[np.uint8]:
 
 
 class SequenceTask(Task):
-    """Classification (``classes`` > 0) or regression (``classes`` = 0, ``targets`` numbers) of sequences.
+    """Classification (``classes`` > 0) or regression (``classes`` = 0, ``targets`` numbers) of
+    sequences.
 
-    Subclasses set ``classes`` or ``targets``, ``tokens`` (vocabulary of token inputs, 0 for real inputs), and ``readout``.
-    Classification: score is the error rate, metric the accuracy. Regression: score and metric are the mean squared error.
-    With ``readout == "every"`` each position has a target; positions beyond the end of a sequence do not count.
+    Subclasses set ``classes`` or ``targets``, ``tokens`` (vocabulary of token inputs, 0 for real
+    inputs), and ``readout``. Classification: score is the error rate, metric the accuracy.
+    Regression: score and metric are the mean squared error. With ``readout == "every"`` each
+    position has a target; positions beyond the end of a sequence do not count.
     """
 
     classes = 0
@@ -77,18 +94,30 @@ class SequenceTask(Task):
         self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
         self._uniform = bool(self._lengths.min() == self._lengths.max())
         self._whole = self._padded()
-        self._members = {name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)}
+        self._members = {
+            name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)
+        }
         for split, members in self._members.items():
             if not len(members):
-                raise ConfigError(f"the {split} split is empty", where=f"task {self.name}", hint="give more sequences")
+                raise ConfigError(
+                    f"the {split} split is empty",
+                    where=f"task {self.name}",
+                    hint="give more sequences",
+                )
         self._evaluation = {split: list(self._fixed_batches(split)) for split in ("valid", "test")}
 
     def _padded(self) -> dict[str, torch.Tensor]:
-        """All sequences one beside the other ``[N, T, ...]``, which makes batches cheaper; nothing where that takes too much memory."""
+        """All sequences one beside the other ``[N, T, ...]``, which makes batches cheaper; nothing
+        where that takes too much memory.
+        """
         longest = int(self._lengths.max())
         per_position = {"x": self._x, **({"y": self._y} if self.readout == "every" else {})}
         positions = longest * len(self._lengths)
-        fitting = {name: values for name, values in per_position.items() if positions * values[:1].numel() <= PADDED}
+        fitting = {
+            name: values
+            for name, values in per_position.items()
+            if positions * values[:1].numel() <= PADDED
+        }
         if not fitting:
             return {}
         every = torch.from_numpy(self._positions(np.arange(len(self._lengths)), longest))
@@ -100,7 +129,9 @@ class SequenceTask(Task):
         return 0 if self.tokens else int(self._x.shape[1])
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
-        """See :meth:`Task.batches`. Each epoch is a new permutation; what does not fill the last batch waits for the next epoch."""
+        """See :meth:`Task.batches`. Each epoch is a new permutation; what does not fill the last
+        batch waits for the next epoch.
+        """
         if split != "train":
             yield from self._evaluation[split]
             return
@@ -111,10 +142,16 @@ class SequenceTask(Task):
         while True:
             epoch, first = divmod(number, an_epoch)
             chosen = self._epoch(members, size, np.random.default_rng([seed, epoch]))[first:]
-            yield from self._groups(chosen) if self._uniform and "x" in self._whole else map(self._batch, chosen)
+            yield from (
+                self._groups(chosen)
+                if self._uniform and "x" in self._whole
+                else map(self._batch, chosen)
+            )
             number += len(chosen)
 
-    def _epoch(self, members: NDArray[Any], size: int, rng: np.random.Generator) -> list[NDArray[Any]]:
+    def _epoch(
+        self, members: NDArray[Any], size: int, rng: np.random.Generator
+    ) -> list[NDArray[Any]]:
         order = rng.permutation(members)[: len(members) // size * size]
         batches: list[NDArray[Any]] = []
         for pool in range(0, len(order), size * POOL):
@@ -137,7 +174,11 @@ class SequenceTask(Task):
             joined = self._batch(np.concatenate(group))
             # Each batch gets memory of its own: a slice of [T, B] lies scattered.
             x = _apart(joined.x, len(group))
-            y = _apart(joined.y, len(group)) if self.readout == "every" else joined.y.view(len(group), -1, *joined.y.shape[1:])
+            y = (
+                _apart(joined.y, len(group))
+                if self.readout == "every"
+                else joined.y.view(len(group), -1, *joined.y.shape[1:])
+            )
             yield from map(Batch, x.unbind(), y.unbind())
 
     def _batch(self, chosen: NDArray[Any]) -> Batch:
@@ -151,8 +192,12 @@ class SequenceTask(Task):
         same = self._uniform or int(lengths.min()) == longest
         return Batch(x, y, None if same else torch.from_numpy(lengths))
 
-    def _sequences(self, values: torch.Tensor, whole: torch.Tensor | None, numbers: torch.Tensor, longest: int) -> torch.Tensor:
-        """The chosen sequences of values ``[T, B, ...]``; beyond its end a sequence repeats its last value."""
+    def _sequences(
+        self, values: torch.Tensor, whole: torch.Tensor | None, numbers: torch.Tensor, longest: int
+    ) -> torch.Tensor:
+        """The chosen sequences of values ``[T, B, ...]``; beyond its end a sequence repeats its
+        last value.
+        """
         if whole is not None:
             return whole.index_select(0, numbers)[:, :longest].transpose(0, 1).contiguous()
         return _rows(values, torch.from_numpy(self._positions(numbers.numpy(), longest).T))
@@ -164,9 +209,17 @@ class SequenceTask(Task):
         return found
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
-        """Embedding for tokens, the cell, a linear readout of the last position, of the mean, or of every position."""
+        """Embedding for tokens, the cell, a linear readout of the last position, of the mean, or of
+        every position.
+        """
         outputs = self.classes or self.targets
-        return SequenceModel(cell_factory, tokens=self.tokens, features=self.features, outputs=outputs, readout=self.readout)
+        return SequenceModel(
+            cell_factory,
+            tokens=self.tokens,
+            features=self.features,
+            outputs=outputs,
+            readout=self.readout,
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy in nats, or mean squared error."""
@@ -195,7 +248,11 @@ class SequenceTask(Task):
                 if self.classes:
                     total += float((prediction.argmax(-1) == y).double().sum())
                 else:
-                    total += float(nn.functional.mse_loss(prediction, y.to(prediction.dtype).view_as(prediction))) * len(y)
+                    total += float(
+                        nn.functional.mse_loss(
+                            prediction, y.to(prediction.dtype).view_as(prediction)
+                        )
+                    ) * len(y)
                 count += len(y)
         mean = total / count
         return (1.0 - mean, mean) if self.classes else (mean, mean)

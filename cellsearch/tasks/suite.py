@@ -1,4 +1,6 @@
-"""Suites: several tasks that a cell must all be good at. How one is declared; :mod:`cellsearch.training.suite` trains and scores it."""
+"""Suites: several tasks that a cell must all be good at. How one is declared;
+:mod:`cellsearch.training.suite` trains and scores it.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,21 @@ if TYPE_CHECKING:
 __all__ = ["AGGREGATIONS", "REFERENCES", "SUITE", "Member", "Suite", "SuiteTask", "part"]
 
 SUITE = "suite"
-"""What the task of an experiment with a suite is called; ``suite:NAME`` in an experiment file names the suite."""
+"""What the task of an experiment with a suite is called; ``suite:NAME`` in an experiment file names
+the suite.
+"""
 AGGREGATIONS = ("min", "mean", "pareto")
 REFERENCES = ("lstm", "gru", "best")
-_KEYS = ("name", "description", "aggregation", "reference", "stop_below", "seeds", "training", "tasks")
+_KEYS = (
+    "name",
+    "description",
+    "aggregation",
+    "reference",
+    "stop_below",
+    "seeds",
+    "training",
+    "tasks",
+)
 _MEMBER_KEYS = ("name", "task", "steps", "chance", "options", "training")
 _WORDS = {str: "text", float: "a number", int: "a whole number", list: "a list", dict: "a table"}
 
@@ -33,8 +46,9 @@ _WORDS = {str: "text", float: "a number", int: "a whole number", list: "a list",
 class Member:
     """One task of a suite.
 
-    ``name``: what it is called in the suite; ``steps``: optimizer steps; ``chance``: the score of who has learned nothing (the best
-    answer that does not look at the input); ``options``: of the task; ``training``: what differs from the suite's training.
+    ``name``: what it is called in the suite; ``steps``: optimizer steps; ``chance``: the score of
+    who has learned nothing (the best answer that does not look at the input); ``options``: of the
+    task; ``training``: what differs from the suite's training.
     """
 
     name: str
@@ -47,12 +61,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Suite:
-    """Tasks in the order in which they are trained (cheap ones first), and how their scores become one.
+    """Tasks in the order in which they are trained (cheap ones first), and how their scores become
+    one.
 
-    ``aggregation``: ``min`` (as good as at the task that it is worst at, Jozefowicz et al. 2015), ``mean``, or ``pareto`` (one objective
-    a task; ranked by the mean). ``reference``: the score that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both.
-    ``stop_below``: with ``min``, the tasks after one with a smaller share of the reference are not trained (0: all are).
-    ``seeds``: the reference is the mean over them; candidates of a search are trained with the first. ``training``: of all tasks.
+    ``aggregation``: ``min`` (as good as at the task that it is worst at, Jozefowicz et al. 2015),
+    ``mean``, or ``pareto`` (one objective a task; ranked by the mean). ``reference``: the score
+    that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both. ``stop_below``: with
+    ``min``, the tasks after one with a smaller share of the reference are not trained (0: all are).
+    ``seeds``: the reference is the mean over them; candidates of a search are trained with the
+    first. ``training``: of all tasks.
     """
 
     name: str
@@ -71,18 +88,32 @@ class Suite:
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], source: str = "suite") -> Suite:
-        """The suite that a decoded TOML document declares. Raises :class:`ConfigError` for anything that it does not say properly."""
+        """The suite that a decoded TOML document declares. Raises :class:`ConfigError` for anything
+        that it does not say properly.
+        """
         tomltext.check_keys(document, _KEYS, where=source)
         members = _get(document, "tasks", list, source)
         suite = cls(
             name=_get(document, "name", str, source),
-            members=tuple(_member(table, f"{source}, task {k + 1}") for k, table in enumerate(members)),
+            members=tuple(
+                _member(table, f"{source}, task {k + 1}") for k, table in enumerate(members)
+            ),
             description=_get(document, "description", str, source, ""),
-            aggregation=_one_of(_get(document, "aggregation", str, source, "min"), AGGREGATIONS, f"{source}, key aggregation"),
-            reference=_one_of(_get(document, "reference", str, source, "lstm"), REFERENCES, f"{source}, key reference"),
+            aggregation=_one_of(
+                _get(document, "aggregation", str, source, "min"),
+                AGGREGATIONS,
+                f"{source}, key aggregation",
+            ),
+            reference=_one_of(
+                _get(document, "reference", str, source, "lstm"),
+                REFERENCES,
+                f"{source}, key reference",
+            ),
             stop_below=float(_get(document, "stop_below", float, source, 0.0)),
             seeds=tuple(_get(document, "seeds", list, source, [1, 2, 3])),
-            training=_training(_get(document, "training", dict, source, {}), f"{source}, [training]"),
+            training=_training(
+                _get(document, "training", dict, source, {}), f"{source}, [training]"
+            ),
         )
         _check(suite, source)
         return suite
@@ -90,7 +121,14 @@ class Suite:
     def to_document(self) -> dict[str, Any]:
         """Plain data that :meth:`parse` reads back."""
         rows = [
-            {"name": m.name, "task": m.task, "steps": m.steps, "chance": m.chance, "options": dict(m.options), "training": dict(m.training)}
+            {
+                "name": m.name,
+                "task": m.task,
+                "steps": m.steps,
+                "chance": m.chance,
+                "options": dict(m.options),
+                "training": dict(m.training),
+            }
             for m in self.members
         ]
         return {
@@ -106,9 +144,11 @@ class Suite:
 
 
 class SuiteTask(Task):
-    """The data of all tasks of a suite, under one name, so that workers get them like those of one task.
+    """The data of all tasks of a suite, under one name, so that workers get them like those of one
+    task.
 
-    A suite has no model and no loss of its own: :func:`cellsearch.training.suite.evaluate` trains each of its tasks.
+    A suite has no model and no loss of its own: :func:`cellsearch.training.suite.evaluate` trains
+    each of its tasks.
     """
 
     name: ClassVar[str] = SUITE
@@ -118,12 +158,17 @@ class SuiteTask(Task):
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
-        """The arrays of every task, as ``<number>/<name>``; :func:`part` takes those of one out again."""
+        """The arrays of every task, as ``<number>/<name>``; :func:`part` takes those of one out
+        again.
+        """
         from cellsearch import tasks
 
         arrays: dict[str, NDArray[Any]] = {}
         for k, member in enumerate(Suite.parse(options).members):
-            arrays |= {f"{k}/{name}": array for name, array in tasks.get(member.task).load(member.options).items()}
+            arrays |= {
+                f"{k}/{name}": array
+                for name, array in tasks.get(member.task).load(member.options).items()
+            }
         return arrays
 
     @classmethod
@@ -132,7 +177,8 @@ class SuiteTask(Task):
         raise ConfigError(
             f"the suite {options.get('name', '')} is several tasks, and here one is needed",
             where="task",
-            hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL --suite NAME trains all",
+            hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL "
+            "--suite NAME trains all",
         )
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
@@ -155,14 +201,22 @@ class SuiteTask(Task):
 def part(arrays: Arrays, number: int) -> Arrays:
     """The arrays of one task out of those of the suite."""
     prefix = f"{number}/"
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def _member(table: object, where: str) -> Member:
     from cellsearch import tasks
 
     if not isinstance(table, Mapping):
-        raise ConfigError(f"{table!r:.60} is no table", where=where, hint="write [[tasks]] and the keys of the task below")
+        raise ConfigError(
+            f"{table!r:.60} is no table",
+            where=where,
+            hint="write [[tasks]] and the keys of the task below",
+        )
     tomltext.check_keys(table, _MEMBER_KEYS, where=where)
     task = _get(table, "task", str, where)
     member = Member(
@@ -184,14 +238,34 @@ def _member(table: object, where: str) -> Member:
 def _check(suite: Suite, source: str) -> None:
     names = [member.name for member in suite.members]
     if not names or len(set(names)) < len(names):
-        raise ConfigError("the tasks of a suite need names of their own", where=source, hint='add name = "..." to each of [[tasks]]')
+        raise ConfigError(
+            "the tasks of a suite need names of their own",
+            where=source,
+            hint='add name = "..." to each of [[tasks]]',
+        )
     seeds = suite.seeds
-    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"{list(seeds)} are no seeds", where=f"{source}, key seeds", hint="for example [1, 2, 3]")
+    if (
+        not seeds
+        or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds)
+        or len(set(seeds)) < len(seeds)
+    ):
+        raise ConfigError(
+            f"{list(seeds)} are no seeds",
+            where=f"{source}, key seeds",
+            hint="for example [1, 2, 3]",
+        )
     if not 0 <= suite.stop_below < 1:
-        raise ConfigError(f"{suite.stop_below} is no share", where=f"{source}, key stop_below", hint="use 0 to less than 1")
+        raise ConfigError(
+            f"{suite.stop_below} is no share",
+            where=f"{source}, key stop_below",
+            hint="use 0 to less than 1",
+        )
     if suite.stop_below and suite.aggregation != "min":
-        raise ConfigError(f"a {suite.aggregation} needs all tasks", where=f"{source}, key stop_below", hint='only for aggregation = "min"')
+        raise ConfigError(
+            f"a {suite.aggregation} needs all tasks",
+            where=f"{source}, key stop_below",
+            hint='only for aggregation = "min"',
+        )
 
 
 def _get(table: Mapping[str, Any], key: str, kind: type, where: str, default: Any = None) -> Any:
@@ -219,6 +293,10 @@ def _training(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in table.items():
         kind = hints[key]
         fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
-        if not fits or (isinstance(value, bool) and kind is not bool) or (isinstance(value, int | float) and not value >= 0):
+        if (
+            not fits
+            or (isinstance(value, bool) and kind is not bool)
+            or (isinstance(value, int | float) and not value >= 0)
+        ):
             raise ConfigError(f"{value!r:.60} is not allowed", where=f"{where}, key {key}")
     return {key: hints[key](value) for key, value in table.items()}

@@ -1,4 +1,6 @@
-"""What generated tasks have in common: batches that depend on nothing but seed and number, and fixed validation and test sets."""
+"""What generated tasks have in common: batches that depend on nothing but seed and number, and
+fixed validation and test sets.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,10 @@ _SPLITS = {"valid": 1, "test": 2}
 class SyntheticTask(Task):
     """A task whose examples are generated.
 
-    Training batches are generated many at once, those of group g of seed s from ``default_rng([s, g])``: they never repeat, any of them
-    can be the next, and what a batch costs does not show beside a training step.
-    Validation and test examples come from ``default_rng([2**32 - 1, 1 or 2, ...])``: the same for every seed, and no training batch.
+    Training batches are generated many at once, those of group g of seed s from ``default_rng([s,
+    g])``: they never repeat, any of them can be the next, and what a batch costs does not show
+    beside a training step. Validation and test examples come from ``default_rng([2**32 - 1, 1 or 2,
+    ...])``: the same for every seed, and no training batch.
     """
 
     group: ClassVar[int] = 128
@@ -56,14 +59,19 @@ class SyntheticTask(Task):
         for split, number in _SPLITS.items():
             for k, length in enumerate(cls.evaluation_lengths(parsed, split)):  # type: ignore[arg-type]
                 rng = np.random.default_rng([2**32 - 1, number, k])
-                arrays[f"{split}_{k}_x"], arrays[f"{split}_{k}_y"] = cls.generate(rng, parsed, parsed.evaluation_size, length)
+                arrays[f"{split}_{k}_x"], arrays[f"{split}_{k}_y"] = cls.generate(
+                    rng, parsed, parsed.evaluation_size, length
+                )
         return arrays
 
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
         self._evaluation = {
             split: [
-                Batch(torch.from_numpy(writable(arrays[f"{split}_{k}_x"])), torch.from_numpy(writable(arrays[f"{split}_{k}_y"])))
+                Batch(
+                    torch.from_numpy(writable(arrays[f"{split}_{k}_x"])),
+                    torch.from_numpy(writable(arrays[f"{split}_{k}_y"])),
+                )
                 for k in range(len(self.evaluation_lengths(options, split)))  # type: ignore[arg-type]
             ]
             for split in _SPLITS
@@ -80,13 +88,18 @@ class SyntheticTask(Task):
             group, first = group + 1, 0
 
     def _group(self, rng: np.random.Generator) -> list[Batch]:
-        """A group of training batches: each draws its length, then all examples of one length are generated together."""
+        """A group of training batches: each draws its length, then all examples of one length are
+        generated together.
+        """
         size = self.options.batch_size
         lengths = [self.training_length(rng) for _ in range(self.group)]
         batches: list[Batch | None] = [None] * self.group
         for length in sorted(set(lengths)):
             members = [k for k, found in enumerate(lengths) if found == length]
-            x, y = (torch.from_numpy(part) for part in self.generate(rng, self.options, size * len(members), length))
+            x, y = (
+                torch.from_numpy(part)
+                for part in self.generate(rng, self.options, size * len(members), length)
+            )
             along = 1 if y.dim() > 1 else 0  # targets of whole sequences are [B]
             parts = zip(members, torch.split(x, size, 1), torch.split(y, size, along), strict=True)
             for k, x_part, y_part in parts:
@@ -95,7 +108,8 @@ class SyntheticTask(Task):
 
 
 class RecallTask(SyntheticTask):
-    """Tokens in, a token out at the positions where something is asked (targets elsewhere are ``NOTHING``).
+    """Tokens in, a token out at the positions where something is asked (targets elsewhere are
+    ``NOTHING``).
 
     Score: cross-entropy at those positions, in nats. Metric: accuracy at those positions.
     """
@@ -108,7 +122,9 @@ class RecallTask(SyntheticTask):
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy where something is asked, in nats."""
-        return nn.functional.cross_entropy(prediction.flatten(0, 1), batch.y.flatten(), ignore_index=NOTHING)
+        return nn.functional.cross_entropy(
+            prediction.flatten(0, 1), batch.y.flatten(), ignore_index=NOTHING
+        )
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Cross-entropy and accuracy where something is asked."""

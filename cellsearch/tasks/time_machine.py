@@ -20,11 +20,11 @@ __all__ = ["TimeMachine"]
 class TimeMachine(LanguageModel):
     """Predict the next character of H. G. Wells' novel, in lower case without punctuation.
 
-    Source: Wells 1895; prepared as in Zhang et al. 2023 (Dive into Deep Learning, section 9.2): every run of other characters than
-    letters becomes one blank, 27 symbols. Split: first 80 % training, next 10 % validation, last 10 % test, in order. Metric and score:
-    bits per character.
-    Reference: GRU, LSTM and tanh RNN of width 64 reach 2.21, 2.34 and 2.35 bits (1.533, 1.621, 1.628 nats) after 8 epochs; n-grams of
-    order 0 to 2 reach 4.06, 3.26 and 2.68 bits.
+    Source: Wells 1895; prepared as in Zhang et al. 2023 (Dive into Deep Learning, section 9.2):
+    every run of other characters than letters becomes one blank, 27 symbols. Split: first 80 %
+    training, next 10 % validation, last 10 % test, in order. Metric and score: bits per character.
+    Reference: GRU, LSTM and tanh RNN of width 64 reach 2.21, 2.34 and 2.35 bits (1.533, 1.621,
+    1.628 nats) after 8 epochs; n-grams of order 0 to 2 reach 4.06, 3.26 and 2.68 bits.
     """
 
     name: ClassVar[str] = "time_machine"

@@ -19,10 +19,11 @@ __all__ = ["TinyShakespeare"]
 class TinyShakespeare(LanguageModel):
     """Predict the next character of Shakespeare's plays.
 
-    Source: Karpathy 2015 (char-rnn), 1,115,394 characters, 65 symbols. Split: last 10 % test (the customary one); of the first 90 % the
-    last 5 % of all characters are validation, the rest training. Metric and score: bits per character.
-    Reference: GRU, LSTM and tanh RNN of width 128 reach 2.38, 2.59 and 2.54 bits (1.652, 1.797, 1.763 nats) after 4 epochs; n-grams of
-    order 0 to 2 reach 4.83, 3.60 and 2.97 bits.
+    Source: Karpathy 2015 (char-rnn), 1,115,394 characters, 65 symbols. Split: last 10 % test (the
+    customary one); of the first 90 % the last 5 % of all characters are validation, the rest
+    training. Metric and score: bits per character. Reference: GRU, LSTM and tanh RNN of width 128
+    reach 2.38, 2.59 and 2.54 bits (1.652, 1.797, 1.763 nats) after 4 epochs; n-grams of order 0 to
+    2 reach 4.83, 3.60 and 2.97 bits.
     """
 
     name: ClassVar[str] = "tiny_shakespeare"

@@ -31,7 +31,9 @@ _WORD = re.compile(r"\w+'?|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class TranslationOptions(TaskOptions):
-    """``attention``: the decoder looks back at all positions of the source; ``least_count``: rarer words become the unknown word."""
+    """``attention``: the decoder looks back at all positions of the source; ``least_count``: rarer
+    words become the unknown word.
+    """
 
     attention: bool = True
     least_count: int = 2
@@ -45,8 +47,9 @@ class TranslationOptions(TaskOptions):
 class TranslationModel(nn.Module):
     """Encoder and decoder of the same cell, each with its own weights; ``.cell`` is the encoder.
 
-    The encoder's final state is the decoder's first one (Sutskever, Vinyals & Le 2014). With attention, the decoder's output is
-    compared with all outputs of the encoder by dot products, and their weighted mean joins it (Luong, Pham & Manning 2015, section 3.1).
+    The encoder's final state is the decoder's first one (Sutskever, Vinyals & Le 2014). With
+    attention, the decoder's output is compared with all outputs of the encoder by dot products, and
+    their weighted mean joins it (Luong, Pham & Manning 2015, section 3.1).
     """
 
     def __init__(self, factory: CellFactory, *, source: int, target: int, attention: bool) -> None:
@@ -60,10 +63,14 @@ class TranslationModel(nn.Module):
         self.dropout = nn.Dropout(factory.dropout)
         self.readout = nn.Linear(width, target)
 
-    def forward(self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, Any]:
-        """``x [2, T, B]``: source words, and the words that the decoder has said so far; ``lengths [B]``: of the sources.
+    def forward(
+        self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, Any]:
+        """``x [2, T, B]``: source words, and the words that the decoder has said so far; ``lengths
+        [B]``: of the sources.
 
-        Returns the scores of the next target word ``[T, B, V]``. The state is not carried from batch to batch.
+        Returns the scores of the next target word ``[T, B, V]``. The state is not carried from
+        batch to batch.
         """
         if lengths is None:
             raise ValueError("a translation model needs the lengths of the sources")
@@ -72,11 +79,15 @@ class TranslationModel(nn.Module):
 
     def encode(self, source: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """``source [T, B]`` -> outputs ``[T, B, H]`` and final state."""
-        packed, state = self.cell(pack_padded_sequence(self.source(source), lengths, enforce_sorted=False))
+        packed, state = self.cell(
+            pack_padded_sequence(self.source(source), lengths, enforce_sorted=False)
+        )
         memory, _ = pad_packed_sequence(packed, total_length=len(source))
         return memory, state
 
-    def decode(self, words: torch.Tensor, state: Any, memory: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    def decode(
+        self, words: torch.Tensor, state: Any, memory: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, Any]:
         """``words [T', B]`` -> scores of the next word ``[T', B, V]`` and state."""
         output, state = self.decoder(self.target(words), state)
         if self.join is not None:
@@ -88,7 +99,9 @@ class TranslationModel(nn.Module):
         return self.readout(self.dropout(output)), state
 
     def translate(self, source: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-        """The most probable next word, one after the other, until the end mark: a list of word numbers for each source."""
+        """The most probable next word, one after the other, until the end mark: a list of word
+        numbers for each source.
+        """
         memory, state = self.encode(source, lengths)
         words = torch.full((1, source.shape[1]), BEGIN)
         said: list[torch.Tensor] = []
@@ -102,17 +115,23 @@ class TranslationModel(nn.Module):
 class Translation(Task):
     """Translate short English sentences into French.
 
-    Source: Tatoeba through manythings.org, the first 5,000 pairs: 2,597 different English sentences of 2 to 6 tokens with one or more
-    translations. Split by English sentence (so no source is in two parts): 15 % test, 15 % validation, at random but always the same. Words
-    in lower case, punctuation apart; words that training holds once are unknown.
-    Score: cross-entropy of a target word (with its end mark) given the right words before it, in nats. Metric: BLEU-4 of the most probable
-    words against all translations of the sentence (:func:`cellsearch.tasks.bleu.corpus_bleu`, on these tokens).
+    Source: Tatoeba through manythings.org, the first 5,000 pairs: 2,597 different English sentences
+    of 2 to 6 tokens with one or more translations. Split by English sentence (so no source is in
+    two parts): 15 % test, 15 % validation, at random but always the same. Words in lower case,
+    punctuation apart; words that training holds once are unknown. Score: cross-entropy of a target
+    word (with its end mark) given the right words before it, in nats. Metric: BLEU-4 of the most
+    probable words against all translations of the sentence
+    (:func:`cellsearch.tasks.bleu.corpus_bleu`, on these tokens).
     """
 
     name: ClassVar[str] = "translation"
     metric: ClassVar[str] = "BLEU"
-    summary: ClassVar[str] = "translate short English sentences into French (encoder and decoder of the same cell)"
-    source: ClassVar[str] = "Tatoeba, manythings.org/anki; protocol of Sutskever et al. 2014 and Luong et al. 2015"
+    summary: ClassVar[str] = (
+        "translate short English sentences into French (encoder and decoder of the same cell)"
+    )
+    source: ClassVar[str] = (
+        "Tatoeba, manythings.org/anki; protocol of Sutskever et al. 2014 and Luong et al. 2015"
+    )
     dataset: ClassVar[str] = "eng_fra"
     Options: ClassVar[type[TranslationOptions]] = TranslationOptions
     options: TranslationOptions
@@ -121,8 +140,12 @@ class Translation(Task):
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Word numbers of all pairs, one behind the other, the split, and the words."""
         parsed = parse_options(cls.Options, options, cls.name)
-        pairs = [line.split("\t")[:2] for line in registry.read_text(cls.dataset).split("\n") if line]
-        english, french = ([_WORD.findall(pair[side].lower()) for pair in pairs] for side in range(2))
+        pairs = [
+            line.split("\t")[:2] for line in registry.read_text(cls.dataset).split("\n") if line
+        ]
+        english, french = (
+            [_WORD.findall(pair[side].lower()) for pair in pairs] for side in range(2)
+        )
         keys = [" ".join(words) for words in english]
         groups = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         order = np.random.default_rng(0).permutation(len(groups)) / len(groups)
@@ -131,11 +154,19 @@ class Translation(Task):
         split = part[group]
         arrays: dict[str, NDArray[Any]] = {"split": split.astype(np.uint8), "group": group}
         for name, sentences in (("source", english), ("target", french)):
-            counts = Counter(word for words, s in zip(sentences, split, strict=True) if s == 0 for word in words)
-            vocabulary = [*SPECIAL, *sorted(word for word, count in counts.items() if count >= parsed.least_count)]
+            counts = Counter(
+                word for words, s in zip(sentences, split, strict=True) if s == 0 for word in words
+            )
+            vocabulary = [
+                *SPECIAL,
+                *sorted(word for word, count in counts.items() if count >= parsed.least_count),
+            ]
             numbers = {word: n for n, word in enumerate(vocabulary)}
             arrays[name], arrays[f"{name}_lengths"] = join(
-                [np.array([numbers.get(w, UNKNOWN) for w in words], dtype=np.int64) for words in sentences]
+                [
+                    np.array([numbers.get(w, UNKNOWN) for w in words], dtype=np.int64)
+                    for words in sentences
+                ]
             )
             arrays[f"{name}_words"] = np.array(vocabulary)
         arrays["references"] = np.array([" ".join(words) for words in french])
@@ -143,16 +174,23 @@ class Translation(Task):
 
     def __init__(self, options: TranslationOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
-        sources, targets = (_apart(arrays[name], arrays[f"{name}_lengths"]) for name in ("source", "target"))
+        sources, targets = (
+            _apart(arrays[name], arrays[f"{name}_lengths"]) for name in ("source", "target")
+        )
         begin, end = torch.tensor([BEGIN]), torch.tensor([END])
-        heard = pad_sequence([*sources, *(torch.cat([begin, target]) for target in targets)], padding_value=PAD)
-        # All pairs as a batch holds them: sources and what the decoder hears [2, T, N], what it is to say [T, N].
+        heard = pad_sequence(
+            [*sources, *(torch.cat([begin, target]) for target in targets)], padding_value=PAD
+        )
+        # All pairs as a batch holds them: sources and what the decoder hears [2, T, N], what it is
+        # to say [T, N].
         self._x = torch.stack([heard[:, : len(sources)], heard[:, len(sources) :]])
         self._y = torch.full_like(self._x[0], PAD)
         answers = pad_sequence([torch.cat([target, end]) for target in targets], padding_value=PAD)
         self._y[: len(answers)] = answers
         self._lengths = np.stack([arrays["source_lengths"], arrays["target_lengths"] + 1])
-        self._members = {name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)}
+        self._members = {
+            name: np.flatnonzero(arrays["split"] == k) for k, name in enumerate(SPLITS)
+        }
         self._evaluation = {split: self._batch(self._members[split]) for split in ("valid", "test")}
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
@@ -169,19 +207,29 @@ class Translation(Task):
                 yield self._batch(chosen)
                 number += 1
 
-    def _epoch(self, members: NDArray[Any], size: int, rng: np.random.Generator) -> list[NDArray[Any]]:
-        """Batches of an epoch: translations of similar length side by side, so that the decoder is hardly padded."""
+    def _epoch(
+        self, members: NDArray[Any], size: int, rng: np.random.Generator
+    ) -> list[NDArray[Any]]:
+        """Batches of an epoch: translations of similar length side by side, so that the decoder is
+        hardly padded.
+        """
         order = rng.permutation(members)[: len(members) // size * size]
         batches: list[NDArray[Any]] = []
         for pool in range(0, len(order), size * POOL):
             chosen = order[pool : pool + size * POOL]
-            batches.extend(np.split(chosen[np.argsort(self._lengths[1, chosen], kind="stable")], len(chosen) // size))
+            batches.extend(
+                np.split(
+                    chosen[np.argsort(self._lengths[1, chosen], kind="stable")], len(chosen) // size
+                )
+            )
         return [batches[k] for k in rng.permutation(len(batches))]
 
     def _batch(self, chosen: NDArray[Any]) -> Batch:
         columns, lengths = torch.from_numpy(chosen), self._lengths[:, chosen]
         longest = int(lengths.max())
-        return Batch(self._x[:, :longest, columns], self._y[:longest, columns], torch.from_numpy(lengths[0]))
+        return Batch(
+            self._x[:, :longest, columns], self._y[:longest, columns], torch.from_numpy(lengths[0])
+        )
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """See :class:`TranslationModel`."""
@@ -190,7 +238,9 @@ class Translation(Task):
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy of a target word, in nats."""
-        return nn.functional.cross_entropy(prediction.flatten(0, 1), batch.y.flatten(), ignore_index=PAD)
+        return nn.functional.cross_entropy(
+            prediction.flatten(0, 1), batch.y.flatten(), ignore_index=PAD
+        )
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Cross-entropy of a target word, and BLEU."""
@@ -199,8 +249,12 @@ class Translation(Task):
             loss = float(self.loss(model(batch.x, None, batch.lengths)[0], batch))
         return loss, corpus_bleu(*self.translations(model, split))
 
-    def translations(self, model: nn.Module, split: Split) -> tuple[list[list[str]], list[list[list[str]]]]:
-        """For each source sentence of a split the model's translation, and all that the data hold."""
+    def translations(
+        self, model: nn.Module, split: Split
+    ) -> tuple[list[list[str]], list[list[list[str]]]]:
+        """For each source sentence of a split the model's translation, and all that the data
+        hold.
+        """
         assert isinstance(model, TranslationModel)
         members = self._members[split]
         _, first = np.unique(self.arrays["group"][members], return_index=True)
@@ -212,9 +266,13 @@ class Translation(Task):
         words = self.arrays["target_words"]
         references: dict[int, list[list[str]]] = {}
         for k in members:
-            references.setdefault(int(self.arrays["group"][k]), []).append(str(self.arrays["references"][k]).split(" "))
+            references.setdefault(int(self.arrays["group"][k]), []).append(
+                str(self.arrays["references"][k]).split(" ")
+            )
         groups = [int(self.arrays["group"][members[k]]) for k in first]
-        return [[str(words[n]) for n in answer] for answer in said], [references[group] for group in groups]
+        return [[str(words[n]) for n in answer] for answer in said], [
+            references[group] for group in groups
+        ]
 
 
 def _apart(values: NDArray[Any], lengths: NDArray[Any]) -> list[torch.Tensor]:

@@ -25,10 +25,12 @@ END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 
 @dataclass(frozen=True, slots=True)
 class WordLMOptions(LanguageOptions):
-    """``max_words``: rarer words become ``<unk>``, which makes a step cheaper and figures incomparable with published ones (0: all).
+    """``max_words``: rarer words become ``<unk>``, which makes a step cheaper and figures
+    incomparable with published ones (0: all).
 
-    ``softmax``: ``"full"``, with the decoder tied to the embedding, or ``"adaptive"``, which is as exact, several times cheaper a step, and
-    not tied; ``cutoffs``: where its clusters begin, in words by frequency (those beyond the vocabulary do not count).
+    ``softmax``: ``"full"``, with the decoder tied to the embedding, or ``"adaptive"``, which is as
+    exact, several times cheaper a step, and not tied; ``cutoffs``: where its clusters begin, in
+    words by frequency (those beyond the vocabulary do not count).
     """
 
     batch_size: int = 20
@@ -48,18 +50,21 @@ class WordLMOptions(LanguageOptions):
 class WordLM(LanguageModel):
     """Predict the next word of Wikipedia articles.
 
-    Source: WikiText-2 (Merity et al. 2017): 2,088,628, 217,646 and 245,569 tokens with one end mark a line, vocabulary of 33,278 words,
-    official split (the articles of the training part may stand in another order). With the full softmax the decoder shares the weights
-    of the embedding; ``softmax = "adaptive"`` makes a step several times cheaper (:class:`cellsearch.tasks.adaptive.AdaptiveModel`).
-    Search validates on the first 16,384 tokens of the validation split (``valid_tokens = 0`` reads all).
-    Score: cross-entropy in bits a word. Metric: perplexity.
-    Published: AWD-LSTM 65.8 on the test (24 million weights), the LSTM of PyTorch's examples (H = 200) 130 to 142. A bigram model reaches
-    266.5.
+    Source: WikiText-2 (Merity et al. 2017): 2,088,628, 217,646 and 245,569 tokens with one end mark
+    a line, vocabulary of 33,278 words, official split (the articles of the training part may stand
+    in another order). With the full softmax the decoder shares the weights of the embedding;
+    ``softmax = "adaptive"`` makes a step several times cheaper
+    (:class:`cellsearch.tasks.adaptive.AdaptiveModel`). Search validates on the first 16,384 tokens
+    of the validation split (``valid_tokens = 0`` reads all). Score: cross-entropy in bits a word.
+    Metric: perplexity. Published: AWD-LSTM 65.8 on the test (24 million weights), the LSTM of
+    PyTorch's examples (H = 200) 130 to 142. A bigram model reaches 266.5.
     """
 
     name: ClassVar[str] = "word_lm"
     metric: ClassVar[str] = "perplexity"
-    summary: ClassVar[str] = "predict the next word of Wikipedia articles (vocabulary of 33,278 words)"
+    summary: ClassVar[str] = (
+        "predict the next word of Wikipedia articles (vocabulary of 33,278 words)"
+    )
     source: ClassVar[str] = "WikiText-2, Merity et al. 2017, arXiv 1609.07843"
     dataset: ClassVar[str] = "wikitext2"
     Options: ClassVar[type[WordLMOptions]] = WordLMOptions
@@ -71,7 +76,9 @@ class WordLM(LanguageModel):
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Word numbers of the three splits, the most frequent word first, and the words."""
         parsed = parse_options(cls.Options, options, cls.name)
-        return word_arrays([registry.read_text(cls.dataset, number) for number in range(3)], parsed.max_words)
+        return word_arrays(
+            [registry.read_text(cls.dataset, number) for number in range(3)], parsed.max_words
+        )
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding of width H, the cell, and the softmax that the options ask for."""
@@ -80,8 +87,12 @@ class WordLM(LanguageModel):
         cutoffs = [cutoff for cutoff in self.options.cutoffs if cutoff < self.vocabulary]
         return AdaptiveModel(cell_factory, tokens=self.vocabulary, cutoffs=cutoffs)
 
-    def evaluation_loss(self, model: nn.Module, batch: Batch, state: Any) -> tuple[torch.Tensor, Any]:
-        """See :meth:`LanguageModel.evaluation_loss`; an adaptive softmax computes only what the loss needs."""
+    def evaluation_loss(
+        self, model: nn.Module, batch: Batch, state: Any
+    ) -> tuple[torch.Tensor, Any]:
+        """See :meth:`LanguageModel.evaluation_loss`; an adaptive softmax computes only what the
+        loss needs.
+        """
         if isinstance(model, AdaptiveModel):
             return model.cross_entropy(batch.x, batch.y, state)
         return super().evaluation_loss(model, batch, state)
@@ -93,14 +104,18 @@ class WordLM(LanguageModel):
 
 
 def word_arrays(texts: Sequence[str], max_words: int) -> Arrays:
-    """Number the words of the three texts; words that the first one does not hold, or that are too rare, are ``<unk>``."""
+    """Number the words of the three texts; words that the first one does not hold, or that are too
+    rare, are ``<unk>``.
+    """
     words = [_words(text) for text in texts]
     counts = Counter(words[0])
     ranked = sorted(counts, key=lambda word: (-counts[word], word))[: max_words or None]
     vocabulary = ranked if UNKNOWN in ranked else [*ranked, UNKNOWN]
     numbers = {word: n for n, word in enumerate(vocabulary)}
     unknown = numbers[UNKNOWN]
-    train, valid, test = (np.array([numbers.get(word, unknown) for word in part], dtype=np.int32) for part in words)
+    train, valid, test = (
+        np.array([numbers.get(word, unknown) for word in part], dtype=np.int32) for part in words
+    )
     return {"train": train, "valid": valid, "test": test, "symbols": np.array(vocabulary)}
 
 

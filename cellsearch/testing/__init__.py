@@ -1,1 +1,3 @@
-"""Contract suites, generators and plain evaluators: what authors of strategies, tasks, backends and executors test with."""
+"""Contract suites, generators and plain evaluators: what authors of strategies, tasks, backends and
+executors test with.
+"""

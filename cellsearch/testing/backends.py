@@ -7,8 +7,8 @@ The author of a backend writes::
         dtype = torch.float32
         tolerance = 1e-4
 
-Every test runs the backend against the reference backend in float64 with the same weights: outputs, final states, and the gradients
-with respect to the input, the initial states and every weight.
+Every test runs the backend against the reference backend in float64 with the same weights: outputs,
+final states, and the gradients with respect to the input, the initial states and every weight.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from cellsearch.testing.genomes import SMOOTH_OPS, random_genome
 
 __all__ = ["BackendContract", "Case", "compare", "differences", "run_module"]
 
-_FLOOR = 1e-4  # gradients below this share of the largest one are compared with it, not with themselves
+_FLOOR = (
+    1e-4  # gradients below this share of the largest one are compared with it, not with themselves
+)
 _TINY = 1e-30  # numbers that single precision rounds to zero
 _LARGEST = 1e3
 _HUGE = 1e12  # beyond, single precision overflows on the way
@@ -50,7 +52,9 @@ class Case:
     seed: int = 0
 
 
-def build(genome: Genome, case: Case, backend: str, dtype: torch.dtype, device: str = "cpu") -> CellModule:
+def build(
+    genome: Genome, case: Case, backend: str, dtype: torch.dtype, device: str = "cpu"
+) -> CellModule:
     """A module with weights that depend on the seed of the case only."""
     module = compile_cell(
         genome,
@@ -66,15 +70,20 @@ def build(genome: Genome, case: Case, backend: str, dtype: torch.dtype, device: 
     with torch.no_grad():
         for parameter in module.parameters():
             bound = case.hidden_size**-0.5 if parameter.dim() else 1.0
-            drawn = (torch.rand(parameter.shape, generator=generator, dtype=torch.float64) * 2 - 1) * bound
+            drawn = (
+                torch.rand(parameter.shape, generator=generator, dtype=torch.float64) * 2 - 1
+            ) * bound
             parameter.copy_(drawn)
     return module
 
 
-def run_module(module: CellModule, case: Case, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def run_module(
+    module: CellModule, case: Case, dtype: torch.dtype = torch.float64
+) -> dict[str, Tensor]:
     """Run forwards and backwards; everything that can be compared, by name, as float64 on the CPU.
 
-    ``dtype``: of the input of a cell without weights; other modules are given the dtype of their weights.
+    ``dtype``: of the input of a cell without weights; other modules are given the dtype of their
+    weights.
     """
     weight = next(module.parameters(), torch.empty(0, dtype=dtype))
     generator = torch.Generator().manual_seed(case.seed + 1)
@@ -85,9 +94,14 @@ def run_module(module: CellModule, case: Case, dtype: torch.dtype = torch.float6
 
     directions = 2 if case.bidirectional else 1
     x = draw(case.steps, case.batch, case.input_size)
-    states = [draw(case.num_layers * directions, case.batch, case.hidden_size) for _ in module.genome.states]
+    states = [
+        draw(case.num_layers * directions, case.batch, case.hidden_size)
+        for _ in module.genome.states
+    ]
     given: Tensor | PackedSequence = (
-        x if case.lengths is None else pack_padded_sequence(x, torch.tensor(case.lengths), enforce_sorted=False)
+        x
+        if case.lengths is None
+        else pack_padded_sequence(x, torch.tensor(case.lengths), enforce_sorted=False)
     )
     hx = None if not case.given_states else states[0] if len(states) == 1 else tuple(states)
     module.zero_grad()
@@ -97,17 +111,32 @@ def run_module(module: CellModule, case: Case, dtype: torch.dtype = torch.float6
     loss = _loss(output, finals, generator)
     if loss.requires_grad:  # nothing to differentiate where a cell puts out numbers only
         loss.backward()  # type: ignore[no-untyped-call]
-    found = {"output": output, **{f"state {k}": state for k, state in enumerate(finals)}, "gradient of x": _gradient(x)}
-    found.update({f"gradient of initial state {k}": _gradient(state) for k, state in enumerate(states)})
-    found.update({f"gradient of {name}": _gradient(parameter) for name, parameter in module.named_parameters()})
+    found = {
+        "output": output,
+        **{f"state {k}": state for k, state in enumerate(finals)},
+        "gradient of x": _gradient(x),
+    }
+    found.update(
+        {f"gradient of initial state {k}": _gradient(state) for k, state in enumerate(states)}
+    )
+    found.update(
+        {
+            f"gradient of {name}": _gradient(parameter)
+            for name, parameter in module.named_parameters()
+        }
+    )
     return {name: value.detach().to("cpu", torch.float64) for name, value in found.items()}
 
 
 def _loss(output: Tensor, finals: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-    """A number in which every output and final state has a weight of its own, so that no two can be swapped unseen."""
+    """A number in which every output and final state has a weight of its own, so that no two can be
+    swapped unseen.
+    """
     total = output.new_zeros(())
     for value in (output, *finals):
-        weights = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device, value.dtype)
+        weights = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(
+            value.device, value.dtype
+        )
         total = total + (value * weights).sum()
     return total
 
@@ -116,11 +145,14 @@ def _gradient(value: Tensor) -> Tensor:
     return torch.zeros_like(value) if value.grad is None else value.grad
 
 
-def differences(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float) -> list[str]:
+def differences(
+    got: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float
+) -> list[str]:
     """What differs, in words; empty if nothing does.
 
-    The error of a value is the largest absolute difference divided by the largest absolute number expected there, for gradients at least
-    1e-4 of the largest gradient of all. NaN and infinity must stand in the same places.
+    The error of a value is the largest absolute difference divided by the largest absolute number
+    expected there, for gradients at least 1e-4 of the largest gradient of all. NaN and infinity
+    must stand in the same places.
     """
     found = [f"{name} is missing" for name in expected if name not in got] + [
         f"{name} is not expected" for name in got if name not in expected
@@ -134,25 +166,37 @@ def differences(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], toler
         if a.shape != b.shape:
             found.append(f"{name} has shape {list(a.shape)}, not {list(b.shape)}")
             continue
-        if not torch.equal(a.isnan(), b.isnan()) or not torch.equal(a[a.isinf()], b[b.isinf()]) or not torch.equal(a.isinf(), b.isinf()):
+        if (
+            not torch.equal(a.isnan(), b.isnan())
+            or not torch.equal(a[a.isinf()], b[b.isinf()])
+            or not torch.equal(a.isinf(), b.isinf())
+        ):
             found.append(f"{name} has NaN or infinity where it should not, or lacks them")
             continue
         scale = max(_size(b), floor if name.startswith("gradient") else 0.0)
         error = _size(a - b)
         if error > tolerance * scale + _TINY:
-            found.append(f"{name} differs by {error:.3g} at size {scale:.3g}, allowed {tolerance:g} of it")
+            found.append(
+                f"{name} differs by {error:.3g} at size {scale:.3g}, allowed {tolerance:g} of it"
+            )
     return found
 
 
-def compare(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str = "") -> None:
+def compare(
+    got: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float, what: str = ""
+) -> None:
     """Raise :class:`AssertionError` that lists every difference, see :func:`differences`."""
     found = differences(got, expected, tolerance)
     if found:
-        raise AssertionError("\n  ".join([f"{what}: {len(found)} of {len(expected)} values differ", *found]))
+        raise AssertionError(
+            "\n  ".join([f"{what}: {len(found)} of {len(expected)} values differ", *found])
+        )
 
 
 def _numbers(genome: Genome) -> list[float]:
-    return [state.initial for state in genome.states] + [node.value for node in genome.nodes if node.op == "const"]
+    return [state.initial for state in genome.states] + [
+        node.value for node in genome.nodes if node.op == "const"
+    ]
 
 
 def _size(value: Tensor) -> float:
@@ -162,7 +206,9 @@ def _size(value: Tensor) -> float:
 
 
 class BackendContract:
-    """Subclass it in a test file; see the module docstring. ``random_genomes``: how many random cells are compared."""
+    """Subclass it in a test file; see the module docstring. ``random_genomes``: how many random
+    cells are compared.
+    """
 
     backend: ClassVar[str]
     dtype: ClassVar[torch.dtype] = torch.float64
@@ -171,19 +217,31 @@ class BackendContract:
     random_genomes: ClassVar[int] = 40
 
     def check(self, genome: Genome, case: Case, what: str) -> None:
-        """Compare one cell with the reference, unless its numbers are too large for any comparison."""
+        """Compare one cell with the reference, unless its numbers are too large for any
+        comparison.
+        """
         if any(abs(number) > _LARGEST for number in _numbers(genome)):
             return  # sin(1e30) and the like amplify the last bit beyond all bounds
         reference = run_module(build(genome, case, "reference", torch.float64), case)
-        got = run_module(build(genome, case, self.backend, self.dtype, self.device), case, self.dtype)
+        got = run_module(
+            build(genome, case, self.backend, self.dtype, self.device), case, self.dtype
+        )
         largest = float("inf") if self.dtype is torch.float64 else _HUGE
-        if not all(value.isfinite().all() and _size(value) < largest for value in reference.values()):
+        if not all(
+            value.isfinite().all() and _size(value) < largest for value in reference.values()
+        ):
             return
-        if differences(got, reference, self.tolerance) and not self.is_ill_conditioned(genome, case, reference):
+        if differences(got, reference, self.tolerance) and not self.is_ill_conditioned(
+            genome, case, reference
+        ):
             compare(got, reference, self.tolerance, f"{what}, {case}\n{genome.to_text()}")
 
-    def is_ill_conditioned(self, genome: Genome, case: Case, reference: Mapping[str, Tensor]) -> bool:
-        """Whether the reference itself, in single precision, is off by so much that rounding alone explains the tolerance."""
+    def is_ill_conditioned(
+        self, genome: Genome, case: Case, reference: Mapping[str, Tensor]
+    ) -> bool:
+        """Whether the reference itself, in single precision, is off by so much that rounding alone
+        explains the tolerance.
+        """
         single = run_module(build(genome, case, "reference", torch.float32), case, torch.float32)
         share = torch.finfo(self.dtype).eps / torch.finfo(torch.float32).eps
         return bool(differences(single, reference, 0.1 * self.tolerance / share))
@@ -211,7 +269,14 @@ class BackendContract:
             genome = random_genome(rng, op_names=SMOOTH_OPS)
             size = int(rng.choice(sizes))
             lengths = (4, 1, 3) if seed % 4 == 0 else None
-            case = Case(steps=4, input_size=size, hidden_size=size, lengths=lengths, given_states=seed % 3 != 0, seed=seed)
+            case = Case(
+                steps=4,
+                input_size=size,
+                hidden_size=size,
+                lengths=lengths,
+                given_states=seed % 3 != 0,
+                seed=seed,
+            )
             self.check(genome, case, f"random cell {seed}")
 
     def test_sizes(self) -> None:
@@ -225,10 +290,16 @@ class BackendContract:
         """Stacked and bidirectional, with and without different lengths."""
         for name in ("lstm", "gru"):
             for lengths in (None, (2, 4, 1)):
-                self.check(zoo.load(name), Case(4, 3, 5, 6, num_layers=2, bidirectional=True, lengths=lengths), name)
+                self.check(
+                    zoo.load(name),
+                    Case(4, 3, 5, 6, num_layers=2, bidirectional=True, lengths=lengths),
+                    name,
+                )
 
     def test_gradients_add_up(self) -> None:
-        """Two backward passes of two forward passes, run in between each other, add their gradients."""
+        """Two backward passes of two forward passes, run in between each other, add their
+        gradients.
+        """
         case = Case()
         genome = zoo.load("lstm")
         module = build(genome, case, self.backend, self.dtype, self.device)
@@ -236,15 +307,24 @@ class BackendContract:
         z = torch.randn(6, 3, case.input_size, dtype=self.dtype, device=self.device)
         apart = [self.weight_gradients(module, [inputs]) for inputs in (x, z)]
         together = self.weight_gradients(module, [x, z])
-        compare(together, {name: apart[0][name] + apart[1][name] for name in together}, max(self.tolerance, 1e-6), "two passes")
+        compare(
+            together,
+            {name: apart[0][name] + apart[1][name] for name in together},
+            max(self.tolerance, 1e-6),
+            "two passes",
+        )
 
     def weight_gradients(self, module: CellModule, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Gradients of the sum of all outputs; all forward passes run first, then the backward passes in the same order."""
+        """Gradients of the sum of all outputs; all forward passes run first, then the backward
+        passes in the same order.
+        """
         module.zero_grad()
         outputs = [module(x)[0].sum() for x in inputs]
         for output in outputs:
             output.backward()
-        return {f"gradient of {name}": _gradient(p).double() for name, p in module.named_parameters()}
+        return {
+            f"gradient of {name}": _gradient(p).double() for name, p in module.named_parameters()
+        }
 
     def test_second_backward_raises(self) -> None:
         """The saved values are gone after the first backward pass, and that is said."""
@@ -265,7 +345,10 @@ class BackendContract:
             plain, (h, c) = module(x)
         recorded, (h2, c2) = module(x)
         compare(
-            {"output": plain, "h": h, "c": c}, {"output": recorded.detach(), "h": h2.detach(), "c": c2.detach()}, 1e-6, "without gradients"
+            {"output": plain, "h": h, "c": c},
+            {"output": recorded.detach(), "h": h2.detach(), "c": c2.detach()},
+            1e-6,
+            "without gradients",
         )
 
     def test_nan_and_infinity_propagate(self) -> None:

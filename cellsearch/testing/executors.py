@@ -1,4 +1,6 @@
-"""What every executor must do. Subclass :class:`ExecutorContract`, say how to make yours, and let pytest collect it."""
+"""What every executor must do. Subclass :class:`ExecutorContract`, say how to make yours, and let
+pytest collect it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ TASK = "noop"
 
 
 def make_job(
-    trial: int, options: Mapping[str, Any] | None = None, *, steps: int = 10, limits: Limits | None = None, task: str = TASK
+    trial: int,
+    options: Mapping[str, Any] | None = None,
+    *,
+    steps: int = 10,
+    limits: Limits | None = None,
+    task: str = TASK,
 ) -> Job:
     """A job for the evaluation that trains nothing."""
     return Job(
@@ -41,11 +48,15 @@ def make_job(
 
 
 def collect(executor: Executor, count: int, seconds: float = 60.0) -> dict[int, Outcome]:
-    """The next ``count`` outcomes by trial. Fails when they do not come in time, or when one comes twice."""
+    """The next ``count`` outcomes by trial. Fails when they do not come in time, or when one comes
+    twice.
+    """
     outcomes: dict[int, Outcome] = {}
     end = time.monotonic() + seconds
     while len(outcomes) < count:
-        assert time.monotonic() < end, f"{len(outcomes)} of {count} outcomes within {seconds} seconds"
+        assert time.monotonic() < end, (
+            f"{len(outcomes)} of {count} outcomes within {seconds} seconds"
+        )
         for outcome in executor.events(timeout=1.0):
             assert outcome.trial not in outcomes, f"trial {outcome.trial} has two outcomes"
             outcomes[outcome.trial] = outcome
@@ -67,15 +78,23 @@ def run_all(executor: Executor, jobs: list[Job], seconds: float = 60.0) -> dict[
 
 
 def train_lines(log: Path, what: str = "end") -> list[tuple[int, int, int]]:
-    """The log of the no-op evaluation: (trial, rung, process) of each training that began or ended, in order."""
+    """The log of the no-op evaluation: (trial, rung, process) of each training that began or ended,
+    in order.
+    """
     if not log.exists():
         return []
     lines = [line.split() for line in log.read_text(encoding="utf-8").splitlines()]
-    return [(int(trial), int(rung), int(process)) for trial, rung, event, process in lines if event == what]
+    return [
+        (int(trial), int(rung), int(process))
+        for trial, rung, event, process in lines
+        if event == what
+    ]
 
 
 class ExecutorContract(ABC):
-    """Tests of one executor. :meth:`make` gives a new one that runs the evaluation of this importable name."""
+    """Tests of one executor. :meth:`make` gives a new one that runs the evaluation of this
+    importable name.
+    """
 
     @abstractmethod
     def make(self, evaluation: str = EVALUATION) -> Executor:
@@ -92,7 +111,9 @@ class ExecutorContract(ABC):
             executor.start(TASK, {}, arrays)
             outcomes = run_all(executor, [make_job(n) for n in range(20)])
         assert sorted(outcomes) == list(range(20))
-        assert all(o.result is not None and o.failure is None and o.worker for o in outcomes.values())
+        assert all(
+            o.result is not None and o.failure is None and o.worker for o in outcomes.values()
+        )
         scores = {n: o.result.score for n, o in outcomes.items() if o.result}
         assert len(set(scores.values())) == 20
         assert all(score == evaluate(make_job(n), {}).score for n, score in scores.items())
@@ -110,7 +131,9 @@ class ExecutorContract(ABC):
         assert second.metrics["data"] == 3.0
 
     def test_data_cannot_be_spoiled(self, arrays: Arrays) -> None:
-        """A candidate cannot change the data of the next one; the caller's arrays stay as they were, writable."""
+        """A candidate cannot change the data of the next one; the caller's arrays stay as they
+        were, writable.
+        """
         with self.make("cellsearch.testing.noop:spoil") as executor:
             executor.start(TASK, {}, arrays)
             failure = run_all(executor, [make_job(0)])[0].failure
@@ -120,10 +143,15 @@ class ExecutorContract(ABC):
         assert arrays["x"][0] == 0
 
     def test_failures_of_a_candidate_are_outcomes(self, arrays: Arrays) -> None:
-        """What the evaluation says about its candidate is recorded, an evaluation with a bug too, and the next job runs."""
+        """What the evaluation says about its candidate is recorded, an evaluation with a bug too,
+        and the next job runs.
+        """
         kinds = ("nan", "diverged", "timeout", "memory", "invalid", "error")
         told = [({"fail": kind, "trials": [0]}, kind) for kind in kinds]
-        told += [({"raise": "value", "trials": [0]}, "error"), ({"raise": "memory", "trials": [0]}, "memory")]
+        told += [
+            ({"raise": "value", "trials": [0]}, "error"),
+            ({"raise": "memory", "trials": [0]}, "memory"),
+        ]
         with self.make() as executor:
             for options, kind in told:
                 executor.start(TASK, options, arrays)
@@ -137,7 +165,10 @@ class ExecutorContract(ABC):
 
     def test_what_would_fail_every_job_is_raised(self, arrays: Arrays) -> None:
         """A wrong option or a full disk is no candidate's fault; the executor goes on working."""
-        kinds: dict[str, type[Exception]] = {"config": ConfigError, "environment": EnvironmentFailure}
+        kinds: dict[str, type[Exception]] = {
+            "config": ConfigError,
+            "environment": EnvironmentFailure,
+        }
         with self.make() as executor:
             for name, kind in kinds.items():
                 options = {"raise": name, "trials": [0]}

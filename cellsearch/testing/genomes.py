@@ -30,7 +30,24 @@ SMOOTH_OPS: tuple[str, ...] = (
 )
 """Ops whose values stay moderate, for comparisons of numbers."""
 
-_NAMES = ("a", "b", "gate", "f_t1", "Cand", "n1", "n2", "u", "new", "i", "o", "z9", "tanh_", "h2", "_p", "q")
+_NAMES = (
+    "a",
+    "b",
+    "gate",
+    "f_t1",
+    "Cand",
+    "n1",
+    "n2",
+    "u",
+    "new",
+    "i",
+    "o",
+    "z9",
+    "tanh_",
+    "h2",
+    "_p",
+    "q",
+)
 MODERATE_NUMBERS: tuple[float, ...] = (0.0, 1.0, -1.0, 0.5, 2.0, 0.1, 3.0)
 EXTREME_NUMBERS: tuple[float, ...] = (*MODERATE_NUMBERS, -0.0, 1e-9, 1e30)
 
@@ -44,13 +61,15 @@ def random_genome(
     named: float = 0.4,
     numbers: Sequence[float] = EXTREME_NUMBERS,
 ) -> Genome:
-    """A legal genome in statement order: any of the ops, 1 to ``max_states`` states, shared values, dead nodes, aliases.
+    """A legal genome in statement order: any of the ops, 1 to ``max_states`` states, shared values,
+    dead nodes, aliases.
 
-    ``numbers``: what constants and initial states are drawn from. ``named``: share of the nodes that get a name; the others are
-    anonymous wherever the text form allows it.
+    ``numbers``: what constants and initial states are drawn from. ``named``: share of the nodes
+    that get a name; the others are anonymous wherever the text form allows it.
     """
     states = [
-        State(f"s{k}", float(rng.choice(numbers)) if rng.random() < 0.2 else 0.0) for k in range(int(rng.integers(1, max_states + 1)))
+        State(f"s{k}", float(rng.choice(numbers)) if rng.random() < 0.2 else 0.0)
+        for k in range(int(rng.integers(1, max_states + 1)))
     ]
     if rng.random() < 0.7:
         states[0] = State("h", states[0].initial)
@@ -62,7 +81,9 @@ def random_genome(
         name = str(names.pop()) if names and rng.random() < named else ""
         builder.add(_random_node(rng, builder, name, op_names, unread, numbers))
     while unread:
-        builder.node("linear", *[unread.pop() for _ in range(min(len(unread), int(rng.integers(1, 4))))])
+        builder.node(
+            "linear", *[unread.pop() for _ in range(min(len(unread), int(rng.integers(1, 4))))]
+        )
     total = first + len(builder.nodes)
     for state in states:
         builder.next_state(state.name, int(rng.integers(max(0, total - 6), total)))
@@ -75,19 +96,30 @@ def random_genome(
 
 
 def _with_state(builder: Builder, rng: np.random.Generator) -> Genome:
-    """Build; where what reads the states turns out to be dead, let the first state read them all."""
+    """Build; where what reads the states turns out to be dead, let the first state read them
+    all.
+    """
     live = [builder.next_states[s.name] for s in builder.states]
     read = {v for node in builder.nodes for v in node.inputs}
-    keeper = builder.node("linear", live[0], *(1 + k for k in range(len(builder.states))), bias=bool(rng.integers(2)))
+    keeper = builder.node(
+        "linear", live[0], *(1 + k for k in range(len(builder.states))), bias=bool(rng.integers(2))
+    )
     if rng.random() < 0.8 or not read:
         builder.next_state(builder.states[0].name, keeper)
     else:
-        builder.nodes[-1] = Node("keeper", "linear", builder.nodes[-1].inputs, builder.nodes[-1].attrs)  # named, so it stays though dead
+        builder.nodes[-1] = Node(
+            "keeper", "linear", builder.nodes[-1].inputs, builder.nodes[-1].attrs
+        )  # named, so it stays though dead
     return builder.build()
 
 
 def _random_node(
-    rng: np.random.Generator, builder: Builder, name: str, op_names: Sequence[str], unread: list[int], numbers: Sequence[float]
+    rng: np.random.Generator,
+    builder: Builder,
+    name: str,
+    op_names: Sequence[str],
+    unread: list[int],
+    numbers: Sequence[float],
 ) -> Node:
     op = ops.OPS[str(rng.choice(np.asarray(op_names)))]
     most = op.min_arity + 3 if op.max_arity is None else op.max_arity
@@ -102,15 +134,22 @@ def _random_node(
     if op.name == "linear":
         return Node(name, op.name, tuple(operands), (("bias", bool(rng.integers(2))),))
     if op.name == "const":
-        return Node(name, op.name, (), (("value", float(rng.choice(numbers)) if rng.random() < 0.7 else float(rng.normal())),))
+        return Node(
+            name,
+            op.name,
+            (),
+            (("value", float(rng.choice(numbers)) if rng.random() < 0.7 else float(rng.normal())),),
+        )
     return Node(name, op.name, tuple(operands))
 
 
-# -- other ways to write the same cell ---------------------------------------------------------------------------------
+# -- other ways to write the same cell -------------------------------------------------------------
 
 
 def rewritten(genome: Genome, rng: np.random.Generator) -> Genome:
-    """The same cell written differently: other names and order, permuted operands, copies, identities, dead nodes."""
+    """The same cell written differently: other names and order, permuted operands, copies,
+    identities, dead nodes.
+    """
     return _Rewriter(genome, rng).build()
 
 
@@ -122,7 +161,9 @@ class _Rewriter:
         self.state_names = {genome.states[k].name: f"r{n}" for n, k in enumerate(order)}
         if genome.output_name in self.state_names and rng.random() < 0.8:
             self.state_names[genome.output_name] = "h"
-        self.builder = Builder(State(self.state_names[genome.states[k].name], genome.states[k].initial) for k in order)
+        self.builder = Builder(
+            State(self.state_names[genome.states[k].name], genome.states[k].initial) for k in order
+        )
         self.drop_dead = _sees_a_state(genome)  # otherwise dead nodes may be all that reads a state
         self.number = {0: 0, **{1 + int(k): 1 + n for n, k in enumerate(order)}}
 
@@ -147,7 +188,9 @@ class _Rewriter:
         placed = set(range(genome.first_node))
         order = []
         while waiting:
-            ready = [v for v in waiting if placed.issuperset(genome.nodes[v - genome.first_node].inputs)]
+            ready = [
+                v for v in waiting if placed.issuperset(genome.nodes[v - genome.first_node].inputs)
+            ]
             alive = [v for v in ready if v in genome.live]
             value = int(rng.choice(alive or ready))
             waiting.remove(value)
@@ -166,7 +209,9 @@ class _Rewriter:
             return self.builder.const(0.25, name)
         written = Node(name, node.op, tuple(self.reference(v) for v in inputs), node.attrs)
         if not op.parametric and rng.random() < 0.2:
-            self.builder.add(Node("", *self._rest(written)))  # a second copy, which one of the users may take
+            self.builder.add(
+                Node("", *self._rest(written))
+            )  # a second copy, which one of the users may take
             return self.builder.add(written)
         return self.builder.add(written)
 
@@ -175,7 +220,9 @@ class _Rewriter:
         return node.op, node.inputs, node.attrs
 
     def reference(self, value: int) -> int:
-        """The new number of a value, sometimes behind an identity or as a copy of a node without weights."""
+        """The new number of a value, sometimes behind an identity or as a copy of a node without
+        weights.
+        """
         rng = self.rng
         number = self.number[value]
         first = 1 + len(self.builder.states)

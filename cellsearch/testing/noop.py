@@ -1,9 +1,11 @@
-"""An evaluation that trains nothing: for measuring what a search costs besides training, and for tests of executors and of crashes.
+"""An evaluation that trains nothing: for measuring what a search costs besides training, and for
+tests of executors and of crashes.
 
-Its score is a digest of the genome and the seed, so it is the same on every machine. ``task_options`` say what else it does:
-``sleep`` seconds; ``log``: append a line ``trial rung begin|end pid`` to this file; ``fail``: raise the training error of this kind;
-``raise``: fail with another exception; ``exit``: end its process at once; ``hang``: never return. The checks before training that the job
-asks for are made.
+Its score is a digest of the genome and the seed, so it is the same on every machine.
+``task_options`` say what else it does: ``sleep`` seconds; ``log``: append a line ``trial rung
+begin|end pid`` to this file; ``fail``: raise the training error of this kind; ``raise``: fail with
+another exception; ``exit``: end its process at once; ``hang``: never return. The checks before
+training that the job asks for are made.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def evaluate(job: Job, arrays: Arrays) -> Result:
 def _log(job: Job, what: str) -> None:
     path = job.task_options.get("log")
     if path:
-        # One write of one short line to a file opened for appending is atomic, so many processes may share the log.
+        # One write of one short line to a file opened for appending is atomic, so many processes
+        # may share the log.
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, f"{job.trial} {job.rung} {what} {os.getpid()}\n".encode())
@@ -72,9 +75,12 @@ def _misbehave(job: Job) -> None:
     if "fail" in options:
         raise TrainingError("told to fail", kind=options["fail"])
     if "raise" in options:
-        raise {"value": ValueError, "memory": MemoryError, "config": ConfigError, "environment": EnvironmentFailure}[options["raise"]](
-            "told to raise"
-        )
+        raise {
+            "value": ValueError,
+            "memory": MemoryError,
+            "config": ConfigError,
+            "environment": EnvironmentFailure,
+        }[options["raise"]]("told to raise")
     if "exit" in options:
         os._exit(options["exit"])
     while "hang" in options:
@@ -96,7 +102,9 @@ def threads(job: Job, arrays: Arrays) -> Result:
 
 
 def ownership(job: Job, arrays: Arrays) -> Result:
-    """An evaluation that tells how many bytes of its arrays belong to this process, and not to a store that all workers share."""
+    """An evaluation that tells how many bytes of its arrays belong to this process, and not to a
+    store that all workers share.
+    """
     owned = 0
     for array in arrays.values():
         base = array

@@ -1,4 +1,6 @@
-"""What tests of searches share: a small experiment, executors that end jobs in any order or die, and the table that must come out."""
+"""What tests of searches share: a small experiment, executors that end jobs in any order or die,
+and the table that must come out.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,12 @@ __all__ = ["Disordered", "Killed", "Row", "differing_rows", "final_table", "smal
 Row = tuple[Any, ...]
 
 
-def small_experiment(strategy: str | Strategy = "genetic", *, space_name: str = "lstm_gru", **changes: Any) -> Experiment:
-    """An experiment over a real space with a real strategy, for the evaluation that trains nothing."""
+def small_experiment(
+    strategy: str | Strategy = "genetic", *, space_name: str = "lstm_gru", **changes: Any
+) -> Experiment:
+    """An experiment over a real space with a real strategy, for the evaluation that trains
+    nothing.
+    """
     values: dict[str, Any] = {
         "name": "small",
         "space": space(space_name),
@@ -40,7 +46,9 @@ def small_experiment(strategy: str | Strategy = "genetic", *, space_name: str = 
 
 
 def final_table(history: History) -> list[Row]:
-    """All of a history that must not depend on who was faster: everything but times, workers and failure messages."""
+    """All of a history that must not depend on who was faster: everything but times, workers and
+    failure messages.
+    """
     rows: list[Row] = []
     for trial in history:
         scores = tuple((r.budget.steps, r.result.score if r.result else None) for r in trial.rungs)
@@ -67,16 +75,22 @@ def differing_rows(a: list[Row], b: list[Row]) -> list[int]:
 
 
 class Killed(BaseException):
-    """The process was killed here, as far as the search can tell: no clean-up of the search may run."""
+    """The process was killed here, as far as the search can tell: no clean-up of the search may
+    run.
+    """
 
 
 class Disordered(Executor):
-    """Runs jobs in this process, but ends them in random order, as ``capacity`` workers of different speed would.
+    """Runs jobs in this process, but ends them in random order, as ``capacity`` workers of
+    different speed would.
 
-    ``kill_after``: raise :class:`Killed` instead of giving the next outcome, when so many have been given.
+    ``kill_after``: raise :class:`Killed` instead of giving the next outcome, when so many have been
+    given.
     """
 
-    def __init__(self, capacity: int, seed: int, *, kill_after: int = -1, evaluation: str = EVALUATION) -> None:
+    def __init__(
+        self, capacity: int, seed: int, *, kill_after: int = -1, evaluation: str = EVALUATION
+    ) -> None:
         self.capacity = capacity
         self.jobs: list[Job] = []
         self._evaluate = load_evaluation(evaluation)
@@ -85,7 +99,14 @@ class Disordered(Executor):
         self._left = kill_after
         self._arrays: Arrays = {}
 
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         """Keep the data."""
         self._arrays = arrays
 

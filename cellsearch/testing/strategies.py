@@ -1,4 +1,5 @@
-"""What every strategy must do. Subclass :class:`StrategyContract` in a test file and say how to make the strategy.
+"""What every strategy must do. Subclass :class:`StrategyContract` in a test file and say how to
+make the strategy.
 
 ::
 
@@ -20,7 +21,13 @@ import pytest
 from cellsearch import zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
-from cellsearch.simulation.simulate import best_so_far, completed, failed, fake_connections, simulate
+from cellsearch.simulation.simulate import (
+    best_so_far,
+    completed,
+    failed,
+    fake_connections,
+    simulate,
+)
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
@@ -38,7 +45,9 @@ def space(name: str = "lstm_gru") -> SearchSpace:
 
 @cache
 def likeness(genome: Genome, steps: int = 100, target: str = "mut1") -> float:
-    """A score that a search can learn: how far a cell is from a zoo cell, with a little noise that is fixed by the cell's key."""
+    """A score that a search can learn: how far a cell is from a zoo cell, with a little noise that
+    is fixed by the cell's key.
+    """
     noise = np.random.default_rng(int(genome.key[:8], 16)).normal(0.0, 0.01)
     return distance(genome, zoo.load(target)) + float(noise)
 
@@ -63,9 +72,21 @@ class StrategyContract(ABC):
         return space("lstm_gru")
 
     def history(self, seed: int = 1) -> History:
-        """A history of this strategy's own making, with failures and with trials in flight at its end."""
-        done = simulate(self.strategy(), self.space(), fragile, trials=self.trials // 2, seed=seed, first=_baselines())
-        running = [trial.with_(status=Status.RUNNING, rungs=(Rung(Budget(100)),), failure=None) for trial in list(done)[-2:]]
+        """A history of this strategy's own making, with failures and with trials in flight at its
+        end.
+        """
+        done = simulate(
+            self.strategy(),
+            self.space(),
+            fragile,
+            trials=self.trials // 2,
+            seed=seed,
+            first=_baselines(),
+        )
+        running = [
+            trial.with_(status=Status.RUNNING, rungs=(Rung(Budget(100)),), failure=None)
+            for trial in list(done)[-2:]
+        ]
         return History([*list(done)[:-2], *running])
 
     def test_it_has_a_name_a_paper_and_frozen_options(self) -> None:
@@ -82,7 +103,9 @@ class StrategyContract(ABC):
         for history in (History(), self.history()):
             again = History(list(history))
             rng = [np.random.default_rng([7, len(history), 0]) for _ in range(2)]
-            assert self.strategy().propose(self.space(), history, rng[0]) == self.strategy().propose(self.space(), again, rng[1])
+            assert self.strategy().propose(
+                self.space(), history, rng[0]
+            ) == self.strategy().propose(self.space(), again, rng[1])
 
     def test_nothing_is_kept_between_calls(self) -> None:
         """Calls in between change nothing."""
@@ -102,7 +125,9 @@ class StrategyContract(ABC):
 
     def test_it_starts_from_nothing(self) -> None:
         """An empty history is enough."""
-        assert self.strategy().propose(self.space(), History(), np.random.default_rng(0)) is not None
+        assert (
+            self.strategy().propose(self.space(), History(), np.random.default_rng(0)) is not None
+        )
 
     def test_all_proposals_are_legal_new_and_say_where_they_come_from(self) -> None:
         """Over a whole search with failures and two workers."""
@@ -115,7 +140,15 @@ class StrategyContract(ABC):
             if proposal.inherit is not None:
                 assert history.by_number[proposal.inherit].result is not None
 
-        done = simulate(self.strategy(), self.space(), fragile, trials=self.trials, seed=5, first=_baselines(), check=check)
+        done = simulate(
+            self.strategy(),
+            self.space(),
+            fragile,
+            trials=self.trials,
+            seed=5,
+            first=_baselines(),
+            check=check,
+        )
         assert len(done) == self.trials
         assert len({trial.genome.key for trial in done}) == self.trials
 
@@ -123,19 +156,29 @@ class StrategyContract(ABC):
         """With one trial in flight there is something else to train, from the first proposal on."""
         strategy, records = self.strategy(), list[Trial]()
         for number in range(self.trials // 2):
-            proposal = strategy.propose(self.space(), History(records), np.random.default_rng([9, number, 0]))
-            assert proposal is not None, f"nothing to propose for trial {number} while one is in flight"
+            proposal = strategy.propose(
+                self.space(), History(records), np.random.default_rng([9, number, 0])
+            )
+            assert proposal is not None, (
+                f"nothing to propose for trial {number} while one is in flight"
+            )
             records.append(Trial(number, proposal, Status.RUNNING))
             if number > 0:
                 before = records[number - 1]
-                learned = fake_connections(self.space(), before.genome) if strategy.wants_connections else {}
+                learned = (
+                    fake_connections(self.space(), before.genome)
+                    if strategy.wants_connections
+                    else {}
+                )
                 records[number - 1] = completed(before, likeness(before.genome), learned)
 
     def test_it_goes_on_when_everything_fails(self) -> None:
         """A failed training is no end."""
         strategy, records = self.strategy(), list[Trial]()
         for number in range(12):
-            proposal = strategy.propose(self.space(), History(records), np.random.default_rng([2, number, 0]))
+            proposal = strategy.propose(
+                self.space(), History(records), np.random.default_rng([2, number, 0])
+            )
             if proposal is None:
                 break
             records.append(failed(Trial(number, proposal)))
@@ -150,12 +193,20 @@ class StrategyContract(ABC):
 
     def test_another_seed_gives_another_search(self) -> None:
         """The rng matters."""
-        runs = [simulate(self.strategy(), self.space(), likeness, trials=16, seed=seed) for seed in (1, 2)]
+        runs = [
+            simulate(self.strategy(), self.space(), likeness, trials=16, seed=seed)
+            for seed in (1, 2)
+        ]
         assert [t.genome.key for t in runs[0]] != [t.genome.key for t in runs[1]]
 
     def test_it_gets_better(self) -> None:
-        """A sanity check, not a benchmark: the best of whole searches beat their first proposals."""
-        runs = [simulate(self.strategy(), self.space(), likeness, trials=self.trials, seed=seed) for seed in (6, 7, 8)]
+        """A sanity check, not a benchmark: the best of whole searches beat their first
+        proposals.
+        """
+        runs = [
+            simulate(self.strategy(), self.space(), likeness, trials=self.trials, seed=seed)
+            for seed in (6, 7, 8)
+        ]
         curves = np.array([best_so_far(history) for history in runs])
         assert curves[:, -1].mean() < curves[:, 3].mean()
 

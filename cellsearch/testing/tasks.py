@@ -29,8 +29,12 @@ __all__ = ["TaskContract", "same_batch", "torch_factory"]
 _CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
-def torch_factory(kind: str = "lstm", hidden_size: int = 8, *, bidirectional: bool = False) -> CellFactory:
-    """A factory of ``torch.nn.LSTM``, ``GRU`` or ``RNN``: the model of a task without anything of the compiler."""
+def torch_factory(
+    kind: str = "lstm", hidden_size: int = 8, *, bidirectional: bool = False
+) -> CellFactory:
+    """A factory of ``torch.nn.LSTM``, ``GRU`` or ``RNN``: the model of a task without anything of
+    the compiler.
+    """
     return CellFactory(
         lambda input_size: _CELLS[kind](input_size, hidden_size, bidirectional=bidirectional),
         hidden_size=hidden_size,
@@ -40,15 +44,20 @@ def torch_factory(kind: str = "lstm", hidden_size: int = 8, *, bidirectional: bo
 
 def same_batch(a: Batch, b: Batch) -> bool:
     """Whether two batches are equal in every value."""
-    lengths = torch.equal(a.lengths, b.lengths) if a.lengths is not None and b.lengths is not None else a.lengths is b.lengths
+    lengths = (
+        torch.equal(a.lengths, b.lengths)
+        if a.lengths is not None and b.lengths is not None
+        else a.lengths is b.lengths
+    )
     return torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and lengths and a.first == b.first
 
 
 class TaskContract:
     """What holds for every task. ``task``: its name; ``options``: those of a small version of it.
 
-    ``beats``: the validation score that an LSTM of width ``hidden_size`` must come below within ``steps`` steps of Adam with
-    ``learning_rate``: what a predictor without memory reaches, or less.
+    ``beats``: the validation score that an LSTM of width ``hidden_size`` must come below within
+    ``steps`` steps of Adam with ``learning_rate``: what a predictor without memory reaches, or
+    less.
     """
 
     task: ClassVar[str]
@@ -132,7 +141,8 @@ class TaskContract:
             assert all(same_batch(a, b) for a, b in zip(first, second, strict=True))
         valid, test = (list(task.batches(split, 0)) for split in splits)
         assert len(valid) != len(test) or not all(
-            a.x.shape == b.x.shape and torch.equal(a.x, b.x) for a, b in zip(valid, test, strict=True)
+            a.x.shape == b.x.shape and torch.equal(a.x, b.x)
+            for a, b in zip(valid, test, strict=True)
         )
 
     def test_every_weight_gets_a_gradient(self) -> None:
@@ -162,7 +172,9 @@ class TaskContract:
         assert all(isinstance(number, float) and np.isfinite(number) for number in first)
         assert model.training
         assert torch.equal(generator, torch.get_rng_state())
-        assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+        assert all(
+            torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items()
+        )
         assert all(parameter.grad is None for parameter in model.parameters())
 
     def test_padding_does_not_count(self) -> None:
@@ -170,7 +182,9 @@ class TaskContract:
         task = self.made()
         torch.manual_seed(0)
         model = task.model(torch_factory())
-        padded = next((b for b in islice(task.batches("train", 0), 50) if b.lengths is not None), None)
+        padded = next(
+            (b for b in islice(task.batches("train", 0), 50) if b.lengths is not None), None
+        )
         if padded is None or padded.lengths is None:
             return
         beyond = torch.arange(len(padded.x)).unsqueeze(1) >= padded.lengths

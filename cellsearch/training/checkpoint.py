@@ -1,12 +1,13 @@
 """Checkpoints: named tensors and a description in one safetensors file, with a checksum of our own.
 
-The file can be read by anything that reads safetensors. Its metadata hold one entry, ``cellsearch``: a JSON object with ``format``
-(1), ``digest`` (SHA-256 over names, types, shapes and bytes of all tensors and over the description), and ``meta`` (the description).
-Nothing in the file is ever executed. A file that is damaged in any byte is refused.
+The file can be read by anything that reads safetensors. Its metadata hold one entry,
+``cellsearch``: a JSON object with ``format`` (1), ``digest`` (SHA-256 over names, types, shapes and
+bytes of all tensors and over the description), and ``meta`` (the description). Nothing in the file
+is ever executed. A file that is damaged in any byte is refused.
 
-Names of tensors: ``model.*`` the weights as they are now, ``best.*`` those with the best validation score (absent if they are the
-present ones), ``optimizer.*``, ``state.*`` (carried state), ``rng`` (generator state). The recurrent layer's weights are
-``model.cell.l0.i.weight_x`` and so on.
+Names of tensors: ``model.*`` the weights as they are now, ``best.*`` those with the best validation
+score (absent if they are the present ones), ``optimizer.*``, ``state.*`` (carried state), ``rng``
+(generator state). The recurrent layer's weights are ``model.cell.l0.i.weight_x`` and so on.
 """
 
 from __future__ import annotations
@@ -42,19 +43,30 @@ class Checkpoint:
 
     def group(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors whose names start with ``prefix``, without it."""
-        return {name.removeprefix(prefix): tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(prefix)
+        }
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The model's weights at its best validation score."""
         return self.group("best.") or self.group("model.")
 
     def cell_weights(self) -> dict[str, torch.Tensor]:
-        """The weights of the recurrent layer at the best validation score, under the names of ``compile_cell`` (``l0.i.weight_x``)."""
-        return {name.removeprefix(CELL_PREFIX): tensor for name, tensor in self.weights().items() if name.startswith(CELL_PREFIX)}
+        """The weights of the recurrent layer at the best validation score, under the names of
+        ``compile_cell`` (``l0.i.weight_x``).
+        """
+        return {
+            name.removeprefix(CELL_PREFIX): tensor
+            for name, tensor in self.weights().items()
+            if name.startswith(CELL_PREFIX)
+        }
 
 
 def write(path: str | Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-    """Write a checkpoint: completely, or not at all (a file of the same name is replaced in one step).
+    """Write a checkpoint: completely, or not at all (a file of the same name is replaced in one
+    step).
 
     Raises :class:`EnvironmentFailure` if the place cannot be written.
     """
@@ -63,7 +75,9 @@ def write(path: str | Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[s
     # Copies, because weights that two layers share may not share memory in a file.
     whole = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     description = json.dumps(dict(meta), sort_keys=True)
-    entry = json.dumps({"format": FORMAT, "digest": _digest(whole, description), "meta": description})
+    entry = json.dumps(
+        {"format": FORMAT, "digest": _digest(whole, description), "meta": description}
+    )
     data = save(whole, metadata={"cellsearch": entry})
     target = Path(path)
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -78,12 +92,16 @@ def write(path: str | Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[s
         with suppress(OSError):
             temporary.unlink()
         raise EnvironmentFailure(
-            f"the checkpoint cannot be written: {error}", where=str(path), hint="check free space and permissions"
+            f"the checkpoint cannot be written: {error}",
+            where=str(path),
+            hint="check free space and permissions",
         ) from error
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Read and check a checkpoint. Raises :class:`CheckpointError` for a file that is missing, damaged, or of another kind."""
+    """Read and check a checkpoint. Raises :class:`CheckpointError` for a file that is missing,
+    damaged, or of another kind.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -93,7 +111,9 @@ def read(path: str | Path) -> Checkpoint:
             raise CheckpointError(f"the file is larger than {LARGEST >> 30} GiB", where=where)
         data = Path(path).read_bytes()
     except OSError as error:
-        raise CheckpointError(f"the checkpoint cannot be read: {error}", where=where, hint="train the cell again") from error
+        raise CheckpointError(
+            f"the checkpoint cannot be read: {error}", where=where, hint="train the cell again"
+        ) from error
     entry = _entry(data, where)
     try:
         tensors = load(data)
@@ -105,7 +125,9 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def _entry(data: bytes, where: str) -> dict[str, str]:
-    """Our entry in the metadata of a safetensors file: 8 bytes with the size of a JSON header, the header, the tensors."""
+    """Our entry in the metadata of a safetensors file: 8 bytes with the size of a JSON header, the
+    header, the tensors.
+    """
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > min(LARGEST_HEADER, len(data) - 8):
         raise _damaged(where, "it is cut off, or no safetensors file")
@@ -116,7 +138,9 @@ def _entry(data: bytes, where: str) -> dict[str, str]:
         raise _damaged(where, f"its header is not JSON ({error})") from error
     except (KeyError, TypeError) as error:
         raise CheckpointError(
-            "the file is not a checkpoint of cellsearch", where=where, hint="checkpoints are written by a search"
+            "the file is not a checkpoint of cellsearch",
+            where=where,
+            hint="checkpoints are written by a search",
         ) from error
     try:
         entry = json.loads(text)
@@ -125,7 +149,9 @@ def _entry(data: bytes, where: str) -> dict[str, str]:
         raise _damaged(where, "its description cannot be read") from error
     if version != FORMAT:
         raise CheckpointError(
-            f"the checkpoint has format {version!r}, this version reads {FORMAT}", where=where, hint="use a newer cellsearch"
+            f"the checkpoint has format {version!r}, this version reads {FORMAT}",
+            where=where,
+            hint="use a newer cellsearch",
         )
     if not isinstance(digest, str) or not isinstance(meta, str):
         raise _damaged(where, "its description cannot be read")
@@ -144,4 +170,6 @@ def _digest(tensors: Mapping[str, torch.Tensor], description: str) -> str:
 
 
 def _damaged(where: str, why: str) -> CheckpointError:
-    return CheckpointError(f"the checkpoint is damaged: {why}", where=where, hint="train the cell again")
+    return CheckpointError(
+        f"the checkpoint is damaged: {why}", where=where, hint="train the cell again"
+    )

@@ -1,4 +1,6 @@
-"""What training learns about each connection of a cell: how strong it is, and what removing it would cost."""
+"""What training learns about each connection of a cell: how strong it is, and what removing it
+would cost.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,18 @@ from cellsearch.trial import Connection
 __all__ = ["ConnectionMeter", "connection_weights", "measure_perturbations"]
 
 
-def connection_weights(genome: Genome, layer: torch.nn.Module) -> dict[str, list[torch.nn.Parameter]]:
-    """The weights of each connection in a compiled layer, by the name of the connection: one for each layer and direction.
+def connection_weights(
+    genome: Genome, layer: torch.nn.Module
+) -> dict[str, list[torch.nn.Parameter]]:
+    """The weights of each connection in a compiled layer, by the name of the connection: one for
+    each layer and direction.
 
-    A connection is an operand of a node with weights: a dense block, a ``diag`` vector, a ``scale``; biases are none.
+    A connection is an operand of a node with weights: a dense block, a ``diag`` vector, a
+    ``scale``; biases are none.
     """
-    wanted = [spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live]
+    wanted = [
+        spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live
+    ]
     found: dict[str, list[torch.nn.Parameter]] = {name: [] for name in wanted}
     for name, parameter in layer.named_parameters():
         _, _, connection = name.partition(".")
@@ -31,9 +39,10 @@ def connection_weights(genome: Genome, layer: torch.nn.Module) -> dict[str, list
 class ConnectionMeter:
     """Averages the saliency of each connection over the last steps of a training.
 
-    Saliency of one step: ``|sum of w * dL/dw|`` over the weights of the connection, the first-order Taylor estimate of the change
-    of the loss when they become zero (Molchanov et al. 2017, arXiv 1611.06440, eq. 8), with the gradient before clipping and
-    without the gate penalty's part; summed over layers and directions.
+    Saliency of one step: ``|sum of w * dL/dw|`` over the weights of the connection, the first-order
+    Taylor estimate of the change of the loss when they become zero (Molchanov et al. 2017, arXiv
+    1611.06440, eq. 8), with the gradient before clipping and without the gate penalty's part;
+    summed over layers and directions.
     """
 
     def __init__(self, genome: Genome, layer: torch.nn.Module, first_step: int) -> None:
@@ -56,7 +65,8 @@ class ConnectionMeter:
     def result(self) -> Mapping[str, Connection]:
         """Gate and mean saliency of each connection."""
         return {
-            name: Connection(gate=_gate(weights), saliency=self.sums[name] / max(1, self.count)) for name, weights in self.weights.items()
+            name: Connection(gate=_gate(weights), saliency=self.sums[name] / max(1, self.count))
+            for name, weights in self.weights.items()
         }
 
 
@@ -68,27 +78,40 @@ def _gate(weights: list[torch.nn.Parameter]) -> float:
 
 
 def measure_perturbations(
-    connections: Mapping[str, Connection], weights: Mapping[str, list[torch.nn.Parameter]], model: torch.nn.Module, task: Task, batches: int
+    connections: Mapping[str, Connection],
+    weights: Mapping[str, list[torch.nn.Parameter]],
+    model: torch.nn.Module,
+    task: Task,
+    batches: int,
 ) -> dict[str, Connection]:
-    """The connections with what removing each one adds to the loss of the first ``batches`` validation batches.
+    """The connections with what removing each one adds to the loss of the first ``batches``
+    validation batches.
 
-    Removing: its weights are zero for as long as the loss is measured (Wang et al. 2021, arXiv 2108.04392, section 4, without their
-    training between two removals). Costs ``batches * (connections + 1)`` forward passes.
+    Removing: its weights are zero for as long as the loss is measured (Wang et al. 2021, arXiv
+    2108.04392, section 4, without their training between two removals). Costs ``batches *
+    (connections + 1)`` forward passes.
     """
     mode = model.training
     model.eval()
     try:
         with torch.no_grad():
-            data = [batch for batch, _ in zip(task.batches("valid", 0), range(batches), strict=False)]
+            data = [
+                batch for batch, _ in zip(task.batches("valid", 0), range(batches), strict=False)
+            ]
             whole = _loss(model, task, data)
             return {
-                name: replace(found, perturbation=_without(weights[name], model, task, data) - whole) for name, found in connections.items()
+                name: replace(
+                    found, perturbation=_without(weights[name], model, task, data) - whole
+                )
+                for name, found in connections.items()
             }
     finally:
         model.train(mode)
 
 
-def _without(weights: list[torch.nn.Parameter], model: torch.nn.Module, task: Task, data: Iterable[Batch]) -> float:
+def _without(
+    weights: list[torch.nn.Parameter], model: torch.nn.Module, task: Task, data: Iterable[Batch]
+) -> float:
     kept = [weight.clone() for weight in weights]
     for weight in weights:
         weight.zero_()
@@ -99,7 +122,9 @@ def _without(weights: list[torch.nn.Parameter], model: torch.nn.Module, task: Ta
 
 
 def _loss(model: torch.nn.Module, task: Task, data: Iterable[Batch]) -> float:
-    """Mean loss of the batches, the state carried from one to the next where they belong together."""
+    """Mean loss of the batches, the state carried from one to the next where they belong
+    together.
+    """
     losses, state = [], None
     for batch in data:
         prediction, state = model(batch.x, None if batch.first else state, batch.lengths)

@@ -16,7 +16,11 @@ _DECISIVE = ("cellsearch", "torch", "numpy", "machine", "processor")
 
 def fingerprint() -> dict[str, str]:
     """Versions, processor and system of this process, in words. Loads neither torch nor ray."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}", "machine": platform.machine()}
+    found = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+    }
     found |= {"processor": _processor(), "cpus": str(os.cpu_count() or 1), "host": platform.node()}
     for package in _PACKAGES:
         try:

@@ -1,7 +1,8 @@
-"""The rest of a training step, at the speed of the native cells: loss and optimizer (token inputs: ``CellModule.run_tokens``).
+"""The rest of a training step, at the speed of the native cells: loss and optimizer (token inputs:
+``CellModule.run_tokens``).
 
-Once the cell itself is fast, the softmax and the optimizer's many small calls decide how long a step takes. Each part here equals the
-plain torch way up to rounding, gradients included.
+Once the cell itself is fast, the softmax and the optimizer's many small calls decide how long a
+step takes. Each part here equals the plain torch way up to rounding, gradients included.
 """
 
 from __future__ import annotations
@@ -19,18 +20,28 @@ from cellsearch.errors import ConfigError
 __all__ = ["FlatAdam", "fused_linear_cross_entropy"]
 
 LOSS_NUMBERS, LOSS_ROWS = 1 << 17, 64
-"""So many logits exist at the same time (0.5 MB in float32: they stay in the cache), but those of at least so many rows."""
+"""So many logits exist at the same time (0.5 MB in float32: they stay in the cache), but those of
+at least so many rows.
+"""
 _VECTOR = 16
 _LEAST = 1e-30
 """Probabilities above it are normal numbers in float32, so their logarithm is exact enough."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Loss and gradients in one pass over blocks of rows, so that the logits of all positions never exist together."""
+    """Loss and gradients in one pass over blocks of rows, so that the logits of all positions never
+    exist together.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, ignore_index: int, training: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        ignore_index: int,
+        training: bool,
     ) -> Tensor:
         ignored = targets == ignore_index
         count = targets.shape[0] - int(torch.count_nonzero(ignored))
@@ -51,26 +62,43 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 losses.masked_fill_(ignored[part, None], 0.0)
             loss += losses.sum()
             if d_hidden is not None and d_weight is not None and d_bias is not None:
-                d_logits = p.scatter_add_(1, target, p.new_full((1, 1), -1.0).expand(rows.shape[0], 1))
+                d_logits = p.scatter_add_(
+                    1, target, p.new_full((1, 1), -1.0).expand(rows.shape[0], 1)
+                )
                 if count != targets.shape[0]:
                     d_logits.masked_fill_(ignored[part, None], 0.0)
                 torch.mm(d_logits, full_weight, out=d_hidden[part])
                 d_weight.addmm_(d_logits.t(), rows)
                 d_bias.addmv_(d_logits.t(), d_logits.new_ones(rows.shape[0]))
         if d_weight is not None and d_bias is not None:
-            ctx.gradients = (d_hidden, d_weight[: weight.shape[0]], d_bias[: weight.shape[0]] if bias is not None else None)
+            ctx.gradients = (
+                d_hidden,
+                d_weight[: weight.shape[0]],
+                d_bias[: weight.shape[0]] if bias is not None else None,
+            )
         ctx.count = count
         return loss / count if count else loss * math.nan
 
     @staticmethod
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise RuntimeError("the fused loss computes first derivatives only; use cross_entropy of linear for create_graph=True")
+            raise RuntimeError(
+                "the fused loss computes first derivatives only; use cross_entropy of "
+                "linear for create_graph=True"
+            )
         if ctx.gradients is None:
-            raise RuntimeError("the fused loss can run backward only once for each forward pass; use cross_entropy of linear")
+            raise RuntimeError(
+                "the fused loss can run backward only once for each forward pass; use "
+                "cross_entropy of linear"
+            )
         gradients, ctx.gradients = ctx.gradients, None
         factor = scale / ctx.count if ctx.count else scale * math.nan
-        return (*(None if gradient is None else gradient.mul_(factor) for gradient in gradients), None, None, None)
+        return (
+            *(None if gradient is None else gradient.mul_(factor) for gradient in gradients),
+            None,
+            None,
+            None,
+        )
 
 
 def _checked(targets: Tensor, vocabulary: int) -> Tensor:
@@ -78,49 +106,75 @@ def _checked(targets: Tensor, vocabulary: int) -> Tensor:
     if targets.shape[0]:
         least, most = (int(bound) for bound in torch.aminmax(targets))
         if least < 0 or most >= vocabulary:
-            raise IndexError(f"Target {least if least < 0 else most} is out of bounds: the vocabulary has {vocabulary} rows")
+            raise IndexError(
+                f"Target {least if least < 0 else most} is out of bounds: the "
+                f"vocabulary has {vocabulary} rows"
+            )
     return targets
 
 
 def _whole_vectors(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Weight ``[V', H]`` and bias ``[V']`` with V' a multiple of 16; the logits of the rows that are added are -inf, their probability 0.
+    """Weight ``[V', H]`` and bias ``[V']`` with V' a multiple of 16; the logits of the rows that
+    are added are -inf, their probability 0.
 
     BLAS takes up to twice as long for 63 rows as for 64.
     """
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
     extra = -weight.shape[0] % _VECTOR
-    return functional.pad(weight, (0, 0, 0, extra)), functional.pad(bias, (0, extra), value=-math.inf)
+    return functional.pad(weight, (0, 0, 0, extra)), functional.pad(
+        bias, (0, extra), value=-math.inf
+    )
 
 
 def _negative_log(p: Tensor, logits: Tensor, target: Tensor) -> Tensor:
-    """``-log`` of the probabilities of the targets ``[rows, 1]``; from the logits where one is too small (or NaN) for its logarithm."""
+    """``-log`` of the probabilities of the targets ``[rows, 1]``; from the logits where one is too
+    small (or NaN) for its logarithm.
+    """
     chosen = p.gather(1, target)
     if float(chosen.min()) > _LEAST:
         return chosen.log_().neg_()
     return torch.logsumexp(logits, 1, keepdim=True) - logits.gather(1, target)
 
 
-def fused_linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *, ignore_index: int = -100) -> Tensor:
-    """``cross_entropy(linear(hidden, weight, bias), targets)``, the mean over targets that are not ``ignore_index``.
+def fused_linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    ignore_index: int = -100,
+) -> Tensor:
+    """``cross_entropy(linear(hidden, weight, bias), targets)``, the mean over targets that are not
+    ``ignore_index``.
 
-    ``hidden [N, H]``, ``weight [V, H]``, ``bias [V]``, ``targets [N]`` (int64). Gradients are computed along with the loss, block by block,
-    and once: a second backward pass and second derivatives raise :class:`RuntimeError`. A target outside the vocabulary raises
+    ``hidden [N, H]``, ``weight [V, H]``, ``bias [V]``, ``targets [N]`` (int64). Gradients are
+    computed along with the loss, block by block, and once: a second backward pass and second
+    derivatives raise :class:`RuntimeError`. A target outside the vocabulary raises
     :class:`IndexError`.
     """
     if hidden.dim() != 2 or targets.dim() != 1 or hidden.shape[0] != targets.shape[0]:
-        raise ConfigError(f"hidden {tuple(hidden.shape)} and targets {tuple(targets.shape)} do not fit", hint="[N, H] and [N]")
-    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (hidden, weight, bias))
-    loss: Tensor = _LinearCrossEntropy.apply(hidden.contiguous(), weight, bias, targets, ignore_index, training)  # type: ignore[no-untyped-call]
+        raise ConfigError(
+            f"hidden {tuple(hidden.shape)} and targets {tuple(targets.shape)} do not fit",
+            hint="[N, H] and [N]",
+        )
+    training = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (hidden, weight, bias)
+    )
+    loss: Tensor = _LinearCrossEntropy.apply(
+        hidden.contiguous(), weight, bias, targets, ignore_index, training
+    )  # type: ignore[no-untyped-call]
     return loss
 
 
 class FlatAdam:
     """AdamW on one flat buffer: clipping and update are a few calls whatever the number of weights.
 
-    Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), which is
-    :class:`torch.optim.AdamW`; ``max_norm`` clips the norm of the whole gradient as :func:`torch.nn.utils.clip_grad_norm_` does.
-    Takes over the memory of the parameters: each becomes a view of one buffer, so they must have one dtype and device and stay there. A
-    parameter without a gradient counts as having gradient 0 (torch leaves such a one as it is).
+    Adam (Kingma & Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov & Hutter 2019,
+    algorithm 2), which is :class:`torch.optim.AdamW`; ``max_norm`` clips the norm of the whole
+    gradient as :func:`torch.nn.utils.clip_grad_norm_` does. Takes over the memory of the
+    parameters: each becomes a view of one buffer, so they must have one dtype and device and stay
+    there. A parameter without a gradient counts as having gradient 0 (torch leaves such a one as it
+    is).
     """
 
     def __init__(
@@ -137,11 +191,15 @@ class FlatAdam:
         if not self.parameters:
             raise ConfigError("there is no parameter to train")
         if len({(p.dtype, p.device) for p in self.parameters}) != 1:
-            raise ConfigError("the parameters differ in dtype or device", hint="use torch.optim.AdamW")
+            raise ConfigError(
+                "the parameters differ in dtype or device", hint="use torch.optim.AdamW"
+            )
         self.max_norm = max_norm
         with torch.no_grad():
             self._flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self.parameters]))
-            for parameter, part in zip(self.parameters, self._parts(self._flat.detach()), strict=True):
+            for parameter, part in zip(
+                self.parameters, self._parts(self._flat.detach()), strict=True
+            ):
                 parameter.data = part
         self._gradient = torch.zeros_like(self._flat)
         self._flat.grad = self._gradient
@@ -156,7 +214,10 @@ class FlatAdam:
     def _parts(self, flat: Tensor) -> list[Tensor]:
         """A flat tensor as views in the shapes of the parameters."""
         parts = torch.split(flat, [p.numel() for p in self.parameters])
-        return [part.view(parameter.shape) for part, parameter in zip(parts, self.parameters, strict=True)]
+        return [
+            part.view(parameter.shape)
+            for part, parameter in zip(parts, self.parameters, strict=True)
+        ]
 
     @property
     def lr(self) -> float:
@@ -174,8 +235,13 @@ class FlatAdam:
 
     @torch.no_grad()
     def clip(self) -> Tensor:
-        """Take over the gradients, clipped, and return their norm before clipping (NaN or infinity included: look at it)."""
-        parts = [torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1) for p in self.parameters]
+        """Take over the gradients, clipped, and return their norm before clipping (NaN or infinity
+        included: look at it).
+        """
+        parts = [
+            torch.zeros_like(p).reshape(-1) if p.grad is None else p.grad.reshape(-1)
+            for p in self.parameters
+        ]
         torch.cat(parts, out=self._gradient)
         norm: Tensor = torch.linalg.vector_norm(self._gradient)
         if self.max_norm is not None:
@@ -194,7 +260,9 @@ class FlatAdam:
 
     @property
     def state(self) -> dict[nn.Parameter, dict[str, Tensor]]:
-        """For each parameter ``step`` (a number), ``exp_avg`` and ``exp_avg_sq`` (of its shape), as in ``torch.optim.AdamW.state``."""
+        """For each parameter ``step`` (a number), ``exp_avg`` and ``exp_avg_sq`` (of its shape), as
+        in ``torch.optim.AdamW.state``.
+        """
         first, second = (self._parts(self._moments[name]) for name in ("exp_avg", "exp_avg_sq"))
         return {
             parameter: {"step": self._moments["step"], "exp_avg": m, "exp_avg_sq": v}
@@ -203,18 +271,26 @@ class FlatAdam:
 
     @torch.no_grad()
     def load_state(self, state: Mapping[nn.Parameter, Mapping[str, Tensor]]) -> None:
-        """Take over what :attr:`state` gave, or the state of a :class:`torch.optim.AdamW` over the same parameters.
+        """Take over what :attr:`state` gave, or the state of a :class:`torch.optim.AdamW` over the
+        same parameters.
 
-        A parameter that is not in it has had no gradient yet: its moments are 0. Raises :class:`ValueError` where parameters have
-        done different numbers of steps or a shape does not fit, and :class:`KeyError` for what is missing; then nothing has changed.
+        A parameter that is not in it has had no gradient yet: its moments are 0. Raises
+        :class:`ValueError` where parameters have done different numbers of steps or a shape does
+        not fit, and :class:`KeyError` for what is missing; then nothing has changed.
         """
         steps = {float(moments["step"]) for moments in state.values()}
         if len(steps) > 1:
-            raise ValueError(f"the optimizer's state holds different numbers of steps for different weights: {sorted(steps)}")
+            raise ValueError(
+                f"the optimizer's state holds different numbers of steps for different "
+                f"weights: {sorted(steps)}"
+            )
         for parameter, moments in state.items():
             for name in ("exp_avg", "exp_avg_sq"):
                 if moments[name].shape != parameter.shape:
-                    raise ValueError(f"{name} has the shape {tuple(moments[name].shape)}, its weight {tuple(parameter.shape)}")
+                    raise ValueError(
+                        f"{name} has the shape {tuple(moments[name].shape)}, its weight "
+                        f"{tuple(parameter.shape)}"
+                    )
         self._moments["step"].fill_(steps.pop() if steps else 0.0)
         for parameter, own in self.state.items():
             for name in ("exp_avg", "exp_avg_sq"):

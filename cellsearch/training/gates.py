@@ -1,12 +1,16 @@
-"""Hard-concrete connection gates: the L0 relaxation, by which training closes gates altogether instead of making them small.
+"""Hard-concrete connection gates: the L0 relaxation, by which training closes gates altogether
+instead of making them small.
 
-A gate z in [0, 1] is a stretched and clipped binary concrete variable (Louizos, Welling & Kingma 2018, arXiv 1712.01312, eq. 10-12)::
+A gate z in [0, 1] is a stretched and clipped binary concrete variable (Louizos, Welling & Kingma
+2018, arXiv 1712.01312, eq. 10-12)::
 
-    u ~ U(0, 1)      s = sigmoid((log u - log(1 - u) + log_alpha) / beta)      z = clip(s (zeta - gamma) + gamma, 0, 1)
+    u ~ U(0, 1)      s = sigmoid((log u - log(1 - u) + log_alpha) / beta)
+    z = clip(s (zeta - gamma) + gamma, 0, 1)
 
-and the expected number of open gates, which the penalty multiplies, is the sum of ``sigmoid(log_alpha - beta log(-gamma / zeta))``.
-A ``scale`` weight of the cell then has the value ``size * z``, where ``size`` and ``log_alpha`` are trained in its place. At validation,
-and at the end, z is not drawn: ``clip(sigmoid(log_alpha) (zeta - gamma) + gamma, 0, 1)`` (eq. 13).
+and the expected number of open gates, which the penalty multiplies, is the sum of
+``sigmoid(log_alpha - beta log(-gamma / zeta))``. A ``scale`` weight of the cell then has the value
+``size * z``, where ``size`` and ``log_alpha`` are trained in its place. At validation, and at the
+end, z is not drawn: ``clip(sigmoid(log_alpha) (zeta - gamma) + gamma, 0, 1)`` (eq. 13).
 """
 
 from __future__ import annotations
@@ -33,14 +37,22 @@ _OPEN = 2.0
 class HardConcreteGates(nn.Module):
     """Trains the ``scale`` weights of a layer as ``size * z``.
 
-    One parameter ``[2]`` (size, log_alpha) for each scale weight; the weights themselves hold the value of the moment. The order of a step:
-    :meth:`sample`, the loss and its backward, :meth:`backward`. :meth:`settle` before anything is measured.
+    One parameter ``[2]`` (size, log_alpha) for each scale weight; the weights themselves hold the
+    value of the moment. The order of a step: :meth:`sample`, the loss and its backward,
+    :meth:`backward`. :meth:`settle` before anything is measured.
     """
 
     def __init__(self, genome: Genome, layer: nn.Module) -> None:
         super().__init__()
-        wanted = {id(weight) for name, found in connection_weights(genome, layer).items() if name.endswith(".scale") for weight in found}
-        self._weights = [(name, weight) for name, weight in layer.named_parameters() if id(weight) in wanted]
+        wanted = {
+            id(weight)
+            for name, found in connection_weights(genome, layer).items()
+            if name.endswith(".scale")
+            for weight in found
+        }
+        self._weights = [
+            (name, weight) for name, weight in layer.named_parameters() if id(weight) in wanted
+        ]
         for name, weight in self._weights:
             start = torch.stack([weight.detach(), torch.full_like(weight, _OPEN)])
             self.register_parameter(name.replace(".", "/"), nn.Parameter(start))
@@ -60,20 +72,33 @@ class HardConcreteGates(nn.Module):
             weight.copy_(value)
 
     def sample(self, seed: int, step: int) -> None:
-        """Draw the gates of a step; the same for the same seed and step, so that a training can be taken up again."""
+        """Draw the gates of a step; the same for the same seed and step, so that a training can be
+        taken up again.
+        """
         size, log_alpha = self._trained()
         random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-        u = torch.rand(len(self), generator=random, dtype=torch.float64).clamp(1e-9, 1 - 1e-9).to(size.dtype)
+        u = (
+            torch.rand(len(self), generator=random, dtype=torch.float64)
+            .clamp(1e-9, 1 - 1e-9)
+            .to(size.dtype)
+        )
         noise = torch.log(u) - torch.log1p(-u)
         self._value = size * _stretched(torch.sigmoid((noise + log_alpha) / BETA))
         self._put(self._value.detach())
 
     def backward(self, penalty: float) -> None:
-        """Hand the gradients of the scale weights on to what is trained, with that of ``penalty`` times the expected open gates."""
+        """Hand the gradients of the scale weights on to what is trained, with that of ``penalty``
+        times the expected open gates.
+        """
         if self._value is None:
             raise RuntimeError("sample() comes before backward()")
         _, log_alpha = self._trained()
-        gradient = torch.stack([torch.zeros_like(weight) if weight.grad is None else weight.grad for _, weight in self._weights])
+        gradient = torch.stack(
+            [
+                torch.zeros_like(weight) if weight.grad is None else weight.grad
+                for _, weight in self._weights
+            ]
+        )
         open_gates = torch.sigmoid(log_alpha - BETA * math.log(-GAMMA / ZETA)).sum()
         total = (self._value * gradient).sum() + penalty * open_gates
         total.backward()  # type: ignore[no-untyped-call]
@@ -89,7 +114,9 @@ class HardConcreteGates(nn.Module):
 
     @torch.no_grad()
     def adopt(self) -> None:
-        """Choose the sizes such that the settled values are what the scale weights are now, as far as a gate is open."""
+        """Choose the sizes such that the settled values are what the scale weights are now, as far
+        as a gate is open.
+        """
         for parameter, (_, weight) in zip(self.parameters(), self._weights, strict=True):
             gate = _stretched(torch.sigmoid(parameter[1]))
             if gate > 0:
@@ -100,8 +127,12 @@ def _stretched(s: Tensor) -> Tensor:
     return torch.clamp(s * (ZETA - GAMMA) + GAMMA, 0.0, 1.0)
 
 
-def attach(model: nn.Module, genome: Genome, layer: nn.Module, relaxation: str) -> HardConcreteGates | None:
-    """Add the gates to a model, so that they are trained and stored with it; ``None`` without relaxation or without gates."""
+def attach(
+    model: nn.Module, genome: Genome, layer: nn.Module, relaxation: str
+) -> HardConcreteGates | None:
+    """Add the gates to a model, so that they are trained and stored with it; ``None`` without
+    relaxation or without gates.
+    """
     if relaxation != "l0":
         return None
     gates = HardConcreteGates(genome, layer)

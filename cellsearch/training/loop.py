@@ -1,7 +1,9 @@
-"""Trains one candidate under one budget. Knows neither search nor store: a job goes in, a result comes out.
+"""Trains one candidate under one budget. Knows neither search nor store: a job goes in, a result
+comes out.
 
-AdamW, gradient clipping by global norm, truncated backpropagation through time with carried state, validations spread over the
-budget of which the best counts, checkpoints from which a higher rung goes on exactly as if training had never stopped.
+AdamW, gradient clipping by global norm, truncated backpropagation through time with carried state,
+validations spread over the budget of which the best counts, checkpoints from which a higher rung
+goes on exactly as if training had never stopped.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Task
 from cellsearch.training import gates
-from cellsearch.training.connections import ConnectionMeter, connection_weights, measure_perturbations
+from cellsearch.training.connections import (
+    ConnectionMeter,
+    connection_weights,
+    measure_perturbations,
+)
 from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 from cellsearch.training.guard import Guard
 from cellsearch.training.prefilter import check_job
@@ -44,16 +50,24 @@ _SALIENCY_SHARE = 5
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-def evaluate(job: Job, arrays: Arrays, *, progress: OnProgress | None = None, should_stop: Callable[[], bool] | None = None) -> Result:
+def evaluate(
+    job: Job,
+    arrays: Arrays,
+    *,
+    progress: OnProgress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Result:
     """Train the candidate of a job and return what came out.
 
-    ``arrays``: what ``Task.load`` gave. ``progress(step, loss)`` is called after every step. When ``should_stop()`` turns true, training
-    ends after the present step as if the budget ended there: it is validated, a checkpoint is written, and ``Result.steps`` says how
-    far it came. Uses one thread, and leaves torch's random generator and number of threads as they were; everything random comes
-    from ``job.seed``. ``Result.checkpoint`` is the job's path.
+    ``arrays``: what ``Task.load`` gave. ``progress(step, loss)`` is called after every step. When
+    ``should_stop()`` turns true, training ends after the present step as if the budget ended there:
+    it is validated, a checkpoint is written, and ``Result.steps`` says how far it came. Uses one
+    thread, and leaves torch's random generator and number of threads as they were; everything
+    random comes from ``job.seed``. ``Result.checkpoint`` is the job's path.
 
-    Raises :class:`TrainingError` with ``kind`` ``"nan"``, ``"diverged"``, ``"timeout"``, ``"memory"``, ``"invalid"`` (the cell cannot be
-    built in these sizes), ``"prefilter"`` (the untrained cell failed a check) or ``"error"``; :class:`ConfigError` for options that no
+    Raises :class:`TrainingError` with ``kind`` ``"nan"``, ``"diverged"``, ``"timeout"``,
+    ``"memory"``, ``"invalid"`` (the cell cannot be built in these sizes), ``"prefilter"`` (the
+    untrained cell failed a check) or ``"error"``; :class:`ConfigError` for options that no
     candidate could be trained with; :class:`CheckpointError` for a damaged or foreign checkpoint.
     """
     with _one_thread(), torch.random.fork_rng(devices=[]):
@@ -73,7 +87,8 @@ def evaluate(job: Job, arrays: Arrays, *, progress: OnProgress | None = None, sh
 def make_task(job: Job, arrays: Arrays) -> Task:
     """The job's task; sizes of the job's training go before those of the task's options.
 
-    A task that always reads whole sequences has no ``tbptt``, so that of the training has no meaning for it.
+    A task that always reads whole sequences has no ``tbptt``, so that of the training has no
+    meaning for it.
     """
     kind = tasks.get(job.task)
     known = {field.name for field in fields(kind.Options)}
@@ -111,9 +126,15 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
 
 
 def validation_steps(done: int, steps: int, evaluations: int) -> frozenset[int]:
-    """After which steps the model is validated: ``evaluations`` times between ``done`` and ``steps``, the last time at the end."""
+    """After which steps the model is validated: ``evaluations`` times between ``done`` and
+    ``steps``, the last time at the end.
+    """
     granted = steps - done
-    return frozenset({done + max(1, round(granted * k / evaluations)) for k in range(1, evaluations + 1)} if granted > 0 else ())
+    return frozenset(
+        {done + max(1, round(granted * k / evaluations)) for k in range(1, evaluations + 1)}
+        if granted > 0
+        else ()
+    )
 
 
 class _Run:
@@ -140,28 +161,45 @@ class _Run:
         if job.resume:
             self.progress = restore(job.resume, job, self.model, self.optimizer)
         else:
-            self.progress = Progress(inherited=inherit(job.inherit, self.model) if job.inherit else 0)
+            self.progress = Progress(
+                inherited=inherit(job.inherit, self.model) if job.inherit else 0
+            )
             if job.inherit and job.quiet:
                 quiet_start(job.inherit, genome, self._layer())
             if job.inherit and self.relaxed is not None:
                 self.relaxed.adopt()
         if job.steps < self.progress.step:
-            raise ConfigError(f"{self.progress.step} steps are done already, {job.steps} are granted", where="steps", hint="grant more")
+            raise ConfigError(
+                f"{self.progress.step} steps are done already, {job.steps} are granted",
+                where="steps",
+                hint="grant more",
+            )
         self.guard.first_loss = self.progress.first_loss
         self.seconds_before = self.progress.seconds
         window = max(1, (job.steps - self.progress.step) // _SALIENCY_SHARE)
         # With patience nobody knows which steps will be the last, so all count.
         first = self.progress.step + 1 if job.training.patience else job.steps - window + 1
         self.meter = ConnectionMeter(genome, self._layer(), first) if job.connections else None
-        wanted = connection_weights(genome, self._layer()) if job.training.gate_penalty and self.relaxed is None else {}
-        self.gates = [weight for name, weights in wanted.items() if name.endswith(".scale") for weight in weights]
+        wanted = (
+            connection_weights(genome, self._layer())
+            if job.training.gate_penalty and self.relaxed is None
+            else {}
+        )
+        self.gates = [
+            weight
+            for name, weights in wanted.items()
+            if name.endswith(".scale")
+            for weight in weights
+        ]
 
     def _layer(self) -> nn.Module:
         layer = self.model.cell
         assert isinstance(layer, nn.Module)
         return layer
 
-    def train(self, on_progress: OnProgress | None, should_stop: Callable[[], bool] | None) -> Result:
+    def train(
+        self, on_progress: OnProgress | None, should_stop: Callable[[], bool] | None
+    ) -> Result:
         """Train to the end of the budget."""
         job, progress = self.job, self.progress
         self.model.train()
@@ -200,7 +238,9 @@ class _Run:
             self.relaxed.backward(job.training.gate_penalty)
         if self.gates:
             # Backward on its own, after the meter has read the gradient of the loss alone.
-            penalty = job.training.gate_penalty * torch.stack([gate.abs() for gate in self.gates]).sum()
+            penalty = (
+                job.training.gate_penalty * torch.stack([gate.abs() for gate in self.gates]).sum()
+            )
             penalty.backward()  # type: ignore[no-untyped-call]
         norm = self.optimizer.clip()
         value = float(loss.detach())
@@ -214,7 +254,9 @@ class _Run:
         return value
 
     def _out_of_patience(self) -> bool:
-        """Whether the last ``patience`` validations brought nothing better; decided by the curve, so the same after a resume."""
+        """Whether the last ``patience`` validations brought nothing better; decided by the curve,
+        so the same after a resume.
+        """
         patience, scores = self.job.training.patience, [score for _, score in self.progress.curve]
         return bool(patience and scores) and len(scores) - 1 - scores.index(min(scores)) >= patience
 
@@ -227,12 +269,22 @@ class _Run:
         self.guard.check_resources(progress.step)
         progress.curve.append((progress.step, score))
         if score <= progress.best_score:  # of equal scores the later one, which is trained longer
-            progress.best_step, progress.best_score, progress.best_metric = progress.step, score, metric
-            progress.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            progress.best_step, progress.best_score, progress.best_metric = (
+                progress.step,
+                score,
+                metric,
+            )
+            progress.best_weights = {
+                name: tensor.clone() for name, tensor in self.model.state_dict().items()
+            }
 
     def _result(self) -> Result:
         progress = self.progress
-        metrics = {"train_loss": progress.train_loss, "best_step": float(progress.best_step), "inherited": float(progress.inherited)}
+        metrics = {
+            "train_loss": progress.train_loss,
+            "best_step": float(progress.best_step),
+            "inherited": float(progress.inherited),
+        }
         metrics |= _predicted(self._layer())
         if self.job.test:
             assert progress.best_weights is not None
@@ -258,11 +310,15 @@ class _Run:
         learned = self.meter.result()
         if not self.job.perturbation:
             return learned
-        return measure_perturbations(learned, self.meter.weights, self.model, self.task, self.job.perturbation)
+        return measure_perturbations(
+            learned, self.meter.weights, self.model, self.task, self.job.perturbation
+        )
 
 
 def _predicted(layer: nn.Module) -> dict[str, float]:
-    """Predicted microseconds of a position (see :mod:`cellsearch.compiler.cost`), the same on every machine; nothing without a runtime."""
+    """Predicted microseconds of a position (see :mod:`cellsearch.compiler.cost`), the same on every
+    machine; nothing without a runtime.
+    """
     if not isinstance(layer, CellModule):
         return {}
     try:
@@ -272,12 +328,22 @@ def _predicted(layer: nn.Module) -> dict[str, float]:
 
 
 def check_training(training: Training, task: type[Task] | None = None) -> None:
-    """Raise :class:`ConfigError` for settings with which nothing can be trained (for this task), whatever the cell."""
+    """Raise :class:`ConfigError` for settings with which nothing can be trained (for this task),
+    whatever the cell.
+    """
     if training.relaxation not in gates.RELAXATIONS:
         allowed = "allowed: " + ", ".join(gates.RELAXATIONS)
-        raise ConfigError(f"{training.relaxation!r} is no relaxation of gates", where="training.relaxation", hint=allowed)
+        raise ConfigError(
+            f"{training.relaxation!r} is no relaxation of gates",
+            where="training.relaxation",
+            hint=allowed,
+        )
     if training.dtype not in _DTYPES:
-        raise ConfigError(f"{training.dtype!r} is not a dtype for training", where="training.dtype", hint="allowed: " + ", ".join(_DTYPES))
+        raise ConfigError(
+            f"{training.dtype!r} is not a dtype for training",
+            where="training.dtype",
+            hint="allowed: " + ", ".join(_DTYPES),
+        )
     least = {
         "hidden_size": 1,
         "num_layers": 1,
@@ -292,17 +358,33 @@ def check_training(training: Training, task: type[Task] | None = None) -> None:
     for name, bound in least.items():
         value = getattr(training, name)
         if not value >= bound:
-            raise ConfigError(f"{value} is too small", where=f"training.{name}", hint=f"use {bound} or more")
+            raise ConfigError(
+                f"{value} is too small", where=f"training.{name}", hint=f"use {bound} or more"
+            )
     if not 0 < training.learning_rate < math.inf:
-        raise ConfigError(f"{training.learning_rate} is no rate", where="training.learning_rate", hint="use a number above 0")
+        raise ConfigError(
+            f"{training.learning_rate} is no rate",
+            where="training.learning_rate",
+            hint="use a number above 0",
+        )
     for name in ("dropout", "variational_dropout"):
         if not 0 <= getattr(training, name) < 1:
-            raise ConfigError(f"{getattr(training, name)} is not a share", where=f"training.{name}", hint="use 0 to less than 1")
+            raise ConfigError(
+                f"{getattr(training, name)} is not a share",
+                where=f"training.{name}",
+                hint="use 0 to less than 1",
+            )
     if training.backend not in ("auto", *backends.names()):
         hint = "allowed: " + ", ".join(("auto", *backends.names()))
-        raise ConfigError(f"there is no backend {training.backend!r}", where="training.backend", hint=hint)
+        raise ConfigError(
+            f"there is no backend {training.backend!r}", where="training.backend", hint=hint
+        )
     if task is not None and training.bidirectional and not task.bidirectional:
-        raise ConfigError(f"task {task.name} cannot be read in both directions", where="training.bidirectional", hint="set it to false")
+        raise ConfigError(
+            f"task {task.name} cannot be read in both directions",
+            where="training.bidirectional",
+            hint="set it to false",
+        )
 
 
 @contextmanager

@@ -1,19 +1,25 @@
-"""Checks of an untrained cell before it costs any training: does it explode, does it forget at once, does it react to its input?
+"""Checks of an untrained cell before it costs any training: does it explode, does it forget at
+once, does it react to its input?
 
-The cell is built small (I = H = 32, double precision) with weights as training starts from, and reads random input. One pass takes 10 to
-30 ms on one core, the check of growth one pass more. What is measured is a property of the cell, not of the task:
+The cell is built small (I = H = 32, double precision) with weights as training starts from, and
+reads random input. One pass takes 10 to 30 ms on one core, the check of growth one pass more. What
+is measured is a property of the cell, not of the task:
 
-* ``gradient``: the norm of d sum(y_T) / d s_0 over all examples, y_T being the output after T positions, s_0 the states at the start
-  (Bengio et al. 1994; Pascanu, Mikolov & Bengio 2013). Too large a norm explodes. A small one after 100 positions proves nothing: that of
-  an LSTM is 1e-20 with fresh weights, that of an IndRNN with relu exactly 0. So the lower bound is off by default; instead the
-  gradient over 4 positions must not vanish altogether, as that of a cell without any memory does.
-* ``growth``: the largest number among states and outputs with weights ``growth_scale`` times as large. Cells that are linear in their
-  states grow exponentially then (a relu RNN reaches 1e30 in 100 positions) and can still be trained; cells that multiply states with one
-  another grow faster than any exponential, leave the range of numbers, and diverge in training.
-* ``output``: the standard deviation of each unit of the output over examples with different inputs; the largest counts.
+* ``gradient``: the norm of d sum(y_T) / d s_0 over all examples, y_T being the output after T
+  positions, s_0 the states at the start (Bengio et al. 1994; Pascanu, Mikolov & Bengio 2013). Too
+  large a norm explodes. A small one after 100 positions proves nothing: that of an LSTM is 1e-20
+  with fresh weights, that of an IndRNN with relu exactly 0. So the lower bound is off by default;
+  instead the gradient over 4 positions must not vanish altogether, as that of a cell without any
+  memory does.
+* ``growth``: the largest number among states and outputs with weights ``growth_scale`` times as
+  large. Cells that are linear in their states grow exponentially then (a relu RNN reaches 1e30 in
+  100 positions) and can still be trained; cells that multiply states with one another grow faster
+  than any exponential, leave the range of numbers, and diverge in training.
+* ``output``: the standard deviation of each unit of the output over examples with different inputs;
+  the largest counts.
 
-Zero-cost measures of this kind tell junk from the rest and nothing more (Abdelfattah et al. 2021; White et al. 2021): so they reject,
-they do not rank.
+Zero-cost measures of this kind tell junk from the rest and nothing more (Abdelfattah et al. 2021;
+White et al. 2021): so they reject, they do not rank.
 """
 
 from __future__ import annotations
@@ -35,23 +41,29 @@ __all__ = ["Verdict", "check_cell", "check_job", "check_thresholds"]
 SIZE = 32
 BATCH = 4
 MEMORY = 4
-"""Positions over which the gradient must not vanish altogether. With relu half of the units may be off at each of them."""
+"""Positions over which the gradient must not vanish altogether. With relu half of the units may be
+off at each of them.
+"""
 VANISHED = 1e-30
 """A gradient below this over :data:`MEMORY` positions is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``reason``: why the cell is rejected, with the figure that was measured; ``""``: it passes. ``figures``: all that were measured."""
+    """``reason``: why the cell is rejected, with the figure that was measured; ``""``: it passes.
+    ``figures``: all that were measured.
+    """
 
     reason: str
     figures: dict[str, float]
 
 
 def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
-    """Measure what is wanted on a cell with weights and input drawn from ``seed``; stops at the first check that fails.
+    """Measure what is wanted on a cell with weights and input drawn from ``seed``; stops at the
+    first check that fails.
 
-    Leaves torch's random generator as it was. Raises :class:`ConfigError` for thresholds that make no sense.
+    Leaves torch's random generator as it was. Raises :class:`ConfigError` for thresholds that make
+    no sense.
     """
     check_thresholds(wanted)
     figures: dict[str, float] = {}
@@ -63,23 +75,36 @@ def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
         figures["growth"] = _growth(cell, x, wanted.growth_scale)
         if not figures["growth"] <= wanted.growth_max:
             larger = f"with weights {wanted.growth_scale:g} times as large "
-            return Verdict(f"growth: {larger}a number reaches {figures['growth']:.3g} in {len(x)} positions", figures)
+            return Verdict(
+                f"growth: {larger}a number reaches {figures['growth']:.3g} in {len(x)} positions",
+                figures,
+            )
     if wanted.output:
         figures["output"] = _spread(cell, x)
         if not figures["output"] > wanted.output_min:
-            return Verdict(f"output: its deviation over different inputs is {figures['output']:.3g}", figures)
+            return Verdict(
+                f"output: its deviation over different inputs is {figures['output']:.3g}", figures
+            )
     if wanted.gradient:
         figures["gradient"] = _gradient(cell, x)
         if not wanted.gradient_min <= figures["gradient"] <= wanted.gradient_max:
-            return Verdict(f"gradient: its norm over {len(x)} positions is {figures['gradient']:.3g}", figures)
+            return Verdict(
+                f"gradient: its norm over {len(x)} positions is {figures['gradient']:.3g}", figures
+            )
         figures["memory"] = _gradient(cell, x[:MEMORY])
         if not figures["memory"] > VANISHED:
-            return Verdict(f"gradient: its norm over {MEMORY} positions is {figures['memory']:.3g}, so nothing is remembered", figures)
+            return Verdict(
+                f"gradient: its norm over {MEMORY} positions is "
+                f"{figures['memory']:.3g}, so nothing is remembered",
+                figures,
+            )
     return Verdict("", figures)
 
 
 def check_job(job: Job) -> None:
-    """Raise :class:`TrainingError` of kind ``"prefilter"`` for a cell that fails a check; a training that is resumed has passed them."""
+    """Raise :class:`TrainingError` of kind ``"prefilter"`` for a cell that fails a check; a
+    training that is resumed has passed them.
+    """
     if job.prefilter.any and not job.resume:
         verdict = check_cell(Genome.from_json(job.genome), job.prefilter)
         if verdict.reason:
@@ -88,14 +113,24 @@ def check_job(job: Job) -> None:
 
 def check_thresholds(wanted: Prefilter) -> None:
     """Raise :class:`ConfigError` for a threshold with which the checks mean nothing."""
-    least = {"positions": MEMORY + 1, "growth_scale": 1.0, "growth_max": 1.0, "gradient_max": wanted.gradient_min}
+    least = {
+        "positions": MEMORY + 1,
+        "growth_scale": 1.0,
+        "growth_max": 1.0,
+        "gradient_max": wanted.gradient_min,
+    }
     for name, bound in least.items():
         if not getattr(wanted, name) >= bound:
-            raise ConfigError(f"{getattr(wanted, name):g} is too small", where=f"prefilter.{name}", hint=f"use {bound:g} or more")
+            raise ConfigError(
+                f"{getattr(wanted, name):g} is too small",
+                where=f"prefilter.{name}",
+                hint=f"use {bound:g} or more",
+            )
 
 
 def _growth(cell: CellModule, x: Tensor, scale: float) -> float:
-    """The largest number among the outputs of all positions and the last states; infinity when one is no number.
+    """The largest number among the outputs of all positions and the last states; infinity when one
+    is no number.
 
     The weights are scaled and set back.
     """
@@ -111,7 +146,9 @@ def _growth(cell: CellModule, x: Tensor, scale: float) -> float:
 
 
 def _spread(cell: CellModule, x: Tensor) -> float:
-    """The largest standard deviation of a unit over the examples, at the last position or the one in the middle."""
+    """The largest standard deviation of a unit over the examples, at the last position or the one
+    in the middle.
+    """
     with torch.no_grad():
         output, _ = cell(x)
     deviation = output[[len(x) // 2, -1]].std(1).max()
@@ -120,7 +157,10 @@ def _spread(cell: CellModule, x: Tensor) -> float:
 
 def _gradient(cell: CellModule, x: Tensor) -> float:
     """The norm of d sum(y_T) / d s_0, 0 where the output does not depend on the states."""
-    start = [torch.full((1, BATCH, SIZE), state.initial, dtype=x.dtype, requires_grad=True) for state in cell.genome.states]
+    start = [
+        torch.full((1, BATCH, SIZE), state.initial, dtype=x.dtype, requires_grad=True)
+        for state in cell.genome.states
+    ]
     output, _ = cell(x, start[0] if len(start) == 1 else tuple(start))
     gradients = torch.autograd.grad(output[-1].sum(), start, allow_unused=True)
     return math.sqrt(sum(float(part.square().sum()) for part in gradients if part is not None))

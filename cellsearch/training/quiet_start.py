@@ -1,12 +1,15 @@
-"""A cell that grew out of another starts as the other: weights that the parent does not have are set so that they change nothing.
+"""A cell that grew out of another starts as the other: weights that the parent does not have are
+set so that they change nothing.
 
-Function-preserving growth (Chen, Goodfellow & Shlens 2016, Net2Net, arXiv 1511.05641, section 2) for the extensions of
-:mod:`cellsearch.space.growth`: a new ``linear`` that is added starts at 0; one that multiplies or divides starts at 1; a gate starts
-open (0.98) where it multiplies what was there, and closed (0.02) where it lets in what was not: the state of a ``blend``, the past of a
-new state. A new ``diag`` or ``scale`` starts at 1. Nothing of the kind is possible for a function of an old value (``tanh(a)``),
-or for the sum of an old value and a state: those start changed.
+Function-preserving growth (Chen, Goodfellow & Shlens 2016, Net2Net, arXiv 1511.05641, section 2)
+for the extensions of :mod:`cellsearch.space.growth`: a new ``linear`` that is added starts at 0;
+one that multiplies or divides starts at 1; a gate starts open (0.98) where it multiplies what was
+there, and closed (0.02) where it lets in what was not: the state of a ``blend``, the past of a new
+state. A new ``diag`` or ``scale`` starts at 1. Nothing of the kind is possible for a function of an
+old value (``tanh(a)``), or for the sum of an old value and a state: those start changed.
 
-Weights that got another name, because the value around them has another name now, are taken over as well.
+Weights that got another name, because the value around them has another name now, are taken over as
+well.
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ _KEEP_ZERO = frozenset({"tanh", "relu", "leaky_relu", "silu", "gelu", "identity"
 
 
 def quiet_start(path: str, genome: Genome, layer: nn.Module) -> int:
-    """Set the weights of a compiled ``layer`` that the parent, whose checkpoint is at ``path``, does not have; returns how many."""
+    """Set the weights of a compiled ``layer`` that the parent, whose checkpoint is at ``path``,
+    does not have; returns how many.
+    """
     stored = checkpoint.read(path)
     given = stored.cell_weights()
     parent = Genome.from_json(stored.meta["identity"]["genome"], source=path)
@@ -38,7 +43,9 @@ def quiet_start(path: str, genome: Genome, layer: nn.Module) -> int:
     with torch.no_grad():
         for name, weight in layer.named_parameters():
             place, _, own = name.partition(".")
-            source: Tensor | None = given.get(f"{place}.{elsewhere[own]}") if own in elsewhere else None
+            source: Tensor | None = (
+                given.get(f"{place}.{elsewhere[own]}") if own in elsewhere else None
+            )
             if source is not None and source.shape == weight.shape:
                 weight.copy_(source)
             elif own in start:
@@ -50,7 +57,9 @@ def quiet_start(path: str, genome: Genome, layer: nn.Module) -> int:
 
 
 def quiet_values(genome: Genome, parent: Genome) -> Mapping[str, float]:
-    """The number that each new weight of a cell starts with, for those where one keeps the parent's function."""
+    """The number that each new weight of a cell starts with, for those where one keeps the parent's
+    function.
+    """
     old = {spec.name for spec in parent.parameters}
     moved = renamed(genome, parent)
     by_node: dict[int, list[str]] = {}
@@ -71,11 +80,17 @@ def quiet_values(genome: Genome, parent: Genome) -> Mapping[str, float]:
 
 
 def _bias(genome: Genome, parent: Genome, value: int) -> float | None:
-    """The constant that a new linear must put out so that its reader changes nothing; ``None`` where there is no such number."""
+    """The constant that a new linear must put out so that its reader changes nothing; ``None``
+    where there is no such number.
+    """
     reader = _only_reader(genome, value)
     while reader is not None and genome.nodes[reader - genome.first_node].op in _KEEP_ZERO:
         following = _only_reader(genome, reader)
-        if following is None or genome.nodes[following - genome.first_node].op not in (*_KEEP_ZERO, "add", "sub"):
+        if following is None or genome.nodes[following - genome.first_node].op not in (
+            *_KEEP_ZERO,
+            "add",
+            "sub",
+        ):
             return None
         value, reader = reader, following
     if reader is None:
@@ -97,7 +112,9 @@ def _gate_bias(genome: Genome, parent: Genome, gate: int) -> float | None:
         return -GATE_BIAS  # the third operand is what was there before
     if node.op != "mul":
         return None
-    new_states = {1 + k for k, state in enumerate(genome.states) if state.name not in parent.state_names}
+    new_states = {
+        1 + k for k, state in enumerate(genome.states) if state.name not in parent.state_names
+    }
     return -GATE_BIAS if new_states & set(node.inputs) else GATE_BIAS
 
 
@@ -111,7 +128,8 @@ def _only_reader(genome: Genome, value: int) -> int | None:
 def renamed(genome: Genome, parent: Genome) -> Mapping[str, str]:
     """Weights of a cell that are the parent's under another name -> the name there.
 
-    Two causes: an anonymous node stands in another statement now, and an operand of a linear has become a product with what it was.
+    Two causes: an anonymous node stands in another statement now, and an operand of a linear has
+    become a product with what it was.
     """
     now, before = _by_owner(genome), _by_owner(parent)
     named = {node.name for node in genome.nodes if node.name}
@@ -119,7 +137,9 @@ def renamed(genome: Genome, parent: Genome) -> Mapping[str, str]:
     lost = [owner for owner in before if owner not in now]
     found: dict[str, str] = {}
     for new, old in zip(fresh, lost, strict=False):
-        found |= {f"{new}.{suffix}": f"{old}.{suffix}" for suffix in now[new] if suffix in before[old]}
+        found |= {
+            f"{new}.{suffix}": f"{old}.{suffix}" for suffix in now[new] if suffix in before[old]
+        }
     for owner in now.keys() & before.keys():
         gone = [suffix for suffix in before[owner] if suffix not in now[owner]]
         come = [suffix for suffix in now[owner] if suffix not in before[owner]]

@@ -1,8 +1,11 @@
-"""Trainings that are paid once: results of cells under a fixed protocol, kept in the user's cache folder.
+"""Trainings that are paid once: results of cells under a fixed protocol, kept in the user's cache
+folder.
 
-A suite compares every candidate with LSTM and GRU trained in the same way. Such results are kept under everything that they depend on:
-the cell's search key, task, options, data, training, steps, seed, the versions of cellsearch and torch, the processor, and the source
-text of everything that trains. Of two versions, or of a checkout before and after an edit, each has its own entries: they never mix.
+A suite compares every candidate with LSTM and GRU trained in the same way. Such results are kept
+under everything that they depend on: the cell's search key, task, options, data, training, steps,
+seed, the versions of cellsearch and torch, the processor, and the source text of everything that
+trains. Of two versions, or of a checkout before and after an edit, each has its own entries: they
+never mix.
 """
 
 from __future__ import annotations
@@ -34,18 +37,23 @@ __all__ = ["ResultCache", "code_version"]
 FORMAT = 1
 _PACKAGE = Path(__file__).resolve().parents[1]
 _TRAINING = ("training/**/*", "compiler/**/*", "genome/**/*", "tasks/**/*", "ops.py")
-"""The files that decide what a training gives. A rounding that changes is a change: training amplifies it."""
-_NO_MATTER = frozenset({"trial", "rung", "genome", "limits", "checkpoint", "resume", "inherit", "quiet", "test"})
+"""The files that decide what a training gives. A rounding that changes is a change: training
+amplifies it.
+"""
+_NO_MATTER = frozenset(
+    {"trial", "rung", "genome", "limits", "checkpoint", "resume", "inherit", "quiet", "test"}
+)
 """What a training from scratch does not depend on (or, of the genome, what its key says)."""
 _LASTING = frozenset({"nan", "diverged", "invalid"})
 """Failures that the same training would meet again; time and memory are not among them."""
 
 
 class ResultCache:
-    """Results by what they depend on, a small JSON file each. ``folder``: default ``results`` in the user's cache folder.
+    """Results by what they depend on, a small JSON file each. ``folder``: default ``results`` in
+    the user's cache folder.
 
-    Any number of processes may use one folder: files appear whole or not at all. A file that is damaged or answers another question counts
-    as not there, and is written anew.
+    Any number of processes may use one folder: files appear whole or not at all. A file that is
+    damaged or answers another question counts as not there, and is written anew.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -54,7 +62,8 @@ class ResultCache:
     def train(self, job: Job, arrays: Arrays) -> tuple[Result, bool]:
         """The result of a training from scratch, and whether it was there already.
 
-        Raises what :func:`cellsearch.training.loop.evaluate` raises; a failure that would come again is kept like a result.
+        Raises what :func:`cellsearch.training.loop.evaluate` raises; a failure that would come
+        again is kept like a result.
         """
         question = _question(job, arrays)
         path = self.folder / f"{_digest(question)}.json"
@@ -73,7 +82,9 @@ class ResultCache:
 
 def _question(job: Job, arrays: Arrays) -> dict[str, Any]:
     if job.resume or job.inherit or job.checkpoint or job.test:
-        raise ValueError("only trainings from scratch that leave nothing behind can be answered from the cache")
+        raise ValueError(
+            "only trainings from scratch that leave nothing behind can be answered from the cache"
+        )
     asked = {
         "job": {name: value for name, value in asdict(job).items() if name not in _NO_MATTER},
         "cell": search_key(Genome.from_json(job.genome)),
@@ -88,9 +99,16 @@ def _question(job: Job, arrays: Arrays) -> dict[str, Any]:
 def code_version() -> str:
     """A digest of the source text of everything that trains."""
     digest = sha256()
-    files = {path for pattern in _TRAINING for path in _PACKAGE.glob(pattern) if path.suffix in (".py", ".c", ".h", ".inc")}
+    files = {
+        path
+        for pattern in _TRAINING
+        for path in _PACKAGE.glob(pattern)
+        if path.suffix in (".py", ".c", ".h", ".inc")
+    }
     for path in sorted(files):
-        digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(
+            path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
+        )
     return digest.hexdigest()[:20]
 
 
@@ -119,10 +137,18 @@ def _read(path: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("question") != question:
+    if (
+        not isinstance(document, dict)
+        or document.get("format") != FORMAT
+        or document.get("question") != question
+    ):
         return None
     answer = document.get("answer")
-    return answer if isinstance(answer, dict) and len(answer.keys() & {"result", "failure"}) == 1 else None
+    return (
+        answer
+        if isinstance(answer, dict) and len(answer.keys() & {"result", "failure"}) == 1
+        else None
+    )
 
 
 def _answered(answer: Mapping[str, Any]) -> Result:
@@ -130,7 +156,9 @@ def _answered(answer: Mapping[str, Any]) -> Result:
         raise TrainingError(answer["failure"]["message"], kind=answer["failure"]["kind"])
     values = dict(answer["result"])
     values["curve"] = tuple((int(step), float(score)) for step, score in values["curve"])
-    values["connections"] = {name: Connection(**found) for name, found in values["connections"].items()}
+    values["connections"] = {
+        name: Connection(**found) for name, found in values["connections"].items()
+    }
     return Result(**values)
 
 
@@ -148,5 +176,7 @@ def _write(path: Path, question: Mapping[str, Any], answer: Mapping[str, Any]) -
             raise
     except OSError as error:
         raise EnvironmentFailure(
-            f"the result cannot be kept: {error.strerror or error}", where=str(path), hint="set CELLSEARCH_CACHE to a folder to write to"
+            f"the result cannot be kept: {error.strerror or error}",
+            where=str(path),
+            hint="set CELLSEARCH_CACHE to a folder to write to",
         ) from error

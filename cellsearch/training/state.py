@@ -1,4 +1,6 @@
-"""A training that can be put down and taken up: what goes into a checkpoint, and how it comes back."""
+"""A training that can be put down and taken up: what goes into a checkpoint, and how it comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,18 @@ from cellsearch.training.fused import FlatAdam
 __all__ = ["Progress", "detached", "identity", "inherit", "restore", "store"]
 
 Carried = Tensor | tuple[Tensor, ...] | None
-# How long training is, where it is validated and how the cell is run do not change what a step does.
+# How long training is, where it is validated and how the cell is run do not change what a step
+# does.
 _NOT_IDENTITY = frozenset({"steps", "evaluations", "patience", "backend"})
 
 
 @dataclass
 class Progress:
-    """How far a training has come. ``step``: optimizer steps done; ``state``: recurrent state carried to the next segment, detached.
+    """How far a training has come. ``step``: optimizer steps done; ``state``: recurrent state
+    carried to the next segment, detached.
 
-    ``best_*``: of the best validation so far; ``best_weights`` is ``None`` while nothing was validated.
+    ``best_*``: of the best validation so far; ``best_weights`` is ``None`` while nothing was
+    validated.
     """
 
     step: int = 0
@@ -44,17 +49,31 @@ class Progress:
 
 
 def identity(job: Job) -> dict[str, Any]:
-    """What must be the same for a training to be taken up: the candidate, the data, and how a step is done."""
-    training = {name: value for name, value in asdict(job.training).items() if name not in _NOT_IDENTITY}
-    plain = {"genome": job.genome, "task": job.task, "task_options": dict(job.task_options), "training": training, "seed": job.seed}
+    """What must be the same for a training to be taken up: the candidate, the data, and how a step
+    is done.
+    """
+    training = {
+        name: value for name, value in asdict(job.training).items() if name not in _NOT_IDENTITY
+    }
+    plain = {
+        "genome": job.genome,
+        "task": job.task,
+        "task_options": dict(job.task_options),
+        "training": training,
+        "seed": job.seed,
+    }
     return dict(json.loads(json.dumps(plain)))
 
 
 def _with_defaults(found: Any) -> Any:
-    """An identity from a checkpoint; settings that did not exist when it was written had the effect of their defaults."""
+    """An identity from a checkpoint; settings that did not exist when it was written had the effect
+    of their defaults.
+    """
     if not isinstance(found, Mapping) or not isinstance(found.get("training"), Mapping):
         return found
-    defaults = {name: value for name, value in asdict(Training()).items() if name not in _NOT_IDENTITY}
+    defaults = {
+        name: value for name, value in asdict(Training()).items() if name not in _NOT_IDENTITY
+    }
     return {**found, "training": {**defaults, **found["training"]}}
 
 
@@ -68,7 +87,8 @@ def detached(state: Any) -> Carried:
 def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: Progress) -> None:
     """Write everything that the next step depends on, and the best weights.
 
-    The optimizer's part is named and shaped as that of ``torch.optim.AdamW``: one number of steps and two moments a weight.
+    The optimizer's part is named and shaped as that of ``torch.optim.AdamW``: one number of steps
+    and two moments a weight.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if progress.best_weights is not None and progress.best_step != progress.step:
@@ -83,11 +103,29 @@ def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: 
     tensors["rng"] = torch.get_rng_state()
     meta = {
         "identity": identity(job),
-        "environment": {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": "cpu"},
-        "state": "none" if carried is None else "tensor" if isinstance(carried, Tensor) else "tuple",
+        "environment": {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "device": "cpu",
+        },
+        "state": "none"
+        if carried is None
+        else "tensor"
+        if isinstance(carried, Tensor)
+        else "tuple",
         "progress": {
             name: getattr(progress, name)
-            for name in ("step", "seconds", "first_loss", "train_loss", "inherited", "curve", "best_step", "best_score", "best_metric")
+            for name in (
+                "step",
+                "seconds",
+                "first_loss",
+                "train_loss",
+                "inherited",
+                "curve",
+                "best_step",
+                "best_score",
+                "best_metric",
+            )
         },
     }
     checkpoint.write(path, tensors, meta)
@@ -96,12 +134,17 @@ def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: 
 def restore(path: str, job: Job, model: nn.Module, optimizer: FlatAdam) -> Progress:
     """Put model, optimizer and random generator back to where :func:`store` left them.
 
-    Raises :class:`CheckpointError` for a damaged file, and for the checkpoint of another candidate, task or training.
+    Raises :class:`CheckpointError` for a damaged file, and for the checkpoint of another candidate,
+    task or training.
     """
     stored = checkpoint.read(path)
     expected, found = identity(job), _with_defaults(stored.meta.get("identity"))
     if not isinstance(found, Mapping) or found != expected:
-        other = [name for name in expected if not isinstance(found, Mapping) or found.get(name) != expected[name]]
+        other = [
+            name
+            for name in expected
+            if not isinstance(found, Mapping) or found.get(name) != expected[name]
+        ]
         raise CheckpointError(
             f"the checkpoint belongs to another training: {', '.join(other)} differ",
             where=path,
@@ -115,28 +158,40 @@ def restore(path: str, job: Job, model: nn.Module, optimizer: FlatAdam) -> Progr
         kind = stored.meta["state"]
         values = dict(stored.meta["progress"])
         values["curve"] = [(int(step), float(score)) for step, score in values["curve"]]
-        progress = Progress(**values, state=None if kind == "none" else parts[0] if kind == "tensor" else parts)
+        progress = Progress(
+            **values, state=None if kind == "none" else parts[0] if kind == "tensor" else parts
+        )
         if progress.best_step >= 0:
             progress.best_weights = stored.weights()
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"the checkpoint does not hold what a training needs: {error}", where=path, hint="train the cell again"
+            f"the checkpoint does not hold what a training needs: {error}",
+            where=path,
+            hint="train the cell again",
         ) from error
     return progress
 
 
-def _restore_optimizer(stored: checkpoint.Checkpoint, model: nn.Module, optimizer: FlatAdam) -> None:
+def _restore_optimizer(
+    stored: checkpoint.Checkpoint, model: nn.Module, optimizer: FlatAdam
+) -> None:
     tensors = stored.group("optimizer.")
     state: dict[nn.Parameter, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
-        found = {key.partition(".")[0]: value for key, value in tensors.items() if key.partition(".")[2] == name}
+        found = {
+            key.partition(".")[0]: value
+            for key, value in tensors.items()
+            if key.partition(".")[2] == name
+        }
         if found:
             state[parameter] = found
     optimizer.load_state(state)
 
 
 def inherit(path: str, model: nn.Module) -> int:
-    """Take over the weights of another checkpoint (its best) that have the same name and shape here; returns how many tensors."""
+    """Take over the weights of another checkpoint (its best) that have the same name and shape
+    here; returns how many tensors.
+    """
     given = checkpoint.read(path).weights()
     taken = 0
     with torch.no_grad():

@@ -1,10 +1,12 @@
 """Trains and scores a cell on every task of a suite, against LSTM and GRU under the same protocol.
 
-The share that a cell has of the reference's skill at one task is ``(chance - score) / (chance - reference)``: 0 for who has learned
-nothing, 1 for who is as good as the reference, more for who is better; what is worse than chance counts as 0. Jozefowicz et al. 2015
-divide accuracies by the GRU's; this is the same quotient for scores of which lower is better, measured from chance. A quotient of the
-scores themselves would call a squared error of 0.002 twice as bad as one of 0.001, where both have solved the task, and has no
-meaning for an error rate of 0. A suite makes one fitness of the shares, and the score of a trial is 1 - fitness.
+The share that a cell has of the reference's skill at one task is ``(chance - score) / (chance -
+reference)``: 0 for who has learned nothing, 1 for who is as good as the reference, more for who is
+better; what is worse than chance counts as 0. Jozefowicz et al. 2015 divide accuracies by the
+GRU's; this is the same quotient for scores of which lower is better, measured from chance. A
+quotient of the scores themselves would call a squared error of 0.002 twice as bad as one of 0.001,
+where both have solved the task, and has no meaning for an error rate of 0. A suite makes one
+fitness of the shares, and the score of a trial is 1 - fitness.
 """
 
 from __future__ import annotations
@@ -28,15 +30,29 @@ from cellsearch.training.loop import evaluate as train_one
 from cellsearch.training.results import ResultCache
 from cellsearch.trial import Connection, Result
 
-__all__ = ["BASELINES", "Scored", "evaluate", "fitness", "load_data", "member_job", "references", "share", "train_suite"]
+__all__ = [
+    "BASELINES",
+    "Scored",
+    "evaluate",
+    "fitness",
+    "load_data",
+    "member_job",
+    "references",
+    "share",
+    "train_suite",
+]
 
 BASELINES = ("lstm", "gru")
 LEAST_SKILL = 0.02
-"""A reference that is not better than chance by this share of chance has learned nothing, and nothing can be compared with it."""
+"""A reference that is not better than chance by this share of chance has learned nothing, and
+nothing can be compared with it.
+"""
 _REFERENCES = "references"
 
 OnTraining = Callable[[str, str, int, bool], None]
-"""Told after each training of a baseline: cell, task, seed, and whether the result was there already."""
+"""Told after each training of a baseline: cell, task, seed, and whether the result was there
+already.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +65,17 @@ class Scored:
 
 
 def load_data(
-    task: str, options: Mapping[str, object], *, cache: ResultCache | None = None, on_training: OnTraining | None = None
+    task: str,
+    options: Mapping[str, object],
+    *,
+    cache: ResultCache | None = None,
+    on_training: OnTraining | None = None,
 ) -> Arrays:
-    """The data of a task, or those of all tasks of a suite together with the scores of its baselines.
+    """The data of a task, or those of all tasks of a suite together with the scores of its
+    baselines.
 
-    Baselines that are not in the cache are trained here, once, so that all workers compare with the same numbers.
+    Baselines that are not in the cache are trained here, once, so that all workers compare with the
+    same numbers.
     """
     arrays = tasks.get(task).load(options)
     if task != SUITE:
@@ -62,18 +84,28 @@ def load_data(
     return {**arrays, _REFERENCES: references(suite, arrays, cache or ResultCache(), on_training)}
 
 
-def references(suite: Suite, arrays: Arrays, cache: ResultCache, on_training: OnTraining | None = None) -> NDArray[np.float64]:
-    """Scores ``[tasks, 2, seeds]`` of LSTM and GRU. Raises :class:`ConfigError` if one of them cannot be trained."""
+def references(
+    suite: Suite, arrays: Arrays, cache: ResultCache, on_training: OnTraining | None = None
+) -> NDArray[np.float64]:
+    """Scores ``[tasks, 2, seeds]`` of LSTM and GRU. Raises :class:`ConfigError` if one of them
+    cannot be trained.
+    """
     found = np.empty((len(suite.members), len(BASELINES), len(suite.seeds)))
     for k, member in enumerate(suite.members):
         for b, name in enumerate(BASELINES):
             whole = Job(0, 0, zoo.load(name).to_json(), SUITE, {}, Training(), suite.steps, 0)
             for s, seed in enumerate(suite.seeds):
                 try:
-                    result, known = cache.train(member_job(whole, suite, member, seed), part(arrays, k))
+                    result, known = cache.train(
+                        member_job(whole, suite, member, seed), part(arrays, k)
+                    )
                 except TrainingError as error:
                     where = f"suite {suite.name}, task {member.name}"
-                    raise ConfigError(f"{name} cannot be trained: {error.message}", where=where, hint="change the training") from error
+                    raise ConfigError(
+                        f"{name} cannot be trained: {error.message}",
+                        where=where,
+                        hint="change the training",
+                    ) from error
                 found[k, b, s] = result.score
                 if on_training is not None:
                     on_training(name, member.name, seed, known)
@@ -81,7 +113,9 @@ def references(suite: Suite, arrays: Arrays, cache: ResultCache, on_training: On
 
 
 def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
-    """The training of one task, as part of the job of all; a job of fewer steps than the suite's trains each task less, in proportion."""
+    """The training of one task, as part of the job of all; a job of fewer steps than the suite's
+    trains each task less, in proportion.
+    """
     steps = max(1, round(member.steps * job.steps / suite.steps))
     training = replace(Training(), **{**suite.training, **member.training}, steps=steps)
     return replace(
@@ -100,7 +134,8 @@ def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
 
 
 def evaluate(job: Job, arrays: Arrays) -> Result:
-    """What workers do with a job: train one task, or every task of a suite with the suite's first seed.
+    """What workers do with a job: train one task, or every task of a suite with the suite's first
+    seed.
 
     ``arrays``: from :func:`load_data`. Raises as :func:`cellsearch.training.loop.evaluate` does.
     """
@@ -117,16 +152,23 @@ def train_suite(
     cache: ResultCache | None = None,
     on_task: Callable[[Scored], None] | None = None,
 ) -> tuple[Result, tuple[Scored, ...]]:
-    """Train a cell on the tasks of a suite, in their order, until one is so bad that the others do not matter.
+    """Train a cell on the tasks of a suite, in their order, until one is so bad that the others do
+    not matter.
 
-    ``seed``: of the trainings (default: the suite's first); ``cache``: where results are looked up and kept (default: nowhere). A job of
-    fewer steps than the suite's trains each task for the same share of its steps, from scratch: weights are neither kept nor inherited.
-    ``Result.score`` is 1 - :func:`fitness`, ``metric`` the fitness, ``metrics`` holds ``share.TASK`` and ``score.TASK`` of the trained
-    tasks, their number ``trained_tasks``, and the plain ``minimum`` and ``mean`` of the shares (NaN if not all were trained);
-    ``parameters`` are those of the first task's model. Raises :class:`TrainingError` as soon as one training fails.
+    ``seed``: of the trainings (default: the suite's first); ``cache``: where results are looked up
+    and kept (default: nowhere). A job of fewer steps than the suite's trains each task for the same
+    share of its steps, from scratch: weights are neither kept nor inherited. ``Result.score`` is 1
+    - :func:`fitness`, ``metric`` the fitness, ``metrics`` holds ``share.TASK`` and ``score.TASK``
+    of the trained tasks, their number ``trained_tasks``, and the plain ``minimum`` and ``mean`` of
+    the shares (NaN if not all were trained); ``parameters`` are those of the first task's model.
+    Raises :class:`TrainingError` as soon as one training fails.
     """
     if job.test:
-        raise ConfigError("the test data of a suite cannot be read together", where="task", hint="evaluate its tasks one by one")
+        raise ConfigError(
+            "the test data of a suite cannot be read together",
+            where="task",
+            hint="evaluate its tasks one by one",
+        )
     suite = Suite.parse(job.task_options)
     targets = _targets(suite, arrays)
     started = time.perf_counter()
@@ -135,10 +177,21 @@ def train_suite(
         one = member_job(job, suite, member, suite.seeds[0] if seed is None else seed)
         one = replace(one, limits=_left(job.limits, started))
         try:
-            result = train_one(one, part(arrays, k)) if cache is None else cache.train(one, part(arrays, k))[0]
+            result = (
+                train_one(one, part(arrays, k))
+                if cache is None
+                else cache.train(one, part(arrays, k))[0]
+            )
         except TrainingError as error:
-            raise TrainingError(f"task {member.name}: {error.message}", kind=error.kind, where=error.where, hint=error.hint) from error
-        scored.append(Scored(member, result, share(member.chance, result.score, targets[k], member.name)))
+            raise TrainingError(
+                f"task {member.name}: {error.message}",
+                kind=error.kind,
+                where=error.where,
+                hint=error.hint,
+            ) from error
+        scored.append(
+            Scored(member, result, share(member.chance, result.score, targets[k], member.name))
+        )
         if on_task is not None:
             on_task(scored[-1])
         if scored[-1].share < suite.stop_below:
@@ -147,11 +200,14 @@ def train_suite(
 
 
 def share(chance: float, score: float, reference: float, task: str = "") -> float:
-    """Share of the reference's skill, at least 0. Raises :class:`ConfigError` where the reference itself has learned nothing."""
+    """Share of the reference's skill, at least 0. Raises :class:`ConfigError` where the reference
+    itself has learned nothing.
+    """
     skill = chance - reference
     if not skill > LEAST_SKILL * abs(chance):
         raise ConfigError(
-            f"the reference scores {reference:.4g}, which is no better than chance ({chance:.4g}) by {LEAST_SKILL:.0%} of it at least",
+            f"the reference scores {reference:.4g}, which is no better than chance "
+            f"({chance:.4g}) by {LEAST_SKILL:.0%} of it at least",
             where=f"task {task}",
             hint="give it more steps, or correct chance",
         )
@@ -161,9 +217,10 @@ def share(chance: float, score: float, reference: float, task: str = "") -> floa
 def fitness(suite: Suite, shares: Sequence[float]) -> float:
     """One number of the shares of the trained tasks, in the order of the suite; higher is better.
 
-    ``min``: the smallest share. With ``stop_below`` a cell that failed a task is placed below all that failed none, by how many tasks it
-    passed and then by its share of the one that it failed: ``stop_below * (passed + share / stop_below) / tasks``. The minimum alone
-    would call a cell that fails the first task equal to one that fails the last. ``mean`` and ``pareto``: the mean.
+    ``min``: the smallest share. With ``stop_below`` a cell that failed a task is placed below all
+    that failed none, by how many tasks it passed and then by its share of the one that it failed:
+    ``stop_below * (passed + share / stop_below) / tasks``. The minimum alone would call a cell that
+    fails the first task equal to one that fails the last. ``mean`` and ``pareto``: the mean.
     """
     if suite.aggregation != "min":
         return sum(shares) / len(shares)
@@ -176,7 +233,11 @@ def fitness(suite: Suite, shares: Sequence[float]) -> float:
 def _targets(suite: Suite, arrays: Arrays) -> list[float]:
     """The score of each task that counts as 1."""
     if _REFERENCES not in arrays:
-        raise ConfigError("the data hold no scores of the baselines", where=f"suite {suite.name}", hint="load them with suites.load_data")
+        raise ConfigError(
+            "the data hold no scores of the baselines",
+            where=f"suite {suite.name}",
+            hint="load them with suites.load_data",
+        )
     means = arrays[_REFERENCES].mean(axis=2)
     if suite.reference == "best":
         return [float(value) for value in means.min(axis=1)]
@@ -193,7 +254,9 @@ def _left(limits: Limits, started: float) -> Limits:
 def _combined(suite: Suite, scored: Sequence[Scored]) -> Result:
     shares = [one.share for one in scored]
     value = fitness(suite, shares)
-    metrics = {f"share.{one.member.name}": one.share for one in scored} | {f"score.{one.member.name}": one.result.score for one in scored}
+    metrics = {f"share.{one.member.name}": one.share for one in scored} | {
+        f"score.{one.member.name}": one.result.score for one in scored
+    }
     complete = len(scored) == len(suite.members)
     metrics |= {
         "trained_tasks": float(len(scored)),
@@ -217,12 +280,20 @@ def _combined(suite: Suite, scored: Sequence[Scored]) -> Result:
 
 
 def _joined(scored: Sequence[Scored]) -> dict[str, Connection]:
-    """What the tasks say of each connection: means; what is a difference of losses, in units of each task's largest, for losses differ."""
+    """What the tasks say of each connection: means; what is a difference of losses, in units of
+    each task's largest, for losses differ.
+    """
     found: defaultdict[str, list[Connection]] = defaultdict(list)
     for one in scored:
         connections = one.result.connections
         saliency = max((c.saliency for c in connections.values()), default=0.0) or 1.0
-        perturbation = max((abs(c.perturbation) for c in connections.values() if c.perturbation is not None), default=0.0) or 1.0
+        perturbation = (
+            max(
+                (abs(c.perturbation) for c in connections.values() if c.perturbation is not None),
+                default=0.0,
+            )
+            or 1.0
+        )
         for name, c in connections.items():
             lost = None if c.perturbation is None else c.perturbation / perturbation
             found[name].append(Connection(c.gate, c.saliency / saliency, lost))

@@ -1,4 +1,5 @@
-"""Named recurrent cells, one ``.cell`` file each, with paper, year, equations and pitfalls in the docstring.
+"""Named recurrent cells, one ``.cell`` file each, with paper, year, equations and pitfalls in the
+docstring.
 
 >>> load("lstm").state_names
 ('h', 'c')
@@ -28,7 +29,9 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Genome:
-    """The genome of a zoo cell, by its name or one of its other names; raises :class:`ConfigError` for an unknown one."""
+    """The genome of a zoo cell, by its name or one of its other names; raises :class:`ConfigError`
+    for an unknown one.
+    """
     return entry(name).genome
 
 
@@ -46,13 +49,19 @@ def entry(name: str) -> ZooEntry:
 
 def entries() -> tuple[ZooEntry, ...]:
     """All cells of the zoo, by family, then year, then name."""
-    return tuple(sorted((_entry(name) for name in names()), key=lambda e: (e.family_position, e.year, e.name)))
+    return tuple(
+        sorted(
+            (_entry(name) for name in names()), key=lambda e: (e.family_position, e.year, e.name)
+        )
+    )
 
 
 def import_cell(text: str, format: str, **options: Any) -> Genome:
-    """Read a cell from another project's notation: ``"nas-bench-nlp"``, ``"darts"``, ``"enas"``; ``options`` are the format's own.
+    """Read a cell from another project's notation: ``"nas-bench-nlp"``, ``"darts"``, ``"enas"``;
+    ``options`` are the format's own.
 
-    Raises :class:`ConfigError` for an unknown format and :class:`GenomeError` for a text that is not a cell.
+    Raises :class:`ConfigError` for an unknown format and :class:`GenomeError` for a text that is
+    not a cell.
     """
     from cellsearch.zoo import importers
 

@@ -37,7 +37,10 @@ def gating() -> ModuleType:
         ("h[t] = sigmoid(linear(x[t])) * (h[t-1] + tanh(linear(x[t])))", "sum"),
         ("h[t] = tanh(h[t-1] * sigmoid(linear(x[t])) + linear(x[t]))", "squashed"),
         ("h[t] = tanh(linear(x[t])) + sigmoid(linear(x[t], h[t-1])) * linear(x[t])", "other"),
-        ("h[t] = (h[t-1] * sigmoid(linear(x[t])) + linear(x[t])) * tanh(linear(x[t]))", "gated sum"),
+        (
+            "h[t] = (h[t-1] * sigmoid(linear(x[t])) + linear(x[t])) * tanh(linear(x[t]))",
+            "gated sum",
+        ),
     ],
 )
 def test_how_a_state_comes_from_itself(gating: ModuleType, cell: str, expected: str) -> None:
@@ -51,7 +54,14 @@ def test_what_is_known_of_known_cells(gating: ModuleType) -> None:
 
 
 def outcome(strategy: str, seed: int, success: int | None) -> dict[str, Any]:
-    return {"strategy": strategy, "seed": seed, "success": success, "reached": success, "limit": 300, "cell": None}
+    return {
+        "strategy": strategy,
+        "seed": seed,
+        "success": success,
+        "reached": success,
+        "limit": 300,
+        "cell": None,
+    }
 
 
 def test_the_table_counts_runs_without_success_as_their_limit(gating: ModuleType) -> None:
@@ -67,8 +77,13 @@ def test_the_table_counts_runs_without_success_as_their_limit(gating: ModuleType
 def test_runs_that_were_given_less_do_not_look_better(gating: ModuleType) -> None:
     """Nobody succeeds; five runs ended after 100 evaluations, five after 300."""
     short = [{**outcome("grow", seed, None), "limit": 100} for seed in range(1, 6)]
-    lines = gating.table([*short, *(outcome("random", seed, None) for seed in range(1, 6))]).splitlines()
-    assert lines[2] == "| grow | > 100, > 100, > 100, > 100, > 100 | > 100 | 0 of 5 | –, –, –, –, – | 1.000 |"
+    lines = gating.table(
+        [*short, *(outcome("random", seed, None) for seed in range(1, 6))]
+    ).splitlines()
+    assert (
+        lines[2]
+        == "| grow | > 100, > 100, > 100, > 100, > 100 | > 100 | 0 of 5 | –, –, –, –, – | 1.000 |"
+    )
 
 
 def test_runs_for_fewer_trials_are_not_finished(gating: ModuleType, tmp_path: Path) -> None:

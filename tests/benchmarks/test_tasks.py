@@ -22,7 +22,10 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, with two tasks of a few steps."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module("trainings")
-    small = {"parity": {"steps": 3, "hidden_size": 4, "evaluations": 1}, "adding": {"steps": 2, "hidden_size": 4, "evaluations": 1}}
+    small = {
+        "parity": {"steps": 3, "hidden_size": 4, "evaluations": 1},
+        "adding": {"steps": 2, "hidden_size": 4, "evaluations": 1},
+    }
     monkeypatch.setattr(module, "SETTINGS", small)
     return module
 
@@ -33,7 +36,9 @@ def correlation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("correlation")
 
 
-def test_finished_trainings_are_not_run_again(trainings: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_trainings_are_not_run_again(
+    trainings: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "runs" / "tasks.jsonl"
     wanted = [("parity", "gru", 0, False), ("adding", "gru", 0, False), ("parity", "gru", 0, True)]
     trainings.go_on(trainings.Results(path), wanted[:1], 1.0)
@@ -47,7 +52,11 @@ def test_finished_trainings_are_not_run_again(trainings: ModuleType, tmp_path: P
     trainings.go_on(trainings.Results(path), wanted, 1.0)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert path.read_text().startswith(first)
-    assert [(r["task"], r["torch"]) for r in rows] == [("parity", False), ("adding", False), ("parity", True)]
+    assert [(r["task"], r["torch"]) for r in rows] == [
+        ("parity", False),
+        ("adding", False),
+        ("parity", True),
+    ]
     trainings.SETTINGS["parity"]["steps"] = 4  # other settings: the old rows do not count any more
     assert [r["task"] for r in trainings.Results(path).current()] == ["adding"]
     trainings.go_on(trainings.Results(path), wanted[:1], -1.0)
@@ -56,15 +65,31 @@ def test_finished_trainings_are_not_run_again(trainings: ModuleType, tmp_path: P
 
 
 def test_how_long_it_will_take(trainings: ModuleType) -> None:
-    rows = [{"task": "parity", "cell": "gru", "seconds": 60.0}, {"task": "parity", "cell": "lstm", "seconds": 180.0}]
-    assert "2 trainings to do, about 2 minutes" in trainings.expected(rows, [("parity", "gru", 1, False), ("parity", "gru", 2, False)])
-    unknown_cell = trainings.expected(rows, [("parity", "mgu", 0, False), ("adding", "gru", 0, False)])
-    assert unknown_cell == "2 trainings to do, about 2 minutes of a free core; unknown, so not counted: adding"
+    rows = [
+        {"task": "parity", "cell": "gru", "seconds": 60.0},
+        {"task": "parity", "cell": "lstm", "seconds": 180.0},
+    ]
+    assert "2 trainings to do, about 2 minutes" in trainings.expected(
+        rows, [("parity", "gru", 1, False), ("parity", "gru", 2, False)]
+    )
+    unknown_cell = trainings.expected(
+        rows, [("parity", "mgu", 0, False), ("adding", "gru", 0, False)]
+    )
+    assert (
+        unknown_cell
+        == "2 trainings to do, about 2 minutes of a free core; unknown, so not counted: adding"
+    )
 
 
 def test_trainings_that_ran_out_of_time_do_not_count(trainings: ModuleType, tmp_path: Path) -> None:
     results = trainings.Results(tmp_path / "rows.jsonl")
-    row = {"task": "parity", "cell": "gru", "seed": 0, "torch": False, "settings": trainings.settings("parity")}
+    row = {
+        "task": "parity",
+        "cell": "gru",
+        "seed": 0,
+        "torch": False,
+        "settings": trainings.settings("parity"),
+    }
     results.add({**row, "failed": "timeout: 900.1 s at step 2; 900 s are allowed"})
     assert list(results.current()) == []
     results.add({**row, "failed": "nan: the loss is nan at step 2"})
@@ -98,12 +123,18 @@ def test_ranks_and_their_correlation(correlation: ModuleType) -> None:
 
 def test_the_suite_covers_and_keeps_to_its_bounds(correlation: ModuleType) -> None:
     """Two groups of tasks that say the same, and one that is expensive."""
-    matrix = np.array([[1.0, 0.9, 0.1, 0.0], [0.9, 1.0, 0.2, 0.1], [0.1, 0.2, 1.0, 0.0], [0.0, 0.1, 0.0, 1.0]])
+    matrix = np.array(
+        [[1.0, 0.9, 0.1, 0.0], [0.9, 1.0, 0.2, 0.1], [0.1, 0.2, 1.0, 0.0], [0.0, 0.1, 0.0, 1.0]]
+    )
     chosen = correlation.greedy_suite(matrix, [True] * 4, [10.0, 10.0, 10.0, 10.0])
     assert [k for k, _ in chosen] == [1, 3, 2, 0]
     assert [reached for _, reached in chosen] == pytest.approx([0.55, 0.775, 0.975, 1.0])
-    assert [k for k, _ in correlation.greedy_suite(matrix, [True] * 4, [10.0, 10.0, 10.0, 2000.0])] == [1, 2, 0]
-    assert [k for k, _ in correlation.greedy_suite(matrix, [True, False, True, True], [10.0] * 4)] == [0, 3, 2]
+    assert [
+        k for k, _ in correlation.greedy_suite(matrix, [True] * 4, [10.0, 10.0, 10.0, 2000.0])
+    ] == [1, 2, 0]
+    assert [
+        k for k, _ in correlation.greedy_suite(matrix, [True, False, True, True], [10.0] * 4)
+    ] == [0, 3, 2]
     assert len(correlation.greedy_suite(np.eye(20), [True] * 20, [1.0] * 20)) == correlation.LARGEST
 
 
@@ -111,13 +142,26 @@ def test_the_tables_use_the_cells_that_all_tasks_have(correlation: ModuleType) -
     rows: list[dict[str, Any]] = []
     for n, cell in enumerate(("lstm", "gru", "rnn_tanh", "mgu")):
         for task in ("parity", "adding"):
-            row = {"task": task, "cell": cell, "seed": 0, "torch": False, "score": n + 0.0, "test_score": n + 0.5, "seconds": 2.0}
+            row = {
+                "task": task,
+                "cell": cell,
+                "seed": 0,
+                "torch": False,
+                "score": n + 0.0,
+                "test_score": n + 0.5,
+                "seconds": 2.0,
+            }
             rows.append({**row, "score": -row["score"]} if task == "adding" else row)
     tasks, cells = ["parity", "adding"], ["lstm", "gru", "rnn_tanh", "mgu"]
     shown = correlation.show(rows[:-1], tasks, cells, tasks)
     assert shown.startswith("3 cells: lstm, gru, rnn_tanh\n")
     assert "| parity | 2 | 1.00 | 1.00 | -1.00 |" in shown
     assert "| adding | 2 | -1.00 | -1.00 | 1.00 |" in shown
-    assert shown.endswith("| suite | mean of best correlation | seconds a cell |\n|---|---|---|\n| parity | 0.500 | 2 |")
-    assert correlation.show(rows[:-1], tasks, cells, ["adding"]).endswith("|---|---|---|")  # too unreliable to be chosen
+    assert shown.endswith(
+        "| suite | mean of best correlation | seconds a cell |\n|---|---|---|\n| parity "
+        "| 0.500 | 2 |"
+    )
+    assert correlation.show(rows[:-1], tasks, cells, ["adding"]).endswith(
+        "|---|---|---|"
+    )  # too unreliable to be chosen
     assert "2 cells are done" in correlation.show(rows[:4], tasks, cells, tasks)

@@ -1,4 +1,6 @@
-"""The command line: what commands print, exit codes, the form of errors, files that are complete or not there."""
+"""The command line: what commands print, exit codes, the form of errors, files that are complete or
+not there.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def is_error(done: Done, code: int) -> None:
     assert "Traceback" not in done.err
 
 
-# -- help and errors ---------------------------------------------------------------------------------------------------
+# -- help and errors -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["", *sorted(cli.commands)])
@@ -104,7 +106,12 @@ def test_without_a_command_help_is_shown(run: Run) -> None:
     ],
 )
 def test_wrong_usage_is_two_lines_and_an_exit_code(
-    run: Run, arguments: list[str], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    arguments: list[str],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(*arguments)
@@ -124,7 +131,9 @@ def test_wrong_usage_is_two_lines_and_an_exit_code(
         ("a.json", b""),
     ],
 )
-def test_a_damaged_file_is_exit_code_3_and_is_named(run: Run, name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_file_is_exit_code_3_and_is_named(
+    run: Run, name: str, content: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     done = run("show", path)
@@ -139,7 +148,9 @@ def test_debug_shows_the_traceback(run: Run) -> None:
     assert "error: there is no cell" in done.err
 
 
-def test_an_internal_error_is_exit_code_1_with_a_log(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_internal_error_is_exit_code_1_with_a_log(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr("cellsearch.zoo.entry", lambda name: 1 / 0)
@@ -151,14 +162,22 @@ def test_an_internal_error_is_exit_code_1_with_a_log(run: Run, monkeypatch: pyte
 
 
 def test_the_process_exits_with_the_code() -> None:
-    done = subprocess.run([sys.executable, "-m", "cellsearch", "show", "nosuch"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "cellsearch", "show", "nosuch"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    for reader in ("head -1", "true"):  # one that goes after a line, one that is gone before the first
+    for reader in (
+        "head -1",
+        "true",
+    ):  # one that goes after a line, one that is gone before the first
         command = f"{sys.executable} -m cellsearch zoo --json | {reader}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, ""), reader
@@ -175,20 +194,32 @@ def test_output_that_finds_no_room_is_exit_code_6() -> None:
 
 
 @pytest.mark.parametrize("wrap", [None, 1])
-def test_a_narrow_terminal_cuts_no_number(wrap: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_narrow_terminal_cuts_no_number(
+    wrap: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
     monkeypatch.setenv("COLUMNS", "20")
-    print_table(("weights", "what it is", "score"), [("1,234,567", "a cell of many words", "2.123456")], right=(0, 2), wrap=wrap)
+    print_table(
+        ("weights", "what it is", "score"),
+        [("1,234,567", "a cell of many words", "2.123456")],
+        right=(0, 2),
+        wrap=wrap,
+    )
     out = capsys.readouterr().out
     assert {"1,234,567", "2.123456"} <= set(out.split())
 
 
 def test_output_that_the_caller_closed_is_no_error() -> None:
-    done = subprocess.run(["bash", "-c", f"{sys.executable} -m cellsearch zoo >&-"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m cellsearch zoo >&-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-# -- listing -----------------------------------------------------------------------------------------------------------
+# -- listing ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -220,7 +251,9 @@ def test_parts_are_listed_with_paper_and_every_option_explained(run: Run, comman
             assert re.search(rf"\b{option}\b", part["details"]), (part["name"], option)
 
 
-@pytest.mark.parametrize("command", ["search", "evaluate", "diagnose", "finals", "generate", "export", "tasks"])
+@pytest.mark.parametrize(
+    "command", ["search", "evaluate", "diagnose", "finals", "generate", "export", "tasks"]
+)
 def test_commands_that_read_data_are_told_where_it_lies(run: Run, command: str) -> None:
     options = run(command, "--help").out
     assert "--data-dir" in options
@@ -237,7 +270,7 @@ def test_doctor_says_what_is_there(run: Run) -> None:
     assert "torch" in run("doctor").out
 
 
-# -- show, export, import ----------------------------------------------------------------------------------------------
+# -- show, export, import --------------------------------------------------------------------------
 
 
 def test_show_counts_weights_and_multiply_adds(run: Run) -> None:
@@ -259,7 +292,13 @@ def test_show_prints_equations_and_facts(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("form", "start"),
-    [("svg", "<svg"), ("dot", "digraph"), ("mermaid", "flowchart"), ("latex", "\\begin{align"), ("program", "== lowered ==")],
+    [
+        ("svg", "<svg"),
+        ("dot", "digraph"),
+        ("mermaid", "flowchart"),
+        ("latex", "\\begin{align"),
+        ("program", "== lowered =="),
+    ],
 )
 def test_show_draws(run: Run, form: str, start: str, tmp_path: Path) -> None:
     assert run("show", "lstm", f"--{form}").out.startswith(start)
@@ -277,26 +316,39 @@ def test_show_draws(run: Run, form: str, start: str, tmp_path: Path) -> None:
 
 def test_a_drawing_is_one_json_document_too(run: Run, tmp_path: Path) -> None:
     drawn = run("show", "lstm", "--svg").out
-    assert run("show", "lstm", "--svg", "--json").json == {"name": "lstm", "svg": drawn.rstrip("\n")}
+    assert run("show", "lstm", "--svg", "--json").json == {
+        "name": "lstm",
+        "svg": drawn.rstrip("\n"),
+    }
     path = tmp_path / "cell.svg"
-    assert run("show", "lstm", "--svg", "-o", path, "--json").json == {"name": "lstm", "svg": str(path)}
+    assert run("show", "lstm", "--svg", "-o", path, "--json").json == {
+        "name": "lstm",
+        "svg": str(path),
+    }
     assert path.read_text("utf-8").startswith("<svg")
 
 
 def test_the_size_of_a_number_is_no_internal_error(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "huge.cell"
-    path.write_text("h[t] = 1e40 * tanh(linear(x[t], h[t-1]))", "utf-8")  # more than a float32 holds
+    path.write_text(
+        "h[t] = 1e40 * tanh(linear(x[t], h[t-1]))", "utf-8"
+    )  # more than a float32 holds
     assert run("show", path).code == 0
 
 
 def test_the_program_names_the_weights(run: Run) -> None:
     out = run("show", "lstm", "--program").out
-    assert all(f"== {stage} ==" in out for stage in ("lowered", "simplified", "gradient", "schedule forward", "schedule backward"))
+    assert all(
+        f"== {stage} ==" in out
+        for stage in ("lowered", "simplified", "gradient", "schedule forward", "schedule backward")
+    )
     assert "i.weight_h" in out
 
 
 @pytest.mark.parametrize(("form", "suffix"), [("json", ".json"), ("cell", ".cell")])
-def test_an_exported_cell_is_the_same_cell(run: Run, form: str, suffix: str, tmp_path: Path) -> None:
+def test_an_exported_cell_is_the_same_cell(
+    run: Run, form: str, suffix: str, tmp_path: Path
+) -> None:
     path = tmp_path / f"mine{suffix}"
     assert run("export", "gru", "--to", form, "-o", path).code == 0
     shown = run("show", path, "--json").json
@@ -322,7 +374,11 @@ def test_a_zoo_cell_exports_as_source_without_weights(run: Run, tmp_path: Path) 
     path = tmp_path / "gru.py"
     assert run("export", "gru", "--to", "source", "-o", path).code == 0
     assert [p.name for p in tmp_path.iterdir()] == ["gru.py"]
-    assert "cellsearch" not in {line.split()[1].split(".")[0] for line in path.read_text().splitlines() if line.startswith("import ")}
+    assert "cellsearch" not in {
+        line.split()[1].split(".")[0]
+        for line in path.read_text().splitlines()
+        if line.startswith("import ")
+    }
 
 
 def test_a_foreign_cell_is_imported(run: Run, tmp_path: Path) -> None:
@@ -359,7 +415,9 @@ def test_show_recognises_a_cell_written_otherwise(run: Run, tmp_path: Path) -> N
     assert run("show", "lstm", "--json").json["equals"] == ["lstm"]
 
 
-def test_show_says_what_leads_to_the_nearest_cell_and_what_speaks_against_it(run: Run, tmp_path: Path) -> None:
+def test_show_says_what_leads_to_the_nearest_cell_and_what_speaks_against_it(
+    run: Run, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.cell"
     path.write_text("p[t] = linear(x[t])\nh[t] = h[t-1] * relu(linear(h[t-1], p[t-1]))\n", "utf-8")
     facts = run("show", path, "--json").json
@@ -383,7 +441,7 @@ def test_diff_lists_the_edits_and_draws_them(run: Run, tmp_path: Path) -> None:
     is_error(run("diff", "lstm", "gru", "--svg", path), 2)
 
 
-# -- evaluate ----------------------------------------------------------------------------------------------------------
+# -- evaluate --------------------------------------------------------------------------------------
 
 
 def test_evaluate_trains_and_repeats_itself(run: Run) -> None:

@@ -43,12 +43,19 @@ class TestReferenceSingle(BackendContract):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_aten_agrees_on_cells_over_all_ops(seed):
-    """Ops such as exp and sqrt reach NaN and infinity; where the reference stays finite the answers are equal."""
+    """Ops such as exp and sqrt reach NaN and infinity; where the reference stays finite the answers
+    are equal.
+    """
     genome = random_genome(np.random.default_rng([7, seed]), max_nodes=20)
     case = Case(steps=3, batch=2, input_size=4, hidden_size=4, seed=seed)
     reference = run_module(build(genome, case, "reference", torch.float64), case)
     if all(value.isfinite().all() for value in reference.values()):
-        compare(run_module(build(genome, case, "aten", torch.float64), case), reference, 1e-8, genome.to_text())
+        compare(
+            run_module(build(genome, case, "aten", torch.float64), case),
+            reference,
+            1e-8,
+            genome.to_text(),
+        )
 
 
 class Products(TorchDispatchMode):
@@ -59,13 +66,19 @@ class Products(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
+        self.count += function.overloadpacket in (
+            torch.ops.aten.mm,
+            torch.ops.aten.addmm,
+            torch.ops.aten.addmm_,
+        )
         return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize(("name", "levels"), [("lstm", 1), ("gru", 1), ("gru_cho", 2)])
 def test_aten_runs_one_product_a_level_a_step(name, levels):
-    """Forwards: the input once, then one product a level and step. Backwards: the same, and one product a source for all weights."""
+    """Forwards: the input once, then one product a level and step. Backwards: the same, and one
+    product a source for all weights.
+    """
     steps = 10
     genome = zoo.load(name)
     assert gemm_depth(genome) == levels
@@ -76,8 +89,16 @@ def test_aten_runs_one_product_a_level_a_step(name, levels):
     assert forward.count == 1 + levels * steps
     with Products() as backward:
         output.sum().backward()
-    sources = len({genome.nodes[spec.node - genome.first_node].inputs[spec.operand] for spec in genome.parameters if len(spec.shape) == 2})
-    assert backward.count <= 1 + levels * steps + sources + 2  # a source whose deltas do not lie side by side takes more than one
+    sources = len(
+        {
+            genome.nodes[spec.node - genome.first_node].inputs[spec.operand]
+            for spec in genome.parameters
+            if len(spec.shape) == 2
+        }
+    )
+    assert (
+        backward.count <= 1 + levels * steps + sources + 2
+    )  # a source whose deltas do not lie side by side takes more than one
 
 
 def test_aten_refuses_second_derivatives():
@@ -88,7 +109,9 @@ def test_aten_refuses_second_derivatives():
 
 
 def test_reference_has_second_derivatives():
-    module = compile_cell(zoo.load("gru"), input_size=2, hidden_size=3, backend="reference", dtype=torch.float64)
+    module = compile_cell(
+        zoo.load("gru"), input_size=2, hidden_size=3, backend="reference", dtype=torch.float64
+    )
     x = torch.randn(2, 1, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x: module(x)[0], (x,))
 
@@ -103,7 +126,9 @@ def test_aten_notices_that_its_output_was_changed():
 
 def test_aten_says_which_dtypes_it_runs():
     support = backends.get("aten").supports(
-        compile_cell(zoo.load("gru"), input_size=2, hidden_size=2).program, torch.device("cpu"), torch.float16
+        compile_cell(zoo.load("gru"), input_size=2, hidden_size=2).program,
+        torch.device("cpu"),
+        torch.float16,
     )
     assert not support.ok
     assert "float16" in support.reason
@@ -142,7 +167,10 @@ def test_functions_are_what_the_op_table_says():
     for name, function in FUNCTIONS.items():
         row = ops.OPS.get(name)
         if row is not None and row.torch:
-            written = eval(row.torch.format(*(f"v[{k}]" for k in range(row.min_arity))), {"torch": torch, "v": values})
+            written = eval(
+                row.torch.format(*(f"v[{k}]" for k in range(row.min_arity))),
+                {"torch": torch, "v": values},
+            )
             assert torch.equal(function(*values[: row.min_arity]), written), name
             seen += 1
     assert seen >= 20

@@ -29,12 +29,24 @@ def test_the_right_answer_passes(right):
 
 
 @pytest.mark.parametrize(
-    "name", ["output", "state 0", "state 1", "gradient of x", "gradient of initial state 1", "gradient of l0.i.weight_h"]
+    "name",
+    [
+        "output",
+        "state 0",
+        "state 1",
+        "gradient of x",
+        "gradient of initial state 1",
+        "gradient of l0.i.weight_h",
+    ],
 )
 def test_a_wrong_number_is_found(right, name):
     wrong = {k: v.clone() for k, v in right.items()}
     wrong[name].view(-1)[-1] *= 1.001
-    assert differences(wrong, right, 1e-5) == [found for found in differences(wrong, right, 1e-5) if found.startswith(name)] != []
+    assert (
+        differences(wrong, right, 1e-5)
+        == [found for found in differences(wrong, right, 1e-5) if found.startswith(name)]
+        != []
+    )
     with pytest.raises(AssertionError, match=name):
         compare(wrong, right, 1e-5)
 
@@ -66,11 +78,17 @@ def test_infinity_of_the_other_sign_is_found(right):
 def test_swapped_gates_are_found():
     case = Case()
     swapped = build(Genome.from_text(SWAPPED), case, "reference", torch.float64)
-    assert differences(run_module(swapped, case), run_module(build(Genome.from_text(LSTM), case, "reference", torch.float64), case), 1e-4)
+    assert differences(
+        run_module(swapped, case),
+        run_module(build(Genome.from_text(LSTM), case, "reference", torch.float64), case),
+        1e-4,
+    )
 
 
 def test_swapped_states_and_time_are_found(right):
-    assert differences({**right, "state 0": right["state 1"], "state 1": right["state 0"]}, right, 1e-4)
+    assert differences(
+        {**right, "state 0": right["state 1"], "state 1": right["state 0"]}, right, 1e-4
+    )
     assert differences({**right, "output": right["output"].flip(0)}, right, 1e-4)
 
 

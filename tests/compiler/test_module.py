@@ -1,4 +1,6 @@
-"""The compiled module: calling convention, errors, state dict, copies, backends, initial weights."""
+"""The compiled module: calling convention, errors, state dict, copies, backends, initial
+weights.
+"""
 
 import copy
 import io
@@ -31,7 +33,11 @@ def test_state_dict_keys_are_the_format():
 
 
 def test_only_live_nodes_have_weights():
-    module = compile_cell(Genome.from_text("dead = linear(x[t])\nh[t] = tanh(linear(x[t], h[t-1]))"), input_size=3, hidden_size=4)
+    module = compile_cell(
+        Genome.from_text("dead = linear(x[t])\nh[t] = tanh(linear(x[t], h[t-1]))"),
+        input_size=3,
+        hidden_size=4,
+    )
     assert list(module.state_dict()) == ["l0.h.weight_x", "l0.h.weight_h", "l0.h.bias"]
 
 
@@ -41,13 +47,17 @@ def test_initial_weights_are_those_of_torch():
     module = compile_cell(Genome.from_text(text), input_size=30, hidden_size=25)
     for name, weight in module.named_parameters():
         if name.endswith("scale"):
-            assert weight.item() == (1.0 if name == "l0.a.scale" else 0.5)  # a gate in a sum of two starts as their mean
+            assert weight.item() == (
+                1.0 if name == "l0.a.scale" else 0.5
+            )  # a gate in a sum of two starts as their mean
         else:
             assert weight.abs().max() <= 0.2
             assert weight.abs().max() > 0.15
     before = {name: weight.clone() for name, weight in module.named_parameters() if weight.dim()}
     module.reset_parameters()
-    assert all(not torch.equal(before[name], dict(module.named_parameters())[name]) for name in before)
+    assert all(
+        not torch.equal(before[name], dict(module.named_parameters())[name]) for name in before
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -59,7 +69,9 @@ def test_shapes(backend):
     output, (h, c) = module(torch.randn(5, 3))
     assert output.shape == (5, 8)
     assert h.shape == (4, 4)
-    single = compile_cell(zoo.load("gru"), input_size=3, hidden_size=4, batch_first=True, backend=backend)
+    single = compile_cell(
+        zoo.load("gru"), input_size=3, hidden_size=4, batch_first=True, backend=backend
+    )
     output, h = single(torch.randn(2, 5, 3))
     assert output.shape == (2, 5, 4)
     assert h.shape == (1, 2, 4)
@@ -67,7 +79,9 @@ def test_shapes(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_initial_states_are_those_of_the_cell(backend):
-    genome = Genome.from_text("h[0] = 0.5\nm[0] = -3\nh[t] = tanh(linear(x[t], h[t-1])) + m[t-1]\nm[t] = 0.5 * m[t-1]")
+    genome = Genome.from_text(
+        "h[0] = 0.5\nm[0] = -3\nh[t] = tanh(linear(x[t], h[t-1])) + m[t-1]\nm[t] = 0.5 * m[t-1]"
+    )
     module = compile_cell(genome, input_size=2, hidden_size=3, backend=backend)
     x = torch.randn(4, 2, 2)
     given = (torch.full((1, 2, 3), 0.5), torch.full((1, 2, 3), -3.0))
@@ -75,7 +89,10 @@ def test_initial_states_are_those_of_the_cell(backend):
     assert not torch.equal(module(x)[0], module(x, (given[0], torch.zeros(1, 2, 3)))[0])
 
 
-@pytest.mark.parametrize(("dtype", "start"), [(torch.float16, -65504.0), (torch.float32, -3.4028234663852886e38), (torch.float64, -1e40)])
+@pytest.mark.parametrize(
+    ("dtype", "start"),
+    [(torch.float16, -65504.0), (torch.float32, -3.4028234663852886e38), (torch.float64, -1e40)],
+)
 def test_initial_states_that_the_dtype_cannot_hold_are_its_largest(dtype, start):
     genome = Genome.from_text("h[0] = -1e40\nh[t] = identity(h[t-1])")
     module = compile_cell(genome, input_size=2, hidden_size=3, backend="reference").to(dtype)
@@ -85,14 +102,20 @@ def test_initial_states_that_the_dtype_cannot_hold_are_its_largest(dtype, start)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["lstm", "gru", "slstm"])
 def test_steps_equal_the_sequence(name, backend):
-    module = compile_cell(zoo.load(name), input_size=3, hidden_size=4, num_layers=2, backend=backend)
+    module = compile_cell(
+        zoo.load(name), input_size=3, hidden_size=4, num_layers=2, backend=backend
+    )
     x = torch.randn(6, 2, 3)
     output, final = module(x)
     state = None
     for t in range(6):
         y, state = module.step(x[t], state)
         assert torch.allclose(y, output[t], atol=1e-6)
-    for a, b in zip(state if isinstance(state, tuple) else (state,), final if isinstance(final, tuple) else (final,), strict=True):
+    for a, b in zip(
+        state if isinstance(state, tuple) else (state,),
+        final if isinstance(final, tuple) else (final,),
+        strict=True,
+    ):
         assert torch.allclose(a, b, atol=1e-6)
 
 
@@ -152,7 +175,13 @@ def test_wrong_arguments_raise_what_torch_raises():
 
 
 def test_bad_options_are_refused():
-    for option, value in (("input_size", 0), ("hidden_size", -1), ("num_layers", 1.5), ("dropout", 1.5), ("dropout", True)):
+    for option, value in (
+        ("input_size", 0),
+        ("hidden_size", -1),
+        ("num_layers", 1.5),
+        ("dropout", 1.5),
+        ("dropout", True),
+    ):
         with pytest.raises(ConfigError, match=option):
             lstm(**{option: value})
     with pytest.raises(ConfigError, match="floating-point"):
@@ -161,14 +190,19 @@ def test_bad_options_are_refused():
         compile_cell("lstm", input_size=2, hidden_size=3)
 
 
-@pytest.mark.parametrize("text", ["h[t] = sigmoid(linear(x[t], h[t-1])) * x[t]", "h[t] = tanh(linear(h[t-1]))\ny[t] = x[t]"])
+@pytest.mark.parametrize(
+    "text",
+    ["h[t] = sigmoid(linear(x[t], h[t-1])) * x[t]", "h[t] = tanh(linear(h[t-1]))\ny[t] = x[t]"],
+)
 def test_a_cell_that_needs_equal_sizes_says_so(text):
     genome = Genome.from_text(text)
     with pytest.raises(GenomeError, match="without a linear between"):
         compile_cell(genome, input_size=3, hidden_size=4)
     with pytest.raises(GenomeError, match="without a linear between"):
         compile_cell(genome, input_size=4, hidden_size=4, num_layers=2, bidirectional=True)
-    assert compile_cell(genome, input_size=4, hidden_size=4, num_layers=2)(torch.randn(2, 1, 4))[0].shape == (2, 1, 4)
+    assert compile_cell(genome, input_size=4, hidden_size=4, num_layers=2)(torch.randn(2, 1, 4))[
+        0
+    ].shape == (2, 1, 4)
 
 
 def test_a_bidirectional_module_has_no_steps():
@@ -236,12 +270,23 @@ def test_parametrizations_apply(backend):
 
 
 def test_any_node_name_is_legal():
-    text = "training = sigmoid(linear(x[t], h[t-1]))\nforward = tanh(linear(x[t]) + scale(training))\nhalf = linear(h[t-1])\n"
-    text += "weights = linear(half)\nparameters = linear(weights)\nh[t] = blend(training, forward, parameters)"
+    text = (
+        "training = sigmoid(linear(x[t], h[t-1]))\nforward = tanh(linear(x[t]) + "
+        "scale(training))\nhalf = linear(h[t-1])\n"
+    )
+    text += (
+        "weights = linear(half)\nparameters = linear(weights)\nh[t] = blend(training, "
+        "forward, parameters)"
+    )
     module = compile_cell(Genome.from_text(text), input_size=3, hidden_size=4)
     x = torch.randn(3, 2, 3)
     expected = module(x)[0]
-    for made in (module.eval().train(), module.half().float(), copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+    for made in (
+        module.eval().train(),
+        module.half().float(),
+        copy.deepcopy(module),
+        pickle.loads(pickle.dumps(module)),
+    ):
         assert torch.allclose(made(x)[0], expected, atol=1e-2)
     assert "l0.training.weight_x" in module.state_dict()
     assert not module.eval().training
@@ -288,7 +333,9 @@ def test_noncontiguous_inputs(backend):
     module = lstm(backend=backend)
     x = torch.randn(2, 5, 6)[:, :, ::2].transpose(0, 1)
     hx = tuple(torch.randn(1, 4, 2).transpose(1, 2) for _ in range(2))
-    assert torch.allclose(module(x, hx)[0], module(x.contiguous(), tuple(h.contiguous() for h in hx))[0], atol=1e-6)
+    assert torch.allclose(
+        module(x, hx)[0], module(x.contiguous(), tuple(h.contiguous() for h in hx))[0], atol=1e-6
+    )
 
 
 def test_an_empty_batch():
@@ -299,7 +346,9 @@ def test_an_empty_batch():
 
 
 def test_packed_output_is_packed_alike():
-    packed = pack_padded_sequence(torch.randn(5, 3, 3), torch.tensor([2, 5, 3]), enforce_sorted=False)
+    packed = pack_padded_sequence(
+        torch.randn(5, 3, 3), torch.tensor([2, 5, 3]), enforce_sorted=False
+    )
     output, _ = lstm()(packed)
     assert torch.equal(output.batch_sizes, packed.batch_sizes)
     assert torch.equal(output.sorted_indices, packed.sorted_indices)

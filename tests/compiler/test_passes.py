@@ -34,7 +34,9 @@ def evaluate(made: Program, seed: int = 0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     weights = {
         name: torch.randn(
-            [sizes[letter] for letter in shape], generator=torch.Generator().manual_seed(sum(name.encode())), dtype=torch.float64
+            [sizes[letter] for letter in shape],
+            generator=torch.Generator().manual_seed(sum(name.encode())),
+            dtype=torch.float64,
         )
         for name, shape in made.parameters
     }
@@ -45,10 +47,13 @@ def evaluate(made: Program, seed: int = 0) -> list[torch.Tensor]:
 
 
 def equal(a: Program, b: Program) -> bool:
-    return all(torch.allclose(p, q, rtol=1e-10, atol=1e-12, equal_nan=True) for p, q in zip(evaluate(a), evaluate(b), strict=True))
+    return all(
+        torch.allclose(p, q, rtol=1e-10, atol=1e-12, equal_nan=True)
+        for p, q in zip(evaluate(a), evaluate(b), strict=True)
+    )
 
 
-# -- program -----------------------------------------------------------------------------------------------------------
+# -- program ---------------------------------------------------------------------------------------
 
 
 def test_the_listing_is_readable():
@@ -96,7 +101,7 @@ def test_malformed_ends_are_refused():
         replace(made, outputs=(("h", 99),))
 
 
-# -- lower -------------------------------------------------------------------------------------------------------------
+# -- lower -----------------------------------------------------------------------------------------
 
 
 def test_only_live_nodes_are_lowered():
@@ -106,11 +111,17 @@ def test_only_live_nodes_are_lowered():
 
 
 def test_a_sum_of_linears_is_one_sum_known_terms_first():
-    apart = program("a = linear(h[t-1], bias=False)\nb = linear(x[t], bias=False)\nh[t] = tanh(a + diag(h[t-1]) + b + bias())")
+    apart = program(
+        "a = linear(h[t-1], bias=False)\nb = linear(x[t], bias=False)\nh[t] = tanh(a + "
+        "diag(h[t-1]) + b + bias())"
+    )
     adds = [i for i in apart.instructions if i.op == "add"]
     assert len(adds) == 3
     first = [apart.instruction(v).op for v in adds[0].inputs]
-    assert first == ["vector", "dense"]  # the bias, then the product of x: all of it before the loop
+    assert first == [
+        "vector",
+        "dense",
+    ]  # the bias, then the product of x: all of it before the loop
     assert phases(apart)[apart.first + apart.instructions.index(adds[0])] is Phase.BEFORE
 
 
@@ -133,7 +144,7 @@ def test_levels_of_the_program_are_the_gemm_depth(name):
     assert max((dense_levels(made)[v] for v in made.next_states), default=0) == gemm_depth(genome)
 
 
-# -- simplify ----------------------------------------------------------------------------------------------------------
+# -- simplify --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -157,12 +168,17 @@ def test_rules(text, expected):
 
 def test_what_may_be_nan_is_kept():
     for kept in ("a * 0", "a - a", "a / a", "0 * a"):
-        assert any(op in op_names(simplify(program(f"a = tanh(linear(x[t], h[t-1]))\nh[t] = {kept} + 1"))) for op in ("mul", "sub", "div"))
+        assert any(
+            op in op_names(simplify(program(f"a = tanh(linear(x[t], h[t-1]))\nh[t] = {kept} + 1")))
+            for op in ("mul", "sub", "div")
+        )
     assert "div" in op_names(simplify(program("h[t] = tanh(linear(x[t], h[t-1])) + 1 / 0")))
 
 
 def test_common_parts_are_computed_once():
-    made = simplify(program("a = linear(x[t], h[t-1])\nh[t] = tanh(a) * sigmoid(a) + sigmoid(a) * tanh(a)"))
+    made = simplify(
+        program("a = linear(x[t], h[t-1])\nh[t] = tanh(a) * sigmoid(a) + sigmoid(a) * tanh(a)")
+    )
     assert op_names(made).count("tanh") == op_names(made).count("sigmoid") == 1
     two = simplify(program("h[t] = tanh(linear(x[t], h[t-1])) * tanh(linear(x[t], h[t-1]))"))
     assert op_names(two).count("tanh") == 2  # two linears written alike are different weights
@@ -184,25 +200,35 @@ def test_simplify_and_hoist_keep_the_values(seed):
     assert simplify(short) == short
 
 
-# -- gradient ----------------------------------------------------------------------------------------------------------
+# -- gradient --------------------------------------------------------------------------------------
 
 DOMAIN = {"sqrt": "exp(a)", "div": "exp(a)"}
 ONE = [name for name, row in ops.OPS.items() if row.min_arity == 1 and name != "linear"]
 
 
 def gradcheck(text: str) -> bool:
-    """Finite differences against the aten backend, whose gradients are those of the gradient pass."""
+    """Finite differences against the aten backend, whose gradients are those of the gradient
+    pass.
+    """
     torch.manual_seed(3)
-    module = compile_cell(Genome.from_text(text), input_size=3, hidden_size=3, backend="aten", dtype=torch.float64)
+    module = compile_cell(
+        Genome.from_text(text), input_size=3, hidden_size=3, backend="aten", dtype=torch.float64
+    )
     names = [name for name, _ in module.named_parameters()]
-    weights = tuple(parameter.detach().clone().requires_grad_() for parameter in module.parameters())
+    weights = tuple(
+        parameter.detach().clone().requires_grad_() for parameter in module.parameters()
+    )
     x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
-    states = [torch.randn(1, 2, 3, dtype=torch.float64, requires_grad=True) for _ in module.genome.states]
+    states = [
+        torch.randn(1, 2, 3, dtype=torch.float64, requires_grad=True) for _ in module.genome.states
+    ]
 
     def run(x, *rest):
         hx, values = rest[: len(states)], rest[len(states) :]
         given = hx[0] if len(hx) == 1 else tuple(hx)
-        output, final = torch.func.functional_call(module, dict(zip(names, values, strict=True)), (x, given))
+        output, final = torch.func.functional_call(
+            module, dict(zip(names, values, strict=True)), (x, given)
+        )
         return (output, *((final,) if isinstance(final, torch.Tensor) else final))
 
     return torch.autograd.gradcheck(run, (x, *states, *weights), eps=1e-6, atol=1e-6)
@@ -210,27 +236,39 @@ def gradcheck(text: str) -> bool:
 
 @pytest.mark.parametrize("op", ONE)
 def test_gradient_of_each_op_of_one_value(op):
-    assert gradcheck(f"a = linear(x[t], h[t-1])\nb = {DOMAIN.get(op, 'a + 0.03')}\nh[t] = tanh({op}(b)) + 0.1 * a")
+    assert gradcheck(
+        f"a = linear(x[t], h[t-1])\nb = {DOMAIN.get(op, 'a + 0.03')}\nh[t] = "
+        f"tanh({op}(b)) + 0.1 * a"
+    )
 
 
 @pytest.mark.parametrize("op", ["max", "min", "add", "mul", "sub", "div"])
 def test_gradient_of_each_op_of_two_values(op):
     infix = {"add": "a + b", "mul": "a * b", "sub": "a - b", "div": "a / b"}.get(op, f"{op}(a, b)")
-    assert gradcheck(f"a = linear(x[t], h[t-1])\nb = exp(linear(h[t-1], x[t]))\nh[t] = tanh({infix})")
+    assert gradcheck(
+        f"a = linear(x[t], h[t-1])\nb = exp(linear(h[t-1], x[t]))\nh[t] = tanh({infix})"
+    )
 
 
 def test_gradient_of_blend_linear_and_bias():
-    assert gradcheck("g = sigmoid(linear(x[t], h[t-1]))\nh[t] = tanh(blend(g, linear(x[t], h[t-1], bias=False), linear(g, g) + bias()))")
+    assert gradcheck(
+        "g = sigmoid(linear(x[t], h[t-1]))\nh[t] = tanh(blend(g, linear(x[t], h[t-1], "
+        "bias=False), linear(g, g) + bias()))"
+    )
 
 
 def test_gradient_through_weights_alone():
     assert gradcheck(
-        "a = sigmoid(scale(2))\nb = tanh(bias())\nc = softplus(linear(b, 3))\nh[t] = a * h[t-1] + b * x[t] + tanh(c) + diag(scale(1))"
+        "a = sigmoid(scale(2))\nb = tanh(bias())\nc = softplus(linear(b, 3))\nh[t] = a "
+        "* h[t-1] + b * x[t] + tanh(c) + diag(scale(1))"
     )
 
 
 def test_gradient_of_an_output_that_is_no_state():
-    assert gradcheck("y[t] = linear(h[t-1], x[t]) * c[t-1]\nc[t] = tanh(linear(x[t], c[t-1]))\nh[t] = c[t-1] + sin(h[t-1])")
+    assert gradcheck(
+        "y[t] = linear(h[t-1], x[t]) * c[t-1]\nc[t] = tanh(linear(x[t], c[t-1]))\nh[t] "
+        "= c[t-1] + sin(h[t-1])"
+    )
 
 
 def test_every_op_of_the_table_has_a_gradient():
@@ -241,7 +279,12 @@ def test_every_op_of_the_table_has_a_gradient():
 def test_ties_share_the_gradient_as_in_torch():
     for op in ("max", "min"):
         for backend in ("reference", "aten"):
-            module = compile_cell(Genome.from_text(f"h[t] = {op}(x[t], h[t-1])"), input_size=2, hidden_size=2, backend=backend)
+            module = compile_cell(
+                Genome.from_text(f"h[t] = {op}(x[t], h[t-1])"),
+                input_size=2,
+                hidden_size=2,
+                backend=backend,
+            )
             x = torch.ones(1, 1, 2, requires_grad=True)
             module(x, torch.ones(1, 1, 2))[0].sum().backward()
             assert x.grad.tolist() == [[[0.5, 0.5]]]
@@ -251,26 +294,36 @@ def test_saved_values_are_those_that_change_and_are_read():
     made = gradient(simplify(lower(zoo.load("lstm"))))
     names = [name for name, _ in made.program.inputs]
     assert names == ["x", "h'", "c'", "i", "f", "g", "o", "h.1", "d_h"]
-    assert [name for name, _ in made.program.outputs] == ["x", *(name for name, _ in made.forward.parameters)]
+    assert [name for name, _ in made.program.outputs] == [
+        "x",
+        *(name for name, _ in made.forward.parameters),
+    ]
     assert all(made.forward.shapes[v].extent == "step" for v in made.saved)
 
 
 def test_the_gradient_of_the_gradient_pass_reads_only_what_it_is_given():
     for name in zoo.names():
         made = gradient(simplify(lower(zoo.load(name))))
-        assert all(made.program.uses[k] or k in made.program.ends for k in range(len(made.saved))), name
+        assert all(
+            made.program.uses[k] or k in made.program.ends for k in range(len(made.saved))
+        ), name
 
 
-# -- phases ------------------------------------------------------------------------------------------------------------
+# -- phases ----------------------------------------------------------------------------------------
 
 
 def phase_of(text: str, op: str) -> Phase:
     made = simplify(program(text))
-    return next(phases(made)[value] for value, instruction in made.numbered() if instruction.op == op)
+    return next(
+        phases(made)[value] for value, instruction in made.numbered() if instruction.op == op
+    )
 
 
 def test_phases():
-    text = "a = exp(linear(x[t]))\nh[t] = tanh(linear(a, h[t-1]))\ny[t] = sin(h[t]) + cos(x[t]) + scale(square(bias()))"
+    text = (
+        "a = exp(linear(x[t]))\nh[t] = tanh(linear(a, h[t-1]))\ny[t] = sin(h[t]) + "
+        "cos(x[t]) + scale(square(bias()))"
+    )
     assert phase_of(text, "square") is Phase.FIXED
     assert phase_of(text, "exp") is Phase.BEFORE
     assert phase_of(text, "cos") is Phase.BEFORE
@@ -297,17 +350,25 @@ def test_hoisting_leaves_six_of_eleven_products_in_the_loop_of_the_lstm_gradient
     made = gradient(simplify(lower(zoo.load("lstm")))).program
     after = hoist(made)
     inside = [
-        sum(p is Phase.LOOP and made.instruction(v) is not None and made.instruction(v).op == "mul" for v, p in enumerate(phases(made)))
+        sum(
+            p is Phase.LOOP and made.instruction(v) is not None and made.instruction(v).op == "mul"
+            for v, p in enumerate(phases(made))
+        )
         for made in (made, after)
     ]
     assert inside == [11, 6]
 
 
-# -- layout ------------------------------------------------------------------------------------------------------------
+# -- layout ----------------------------------------------------------------------------------------
 
 
 def test_columns_are_arranged_in_runs():
-    partners = {0: frozenset("xh"), 1: frozenset("xh"), 2: frozenset("h"), 3: frozenset("x")}  # r, z, m and n of a GRU
+    partners = {
+        0: frozenset("xh"),
+        1: frozenset("xh"),
+        2: frozenset("h"),
+        3: frozenset("x"),
+    }  # r, z, m and n of a GRU
     order = arrange(partners)
     place = {item: k for k, item in enumerate(order)}
     for partner in "xh":

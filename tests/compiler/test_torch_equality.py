@@ -1,4 +1,6 @@
-"""LSTM and GRU genomes equal torch.nn.LSTM and torch.nn.GRU: outputs, final states, all gradients, weights both ways."""
+"""LSTM and GRU genomes equal torch.nn.LSTM and torch.nn.GRU: outputs, final states, all gradients,
+weights both ways.
+"""
 
 import itertools
 
@@ -8,12 +10,29 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from cellsearch import Genome, zoo
-from cellsearch.compiler import compile_cell, load_torch_gru, load_torch_lstm, to_torch_gru, to_torch_lstm
+from cellsearch.compiler import (
+    compile_cell,
+    load_torch_gru,
+    load_torch_lstm,
+    to_torch_gru,
+    to_torch_lstm,
+)
 from cellsearch.errors import ConfigError
 
-KINDS = {"lstm": (nn.LSTM, load_torch_lstm, to_torch_lstm), "gru": (nn.GRU, load_torch_gru, to_torch_gru)}
+KINDS = {
+    "lstm": (nn.LSTM, load_torch_lstm, to_torch_lstm),
+    "gru": (nn.GRU, load_torch_gru, to_torch_gru),
+}
 LENGTHS = {"none": None, "sorted": (5, 3, 3, 1), "unsorted": (2, 5, 1, 4)}
-BATTERY = list(itertools.product((1, 2, 3), (False, True), (False, True), ("none", "sorted", "unsorted", "unbatched"), (False, True)))
+BATTERY = list(
+    itertools.product(
+        (1, 2, 3),
+        (False, True),
+        (False, True),
+        ("none", "sorted", "unsorted", "unbatched"),
+        (False, True),
+    )
+)
 
 
 def leaves(value):
@@ -27,7 +46,10 @@ def run(module, x, hx, lengths, batch_first):
     given = x
     if lengths is not None:
         given = pack_padded_sequence(
-            x, torch.tensor(lengths), batch_first=batch_first, enforce_sorted=sorted(lengths, reverse=True) == list(lengths)
+            x,
+            torch.tensor(lengths),
+            batch_first=batch_first,
+            enforce_sorted=sorted(lengths, reverse=True) == list(lengths),
         )
     output, final = module(given, None if not hx else hx[0] if len(hx) == 1 else tuple(hx))
     if lengths is not None:
@@ -58,17 +80,29 @@ def test_whole_battery(name, backend, dtype):
     )  # 5 shares no factor with the battery: every value of each argument occurs
     for number, (layers, both, batch_first, shape, with_hx) in enumerate(battery):
         torch.manual_seed(number)
-        theirs = kind(3, 4, layers, batch_first=batch_first, bidirectional=both, dropout=0.0, dtype=dtype)
+        theirs = kind(
+            3, 4, layers, batch_first=batch_first, bidirectional=both, dropout=0.0, dtype=dtype
+        )
         ours = load(theirs, backend=backend)
-        x = torch.randn(*((5, 3) if shape == "unbatched" else (4, 5, 3) if batch_first else (5, 4, 3)), dtype=dtype)
+        x = torch.randn(
+            *((5, 3) if shape == "unbatched" else (4, 5, 3) if batch_first else (5, 4, 3)),
+            dtype=dtype,
+        )
         rows = layers * (2 if both else 1)
         state = (rows, 4) if shape == "unbatched" else (rows, 4, 4)
         hx = [torch.randn(state, dtype=dtype) for _ in ours.genome.states] if with_hx else []
         arguments = (x, hx, LENGTHS.get(shape), batch_first)
-        what = f"{name} {backend} layers={layers} both={both} batch_first={batch_first} {shape} hx={with_hx}"
-        for k, (got, expected) in enumerate(zip(run(ours, *arguments), run(theirs, *arguments), strict=True)):
+        what = (
+            f"{name} {backend} layers={layers} both={both} batch_first={batch_first} "
+            f"{shape} hx={with_hx}"
+        )
+        for k, (got, expected) in enumerate(
+            zip(run(ours, *arguments), run(theirs, *arguments), strict=True)
+        ):
             assert got.shape == expected.shape, what
-            assert close(got, expected, dtype), f"{what}: value {k} differs by {(got - expected).abs().max()}"
+            assert close(got, expected, dtype), (
+                f"{what}: value {k} differs by {(got - expected).abs().max()}"
+            )
         check_weight_gradients(ours, theirs, load, to, dtype, what)
 
 
@@ -79,7 +113,9 @@ def check_weight_gradients(ours, theirs, load, to, dtype, what):
         for weight, source in zip(carrier.parameters(), theirs.parameters(), strict=True):
             weight.copy_(source.grad)
         for name, weight in carrier.named_parameters():
-            if name.startswith("bias_hh"):  # ours is one bias, whose gradient both of torch's biases have
+            if name.startswith(
+                "bias_hh"
+            ):  # ours is one bias, whose gradient both of torch's biases have
                 n = theirs.hidden_size
                 weight[: 2 * n if isinstance(theirs, nn.GRU) else None] = 0
     expected = dict(load(carrier).named_parameters())
@@ -91,7 +127,11 @@ def check_weight_gradients(ours, theirs, load, to, dtype, what):
 
 def kind_of(theirs):
     return type(theirs)(
-        theirs.input_size, theirs.hidden_size, theirs.num_layers, bidirectional=theirs.bidirectional, dtype=theirs.weight_ih_l0.dtype
+        theirs.input_size,
+        theirs.hidden_size,
+        theirs.num_layers,
+        bidirectional=theirs.bidirectional,
+        dtype=theirs.weight_ih_l0.dtype,
     )
 
 
@@ -100,13 +140,26 @@ def test_weights_go_both_ways(name):
     kind, load, to = KINDS[name]
     theirs = kind(3, 4, 2, bidirectional=True, batch_first=True, dropout=0.3).eval()
     ours = load(theirs)
-    assert (ours.batch_first, ours.dropout, ours.bidirectional, ours.training) == (True, 0.3, True, False)
+    assert (ours.batch_first, ours.dropout, ours.bidirectional, ours.training) == (
+        True,
+        0.3,
+        True,
+        False,
+    )
     back = to(ours)
-    assert (back.batch_first, back.dropout, back.bidirectional, back.training) == (True, 0.3, True, False)
+    assert (back.batch_first, back.dropout, back.bidirectional, back.training) == (
+        True,
+        0.3,
+        True,
+        False,
+    )
     x = torch.randn(2, 5, 3)
     assert torch.allclose(back(x)[0], theirs(x)[0], atol=1e-6)
     again = load(back)
-    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), ours.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.state_dict().values(), ours.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
@@ -147,6 +200,8 @@ def test_swapped_names_are_refused_and_another_order_is_not():
     with pytest.raises(ConfigError, match="not the zoo's lstm"):
         to_torch_lstm(compile_cell(swapped, input_size=3, hidden_size=4))
     turned = Genome.from_text(
-        text.replace("f * c[t-1] + i * g", "g * i + c[t-1] * f").replace("linear(x[t], h[t-1])", "linear(h[t-1], x[t])")
+        text.replace("f * c[t-1] + i * g", "g * i + c[t-1] * f").replace(
+            "linear(x[t], h[t-1])", "linear(h[t-1], x[t])"
+        )
     )
     assert isinstance(to_torch_lstm(compile_cell(turned, input_size=3, hidden_size=4)), nn.LSTM)

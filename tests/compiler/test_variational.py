@@ -1,4 +1,6 @@
-"""Variational dropout: one mask for all positions, on what a layer reads, on what dense products read of the states, and on the output."""
+"""Variational dropout: one mask for all positions, on what a layer reads, on what dense products
+read of the states, and on the output.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,13 @@ BACKENDS = ["native", "aten", "reference"]
 def module_of(name: str = "lstm", seed: int = 0, **options: Any) -> CellModule:
     torch.manual_seed(seed)
     size = H if name == "sru" else X
-    settings: dict[str, Any] = {"input_size": size, "hidden_size": H, "variational_dropout": SHARE, "dtype": torch.float32, **options}
+    settings: dict[str, Any] = {
+        "input_size": size,
+        "hidden_size": H,
+        "variational_dropout": SHARE,
+        "dtype": torch.float32,
+        **options,
+    }
     return compile_cell(zoo.load(name), **settings)
 
 
@@ -33,14 +41,20 @@ def gradients(module: CellModule, output: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad((output * weight).sum(), list(module.parameters())))
 
 
-def masked_lstm(module: CellModule, x: Tensor, inputs: Tensor, states: Tensor, outputs: Tensor) -> Tensor:
-    """Gal & Ghahramani's LSTM, written down: every gate reads ``x_t * inputs`` and ``h * states``."""
+def masked_lstm(
+    module: CellModule, x: Tensor, inputs: Tensor, states: Tensor, outputs: Tensor
+) -> Tensor:
+    """Gal & Ghahramani's LSTM, written down: every gate reads ``x_t * inputs`` and ``h *
+    states``.
+    """
     w = dict(module.named_parameters())
     h = c = torch.zeros(B, H)
     rows = []
     for x_t in x:
         gates = {
-            name: (x_t * inputs) @ w[f"l0.{name}.weight_x"].T + (h * states) @ w[f"l0.{name}.weight_h"].T + w[f"l0.{name}.bias"]
+            name: (x_t * inputs) @ w[f"l0.{name}.weight_x"].T
+            + (h * states) @ w[f"l0.{name}.weight_h"].T
+            + w[f"l0.{name}.bias"]
             for name in "ifgo"
         }
         c = gates["f"].sigmoid() * c + gates["i"].sigmoid() * gates["g"].tanh()
@@ -61,7 +75,9 @@ def test_it_is_the_lstm_of_the_paper(backend: str) -> None:
     assert torch.allclose(output, expected, atol=1e-6)
     for got, wanted in zip(gradients(module, output), gradients(module, expected), strict=True):
         assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(output, masked_lstm(module, x, inputs, states.roll(1, 0), outputs), atol=1e-3)  # the comparison can fail
+    assert not torch.allclose(
+        output, masked_lstm(module, x, inputs, states.roll(1, 0), outputs), atol=1e-3
+    )  # the comparison can fail
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -85,14 +101,24 @@ def test_the_expectation_of_a_mask_is_one() -> None:
     assert not drop_units(torch.zeros(1), 3, share=1.0).any()
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "mi_rnn", "darts_v2", "lstm_ln", "indrnn_relu", "sru"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "gru", "mi_rnn", "darts_v2", "lstm_ln", "indrnn_relu", "sru"]
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_backends_agree_through_layers_directions_and_lengths(name: str, packed: bool) -> None:
     x = torch.randn(T, B, H if name == "sru" else X)
-    sequences = pack_padded_sequence(x, torch.tensor([3, T, 1, 5, 2]), enforce_sorted=False) if packed else x
+    sequences = (
+        pack_padded_sequence(x, torch.tensor([3, T, 1, 5, 2]), enforce_sorted=False)
+        if packed
+        else x
+    )
     results = []
     for backend in ("reference", "native"):
-        sizes = {"input_size": H, "num_layers": 1} if name == "sru" else {"num_layers": 2, "bidirectional": True}
+        sizes = (
+            {"input_size": H, "num_layers": 1}
+            if name == "sru"
+            else {"num_layers": 2, "bidirectional": True}
+        )
         module = module_of(name, backend=backend, **sizes)
         torch.manual_seed(5)
         output, _ = module(sequences)
@@ -117,7 +143,9 @@ def test_masks_of_ones_change_nothing(name: str) -> None:
     """And only states that a dense product reads get one."""
     program = simplify(lower(zoo.load(name)))
     changed = with_masks(program)
-    read = {instruction.inputs[0] for instruction in program.instructions if instruction.op == "dense"}
+    read = {
+        instruction.inputs[0] for instruction in program.instructions if instruction.op == "dense"
+    }
     assert len(changed.states) == len(program.states) + len(masked_states(program))
     assert [k + len(program.inputs) in read for k in range(len(program.states))] == [
         k in masked_states(program) for k in range(len(program.states))

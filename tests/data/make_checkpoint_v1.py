@@ -1,7 +1,8 @@
-"""How checkpoint_v1.safetensors was made: by cellsearch 0.1 with torch.optim.AdamW, before the optimizer worked on one flat buffer.
+"""How checkpoint_v1.safetensors was made: by cellsearch 0.1 with torch.optim.AdamW, before the
+optimizer worked on one flat buffer.
 
-Here so that one can see what the file holds; run today, it writes what today's version writes. tests/training/test_fused.py
-holds the scores that that version went on to.
+Here so that one can see what the file holds; run today, it writes what today's version writes.
+tests/training/test_fused.py holds the scores that that version went on to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from cellsearch.settings import Training
 from cellsearch.training.loop import evaluate
 
 if __name__ == "__main__":
-    training = Training(steps=12, hidden_size=4, learning_rate=1e-2, evaluations=3, dtype="float64", weight_decay=0.01)
+    training = Training(
+        steps=12,
+        hidden_size=4,
+        learning_rate=1e-2,
+        evaluations=3,
+        dtype="float64",
+        weight_decay=0.01,
+    )
     job = Job(
         trial=0,
         rung=0,

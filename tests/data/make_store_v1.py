@@ -1,4 +1,6 @@
-"""Wrote store_v1.sqlite, once, with the program of version 1. Kept to show what is in the file; not to be run again."""
+"""Wrote store_v1.sqlite, once, with the program of version 1. Kept to show what is in the file; not
+to be run again.
+"""
 
 from __future__ import annotations
 
@@ -33,19 +35,43 @@ def main(folder: Path) -> None:
         store.add_event("test", "a text")
         for number, cell in enumerate(["lstm", "gru", "mgu", "gru", "rnn_tanh", "lstm_cifg"]):
             genome = zoo.load(cell)
-            proposal = Proposal(genome, (0, 1) if number == 2 else (), f"origin {number}", inherit=0 if number == 2 else None)
+            proposal = Proposal(
+                genome,
+                (0, 1) if number == 2 else (),
+                f"origin {number}",
+                inherit=0 if number == 2 else None,
+            )
             if number == 3:
                 trial = Trial(3, proposal, Status.DUPLICATE, duplicate_of=1)
             else:
                 trial = Trial(number, proposal, Status.RUNNING, rungs=(Rung(Budget(100, 0)),))
             duplicates = (Duplicate(3, 0, 1),) if number == 3 else ()
-            store.add_trial(trial, key=genome.key, genome=genome.to_json(), attempt=0, seed=number, horizon=number, duplicates=duplicates)
-        store.add_outcome(Outcome(0, 0, result(1.5), worker="host:1", wall_seconds=2.5), Status.COMPLETED)
-        store.add_outcome(Outcome(1, 0, result(1.25), worker="host:2", wall_seconds=2.5), Status.COMPLETED)
-        store.add_outcome(Outcome(2, 0, failure=Failure("nan", "at step 3"), worker="host:1", wall_seconds=0.5), Status.FAILED)
-        store.add_outcome(Outcome(4, 0, result(1.75), worker="host:1", wall_seconds=2.5), Status.RUNNING)
+            store.add_trial(
+                trial,
+                key=genome.key,
+                genome=genome.to_json(),
+                attempt=0,
+                seed=number,
+                horizon=number,
+                duplicates=duplicates,
+            )
+        store.add_outcome(
+            Outcome(0, 0, result(1.5), worker="host:1", wall_seconds=2.5), Status.COMPLETED
+        )
+        store.add_outcome(
+            Outcome(1, 0, result(1.25), worker="host:2", wall_seconds=2.5), Status.COMPLETED
+        )
+        store.add_outcome(
+            Outcome(2, 0, failure=Failure("nan", "at step 3"), worker="host:1", wall_seconds=0.5),
+            Status.FAILED,
+        )
+        store.add_outcome(
+            Outcome(4, 0, result(1.75), worker="host:1", wall_seconds=2.5), Status.RUNNING
+        )
         store.add_rung(4, Budget(200, 1), horizon=6)
-        store.add_outcome(Outcome(4, 1, result(1.5), worker="host:1", wall_seconds=2.5), Status.RUNNING)
+        store.add_outcome(
+            Outcome(4, 1, result(1.5), worker="host:1", wall_seconds=2.5), Status.RUNNING
+        )
         store.stop(4)
 
 

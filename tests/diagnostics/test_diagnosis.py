@@ -27,15 +27,21 @@ from cellsearch.training.loop import cell_factory
 def test_the_trace_ends_where_the_compiled_cell_ends(name: str) -> None:
     genome = zoo.load(name)
     torch.manual_seed(0)
-    module = compile_cell(genome, input_size=4, hidden_size=4, num_layers=2, backend="reference", dtype=torch.float64).requires_grad_(False)
+    module = compile_cell(
+        genome, input_size=4, hidden_size=4, num_layers=2, backend="reference", dtype=torch.float64
+    ).requires_grad_(False)
     x = torch.randn(6, 3, 4, dtype=torch.float64)
     expected, final = module(x)
     layers = trace(module, x)
-    assert torch.allclose(layers[-1][genome.output].expand(6, 3, 4), expected, rtol=1e-11, atol=1e-12)
+    assert torch.allclose(
+        layers[-1][genome.output].expand(6, 3, 4), expected, rtol=1e-11, atol=1e-12
+    )
     parts = (final,) if isinstance(final, torch.Tensor) else final
     for value, part in zip(genome.next_states, parts, strict=True):
         for layer in range(2):
-            assert torch.allclose(layers[layer][value][-1].expand(3, 4), part[layer], rtol=1e-11, atol=1e-12)
+            assert torch.allclose(
+                layers[layer][value][-1].expand(3, 4), part[layer], rtol=1e-11, atol=1e-12
+            )
 
 
 def test_saturation_counts_both_sides() -> None:
@@ -43,11 +49,21 @@ def test_saturation_counts_both_sides() -> None:
 
 
 def test_gates_are_the_sigmoids_by_layer_and_their_shares_follow_the_bias() -> None:
-    module = compile_cell(zoo.load("lstm"), input_size=3, hidden_size=8, num_layers=2, backend="reference", dtype=torch.float64)
+    module = compile_cell(
+        zoo.load("lstm"),
+        input_size=3,
+        hidden_size=8,
+        num_layers=2,
+        backend="reference",
+        dtype=torch.float64,
+    )
     module.requires_grad_(False)
     module.get_parameter("l0.f.bias").fill_(20.0)
     module.get_parameter("l1.i.bias").fill_(-20.0)
-    found = {(gate.layer, gate.node): gate for gate in gates(module, torch.randn(5, 2, 3, dtype=torch.float64))}
+    found = {
+        (gate.layer, gate.node): gate
+        for gate in gates(module, torch.randn(5, 2, 3, dtype=torch.float64))
+    }
     assert set(found) == {(layer, node) for layer in (0, 1) for node in "ifo"}
     assert (found[0, "f"].closed, found[0, "f"].open) == (0.0, 1.0)
     assert (found[1, "i"].closed, found[1, "i"].open) == (1.0, 0.0)
@@ -55,7 +71,9 @@ def test_gates_are_the_sigmoids_by_layer_and_their_shares_follow_the_bias() -> N
 
 
 def test_a_cell_without_gates_has_none() -> None:
-    module = compile_cell(zoo.load("rnn_tanh"), input_size=3, hidden_size=4, backend="reference", dtype=torch.float64)
+    module = compile_cell(
+        zoo.load("rnn_tanh"), input_size=3, hidden_size=4, backend="reference", dtype=torch.float64
+    )
     assert gates(module.requires_grad_(False), torch.randn(3, 1, 3, dtype=torch.float64)) == ()
 
 
@@ -99,12 +117,16 @@ def test_losses_over_positions_average_to_the_loss() -> None:
     assert len(losses) == len(batches[0].x)
     with torch.no_grad():
         whole = [float(task.loss(model(batch.x)[0], batch)) for batch in batches]
-    assert np.mean([loss for loss in losses if loss is not None]) == pytest.approx(np.mean(whole), rel=1e-5)
+    assert np.mean([loss for loss in losses if loss is not None]) == pytest.approx(
+        np.mean(whole), rel=1e-5
+    )
 
 
 def test_positions_where_nothing_is_asked_have_no_loss() -> None:
     task = make("copy")
-    losses = position_losses(untrained(task), task, list(task.batches("valid", 0))[:1], positions=1000)
+    losses = position_losses(
+        untrained(task), task, list(task.batches("valid", 0))[:1], positions=1000
+    )
     batch = next(iter(task.batches("valid", 0)))
     asked = (batch.y != -100).any(1).tolist()
     assert [loss is not None for loss in losses] == asked

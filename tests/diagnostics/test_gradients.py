@@ -20,11 +20,18 @@ H = 5
 def cell(text: str, **options: int) -> CellModule:
     genome = Genome.from_text(text) if "=" in text else zoo.load(text)
     torch.manual_seed(0)
-    return compile_cell(genome, **{"input_size": H, "hidden_size": H, **options}, backend="reference", dtype=torch.float64)
+    return compile_cell(
+        genome,
+        **{"input_size": H, "hidden_size": H, **options},
+        backend="reference",
+        dtype=torch.float64,
+    )
 
 
 def inputs(length: int, batch: int = 3) -> Tensor:
-    return torch.randn(length, batch, H, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(
+        length, batch, H, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("a", [0.5, 0.9, 1.0, 1.3, -0.8])
@@ -35,13 +42,20 @@ def test_a_linear_cell_has_powers(a: float) -> None:
 
 
 def test_the_state_is_all_that_is_carried_and_paths_are_not_counted_twice() -> None:
-    # h_T = c_T, c_t = 0.5 c_{t-1} + x_t; h_{t-1} is carried but nothing reads it beyond a factor of 0.
-    norms = gradient_norms(cell("c[t] = 0.5 * c[t-1] + x[t]\nh[t] = c[t] + 0.0 * h[t-1]"), inputs(6))
-    assert torch.allclose(norms[:, 0], torch.tensor([0.5**k for k in range(1, 6)], dtype=torch.float64))
+    # h_T = c_T, c_t = 0.5 c_{t-1} + x_t; h_{t-1} is carried but nothing reads it beyond a factor of
+    # 0.
+    norms = gradient_norms(
+        cell("c[t] = 0.5 * c[t-1] + x[t]\nh[t] = c[t] + 0.0 * h[t-1]"), inputs(6)
+    )
+    assert torch.allclose(
+        norms[:, 0], torch.tensor([0.5**k for k in range(1, 6)], dtype=torch.float64)
+    )
 
 
 def whole_jacobian(module: CellModule, x: Tensor, distance: int) -> Tensor:
-    """d h_T / d s_{T-k} of one sequence, by running the last k positions as a function of the state before them."""
+    """d h_T / d s_{T-k} of one sequence, by running the last k positions as a function of the state
+    before them.
+    """
     with torch.no_grad():
         _, state = module(x[:-distance])
     parts = (state,) if isinstance(state, Tensor) else state
@@ -77,13 +91,18 @@ def test_a_tanh_cell_is_the_product_of_its_jacobians() -> None:
     product = torch.eye(H, dtype=torch.float64)
     for k, h in enumerate(reversed(output[1:, 0]), start=1):
         product = product @ (torch.diag(1 - h**2) @ weight)
-        assert gradient_norms(module, x)[k - 1, 0].item() == pytest.approx(product.norm().item() / math.sqrt(H), rel=1e-12)
+        assert gradient_norms(module, x)[k - 1, 0].item() == pytest.approx(
+            product.norm().item() / math.sqrt(H), rel=1e-12
+        )
 
 
 def test_the_estimate_comes_near_the_exact_norm_and_nearer_with_more_probes() -> None:
     module, x = cell("lstm"), inputs(6)
     exact = gradient_norms(module, x)
-    errors = [(gradient_norms(module, x, probes=n, seed=3) / exact - 1).abs().max().item() for n in (4, 4000)]
+    errors = [
+        (gradient_norms(module, x, probes=n, seed=3) / exact - 1).abs().max().item()
+        for n in (4, 4000)
+    ]
     assert errors[1] < 0.05 < errors[0]
 
 
@@ -123,7 +142,9 @@ def test_the_jacobian_of_a_step_is_torchs(name: str) -> None:
         def run(flat: Tensor, b: int = b) -> Tensor:
             given = tuple(piece.view(2, 1, H) for piece in flat.chunk(len(parts)))
             _, new = module.step(x[0, b : b + 1], given[0] if len(given) == 1 else given)
-            return torch.cat([part.flatten() for part in ((new,) if isinstance(new, Tensor) else new)])
+            return torch.cat(
+                [part.flatten() for part in ((new,) if isinstance(new, Tensor) else new)]
+            )
 
         assert torch.allclose(found[b], torch.autograd.functional.jacobian(run, own), atol=1e-12)
 

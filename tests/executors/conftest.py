@@ -1,4 +1,6 @@
-"""One Ray cluster for the tests of this folder that do not need one of their own: starting it takes seconds."""
+"""One Ray cluster for the tests of this folder that do not need one of their own: starting it takes
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import pytest
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from cellsearch.executors.ray_cluster import RayCluster
 
-    cluster = RayCluster("local", allow_unauthenticated=False, log_dir=tmp_path_factory.mktemp("ray"))
+    cluster = RayCluster(
+        "local", allow_unauthenticated=False, log_dir=tmp_path_factory.mktemp("ray")
+    )
     cluster.connect(workers=2, data_bytes=0, folder=None)
     yield
     cluster.disconnect()

@@ -57,7 +57,14 @@ class Open(Executor):
         self._evaluate = load_evaluation(evaluation)
         self._jobs: list[Job] = []
 
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         self._arrays = arrays
 
     def submit(self, job: Job) -> None:
@@ -93,4 +100,6 @@ def test_wrong_executors_fail(make: Callable[[str], Executor], test: str) -> Non
     arrays = {"x": np.arange(10), "y": np.ones(3)}
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         getattr(contract(make), test)(arrays)
-    getattr(contract(lambda name: InProcess(evaluation=name)), test)({"x": np.arange(1000), "y": np.ones((3, 4))})
+    getattr(contract(lambda name: InProcess(evaluation=name)), test)(
+        {"x": np.arange(1000), "y": np.ones((3, 4))}
+    )

@@ -30,7 +30,11 @@ def test_interrupt_is_not_an_outcome() -> None:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(BackendError("no gcc"), "invalid"), (GenomeError("x meets h"), "invalid"), (CheckpointError("damaged"), "error")],
+    [
+        (BackendError("no gcc"), "invalid"),
+        (GenomeError("x meets h"), "invalid"),
+        (CheckpointError("damaged"), "error"),
+    ],
 )
 def test_errors_of_one_cell(error: Exception, kind: str) -> None:
     def evaluation(job: Job, arrays: Arrays) -> Result:

@@ -31,7 +31,9 @@ def test_longest_first_keeps_the_order_of_equals() -> None:
 def test_work_grows_with_steps_size_and_cell() -> None:
     lstm, rnn = zoo.load("lstm"), zoo.load("rnn_tanh")
     assert expected_work(lstm, TRAINING, 20) == pytest.approx(2 * expected_work(lstm, TRAINING, 10))
-    assert expected_work(lstm, replace(TRAINING, hidden_size=256), 10) > 5 * expected_work(lstm, TRAINING, 10)
+    assert expected_work(lstm, replace(TRAINING, hidden_size=256), 10) > 5 * expected_work(
+        lstm, TRAINING, 10
+    )
     assert expected_work(lstm, TRAINING, 10) > 1.5 * expected_work(rnn, TRAINING, 10)
 
 
@@ -48,7 +50,10 @@ def waiting(path: Path, *, deterministic: bool) -> list[int]:
     experiment = small_experiment(deterministic=deterministic)
     with Search.open(path, experiment) as search:
         asked = [trial for _ in range(3) if (trial := search.ask()) is not None]
-        work = {t.number: expected_work(t.genome, experiment.training, t.rungs[-1].budget.steps) for t in asked}
+        work = {
+            t.number: expected_work(t.genome, experiment.training, t.rungs[-1].budget.steps)
+            for t in asked
+        }
     assert len(set(work.values())) > 1
     with Search.open(path, experiment) as search:
         again = [trial.number for _ in asked if (trial := search.ask()) is not None]
@@ -71,15 +76,23 @@ def test_module_time_is_the_sum_of_its_layers() -> None:
     module = compile_cell(genome, input_size=4, hidden_size=8, num_layers=2, bidirectional=True)
     parts = [cost.position_microseconds(genome, input_size=size, hidden_size=8) for size in (4, 16)]
     assert cost.module_microseconds(module) == pytest.approx(2 * sum(parts))
-    assert cost.position_microseconds(genome, input_size=4, hidden_size=8, training=False) < parts[0]
+    assert (
+        cost.position_microseconds(genome, input_size=4, hidden_size=8, training=False) < parts[0]
+    )
 
 
 def test_show_predicts_what_the_cost_model_says() -> None:
     found = predicted(zoo.load("gru"), 5, 8)
     assert found is not None
-    expected = cost.position_microseconds(zoo.load("gru"), input_size=5, hidden_size=8, constants=cost.machine_constants())
+    expected = cost.position_microseconds(
+        zoo.load("gru"), input_size=5, hidden_size=8, constants=cost.machine_constants()
+    )
     assert found["training"]["microseconds"] == pytest.approx(expected)
-    assert found["training"]["multiply_adds"] == 3 * found["inference"]["multiply_adds"] == 3 * 32 * 3 * 8 * (5 + 8)
+    assert (
+        found["training"]["multiply_adds"]
+        == 3 * found["inference"]["multiply_adds"]
+        == 3 * 32 * 3 * 8 * (5 + 8)
+    )
     assert predicted(zoo.load("sru"), 5, 8) is None  # needs I = H
 
 

@@ -12,7 +12,14 @@ from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.executors.ray import Ray
 from cellsearch.executors.ray_cluster import check_trust
 from cellsearch.settings import Limits
-from cellsearch.testing.executors import TASK, ExecutorContract, collect, make_job, run_all, train_lines
+from cellsearch.testing.executors import (
+    TASK,
+    ExecutorContract,
+    collect,
+    make_job,
+    run_all,
+    train_lines,
+)
 from cellsearch.testing.noop import EVALUATION
 
 
@@ -115,7 +122,9 @@ def test_data_is_shared_not_copied() -> None:
     assert result.metrics["owned"] == 0.0
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:6379", "localhost:6379", "[::1]:6379", "auto", "local"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:6379", "localhost:6379", "[::1]:6379", "auto", "local"]
+)
 def test_loopback_is_trusted(address: str) -> None:
     check_trust(address, {})
 
@@ -137,7 +146,9 @@ def test_environment_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     Ray(1, evaluation=EVALUATION, allow_unauthenticated=True)
 
 
-@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "somewhere", "host:", ":6379", "host:port"])
+@pytest.mark.parametrize(
+    "address", ["ray://127.0.0.1:10001", "somewhere", "host:", ":6379", "host:port"]
+)
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(ConfigError, match="address"):
         check_trust(address, {})

@@ -1,4 +1,6 @@
-"""Whole processes with Ray clusters of their own: what the terminal shows, Ctrl-C, two hosts, real training."""
+"""Whole processes with Ray clusters of their own: what the terminal shows, Ctrl-C, two hosts, real
+training.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ print("done")
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     """A process and group of its own, in which every warning is an error, as in these tests."""
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def wait_for_lines(log: Path, count: int, process: subprocess.Popen[str]) -> list[int]:
@@ -104,10 +108,15 @@ def test_control_c_ends_everything_cleanly(tmp_path: Path) -> None:
 
 
 def test_two_hosts_run_the_demo_as_one_process_does(tmp_path: Path) -> None:
-    """The demo experiment, with fewer and shorter trainings: bit-identical in this process and on the workers of two hosts."""
+    """The demo experiment, with fewer and shorter trainings: bit-identical in this process and on
+    the workers of two hosts.
+    """
     bounded = {"trials": 8, "training.steps": 24, "deterministic": True}
     process = start(TWO_HOSTS, str(tmp_path), json.dumps(bounded))
-    with Search.open(tmp_path / "here", load_experiment("quickstart", bounded)) as search, InProcess() as executor:
+    with (
+        Search.open(tmp_path / "here", load_experiment("quickstart", bounded)) as search,
+        InProcess() as executor,
+    ):
         search.run(executor)
         expected = final_table(search.history)
     out, err = process.communicate(timeout=180)
@@ -118,5 +127,7 @@ def test_two_hosts_run_the_demo_as_one_process_does(tmp_path: Path) -> None:
     assert differing_rows(final_table(history), expected) == []
     assert [trial.proposal.origin for trial in history][:2] == ["baseline:lstm", "baseline:gru"]
     assert len(workers) == 2
-    assert all((tmp_path / "run" / trial.result.checkpoint).is_file() for trial in history if trial.result)
+    assert all(
+        (tmp_path / "run" / trial.result.checkpoint).is_file() for trial in history if trial.result
+    )
     assert sum(trial.result is not None for trial in history) >= 4

@@ -20,7 +20,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["quickstart", "genetic_charlm", "prune_charlm", "grow_charlm", "random_charlm", "parity"])
+@pytest.mark.parametrize(
+    "name",
+    ["quickstart", "genetic_charlm", "prune_charlm", "grow_charlm", "random_charlm", "parity"],
+)
 def test_shipped_experiments_load_and_resolve(name: str, tmp_path: Path) -> None:
     experiment = load_experiment(name)
     assert experiment.name == name
@@ -39,7 +42,13 @@ def test_shipped_experiments_load_and_resolve(name: str, tmp_path: Path) -> None
 
 
 def test_no_shipped_file_is_forgotten() -> None:
-    assert set(catalog.entries(catalog.EXPERIMENTS)) >= {"quickstart", "prune_charlm", "grow_charlm", "random_charlm", "parity"}
+    assert set(catalog.entries(catalog.EXPERIMENTS)) >= {
+        "quickstart",
+        "prune_charlm",
+        "grow_charlm",
+        "random_charlm",
+        "parity",
+    }
     assert set(catalog.entries(catalog.SPACES)) >= {"lstm_gru", "single_state", "tiny"}
 
 
@@ -69,13 +78,24 @@ def test_a_name_in_the_current_folder_wins(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_values_can_be_replaced() -> None:
-    changed = load_experiment("quickstart", {"trials": 5, "training.steps": 7, "limits.seconds": 2, "baselines": ["gru"]})
-    assert (changed.trials, changed.training.steps, changed.limits.seconds, changed.baselines) == (5, 7, 2.0, ("gru",))
+    changed = load_experiment(
+        "quickstart", {"trials": 5, "training.steps": 7, "limits.seconds": 2, "baselines": ["gru"]}
+    )
+    assert (changed.trials, changed.training.steps, changed.limits.seconds, changed.baselines) == (
+        5,
+        7,
+        2.0,
+        ("gru",),
+    )
     assert changed.training.hidden_size == load_experiment("quickstart").training.hidden_size
 
 
 def test_another_strategy_or_task_starts_from_its_own_options(tmp_path: Path) -> None:
-    path = write(tmp_path, MINIMAL.replace("random", "genetic") + "[strategy_options]\npopulation = 3\n[task_options]\nbatch_size = 4\n")
+    path = write(
+        tmp_path,
+        MINIMAL.replace("random", "genetic")
+        + "[strategy_options]\npopulation = 3\n[task_options]\nbatch_size = 4\n",
+    )
     assert load_experiment(path).strategy.population == 3  # type: ignore[attr-defined]
     changed = load_experiment(path, {"strategy": "random", "task": "copy"})
     assert changed.strategy.name == "random"
@@ -88,48 +108,107 @@ def test_another_strategy_or_task_starts_from_its_own_options(tmp_path: Path) ->
     [
         (MINIMAL + "trails = 3", "unknown key 'trails'", "did you mean trials?"),
         (MINIMAL + "[training]\nstep = 3", "[training]: unknown key 'step'", "did you mean steps?"),
-        (MINIMAL + "[limits]\nhours = 3", "[limits]: unknown key 'hours'", "allowed: memory_mb, seconds"),
+        (
+            MINIMAL + "[limits]\nhours = 3",
+            "[limits]: unknown key 'hours'",
+            "allowed: memory_mb, seconds",
+        ),
         (MINIMAL + 'trials = "many"', "key trials: 'many' is not a whole number", ""),
         (MINIMAL + "trials = true", "key trials: True is not a whole number", ""),
         (MINIMAL + "trials = 0", "key trials: 0 is too small", "the smallest allowed is 1"),
         (MINIMAL + "deterministic = 1", "key deterministic: 1 is not true or false", ""),
         (MINIMAL + "[training]\nlearning_rate = -1", "key learning_rate: -1 is negative", ""),
-        (MINIMAL + "[training]\nlearning_rate = nan", "key learning_rate: nan is no number", "use 0 or more"),
-        (MINIMAL + "[training]\nlearning_rate = inf", "training.learning_rate: inf is no rate", "above 0"),
-        (MINIMAL + "[training]\nsteps = 9223372036854775808", "key steps: 9223372036854775808 is too large", "9223372036854775807"),
-        (MINIMAL + "seed = 9223372036854775808", "key seed: 9223372036854775808 is too large", "9223372036854775807"),
+        (
+            MINIMAL + "[training]\nlearning_rate = nan",
+            "key learning_rate: nan is no number",
+            "use 0 or more",
+        ),
+        (
+            MINIMAL + "[training]\nlearning_rate = inf",
+            "training.learning_rate: inf is no rate",
+            "above 0",
+        ),
+        (
+            MINIMAL + "[training]\nsteps = 9223372036854775808",
+            "key steps: 9223372036854775808 is too large",
+            "9223372036854775807",
+        ),
+        (
+            MINIMAL + "seed = 9223372036854775808",
+            "key seed: 9223372036854775808 is too large",
+            "9223372036854775807",
+        ),
         (MINIMAL + 'name = ""', "key name: '' is no name", "without /"),
-        (MINIMAL + 'name = "../../elsewhere"', "key name: '../../elsewhere' is no name", "without /"),
+        (
+            MINIMAL + 'name = "../../elsewhere"',
+            "key name: '../../elsewhere' is no name",
+            "without /",
+        ),
         (MINIMAL + "[training]\nsteps = 1.5", "key steps: 1.5 is not a whole number", ""),
         (MINIMAL + "training = 3", "key training: 3 is no table", "[training]"),
-        (MINIMAL + 'baselines = "lstm"', "key baselines: 'lstm' is no list of names", 'baselines = ["lstm", "gru"]'),
+        (
+            MINIMAL + 'baselines = "lstm"',
+            "key baselines: 'lstm' is no list of names",
+            'baselines = ["lstm", "gru"]',
+        ),
         (MINIMAL + 'baselines = ["lsmt"]', "key baselines: there is no cell 'lsmt'", "lstm"),
         (MINIMAL + "[strategy_options]\npopulation = 3", "population", ""),
         (MINIMAL + "[task_options]\nlenght = 3", "lenght", ""),
         (MINIMAL.replace('"random"', '"randm"'), "'randm'", "random"),
         (MINIMAL.replace('"parity"', '"party"'), "'party'", "parity"),
         (MINIMAL.replace('"tiny"', '"tyni"'), "unknown search space 'tyni'", "did you mean tiny?"),
-        (MINIMAL.replace('"tiny"', "3"), "key space: 3 is no search space", "a name, a path, or a table"),
+        (
+            MINIMAL.replace('"tiny"', "3"),
+            "key space: 3 is no search space",
+            "a name, a path, or a table",
+        ),
         (MINIMAL + 'schedule = "asha"', "'asha'", "halving"),
         ('space = "tiny"\nstrategy = "random"\n', "the key task is missing", "task ="),
         ("trials = ", "not valid TOML", "toml.io"),
         # What would stop the first training, or the first proposal, is found before a run begins.
-        (MINIMAL + '[training]\nbackend = "cuda"', "training.backend: there is no backend 'cuda'", "allowed: auto, "),
+        (
+            MINIMAL + '[training]\nbackend = "cuda"',
+            "training.backend: there is no backend 'cuda'",
+            "allowed: auto, ",
+        ),
         (MINIMAL + '[training]\nrelaxation = "l1"', "training.relaxation: 'l1'", "none, l0"),
         (MINIMAL + '[training]\ndtype = "float8"', "training.dtype: 'float8'", "float32, float64"),
-        (MINIMAL + "[training]\nnum_layers = 0", "training.num_layers: 0 is too small", "use 1 or more"),
-        (MINIMAL + "[training]\ndropout = 1.5", "training.dropout: 1.5 is not a share", "less than 1"),
-        (MINIMAL + "[training]\nbidirectional = true", "training.bidirectional: task parity", "set it to false"),
-        (MINIMAL + "[prefilter]\npositions = 2", "prefilter.positions: 2 is too small", "or more"),
-        (MINIMAL.replace('"random"', '"grow"') + '[strategy_options]\nstart = "gruu"', "strategy_options.start: ", "seed genomes of tiny"),
-        (MINIMAL.replace('"random"', '"prune"') + '[strategy_options]\nstart = "gruu"', "strategy_options.start: ", "seed genomes of tiny"),
         (
-            MINIMAL.replace('"random"', '"nsga2"') + '[strategy_options]\nobjectives = ["score", "share.parity"]',
-            "strategy_options.objectives: the objective 'share.parity' is of a task, but this experiment has no suite",
+            MINIMAL + "[training]\nnum_layers = 0",
+            "training.num_layers: 0 is too small",
+            "use 1 or more",
+        ),
+        (
+            MINIMAL + "[training]\ndropout = 1.5",
+            "training.dropout: 1.5 is not a share",
+            "less than 1",
+        ),
+        (
+            MINIMAL + "[training]\nbidirectional = true",
+            "training.bidirectional: task parity",
+            "set it to false",
+        ),
+        (MINIMAL + "[prefilter]\npositions = 2", "prefilter.positions: 2 is too small", "or more"),
+        (
+            MINIMAL.replace('"random"', '"grow"') + '[strategy_options]\nstart = "gruu"',
+            "strategy_options.start: ",
+            "seed genomes of tiny",
+        ),
+        (
+            MINIMAL.replace('"random"', '"prune"') + '[strategy_options]\nstart = "gruu"',
+            "strategy_options.start: ",
+            "seed genomes of tiny",
+        ),
+        (
+            MINIMAL.replace('"random"', '"nsga2"')
+            + '[strategy_options]\nobjectives = ["score", "share.parity"]',
+            "strategy_options.objectives: the objective 'share.parity' is of a task, "
+            "but this experiment has no suite",
             "allowed: score, parameters",
         ),
         (
-            'space = "tiny"\nstrategy = "nsga2"\ntask = "suite:long_memory"\n[strategy_options]\nobjectives = ["score", "share.txt"]',
+            'space = "tiny"\nstrategy = "nsga2"\ntask = '
+            '"suite:long_memory"\n[strategy_options]\nobjectives = ["score", "share.txt"]',
             "'share.txt' is of a task, which the suite does not have",
             "share.text, share.parity",
         ),
@@ -149,7 +228,9 @@ def test_an_unknown_experiment_lists_the_known_ones(name: str) -> None:
     assert "quickstart" in caught.value.hint
 
 
-@pytest.mark.parametrize(("key", "value"), [("training.nosuch", 1), ("trials", "x"), ("trials.steps", 1), ("nosuch", 1)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("training.nosuch", 1), ("trials", "x"), ("trials.steps", 1), ("nosuch", 1)]
+)
 def test_wrong_replacements_are_named(key: str, value: Any) -> None:
     with pytest.raises(ConfigError):
         load_experiment("quickstart", {key: value})

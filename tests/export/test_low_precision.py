@@ -56,11 +56,23 @@ def run_all(folder: Path, cells: dict[str, CellModule], x: Tensor) -> dict[str, 
     torch.save(x, folder / "x.pt")
     for name, module in cells.items():
         for precision in PRECISIONS:
-            source = to_source(module.genome, input_size=module.input_size, hidden_size=module.hidden_size, precision=precision)
+            source = to_source(
+                module.genome,
+                input_size=module.input_size,
+                hidden_size=module.hidden_size,
+                precision=precision,
+            )
             (folder / f"{name}_{precision}.py").write_text(source, "utf-8")
-            torch.save(in_precision(module.genome, module.state_dict(), precision), folder / f"{name}_{precision}.pt")
+            torch.save(
+                in_precision(module.genome, module.state_dict(), precision),
+                folder / f"{name}_{precision}.pt",
+            )
     done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", RUNNER, str(folder)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-I", "-W", "error", "-c", RUNNER, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return {path.stem: torch.load(path, weights_only=True) for path in folder.glob("*.out")}
@@ -74,8 +86,14 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 def test_exported_cells_compute_nearly_the_same_in_fewer_bits(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    genomes = {**{name: zoo.load(name) for name in CELLS}, "awkward": Genome.from_text(AWKWARD)}  # awkward operands and names
-    cells = {name: compile_cell(genome, input_size=24, hidden_size=24, backend="reference") for name, genome in genomes.items()}
+    genomes = {
+        **{name: zoo.load(name) for name in CELLS},
+        "awkward": Genome.from_text(AWKWARD),
+    }  # awkward operands and names
+    cells = {
+        name: compile_cell(genome, input_size=24, hidden_size=24, backend="reference")
+        for name, genome in genomes.items()
+    }
     x = torch.randn(12, 3, 24)
     results = run_all(tmp_path, cells, x)
     assert len(results) == len(cells) * len(PRECISIONS)
@@ -86,7 +104,9 @@ def test_exported_cells_compute_nearly_the_same_in_fewer_bits(tmp_path: Path) ->
         for precision in PRECISIONS:
             found = error(results[f"{name}_{precision}"]["output"], expected)
             assert found < BOUNDS[precision], (name, precision, found)
-            assert precision == "float32" or found > 1e-5, f"{name} in {precision} is too good: were its weights used?"
+            assert precision == "float32" or found > 1e-5, (
+                f"{name} in {precision} is too good: were its weights used?"
+            )
         assert size["float16"] == size["bfloat16"] == size["float32"] // 2
         assert size["int8"] < 0.45 * size["float32"]
     assert error(x, -x) > 1
@@ -103,7 +123,12 @@ def test_integers_are_rounded_a_row_at_a_time() -> None:
     assert reduced["l0.h.weight_x.scale"][0] == pytest.approx(1 / 127)
     assert torch.equal(reduced["l0.h.bias"], weights["l0.h.bias"])
     whole = reduced["l0.h.weight_h.integers"] * reduced["l0.h.weight_h.scale"][:, None]
-    assert (whole - weights["l0.h.weight_h"]).abs().le(reduced["l0.h.weight_h.scale"][:, None] * 0.501).all()
+    assert (
+        (whole - weights["l0.h.weight_h"])
+        .abs()
+        .le(reduced["l0.h.weight_h.scale"][:, None] * 0.501)
+        .all()
+    )
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:
@@ -122,18 +147,34 @@ def test_weights_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 def test_ruff_is_content(precision: Precision, tmp_path: Path) -> None:
     path = tmp_path / "cell.py"
-    path.write_text(to_source(zoo.load("lstm"), input_size=8, hidden_size=16, weights="cell.pt", precision=precision), "utf-8")
+    path.write_text(
+        to_source(
+            zoo.load("lstm"), input_size=8, hidden_size=16, weights="cell.pt", precision=precision
+        ),
+        "utf-8",
+    )
     ruff = str(Path(sys.executable).with_name("ruff"))
     select = "E,F,W,I,B,UP,D1,N,C4,SIM,RET,PIE"
     for arguments in (
-        ["check", "--isolated", "--select", select, "--ignore", "N803,D107", "--line-length", "140"],
+        [
+            "check",
+            "--isolated",
+            "--select",
+            select,
+            "--ignore",
+            "N803,D107",
+            "--line-length",
+            "140",
+        ],
         ["format", "--isolated", "--check", "--line-length", "140"],
     ):
-        done = subprocess.run([ruff, *arguments, "--no-cache", str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [ruff, *arguments, "--no-cache", str(path)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-# -- the command -------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 EXPERIMENT = """
 question = "Does an exported cell keep its accuracy?"
@@ -157,7 +198,13 @@ Call = Callable[..., tuple[int, str, str]]
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     (folder / "mine.toml").write_text(EXPERIMENT, "utf-8")
-    assert guarded(cli, ["search", str(folder / "mine.toml"), "--run", str(folder / "run"), "--workers", "0"]) == 0
+    assert (
+        guarded(
+            cli,
+            ["search", str(folder / "mine.toml"), "--run", str(folder / "run"), "--workers", "0"],
+        )
+        == 0
+    )
     return folder / "run"
 
 
@@ -166,17 +213,42 @@ def changes(line: str) -> float:
     return float(line.rpartition("(")[2].partition(";")[0])
 
 
-def test_the_command_measures_what_a_precision_costs(call: Call, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_measures_what_a_precision_costs(
+    call: Call, searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for precision in PRECISIONS:
-        code, out, err = call("export", searched, "--to", "source", "-o", tmp_path / f"{precision}.py", "--precision", precision)
+        code, out, err = call(
+            "export",
+            searched,
+            "--to",
+            "source",
+            "-o",
+            tmp_path / f"{precision}.py",
+            "--precision",
+            precision,
+        )
         assert (code, err) == (0, "")
         line = next(line for line in out.splitlines() if line.startswith("accuracy: "))
         assert f" in {precision}, " in line
         assert abs(changes(line)) < 0.05
         weights = torch.load(tmp_path / f"{precision}.pt", weights_only=True)
         dtypes = {tensor.dtype for tensor in weights.values()}
-        assert dtypes == ({torch.int8, torch.float32} if precision == "int8" else {getattr(torch, precision)})
-    assert call("export", searched, "--to", "state-dict", "-o", tmp_path / "w.safetensors", "--precision", "int8")[0] == 0
+        assert dtypes == (
+            {torch.int8, torch.float32} if precision == "int8" else {getattr(torch, precision)}
+        )
+    assert (
+        call(
+            "export",
+            searched,
+            "--to",
+            "state-dict",
+            "-o",
+            tmp_path / "w.safetensors",
+            "--precision",
+            "int8",
+        )[0]
+        == 0
+    )
     # Weights that are wrong must show: the exported cell is really what is measured.
     original = accuracy.exported_layer
 
@@ -187,15 +259,24 @@ def test_the_command_measures_what_a_precision_costs(call: Call, searched: Path,
         return layer
 
     monkeypatch.setattr(accuracy, "exported_layer", broken)
-    out = call("export", searched, "--to", "source", "-o", tmp_path / "bad.py", "--precision", "float16")[1]
-    assert abs(changes(next(line for line in out.splitlines() if line.startswith("accuracy: ")))) > 1e-3
+    out = call(
+        "export", searched, "--to", "source", "-o", tmp_path / "bad.py", "--precision", "float16"
+    )[1]
+    assert (
+        abs(changes(next(line for line in out.splitlines() if line.startswith("accuracy: "))))
+        > 1e-3
+    )
 
 
 def test_what_has_no_weights_or_no_precision_is_refused(call: Call, tmp_path: Path) -> None:
-    code, _, err = call("export", "lstm", "--to", "source", "-o", tmp_path / "a.py", "--precision", "int8")
+    code, _, err = call(
+        "export", "lstm", "--to", "source", "-o", tmp_path / "a.py", "--precision", "int8"
+    )
     assert code == 2
     assert "no trained weights" in err
-    code, _, err = call("export", "lstm", "--to", "package", "-o", tmp_path / "a", "--precision", "int8")
+    code, _, err = call(
+        "export", "lstm", "--to", "package", "-o", tmp_path / "a", "--precision", "int8"
+    )
     assert code == 2
     assert "--precision is for source and state-dict" in err
     assert not list(tmp_path.iterdir())
@@ -207,14 +288,22 @@ def test_a_package_of_a_run_has_its_weights(call: Call, searched: Path, tmp_path
     assert (code, err) == (0, "")
     assert f"package: {folder}" in out
     program = (
-        "import sys; sys.modules['cellsearch'] = None; import pathlib, torch, best_cell as package\n"
+        "import sys; sys.modules['cellsearch'] = None; import pathlib, torch, best_cell "
+        "as package\n"
         "layer, plain = package.Recurrent(), package.plain.Recurrent()\n"
         "path = pathlib.Path(package.__file__).with_name('weights.pt')\n"
-        "for module in (layer, plain): module.load_state_dict(torch.load(path, weights_only=True))\n"
+        "for module in (layer, plain): module.load_state_dict(torch.load(path, "
+        "weights_only=True))\n"
         "x = torch.randn(4, 2, layer.input_size)\n"
         "torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-6)\n"
     )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert call("export", searched, "--to", "package", "-o", folder)[0] == 2
     assert call("export", searched, "--to", "package", "-o", folder, "--force")[0] == 0

@@ -1,4 +1,6 @@
-"""The exported package: as fast as the native backend and equal to its plain file, where cellsearch cannot be imported."""
+"""The exported package: as fast as the native backend and equal to its plain file, where cellsearch
+cannot be imported.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def compare(folder: Path, cases: dict[str, dict[str, int]]) -> dict[str, float]:
     """The largest relative error of each package in the folder."""
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     command = [sys.executable, "-I", "-W", "error", "-c", RUNNER, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=280)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, check=False, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     errors: dict[str, float] = json.loads(done.stdout)
     assert errors.keys() == cases.keys()
@@ -88,7 +92,9 @@ def sizes(genome: Genome, **options: int) -> dict[str, int]:
 
 
 def test_the_fast_class_equals_the_plain_one(tmp_path: Path) -> None:
-    """Outputs, final states, gradients; with all positions, and with sequences of various lengths."""
+    """Outputs, final states, gradients; with all positions, and with sequences of various
+    lengths.
+    """
     cases = {}
     for name in ("lstm_ln", "sru"):
         write(tmp_path, name, zoo.load(name))
@@ -101,7 +107,9 @@ def test_the_fast_class_equals_the_plain_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_share_of_the_zoo_is_fast_and_equal(tmp_path: Path) -> None:
-    names = zoo.names()[::5]  # the runtime is the one that the backend's own tests try with all of them
+    names = zoo.names()[
+        ::5
+    ]  # the runtime is the one that the backend's own tests try with all of them
     for name in names:
         write(tmp_path, f"cell_{name}", zoo.load(name))
     errors = compare(tmp_path, {f"cell_{name}": sizes(zoo.load(name)) for name in names})
@@ -167,7 +175,15 @@ assert losses[-1] < 0.5 * losses[0], losses
 
 def alone(folder: Path, *arguments: str, **environment: str) -> None:
     command = [sys.executable, "-I", "-W", "error", "-c", LIMITS, str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, timeout=120, env={**os.environ, **environment})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -181,7 +197,13 @@ def test_without_a_compiler_it_says_so_and_the_plain_class_is_there(tmp_path: Pa
     (tmp_path / "empty").mkdir()
     for library in tmp_path.rglob("*.so"):  # where this installation came with a built runtime
         library.unlink()
-    alone(tmp_path, "no compiler", PATH=str(tmp_path / "empty"), CC="", CELLSEARCH_CACHE=str(tmp_path / "cache"))
+    alone(
+        tmp_path,
+        "no compiler",
+        PATH=str(tmp_path / "empty"),
+        CC="",
+        CELLSEARCH_CACHE=str(tmp_path / "cache"),
+    )
     assert not (tmp_path / "cache").exists()
 
 
@@ -197,7 +219,10 @@ def test_the_program_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         path.write_text(text, "utf-8")
         assert program_to_json(read_program(path)) == text
         instruction, *rest = json.loads(text)["instructions"]
-        path.write_text(json.dumps({**json.loads(text), "instructions": [["launch", *instruction[1:]], *rest]}), "utf-8")
+        path.write_text(
+            json.dumps({**json.loads(text), "instructions": [["launch", *instruction[1:]], *rest]}),
+            "utf-8",
+        )
         with pytest.raises(ValueError, match="launch"):
             read_program(path)
         path.write_text(json.dumps({**json.loads(text), "format": 99}), "utf-8")
@@ -210,7 +235,12 @@ def test_the_program_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_it_imports_torch_and_numpy_only(tmp_path: Path) -> None:
     contents = to_package(zoo.load("lstm"), weights="weights.pt", input_size=3, hidden_size=4)
     assert list(contents)[-1] == "__init__.py"
-    assert {"plain.py", "fast.py", "program.json", "runtime/compiler/backends/native/src/runtime.c"} <= contents.keys()
+    assert {
+        "plain.py",
+        "fast.py",
+        "program.json",
+        "runtime/compiler/backends/native/src/runtime.c",
+    } <= contents.keys()
     used = set()
     for path, data in contents.items():
         if path.endswith(".py"):
@@ -231,9 +261,20 @@ def test_ruff_is_content(tmp_path: Path) -> None:
     ruff = str(Path(sys.executable).with_name("ruff"))
     select = "E,F,W,I,B,UP,D1,N,C4,SIM,RET,PIE"
     for arguments in (
-        ["check", "--isolated", "--select", select, "--ignore", "N803,D107", "--line-length", "140"],
+        [
+            "check",
+            "--isolated",
+            "--select",
+            select,
+            "--ignore",
+            "N803,D107",
+            "--line-length",
+            "140",
+        ],
         ["format", "--isolated", "--check", "--line-length", "140"],
     ):
         paths = [str(tmp_path / "cell" / name) for name in ("__init__.py", "fast.py", "plain.py")]
-        done = subprocess.run([ruff, *arguments, "--no-cache", *paths], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [ruff, *arguments, "--no-cache", *paths], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,6 @@
-"""The exported file: runs where cellsearch cannot be imported, and computes what the reference backend computes."""
+"""The exported file: runs where cellsearch cannot be imported, and computes what the reference
+backend computes.
+"""
 
 import ast
 import json
@@ -16,7 +18,8 @@ from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.export import save_weights, to_source
 from cellsearch.testing.genomes import random_genome
 
-# Runs alone: imports each exported file, loads the weights with strict=True, and writes down what it computes.
+# Runs alone: imports each exported file, loads the weights with strict=True, and writes down what
+# it computes.
 RUNNER = """
 import importlib.util, json, sys
 sys.modules["cellsearch"] = None
@@ -62,7 +65,12 @@ def expected(module, x, hx):
     hx = hx[0] if len(hx) == 1 else tuple(hx)
     packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(LENGTHS), enforce_sorted=False)
     with torch.no_grad():
-        return [*flat(*module(x, hx)), *flat(*module(x)), *flat(*module(x[:, 0])), *flat(*module(packed, hx))]
+        return [
+            *flat(*module(x, hx)),
+            *flat(*module(x)),
+            *flat(*module(x[:, 0])),
+            *flat(*module(packed, hx)),
+        ]
 
 
 def check_all(genomes: dict[str, Genome], folder: Path, **options) -> None:
@@ -82,7 +90,13 @@ def check_all(genomes: dict[str, Genome], folder: Path, **options) -> None:
         cases.append({"name": name, "options": {**sizes, **options}, "lengths": LENGTHS})
         wanted[name] = expected(module, x, hx)
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
-    done = subprocess.run([sys.executable, "-I", "-c", RUNNER, str(folder)], capture_output=True, text=True, cwd=folder, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", RUNNER, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     for name, values in wanted.items():
         got = torch.load(folder / f"{name}_out.pt", weights_only=True)
@@ -91,7 +105,9 @@ def check_all(genomes: dict[str, Genome], folder: Path, **options) -> None:
             assert a.shape == b.shape, name
             finite = b.isfinite() & (b.abs() < 1e6)
             assert torch.equal(a.isnan(), b.isnan()), name
-            assert (a - b)[finite].abs().le(1e-6 * b[finite].abs().clamp(min=1.0)).all(), f"{name}\n{genomes[name].to_text()}"
+            assert (a - b)[finite].abs().le(1e-6 * b[finite].abs().clamp(min=1.0)).all(), (
+                f"{name}\n{genomes[name].to_text()}"
+            )
 
 
 def test_every_zoo_cell_equals_the_interpreter(tmp_path):
@@ -99,7 +115,12 @@ def test_every_zoo_cell_equals_the_interpreter(tmp_path):
 
 
 def test_stacked_and_bidirectional(tmp_path):
-    check_all({name: zoo.load(name) for name in ("lstm", "gru")}, tmp_path, num_layers=2, bidirectional=True)
+    check_all(
+        {name: zoo.load(name) for name in ("lstm", "gru")},
+        tmp_path,
+        num_layers=2,
+        bidirectional=True,
+    )
 
 
 AWKWARD = """
@@ -113,32 +134,71 @@ h[t] = tanh(linear(states, bias(), half) + diag(1))
 """
 
 
-INFINITE = "a = 1 / 0\nh[t] = tanh(linear(x[t], h[t-1]) + min(a, 2) * 0)"  # torch divides by zero, Python does not
+# torch divides by zero, Python does not
+INFINITE = "a = 1 / 0\nh[t] = tanh(linear(x[t], h[t-1]) + min(a, 2) * 0)"
 
 
 def test_random_and_awkward_cells_equal_the_interpreter(tmp_path):
-    genomes = {f"cell{k}": random_genome(np.random.default_rng([11, k]), max_nodes=20) for k in range(60)}
-    genomes = {name: genome for name, genome in genomes.items() if all(abs(n.value) < 1e3 for n in genome.nodes if n.op == "const")}
+    genomes = {
+        f"cell{k}": random_genome(np.random.default_rng([11, k]), max_nodes=20) for k in range(60)
+    }
+    genomes = {
+        name: genome
+        for name, genome in genomes.items()
+        if all(abs(n.value) < 1e3 for n in genome.nodes if n.op == "const")
+    }
     assert len(genomes) > 40
-    check_all({**genomes, "awkward": Genome.from_text(AWKWARD), "infinite": Genome.from_text(INFINITE)}, tmp_path)
+    check_all(
+        {**genomes, "awkward": Genome.from_text(AWKWARD), "infinite": Genome.from_text(INFINITE)},
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "slstm", "nascell", "fastrnn"])
 def test_ruff_is_content(name, tmp_path):
     path = tmp_path / "cell.py"
-    path.write_text(to_source(zoo.load(name), input_size=8, hidden_size=16, doc='says "hello" \\ """', weights="cell.pt"), encoding="utf-8")
+    path.write_text(
+        to_source(
+            zoo.load(name),
+            input_size=8,
+            hidden_size=16,
+            doc='says "hello" \\ """',
+            weights="cell.pt",
+        ),
+        encoding="utf-8",
+    )
     ruff = [str(Path(sys.executable).with_name("ruff"))]
     for arguments in (
-        ["check", "--isolated", "--select", "E,F,W,I,B,UP,D1,N,C4,SIM,RET,PIE", "--ignore", "N803,D107", "--line-length", "140"],
+        [
+            "check",
+            "--isolated",
+            "--select",
+            "E,F,W,I,B,UP,D1,N,C4,SIM,RET,PIE",
+            "--ignore",
+            "N803,D107",
+            "--line-length",
+            "140",
+        ],
         ["format", "--isolated", "--check", "--line-length", "140"],
     ):
-        done = subprocess.run([*ruff, *arguments, "--no-cache", str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*ruff, *arguments, "--no-cache", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_imports_torch_only_and_says_what_it_is():
     source = to_source(
-        zoo.load("lstm"), class_name="Best", input_size=8, hidden_size=16, num_layers=2, doc="Trial 7 of a run.", weights="best.pt"
+        zoo.load("lstm"),
+        class_name="Best",
+        input_size=8,
+        hidden_size=16,
+        num_layers=2,
+        doc="Trial 7 of a run.",
+        weights="best.pt",
     )
     tree = ast.parse(source)
     modules = {
@@ -151,12 +211,22 @@ def test_it_imports_torch_only_and_says_what_it_is():
     assert "Trial 7 of a run." in doc
     assert "c[t] = f * c[t-1] + i * g" in doc
     assert 'torch.load("best.pt", weights_only=True)' in doc
-    assert "i = torch.sigmoid(x @ self.i.weight_x.T + h @ self.i.weight_h.T + self.i.bias)" in source
+    assert (
+        "i = torch.sigmoid(x @ self.i.weight_x.T + h @ self.i.weight_h.T + self.i.bias)" in source
+    )
     assert "class BestCell(nn.Module)" in source
 
 
 def test_hostile_text_stays_in_the_docstring():
-    for text in ('"""\nimport os', "\\", '"', "a\x00b", '\\"""\nraise SystemExit', "\u2028import os\r\nx = 1", "@CELL@ @CLASS@"):
+    for text in (
+        '"""\nimport os',
+        "\\",
+        '"',
+        "a\x00b",
+        '\\"""\nraise SystemExit',
+        "\u2028import os\r\nx = 1",
+        "@CELL@ @CLASS@",
+    ):
         tree = ast.parse(to_source(zoo.load("gru"), doc=text, weights=text.replace("\n", " ")))
         assert [type(node).__name__ for node in tree.body[1:]] == [
             "Import",
@@ -168,7 +238,9 @@ def test_hostile_text_stays_in_the_docstring():
         ]
 
 
-@pytest.mark.parametrize("name", ["", "1x", "class", "a b", "Tensor", "x;import os", "_A", "nn", "Ünicode"])
+@pytest.mark.parametrize(
+    "name", ["", "1x", "class", "a b", "Tensor", "x;import os", "_A", "nn", "Ünicode"]
+)
 def test_illegal_class_names_are_refused(name):
     with pytest.raises(ConfigError):
         to_source(zoo.load("gru"), class_name=name)

@@ -23,7 +23,9 @@ def test_round_trip(weights, suffix, tmp_path):
     loaded = load_weights(path)
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[name], weights[name]) for name in weights)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name] + ([f"{path.name}.sha256"] if suffix == ".safetensors" else [])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name] + (
+        [f"{path.name}.sha256"] if suffix == ".safetensors" else []
+    )
 
 
 def test_torch_reads_it_without_unpickling_code(weights, tmp_path):

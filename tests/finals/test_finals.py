@@ -21,14 +21,17 @@ from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure, Result
 
 LSTM = Genome.from_text(
-    "i = sigmoid(linear(x[t], h[t-1]))\nf = sigmoid(linear(x[t], h[t-1]))\ng = tanh(linear(x[t], h[t-1]))\n"
+    "i = sigmoid(linear(x[t], h[t-1]))\nf = sigmoid(linear(x[t], h[t-1]))\ng = "
+    "tanh(linear(x[t], h[t-1]))\n"
     "o = sigmoid(linear(x[t], h[t-1]))\nc[t] = f * c[t-1] + i * g\nh[t] = o * tanh(c[t])\n"
 )
 RNN = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))\n")
 
 
 class Scripted(Executor):
-    """Answers each job with a score that is a plain function of it, so that the protocol alone is tested."""
+    """Answers each job with a score that is a plain function of it, so that the protocol alone is
+    tested.
+    """
 
     capacity = 2
 
@@ -37,7 +40,14 @@ class Scripted(Executor):
         self.jobs: list[Job] = []
         self.open: list[Job] = []
 
-    def start(self, task: str, task_options: Mapping[str, Any], arrays: Arrays, *, folder: Path | None = None) -> None:
+    def start(
+        self,
+        task: str,
+        task_options: Mapping[str, Any],
+        arrays: Arrays,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         pass
 
     def submit(self, job: Job) -> None:
@@ -52,7 +62,12 @@ class Scripted(Executor):
             if found and self.fail and job.test:
                 yield Outcome(job.trial, 0, failure=Failure("nan", "scripted"))
                 continue
-            score = 2.0 + abs(job.training.learning_rate - self.best_rate) + 0.001 * (job.seed % 7) + (self.offset if found else 0.0)
+            score = (
+                2.0
+                + abs(job.training.learning_rate - self.best_rate)
+                + 0.001 * (job.seed % 7)
+                + (self.offset if found else 0.0)
+            )
             metrics = {"test_score": score + 0.1, "test_metric": score + 0.1} if job.test else {}
             result = Result(score, score, job.steps, 1.0, 1000, 900, metrics=metrics)
             yield Outcome(job.trial, 0, result=result)
@@ -63,11 +78,21 @@ class Scripted(Executor):
 
 def final(executor: Scripted, seeds: int = 5):
     protocol = Protocol("parity", {}, Training(steps=10, learning_rate=0.02), Limits(), seeds=seeds)
-    return run_finals(executor, [Finalist("found", RNN), Finalist("lstm", LSTM, True)], {"found": 20, "lstm": 10}, protocol)
+    return run_finals(
+        executor,
+        [Finalist("found", RNN), Finalist("lstm", LSTM, True)],
+        {"found": 20, "lstm": 10},
+        protocol,
+    )
 
 
 @pytest.mark.parametrize(
-    ("offset", "word"), [(-0.3, "found is better than lstm"), (0.3, "found is worse than lstm"), (0.0, "equal within noise")]
+    ("offset", "word"),
+    [
+        (-0.3, "found is better than lstm"),
+        (0.3, "found is worse than lstm"),
+        (0.0, "equal within noise"),
+    ],
 )
 def test_verdict_goes_all_three_ways(offset: float, word: str) -> None:
     assert word in final(Scripted(offset)).sentence
@@ -99,7 +124,12 @@ def test_failures_are_counted_not_hidden() -> None:
 
 def test_needs_a_baseline() -> None:
     with pytest.raises(ConfigError, match="baseline"):
-        run_finals(Scripted(0.0), [Finalist("found", RNN)], {"found": 8}, Protocol("parity", {}, Training(), Limits()))
+        run_finals(
+            Scripted(0.0),
+            [Finalist("found", RNN)],
+            {"found": 8},
+            Protocol("parity", {}, Training(), Limits()),
+        )
 
 
 def test_equal_sizes_are_equal_within_one_percent() -> None:

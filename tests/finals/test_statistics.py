@@ -33,13 +33,19 @@ def test_is_symmetric_in_its_samples() -> None:
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
     rng = np.random.default_rng(3)
-    alarms = [permutation_test(list(rng.normal(size=5)), list(rng.normal(size=5))) <= 0.05 for _ in range(400)]
+    alarms = [
+        permutation_test(list(rng.normal(size=5)), list(rng.normal(size=5))) <= 0.05
+        for _ in range(400)
+    ]
     assert 0.01 <= np.mean(alarms) <= 0.08
 
 
 def test_sampled_splits_agree_with_exact_ones() -> None:
     rng = np.random.default_rng(4)
-    a, b = list(rng.normal(0.0, 1.0, 12)), list(rng.normal(0.8, 1.0, 12))  # 2.7 million splits: sampled
+    a, b = (
+        list(rng.normal(0.0, 1.0, 12)),
+        list(rng.normal(0.8, 1.0, 12)),
+    )  # 2.7 million splits: sampled
     t = (np.mean(b) - np.mean(a)) / math.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 12)
     normal = math.erfc(t / math.sqrt(2))
     assert permutation_test(a, b) == pytest.approx(normal, abs=0.03)

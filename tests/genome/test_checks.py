@@ -1,4 +1,6 @@
-"""Static checks: each finding on a cell that has it, and none on cells that do not; the growth check against numbers."""
+"""Static checks: each finding on a cell that has it, and none on cells that do not; the growth
+check against numbers.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def found(text: str) -> set[tuple[str, str]]:
     ("text", "expected"),
     [
         ("h[t] = tanh(linear(x[t], h[t-1]))", set()),
-        ("h[t] = tanh(linear(h[t-1], c[t-1]))\nc[t] = tanh(linear(x[t]))", {("input-unseen", "h_t")}),
+        (
+            "h[t] = tanh(linear(h[t-1], c[t-1]))\nc[t] = tanh(linear(x[t]))",
+            {("input-unseen", "h_t")},
+        ),
         (
             "h[t] = tanh(linear(x[t], h[t-1]))\nc[t] = sigmoid(h[t]) * c[t-1]",
             {("state-unseen", "c_t"), ("no-influence", "c_t"), ("no-influence", "c.1")},
@@ -31,8 +36,14 @@ def found(text: str) -> set[tuple[str, str]]:
         ("h[t] = 1.5 * h[t-1] + tanh(linear(x[t]))", {("grows-exponentially", "h_t")}),
         ("h[t] = 0.5 * h[t-1] + linear(x[t])", set()),
         ("g = sigmoid(linear(x[t]))\nh[t] = blend(g, h[t-1], relu(linear(x[t])))", set()),
-        ("h[t] = blend(linear(x[t]), h[t-1], tanh(linear(x[t])))", {("grows-exponentially", "h_t")}),
-        ("h[t] = linear(x[t], p[t-1])\np[t] = h[t-1] * sigmoid(h[t-1])", {("grows-exponentially", "h_t")}),
+        (
+            "h[t] = blend(linear(x[t]), h[t-1], tanh(linear(x[t])))",
+            {("grows-exponentially", "h_t")},
+        ),
+        (
+            "h[t] = linear(x[t], p[t-1])\np[t] = h[t-1] * sigmoid(h[t-1])",
+            {("grows-exponentially", "h_t")},
+        ),
         ("h[t] = tanh(linear(x[t], p[t-1]))\np[t] = h[t-1]", set()),
         ("h[t] = tanh(x[t] * h[t-1])", {("square", "h_t"), ("square", "h.1")}),
     ],
@@ -49,7 +60,18 @@ def test_findings_say_where_and_why() -> None:
 
 
 def test_famous_cells_have_no_finding_or_the_known_one() -> None:
-    for name in ("lstm", "gru", "gru_cho", "mgu", "ran", "janet", "minlstm", "qrnn_fo", "nascell", "rnn_tanh"):
+    for name in (
+        "lstm",
+        "gru",
+        "gru_cho",
+        "mgu",
+        "ran",
+        "janet",
+        "minlstm",
+        "qrnn_fo",
+        "nascell",
+        "rnn_tanh",
+    ):
         assert static_checks(zoo.load(name)) == [], name
     assert [f.code for f in static_checks(zoo.load("lstm_1997"))] == ["grows-linearly"]
     assert [f.code for f in static_checks(zoo.load("intersection"))] == ["square"]
@@ -95,6 +117,8 @@ h[t] = k * n * h[t-1] + tanh(i) * 0.5
     assert not any(known[name] for name in ("x_t", "h_<t-1>", "n", "m_t", "h_t"))
     rng = np.random.default_rng(1)
     states = {"h": rng.normal(size=(50, 4)), "m": rng.normal(size=(50, 4))}
-    values = plain_values(genome, random_weights(genome, rng, 4, 4), 3 * rng.normal(size=(50, 4)), states)
+    values = plain_values(
+        genome, random_weights(genome, rng, 4, 4), 3 * rng.normal(size=(50, 4)), states
+    )
     for value, gate in zip(values, gates(genome), strict=True):
         assert not gate or (np.min(value) >= 0.0 and np.max(value) <= 1.0)

@@ -1,4 +1,6 @@
-"""DOT, Mermaid and LaTeX: complete, well formed, and accepted by the programs that read them where those are installed."""
+"""DOT, Mermaid and LaTeX: complete, well formed, and accepted by the programs that read them where
+those are installed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from cellsearch.genome.drawing.svg import to_dot, to_latex, to_mermaid
 from cellsearch.testing.genomes import random_genome
 
 CELLS = {name: zoo.load(name) for name in zoo.names()}
-CELLS |= {f"random{seed}": random_genome(np.random.default_rng(seed), max_nodes=30) for seed in range(30)}
+CELLS |= {
+    f"random{seed}": random_genome(np.random.default_rng(seed), max_nodes=30) for seed in range(30)
+}
 
 
 def test_dot_has_every_vertex_and_edge() -> None:
@@ -24,13 +28,23 @@ def test_dot_has_every_vertex_and_edge() -> None:
         text = to_dot(genome, compact=False)
         ends = len(genome.states) + (genome.output_name not in genome.state_names)
         assert len(re.findall(r"^  v\d+ \[label=", text, re.M)) == genome.n_values + ends, name
-        assert len(re.findall(r"^  v\d+ -> v\d+", text, re.M)) == sum(len(n.inputs) for n in genome.nodes) + ends, name
+        assert (
+            len(re.findall(r"^  v\d+ -> v\d+", text, re.M))
+            == sum(len(n.inputs) for n in genome.nodes) + ends
+        ), name
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_graphviz_reads_dot() -> None:
     for genome in list(CELLS.values())[::8]:
-        subprocess.run(["dot", "-Tplain"], input=to_dot(genome), text=True, capture_output=True, check=True, timeout=60)
+        subprocess.run(
+            ["dot", "-Tplain"],
+            input=to_dot(genome),
+            text=True,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
 
 
 def test_mermaid_is_well_formed() -> None:
@@ -40,7 +54,10 @@ def test_mermaid_is_well_formed() -> None:
     for genome in CELLS.values():
         first, *lines = to_mermaid(genome).splitlines()
         assert first == "flowchart BT"
-        assert all(vertex.fullmatch(line) or edge.fullmatch(line) or style.fullmatch(line) for line in lines)
+        assert all(
+            vertex.fullmatch(line) or edge.fullmatch(line) or style.fullmatch(line)
+            for line in lines
+        )
         assert not re.search(r"<(?!br/>)", "\n".join(lines))
 
 
@@ -58,7 +75,9 @@ def test_latex_of_the_lstm() -> None:
 
 
 def test_latex_keeps_parentheses_where_they_matter() -> None:
-    genome = Genome.from_text("h[t] = (x[t] - (h[t-1] - 1)) * (-h[t-1]) / blend(sigmoid(x[t]), max(x[t], 2), -1e-9)")
+    genome = Genome.from_text(
+        "h[t] = (x[t] - (h[t-1] - 1)) * (-h[t-1]) / blend(sigmoid(x[t]), max(x[t], 2), -1e-9)"
+    )
     line = to_latex(genome).splitlines()[1]
     assert r"\left(x_{t} - \left(h_{t-1} - 1\right)\right) \odot \left(-h_{t-1}\right)" in line
     assert r"\left(1 - \sigma\left(x_{t}\right)\right) \odot \left(-10^{-9}\right)" in line
@@ -86,12 +105,16 @@ def test_latex_of_every_cell_is_balanced_and_has_every_weight() -> None:
         assert len(weights) >= len(written), name
 
 
-@pytest.mark.parametrize("name", [name for name in ops.names() if name not in ("const", "add", "mul", "sub", "div")])
+@pytest.mark.parametrize(
+    "name", [name for name in ops.names() if name not in ("const", "add", "mul", "sub", "div")]
+)
 def test_latex_writes_every_op(name: str) -> None:
     operands = ", ".join(["x[t]", "h[t-1]", "2"][: ops.get(name).min_arity])
     text = to_latex(Genome.from_text(f"h[t] = h[t-1] + {name}({operands})"))
     assert not unbalanced(text)
-    assert text.count("x_{t}") == (1 if operands else 0) + (name == "blend")  # blend writes its gate twice
+    assert text.count("x_{t}") == (1 if operands else 0) + (
+        name == "blend"
+    )  # blend writes its gate twice
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

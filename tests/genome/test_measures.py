@@ -1,4 +1,6 @@
-"""Cost, class and GEMM depth: by hand for small cells, and confirmed by Jacobians for the whole zoo."""
+"""Cost, class and GEMM depth: by hand for small cells, and confirmed by Jacobians for the whole
+zoo.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from support.evaluate_plain import plain_step, random_weights
 
 from cellsearch import zoo
 from cellsearch.genome import Genome
-from cellsearch.genome.measures import gemm_depth, matrices, multiply_adds, parameter_count, recurrence_class
+from cellsearch.genome.measures import (
+    gemm_depth,
+    matrices,
+    multiply_adds,
+    parameter_count,
+    recurrence_class,
+)
 
 SIZE = 3
 
@@ -21,11 +29,23 @@ SIZE = 3
         ("h[t] = tanh(linear(x[t]) + diag(h[t-1]))", "elementwise", 0),
         ("z = sigmoid(linear(x[t]))\nh[t] = blend(z, h[t-1], linear(x[t]))", "affine-diagonal", 0),
         ("z = sigmoid(linear(x[t]))\nh[t] = blend(h[t-1], z, 1 - z)", "affine-diagonal", 0),
-        ("h[t] = h[t-1] / (1 + exp(linear(x[t]))) - diag(scale(neg(h[t-1])))", "affine-diagonal", 0),
+        (
+            "h[t] = h[t-1] / (1 + exp(linear(x[t]))) - diag(scale(neg(h[t-1])))",
+            "affine-diagonal",
+            0,
+        ),
         ("h[t] = linear(x[t]) / (2 + square(h[t-1]))", "elementwise", 0),
         ("h[t] = h[t-1] * h[t-1] + linear(x[t])", "elementwise", 0),
-        ("h[t] = linear(x[t]) * h[t-1] + c[t-1]\nc[t] = 0.5 * c[t-1]", "elementwise", 0),  # affine, but not in itself alone
-        ("c[t] = sigmoid(linear(x[t])) * c[t-1] + linear(x[t])\nh[t] = tanh(linear(c[t]))", "affine-diagonal", 0),  # h is only put out
+        (
+            "h[t] = linear(x[t]) * h[t-1] + c[t-1]\nc[t] = 0.5 * c[t-1]",
+            "elementwise",
+            0,
+        ),  # affine, but not in itself alone
+        (
+            "c[t] = sigmoid(linear(x[t])) * c[t-1] + linear(x[t])\nh[t] = tanh(linear(c[t]))",
+            "affine-diagonal",
+            0,
+        ),  # h is only put out
         ("h[t] = layer_norm(h[t-1] + linear(x[t]))", "dense", 0),
         ("r = linear(x[t], h[t-1])\nh[t] = tanh(linear(x[t], r * linear(r)))", "dense", 3),
         ("h[t] = tanh(linear(linear(linear(x[t])), h[t-1]))", "dense", 1),
@@ -42,7 +62,9 @@ def test_costs_by_hand() -> None:
     assert parameter_count(lstm, 8, 16) == 4 * (16 * 8 + 16 * 16 + 16)
     assert multiply_adds(lstm, 8, 16) == 4 * (16 * 8 + 16 * 16) + 3 * 16
     assert matrices(lstm) == 8
-    dead = Genome.from_text("d = linear(x[t], h[t-1])\nh[t] = diag(x[t]) * scale(h[t-1]) / blend(h[t-1], x[t], 2)")
+    dead = Genome.from_text(
+        "d = linear(x[t], h[t-1])\nh[t] = diag(x[t]) * scale(h[t-1]) / blend(h[t-1], x[t], 2)"
+    )
     assert multiply_adds(dead, 5, 5) == 5 + 5 + 5 + 5 + 10
     assert parameter_count(dead, 5, 5) == 5 + 1
     assert matrices(dead) == 0
@@ -87,24 +109,40 @@ def test_the_class_of_every_zoo_cell_is_what_its_jacobians_show(name: str) -> No
 
 def test_the_numeric_class_tells_the_classes_apart() -> None:
     assert numeric_class(Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")) == "dense"
-    assert numeric_class(Genome.from_text("h[t] = tanh(linear(x[t]) + diag(h[t-1]))")) == "elementwise"
-    assert numeric_class(Genome.from_text("h[t] = sigmoid(linear(x[t])) * h[t-1] + linear(x[t])")) == "affine-diagonal"
-    assert numeric_class(Genome.from_text("h[t] = 0.5 * c[t-1]\nc[t] = 0.5 * h[t-1] + linear(x[t])")) == "elementwise"
+    assert (
+        numeric_class(Genome.from_text("h[t] = tanh(linear(x[t]) + diag(h[t-1]))")) == "elementwise"
+    )
+    assert (
+        numeric_class(Genome.from_text("h[t] = sigmoid(linear(x[t])) * h[t-1] + linear(x[t])"))
+        == "affine-diagonal"
+    )
+    assert (
+        numeric_class(Genome.from_text("h[t] = 0.5 * c[t-1]\nc[t] = 0.5 * h[t-1] + linear(x[t])"))
+        == "elementwise"
+    )
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_depth_of_every_zoo_cell_is_the_longest_path_of_its_graph(name: str) -> None:
-    """A second way to it: the heaviest path in the networkx form between a previous state and a next state, linears weighing 1."""
+    """A second way to it: the heaviest path in the networkx form between a previous state and a
+    next state, linears weighing 1.
+    """
     genome = zoo.load(name)
     graph = genome.to_networkx()
     weighed = nx.DiGraph()
     for source, target in graph.edges():
-        weighed.add_edge(source, target, weight=1 if graph.nodes[target].get("op") == "linear" else 0)
+        weighed.add_edge(
+            source, target, weight=1 if graph.nodes[target].get("op") == "linear" else 0
+        )
     best = 0
     for state in genome.state_names:
         heaviest = {f"{state}_<t-1>": 0}
         for vertex in nx.topological_sort(weighed):
-            for _, target, weight in weighed.out_edges(vertex, data="weight") if vertex in heaviest else ():
+            for _, target, weight in (
+                weighed.out_edges(vertex, data="weight") if vertex in heaviest else ()
+            ):
                 heaviest[target] = max(heaviest.get(target, 0), heaviest[vertex] + weight)
-        best = max([best, *(heaviest[f"{end}_t"] for end in genome.state_names if f"{end}_t" in heaviest)])
+        best = max(
+            [best, *(heaviest[f"{end}_t"] for end in genome.state_names if f"{end}_t" in heaviest)]
+        )
     assert gemm_depth(genome) == best

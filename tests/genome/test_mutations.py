@@ -1,4 +1,6 @@
-"""Damaged .cell and .json files: a genome or the declared error, quickly; never another exception."""
+"""Damaged .cell and .json files: a genome or the declared error, quickly; never another
+exception.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,26 @@ from cellsearch.testing.genomes import random_genome
 
 SLOWEST = 0.1
 TOO_LONG = 3.0
-"""Seconds: these texts are up to a thousand times as long as a cell, and read in a quarter of a second at most."""
+"""Seconds: these texts are up to a thousand times as long as a cell, and read in a quarter of a
+second at most.
+"""
 
 
 def originals() -> list[tuple[str, str]]:
     """Texts to damage, with the form that they are in."""
     rng = np.random.default_rng(0)
-    cells = [zoo.load(name) for name in zoo.names()] + [random_genome(rng, max_nodes=15) for _ in range(30)]
-    return [("cell", g.to_text('docs \u00e9 "quoted"')) for g in cells] + [("json", g.to_json()) for g in cells]
+    cells = [zoo.load(name) for name in zoo.names()] + [
+        random_genome(rng, max_nodes=15) for _ in range(30)
+    ]
+    return [("cell", g.to_text('docs \u00e9 "quoted"')) for g in cells] + [
+        ("json", g.to_json()) for g in cells
+    ]
 
 
 def read(form: str, text: str) -> Genome | None:
-    """The genome, or ``None`` if the declared error says where the text is wrong; anything else is raised."""
+    """The genome, or ``None`` if the declared error says where the text is wrong; anything else is
+    raised.
+    """
     try:
         genome = Genome.from_text(text) if form == "cell" else Genome.from_json(text)
     except CellSyntaxError as error:
@@ -45,7 +55,9 @@ def timed(form: str, text: str) -> tuple[float, Genome | None]:
 
 
 def count_outcomes(number: int, seed: int) -> tuple[int, int, float]:
-    """How many damaged files were read and refused, and the slowest of them; raises for any undeclared exception."""
+    """How many damaged files were read and refused, and the slowest of them; raises for any
+    undeclared exception.
+    """
     rng = np.random.default_rng(seed)
     texts = originals()
     good = refused = 0
@@ -96,7 +108,9 @@ NASTY = {
     "null byte": "h[t] = \x00",
     "surrogate": "h[t] = \ud800",
     "many statements": "\n".join(f"a{k} = tanh(x[t])" for k in range(6000)),
-    "chain": "a0 = tanh(x[t])\n" + "\n".join(f"a{k} = tanh(a{k - 1})" for k in range(1, 4000)) + "\nh[t] = a3999 * h[t-1]",
+    "chain": "a0 = tanh(x[t])\n"
+    + "\n".join(f"a{k} = tanh(a{k - 1})" for k in range(1, 4000))
+    + "\nh[t] = a3999 * h[t-1]",
     "call of a call": "h[t] = tanh(x[t])(x[t])",
     "attribute": "h[t] = x.__class__",
     "lambda": "h[t] = (lambda: 0)()",
@@ -129,7 +143,8 @@ NASTY_JSON = {
     "deep objects": '{"a":' * 100_000,
     "long number": '{"format": ' + "1" * 100_000 + "}",
     "huge number": '{"format": 1, "output": 1e999}',
-    "nan": '{"format": 1, "inputs": ["x"], "states": [{"name": "h", "initial": NaN}], "nodes": [], "next_states": [0], "output": 0}',
+    "nan": '{"format": 1, "inputs": ["x"], "states": [{"name": "h", "initial": NaN}], "nodes": '
+    '[], "next_states": [0], "output": 0}',
     "list": "[]",
     "twice": '{"format": 1, "format": 2}',
     "surrogate": '{"format": 1, "inputs": ["\\ud800"]}',
@@ -138,7 +153,9 @@ NASTY_JSON = {
     "bytes": b"\xff\xfe\x00",
     "bool number": '{"format": true}',
     "long": '"' + "a" * 5_000_000 + '"',
-    "negative": '{"format": 1, "inputs": ["x"], "states": [{"name": "h"}], "nodes": [{"op": "tanh", "inputs": [-1]}],'
+    "negative": '{"format": 1, "inputs": ["x"], "states": [{"name": "h"}], '
+    '"nodes": [{"op": "tanh", '
+    '"inputs": [-1]}],'
     ' "next_states": [2], "output": 2}',
 }
 
@@ -155,4 +172,6 @@ def test_path_of_the_zoo_is_not_what_is_damaged() -> None:
     """The texts are copies: damaging them leaves the files alone."""
     before = {path.name: path.read_bytes() for path in Path(zoo.__file__).parent.glob("*.cell")}
     count_outcomes(50, 3)
-    assert before == {path.name: path.read_bytes() for path in Path(zoo.__file__).parent.glob("*.cell")}
+    assert before == {
+        path.name: path.read_bytes() for path in Path(zoo.__file__).parent.glob("*.cell")
+    }

@@ -47,14 +47,21 @@ def test_a_gru_written_out_is_the_same_though_its_key_differs() -> None:
             None,
         ),
         (
-            zoo.load("gru_cho").to_text().replace("linear(x[t], r * h[t-1])", "linear(x[t], h[t-1])"),
+            zoo.load("gru_cho")
+            .to_text()
+            .replace("linear(x[t], r * h[t-1])", "linear(x[t], h[t-1])"),
             "gru_cho",
             None,
         ),
     ],
 )
 def test_the_difference_is_an_edit_list(text: str, name: str, edits: list[str] | None) -> None:
-    known = {**KNOWN, "lstm_nog_without_peepholes": Genome.from_text(LSTM.replace("o * tanh(c[t])", "1 * tanh(c[t])"))}
+    known = {
+        **KNOWN,
+        "lstm_nog_without_peepholes": Genome.from_text(
+            LSTM.replace("o * tanh(c[t])", "1 * tanh(c[t])")
+        ),
+    }
     found = recognise(Genome.from_text(text), known)
     if edits is not None:
         assert found.near[0][0] == name
@@ -67,24 +74,37 @@ def test_the_difference_is_an_edit_list(text: str, name: str, edits: list[str] |
 
 def test_a_gru_without_its_reset_gate_is_told_so() -> None:
     gru = zoo.load("gru_cho")
-    cell = Genome.from_text("z = sigmoid(linear(x[t], h[t-1]))\nn = tanh(linear(x[t], h[t-1]))\nh[t] = blend(z, h[t-1], n)")
+    cell = Genome.from_text(
+        "z = sigmoid(linear(x[t], h[t-1]))\nn = tanh(linear(x[t], h[t-1]))\nh[t] = "
+        "blend(z, h[t-1], n)"
+    )
     change = difference(gru, cell)
     gone = [edit.text for edit in change.edits if edit.mark == "remove" and edit.what == "node"]
     assert len(gone) == 3  # the gate, its sigmoid, and the product
     assert {text.split("(")[1] for text in gone} == {"sigmoid)", "linear with bias)", "mul)"}
-    assert change.removed == {v for v, label in enumerate(change.one.labels) if label in {text.split()[0] for text in gone}}
+    assert change.removed == {
+        v
+        for v, label in enumerate(change.one.labels)
+        if label in {text.split()[0] for text in gone}
+    }
     assert not change.added
     assert change.distance == len(change.edits)
 
 
 def test_marks_for_the_picture_are_values_of_the_second_cell() -> None:
-    change = difference(zoo.load("lstm"), Genome.from_text(LSTM.replace("o * tanh(c[t])", "o * sin(c[t]) * sigmoid(linear(c[t]))")))
+    change = difference(
+        zoo.load("lstm"),
+        Genome.from_text(LSTM.replace("o * tanh(c[t])", "o * sin(c[t]) * sigmoid(linear(c[t]))")),
+    )
     labels = change.other.labels
     assert {labels[v].split(".")[0] for v in change.added} == {"h"}
     assert len(change.added) == 2
     assert len(change.changed) == 1
     assert change.other.nodes[next(iter(change.changed)) - change.other.first_node].op == "sin"
-    assert all(source in range(len(labels)) and target in range(len(labels)) for source, target in change.new_connections)
+    assert all(
+        source in range(len(labels)) and target in range(len(labels))
+        for source, target in change.new_connections
+    )
 
 
 def test_distance_is_symmetric_zero_exactly_for_equal_keys_and_blind_to_writing() -> None:
@@ -107,7 +127,9 @@ def apply_count(one: Genome, other: Genome) -> int:
 
 def test_distance_is_at_most_that_of_building_anew() -> None:
     for one, other in combinations(("lstm", "gru", "nascell", "rnn_tanh"), 2):
-        assert difference(zoo.load(one), zoo.load(other)).distance <= apply_count(zoo.load(one), zoo.load(other))
+        assert difference(zoo.load(one), zoo.load(other)).distance <= apply_count(
+            zoo.load(one), zoo.load(other)
+        )
 
 
 def test_nearest_is_within_a_second_against_the_whole_zoo() -> None:

@@ -27,7 +27,9 @@ c[t] = f * c[t-1] + i * g
 h[t] = o * tanh(c[t])
 """
 genomes = st.builds(
-    lambda seed, nodes: random_genome(np.random.default_rng(seed), max_nodes=nodes), st.integers(0, 2**32), st.integers(1, 40)
+    lambda seed, nodes: random_genome(np.random.default_rng(seed), max_nodes=nodes),
+    st.integers(0, 2**32),
+    st.integers(1, 40),
 )
 settings.register_profile("cells", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("cells")
@@ -51,7 +53,14 @@ def test_every_encoded_genome_satisfies_the_schema(genome: Genome) -> None:
 def test_the_schema_is_a_schema_and_refuses_what_is_no_genome() -> None:
     jsonschema.Draft202012Validator.check_schema(genome_json.schema())
     document = json.loads(Genome.from_text(LSTM).to_json())
-    for damage in ({"format": 2}, {"output": -1}, {"states": []}, {"inputs": ["y"]}, {"nodes": [{"op": "tanh"}]}, {"extra": 1}):
+    for damage in (
+        {"format": 2},
+        {"output": -1},
+        {"states": []},
+        {"inputs": ["y"]},
+        {"nodes": [{"op": "tanh"}]},
+        {"extra": 1},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**document, **damage}, genome_json.schema())
 
@@ -71,7 +80,11 @@ def test_text_is_as_people_write_it() -> None:
 
 
 def test_graph_has_the_documented_vertices_and_attributes() -> None:
-    graph = to_networkx(Genome.from_text("m[0] = -1\nn = tanh(linear(x[t], m[t-1], bias=False))\nm[t] = n\ny[t] = n - 0.5"))
+    graph = to_networkx(
+        Genome.from_text(
+            "m[0] = -1\nn = tanh(linear(x[t], m[t-1], bias=False))\nm[t] = n\ny[t] = n - 0.5"
+        )
+    )
     assert dict(graph.nodes(data=True)) == {
         "x_t": {"kind": "input"},
         "m_<t-1>": {"kind": "state", "initial": -1.0},

@@ -31,7 +31,13 @@ def genome(text: str) -> Genome:
     return Genome.from_text(text)
 
 
-def deviation(one: Genome, weights: dict[str, np.ndarray], other: Genome, carried: dict[str, np.ndarray], x: np.ndarray) -> float:
+def deviation(
+    one: Genome,
+    weights: dict[str, np.ndarray],
+    other: Genome,
+    carried: dict[str, np.ndarray],
+    x: np.ndarray,
+) -> float:
     """Largest difference of the outputs, relative to the largest output (at least 1)."""
     a, b = evaluate_plain(one, weights, x)[0], evaluate_plain(other, carried, x)[0]
     return float(np.max(np.abs(a - b)) / max(1.0, np.max(np.abs(a))))
@@ -132,7 +138,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "before", "after"), [(name, *pair) for name, pairs in EXAMPLES.items() for pair in pairs])
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [(name, *pair) for name, pairs in EXAMPLES.items() for pair in pairs],
+)
 def test_rule(name: str, before: str, after: str) -> None:
     cell = genome(before)
     assert proven(cell).key == simplify(genome(after)).key, simplify(cell)
@@ -142,19 +151,36 @@ def test_rule(name: str, before: str, after: str) -> None:
 
 def test_every_rule_has_an_example_and_a_meaning() -> None:
     assert set(EXAMPLES) == {rule.name for rule in RULES}
-    assert all("->" in rule.meaning or "=" in rule.meaning or rule.name == "alike states" for rule in RULES)
+    assert all(
+        "->" in rule.meaning or "=" in rule.meaning or rule.name == "alike states" for rule in RULES
+    )
     assert {op for rule in RULES for op in rule.ops} <= {*ops.OPS, "state"}
 
 
 def test_the_check_notices_a_wrong_rule() -> None:
-    wrong = Rule("wrong", "algebra", ("tanh",), lambda draft, value: draft.make("sigmoid", *draft.at(value).operands))
+    wrong = Rule(
+        "wrong",
+        "algebra",
+        ("tanh",),
+        lambda draft, value: draft.make("sigmoid", *draft.at(value).operands),
+    )
     with pytest.raises(AssertionError):
         proven(genome("h[t] = tanh(linear(x[t], h[t-1]))"), (wrong,))
 
 
 def test_rules_that_undo_one_another_are_reported() -> None:
-    there = Rule("there", "algebra", ("tanh",), lambda draft, value: draft.make("sin", *draft.at(value).operands))
-    back = Rule("back", "algebra", ("sin",), lambda draft, value: draft.make("tanh", *draft.at(value).operands))
+    there = Rule(
+        "there",
+        "algebra",
+        ("tanh",),
+        lambda draft, value: draft.make("sin", *draft.at(value).operands),
+    )
+    back = Rule(
+        "back",
+        "algebra",
+        ("sin",),
+        lambda draft, value: draft.make("tanh", *draft.at(value).operands),
+    )
     with pytest.raises(GenomeError, match="not simple"):
         simplify(genome("h[t] = tanh(linear(x[t], h[t-1]))"), rules=(there, back))
 
@@ -214,7 +240,9 @@ GRU = "r = sigmoid(linear(x[t], h[t-1]))\nz = sigmoid(linear(x[t], h[t-1]))\nn =
     ],
 )
 def test_blend_written_out_is_the_same_gru(update: str) -> None:
-    assert search_key(genome(GRU + f"h[t] = {update}")) == search_key(genome(GRU + "h[t] = blend(z, h[t-1], n)"))
+    assert search_key(genome(GRU + f"h[t] = {update}")) == search_key(
+        genome(GRU + "h[t] = blend(z, h[t-1], n)")
+    )
     proven(genome(GRU + f"h[t] = {update}"))
 
 
@@ -233,7 +261,10 @@ def test_other_cells_stay_other_cells() -> None:
     assert search_key(genome(GRU + "h[t] = blend(r, h[t-1], n)")) != gru
     assert search_key(genome(GRU + "h[t] = z * h[t-1] + z * n")) != gru
     assert search_key(genome(GRU + "h[t] = z * h[t-1] + (1 - r) * n")) != gru
-    assert search_key(genome(GRU.replace("r * h[t-1])", "h[t-1])") + "h[t] = blend(z, h[t-1], n)")) != gru
+    assert (
+        search_key(genome(GRU.replace("r * h[t-1])", "h[t-1])") + "h[t] = blend(z, h[t-1], n)"))
+        != gru
+    )
 
 
 # -- random genomes ----------------------------------------------------------------------------------------------------
@@ -253,7 +284,9 @@ def moderate(cell: Genome, weights: dict[str, np.ndarray], x: np.ndarray) -> boo
 def check_random_genome(seed: int, op_names: tuple[str, ...], nodes: int) -> tuple[bool, bool]:
     """Whether the genome was moderate enough to be compared, and whether writing it differently led to another simple form."""
     rng = np.random.default_rng(seed)
-    cell = random_genome(rng, max_nodes=nodes, max_states=3, op_names=op_names, numbers=MODERATE_NUMBERS)
+    cell = random_genome(
+        rng, max_nodes=nodes, max_states=3, op_names=op_names, numbers=MODERATE_NUMBERS
+    )
     simple = simplify(cell)
     assert simplify(simple) == simple
     missed = search_key(rewritten(cell, rng)) != simple.key
@@ -272,7 +305,10 @@ def test_random_genomes_compute_the_same(seed: int, op_names: tuple[str, ...], n
 
 
 def test_simple_forms_do_not_depend_on_how_a_cell_is_written() -> None:
-    found = [check_random_genome(seed, SMOOTH_OPS if seed % 2 else tuple(ops.OPS), 14) for seed in range(200)]
+    found = [
+        check_random_genome(seed, SMOOTH_OPS if seed % 2 else tuple(ops.OPS), 14)
+        for seed in range(200)
+    ]
     assert sum(compared for compared, _ in found) > 140
     assert not any(missed for _, missed in found)
 
@@ -281,7 +317,10 @@ def test_simple_forms_do_not_depend_on_how_a_cell_is_written() -> None:
 @pytest.mark.timeout(1200)
 def test_ten_thousand_random_genomes_compute_the_same() -> None:
     """All compute the same. Rules are tried in the order of the graph, so a few cells in 10,000 may end in another simple form."""
-    found = [check_random_genome(seed, SMOOTH_OPS if seed % 2 else tuple(ops.OPS), 14) for seed in range(10_000)]
+    found = [
+        check_random_genome(seed, SMOOTH_OPS if seed % 2 else tuple(ops.OPS), 14)
+        for seed in range(10_000)
+    ]
     assert sum(compared for compared, _ in found) > 7_000
     assert sum(missed for _, missed in found) <= 5
 

@@ -1,4 +1,6 @@
-"""What the documents say is true: commands and options exist, linked files are there, Python examples run."""
+"""What the documents say is true: commands and options exist, linked files are there, Python
+examples run.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from cellsearch.cli import cli
 from cellsearch.tasks.data import shipped_text
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "experiments" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "experiments" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)")
 IMAGE = re.compile(r'(?:src|srcset|href)="([^"]+)"')
@@ -34,7 +40,9 @@ def commands(path: Path) -> Iterator[str]:
         yield from (line[2:].strip() for line in block.splitlines() if line.startswith("$ "))
     for block in blocks(path, "sh"):
         yield from (line.split("#")[0].strip() for line in block.splitlines() if line.strip())
-    yield from (match for match in re.findall(r"`((?:cellsearch|make) [^`\n]+)`", path.read_text("utf-8")))
+    yield from (
+        match for match in re.findall(r"`((?:cellsearch|make) [^`\n]+)`", path.read_text("utf-8"))
+    )
 
 
 def check_command(text: str) -> str:
@@ -70,14 +78,22 @@ def test_commands_exist(path: Path) -> None:
         if words[0] == "cellsearch" and (problem := check_command(text)):
             wrong.append(f"{text}: {problem}")
         if words[0] == "make":
-            wrong += [f"{text}: no target {word}" for word in words[1:] if "=" not in word and word not in targets]
+            wrong += [
+                f"{text}: no target {word}"
+                for word in words[1:]
+                if "=" not in word and word not in targets
+            ]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_linked_files_are_there(path: Path) -> None:
     text = path.read_text("utf-8")
-    links = [link for link in LINK.findall(text) + IMAGE.findall(text) if "://" not in link and not link.startswith("mailto:")]
+    links = [
+        link
+        for link in LINK.findall(text) + IMAGE.findall(text)
+        if "://" not in link and not link.startswith("mailto:")
+    ]
     missing = [link for link in links if not (path.parent / link).exists()]
     assert not missing
 
@@ -94,9 +110,17 @@ WITH_PYTHON = [path for path in DOCUMENTS if path.is_file() and list(blocks(path
 
 @pytest.mark.parametrize("path", WITH_PYTHON, ids=lambda p: str(p.relative_to(ROOT)))
 def test_python_examples_run(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "my_text.txt").write_text(shipped_text()[:20_000], "utf-8")  # the reader's own text, which the examples name
+    (tmp_path / "my_text.txt").write_text(
+        shipped_text()[:20_000], "utf-8"
+    )  # the reader's own text, which the examples name
     program = "\n".join(blocks(path, "python"))
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -7,12 +7,28 @@ import resource
 import subprocess
 import sys
 
-HEAVY = {"torch", "ray", "matplotlib", "onnx", "triton", "tensorboard", "mlflow", "wandb", "pandas", "sklearn"}
+HEAVY = {
+    "torch",
+    "ray",
+    "matplotlib",
+    "onnx",
+    "triton",
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "pandas",
+    "sklearn",
+}
 
 
 def modules_after(code: str) -> set[str]:
-    program = f"{code}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    program = (
+        f"{code}\nimport json, sys\nprint(json.dumps(sorted({{m.split('.')[0] for m in "
+        f"sys.modules}})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -37,13 +53,18 @@ def test_genomes_spaces_zoo_and_experiments_need_neither_torch_nor_ray() -> None
 
 
 def test_compiling_needs_no_ray_and_no_optional_package() -> None:
-    loaded = modules_after("import cellsearch as cs\ncs.compile_cell(cs.zoo.load('gru'), input_size=3, hidden_size=4)")
+    loaded = modules_after(
+        "import cellsearch as cs\ncs.compile_cell(cs.zoo.load('gru'), input_size=3, hidden_size=4)"
+    )
     assert "torch" in loaded
     assert not loaded & {"ray", "matplotlib", "onnx"}
 
 
 def test_help_loads_no_torch_and_no_rich() -> None:
-    loaded = modules_after("from cellsearch.cli.failures import guarded\nfrom cellsearch.cli import cli\nguarded(cli, ['--help'])")
+    loaded = modules_after(
+        "from cellsearch.cli.failures import guarded\nfrom cellsearch.cli import "
+        "cli\nguarded(cli, ['--help'])"
+    )
     assert not loaded & (HEAVY | {"rich", "numpy", "networkx"})
 
 
@@ -51,8 +72,14 @@ def test_help_takes_less_than_three_tenths_of_a_second() -> None:
     seconds = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "cellsearch", "--help"], capture_output=True, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "cellsearch", "--help"],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # Processor time, and the best of five: other processes of the machine may take the core away from any one of them.
+    # Processor time, and the best of five: other processes of the machine may take the core away
+    # from any one of them.
     assert min(seconds) < 0.3, seconds

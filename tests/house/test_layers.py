@@ -1,4 +1,6 @@
-"""Imports point down only, those inside functions and under TYPE_CHECKING included; only one file imports ray."""
+"""Imports point down only, those inside functions and under TYPE_CHECKING included; only one file
+imports ray.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,12 @@ LAYERS = {
 }
 STRANGERS = (4, 5)
 # Files that are one part with another, split for size.
-SAME_PART = {"prefilter": "evaluate", "training_connections": "evaluate", "training_guard": "evaluate", "training_state": "evaluate"}
+SAME_PART = {
+    "prefilter": "evaluate",
+    "training_connections": "evaluate",
+    "training_guard": "evaluate",
+    "training_state": "evaluate",
+}
 SAME_PART |= {"training_gates": "evaluate", "training_start": "evaluate"}
 
 
@@ -72,9 +79,13 @@ def imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[s
 
 
 def part_of(name: str) -> str | None:
-    """``cellsearch.genome.graph.Node`` -> ``genome``; ``None`` for what is not ours, or the package itself."""
+    """``cellsearch.genome.graph.Node`` -> ``genome``; ``None`` for what is not ours, or the package
+    itself.
+    """
     pieces = name.split(".")
-    part = SAME_PART.get(pieces[1], pieces[1]) if pieces[0] == "cellsearch" and len(pieces) > 1 else ""
+    part = (
+        SAME_PART.get(pieces[1], pieces[1]) if pieces[0] == "cellsearch" and len(pieces) > 1 else ""
+    )
     return part if part in LAYERS else None
 
 
@@ -86,9 +97,13 @@ def violations(module: str, source: str, *, is_package: bool = False) -> list[st
         if here is None or there is None or there == here:
             continue
         if LAYERS[there] > LAYERS[here]:
-            found.append(f"{module}:{line} (layer {LAYERS[here]}) imports {name} (layer {LAYERS[there]})")
+            found.append(
+                f"{module}:{line} (layer {LAYERS[here]}) imports {name} (layer {LAYERS[there]})"
+            )
         elif LAYERS[there] == LAYERS[here] and LAYERS[here] in STRANGERS:
-            found.append(f"{module}:{line} imports {name}: {here} and {there} do not know one another")
+            found.append(
+                f"{module}:{line} imports {name}: {here} and {there} do not know one another"
+            )
     return found
 
 
@@ -97,7 +112,10 @@ def files() -> list[Path]:
 
 
 def test_every_part_has_a_layer() -> None:
-    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files()} - {"__init__", "__main__"}
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files()} - {
+        "__init__",
+        "__main__",
+    }
     without = parts - set(LAYERS) - set(SAME_PART)
     assert not without, f"give these a layer: {without}"
 
@@ -106,14 +124,21 @@ def test_imports_point_down() -> None:
     found = []
     for path in files():
         if path.name not in ("__init__.py", "__main__.py") or path.parent != PACKAGE:
-            found += violations(module_name(path), path.read_text("utf-8"), is_package=path.name == "__init__.py")
+            found += violations(
+                module_name(path), path.read_text("utf-8"), is_package=path.name == "__init__.py"
+            )
     assert not found, "\n".join(found)
 
 
 def test_only_the_ray_executor_imports_ray() -> None:
     users = []
     for path in files():
-        names = [name.split(".")[0] for name, _ in imports(ast.parse(path.read_text("utf-8")), module_name(path), is_package=False)]
+        names = [
+            name.split(".")[0]
+            for name, _ in imports(
+                ast.parse(path.read_text("utf-8")), module_name(path), is_package=False
+            )
+        ]
         if "ray" in names:
             users.append(str(path.relative_to(PACKAGE)))
     assert users == ["executors/ray.py", "executors/ray_cluster.py"]
@@ -127,5 +152,6 @@ def test_the_check_sees_imports_in_functions_relative_ones_and_strangers() -> No
     assert violations("cellsearch.genome.graph", "from .. import cli\n")
     assert violations("cellsearch.tasks.copy", "import cellsearch.compiler.module\n")
     assert not violations(
-        "cellsearch.search.loop", "from cellsearch.genome.graph import Genome\nfrom cellsearch.search.events import Event\n"
+        "cellsearch.search.loop",
+        "from cellsearch.genome.graph import Genome\nfrom cellsearch.search.events import Event\n",
     )

@@ -29,9 +29,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 def pins() -> dict[str, str]:
-    lines = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version in (line.split("==") for line in lines)
+    }
 
 
 def test_torch_is_pinned_to_the_version_that_everything_was_measured_with() -> None:
@@ -47,7 +54,10 @@ def test_each_requirement_is_pinned_to_a_version_that_it_allows(text: str) -> No
 def test_what_the_requirements_require_is_pinned_too() -> None:
     known, todo, missing = (
         pins(),
-        [Requirement(text).name for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]],
+        [
+            Requirement(text).name
+            for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+        ],
         [],
     )
     seen: set[str] = set()
@@ -58,7 +68,9 @@ def test_what_the_requirements_require_is_pinned_too() -> None:
         seen.add(name)
         try:
             requires = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:  # of another platform or another build of torch
+        except (
+            importlib.metadata.PackageNotFoundError
+        ):  # of another platform or another build of torch
             continue
         if name not in known:
             missing.append(name)
@@ -102,7 +114,14 @@ RUNTIME = "cellsearch/compiler/backends/native/bundled/runtime-x86_64-avx2.so"
 def built(folder: Path, *arguments: str, **environment: str) -> tuple[Path, set[str], str]:
     """Build; the wheel, the names of the files in it, and what was printed."""
     command = [sys.executable, "-m", "build", "--outdir", str(folder), *arguments, str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env={**os.environ, **environment})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     (wheel,) = folder.glob("*.whl")
     return wheel, set(zipfile.ZipFile(wheel).namelist()), done.stdout + done.stderr
@@ -120,13 +139,22 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(tmp_path: Path) -> Non
         "cellsearch/store/schema.sql",
         "cellsearch/reporting/report.css",
         "cellsearch/data/kjv_new_testament.txt.xz",
-        *(f"cellsearch/compiler/backends/native/src/{source.name}" for source in build.SOURCES.iterdir()),
+        *(
+            f"cellsearch/compiler/backends/native/src/{source.name}"
+            for source in build.SOURCES.iterdir()
+        ),
     } <= names
-    assert not {name for name in names if name.startswith(("tests/", "benchmarks/", "docs/")) or "__pycache__" in name}
+    assert not {
+        name
+        for name in names
+        if name.startswith(("tests/", "benchmarks/", "docs/")) or "__pycache__" in name
+    }
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"cellsearch"}
     if sys.platform == "linux" and platform.machine() == "x86_64" and build.compiler():
         assert RUNTIME in names
-        assert re.fullmatch(r"cellsearch-[\d.]+-py3-none-(manylinux_2_\d+|linux)_x86_64\.whl", wheel.name)
+        assert re.fullmatch(
+            r"cellsearch-[\d.]+-py3-none-(manylinux_2_\d+|linux)_x86_64\.whl", wheel.name
+        )
         zipfile.ZipFile(wheel).extract(RUNTIME, tmp_path)
         library = build.Library(tmp_path / RUNTIME)
         assert (library.instructions, library.source) == ("avx2", build.digest(build.PORTABLE))
@@ -135,7 +163,10 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(tmp_path: Path) -> Non
     (sources,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(sources) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    assert {f"cellsearch/compiler/backends/native/src/{source.name}" for source in build.SOURCES.iterdir()} <= packed
+    assert {
+        f"cellsearch/compiler/backends/native/src/{source.name}"
+        for source in build.SOURCES.iterdir()
+    } <= packed
     assert "hatch_build.py" in packed
     assert not {name for name in packed if name.endswith(".so")}
 
@@ -160,12 +191,16 @@ def _fresh() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_a_built_runtime_of_other_sources_is_never_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_built_runtime_of_other_sources_is_never_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     if build.compiler() is None or build.PORTABLE_NEEDS - set(build.processor().split()):
         pytest.skip("needs a C compiler, and a processor with AVX2 and FMA")
     changed = tmp_path / "src"
     shutil.copytree(build.SOURCES, changed)
-    (changed / "functions.h").write_text((changed / "functions.h").read_text("utf-8") + "/* an older version */\n", "utf-8")
+    (changed / "functions.h").write_text(
+        (changed / "functions.h").read_text("utf-8") + "/* an older version */\n", "utf-8"
+    )
     bundled = tmp_path / "bundled.so"
     with monkeypatch.context() as older:
         older.setattr(build, "SOURCES", changed)
@@ -174,14 +209,20 @@ def test_a_built_runtime_of_other_sources_is_never_used(monkeypatch: pytest.Monk
     assert build.Library(bundled).source == stamped
     monkeypatch.setattr(build, "compiler", lambda: None)
     monkeypatch.setattr(build, "BUNDLED", bundled)
-    with pytest.raises(BackendError, match="no C compiler, and the delivered runtime was built from other sources"):
+    with pytest.raises(
+        BackendError, match="no C compiler, and the delivered runtime was built from other sources"
+    ):
         build.library()
-    monkeypatch.setattr(build, "digest", lambda flags: stamped)  # with these sources it is the right one
+    monkeypatch.setattr(
+        build, "digest", lambda flags: stamped
+    )  # with these sources it is the right one
     assert build.library().origin == "delivered with the package, because there is no C compiler"
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_a_file_that_is_no_runtime_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_that_is_no_runtime_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     damaged = tmp_path / "bundled.so"
     damaged.write_bytes(b"\x7fELF, but no more")
     monkeypatch.setattr(build, "compiler", lambda: None)
@@ -216,5 +257,9 @@ def test_the_runtime_compiles_in_seconds(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     build.build(tmp_path / "runtime.so")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # of processor time: other work does not count
-    assert seconds < 10, f"{seconds:.1f} s"  # the aim is 5 on the machine of docs/performance.md; others are slower
+    seconds = (
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    )  # of processor time: other work does not count
+    assert seconds < 10, (
+        f"{seconds:.1f} s"
+    )  # the aim is 5 on the machine of docs/performance.md; others are slower

@@ -1,4 +1,6 @@
-"""The public names are exactly those of ``__all__``; each has a docstring; the names that scripts rely on are there."""
+"""The public names are exactly those of ``__all__``; each has a docstring; the names that scripts
+rely on are there.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,13 @@ def test_type_checkers_see_the_same_names() -> None:
     source = Path(cs.__file__).read_text("utf-8")
     block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
     seen = set(
-        re.findall(r"\b(\w+)(?=,|$)", "\n".join(line.split(" import ")[1] for line in block.splitlines() if " import " in line), re.M)
+        re.findall(
+            r"\b(\w+)(?=,|$)",
+            "\n".join(
+                line.split(" import ")[1] for line in block.splitlines() if " import " in line
+            ),
+            re.M,
+        )
     )
     assert seen | {"__version__"} == PUBLIC
 
@@ -68,13 +76,27 @@ def test_the_zoo_has_its_functions(name: str) -> None:
     assert callable(getattr(cs.zoo, name))
 
 
-@pytest.mark.parametrize("name", ["from_text", "from_json", "to_text", "to_json", "to_networkx", "key", "simplify"])
+@pytest.mark.parametrize(
+    "name", ["from_text", "from_json", "to_text", "to_json", "to_networkx", "key", "simplify"]
+)
 def test_genomes_have_their_members(name: str) -> None:
     assert inspect.getdoc(inspect.getattr_static(cs.Genome, name))
 
 
 @pytest.mark.parametrize(
-    "name", ["contains", "sample", "mutate", "crossover", "full", "prunings", "extensions", "neighbours", "from_toml", "to_toml"]
+    "name",
+    [
+        "contains",
+        "sample",
+        "mutate",
+        "crossover",
+        "full",
+        "prunings",
+        "extensions",
+        "neighbours",
+        "from_toml",
+        "to_toml",
+    ],
 )
 def test_spaces_have_their_members(name: str) -> None:
     assert inspect.getdoc(inspect.getattr_static(cs.SearchSpace, name))
@@ -86,5 +108,13 @@ def test_searches_have_their_members(name: str) -> None:
 
 
 def test_compile_cell_takes_the_arguments_that_scripts_use() -> None:
-    wanted = {"input_size", "hidden_size", "num_layers", "batch_first", "dropout", "bidirectional", "backend"}
+    wanted = {
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "backend",
+    }
     assert wanted <= set(inspect.signature(cs.compile_cell).parameters)

@@ -1,4 +1,6 @@
-"""The report: one file, nothing from outside, nothing unescaped, and the numbers of the run in it."""
+"""The report: one file, nothing from outside, nothing unescaped, and the numbers of the run
+in it.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,41 @@ CELL = "z = sigmoid(linear(x[t], h[t-1]))\nh[t] = blend(z, h[t-1], tanh(linear(x
 EVIL = '</pre><script>alert("x")</script>&'
 
 
-def trial(number: int, score: float, *, origin: str = "mutate", parents: tuple[int, ...] = ()) -> Trial:
-    result = Result(score=score, metric=score, steps=100, seconds=1.5, parameters=2000, cell_parameters=1000 + number)
-    return Trial(number, Proposal(Genome.from_text(CELL), parents, origin), Status.COMPLETED, (Rung(Budget(100), result),))
+def trial(
+    number: int, score: float, *, origin: str = "mutate", parents: tuple[int, ...] = ()
+) -> Trial:
+    result = Result(
+        score=score,
+        metric=score,
+        steps=100,
+        seconds=1.5,
+        parameters=2000,
+        cell_parameters=1000 + number,
+    )
+    return Trial(
+        number,
+        Proposal(Genome.from_text(CELL), parents, origin),
+        Status.COMPLETED,
+        (Rung(Budget(100), result),),
+    )
 
 
 def report(*trials: Trial, **changes: str) -> Report:
-    fields = {"name": "demo", "question": "Which?", "task": "char_lm", "metric": "bits per character", "strategy": "genetic", **changes}
+    fields = {
+        "name": "demo",
+        "question": "Which?",
+        "task": "char_lm",
+        "metric": "bits per character",
+        "strategy": "genetic",
+        **changes,
+    }
     return Report(trials=trials, ended={t.number: 2.0 * t.number for t in trials}, **fields)  # type: ignore[arg-type]
 
 
 def test_shows_winner_baselines_and_lineage() -> None:
-    page = render_report(report(trial(0, 2.5, origin="baseline:lstm"), trial(1, 2.4), trial(2, 2.25, parents=(1,))))
+    page = render_report(
+        report(trial(0, 2.5, origin="baseline:lstm"), trial(1, 2.4), trial(2, 2.25, parents=(1,)))
+    )
     assert "trial 2" in page
     assert "LSTM" in page
     assert "2.2500" in page
@@ -63,16 +88,27 @@ def test_escapes_every_text(field: str) -> None:
 
 
 def test_escapes_failures() -> None:
-    failed = Trial(3, Proposal(Genome.from_text(CELL), (), "random"), Status.FAILED, (), Failure("nan", EVIL))
+    failed = Trial(
+        3, Proposal(Genome.from_text(CELL), (), "random"), Status.FAILED, (), Failure("nan", EVIL)
+    )
     page = render_report(report(trial(1, 2.4), failed))
     assert "<script" not in page
     assert "1 failed trials" in page
 
 
 def test_finals_stand_below_the_leaderboard() -> None:
-    row = {"name": EVIL, "baseline": False, "mean": 2.125, "deviation": None, "scores": [2.125], "failures": 4}
+    row = {
+        "name": EVIL,
+        "baseline": False,
+        "mean": 2.125,
+        "deviation": None,
+        "scores": [2.125],
+        "failures": 4,
+    }
     row |= {"parameters": 37573, "hidden_size": 55, "learning_rate": 0.005, "p": None}
-    page = render_report(report(trial(1, 2.4), finals={"rows": [row], "sentence": f"better {EVIL}"}))  # type: ignore[arg-type]
+    page = render_report(
+        report(trial(1, 2.4), finals={"rows": [row], "sentence": f"better {EVIL}"})
+    )  # type: ignore[arg-type]
     assert "2.1250" in page
     assert "37,573" in page
     assert page.index("Leaderboard") < page.index("Finals")
@@ -87,7 +123,9 @@ def test_without_any_trial() -> None:
 def test_a_band_is_drawn_around_its_line() -> None:
     band = ((1.0, 2.0, 4.0), (2.0, 1.0, 3.0))
     plain = line_chart("t", [Line(((1.0, 3.0), (2.0, 2.0)), "a")], x_label="x", y_label="y")
-    chart = line_chart("t", [Line(((1.0, 3.0), (2.0, 2.0)), "a", band=band)], x_label="x", y_label="y")
+    chart = line_chart(
+        "t", [Line(((1.0, 3.0), (2.0, 2.0)), "a", band=band)], x_label="x", y_label="y"
+    )
     assert "polygon" not in plain
     polygon = next(e for e in ElementTree.fromstring(chart).iter() if e.tag.endswith("polygon"))
     corners = [tuple(map(float, p.split(","))) for p in polygon.attrib["points"].split()]
@@ -96,14 +134,24 @@ def test_a_band_is_drawn_around_its_line() -> None:
 
 
 def test_svg_is_well_formed_and_places_points_in_order() -> None:
-    svg = line_chart("a < b", [Line(((0.0, 3.0), (1.0, 2.0), (2.0, 2.0)), "best & last", steps=True)], x_label="trial", y_label="score")
+    svg = line_chart(
+        "a < b",
+        [Line(((0.0, 3.0), (1.0, 2.0), (2.0, 2.0)), "best & last", steps=True)],
+        x_label="trial",
+        y_label="score",
+    )
     root = ElementTree.fromstring(svg)
-    points = [tuple(map(float, p.split(","))) for p in next(root.iter("polyline")).attrib["points"].split()]
+    points = [
+        tuple(map(float, p.split(",")))
+        for p in next(root.iter("polyline")).attrib["points"].split()
+    ]
     xs = [x for x, _ in points]
     ys = [y for _, y in points]
     assert xs == sorted(xs)
     assert ys[-1] > ys[0]  # a lower score is drawn lower
-    dots = ElementTree.fromstring(scatter_chart("s", [Point(1, 1, "<t>"), Point(2, 5)], x_label="x", y_label="y"))
+    dots = ElementTree.fromstring(
+        scatter_chart("s", [Point(1, 1, "<t>"), Point(2, 5)], x_label="x", y_label="y")
+    )
     low, high = (float(c.attrib["cy"]) for c in dots.iter("circle"))
     assert low > high
 

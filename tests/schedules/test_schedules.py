@@ -15,9 +15,19 @@ from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Tr
 GENOME = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
 
 
-def trial(number: int, scores: Sequence[float] = (), *, origin: str = "random", status: Status = Status.RUNNING) -> Trial:
+def trial(
+    number: int,
+    scores: Sequence[float] = (),
+    *,
+    origin: str = "random",
+    status: Status = Status.RUNNING,
+) -> Trial:
     rungs = tuple(
-        Rung(Budget(10, k), Result(score=s, metric=s, steps=10, seconds=1.0, parameters=1, cell_parameters=1)) for k, s in enumerate(scores)
+        Rung(
+            Budget(10, k),
+            Result(score=s, metric=s, steps=10, seconds=1.0, parameters=1, cell_parameters=1),
+        )
+        for k, s in enumerate(scores)
     )
     return Trial(number, Proposal(GENOME, origin=origin), status, rungs)
 
@@ -35,14 +45,18 @@ def test_rungs_rise_to_the_full_training() -> None:
 
 
 def test_a_new_trial_starts_on_the_lowest_rung() -> None:
-    assert SuccessiveHalving().next_budget(History([trial(0, [1.0])]), trial(1), 900) == Budget(100, 0)
+    assert SuccessiveHalving().next_budget(History([trial(0, [1.0])]), trial(1), 900) == Budget(
+        100, 0
+    )
 
 
 def test_only_the_best_third_goes_on() -> None:
     halving = SuccessiveHalving(eta=3, levels=3)
     others = [trial(n, [float(n)]) for n in range(1, 6)]  # scores 1 to 5
     assert halving.next_budget(History(others), trial(9, [0.5]), 900) == Budget(300, 1)
-    assert halving.next_budget(History(others), trial(9, [1.5]), 900) == Budget(300, 1)  # second of six
+    assert halving.next_budget(History(others), trial(9, [1.5]), 900) == Budget(
+        300, 1
+    )  # second of six
     assert halving.next_budget(History(others), trial(9, [2.5]), 900) is None  # third of six
 
 
@@ -55,7 +69,9 @@ def test_the_first_trial_goes_on() -> None:
 def test_rungs_are_judged_apart() -> None:
     halving = SuccessiveHalving(eta=2, levels=3)
     others = [trial(0, [5.0, 1.0, 0.5]), trial(1, [5.0, 2.0])]
-    assert halving.next_budget(History(others), trial(2, [4.0, 1.5]), 400) is None  # better on rung 0, second of three on rung 1
+    assert (
+        halving.next_budget(History(others), trial(2, [4.0, 1.5]), 400) is None
+    )  # better on rung 0, second of three on rung 1
     assert halving.next_budget(History(others), trial(2, [4.0, 0.9]), 400) == Budget(400, 2)
 
 
@@ -63,7 +79,9 @@ def test_the_top_rung_is_the_end() -> None:
     assert SuccessiveHalving(levels=2).next_budget(History(), trial(0, [1.0, 0.5]), 90) is None
 
 
-@pytest.mark.parametrize("status", [Status.COMPLETED, Status.STOPPED, Status.FAILED, Status.DUPLICATE])
+@pytest.mark.parametrize(
+    "status", [Status.COMPLETED, Status.STOPPED, Status.FAILED, Status.DUPLICATE]
+)
 @pytest.mark.parametrize("schedule", [Fixed(), SuccessiveHalving()])
 def test_a_finished_trial_gets_nothing(schedule: schedules.Schedule, status: Status) -> None:
     assert schedule.next_budget(History(), trial(0, status=status), 900) is None
@@ -72,7 +90,9 @@ def test_a_finished_trial_gets_nothing(schedule: schedules.Schedule, status: Sta
 def test_baselines_always_get_everything_and_judge_nobody() -> None:
     halving = SuccessiveHalving(eta=3, levels=2)
     baselines = [trial(n, [0.1], origin="baseline:lstm") for n in range(3)]
-    assert halving.next_budget(History([*baselines, trial(5, [0.01])]), trial(4, [9.0], origin="baseline:gru"), 90) == Budget(90, 1)
+    assert halving.next_budget(
+        History([*baselines, trial(5, [0.01])]), trial(4, [9.0], origin="baseline:gru"), 90
+    ) == Budget(90, 1)
     assert halving.next_budget(History(baselines), trial(7, [9.0]), 90) == Budget(90, 1)
 
 
@@ -90,7 +110,10 @@ def test_a_score_that_is_no_number_never_goes_on() -> None:
 def test_the_answer_is_a_pure_function() -> None:
     halving = SuccessiveHalving(eta=3, levels=3)
     others = [trial(n, [float(n % 4)]) for n in range(12)]
-    answers = {halving.next_budget(History(order), trial(20, [1.0]), 900) for order in (others, others[::-1])}
+    answers = {
+        halving.next_budget(History(order), trial(20, [1.0]), 900)
+        for order in (others, others[::-1])
+    }
     assert len(answers) == 1
 
 
@@ -105,7 +128,9 @@ def test_halving_costs_a_fraction_and_keeps_the_winner() -> None:
     quality[40] = -4.0
     for number in range(60):
         scores: list[float] = []
-        while (budget := halving.next_budget(History(history), trial(number, scores), 900)) is not None:
+        while (
+            budget := halving.next_budget(History(history), trial(number, scores), 900)
+        ) is not None:
             scores.append(float(quality[number] + rng.normal() * 0.5 / (budget.rung + 1)))
         steps += halving.rungs(900)[len(scores) - 1]
         history.append(trial(number, scores, status=Status.COMPLETED))
@@ -121,19 +146,31 @@ def test_they_are_found_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("no", {}), ("fixed", {"eta": 3}), ("halving", {"eta": 1}), ("halving", {"eta": "3"}), ("halving", {"levels": True})],
+    [
+        ("no", {}),
+        ("fixed", {"eta": 3}),
+        ("halving", {"eta": 1}),
+        ("halving", {"eta": "3"}),
+        ("halving", {"levels": True}),
+    ],
 )
 def test_wrong_names_and_options_are_refused(name: str, options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         schedules.create(name, options)
 
 
-# -- curve_stop ----------------------------------------------------------------------------------------------------------
+# -- curve_stop ------------------------------------------------------------------------------------
 
 MEDIAN = CurveStop(looks=4, grace=0.2, quantile=0.5, minimum=3)
 
 
-def curved(number: int, scores: Sequence[float], *, origin: str = "random", status: Status = Status.COMPLETED) -> Trial:
+def curved(
+    number: int,
+    scores: Sequence[float],
+    *,
+    origin: str = "random",
+    status: Status = Status.COMPLETED,
+) -> Trial:
     """A trial with one validation at the end of each look; full training has 100 steps."""
     points = [(20 * (k + 1), score) for k, score in enumerate(scores)]
     rungs = []
@@ -151,18 +188,28 @@ def test_the_looks_are_spread_from_the_grace_to_the_end() -> None:
 
 def test_a_curve_worse_than_the_median_of_the_completed_ones_stops() -> None:
     # Means up to step 40: 4.5, 3.5, 2.5; the median is 3.5.
-    history = History([curved(0, [5, 4, 3, 2, 1]), curved(1, [4, 3, 3, 2, 2]), curved(2, [3, 2, 2, 2, 2])])
+    history = History(
+        [curved(0, [5, 4, 3, 2, 1]), curved(1, [4, 3, 3, 2, 2]), curved(2, [3, 2, 2, 2, 2])]
+    )
     running = Status.RUNNING
     assert MEDIAN.next_budget(history, curved(3, [9, 3.6], status=running), 100) is None
     assert MEDIAN.next_budget(history, curved(3, [9, 3.5], status=running), 100) == Budget(60, 2)
-    assert MEDIAN.next_budget(history, curved(3, [3.4, 9.0], status=running), 100) == Budget(60, 2)  # its best so far counts
+    assert MEDIAN.next_budget(history, curved(3, [3.4, 9.0], status=running), 100) == Budget(
+        60, 2
+    )  # its best so far counts
     strict = CurveStop(looks=4, grace=0.2, quantile=0.1, minimum=3)
-    assert strict.next_budget(history, curved(3, [9, 2.8], status=running), 100) is None  # above 2.5 + 0.2 * (3.5 - 2.5)
+    assert (
+        strict.next_budget(history, curved(3, [9, 2.8], status=running), 100) is None
+    )  # above 2.5 + 0.2 * (3.5 - 2.5)
     assert strict.next_budget(history, curved(3, [9, 2.6], status=running), 100) == Budget(60, 2)
 
 
 def test_nothing_stops_before_enough_have_been_completed() -> None:
-    history = [curved(0, [1, 1, 1, 1, 1]), curved(1, [1, 1, 1, 1, 1]), curved(2, [1, 1], status=Status.STOPPED)]
+    history = [
+        curved(0, [1, 1, 1, 1, 1]),
+        curved(1, [1, 1, 1, 1, 1]),
+        curved(2, [1, 1], status=Status.STOPPED),
+    ]
     late = curved(4, [9, 9], status=Status.RUNNING)
     assert MEDIAN.next_budget(History(history), late, 100) == Budget(60, 2)
     assert MEDIAN.next_budget(History([*history, curved(3, [1, 1, 1, 1, 1])]), late, 100) is None
@@ -172,7 +219,9 @@ def test_curves_of_baselines_and_ended_trials_are_left_alone() -> None:
     history = History([curved(n, [1, 1, 1, 1, 1]) for n in range(3)])
     poor = curved(4, [9, 9], origin="baseline:gru", status=Status.RUNNING)
     assert MEDIAN.next_budget(history, poor, 100) == Budget(60, 2)
-    assert MEDIAN.next_budget(history, curved(4, [9, 9, 9, 9, 9], status=Status.RUNNING), 100) is None
+    assert (
+        MEDIAN.next_budget(history, curved(4, [9, 9, 9, 9, 9], status=Status.RUNNING), 100) is None
+    )
     assert MEDIAN.next_budget(history, curved(4, [9, 9], status=Status.STOPPED), 100) is None
 
 

@@ -1,4 +1,6 @@
-"""Kill -9 of real processes. benchmarks/kill.py does it; here a few kills, and that its checks see what they are for."""
+"""Kill -9 of real processes. benchmarks/kill.py does it; here a few kills, and that its checks see
+what they are for.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,22 @@ def kill_module() -> ModuleType:
 
 
 def run_script(*arguments: str) -> list[dict[str, int]]:
-    done = subprocess.run([sys.executable, str(SCRIPT), "--json", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--json", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, int]] = json.loads(done.stdout)
     return rows
 
 
 def check(rows: list[dict[str, int]], driver: int, workers: int) -> None:
-    assert [(row["killed"], row["kills"]) for row in rows] == [("driver", driver), ("workers", workers)]
+    assert [(row["killed"], row["kills"]) for row in rows] == [
+        ("driver", driver),
+        ("workers", workers),
+    ]
     for row in rows:
         assert (row["lost"], row["twice"], row["running"], row["differing"]) == (0, 0, 0, 0), row
 
@@ -50,10 +60,18 @@ def test_many_kills() -> None:
     check(run_script("--driver", "6", "--workers", "8", "--trials", "200", "--seed", "1"), 6, 8)
 
 
-def trial(number: int, score: float | None, cell: str = "lstm", failure: Failure | None = None) -> Trial:
+def trial(
+    number: int, score: float | None, cell: str = "lstm", failure: Failure | None = None
+) -> Trial:
     result = None if score is None else Result(score, score, 9, 0.0, 1, 1)
     status = Status.FAILED if failure else Status.RUNNING if result is None else Status.COMPLETED
-    return Trial(number, Proposal(zoo.load(cell), origin=f"{number}"), status, (Rung(Budget(9), result),), failure)
+    return Trial(
+        number,
+        Proposal(zoo.load(cell), origin=f"{number}"),
+        status,
+        (Rung(Budget(9), result),),
+        failure,
+    )
 
 
 def test_the_checks_see_what_is_lost_or_done_twice() -> None:
@@ -66,7 +84,11 @@ def test_the_checks_see_what_is_lost_or_done_twice() -> None:
     fine.at_end(good, 2)
     assert (fine.lost, fine.twice) == (0, 0)
 
-    for after in (History([trial(0, 0.6), trial(1, 0.7, "gru")]), History([trial(1, 0.7, "gru")]), History()):
+    for after in (
+        History([trial(0, 0.6), trial(1, 0.7, "gru")]),
+        History([trial(1, 0.7, "gru")]),
+        History(),
+    ):
         changed = checks()
         changed.between(before, after, Counter())
         assert changed.lost == 1

@@ -14,7 +14,16 @@ from cellsearch.executors.in_process import InProcess
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import Outcome
-from cellsearch.search import BestChanged, DuplicateAnswered, EnvironmentChanged, Resumed, Search, SearchEvent, TrialEnded, TrialStarted
+from cellsearch.search import (
+    BestChanged,
+    DuplicateAnswered,
+    EnvironmentChanged,
+    Resumed,
+    Search,
+    SearchEvent,
+    TrialEnded,
+    TrialStarted,
+)
 from cellsearch.space import SearchSpace
 from cellsearch.store import Store
 from cellsearch.strategies.base import Strategy
@@ -30,9 +39,13 @@ class Stubborn(Strategy):
     name: ClassVar[str] = "stubborn"
     paper: ClassVar[str] = ""
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         name = f"n{rng.integers(1000)}"
-        return Proposal(Genome.from_text(f"{name} = linear(h[t-1], x[t])\nh[t] = tanh({name})"), origin="again")
+        return Proposal(
+            Genome.from_text(f"{name} = linear(h[t-1], x[t])\nh[t] = tanh({name})"), origin="again"
+        )
 
 
 @dataclass(frozen=True)
@@ -42,12 +55,18 @@ class Rounds(Strategy):
     name: ClassVar[str] = "rounds"
     paper: ClassVar[str] = ""
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
-        if len(history) >= 6 or (len(history) % 3 == 0 and any(not trial.status.finished for trial in history)):
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
+        if len(history) >= 6 or (
+            len(history) % 3 == 0 and any(not trial.status.finished for trial in history)
+        ):
             return None
         best = history.best()
         parents = (best.number,) if best else ()
-        return Proposal(numbered_cell(len(history)), parents, "round", inherit=parents[0] if parents else None)
+        return Proposal(
+            numbered_cell(len(history)), parents, "round", inherit=parents[0] if parents else None
+        )
 
 
 def numbered_cell(number: int) -> Genome:
@@ -91,7 +110,10 @@ def test_best_is_always_on_disk(tmp_path: Path) -> None:
             assert f"trial {event.trial.number}," in text
             seen.append(event.trial.score)
 
-    with Search.open(tmp_path, small_experiment()) as search, InProcess(evaluation=EVALUATION) as executor:
+    with (
+        Search.open(tmp_path, small_experiment()) as search,
+        InProcess(evaluation=EVALUATION) as executor,
+    ):
         search.run(executor, observe, arrays={})
         best = search.best
         assert best is not None
@@ -125,7 +147,11 @@ def test_duplicate_of_a_trial_in_flight(tmp_path: Path) -> None:
         first = search.ask()
         assert first is not None
         assert search.ask() is None
-        assert [t.status for t in search.history] == [Status.RUNNING, Status.DUPLICATE, Status.DUPLICATE]
+        assert [t.status for t in search.history] == [
+            Status.RUNNING,
+            Status.DUPLICATE,
+            Status.DUPLICATE,
+        ]
         assert search.history[1].score == float("inf")
         search.tell(Outcome(0, 0, result(0.25)))
         assert [t.score for t in search.history] == [0.25, 0.25, 0.25]
@@ -141,7 +167,9 @@ def result(score: float = 0.5, checkpoint: str = "") -> Result:
 
 
 def test_strategy_that_waits(tmp_path: Path) -> None:
-    """Nothing is asked for while a round is under way; a strategy that has nothing to say ends the search."""
+    """Nothing is asked for while a round is under way; a strategy that has nothing to say ends the
+    search.
+    """
     with Search.open(tmp_path, small_experiment(Rounds(), trials=20, baselines=())) as search:
         trials = [search.ask() for _ in range(4)]
         assert trials[3] is None
@@ -161,7 +189,11 @@ def test_outcomes_are_final_and_awaited(tmp_path: Path) -> None:
         trial = search.ask()
         assert trial is not None
         search.tell(Outcome(0, 0, result()))
-        for outcome in (Outcome(0, 0, result(0.1)), Outcome(0, 1, result()), Outcome(7, 0, result())):
+        for outcome in (
+            Outcome(0, 0, result(0.1)),
+            Outcome(0, 1, result()),
+            Outcome(7, 0, result()),
+        ):
             with pytest.raises(RunError, match="no outcome is awaited"):
                 search.tell(outcome)
         search.ask()
@@ -207,9 +239,17 @@ def test_seeds_are_fixed_by_experiment_and_number(tmp_path: Path) -> None:
     seeds = {}
     for seed in (5, 6):
         with Search.open(tmp_path / str(seed), small_experiment(seed=seed)) as search:
-            seeds[seed] = [(trial.number, search.job(trial).seed) for _ in range(3) if (trial := search.ask()) is not None]
+            seeds[seed] = [
+                (trial.number, search.job(trial).seed)
+                for _ in range(3)
+                if (trial := search.ask()) is not None
+            ]
     with Search.open(tmp_path / "5", small_experiment(seed=5)) as search:
-        again = [(trial.number, search.job(trial).seed) for _ in range(3) if (trial := search.ask()) is not None]
+        again = [
+            (trial.number, search.job(trial).seed)
+            for _ in range(3)
+            if (trial := search.ask()) is not None
+        ]
     assert sorted(again) == seeds[5]  # a resumed run begins with the longest
     assert len({seed for _, seed in (*seeds[5], *seeds[6])}) == 6
 
@@ -219,7 +259,14 @@ def test_weights_are_inherited_from_the_parent_s_checkpoint(tmp_path: Path) -> N
         for number in range(3):
             search.ask()
             search.tell(
-                Outcome(number, 0, result(1.0 - number / 10, checkpoint=str(tmp_path / f"checkpoints/trial-{number:05d}.safetensors")))
+                Outcome(
+                    number,
+                    0,
+                    result(
+                        1.0 - number / 10,
+                        checkpoint=str(tmp_path / f"checkpoints/trial-{number:05d}.safetensors"),
+                    ),
+                )
             )
         trial = search.ask()
         assert trial is not None
@@ -236,8 +283,15 @@ def test_weights_are_inherited_from_the_parent_s_checkpoint(tmp_path: Path) -> N
 def test_resuming_does_what_is_left_and_nothing_else(tmp_path: Path) -> None:
     log = tmp_path / "log"
     experiment = small_experiment(trials=12, task_options={"log": str(log)})
-    with Search.open(tmp_path / "run", experiment) as search, InProcess(evaluation=EVALUATION) as executor:
-        search.run(executor, lambda e: search.stop() if isinstance(e, TrialEnded) and e.trial.number == 6 else None, arrays={})
+    with (
+        Search.open(tmp_path / "run", experiment) as search,
+        InProcess(evaluation=EVALUATION) as executor,
+    ):
+        search.run(
+            executor,
+            lambda e: search.stop() if isinstance(e, TrialEnded) and e.trial.number == 6 else None,
+            arrays={},
+        )
         assert len(search.history) == 7
     events = run(tmp_path / "run", experiment)[1]
     assert events[0] == Resumed(finished=7, requeued=0)
@@ -269,7 +323,11 @@ def test_stop_now_hands_back_what_is_under_way(tmp_path: Path) -> None:
     experiment = small_experiment(trials=10)
     executor = Disordered(3, seed=1)
     with Search.open(tmp_path, experiment) as search:
-        search.run(executor, lambda e: search.stop(now=True) if isinstance(e, TrialEnded) else None, arrays={})
+        search.run(
+            executor,
+            lambda e: search.stop(now=True) if isinstance(e, TrialEnded) else None,
+            arrays={},
+        )
         assert any(t.status is Status.RUNNING for t in search.history)
         executor.close(kill=True)
         search.run(executor, arrays={})
@@ -293,7 +351,9 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
     run(tmp_path, small_experiment(trials=4))
     other = small_experiment(trials=4, seed=6)
     other = replace(other, training=replace(other.training, learning_rate=0.5))
-    with pytest.raises(RunError, match=r"seed was 5, is 6.*training\.learning_rate was 0\.004, is 0\.5") as caught:
+    with pytest.raises(
+        RunError, match=r"seed was 5, is 6.*training\.learning_rate was 0\.004, is 0\.5"
+    ) as caught:
         Search.open(tmp_path, other)
     assert caught.value.exit_code == 4
     with pytest.raises(RunError, match="trials was 4, is 3"):
@@ -316,14 +376,19 @@ def test_search_without_experiment(tmp_path: Path) -> None:
 
 
 def test_two_searches_of_one_run(tmp_path: Path) -> None:
-    with Search.open(tmp_path, small_experiment()), pytest.raises(RunError, match="another process"):
+    with (
+        Search.open(tmp_path, small_experiment()),
+        pytest.raises(RunError, match="another process"),
+    ):
         Search.open(tmp_path, small_experiment())
 
 
 def test_other_machine_is_told_about(tmp_path: Path) -> None:
     run(tmp_path, small_experiment(trials=3))
     with Store.open(tmp_path) as store:
-        store.add_environment({**store.environments()[-1].fingerprint, "torch": "1.0", "host": "elsewhere"})
+        store.add_environment(
+            {**store.environments()[-1].fingerprint, "torch": "1.0", "host": "elsewhere"}
+        )
     events = run(tmp_path, small_experiment(trials=3))[1]
     changed = [e for e in events if isinstance(e, EnvironmentChanged)]
     assert [list(e.changes) for e in changed] == [["torch"]]

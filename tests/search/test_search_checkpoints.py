@@ -12,8 +12,13 @@ from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Tr
 
 def trial(number: int, score: float, *, rungs: int = 1, status: Status = Status.COMPLETED) -> Trial:
     """A trial whose rungs have checkpoints under the names that jobs give them."""
-    names = [f"checkpoints/trial-{number:05d}{f'.r{k}' if k else ''}.safetensors" for k in range(rungs)]
-    done = tuple(Rung(Budget(9 * (k + 1), k), Result(score, score, 9, 0.0, 1, 1, checkpoint=name)) for k, name in enumerate(names))
+    names = [
+        f"checkpoints/trial-{number:05d}{f'.r{k}' if k else ''}.safetensors" for k in range(rungs)
+    ]
+    done = tuple(
+        Rung(Budget(9 * (k + 1), k), Result(score, score, 9, 0.0, 1, 1, checkpoint=name))
+        for k, name in enumerate(names)
+    )
     return Trial(number, Proposal(zoo.load("gru")), status, done)
 
 
@@ -53,7 +58,11 @@ def test_files_of_lower_rungs_go(tmp_path: Path) -> None:
     touch(tmp_path, history)
     Checkpoints(tmp_path).sweep(history, [])
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert names == ["trial-00000.r2.safetensors", "trial-00001.r1.safetensors", "trial-00001.safetensors"]
+    assert names == [
+        "trial-00000.r2.safetensors",
+        "trial-00001.r1.safetensors",
+        "trial-00001.safetensors",
+    ]
 
 
 def test_foreign_files_stay(tmp_path: Path) -> None:

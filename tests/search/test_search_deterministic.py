@@ -1,4 +1,6 @@
-"""A deterministic search gives one table: for any number of workers, any order of outcomes, and after any number of kills."""
+"""A deterministic search gives one table: for any number of workers, any order of outcomes, and
+after any number of kills.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from cellsearch.job import Outcome
 from cellsearch.search import Search
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.testing.search import Disordered, Killed, Row, differing_rows, final_table, small_experiment
+from cellsearch.testing.search import (
+    Disordered,
+    Killed,
+    Row,
+    differing_rows,
+    final_table,
+    small_experiment,
+)
 from cellsearch.trial import History, Proposal, Result, Status
 
 
@@ -27,15 +36,24 @@ class Rounds(Strategy):
     name: ClassVar[str] = "rounds"
     paper: ClassVar[str] = ""
 
-    def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+    def propose(
+        self, space: SearchSpace, history: History, rng: np.random.Generator
+    ) -> Proposal | None:
         if len(history) % 5 == 0 and any(not trial.status.finished for trial in history):
             return None
         best = history.best()
-        return Proposal(space.sample(rng), (best.number,) if best else (), f"round {len(history) // 5}")
+        return Proposal(
+            space.sample(rng), (best.number,) if best else (), f"round {len(history) // 5}"
+        )
 
 
 def experiment(kind: str, **changes: Any) -> Experiment:
-    values: dict[str, Any] = {"deterministic": True, "lookahead": 4, "trials": 24, "task_options": {"fail": "nan", "trials": [5, 11]}}
+    values: dict[str, Any] = {
+        "deterministic": True,
+        "lookahead": 4,
+        "trials": 24,
+        "task_options": {"fail": "nan", "trials": [5, 11]},
+    }
     if kind == "halving":
         values["schedule"] = schedules.create("halving", {"eta": 2, "levels": 3})
     if kind == "curve_stop":
@@ -43,7 +61,9 @@ def experiment(kind: str, **changes: Any) -> Experiment:
     if kind == "tiny":
         values["space_name"] = "tiny"  # so small that there are duplicates
         values["trials"] = 40
-    strategy: str | Strategy = Rounds() if kind == "rounds" else "random" if kind == "tiny" else "genetic"
+    strategy: str | Strategy = (
+        Rounds() if kind == "rounds" else "random" if kind == "tiny" else "genetic"
+    )
     return small_experiment(strategy, **(values | changes))
 
 
@@ -60,13 +80,21 @@ KINDS = ["genetic", "halving", "curve_stop", "rounds", "tiny"]
 def test_any_number_of_workers_in_any_order(tmp_path: Path, kind: str) -> None:
     expected = table(tmp_path / "1", experiment(kind), 1, 0)
     for capacity in (2, 3, 4, 7):
-        assert differing_rows(table(tmp_path / str(capacity), experiment(kind), capacity, seed=capacity), expected) == []
+        assert (
+            differing_rows(
+                table(tmp_path / str(capacity), experiment(kind), capacity, seed=capacity), expected
+            )
+            == []
+        )
     assert {row[4] for row in expected} >= {"completed", "failed"}
     if kind == "halving":
         assert "stopped" in {row[4] for row in expected}
         assert {len(row[5]) for row in expected} == {1, 2, 3}
     if kind == "curve_stop":
-        assert {len(row[5]) for row in expected} >= {1, 4}  # stopped at the first look, trained to the end
+        assert {len(row[5]) for row in expected} >= {
+            1,
+            4,
+        }  # stopped at the first look, trained to the end
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +105,9 @@ def test_any_number_of_kills(tmp_path: Path, kind: str) -> None:
     kills = 0
     committed: set[tuple[int, int]] = set()
     while True:
-        executor = Disordered(chance.randint(1, 5), chance.randrange(1000), kill_after=chance.randint(0, 4))
+        executor = Disordered(
+            chance.randint(1, 5), chance.randrange(1000), kill_after=chance.randint(0, 4)
+        )
         search = Search.open(tmp_path / "killed", declared)
         try:
             search.run(executor, arrays={})
@@ -86,9 +116,17 @@ def test_any_number_of_kills(tmp_path: Path, kind: str) -> None:
         else:
             break
         finally:
-            assert not committed & {(job.trial, job.rung) for job in executor.jobs}, "something is trained again"
-            committed = {(t.number, rung.budget.rung) for t in search.history for rung in t.rungs if rung.result}
-            # As the kernel would: nothing of the search's own clean-up runs, the lock and the file are let go.
+            assert not committed & {(job.trial, job.rung) for job in executor.jobs}, (
+                "something is trained again"
+            )
+            committed = {
+                (t.number, rung.budget.rung)
+                for t in search.history
+                for rung in t.rungs
+                if rung.result
+            }
+            # As the kernel would: nothing of the search's own clean-up runs, the lock and the file
+            # are let go.
             search._store.close()
     assert kills > 5
     with Search.open(tmp_path / "killed", declared) as search:
@@ -99,14 +137,22 @@ def test_any_number_of_kills(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["genetic", "halving"])
 def test_the_order_matters_without_determinism(tmp_path: Path, kind: str) -> None:
     """The test above can fail: the same search, not deterministic, gives other tables."""
-    tables = [table(tmp_path / f"{c}", experiment(kind, deterministic=False), c, seed=c) for c in (1, 4, 7)]
+    tables = [
+        table(tmp_path / f"{c}", experiment(kind, deterministic=False), c, seed=c)
+        for c in (1, 4, 7)
+    ]
     assert differing_rows(tables[0], tables[1]) or differing_rows(tables[0], tables[2])
 
 
 def test_lookahead_one_is_sequential(tmp_path: Path) -> None:
-    """With lookahead 1 every proposal knows everything before, as one worker does without determinism."""
+    """With lookahead 1 every proposal knows everything before, as one worker does without
+    determinism.
+    """
     sequential = table(tmp_path / "a", experiment("genetic", deterministic=False), 1, 0)
-    assert differing_rows(table(tmp_path / "b", experiment("genetic", lookahead=1), 4, 3), sequential) == []
+    assert (
+        differing_rows(table(tmp_path / "b", experiment("genetic", lookahead=1), 4, 3), sequential)
+        == []
+    )
 
 
 def test_at_most_lookahead_trials_are_under_way(tmp_path: Path) -> None:
@@ -135,11 +181,15 @@ def test_what_a_decision_may_know(tmp_path: Path) -> None:
         name: ClassVar[str] = "witness"
         paper: ClassVar[str] = ""
 
-        def propose(self, space: SearchSpace, history: History, rng: np.random.Generator) -> Proposal | None:
+        def propose(
+            self, space: SearchSpace, history: History, rng: np.random.Generator
+        ) -> Proposal | None:
             seen.append([trial.status for trial in history])
             return Proposal(space.sample(rng))
 
-    with Search.open(tmp_path, small_experiment(Witness(), baselines=(), deterministic=True, lookahead=3)) as search:
+    with Search.open(
+        tmp_path, small_experiment(Witness(), baselines=(), deterministic=True, lookahead=3)
+    ) as search:
         for _ in range(3):
             search.ask()
         for number in range(3):
@@ -154,7 +204,9 @@ def test_what_a_decision_may_know(tmp_path: Path) -> None:
 
 
 def test_verdicts_of_a_schedule_come_in_order(tmp_path: Path) -> None:
-    """A trial that ends early is not judged before those decided earlier, so the verdict does not depend on luck."""
+    """A trial that ends early is not judged before those decided earlier, so the verdict does not
+    depend on luck.
+    """
     declared = experiment("halving", task_options={}, lookahead=3, baselines=())
     with Search.open(tmp_path, declared) as search:
         for _ in range(3):

@@ -1,4 +1,6 @@
-"""Warm start and allowances: enqueued cells, imported runs, searches that end when time or steps are used up and go on with more."""
+"""Warm start and allowances: enqueued cells, imported runs, searches that end when time or steps
+are used up and go on with more.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def run(folder: Path, **changes: Any) -> History:
         return search.history
 
 
-# -- enqueue -------------------------------------------------------------------------------------------------------------
+# -- enqueue ---------------------------------------------------------------------------------------
 
 
 def test_enqueued_cells_come_right_after_the_baselines(tmp_path: Path) -> None:
@@ -39,7 +41,12 @@ def test_enqueued_cells_come_right_after_the_baselines(tmp_path: Path) -> None:
         assert search.enqueue(MGU).number == first.number
         search.run(InProcess(evaluation=EVALUATION), arrays={})
         history = search.history
-    assert [t.proposal.origin for t in history][:4] == ["baseline:lstm", "baseline:gru", "enqueued", "enqueued"]
+    assert [t.proposal.origin for t in history][:4] == [
+        "baseline:lstm",
+        "baseline:gru",
+        "enqueued",
+        "enqueued",
+    ]
     assert (first.number, second.number) == (2, 3)
     assert history[2].genome.key == MGU.key
     assert len(history) == 8
@@ -77,7 +84,7 @@ def test_a_cell_outside_the_space_is_refused(tmp_path: Path) -> None:
         search.enqueue(zoo.load("lstm"))
 
 
-# -- import --------------------------------------------------------------------------------------------------------------
+# -- import ----------------------------------------------------------------------------------------
 
 
 def test_an_imported_run_is_history_that_is_not_trained_again(tmp_path: Path) -> None:
@@ -90,10 +97,16 @@ def test_an_imported_run_is_history_that_is_not_trained_again(tmp_path: Path) ->
         history = search.history
         again = search.import_run(tmp_path / "old")
     assert (again.taken, dict(again.skipped)) == (0, {"were known already": 10})
-    assert history.counted == 10  # two baselines, whose results were taken over, and eight cells of its own
+    assert (
+        history.counted == 10
+    )  # two baselines, whose results were taken over, and eight cells of its own
     assert len(history) == 18
     assert len(executor.jobs) == 8
-    assert [t.proposal.origin for t in history][:3] == ["baseline:lstm", "baseline:gru", "imported:old"]
+    assert [t.proposal.origin for t in history][:3] == [
+        "baseline:lstm",
+        "baseline:gru",
+        "imported:old",
+    ]
     scores = {t.genome.key: t.score for t in before}
     assert {t.genome.key: t.score for t in history[:10]} == scores
     assert all(t.genome.key not in scores for t in history[10:])
@@ -105,7 +118,9 @@ def test_what_follows_an_import_does_not_depend_on_the_workers(tmp_path: Path) -
     run(tmp_path / "old", trials=8)
     tables = []
     for workers in (1, 4):
-        with Search.open(tmp_path / str(workers), small_experiment(trials=9, seed=7, deterministic=True)) as search:
+        with Search.open(
+            tmp_path / str(workers), small_experiment(trials=9, seed=7, deterministic=True)
+        ) as search:
             search.import_run(tmp_path / "old")
             search.run(Disordered(workers, seed=workers))
             tables.append(final_table(search.history))
@@ -162,13 +177,15 @@ def test_failures_of_the_cell_are_known_and_those_of_the_machine_forgotten(tmp_p
                     search.import_run(old)
 
 
-# -- allowance -----------------------------------------------------------------------------------------------------------
+# -- allowance -------------------------------------------------------------------------------------
 
 
 def test_a_search_ends_when_its_steps_are_used_up_and_goes_on_with_more(tmp_path: Path) -> None:
     full = run(tmp_path / "full", trials=12, deterministic=True)
     bounded: dict[str, Any] = {"trials": 12, "deterministic": True}
-    with Search.open(tmp_path / "a", small_experiment(**bounded, allowance=Allowance(steps=45))) as search:
+    with Search.open(
+        tmp_path / "a", small_experiment(**bounded, allowance=Allowance(steps=45))
+    ) as search:
         search.run(Disordered(3, seed=3))
         assert steps_granted(search.history) == 45
         assert len(search.history) == 5
@@ -179,37 +196,59 @@ def test_a_search_ends_when_its_steps_are_used_up_and_goes_on_with_more(tmp_path
 
 
 def test_steps_bound_promotions_too(tmp_path: Path) -> None:
-    halving: dict[str, Any] = {"trials": 20, "schedule": schedules.create("halving", {}), "deterministic": True}
+    halving: dict[str, Any] = {
+        "trials": 20,
+        "schedule": schedules.create("halving", {}),
+        "deterministic": True,
+    }
     full = run(tmp_path / "full", **halving)
-    with Search.open(tmp_path / "a", small_experiment(**halving, allowance=Allowance(steps=40))) as search:
+    with Search.open(
+        tmp_path / "a", small_experiment(**halving, allowance=Allowance(steps=40))
+    ) as search:
         search.run(Disordered(3, seed=3))
         assert 40 <= steps_granted(search.history) < 40 + 9
         assert steps_granted(search.history) < steps_granted(full)
     assert differing_rows(final_table(run(tmp_path / "a", **halving)), final_table(full)) == []
 
 
-def test_a_search_begins_nothing_when_its_time_is_used_up_and_goes_on_with_more(tmp_path: Path) -> None:
+def test_a_search_begins_nothing_when_its_time_is_used_up_and_goes_on_with_more(
+    tmp_path: Path,
+) -> None:
     """Only lower bounds of times, which hold however busy the machine is."""
     sleeping: dict[str, Any] = {"task_options": {"sleep": 0.05}}
     with Search.open(tmp_path / "a", small_experiment(**sleeping, trials=4)) as search:
         search.run(InProcess(evaluation=EVALUATION), arrays={})
         assert search.seconds >= 0.15
         assert search.used_up == ""
-    with Search.open(tmp_path / "a", small_experiment(**sleeping, trials=8, allowance=Allowance(hours=0.1 / 3600))) as search:
+    with Search.open(
+        tmp_path / "a",
+        small_experiment(**sleeping, trials=8, allowance=Allowance(hours=0.1 / 3600)),
+    ) as search:
         assert search.seconds >= 0.15  # the first sitting counts
         search.run(InProcess(evaluation=EVALUATION), arrays={})
         assert len(search.history) == 4
         assert "hours of the allowance" in search.used_up
         assert not search.finished
-    with Search.open(tmp_path / "a", small_experiment(**sleeping, trials=8, allowance=Allowance(hours=100.0))) as search:
+    with Search.open(
+        tmp_path / "a", small_experiment(**sleeping, trials=8, allowance=Allowance(hours=100.0))
+    ) as search:
         search.run(InProcess(evaluation=EVALUATION), arrays={})
         assert len(search.history) == 8
         assert search.finished
 
 
-# -- runs of earlier versions --------------------------------------------------------------------------------------------
+# -- runs of earlier versions ----------------------------------------------------------------------
 
-NEWER = ("positions", "growth", "max_gemm_depth", "forbid_ops", "require_ops", "class", "evaluations", "adaptive")
+NEWER = (
+    "positions",
+    "growth",
+    "max_gemm_depth",
+    "forbid_ops",
+    "require_ops",
+    "class",
+    "evaluations",
+    "adaptive",
+)
 
 
 def test_a_run_that_does_not_mention_newer_options_goes_on_as_it_began(tmp_path: Path) -> None:

@@ -21,16 +21,24 @@ from cellsearch.tasks.suite import Suite
 from cellsearch.training import results as baselines
 from cellsearch.trial import Status
 
-EXPERIMENT: dict[str, Any] = {"name": "over a suite", "space": "tiny", "strategy": "random", "trials": 4, "workers": 0}
+EXPERIMENT: dict[str, Any] = {
+    "name": "over a suite",
+    "space": "tiny",
+    "strategy": "random",
+    "trials": 4,
+    "workers": 0,
+}
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads what another, or the user, has trained. The compiled runtime stays where it is."""
+    """No test reads what another, or the user, has trained. The compiled runtime stays where
+    it is.
+    """
     monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path / "cache")
 
 
-# -- searching --------------------------------------------------------------------------------------------------------------
+# -- searching -------------------------------------------------------------------------------------
 
 
 def experiment(tmp_path: Path, **changes: Any) -> cs.Experiment:
@@ -62,7 +70,9 @@ def test_a_search_over_a_suite_is_resumed_from_its_own_text(tmp_path: Path) -> N
 def test_a_suite_brings_its_own_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="brings its own training"):
         experiment(tmp_path, training={"hidden_size": 3})
-    assert experiment(tmp_path).training == Training(steps=50, hidden_size=8, evaluations=2, learning_rate=0.02)
+    assert experiment(tmp_path).training == Training(
+        steps=50, hidden_size=8, evaluations=2, learning_rate=0.02
+    )
     changed = experiment(tmp_path, task_options={"stop_below": 0.0, "reference": "best"})
     assert (changed.task_options["stop_below"], changed.task_options["reference"]) == (0.0, "best")
     with pytest.raises(ConfigError, match="unknown key"):
@@ -75,7 +85,10 @@ def test_a_suite_brings_its_own_training(tmp_path: Path) -> None:
 def test_ray_workers_get_the_data_of_all_tasks(tmp_path: Path) -> None:
     from cellsearch.executors.ray import Ray
 
-    alone, ray = experiment(tmp_path, deterministic=True), experiment(tmp_path, deterministic=True, workers=1)
+    alone, ray = (
+        experiment(tmp_path, deterministic=True),
+        experiment(tmp_path, deterministic=True, workers=1),
+    )
     with cs.Search.open(tmp_path / "alone", alone) as search, InProcess() as executor:
         search.run(executor)
         expected = [trial.score for trial in search.history]
@@ -92,18 +105,30 @@ def test_tasks_as_objectives() -> None:
 
 
 def test_nsga2_breeds_what_is_best_at_some_task(tmp_path: Path) -> None:
-    declared_so = experiment(tmp_path, strategy="random", trials=6, task_options={"stop_below": 0.0, "aggregation": "pareto"})
+    declared_so = experiment(
+        tmp_path,
+        strategy="random",
+        trials=6,
+        task_options={"stop_below": 0.0, "aggregation": "pareto"},
+    )
     with cs.Search.open(tmp_path / "run", declared_so) as search, InProcess() as executor:
         search.run(executor)
         history = search.history
     strategy = Nsga2(objectives=("share.parity", "share.adding"), population=4, initial=2)
     parents, _ = strategy._parents(declared_so.space, history)
     for objective in strategy.objectives:
-        best = max((t for t in history if not t.is_baseline and t.result), key=lambda t: t.result.metrics[objective])  # type: ignore[union-attr]
-        assert any(p.result.metrics[objective] == best.result.metrics[objective] for p in parents if p.result and best.result)
+        best = max(
+            (t for t in history if not t.is_baseline and t.result),
+            key=lambda t: t.result.metrics[objective],
+        )  # type: ignore[union-attr]
+        assert any(
+            p.result.metrics[objective] == best.result.metrics[objective]
+            for p in parents
+            if p.result and best.result
+        )
 
 
-# -- command line -----------------------------------------------------------------------------------------------------------
+# -- command line ----------------------------------------------------------------------------------
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -116,7 +141,12 @@ def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "suites", "--json")
     assert code == 0
     found = {row["name"]: row for row in json.loads(out)}
-    assert [task["name"] for task in found["long_memory"]["tasks"]] == ["text", "parity", "recall", "adding"]
+    assert [task["name"] for task in found["long_memory"]["tasks"]] == [
+        "text",
+        "parity",
+        "recall",
+        "adding",
+    ]
     code, out, _ = run(capsys, "suites")
     assert "long_memory" in out
 
@@ -137,7 +167,9 @@ def test_a_cell_is_evaluated_on_a_suite(capsys: pytest.CaptureFixture[str], tmp_
     code, out, _ = run(capsys, "evaluate", "gru", "--suite", str(path), "--seed", "4", "--json")
     again = json.loads(out)
     assert [task["baselines_cached"] for task in again["tasks"]] == [True, True]
-    assert [task["scores"] for task in again["tasks"]] == [task["gru"][1:] for task in document["tasks"]]
+    assert [task["scores"] for task in again["tasks"]] == [
+        task["gru"][1:] for task in document["tasks"]
+    ]
     code, out, _ = run(capsys, "evaluate", "gru", "--suite", str(path), "--seed", "4")
     assert code == 0
     assert "smallest share" in out

@@ -19,13 +19,19 @@ from cellsearch.strategies import Strategy
 from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import Status
 
-TABLE = Path(os.environ.get("CELLSEARCH_DATA", Path(__file__).parents[3] / "shared" / "data")) / "nas_bench_nlp" / "wikitext2.jsonl.gz"
+TABLE = (
+    Path(os.environ.get("CELLSEARCH_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    / "nas_bench_nlp"
+    / "wikitext2.jsonl.gz"
+)
 
 
 @pytest.fixture(scope="module")
 def table() -> TabularSpace:
     if not TABLE.exists():
-        pytest.skip(f"{TABLE} is not here; set CELLSEARCH_DATA to the folder that holds nas_bench_nlp/")
+        pytest.skip(
+            f"{TABLE} is not here; set CELLSEARCH_DATA to the folder that holds nas_bench_nlp/"
+        )
     return nas_bench_nlp(TABLE)
 
 
@@ -33,8 +39,12 @@ def regrets(strategy: Strategy, table: TabularSpace, seeds: int, trials: int) ->
     """``[seeds, trials]``: how much the best cell so far falls short of the best of the table."""
     rows = []
     for seed in range(seeds):
-        history = simulate(strategy, table, table.score, trials=trials, seed=seed, steps=50, workers=1)
-        found = [table.regret(trial.genome) if trial.score < np.inf else np.inf for trial in history]
+        history = simulate(
+            strategy, table, table.score, trials=trials, seed=seed, steps=50, workers=1
+        )
+        found = [
+            table.regret(trial.genome) if trial.score < np.inf else np.inf for trial in history
+        ]
         rows.append(np.minimum.accumulate(found + [np.inf] * (trials - len(found))))
     return np.array(rows)
 
@@ -49,8 +59,15 @@ def test_the_table_holds_the_published_number_of_cells(table):
 def test_scores_are_looked_up(table):
     with gzip.open(TABLE, "rt", encoding="utf-8") as lines:
         entries = [json.loads(line) for line in lines]
-    keys = [zoo.import_cell(json.dumps(entry["recipe"]), format="nas-bench-nlp").key for entry in entries]
-    once = [k for k, key in enumerate(keys) if keys.count(key) == 1 and key in table.rows and entries[k]["best_val"] is not None]
+    keys = [
+        zoo.import_cell(json.dumps(entry["recipe"]), format="nas-bench-nlp").key
+        for entry in entries
+    ]
+    once = [
+        k
+        for k, key in enumerate(keys)
+        if keys.count(key) == 1 and key in table.rows and entries[k]["best_val"] is not None
+    ]
     assert len(once) > 150
     for k in once[:30]:
         row = table.rows[keys[k]]
@@ -61,29 +78,50 @@ def test_scores_are_looked_up(table):
 
 
 def test_random_search_has_the_regret_that_counting_gives(table):
-    """Drawing n of the cells without repetition, without any search: the same mean of the minimum within its error."""
+    """Drawing n of the cells without repetition, without any search: the same mean of the minimum
+    within its error.
+    """
     scores = np.sort([row.best for row in table.rows.values()])
     found = regrets(strategies.create("random"), table, 25, 50)
     for n in (20, 50):
-        drawn = np.random.default_rng(0).permuted(np.tile(scores, (4000, 1)), axis=1)[:, :n].min(axis=1) - scores[0]
+        drawn = (
+            np.random.default_rng(0).permuted(np.tile(scores, (4000, 1)), axis=1)[:, :n].min(axis=1)
+            - scores[0]
+        )
         usable = np.isfinite(drawn)
         error = found[:, n - 1].std(ddof=1) / np.sqrt(len(found))
         assert abs(found[:, n - 1].mean() - drawn[usable].mean()) < 4 * error
 
 
 def test_a_model_of_the_scores_beats_random_search(table):
-    """The reference curve of ridge regression falls below .1 nat within 50 trainings, random search stays above .15."""
-    guided = regrets(strategies.create("predictor", {"model": "ridge", "candidates": 150, "fresh": 1.0}), table, 4, 50)
+    """The reference curve of ridge regression falls below .1 nat within 50 trainings, random search
+    stays above .15.
+    """
+    guided = regrets(
+        strategies.create("predictor", {"model": "ridge", "candidates": 150, "fresh": 1.0}),
+        table,
+        4,
+        50,
+    )
     assert guided[:, -1].mean() < 0.15
     assert guided[:, -1].mean() < regrets(strategies.create("random"), table, 20, 50)[:, -1].mean()
 
 
 def test_halving_finds_as_much_for_less(table):
-    """Rungs of 2, 6, 17 and 50 epochs: the same regret as full trainings at a fraction of their cost."""
+    """Rungs of 2, 6, 17 and 50 epochs: the same regret as full trainings at a fraction of their
+    cost.
+    """
     ends, costs = [], []
     for seed in range(12):
         history = simulate(
-            strategies.create("random"), table, table.score, trials=200, seed=seed, steps=50, schedule=SuccessiveHalving(3, 4), workers=1
+            strategies.create("random"),
+            table,
+            table.score,
+            trials=200,
+            seed=seed,
+            steps=50,
+            schedule=SuccessiveHalving(3, 4),
+            workers=1,
         )
         costs.append(sum(rung.budget.steps for trial in history for rung in trial.rungs[-1:]) / 50)
         done = [trial for trial in history if trial.status is Status.COMPLETED]

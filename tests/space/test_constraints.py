@@ -1,4 +1,6 @@
-"""Constraints that a user adds: ops forbidden and required, class, GEMM depth, frozen parts. All that a space makes obeys them."""
+"""Constraints that a user adds: ops forbidden and required, class, GEMM depth, frozen parts. All
+that a space makes obeys them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,13 @@ def made(space: SearchSpace, seed: int = 0, samples: int = 12) -> list[Genome]:
         with suppress(SpaceError):  # some have nothing to exchange
             cells.append(space.crossover(first, second, rng))
     start = space.start()
-    return [*cells, start, *space.extensions(start), *space.neighbours(start)[:10], *space.prunings(cells[0])]
+    return [
+        *cells,
+        start,
+        *space.extensions(start),
+        *space.neighbours(start)[:10],
+        *space.prunings(cells[0]),
+    ]
 
 
 def holds_op(op: str) -> Callable[[Genome], bool]:
@@ -66,7 +74,9 @@ def test_a_class_bounds_all_cells(bound: str) -> None:
     assert classes <= allowed
     assert "affine-diagonal" in classes
     assert "the recurrence is dense" in str(space.contains(zoo.load("lstm")))
-    assert (space.contains(Genome.from_text("h[t] = tanh(diag(h[t-1]) + linear(x[t]))")) is None) == (bound == "elementwise")
+    assert (
+        space.contains(Genome.from_text("h[t] = tanh(diag(h[t-1]) + linear(x[t]))")) is None
+    ) == (bound == "elementwise")
 
 
 def test_the_depth_of_products_can_be_bounded() -> None:
@@ -85,9 +95,13 @@ def test_frozen_parts_stay() -> None:
     forget = "f = sigmoid(linear(x[t], h[t-1]))"
     assert all("sigmoid(linear(x[t], h[t-1]))" in cell.to_text() for cell in cells), forget
     assert all(space.contains(cell) is None for cell in cells)
-    without = Genome.from_text("i = sigmoid(linear(x[t], h[t-1]))\nc[t] = c[t-1] + i\nh[t] = tanh(c[t])")
+    without = Genome.from_text(
+        "i = sigmoid(linear(x[t], h[t-1]))\nc[t] = c[t-1] + i\nh[t] = tanh(c[t])"
+    )
     assert "frozen part" in str(space.contains(without))
-    renamed = Genome.from_text(zoo.load("lstm").to_text().replace("f", "keep").replace("sigmoid(keep", "sigmoid(f"))
+    renamed = Genome.from_text(
+        zoo.load("lstm").to_text().replace("f", "keep").replace("sigmoid(keep", "sigmoid(f")
+    )
     assert space.contains(renamed) is None  # parts are known by what they compute
     with pytest.raises(SpaceError, match="frozen parts has no full cell"):
         space.full()
@@ -97,20 +111,41 @@ def test_frozen_parts_stay() -> None:
 def test_a_frozen_next_state_must_stay_a_next_state() -> None:
     cell = "c[t] = tanh(linear(x[t], c[t-1]))\ny[t] = sigmoid(linear(x[t])) * c[t]"
     space = load_space("tiny").constrained({"frozen": {"cell": cell, "nodes": ["c"]}})
-    assert space.contains(Genome.from_text("c[t] = tanh(linear(x[t], c[t-1]))\ny[t] = tanh(linear(x[t], c[t]))")) is None
-    inside = Genome.from_text("a = tanh(linear(x[t], c[t-1]))\nc[t] = a * sigmoid(linear(x[t]))\ny[t] = sigmoid(linear(x[t])) * c[t]")
+    assert (
+        space.contains(
+            Genome.from_text("c[t] = tanh(linear(x[t], c[t-1]))\ny[t] = tanh(linear(x[t], c[t]))")
+        )
+        is None
+    )
+    inside = Genome.from_text(
+        "a = tanh(linear(x[t], c[t-1]))\nc[t] = a * sigmoid(linear(x[t]))\ny[t] = "
+        "sigmoid(linear(x[t])) * c[t]"
+    )
     assert "frozen part" in str(space.contains(inside))
 
 
 @pytest.mark.parametrize(
-    "table", [{"forbid_ops": ["relu"], "require_ops": ["mul"], "class": "elementwise", "max_gemm_depth": 2}, LSTM_WITH]
+    "table",
+    [
+        {
+            "forbid_ops": ["relu"],
+            "require_ops": ["mul"],
+            "class": "elementwise",
+            "max_gemm_depth": 2,
+        },
+        LSTM_WITH,
+    ],
 )
 def test_the_text_of_a_constrained_space_gives_it_back(table: dict[str, object]) -> None:
     space = load_space("lstm_gru").constrained(table)
     again = SearchSpace.from_toml(space.to_toml())
     assert again.to_toml() == space.to_toml()
     assert again.describe() == space.describe()
-    assert (again.constraints, again.limits, again.frozen_keys) == (space.constraints, space.limits, space.frozen_keys)
+    assert (again.constraints, again.limits, again.frozen_keys) == (
+        space.constraints,
+        space.limits,
+        space.frozen_keys,
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,15 +175,24 @@ def test_mistakes_are_named(table: dict[str, object], message: str, hint: str) -
 
 def test_when_nothing_is_legal_the_error_says_what_is_in_the_way() -> None:
     space = load_space("tiny").constrained({"max_parameters": 10})
-    with pytest.raises(SpaceError, match=r"none of them legal; \d+ of them: \d+ parameters \(allowed: at most 10"):
+    with pytest.raises(
+        SpaceError, match=r"none of them legal; \d+ of them: \d+ parameters \(allowed: at most 10"
+    ):
         space.sample(np.random.default_rng(0))
 
 
 def test_an_experiment_narrows_its_space(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('space = "lstm_gru"\nstrategy = "random"\ntask = "parity"\n[constrain]\nforbid_ops = ["relu"]\n', "utf-8")
+    path.write_text(
+        'space = "lstm_gru"\nstrategy = "random"\ntask = '
+        '"parity"\n[constrain]\nforbid_ops = ["relu"]\n',
+        "utf-8",
+    )
     experiment = load_experiment(path, {"constrain.class": "elementwise"})
-    assert (experiment.space.constraints.forbid_ops, experiment.space.constraints.recurrence) == (("relu",), "elementwise")
+    assert (experiment.space.constraints.forbid_ops, experiment.space.constraints.recurrence) == (
+        ("relu",),
+        "elementwise",
+    )
     text = experiment.to_toml()
     (tmp_path / "resolved.toml").write_text(text, "utf-8")
     assert load_experiment(tmp_path / "resolved.toml").to_toml() == text
@@ -157,7 +201,10 @@ def test_an_experiment_narrows_its_space(tmp_path: Path) -> None:
         load_experiment(path)
 
 
-@pytest.mark.parametrize(("name", "holds", "not_held"), [("scan", "mingru", "indrnn_relu"), ("tanh_start", "lstm", "gru")])
+@pytest.mark.parametrize(
+    ("name", "holds", "not_held"),
+    [("scan", "mingru", "indrnn_relu"), ("tanh_start", "lstm", "gru")],
+)
 def test_the_shipped_spaces_hold_what_they_say(name: str, holds: str, not_held: str) -> None:
     space = load_space(name)
     assert space.contains(zoo.load(holds)) is None
@@ -168,13 +215,17 @@ def test_the_shipped_spaces_hold_what_they_say(name: str, holds: str, not_held: 
 
 
 def pruned(space: SearchSpace) -> Genome:
-    """The full cell without random connections, as soon as it is small enough to be a cell of the space."""
+    """The full cell without random connections, as soon as it is small enough to be a cell of the
+    space.
+    """
     rng = np.random.default_rng(3)
     cell = space.full()
     for _ in range(400):
         names = space.connections(cell)
         try:
-            cell = space.remove(cell, {str(name) for name in rng.choice(names, max(1, len(names) // 12))})
+            cell = space.remove(
+                cell, {str(name) for name in rng.choice(names, max(1, len(names) // 12))}
+            )
             return space.discrete(cell)
         except SpaceError:
             continue

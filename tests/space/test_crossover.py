@@ -25,9 +25,17 @@ def parts(genome: Genome) -> set[str]:
 
 def test_roles_of_the_lstm():
     found = {role: len(places) for role, places in roles(Draft.of(zoo.load("lstm"))).items()}
-    # output: h; state: c; gates: i, f, o; factors: c[t-1], g, tanh(c); terms: f*c, i*g; operands: 4 times h;
-    # arguments of the five functions.
-    assert found == {"output": 1, "state": 1, "gate": 3, "factor": 3, "term": 2, "operand": 4, "argument": 5}
+    # output: h; state: c; gates: i, f, o; factors: c[t-1], g, tanh(c); terms: f*c, i*g; operands: 4
+    # times h; arguments of the five functions.
+    assert found == {
+        "output": 1,
+        "state": 1,
+        "gate": 3,
+        "factor": 3,
+        "term": 2,
+        "operand": 4,
+        "argument": 5,
+    }
 
 
 def test_children_hold_parts_of_both_parents():
@@ -45,21 +53,31 @@ def test_a_cell_crossed_with_itself_has_nothing_to_exchange():
 
 
 def test_equal_parts_are_one_gene():
-    """A donated part that the receiver has already is not copied: only what differs comes in, and the gates stay three."""
+    """A donated part that the receiver has already is not copied: only what differs comes in, and
+    the gates stay three.
+    """
     first = zoo.load("lstm")
-    second = Genome.from_text(first.to_text().replace("tanh(c[t])", "relu(c[t])").replace("i * g", "i * relu(g)"))
+    second = Genome.from_text(
+        first.to_text().replace("tanh(c[t])", "relu(c[t])").replace("i * g", "i * relu(g)")
+    )
     rng = np.random.default_rng(2)
     crossed = [space().crossover(first, second, rng) for _ in range(60)]
-    same_gates = [child for child in crossed if sum(node.op == "linear" for node in child.nodes) == 4]
+    same_gates = [
+        child for child in crossed if sum(node.op == "linear" for node in child.nodes) == 4
+    ]
     assert len(same_gates) >= 20
     assert any("relu" in child.to_text() for child in same_gates)
     assert all(len(child.nodes) <= len(first.nodes) + 5 for child in same_gates)
 
 
 def test_of_several_equal_parts_the_first_goes_with_the_first():
-    """Input and forget gate of an LSTM are alike below; a donated sum of both must not read one of them twice."""
+    """Input and forget gate of an LSTM are alike below; a donated sum of both must not read one of
+    them twice.
+    """
     first = zoo.load("lstm")
-    second = Genome.from_text(first.to_text().replace("f * c[t-1] + i * g", "f * c[t-1] + i * g + relu(g)"))
+    second = Genome.from_text(
+        first.to_text().replace("f * c[t-1] + i * g", "f * c[t-1] + i * g + relu(g)")
+    )
     rng = np.random.default_rng(0)
     crossed = [space().crossover(first, second, rng).to_text() for _ in range(60)]
     definitions = first.to_text().splitlines()[:4]

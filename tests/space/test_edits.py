@@ -1,4 +1,6 @@
-"""Everything that a space returns is legal and has the properties that its operation promises, on random cells."""
+"""Everything that a space returns is legal and has the properties that its operation promises, on
+random cells.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def test_prunings_have_fewer_parts_and_extensions_more(name, seed):
     def size(genome: Genome) -> int:
         return sum(1 + len(node.inputs) for node in genome.nodes)
 
-    assert all(size(smaller) < size(cell) + 2 for smaller in where.prunings(cell))  # a blend without a part is up to two nodes
+    assert all(
+        size(smaller) < size(cell) + 2 for smaller in where.prunings(cell)
+    )  # a blend without a part is up to two nodes
     grown = where.extension(cell, rng)
     if grown is not None:
         assert size(grown.genome) > size(cell)
@@ -92,7 +96,12 @@ def test_each_operator_works_alone(operator):
     cells = [zoo.load(name) for name in ("lstm", "gru", "ran", "lstm_peephole")]
     # One gate that two values share, so that ``unshare`` has something to do.
     linear = "linear(x[t], h[t-1])"
-    cells.append(Genome.from_text(f"g = sigmoid({linear})\nc[t] = g * c[t-1] + (1 - g) * tanh({linear})\nh[t] = g * tanh(c[t])"))
+    cells.append(
+        Genome.from_text(
+            f"g = sigmoid({linear})\nc[t] = g * c[t-1] + (1 - g) * tanh({linear})\nh[t] "
+            f"= g * tanh(c[t])"
+        )
+    )
     done = 0
     for cell in cells:
         try:
@@ -106,13 +115,20 @@ def test_each_operator_works_alone(operator):
 
 
 def test_operators_are_drawn_by_their_declared_weights():
-    """Counted rates against declared ones: chi-square over the operators that can always act on an LSTM."""
+    """Counted rates against declared ones: chi-square over the operators that can always act on an
+    LSTM.
+    """
     rng = np.random.default_rng(0)
     declared = {"op": 0.5, "insert": 0.3, "gate": 0.2}
-    counts = Counter(space().mutation(zoo.load("lstm"), rng, declared).operator for _ in range(1500))
+    counts = Counter(
+        space().mutation(zoo.load("lstm"), rng, declared).operator for _ in range(1500)
+    )
     assert set(counts) == set(declared)
-    # A draw that leads outside the space is drawn again, operator included, so rates shift a little towards what is easier.
-    statistic = sum((counts[name] - 1500 * rate) ** 2 / (1500 * rate) for name, rate in declared.items())
+    # A draw that leads outside the space is drawn again, operator included, so rates shift a little
+    # towards what is easier.
+    statistic = sum(
+        (counts[name] - 1500 * rate) ** 2 / (1500 * rate) for name, rate in declared.items()
+    )
     assert statistic < 40
     assert counts["op"] > counts["insert"] > counts["gate"]
 
@@ -127,7 +143,11 @@ def test_wrong_operator_weights_are_refused():
 
 def test_mutation_reaches_known_cells_from_one_another():
     """GRU's neighbours hold a cell that is nearer to MGU: sharing its two gates is one move."""
-    shared = [genome for genome in space().neighbours(zoo.load("gru_cho")) if sum(node.op == "linear" for node in genome.nodes) == 2]
+    shared = [
+        genome
+        for genome in space().neighbours(zoo.load("gru_cho"))
+        if sum(node.op == "linear" for node in genome.nodes) == 2
+    ]
     assert any(sum(node.op == "sigmoid" for node in genome.nodes) <= 2 for genome in shared)
 
 

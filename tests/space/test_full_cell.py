@@ -34,7 +34,9 @@ KEPT = {
 
 def to_remove(name: str, full: Genome) -> list[str]:
     gates, linears = KEPT[name]
-    kept = {f"{gate}.scale" for gate in gates.split()} | {f"{n}_in.weight_{v}" for n, reads in linears.items() for v in reads}
+    kept = {f"{gate}.scale" for gate in gates.split()} | {
+        f"{n}_in.weight_{v}" for n, reads in linears.items() for v in reads
+    }
     missing = kept - set(connections(full))
     assert not missing
     return [connection for connection in connections(full) if connection not in kept]
@@ -78,7 +80,11 @@ def test_the_steps_are_among_the_prunings():
     step = where.remove(cell, [last])
     assert step.key in {genome.key for genome in where.prunings(cell)}
     while where.is_gated(step):
-        opened = [genome for genome in where.prunings(step) if _ops(step) - _ops(genome) == Counter(scale=1)]
+        opened = [
+            genome
+            for genome in where.prunings(step)
+            if _ops(step) - _ops(genome) == Counter(scale=1)
+        ]
         if not opened:  # the last gate: without it the cell is an ordinary one and simplified
             assert _ops(step)["scale"] == 1
             assert zoo.load("lstm").key in {genome.key for genome in where.prunings(step)}
@@ -112,7 +118,9 @@ def test_the_full_cell_has_every_declared_connection():
         assert {f"n{k}_from_{op}.scale" for op in where.full_cell.sums} <= names
         assert {f"n{k}_from_sigmoid_{v}.scale" for v in earlier} <= names
         assert {f"n{k}_from_rest_sigmoid_{v}.scale" for v in earlier} <= names
-        assert {f"n{k}_from_{op}_of_{v}.scale" for v in earlier for op in where.full_cell.direct} <= names
+        assert {
+            f"n{k}_from_{op}_of_{v}.scale" for v in earlier for op in where.full_cell.direct
+        } <= names
     per_end = 2 + where.full_cell.nodes
     per_node = sum(3 + 4 * (2 + k) + 3 + k for k in range(where.full_cell.nodes))
     assert len(names) == per_node + 2 * per_end
@@ -122,7 +130,10 @@ def test_removing_everything_or_nothing_known_is_refused():
     where = space()
     full = where.full()
     with pytest.raises(SpaceError, match="nothing is left"):
-        where.remove(full, [name for name in where.connections(full) if name.startswith(("h_from", "c_from"))])
+        where.remove(
+            full,
+            [name for name in where.connections(full) if name.startswith(("h_from", "c_from"))],
+        )
     with pytest.raises(SpaceError, match="no connection 'n1_from_nowhere'"):
         where.remove(full, ["n1_from_nowhere"])
 
@@ -173,11 +184,23 @@ def test_pruning_the_lstm_finds_its_published_variants():
     found = {genome.simplify().key for genome in space().prunings(zoo.load("lstm"))}
     text = zoo.load("lstm").to_text()
     variants = {
-        "no input gate": text.replace("i * g", "g").replace("i = sigmoid(linear(x[t], h[t-1]))\n", ""),
-        "no forget gate": text.replace("f * c[t-1]", "c[t-1]").replace("f = sigmoid(linear(x[t], h[t-1]))\n", ""),
-        "no output gate": text.replace("o * tanh(c[t])", "tanh(c[t])").replace("o = sigmoid(linear(x[t], h[t-1]))\n", ""),
+        "no input gate": text.replace("i * g", "g").replace(
+            "i = sigmoid(linear(x[t], h[t-1]))\n", ""
+        ),
+        "no forget gate": text.replace("f * c[t-1]", "c[t-1]").replace(
+            "f = sigmoid(linear(x[t], h[t-1]))\n", ""
+        ),
+        "no output gate": text.replace("o * tanh(c[t])", "tanh(c[t])").replace(
+            "o = sigmoid(linear(x[t], h[t-1]))\n", ""
+        ),
         "no output activation": text.replace("tanh(c[t])", "c[t]"),
-        "no input activation": text.replace("g = tanh(linear(x[t], h[t-1]))", "g = linear(x[t], h[t-1])"),
+        "no input activation": text.replace(
+            "g = tanh(linear(x[t], h[t-1]))", "g = linear(x[t], h[t-1])"
+        ),
     }
-    missing = [name for name, variant in variants.items() if Genome.from_text(variant).simplify().key not in found]
+    missing = [
+        name
+        for name, variant in variants.items()
+        if Genome.from_text(variant).simplify().key not in found
+    ]
     assert not missing

@@ -1,4 +1,6 @@
-"""Growth: known cells grow from the smallest one, every step is complete, old weights keep their names."""
+"""Growth: known cells grow from the smallest one, every step is complete, old weights keep their
+names.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ PATHS = {
         f"h[t] = sigmoid({L}) * tanh({L})",
         f"c[t] = sigmoid({L}) * c[t-1] + {L}\nh[t] = sigmoid({L}) * tanh(c[t])",
         f"c[t] = sigmoid({L}) * c[t-1] + sigmoid({L}) * {L}\nh[t] = sigmoid({L}) * tanh(c[t])",
-        f"c[t] = sigmoid({L}) * c[t-1] + sigmoid({L}) * tanh({L})\nh[t] = sigmoid({L}) * tanh(c[t])",
+        f"c[t] = sigmoid({L}) * c[t-1] + sigmoid({L}) * tanh({L})\nh[t] = sigmoid({L}) "
+        f"* tanh(c[t])",
     ],
     "gru_cho": [
         f"h[t] = blend(sigmoid({L}), h[t-1], {L})",
@@ -41,9 +44,11 @@ def test_the_start_is_a_linear_over_the_input_and_one_state():
 
 
 def test_steps_keep_the_weights_of_the_step_before():
-    """An extension adds weights; those that were there keep name and shape, up to an operand that has become a node.
+    """An extension adds weights; those that were there keep name and shape, up to an operand that
+    has become a node.
 
-    The exception is an extension that simplification absorbs into a weight (``a - linear(...)`` turns its sign): it has a new name.
+    The exception is an extension that simplification absorbs into a weight (``a - linear(...)``
+    turns its sign): it has a new name.
     """
     rng = np.random.default_rng(0)
     kept = 0

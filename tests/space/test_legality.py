@@ -18,8 +18,14 @@ BASE = SearchSpace("base", ("h", "c"), OPS)
 
 BROKEN = {
     "output_sees_input": ("h[t] = tanh(linear(c[t-1]))\nc[t] = tanh(linear(x[t], h[t-1]))", "h_t"),
-    "states_reach_output": ("h[t] = tanh(linear(x[t]))\nc[t] = tanh(linear(x[t], c[t-1]))", "c_<t-1>"),
-    "states_see_input": ("h[t] = tanh(linear(x[t], h[t-1], c[t-1]))\nc[t] = tanh(linear(c[t-1]))", "c_t"),
+    "states_reach_output": (
+        "h[t] = tanh(linear(x[t]))\nc[t] = tanh(linear(x[t], c[t-1]))",
+        "c_<t-1>",
+    ),
+    "states_see_input": (
+        "h[t] = tanh(linear(x[t], h[t-1], c[t-1]))\nc[t] = tanh(linear(c[t-1]))",
+        "c_t",
+    ),
     "no_idle_nodes": ("a = tanh(linear(x[t]))\nh[t] = tanh(linear(x[t], h[t-1]))", "a"),
     "hidden_width": ("h[t] = tanh(linear(x[t], h[t-1]) + x[t])", "h.1"),
 }
@@ -32,7 +38,9 @@ def test_a_constraint_forbids_what_it_says_and_nothing_else(rule):
     only = Constraints(**{name: name == rule for name in BROKEN})
     without = Constraints(**{name: name != rule and name != "no_idle_nodes" for name in BROKEN})
     assert replace(BASE, constraints=only).contains(genome) is not None
-    if rule != "states_reach_output":  # a state without influence is made of nodes without influence
+    if (
+        rule != "states_reach_output"
+    ):  # a state without influence is made of nodes without influence
         assert replace(BASE, constraints=without).contains(genome) is None
 
 
@@ -49,12 +57,19 @@ def test_the_violation_names_the_node():
         ("h[t] = relu(linear(x[t], h[t-1]))", "the op relu"),
         ("h[t] = tanh(linear(x[t], h[t-1])) * 0.5", "the number 0.5"),
         ("m[0] = 1\nh[t] = tanh(linear(x[t], m[t-1]))\nm[t] = h[t]", "the initial value 1"),
-        ("h[t] = tanh(linear(x[t], h[t-1], a[t-1], b[t-1]))\na[t] = h[t]\nb[t] = tanh(h[t])", "3 states"),
+        (
+            "h[t] = tanh(linear(x[t], h[t-1], a[t-1], b[t-1]))\na[t] = h[t]\nb[t] = tanh(h[t])",
+            "3 states",
+        ),
         ("a = tanh(linear(x[t], h[t-1]))\nh[t] = a + a + a + a + a", "5 operands"),
         ("h[t] = tanh(linear(x[t], h[t-1], h[t-1]))", "the same value twice"),
         ("h[t] = " + "tanh(" * 13 + "linear(x[t], h[t-1])" + ")" * 13, "above one another"),
         ("h[t] = " + " + ".join("tanh(linear(x[t], h[t-1]))" for _ in range(4)) + "\n", None),
-        ("h[t] = " + " * ".join(["(" + " + ".join(["tanh(linear(x[t], h[t-1]))"] * 4) + ")"] * 4), "nodes"),
+        (
+            "h[t] = "
+            + " * ".join(["(" + " + ".join(["tanh(linear(x[t], h[t-1]))"] * 4) + ")"] * 4),
+            "nodes",
+        ),
     ],
 )
 def test_ops_numbers_and_sizes(text, what):
@@ -81,7 +96,10 @@ def test_connection_gates_make_a_cell_part_of_the_full_cell():
     assert space().is_gated(full)
     assert len(full.nodes) > space().limits.max_nodes
     assert space().contains(full) is None
-    assert replace(space(), full_cell=replace(space().full_cell, nodes=2), seeds={}).contains(full) is not None
+    assert (
+        replace(space(), full_cell=replace(space().full_cell, nodes=2), seeds={}).contains(full)
+        is not None
+    )
 
 
 def test_where_scale_is_an_op_of_the_space_it_is_no_gate():

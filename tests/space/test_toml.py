@@ -11,13 +11,19 @@ from cellsearch.testing.strategies import space
 
 HELD = {
     "lstm_gru": (
-        "rnn_tanh rnn_relu lstm lstm_1997 lstm_peephole lstm_cifg lstm_nig lstm_nfg lstm_nog lstm_niaf lstm_noaf gru gru_cho mgu ran ugrnn"
+        "rnn_tanh rnn_relu lstm lstm_1997 lstm_peephole lstm_cifg lstm_nig lstm_nfg "
+        "lstm_nog lstm_niaf lstm_noaf gru gru_cho mgu ran ugrnn"
     ),
     "single_state": "rnn_tanh rnn_relu gru gru_cho mgu ugrnn",
     "tiny": "rnn_tanh",
 }
 NOT_HELD = {
-    "lstm_gru": {"slstm": "4 states", "lstm_ln": "the op layer_norm", "nascell": "nodes", "mut2": "without a linear"},
+    "lstm_gru": {
+        "slstm": "4 states",
+        "lstm_ln": "the op layer_norm",
+        "nascell": "nodes",
+        "mut2": "without a linear",
+    },
     "single_state": {"lstm": "2 states"},
     "tiny": {"lstm": "nodes", "gru": "the op blend"},
 }
@@ -30,12 +36,17 @@ tanh = 1
 """
 
 
-@pytest.mark.parametrize(("name", "cell"), [(name, cell) for name, cells in HELD.items() for cell in cells.split()])
+@pytest.mark.parametrize(
+    ("name", "cell"), [(name, cell) for name, cells in HELD.items() for cell in cells.split()]
+)
 def test_the_space_holds_the_cell(name, cell):
     assert space(name).contains(zoo.load(cell)) is None
 
 
-@pytest.mark.parametrize(("name", "cell", "why"), [(n, cell, why) for n, cells in NOT_HELD.items() for cell, why in cells.items()])
+@pytest.mark.parametrize(
+    ("name", "cell", "why"),
+    [(n, cell, why) for n, cells in NOT_HELD.items() for cell, why in cells.items()],
+)
 def test_the_space_does_not_hold_the_cell_and_says_why(name, cell, why):
     violation = space(name).contains(zoo.load(cell))
     assert violation is not None
@@ -78,12 +89,32 @@ def test_defaults_are_filled_in():
         (SMALL + "[limits]\nmax_nods = 3", "x.toml: limits.max_nods", "unknown key"),
         (SMALL + "[limits]\nmax_nodes = 0", "x.toml: limits.max_nodes", "at least 1"),
         (SMALL + "[limits]\nmax_nodes = 2.5", "x.toml: limits.max_nodes", "not a whole number"),
-        (SMALL + "[limits]\nmin_nodes = 9\nmax_nodes = 8", "x.toml: limits.min_nodes", "greater than"),
-        (SMALL + "[constraints]\nhidden_width = 1", "x.toml: constraints.hidden_width", "not true or false"),
+        (
+            SMALL + "[limits]\nmin_nodes = 9\nmax_nodes = 8",
+            "x.toml: limits.min_nodes",
+            "greater than",
+        ),
+        (
+            SMALL + "[constraints]\nhidden_width = 1",
+            "x.toml: constraints.hidden_width",
+            "not true or false",
+        ),
         (SMALL + "[full_cell]\nnodes = 100", "x.toml: full_cell.nodes", "1 to 32"),
-        (SMALL + "[full_cell]\nsums = ['add']", "x.toml: full_cell.sums", "not a function of one value"),
-        (SMALL + "[seeds]\nbad = 'h[t] = sin(linear(x[t], h[t-1]))'", "x.toml: seeds.bad", "the op sin"),
-        (SMALL + "[seeds]\nbad = 'h[t] = tanh(linear(x[t], h[t-1])'", "x.toml: seeds.bad:1", "not a statement"),
+        (
+            SMALL + "[full_cell]\nsums = ['add']",
+            "x.toml: full_cell.sums",
+            "not a function of one value",
+        ),
+        (
+            SMALL + "[seeds]\nbad = 'h[t] = sin(linear(x[t], h[t-1]))'",
+            "x.toml: seeds.bad",
+            "the op sin",
+        ),
+        (
+            SMALL + "[seeds]\nbad = 'h[t] = tanh(linear(x[t], h[t-1])'",
+            "x.toml: seeds.bad:1",
+            "not a statement",
+        ),
         ("seeds = ['lstn']\n" + SMALL, "x.toml: seeds", "lstn"),
     ],
 )

@@ -20,11 +20,25 @@ from cellsearch.trial import Budget, Connection, Failure, Proposal, Result, Rung
 DATA = Path(__file__).parents[1] / "data"
 
 
-def add(store: Store, number: int, cell: str = "lstm", *, key: str = "", proposal: Proposal | None = None, **options: object) -> Trial:
+def add(
+    store: Store,
+    number: int,
+    cell: str = "lstm",
+    *,
+    key: str = "",
+    proposal: Proposal | None = None,
+    **options: object,
+) -> Trial:
     """Record a trial that is about to be trained."""
     proposal = proposal or Proposal(zoo.load(cell), origin=f"baseline:{cell}")
     trial = Trial(number, proposal, Status.RUNNING, rungs=(Rung(Budget(100, 0)),))
-    values = {"key": key or f"key {number}", "genome": proposal.genome.to_json(), "attempt": 0, "seed": 7, "horizon": number} | options
+    values = {
+        "key": key or f"key {number}",
+        "genome": proposal.genome.to_json(),
+        "attempt": 0,
+        "seed": 7,
+        "horizon": number,
+    } | options
     store.add_trial(trial, **values)  # type: ignore[arg-type]
     return trial
 
@@ -51,12 +65,23 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         store.add_event("opened", "for the first time")
         trial = add(store, 0)
         child = Proposal(zoo.load("gru"), (0, 0), "crossover", inherit=0)
-        add(store, 1, proposal=child, inherit="checkpoints/trial-00000.safetensors", duplicates=(Duplicate(1, 0, 0),), attempt=1)
-        store.add_outcome(Outcome(0, 0, result(), worker="host:1", wall_seconds=3.0), Status.COMPLETED)
+        add(
+            store,
+            1,
+            proposal=child,
+            inherit="checkpoints/trial-00000.safetensors",
+            duplicates=(Duplicate(1, 0, 0),),
+            attempt=1,
+        )
+        store.add_outcome(
+            Outcome(0, 0, result(), worker="host:1", wall_seconds=3.0), Status.COMPLETED
+        )
         store.add_outcome(Outcome(1, 0, failure=Failure("nan", "at step 3")), Status.FAILED)
     with Store.read(tmp_path) as store:
         first, second = store.history()
-        assert first == trial.with_(status=Status.COMPLETED, rungs=(Rung(Budget(100, 0), result()),))
+        assert first == trial.with_(
+            status=Status.COMPLETED, rungs=(Rung(Budget(100, 0), result()),)
+        )
         assert second.proposal == child
         assert second.status is Status.FAILED
         assert second.failure == Failure("nan", "at step 3")
@@ -68,7 +93,10 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         assert [(e.kind, e.text) for e in store.events()] == [("opened", "for the first time")]
         assert store.duplicates() == (Duplicate(1, 0, 0),)
         assert store.inherited() == {(1, 0): "checkpoints/trial-00000.safetensors"}
-        assert [(d.position, d.trial, d.rung, d.horizon) for d in store.decisions()] == [(0, 0, 0, 0), (1, 1, 0, 1)]
+        assert [(d.position, d.trial, d.rung, d.horizon) for d in store.decisions()] == [
+            (0, 0, 0, 0),
+            (1, 1, 0, 1),
+        ]
         assert store.keys() == {0: "key 0", 1: "key 1"}
         timing = store.timings()[0]
         assert timing.worker == "host:1"
@@ -117,8 +145,12 @@ def test_the_database_refuses_a_second_trial_of_a_cell(tmp_path: Path) -> None:
             add(store, 1, key="same")
         assert len(store.history()) == 1
         assert store.decisions() == store.decisions()[:1]
-        duplicate = Trial(1, Proposal(zoo.load("gru"), origin="x"), Status.DUPLICATE, duplicate_of=0)
-        store.add_trial(duplicate, key="same", genome=duplicate.genome.to_json(), attempt=0, seed=1, horizon=1)
+        duplicate = Trial(
+            1, Proposal(zoo.load("gru"), origin="x"), Status.DUPLICATE, duplicate_of=0
+        )
+        store.add_trial(
+            duplicate, key="same", genome=duplicate.genome.to_json(), attempt=0, seed=1, horizon=1
+        )
         assert store.history()[1].rungs == ()
         store.add_outcome(Outcome(0, 0, result(2.0)), Status.COMPLETED)
         assert store.history()[1].score == 2.0
@@ -130,7 +162,11 @@ def test_requeue(tmp_path: Path) -> None:
             add(store, number)
         store.add_outcome(Outcome(1, 0, result()), Status.COMPLETED)
         assert store.requeue() == 2
-        assert [t.status for t in store.history()] == [Status.WAITING, Status.COMPLETED, Status.WAITING]
+        assert [t.status for t in store.history()] == [
+            Status.WAITING,
+            Status.COMPLETED,
+            Status.WAITING,
+        ]
         store.start(2, 0)
         assert store.trial(2).status is Status.RUNNING
 
@@ -146,8 +182,13 @@ def test_one_writer(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
-    code = f"from cellsearch.store import Store; s = Store.open({str(tmp_path)!r}); print('open', flush=True); input()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    code = (
+        f"from cellsearch.store import Store; s = Store.open({str(tmp_path)!r}); "
+        f"print('open', flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"open\n"
@@ -197,7 +238,9 @@ Store.read({str(run)!r}).history()
 os.setuid(65534)
 print(len(Store.read({str(target)!r}).history()))
 """
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert done.stdout == "1\n", done.stderr
     finally:
         target.chmod(0o755)
@@ -215,7 +258,13 @@ def test_no_run(tmp_path: Path) -> None:
         store.trial(3)
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough to look like one" * 20, b"SQLite format 3\0" + b"\xff" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no database at all, but long enough to look like one" * 20,
+        b"SQLite format 3\0" + b"\xff" * 5000,
+    ],
+)
 def test_damaged_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     for attempt in (Store.read, Store.open):
@@ -332,7 +381,14 @@ def test_first_version_opens(tmp_path: Path) -> None:
     shutil.copy(DATA / "store_v1.sqlite", run / FILE_NAME)
     with Store.read(run) as store:
         history = store.history()
-        assert [t.status.value for t in history] == ["completed", "completed", "failed", "duplicate", "stopped", "running"]
+        assert [t.status.value for t in history] == [
+            "completed",
+            "completed",
+            "failed",
+            "duplicate",
+            "stopped",
+            "running",
+        ]
         assert [t.score for t in history[:2]] == [1.5, 1.25]
         assert history[3].score == 1.25
         assert [t.genome.key for t in history[:2]] == [zoo.load("lstm").key, zoo.load("gru").key]
@@ -366,7 +422,11 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "a", isolation_level=None)
     migrate(connection, ["CREATE TABLE a (x)"], where="here")
     with pytest.raises(sqlite3.OperationalError):
-        migrate(connection, ["CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE a (x)"], where="here")
+        migrate(
+            connection,
+            ["CREATE TABLE a (x)", "CREATE TABLE b (x); CREATE TABLE a (x)"],
+            where="here",
+        )
     connection.close()
     connection = sqlite3.connect(tmp_path / "a", isolation_level=None)
     assert [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")] == ["a"]
@@ -376,7 +436,8 @@ def test_a_failed_migration_changes_nothing(tmp_path: Path) -> None:
 
 def test_network_file_systems() -> None:
     mounts = (
-        "/dev/vda / ext4 rw 0 0\nserver:/x /home nfs4 rw 0 0\n/dev/vdb /home/me ext4 rw 0 0\n//host/share /mnt/my\\040share cifs rw 0 0\n"
+        "/dev/vda / ext4 rw 0 0\nserver:/x /home nfs4 rw 0 0\n/dev/vdb /home/me ext4 rw 0 "
+        "0\n//host/share /mnt/my\\040share cifs rw 0 0\n"
     )
     assert network_file_system(Path("/home/you/run"), mounts) == "nfs4"
     assert network_file_system(Path("/home/me/run"), mounts) == ""

@@ -21,7 +21,9 @@ class TestGenetic(StrategyContract):
 
 class TestGeneticWithIslandsAndSpecies(StrategyContract):
     def strategy(self) -> Strategy:
-        return strategies.create("genetic", {"islands": 3, "population": 8, "species": 0.5, "inherit": True})
+        return strategies.create(
+            "genetic", {"islands": 3, "population": 8, "species": 0.5, "inherit": True}
+        )
 
 
 class TestGrow(StrategyContract):
@@ -68,7 +70,11 @@ class TestNsga2(StrategyContract):
 
 
 def test_every_strategy_has_a_contract_test():
-    tested = {kind().strategy().name for kind in StrategyContract.__subclasses__() if kind.__module__ == __name__}
+    tested = {
+        kind().strategy().name
+        for kind in StrategyContract.__subclasses__()
+        if kind.__module__ == __name__
+    }
     assert tested == set(strategies.names())
 
 

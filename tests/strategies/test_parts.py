@@ -1,4 +1,6 @@
-"""The parts that strategies are made of, each against values worked out by hand or by another way."""
+"""The parts that strategies are made of, each against values worked out by hand or by another
+way.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import Connection, History, Proposal, Status, Trial
 
 
-def trial(number: int, genome: Genome, score: float, *, origin: str = "random", parents: tuple[int, ...] = ()) -> Trial:
+def trial(
+    number: int,
+    genome: Genome,
+    score: float,
+    *,
+    origin: str = "random",
+    parents: tuple[int, ...] = (),
+) -> Trial:
     return completed(Trial(number, Proposal(genome, parents, origin)), score)
 
 
@@ -30,12 +39,18 @@ def some(count: int) -> list[Genome]:
     return [space().sample(rng) for _ in range(count)]
 
 
-# -- features ----------------------------------------------------------------------------------------------------------
+# -- features --------------------------------------------------------------------------------------
 
 
 def test_features_do_not_depend_on_names_or_order():
-    text = "r = sigmoid(linear(x[t], h[t-1]))\nz = sigmoid(linear(x[t], h[t-1]))\nh[t] = blend(z, h[t-1], tanh(linear(x[t], r * h[t-1])))"
-    other = "a = sigmoid(linear(h[t-1], x[t]))\nb = sigmoid(linear(x[t], h[t-1]))\nh[t] = blend(b, h[t-1], tanh(linear(a * h[t-1], x[t])))"
+    text = (
+        "r = sigmoid(linear(x[t], h[t-1]))\nz = sigmoid(linear(x[t], h[t-1]))\nh[t] = "
+        "blend(z, h[t-1], tanh(linear(x[t], r * h[t-1])))"
+    )
+    other = (
+        "a = sigmoid(linear(h[t-1], x[t]))\nb = sigmoid(linear(x[t], h[t-1]))\nh[t] = "
+        "blend(b, h[t-1], tanh(linear(a * h[t-1], x[t])))"
+    )
     first, second = (dict(features(Genome.from_text(written))) for written in (text, other))
     assert first == second
     assert distance(Genome.from_text(text), Genome.from_text(other)) == 0
@@ -50,7 +65,13 @@ def test_distance_is_exactly_the_same_both_ways():
 def test_distance_is_larger_between_less_similar_cells():
     lstm = zoo.load("lstm")
     assert distance(lstm, lstm) == 0
-    assert 0 < distance(lstm, zoo.load("lstm_1997")) < distance(lstm, zoo.load("gru")) < distance(lstm, zoo.load("rnn_tanh")) <= 1
+    assert (
+        0
+        < distance(lstm, zoo.load("lstm_1997"))
+        < distance(lstm, zoo.load("gru"))
+        < distance(lstm, zoo.load("rnn_tanh"))
+        <= 1
+    )
     assert distance(lstm, zoo.load("gru")) == distance(zoo.load("gru"), lstm)
 
 
@@ -59,7 +80,7 @@ def test_the_matrix_has_a_row_for_each_cell():
     assert matrix(cells).shape == (5, len({name for cell in cells for name in features(cell)}))
 
 
-# -- surrogate models --------------------------------------------------------------------------------------------------
+# -- surrogate models ------------------------------------------------------------------------------
 
 
 def test_scores_are_standardised_without_being_ruled_by_outliers():
@@ -71,11 +92,17 @@ def test_scores_are_standardised_without_being_ruled_by_outliers():
 
 @pytest.mark.parametrize("model", ["gp", "ridge"])
 def test_the_models_learn_a_function_of_the_features(model):
-    """A linear function of ten features with noise: predictions on fresh points correlate with the truth, and not by chance."""
+    """A linear function of ten features with noise: predictions on fresh points correlate with the
+    truth, and not by chance.
+    """
     rng = np.random.default_rng(0)
     x, fresh, weights = rng.normal(size=(80, 10)), rng.normal(size=(60, 10)), rng.normal(size=10)
     y = standardised(x @ weights + 0.1 * rng.normal(size=80))
-    predict = GaussianProcess().predict if model == "gp" else lambda *given: RidgeEnsemble().predict(*given, np.random.default_rng(1))
+    predict = (
+        GaussianProcess().predict
+        if model == "gp"
+        else lambda *given: RidgeEnsemble().predict(*given, np.random.default_rng(1))
+    )
     mean, deviation = predict(x, y, fresh)
     assert np.corrcoef(mean, fresh @ weights)[0, 1] > 0.8
     assert np.all(deviation > 0)
@@ -85,7 +112,9 @@ def test_the_models_learn_a_function_of_the_features(model):
 
 def test_the_process_is_sure_where_it_has_seen_points_and_unsure_elsewhere():
     x = np.linspace(0, 1, 12)[:, None]
-    _, deviation = GaussianProcess(lengths=(0.3,), noises=(0.01,)).predict(x, np.sin(6 * x[:, 0]), np.array([[0.5], [4.0]]))
+    _, deviation = GaussianProcess(lengths=(0.3,), noises=(0.01,)).predict(
+        x, np.sin(6 * x[:, 0]), np.array([[0.5], [4.0]])
+    )
     assert deviation[0] < 0.2 < 0.9 < deviation[1]
 
 
@@ -102,7 +131,7 @@ def test_the_process_equals_the_textbook_formula():
     assert np.allclose(deviation**2, 1 - np.einsum("im,ij,jm->m", cross, inverse, cross), atol=1e-6)
 
 
-# -- several objectives ------------------------------------------------------------------------------------------------
+# -- several objectives ----------------------------------------------------------------------------
 
 
 def test_fronts_by_hand():
@@ -115,7 +144,9 @@ def test_fronts_agree_with_the_definition_on_random_points():
     for rank, front in enumerate(fronts(values)):
         rest = [k for later in fronts(values)[rank:] for k in later]
         for k in front:
-            assert not any(np.all(values[j] <= values[k]) and np.any(values[j] < values[k]) for j in rest)
+            assert not any(
+                np.all(values[j] <= values[k]) and np.any(values[j] < values[k]) for j in rest
+            )
 
 
 def test_crowding_by_hand():
@@ -125,17 +156,26 @@ def test_crowding_by_hand():
     assert distance_of[2] == pytest.approx(3 / 4 + 2 / 4)
 
 
-# -- records -----------------------------------------------------------------------------------------------------------
+# -- records ---------------------------------------------------------------------------------------
 
 
 def test_members_are_the_newest_scored_and_the_controls():
     cells = some(8)
-    trials = [trial(0, zoo.load("lstm"), 0.1, origin="baseline:lstm"), trial(1, zoo.load("lstm_ln"), 0.1, origin="baseline:lstm_ln")]
+    trials = [
+        trial(0, zoo.load("lstm"), 0.1, origin="baseline:lstm"),
+        trial(1, zoo.load("lstm_ln"), 0.1, origin="baseline:lstm_ln"),
+    ]
     trials += [trial(k + 2, cell, 1.0) for k, cell in enumerate(cells)]
     trials[5] = failed(trials[5])
     trials[9] = trials[9].with_(status=Status.RUNNING, rungs=())
     found = [t.number for t in members(space(), History(trials), 4)]
-    assert found == [8, 7, 6, 4, 0]  # 9 runs, 5 failed, and the space does not hold the LSTM with layer normalisation
+    assert found == [
+        8,
+        7,
+        6,
+        4,
+        0,
+    ]  # 9 runs, 5 failed, and the space does not hold the LSTM with layer normalisation
 
 
 def test_the_best_are_the_beginning_of_the_ranking():
@@ -157,11 +197,17 @@ def test_a_tournament_of_all_is_won_by_the_best_and_of_one_by_anybody():
 
 
 def test_success_rates_by_hand():
-    """Operator a: 2 of 3 children better; b: 0 of 2; c: never tried. (1+2)/(2+3), 1/4, 1/2, normalised."""
+    """Operator a: 2 of 3 children better; b: 0 of 2; c: never tried. (1+2)/(2+3), 1/4, 1/2,
+    normalised.
+    """
     cells = some(7)
     trials = [trial(0, cells[0], 1.0)]
-    for number, (operator, score) in enumerate([("a", 0.5), ("a", 0.7), ("a", 1.5), ("b", 2.0), ("b", 1.0)], start=1):
-        trials.append(trial(number, cells[number], score, origin=f"mutate:{operator}", parents=(0,)))
+    for number, (operator, score) in enumerate(
+        [("a", 0.5), ("a", 0.7), ("a", 1.5), ("b", 2.0), ("b", 1.0)], start=1
+    ):
+        trials.append(
+            trial(number, cells[number], score, origin=f"mutate:{operator}", parents=(0,))
+        )
     rates = success_rates(History(trials), ["a", "b", "c"], window=100, floor=0.01)
     total = 3 / 5 + 1 / 4 + 1 / 2
     assert rates == pytest.approx({"a": 3 / 5 / total, "b": 1 / 4 / total, "c": 1 / 2 / total})
@@ -170,22 +216,35 @@ def test_success_rates_by_hand():
 
 
 def test_crossover_rate_by_hand():
-    """Crossed: 2 of 2 better, (1 + 2) / (2 + 2); mutants: 0 of 3, 1 / 5. Of 0.2 that makes 0.15 / (0.15 + 0.16)."""
+    """Crossed: 2 of 2 better, (1 + 2) / (2 + 2); mutants: 0 of 3, 1 / 5. Of 0.2 that makes 0.15 /
+    (0.15 + 0.16).
+    """
     cells = some(7)
     trials = [trial(0, cells[0], 1.0)]
-    record = [("crossover", 0.5), ("crossover+a", 0.7), ("mutate:a", 1.5), ("mutate:b", 2.0), ("mutate:b", 1.0)]
+    record = [
+        ("crossover", 0.5),
+        ("crossover+a", 0.7),
+        ("mutate:a", 1.5),
+        ("mutate:b", 2.0),
+        ("mutate:b", 1.0),
+    ]
     for number, (origin, score) in enumerate(record, start=1):
         trials.append(trial(number, cells[number], score, origin=origin, parents=(0,)))
     history = History(trials)
     assert crossover_rate(History(), 0.2, window=100) == pytest.approx(0.2)
     assert crossover_rate(history, 0.2, window=100) == pytest.approx(0.15 / 0.31)
-    assert crossover_rate(history, 0.2, window=3) == pytest.approx(0.2 * (1 / 2) / (0.2 * (1 / 2) + 0.8 * (1 / 5)))
+    assert crossover_rate(history, 0.2, window=3) == pytest.approx(
+        0.2 * (1 / 2) / (0.2 * (1 / 2) + 0.8 * (1 / 5))
+    )
     assert crossover_rate(history, 0.9, window=100) == pytest.approx(0.95)  # the bound
     assert crossover_rate(history, 0.0, window=100) == 0.0
 
 
 def test_classes_of_recurrence_are_an_objective():
-    found = [OBJECTIVES["class"](space(), trial(0, zoo.load(name), 1.0)) for name in ("mingru", "indrnn_relu", "lstm")]
+    found = [
+        OBJECTIVES["class"](space(), trial(0, zoo.load(name), 1.0))
+        for name in ("mingru", "indrnn_relu", "lstm")
+    ]
     assert found == [0, 1, 2]
 
 
@@ -201,7 +260,9 @@ def test_a_changed_trial_forgets_what_was_worked_out():
 
 def test_no_operator_is_given_up():
     cells = some(60)
-    trials = [trial(0, cells[0], 1.0)] + [trial(k, cells[k], 2.0, origin="mutate:bad", parents=(0,)) for k in range(1, 60)]
+    trials = [trial(0, cells[0], 1.0)] + [
+        trial(k, cells[k], 2.0, origin="mutate:bad", parents=(0,)) for k in range(1, 60)
+    ]
     rates = success_rates(History(trials), ["bad", "good"], window=100, floor=0.1)
     assert rates["bad"] == pytest.approx(0.1 / 1.0, rel=0.1)
     assert sum(rates.values()) == pytest.approx(1)
@@ -215,12 +276,25 @@ def test_the_weakest_connections_come_first():
         "n.weight_x": Connection(0.01, 0.9),
     }
     names = [*learned, "unknown.scale"]
-    assert weakest_first(names, learned, "saliency") == ["a.scale", "n.weight_h", "b.scale", "n.weight_x", "unknown.scale"]
-    # Gates are ranked within scalars and within matrices: b (1/6), x (1/4), a (1/2), h (3/4), unknown (5/6).
-    assert weakest_first(names, learned, "gate") == ["b.scale", "n.weight_x", "a.scale", "n.weight_h", "unknown.scale"]
+    assert weakest_first(names, learned, "saliency") == [
+        "a.scale",
+        "n.weight_h",
+        "b.scale",
+        "n.weight_x",
+        "unknown.scale",
+    ]
+    # Gates are ranked within scalars and within matrices: b (1/6), x (1/4), a (1/2), h (3/4),
+    # unknown (5/6).
+    assert weakest_first(names, learned, "gate") == [
+        "b.scale",
+        "n.weight_x",
+        "a.scale",
+        "n.weight_h",
+        "unknown.scale",
+    ]
 
 
-# -- options -----------------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -273,7 +347,15 @@ EFFECTS = {
     },
     "regularized_evolution": {"population": 5, "tournament": 2},
     "local_search": {"initial": 2, "patience": 2},
-    "predictor": {"initial": 3, "incumbents": 1, "candidates": 3, "fresh": 1.0, "model": "ridge", "caution": 5.0, "random_share": 0.9},
+    "predictor": {
+        "initial": 3,
+        "incumbents": 1,
+        "candidates": 3,
+        "fresh": 1.0,
+        "model": "ridge",
+        "caution": 5.0,
+        "random_share": 0.9,
+    },
     "nsga2": {"objectives": ["nodes", "time"], "population": 4, "initial": 3, "crossover": 1.0},
     "random": {},
 }
@@ -281,13 +363,17 @@ EFFECTS = {
 
 @pytest.mark.parametrize("name", strategies.names())
 def test_every_option_changes_the_search(name):
-    """The same seed with another value of one option: other proposals. A search that differs from itself would be no evidence."""
+    """The same seed with another value of one option: other proposals. A search that differs from
+    itself would be no evidence.
+    """
 
     @cache
     def proposals(**options):
         strategy = strategies.create(name, options)
         history = simulate(strategy, space(), likeness, trials=45, seed=1)
-        return [(t.proposal.genome.key, t.proposal.origin, t.proposal.inherit) for t in history], strategy.perturbation
+        return [
+            (t.proposal.genome.key, t.proposal.origin, t.proposal.inherit) for t in history
+        ], strategy.perturbation
 
     assert set(EFFECTS[name]) == set(strategies.options(name))
     assert proposals() == proposals.__wrapped__()
@@ -299,8 +385,17 @@ def test_every_option_changes_the_search(name):
 
 def test_crowding_of_what_was_not_measured():
     """A column of infinities says nothing (and warns of nothing); one among them is an end."""
-    assert crowding(np.array([[0.0, np.inf], [1.0, np.inf], [4.0, np.inf]])) == [np.inf, 1.0, np.inf]
-    assert crowding(np.array([[0.0, 4.0], [1.0, np.inf], [4.0, 2.0], [2.0, 3.0]])) == [np.inf, np.inf, np.inf, 3.0 / 4.0]
+    assert crowding(np.array([[0.0, np.inf], [1.0, np.inf], [4.0, np.inf]])) == [
+        np.inf,
+        1.0,
+        np.inf,
+    ]
+    assert crowding(np.array([[0.0, 4.0], [1.0, np.inf], [4.0, 2.0], [2.0, 3.0]])) == [
+        np.inf,
+        np.inf,
+        np.inf,
+        3.0 / 4.0,
+    ]
 
 
 def test_options_are_taken_over():
@@ -311,4 +406,6 @@ def test_options_are_taken_over():
 
 def test_an_unknown_start_of_growth_is_refused():
     with pytest.raises(ConfigError, match="elmann"):
-        strategies.create("grow", {"start": "elmann"}).propose(space(), History(), np.random.default_rng(0))
+        strategies.create("grow", {"start": "elmann"}).propose(
+            space(), History(), np.random.default_rng(0)
+        )

@@ -23,7 +23,8 @@ from cellsearch.training.loop import evaluate
 from cellsearch.trial import Connection, History, Proposal, Status, Trial
 
 ADDING = {"length": 6, "evaluation_size": 200}
-# n3 is always zero, so the gate n3_in is good for nothing; its weight starts as large as the others.
+# n3 is always zero, so the gate n3_in is good for nothing; its weight starts as large as the
+# others.
 PLANTED = """
 n1 = tanh(linear(x[t], h[t-1]))
 n2 = sigmoid(linear(x[t], h[t-1]))
@@ -41,13 +42,28 @@ def trained() -> Trial:
     """The planted cell after a real training."""
     genome = Genome.from_text(PLANTED)
     training = Training(steps=80, hidden_size=10, learning_rate=2e-2, gate_penalty=0.02)
-    job = Job(0, 0, genome.to_json(), "adding", ADDING, training, steps=80, seed=3, connections=True, perturbation=2)
+    job = Job(
+        0,
+        0,
+        genome.to_json(),
+        "adding",
+        ADDING,
+        training,
+        steps=80,
+        seed=3,
+        connections=True,
+        perturbation=2,
+    )
     result = evaluate(job, Adding.load(ADDING))
-    return completed(Trial(0, Proposal(genome, origin="supernet:0:0")), result.score, result.connections)
+    return completed(
+        Trial(0, Proposal(genome, origin="supernet:0:0")), result.score, result.connections
+    )
 
 
 @pytest.mark.parametrize("criterion", ["saliency", "gate", "perturbation"])
-def test_every_criterion_finds_a_planted_redundant_connection(trained: Trial, criterion: str) -> None:
+def test_every_criterion_finds_a_planted_redundant_connection(
+    trained: Trial, criterion: str
+) -> None:
     assert trained.result is not None
     gates = [name for name in trained.result.connections if name.endswith(".scale")]
     assert len(gates) == 4
@@ -61,19 +77,29 @@ def test_every_criterion_finds_a_planted_redundant_connection(trained: Trial, cr
     assert proposal is not None
     assert proposal.origin == "supernet:0:1"
     assert proposal.inherit == 0
-    if criterion != "gate":  # gates of scalars and weights of matrices are ranked apart, so a matrix may come before
-        assert {*space().connections(trained.genome)} - {*space().connections(proposal.genome)} == {"useless.scale"}
+    if (
+        criterion != "gate"
+    ):  # gates of scalars and weights of matrices are ranked apart, so a matrix may come before
+        assert {*space().connections(trained.genome)} - {*space().connections(proposal.genome)} == {
+            "useless.scale"
+        }
 
 
 def test_unmeasured_connections_are_the_last_to_go() -> None:
-    learned = {"a.scale": Connection(1.0, 0.5, 0.2), "b.scale": Connection(0.1, 0.1, None), "c.scale": Connection(2.0, 0.9, -0.1)}
+    learned = {
+        "a.scale": Connection(1.0, 0.5, 0.2),
+        "b.scale": Connection(0.1, 0.1, None),
+        "c.scale": Connection(2.0, 0.9, -0.1),
+    }
     assert weakest_first(learned, learned, "perturbation") == ["c.scale", "a.scale", "b.scale"]
     nothing = {"a.scale": Connection(1.0, math.nan)}
     assert weakest_first(["a.scale"], nothing, "saliency") == ["a.scale"]
 
 
 def test_perturbations_are_measured_only_where_a_chain_uses_them() -> None:
-    assert strategies.create("prune", {"criteria": ["perturbation"], "batches": 3}).perturbation == 3
+    assert (
+        strategies.create("prune", {"criteria": ["perturbation"], "batches": 3}).perturbation == 3
+    )
     assert strategies.create("prune", {"criteria": ["gate"]}).perturbation == 0
     assert strategies.create("random").perturbation == 0
 
@@ -99,19 +125,29 @@ def test_the_first_chains_share_a_training_and_differ_in_criterion() -> None:
 
 def test_no_trial_only_fills_time() -> None:
     for workers in (1, 2, 6):
-        history = simulate(strategies.create("prune"), space(), likeness, trials=30, seed=1, workers=workers)
+        history = simulate(
+            strategies.create("prune"), space(), likeness, trials=30, seed=1, workers=workers
+        )
         assert len(history) == 30
         assert {trial.proposal.origin.split(":")[0] for trial in history} == {"supernet", "prune"}
         assert all(t.is_intermediate or t.proposal.origin == "prune:final" for t in history)
 
 
 def test_no_more_chains_than_allowed() -> None:
-    history = simulate(strategies.create("prune", {"chains": 1}), space(), likeness, trials=12, seed=1, workers=4)
+    history = simulate(
+        strategies.create("prune", {"chains": 1}), space(), likeness, trials=12, seed=1, workers=4
+    )
     running = [trial.number for trial in history if trial.is_intermediate]
     for number in running[1:]:
         before = [history[k] for k in running if k < number]
-        assert before  # the simulator has one supernet at a time, because the strategy proposed nothing while it ran
-    assert [t.proposal.origin for t in history][:3] == ["supernet:0:0", "supernet:0:1", "supernet:0:2"]
+        # the simulator has one supernet at a time, because the strategy proposed nothing while it
+        # ran
+        assert before
+    assert [t.proposal.origin for t in history][:3] == [
+        "supernet:0:0",
+        "supernet:0:1",
+        "supernet:0:2",
+    ]
 
 
 def rising(at: int) -> object:
@@ -126,31 +162,62 @@ def rising(at: int) -> object:
 def lstm_like(where: SearchSpace, genome: Genome) -> dict[str, Connection]:
     """The LSTM's gates are worth more than the others."""
     found = fake_connections(where, genome)
-    return {name: Connection(c.gate, c.saliency + name.startswith("gate_"), c.perturbation) for name, c in found.items()}
+    return {
+        name: Connection(c.gate, c.saliency + name.startswith("gate_"), c.perturbation)
+        for name, c in found.items()
+    }
 
 
 def test_a_chain_ends_when_the_score_rises_more_than_the_tolerance() -> None:
     options = {"start": "lstm", "criteria": ["saliency"], "remove": 0.05, "target": 4}
-    stopped = simulate(strategies.create("prune", options), space(), rising(11), trials=30, seed=1, workers=1, connections=lstm_like)  # type: ignore[arg-type]
+    stopped = simulate(
+        strategies.create("prune", options),
+        space(),
+        rising(11),
+        trials=30,
+        seed=1,
+        workers=1,
+        connections=lstm_like,
+    )  # type: ignore[arg-type]
     lenient = strategies.create("prune", {**options, "tolerance": 0.5})
-    went_on = simulate(lenient, space(), rising(11), trials=30, seed=1, workers=1, connections=lstm_like)  # type: ignore[arg-type]
-    sizes = [[len(space().connections(trial.genome)) for trial in rounds_of(history, 0)] for history in (stopped, went_on)]
+    went_on = simulate(
+        lenient, space(), rising(11), trials=30, seed=1, workers=1, connections=lstm_like
+    )  # type: ignore[arg-type]
+    sizes = [
+        [len(space().connections(trial.genome)) for trial in rounds_of(history, 0)]
+        for history in (stopped, went_on)
+    ]
     assert sizes[0][-1] < 11 <= sizes[0][-2]
     assert sizes[1][-1] < sizes[0][-1]
     last = rounds_of(stopped, 0)[-1]
-    assert all(trial.proposal.parents != (last.number,) for trial in stopped)  # nothing comes of the round that was too much
+    assert all(
+        trial.proposal.parents != (last.number,) for trial in stopped
+    )  # nothing comes of the round that was too much
 
 
 def test_a_cell_that_is_too_large_for_the_space_is_pruned_on_whatever_it_costs() -> None:
     """The rise comes while no round is small enough for a final: then the chain must go on."""
-    history = simulate(strategies.create("prune", {"chains": 1, "criteria": ["saliency"]}), space(), rising(100), trials=9, seed=1)  # type: ignore[arg-type]
+    history = simulate(
+        strategies.create("prune", {"chains": 1, "criteria": ["saliency"]}),
+        space(),
+        rising(100),
+        trials=9,
+        seed=1,
+    )  # type: ignore[arg-type]
     sizes = [len(space().connections(trial.genome)) for trial in rounds_of(history, 0)]
     assert sizes[0] > 100
     assert sizes[-1] < 30
 
 
 def test_a_given_cell_is_gated_trained_and_pruned() -> None:
-    history = simulate(strategies.create("prune", {"start": "lstm"}), space(), likeness, trials=24, seed=1, workers=2)
+    history = simulate(
+        strategies.create("prune", {"start": "lstm"}),
+        space(),
+        likeness,
+        trials=24,
+        seed=1,
+        workers=2,
+    )
     assert history[0].proposal.origin == "supernet:0:0"
     assert space().discrete(history[0].genome).key == zoo.load("lstm").simplify().key
     assert history[1].proposal.origin == "prune:start"
@@ -160,24 +227,41 @@ def test_a_given_cell_is_gated_trained_and_pruned() -> None:
     smaller = {genome.key for genome in space().prunings(zoo.load("lstm"))}
     assert {trial.genome.key for trial in ablations} <= smaller
     assert any(trial.proposal.origin == "prune:final" for trial in history)
-    again = simulate(strategies.create("prune", {"start": "lstm"}), space(), likeness, trials=24, seed=1, workers=2)
+    again = simulate(
+        strategies.create("prune", {"start": "lstm"}),
+        space(),
+        likeness,
+        trials=24,
+        seed=1,
+        workers=2,
+    )
     assert [trial.genome.key for trial in history] == [trial.genome.key for trial in again]
 
 
 def test_pruning_a_given_cell_ends_when_everything_was_tried() -> None:
-    options = {"start": "h[t] = blend(sigmoid(linear(x[t], h[t-1])), h[t-1], tanh(linear(x[t], h[t-1])))", "target": 2}
+    options = {
+        "start": "h[t] = blend(sigmoid(linear(x[t], h[t-1])), h[t-1], tanh(linear(x[t], h[t-1])))",
+        "target": 2,
+    }
     history = simulate(strategies.create("prune", options), space(), likeness, trials=200, seed=1)
     assert 8 < len(history) < 200
     assert all(trial.status is not Status.RUNNING for trial in history)
 
 
 @pytest.mark.parametrize(
-    ("start", "says"), [("elmann", "elmann"), ("h[t] = tanh(", "h\\[t\\]|never closed|syntax"), ("lstm_ln", "not in the space")]
+    ("start", "says"),
+    [
+        ("elmann", "elmann"),
+        ("h[t] = tanh(", "h\\[t\\]|never closed|syntax"),
+        ("lstm_ln", "not in the space"),
+    ],
 )
 def test_a_start_that_is_no_cell_of_the_space_is_refused(start: str, says: str) -> None:
     for name in ("prune", "grow"):
         with pytest.raises(ConfigError, match=says) as caught:
-            strategies.create(name, {"start": start}).propose(space(), History(), np.random.default_rng(0))
+            strategies.create(name, {"start": start}).propose(
+                space(), History(), np.random.default_rng(0)
+            )
         assert caught.value.where == "strategy_options.start"
 
 
@@ -194,7 +278,7 @@ def test_the_gap_is_the_finals_score_minus_that_of_the_cell_with_gates() -> None
     assert [history.gap(trial) for trial in trials] == [None, 0.5, None, None, None]
 
 
-# -- limits of the full cell ----------------------------------------------------------------------------------------------
+# -- limits of the full cell -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("key", "most"), [("max_connections", 100), ("max_parameters", 50_000)])
@@ -204,7 +288,9 @@ def test_a_full_cell_beyond_the_limits_is_refused_with_its_size(key: str, most: 
         small.full()
     assert key in caught.value.where
     assert "full_cell.nodes" in caught.value.hint
-    assert small.describe()["full_cell"]["connections"] == 134  # what is listed does not depend on the limit
+    assert (
+        small.describe()["full_cell"]["connections"] == 134
+    )  # what is listed does not depend on the limit
     assert SearchSpace.from_toml(small.to_toml()).full_cell == small.full_cell
 
 
@@ -214,14 +300,18 @@ def test_a_space_whose_cells_have_scales_cannot_be_pruned() -> None:
         strategies.create("prune").propose(scaled, History(), np.random.default_rng(0))
 
 
-# -- time -----------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
 
 
 def test_the_strategy_does_not_depend_on_the_folder(tmp_path: Path) -> None:
     """A cell given as text needs no file."""
     text = zoo.load("gru").to_text()
-    first = strategies.create("prune", {"start": text}).propose(space(), History(), np.random.default_rng(0))
-    second = strategies.create("prune", {"start": "gru"}).propose(space(), History(), np.random.default_rng(0))
+    first = strategies.create("prune", {"start": text}).propose(
+        space(), History(), np.random.default_rng(0)
+    )
+    second = strategies.create("prune", {"start": "gru"}).propose(
+        space(), History(), np.random.default_rng(0)
+    )
     assert first is not None
     assert second is not None
     assert first.genome.key == second.genome.key

@@ -1,4 +1,6 @@
-"""Whole simulated searches: what each family does, and that it finds more than random search where there is something to find."""
+"""Whole simulated searches: what each family does, and that it finds more than random search where
+there is something to find.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,20 @@ from cellsearch.trial import Connection, History, Proposal, Status
 SEEDS = range(6)
 
 
-def final(name: str, options: dict[str, object] | None = None, *, trials: int = 60, target: str = "mut1") -> list[float]:
+def final(
+    name: str, options: dict[str, object] | None = None, *, trials: int = 60, target: str = "mut1"
+) -> list[float]:
     """Best score of a simulated search for each seed."""
 
     def score(genome: Genome, steps: int) -> float:
         return likeness(genome, steps, target)
 
-    return [best_so_far(simulate(strategies.create(name, options), space(), score, trials=trials, seed=seed))[-1] for seed in SEEDS]
+    return [
+        best_so_far(
+            simulate(strategies.create(name, options), space(), score, trials=trials, seed=seed)
+        )[-1]
+        for seed in SEEDS
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,9 @@ def random_search() -> dict[str, list[float]]:
 @pytest.mark.parametrize("target", ["mut1", "gru_cho"])
 @pytest.mark.parametrize("name", ["genetic", "grow"])
 def test_it_beats_random_search(name, target, random_search):
-    """Welch's t over six seeds, as far apart as chance would put them once in a thousand times or less."""
+    """Welch's t over six seeds, as far apart as chance would put them once in a thousand times or
+    less.
+    """
     found, control = np.array(final(name, target=target)), np.array(random_search[target])
     t = (control.mean() - found.mean()) / np.sqrt(control.var(ddof=1) / 6 + found.var(ddof=1) / 6)
     assert t > 4
@@ -47,14 +58,29 @@ def test_it_beats_random_search(name, target, random_search):
 
 def test_random_search_does_not_beat_itself(random_search):
     """The comparison above can fail: two random searches with other seeds are no different."""
-    other = np.array([best_so_far(simulate(strategies.create("random"), space(), likeness, trials=60, seed=s + 50))[-1] for s in SEEDS])
+    other = np.array(
+        [
+            best_so_far(
+                simulate(strategies.create("random"), space(), likeness, trials=60, seed=s + 50)
+            )[-1]
+            for s in SEEDS
+        ]
+    )
     control = np.array(random_search["mut1"])
     t = (control.mean() - other.mean()) / np.sqrt(control.var(ddof=1) / 6 + other.var(ddof=1) / 6)
     assert abs(t) < 4
 
 
-def run(name: str, options: dict[str, object] | None = None, trials: int = 60, seed: int = 1, **more: object) -> History:
-    return simulate(strategies.create(name, options), space(), likeness, trials=trials, seed=seed, **more)  # type: ignore[arg-type]
+def run(
+    name: str,
+    options: dict[str, object] | None = None,
+    trials: int = 60,
+    seed: int = 1,
+    **more: object,
+) -> History:
+    return simulate(
+        strategies.create(name, options), space(), likeness, trials=trials, seed=seed, **more
+    )  # type: ignore[arg-type]
 
 
 def test_genetic_starts_with_the_seed_genomes_and_their_mutants():
@@ -68,24 +94,39 @@ def test_genetic_starts_with_the_seed_genomes_and_their_mutants():
 def test_genetic_crosses_as_often_as_declared():
     """Counted against declared: 60 % crossover, binomial within four standard deviations."""
     history = run("genetic", {"crossover": 0.6, "initial": 4, "adaptive": False}, trials=250)
-    children = [trial.proposal.origin for trial in history if trial.proposal.origin.startswith(("crossover", "mutate"))]
+    children = [
+        trial.proposal.origin
+        for trial in history
+        if trial.proposal.origin.startswith(("crossover", "mutate"))
+    ]
     crossed = sum(origin.startswith("crossover") for origin in children)
     spread = np.sqrt(0.6 * 0.4 / len(children))
-    assert abs(crossed / len(children) - 0.6) < 4 * spread + 0.05  # a cross without a new child is drawn again, parents included
+    assert (
+        abs(crossed / len(children) - 0.6) < 4 * spread + 0.05
+    )  # a cross without a new child is drawn again, parents included
 
 
 def test_nsga2_crosses_as_often_as_declared():
-    """Counted against declared, binomial within 2.5 standard deviations over four seeds: a cross that fails is tried again, not mutated."""
+    """Counted against declared, binomial within 2.5 standard deviations over four seeds: a cross
+    that fails is tried again, not mutated.
+    """
     declared = 0.6
-    histories = [run("nsga2", {"crossover": declared, "initial": 4}, trials=250, seed=seed) for seed in (1, 2, 3, 4)]
+    histories = [
+        run("nsga2", {"crossover": declared, "initial": 4}, trials=250, seed=seed)
+        for seed in (1, 2, 3, 4)
+    ]
     origins = [trial.proposal.origin for history in histories for trial in history]
     children = [origin for origin in origins if origin.startswith(("crossover", "mutate"))]
     crossed = sum(origin == "crossover" for origin in children)
-    assert abs(crossed / len(children) - declared) < 2.5 * np.sqrt(declared * (1 - declared) / len(children))
+    assert abs(crossed / len(children) - declared) < 2.5 * np.sqrt(
+        declared * (1 - declared) / len(children)
+    )
 
 
 def test_genetic_crosses_as_often_as_its_record_says():
-    """Counted against what :func:`crossover_rate` says before each child, binomial within four standard deviations."""
+    """Counted against what :func:`crossover_rate` says before each child, binomial within four
+    standard deviations.
+    """
     history = list(run("genetic", {"crossover": 0.5, "initial": 4}, trials=160, workers=1))
     chances, crossed = [], []
     for k, trial in enumerate(history):
@@ -103,20 +144,37 @@ def test_parents_die_of_age():
     by_number = history.by_number
     for trial in list(history)[30:]:
         for parent in trial.proposal.parents:
-            newer = sum(parent < other.number < trial.number and other.status is Status.COMPLETED for other in by_number.values())
+            newer = sum(
+                parent < other.number < trial.number and other.status is Status.COMPLETED
+                for other in by_number.values()
+            )
             assert newer <= 8 + 2  # two in flight may end in between
 
 
 def test_islands_breed_apart_and_migrate_as_often_as_declared():
-    history = run("genetic", {"islands": 3, "population": 10, "initial": 6, "crossover": 0.0, "migration": 0.2}, trials=240)
-    home = {trial.number: trial.proposal.origin.rpartition("@")[2] for trial in history if "@" in trial.proposal.origin}
+    history = run(
+        "genetic",
+        {"islands": 3, "population": 10, "initial": 6, "crossover": 0.0, "migration": 0.2},
+        trials=240,
+    )
+    home = {
+        trial.number: trial.proposal.origin.rpartition("@")[2]
+        for trial in history
+        if "@" in trial.proposal.origin
+    }
     sizes = Counter(home.values())
     assert set(sizes) == {"0", "1", "2"}
-    assert max(sizes.values()) - min(sizes.values()) <= 6  # the balance is kept over the newest cells
-    settled = [trial for trial in history if trial.number in home and trial.proposal.parents[0] in home]
+    assert (
+        max(sizes.values()) - min(sizes.values()) <= 6
+    )  # the balance is kept over the newest cells
+    settled = [
+        trial for trial in history if trial.number in home and trial.proposal.parents[0] in home
+    ]
     moved = sum(home[trial.number] != home[trial.proposal.parents[0]] for trial in settled)
     spread = np.sqrt(0.2 * 0.8 / len(settled))
-    assert abs(moved / len(settled) - 0.2) < 4 * spread + 0.03  # draws that give known cells are drawn again
+    assert (
+        abs(moved / len(settled) - 0.2) < 4 * spread + 0.03
+    )  # draws that give known cells are drawn again
 
 
 def test_species_keep_different_cells_alive():
@@ -125,7 +183,9 @@ def test_species_keep_different_cells_alive():
     def diversity(species: float) -> float:
         found = []
         for seed in range(2):
-            newest = list(run("genetic", {"species": species, "crossover": 0.0}, trials=90, seed=seed))[-16:]
+            newest = list(
+                run("genetic", {"species": species, "crossover": 0.0}, trials=90, seed=seed)
+            )[-16:]
             found += [distance(a.genome, b.genome) for a, b in itertools.combinations(newest, 2)]
         return float(np.mean(found))
 
@@ -165,7 +225,9 @@ def test_prune_goes_from_the_full_cell_to_small_ones():
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 100
     assert sizes[-1] <= 20
-    large = [size for size in sizes if size > 20]  # of a small cell much is needed to stay legal, and stays
+    large = [
+        size for size in sizes if size > 20
+    ]  # of a small cell much is needed to stay legal, and stays
     assert all(after <= 0.8 * before for before, after in itertools.pairwise(large))
     assert all(trial.proposal.inherit == trial.proposal.parents[0] for trial in rounds[1:])
 
@@ -184,25 +246,39 @@ def test_finals_are_ordinary_cells_trained_from_scratch():
 
 
 def test_pruning_removes_what_training_found_weak():
-    """A landscape of connections: those of the LSTM are strong, all others weak, so the final is an LSTM."""
+    """A landscape of connections: those of the LSTM are strong, all others weak, so the final is an
+    LSTM.
+    """
     gates = (
-        "n1_from_tanh n2_from_sigmoid_n1 n3_from_identity_of_n2 n3_from_sigmoid_c n4_from_tanh_of_n3 n5_from_sigmoid_n4 h_from_n5 c_from_n3"
+        "n1_from_tanh n2_from_sigmoid_n1 n3_from_identity_of_n2 n3_from_sigmoid_c "
+        "n4_from_tanh_of_n3 n5_from_sigmoid_n4 h_from_n5 c_from_n3"
     )
-    strong = {f"{name}.scale" for name in gates.split()} | {f"n{k}_in.weight_{v}" for k in (1, 2, 3, 5) for v in "xh"}
+    strong = {f"{name}.scale" for name in gates.split()} | {
+        f"n{k}_in.weight_{v}" for k in (1, 2, 3, 5) for v in "xh"
+    }
 
     def learned(where: SearchSpace, genome: Genome) -> dict[str, Connection]:
-        return {name: Connection(float(name in strong), float(name in strong)) for name in where.connections(genome)}
+        return {
+            name: Connection(float(name in strong), float(name in strong))
+            for name in where.connections(genome)
+        }
 
     options = {"chains": 1, "target": len(strong), "criteria": ["saliency"]}
     history = run("prune", options, trials=14, connections=learned)
-    assert zoo.load("lstm").simplify().key in {trial.genome.key for trial in history if trial.proposal.origin == "prune:final"}
+    assert zoo.load("lstm").simplify().key in {
+        trial.genome.key for trial in history if trial.proposal.origin == "prune:final"
+    }
 
 
 def test_nsga2_spreads_over_size_and_score():
-    """Its front of (score, parameters) is not dominated by random search's, and has small and large cells."""
+    """Its front of (score, parameters) is not dominated by random search's, and has small and large
+    cells.
+    """
 
     def points(history: History) -> np.ndarray:
-        return np.array([[trial.score, space().parameters(trial.genome)] for trial in history.scored])
+        return np.array(
+            [[trial.score, space().parameters(trial.genome)] for trial in history.scored]
+        )
 
     found, control = points(run("nsga2", trials=80)), points(run("random", trials=80))
     front = found[fronts(found)[0]]

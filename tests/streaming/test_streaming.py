@@ -21,13 +21,20 @@ from cellsearch.streaming import OnlineLearner, Prequential, Stepper, drifting_f
 from cellsearch.streaming.stepper import PRECISIONS, Precision
 
 
-def module(name: str, *, dtype: torch.dtype = torch.float64, layers: int = 2, size: int = 4) -> CellModule:
+def module(
+    name: str, *, dtype: torch.dtype = torch.float64, layers: int = 2, size: int = 4
+) -> CellModule:
     torch.manual_seed(0)
     genome = Genome.from_text(name) if "=" in name else zoo.load(name)
-    return compile_cell(genome, input_size=size, hidden_size=size, num_layers=layers, dtype=dtype).requires_grad_(False)
+    return compile_cell(
+        genome, input_size=size, hidden_size=size, num_layers=layers, dtype=dtype
+    ).requires_grad_(False)
 
 
-FIXED = "b = bias()\nc[t] = 0.5 * c[t-1]\nk = linear(2.0)\nm[t] = tanh(b)\nh[t] = tanh(linear(h[t-1]) + k) + m[t-1] + c[t-1] + x[t]"
+FIXED = (
+    "b = bias()\nc[t] = 0.5 * c[t-1]\nk = linear(2.0)\nm[t] = tanh(b)\nh[t] = "
+    "tanh(linear(h[t-1]) + k) + m[t-1] + c[t-1] + x[t]"
+)
 
 GIVEN = "c[t] = x[t]\nh[t] = tanh(linear(c[t-1], h[t-1]))"
 OTHER_OUTPUT = "h[t] = tanh(linear(x[t], h[t-1]))\ny[t] = h[t] * x[t]"
@@ -67,7 +74,10 @@ def test_the_stepper_is_the_sequence(name: str) -> None:
 
 
 needs_native = pytest.mark.skipif(
-    not backends.get("native").supports(module("lstm").program, torch.device("cpu"), torch.float32).ok, reason="no native runtime here"
+    not backends.get("native")
+    .supports(module("lstm").program, torch.device("cpu"), torch.float32)
+    .ok,
+    reason="no native runtime here",
 )
 
 
@@ -75,7 +85,9 @@ needs_native = pytest.mark.skipif(
 @pytest.mark.parametrize("rows", [1, 17])
 @pytest.mark.parametrize("name", [*zoo.names(), FIXED, GIVEN, OTHER_OUTPUT])
 def test_the_native_stepper_is_the_torch_one(name: str, rows: int) -> None:
-    """Over several positions, for few rows (weights used as they lie) and many (packed); states are values of their own."""
+    """Over several positions, for few rows (weights used as they lie) and many (packed); states are
+    values of their own.
+    """
     cell = module(name, dtype=torch.float32, size=9)
     native, plain = Stepper(cell, backend="native"), Stepper(cell, backend="torch")
     assert (native.report["native"], plain.report["torch"]) == ("taken", "taken")
@@ -121,7 +133,9 @@ def test_the_native_stepper_reads_only_what_fits() -> None:
             stepper(x, (state, other))
     turned = torch.randn(4, 2).t()
     assert not turned.is_contiguous()
-    assert torch.equal(stepper(turned, stepper.start(2))[0], stepper(turned.contiguous(), stepper.start(2))[0])
+    assert torch.equal(
+        stepper(turned, stepper.start(2))[0], stepper(turned.contiguous(), stepper.start(2))[0]
+    )
 
 
 @needs_native
@@ -213,7 +227,8 @@ def test_low_precision_takes_less_memory() -> None:
     weights = sum(p.numel() for p in cell.parameters())
     assert size["float32"] == 4 * weights
     assert size["float16"] == size["bfloat16"] == 2 * weights
-    # Dense weights in a byte each, with a scale in 4 bytes a row of each of the 8 products; the biases stay in 4 bytes.
+    # Dense weights in a byte each, with a scale in 4 bytes a row of each of the 8 products; the
+    # biases stay in 4 bytes.
     assert size["int8"] == 8 * 64 * 64 + 8 * 64 * 4 + 4 * 64 * 4
 
 
@@ -226,7 +241,7 @@ def test_precisions_are_those_of_the_type_and_others_are_refused() -> None:
         Stepper(both)
 
 
-# -- learning ----------------------------------------------------------------------------------------------------------
+# -- learning --------------------------------------------------------------------------------------
 
 
 def test_prequential_error_is_the_faded_mean() -> None:
@@ -248,7 +263,9 @@ def test_the_stream_drifts_where_it_says() -> None:
     expected = torch.tanh(0.8 * delayed[0] - 0.5 * delayed[1])
     assert torch.allclose(y[:1000], expected[:1000], atol=1e-6)
     assert torch.allclose(y[1000:], -expected[1000:], atol=1e-6)
-    assert torch.equal(drifting_filter(50, drift=20, seed=4)[1], drifting_filter(50, drift=20, seed=4)[1])
+    assert torch.equal(
+        drifting_filter(50, drift=20, seed=4)[1], drifting_filter(50, drift=20, seed=4)[1]
+    )
     with pytest.raises(ConfigError, match="drift"):
         drifting_filter(10, drift=10)
 
@@ -261,14 +278,19 @@ def follow(learner: OnlineLearner, x: Tensor, y: Tensor) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("name", ["gru", "h[t] = blend(sigmoid(linear(x[t], h[t-1])), h[t-1], tanh(linear(x[t], h[t-1])))"])
+@pytest.mark.parametrize(
+    "name",
+    ["gru", "h[t] = blend(sigmoid(linear(x[t], h[t-1])), h[t-1], tanh(linear(x[t], h[t-1])))"],
+)
 def test_the_error_falls_and_recovers_after_the_drift(name: str) -> None:
     x, y = drifting_filter(2400, drift=1200, seed=1)
     genome = Genome.from_text(name) if "=" in name else zoo.load(name)
     learner = OnlineLearner(genome, input_size=1, outputs=1, hidden_size=16, learning_rate=1e-2)
     losses = follow(learner, x, y)
     variance = float(y.var())
-    before, after, end = (float(np.mean(losses[a:b])) for a, b in ((1000, 1200), (1200, 1230), (2200, 2400)))
+    before, after, end = (
+        float(np.mean(losses[a:b])) for a, b in ((1000, 1200), (1200, 1230), (2200, 2400))
+    )
     assert before < 0.3 * variance
     assert after > 3 * before
     assert end < 0.3 * variance
@@ -278,7 +300,9 @@ def test_the_error_falls_and_recovers_after_the_drift(name: str) -> None:
 def test_without_a_state_it_cannot_be_learned() -> None:
     x, y = drifting_filter(1200, drift=1199, seed=1)
     memoryless = Genome.from_text("h[t] = tanh(linear(x[t])) + 0.0 * h[t-1]")
-    losses = follow(OnlineLearner(memoryless, input_size=1, outputs=1, hidden_size=16, learning_rate=1e-2), x, y)
+    losses = follow(
+        OnlineLearner(memoryless, input_size=1, outputs=1, hidden_size=16, learning_rate=1e-2), x, y
+    )
     assert np.mean(losses[-300:]) > 0.8 * float(y.var())
 
 
@@ -299,7 +323,9 @@ def test_a_prediction_never_sees_its_answer() -> None:
 
 
 def test_the_window_bounds_what_is_kept_and_the_order_is_checked() -> None:
-    learner = OnlineLearner(zoo.load("lstm"), input_size=2, outputs=3, hidden_size=4, window=5, every=2, num_layers=2)
+    learner = OnlineLearner(
+        zoo.load("lstm"), input_size=2, outputs=3, hidden_size=4, window=5, every=2, num_layers=2
+    )
     with pytest.raises(RuntimeError, match="predict"):
         learner.learn(torch.zeros(1, 3))
     for _ in range(12):
@@ -318,20 +344,40 @@ def test_equal_seeds_learn_equally_and_torchs_generator_is_left_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    runs = [follow(OnlineLearner(zoo.load("gru"), input_size=1, outputs=1, seed=seed), x, y) for seed in (0, 0, 1)]
+    runs = [
+        follow(OnlineLearner(zoo.load("gru"), input_size=1, outputs=1, seed=seed), x, y)
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(torch.rand(1), expected)
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_a_window_longer_than_every_learns_as_batches_do() -> None:
-    """With window = every, the updates are those of plain truncated BPTT over consecutive segments."""
+    """With window = every, the updates are those of plain truncated BPTT over consecutive
+    segments.
+    """
     x, y = drifting_filter(24, drift=12)
-    learner = OnlineLearner(zoo.load("gru"), input_size=1, outputs=1, hidden_size=4, window=8, every=8, clip_norm=1e9, backend="reference")
-    plain = OnlineLearner(zoo.load("gru"), input_size=1, outputs=1, hidden_size=4, backend="reference")
+    learner = OnlineLearner(
+        zoo.load("gru"),
+        input_size=1,
+        outputs=1,
+        hidden_size=4,
+        window=8,
+        every=8,
+        clip_norm=1e9,
+        backend="reference",
+    )
+    plain = OnlineLearner(
+        zoo.load("gru"), input_size=1, outputs=1, hidden_size=4, backend="reference"
+    )
     follow(learner, x, y)
     optimizer = torch.optim.Adam(plain.parameters, lr=5e-3)
     state = None
-    for segment in itertools.batched(range(24), 8) if hasattr(itertools, "batched") else (range(8), range(8, 16), range(16, 24)):
+    for segment in (
+        itertools.batched(range(24), 8)
+        if hasattr(itertools, "batched")
+        else (range(8), range(8, 16), range(16, 24))
+    ):
         chosen = list(segment)
         output, state = plain.cell(x[chosen].unsqueeze(1), state)
         state = state.detach()

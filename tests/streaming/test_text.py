@@ -31,7 +31,9 @@ def model(task: Task, name: str = "gru", layers: int = 1) -> SequenceModel:
     torch.manual_seed(0)
     made = task.model(cell_factory(zoo.load(name), Training(hidden_size=8, num_layers=layers)))
     assert isinstance(made, SequenceModel)
-    with torch.no_grad():  # far from uniform, so that temperatures and seeds matter but do not decide all
+    with (
+        torch.no_grad()
+    ):  # far from uniform, so that temperatures and seeds matter but do not decide all
         made.readout.weight.mul_(8)
     return made
 
@@ -94,7 +96,9 @@ def test_the_mode_of_the_model_stays(task: Task) -> None:
     assert made.training
 
 
-@pytest.mark.parametrize(("prompt", "options"), [([], {}), ([999], {}), ([0], {"temperature": -1.0})])
+@pytest.mark.parametrize(
+    ("prompt", "options"), [([], {}), ([999], {}), ([0], {"temperature": -1.0})]
+)
 def test_wrong_arguments(task: Task, prompt: list[int], options: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         generate(model(task), prompt, 3, **options)  # type: ignore[arg-type]
@@ -115,17 +119,26 @@ def test_weights_that_have_blown_up_are_told(task: Task) -> None:
         generate(made, [0], 3)
 
 
-# -- the commands ------------------------------------------------------------------------------------------------------
+# -- the commands ----------------------------------------------------------------------------------
 
 Call = Callable[..., tuple[int, str, str]]
-SETTINGS = ["trials=2", "training.steps=2", "training.hidden_size=8", "training.evaluations=1", "baselines=['lstm']"]
+SETTINGS = [
+    "trials=2",
+    "training.steps=2",
+    "training.hidden_size=8",
+    "training.evaluations=1",
+    "baselines=['lstm']",
+]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("text") / "run"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    assert guarded(cli, ["search", "quickstart", "--run", str(folder), "--workers", "0", *settings]) == 0
+    assert (
+        guarded(cli, ["search", "quickstart", "--run", str(folder), "--workers", "0", *settings])
+        == 0
+    )
     return folder
 
 
@@ -135,7 +148,9 @@ def test_the_command_writes_text(call: Call, run: Path) -> None:
     assert len(first) == 51
     assert call("generate", run, "--length", "50", "--seed", "3")[1] == first
     assert call("generate", run, "--length", "50", "--seed", "4")[1] != first
-    code, out, _ = call("generate", f"{run}:0", "--length", "5", "--prompt", "And God", "--temperature", "0")
+    code, out, _ = call(
+        "generate", f"{run}:0", "--length", "5", "--prompt", "And God", "--temperature", "0"
+    )
     assert code == 0
     assert out.startswith("And God")
     code, out, _ = call("generate", run, "--length", "9", "--json")
@@ -182,7 +197,9 @@ def test_diagnose_reads_the_checkpoint_of_a_trial(call: Call, run: Path, tmp_pat
     document = json.loads(out)
     cells = document["cells"]
     assert cells[0]["cell"].startswith("run-")
-    assert {"gradient", "memory", "gates", "spectrum", "positions", "radius", "score"} <= set(cells[0])
+    assert {"gradient", "memory", "gates", "spectrum", "positions", "radius", "score"} <= set(
+        cells[0]
+    )
     assert len(cells[0]["gradient"]) == 11
     shown = json.loads(call("show", run, "--json")[1])
     assert document["steps"] == 2
@@ -199,7 +216,16 @@ def test_diagnose_trains_a_zoo_cell_and_draws_one_picture(call: Call, tmp_path: 
     from xml.etree import ElementTree
 
     picture = tmp_path / "a.svg"
-    sizes = ["--steps", "2", "--hidden", "6", "--set", "task_options.length=8", "--set", "task_options.evaluation_size=20"]
+    sizes = [
+        "--steps",
+        "2",
+        "--hidden",
+        "6",
+        "--set",
+        "task_options.length=8",
+        "--set",
+        "task_options.evaluation_size=20",
+    ]
     code, out, err = call("diagnose", "rnn_tanh", "--task", "adding", *sizes, "-o", picture)
     assert (code, err) == (0, "")
     rows = out.splitlines()
@@ -208,8 +234,12 @@ def test_diagnose_trains_a_zoo_cell_and_draws_one_picture(call: Call, tmp_path: 
     assert len(root.findall("{http://www.w3.org/2000/svg}svg")) == 4
 
 
-def test_diagnose_takes_the_data_folder(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CELLSEARCH_DATA", "elsewhere")  # so that what the options set is undone afterwards
+def test_diagnose_takes_the_data_folder(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "CELLSEARCH_DATA", "elsewhere"
+    )  # so that what the options set is undone afterwards
     monkeypatch.setenv("CELLSEARCH_OFFLINE", "")
     code, out, err = call("diagnose", "lstm", "--task", "jsb", "--data-dir", tmp_path, "--offline")
     assert (code, out) == (6, "")

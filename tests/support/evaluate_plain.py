@@ -1,6 +1,8 @@
-"""A second, plain evaluation of a genome: numpy float64, one value after the other, written without looking at the op table.
+"""A second, plain evaluation of a genome: numpy float64, one value after the other, written without
+looking at the op table.
 
-It shares nothing with the compiler but the names of the weights, so that each can show the other wrong. Slow, meant for tests.
+It shares nothing with the compiler but the names of the weights, so that each can show the other
+wrong. Slow, meant for tests.
 """
 
 from __future__ import annotations
@@ -19,19 +21,29 @@ __all__ = ["Array", "evaluate_plain", "layer_norm", "plain_step", "plain_values"
 Array = NDArray[np.float64]
 
 
-def random_weights(genome: Genome, rng: np.random.Generator, input_size: int, hidden_size: int, spread: float = 1.0) -> dict[str, Array]:
-    """Normal weights by parameter name, ``[H, I]``, ``[H, H]``, ``[H]`` or ``[]``; dense ones are divided by sqrt(H)."""
+def random_weights(
+    genome: Genome, rng: np.random.Generator, input_size: int, hidden_size: int, spread: float = 1.0
+) -> dict[str, Array]:
+    """Normal weights by parameter name, ``[H, I]``, ``[H, H]``, ``[H]`` or ``[]``; dense ones are
+    divided by sqrt(H).
+    """
     weights = {}
     for spec in genome.parameters:
         shape = spec.sizes(input_size, hidden_size)
-        weights[spec.name] = np.asarray(rng.normal(size=shape) * spread / (math.sqrt(hidden_size) if len(shape) == 2 else 1.0))
+        weights[spec.name] = np.asarray(
+            rng.normal(size=shape) * spread / (math.sqrt(hidden_size) if len(shape) == 2 else 1.0)
+        )
     return weights
 
 
 def evaluate_plain(
-    genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array] | None = None
+    genome: Genome,
+    weights: Mapping[str, Array],
+    x: Array,
+    states: Mapping[str, Array] | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """Run the cell over ``x [T, B, I]``; returns the outputs ``[T, B, H]`` and the final states, each ``[B, H]``.
+    """Run the cell over ``x [T, B, I]``; returns the outputs ``[T, B, H]`` and the final states,
+    each ``[B, H]``.
 
     ``states``: the states before the first step (default: their initial values).
     """
@@ -46,24 +58,40 @@ def evaluate_plain(
     return np.stack(outputs), now
 
 
-def plain_step(genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
-    """One step on ``x [B, I]`` and states ``[B, H]``; returns the output ``[B, H]`` and the next states."""
+def plain_step(
+    genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]
+) -> tuple[Array, dict[str, Array]]:
+    """One step on ``x [B, I]`` and states ``[B, H]``; returns the output ``[B, H]`` and the next
+    states.
+    """
     values = plain_values(genome, weights, x, states)
     shape = next(iter(states.values())).shape
-    following = {s.name: np.broadcast_to(values[v], shape) for s, v in zip(genome.states, genome.next_states, strict=True)}
+    following = {
+        s.name: np.broadcast_to(values[v], shape)
+        for s, v in zip(genome.states, genome.next_states, strict=True)
+    }
     return np.broadcast_to(values[genome.output], shape), following
 
 
-def plain_values(genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]) -> list[Array]:
+def plain_values(
+    genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]
+) -> list[Array]:
     """The value of everything in one step, by number; numbers are arrays without axes."""
     own: dict[int, dict[int, Array]] = {}
     for spec in genome.parameters:
         own.setdefault(spec.node, {})[spec.operand] = weights[spec.name]
     hidden = next(iter(states.values())).shape[-1]
-    values: list[Array] = [np.asarray(x, np.float64), *(np.asarray(states[s.name], np.float64) for s in genome.states)]
+    values: list[Array] = [
+        np.asarray(x, np.float64),
+        *(np.asarray(states[s.name], np.float64) for s in genome.states),
+    ]
     with np.errstate(all="ignore"):
         for value, node in genome.numbered():
-            values.append(np.asarray(_node_value(node, [values[v] for v in node.inputs], own.get(value, {}), hidden)))
+            values.append(
+                np.asarray(
+                    _node_value(node, [values[v] for v in node.inputs], own.get(value, {}), hidden)
+                )
+            )
     return values
 
 
@@ -140,7 +168,9 @@ def _unary(op: str, a: Array) -> Any:  # a table in words
 
 
 def _sigmoid(a: Array) -> Any:
-    return np.where(a >= 0, 1.0 / (1.0 + np.exp(-np.abs(a))), np.exp(-np.abs(a)) / (1.0 + np.exp(-np.abs(a))))
+    return np.where(
+        a >= 0, 1.0 / (1.0 + np.exp(-np.abs(a))), np.exp(-np.abs(a)) / (1.0 + np.exp(-np.abs(a)))
+    )
 
 
 def _hidden_size(genome: Genome, weights: Mapping[str, Array], input_size: int) -> int:

@@ -11,14 +11,58 @@ __all__ = ["damaged"]
 
 _PIECES = (
     *"()[]{}=+-*/,.:;'\"\\#@!&|^~<>?%$ \t\n\r\x00\ufeff\u00e9\u2028",
-    "[t]", "[t-1]", "[0]", "x[t]", "h[t-1]", "linear(", "tanh(", "blend(", "bias=False", "bias=2", "lambda", "import", "None", "True",
-    "1e999", "-0.0", "9" * 50, "0x1f", "1j", "1_0", "**", "//", "->", '"""', "'''", "é", "if", "yield", "await", "...",
-    '"op"', '"linear"', '"inputs"', '"attrs"', "null", "true", "NaN", "Infinity", "-1", "1e400", "[]", "{}", '""', "[[[[[[[[[[", "\\u0000",
-)  # fmt: skip
+    "[t]",
+    "[t-1]",
+    "[0]",
+    "x[t]",
+    "h[t-1]",
+    "linear(",
+    "tanh(",
+    "blend(",
+    "bias=False",
+    "bias=2",
+    "lambda",
+    "import",
+    "None",
+    "True",
+    "1e999",
+    "-0.0",
+    "9" * 50,
+    "0x1f",
+    "1j",
+    "1_0",
+    "**",
+    "//",
+    "->",
+    '"""',
+    "'''",
+    "é",
+    "if",
+    "yield",
+    "await",
+    "...",
+    '"op"',
+    '"linear"',
+    '"inputs"',
+    '"attrs"',
+    "null",
+    "true",
+    "NaN",
+    "Infinity",
+    "-1",
+    "1e400",
+    "[]",
+    "{}",
+    '""',
+    "[[[[[[[[[[",
+    "\\u0000",
+)
 
 
 def damaged(text: str, rng: np.random.Generator, other: str) -> str:
-    """The text after 1 to 4 changes: characters, words or lines deleted, inserted, doubled, moved, or taken from ``other``."""
+    """The text after 1 to 4 changes: characters, words or lines deleted, inserted, doubled, moved,
+    or taken from ``other``.
+    """
     for _ in range(int(rng.integers(1, 5))):
         change = _DAMAGE[int(rng.integers(len(_DAMAGE)))]
         text = change(text, rng, other)

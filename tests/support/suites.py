@@ -1,4 +1,6 @@
-"""A suite of two tasks and a training that take less than a second, for tests of suites and of the baselines they are compared with."""
+"""A suite of two tasks and a training that take less than a second, for tests of suites and of the
+baselines they are compared with.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,19 @@ DOCUMENT: dict[str, Any] = {
     "seeds": [3, 4],
     "training": {"hidden_size": 8, "evaluations": 2, "learning_rate": 0.02},
     "tasks": [
-        {"task": "parity", "steps": 30, "chance": 0.6, "options": {"max_length": 3, "valid_lengths": [3], "evaluation_size": 60}},
-        {"task": "adding", "steps": 20, "chance": 1.0, "options": {"length": 4, "evaluation_size": 50}, "training": {"evaluations": 3}},
+        {
+            "task": "parity",
+            "steps": 30,
+            "chance": 0.6,
+            "options": {"max_length": 3, "valid_lengths": [3], "evaluation_size": 60},
+        },
+        {
+            "task": "adding",
+            "steps": 20,
+            "chance": 1.0,
+            "options": {"length": 4, "evaluation_size": 50},
+            "training": {"evaluations": 3},
+        },
     ],
 }
 """The small suite as it would be declared in a file."""
@@ -32,12 +45,19 @@ def declared(**changes: Any) -> Suite:
 
 
 def one_training(**changes: Any) -> tuple[Job, Arrays]:
-    """Three steps of an LSTM on the first task of the small suite, with these fields of the job changed; and the data."""
+    """Three steps of an LSTM on the first task of the small suite, with these fields of the job
+    changed; and the data.
+    """
     options = DOCUMENT["tasks"][0]["options"]
-    job = Job(0, 0, zoo.load("lstm").to_json(), "parity", options, Training(steps=3, hidden_size=4), 3, 1)
+    job = Job(
+        0, 0, zoo.load("lstm").to_json(), "parity", options, Training(steps=3, hidden_size=4), 3, 1
+    )
     return replace(job, **changes), tasks.get("parity").load(options)
 
 
 def facts(result: Result) -> dict[str, Any]:
     """What a training gives again whenever it is repeated: everything but its time and place."""
-    return {name: getattr(result, name) for name in ("score", "metric", "steps", "parameters", "curve", "metrics", "connections")}
+    return {
+        name: getattr(result, name)
+        for name in ("score", "metric", "steps", "parameters", "curve", "metrics", "connections")
+    }

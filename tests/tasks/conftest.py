@@ -25,6 +25,8 @@ def _one_thread() -> Iterator[None]:
 def data_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of data sets; skips the test where there is none."""
     if not DATA.is_dir():
-        pytest.skip(f"no data sets in {DATA}: set CELLSEARCH_DATA (docs/tasks.md says what they are)")
+        pytest.skip(
+            f"no data sets in {DATA}: set CELLSEARCH_DATA (docs/tasks.md says what they are)"
+        )
     monkeypatch.setenv("CELLSEARCH_DATA", str(DATA))
     return DATA

@@ -38,7 +38,9 @@ def train(data: TaskData, steps: int = 60, **training: Any) -> Any:
         genome=zoo.load("gru").to_json(),
         task=data.name,
         task_options=data.options,
-        training=Training(steps=steps, hidden_size=16, learning_rate=2e-2, evaluations=2, **training),
+        training=Training(
+            steps=steps, hidden_size=16, learning_rate=2e-2, evaluations=2, **training
+        ),
         steps=steps,
         seed=0,
     )
@@ -71,7 +73,9 @@ def test_numbers_are_predicted_in_their_own_unit() -> None:
     result = train(data, steps=150)
     valid = SUMS[data.arrays["split"] == 1]
     assert result.score < 0.5
-    assert result.metric == pytest.approx(np.sqrt(result.score) * SUMS[data.arrays["split"] == 0].std())
+    assert result.metric == pytest.approx(
+        np.sqrt(result.score) * SUMS[data.arrays["split"] == 0].std()
+    )
     assert result.metric < valid.std()
 
 
@@ -80,7 +84,9 @@ def test_the_mean_of_regression_targets_scores_about_one() -> None:
     task = data.create()
 
     class Mean(torch.nn.Module):
-        def forward(self, x: torch.Tensor, state: object, lengths: object) -> tuple[torch.Tensor, None]:
+        def forward(
+            self, x: torch.Tensor, state: object, lengths: object
+        ) -> tuple[torch.Tensor, None]:
             return torch.zeros(x.shape[1], 1), None
 
     score, metric = task.score(Mean(), "valid")
@@ -126,7 +132,12 @@ def test_the_split_is_disjoint_and_always_the_same() -> None:
 
 
 def test_splits_can_be_given() -> None:
-    data = tasks.from_arrays(SIGNALS[:80], LABELS[:80], valid=(SIGNALS[80:100], LABELS[80:100]), test=(SIGNALS[100:], LABELS[100:]))
+    data = tasks.from_arrays(
+        SIGNALS[:80],
+        LABELS[:80],
+        valid=(SIGNALS[80:100], LABELS[80:100]),
+        test=(SIGNALS[100:], LABELS[100:]),
+    )
     assert data.arrays["split"].tolist() == [0] * 80 + [1] * 20 + [2] * 20
     only_test = tasks.from_arrays(SIGNALS[:100], LABELS[:100], test=(SIGNALS[100:], LABELS[100:]))
     assert [(only_test.arrays["split"] == k).sum() for k in range(3)] == [90, 10, 20]
@@ -167,19 +178,31 @@ def test_an_epoch_holds_every_sequence_once() -> None:
 
 
 @pytest.mark.parametrize("readout", ["last", "every"])
-def test_batches_are_the_same_with_and_without_padded_copies(monkeypatch: pytest.MonkeyPatch, readout: str) -> None:
+def test_batches_are_the_same_with_and_without_padded_copies(
+    monkeypatch: pytest.MonkeyPatch, readout: str
+) -> None:
     rng = np.random.default_rng(0)
     x = [rng.normal(size=(n, 3)) for n in rng.integers(1, 40, 300)]
-    y = [rng.integers(0, 2, len(part)) for part in x] if readout == "every" else rng.integers(0, 2, 300)
+    y = (
+        [rng.integers(0, 2, len(part)) for part in x]
+        if readout == "every"
+        else rng.integers(0, 2, 300)
+    )
     data = tasks.from_arrays(x, y, readout=readout)
     with_copies = data.create()
     monkeypatch.setattr(sequences, "PADDED", 0)
     without = data.create()
-    pairs = list(islice(zip(with_copies.batches("train", 1), without.batches("train", 1), strict=True), 20))
+    pairs = list(
+        islice(zip(with_copies.batches("train", 1), without.batches("train", 1), strict=True), 20)
+    )
     assert all(same_batch(a, b) for a, b in pairs)
     places = sum(a.x.shape[0] * a.x.shape[1] for a, _ in pairs)
-    inside = sum(a.x.shape[0] * a.x.shape[1] if a.lengths is None else int(a.lengths.sum()) for a, _ in pairs)
-    assert 1 - inside / places < 0.15  # seven batches an epoch: the more there are, the less is padded
+    inside = sum(
+        a.x.shape[0] * a.x.shape[1] if a.lengths is None else int(a.lengths.sum()) for a, _ in pairs
+    )
+    assert (
+        1 - inside / places < 0.15
+    )  # seven batches an epoch: the more there are, the less is padded
 
 
 @pytest.mark.parametrize("readout", ["last", "every"])
@@ -192,16 +215,31 @@ def test_batches_of_one_length_are_fetched_in_groups_that_do_not_show(
     x = rng.normal(size=(300, length, features)).astype(np.float32)
     y = rng.integers(0, 2, (300, length) if readout == "every" else 300)
     data = tasks.from_arrays(x, y, readout=readout, batch_size=7, standardise=False)
-    target = {sequence.tobytes(): np.asarray(wanted).tolist() for sequence, wanted in zip(x, y, strict=True)}
+    target = {
+        sequence.tobytes(): np.asarray(wanted).tolist()
+        for sequence, wanted in zip(x, y, strict=True)
+    }
     in_groups = data.create()
     monkeypatch.setattr(sequences, "PADDED", 0)
     one_by_one = data.create()
     for start in (0, 1, 16, 33, 34, 100):
-        pairs = list(islice(zip(in_groups.batches("train", 1, start), one_by_one.batches("train", 1, start), strict=True), 70))
+        pairs = list(
+            islice(
+                zip(
+                    in_groups.batches("train", 1, start),
+                    one_by_one.batches("train", 1, start),
+                    strict=True,
+                ),
+                70,
+            )
+        )
         assert all(same_batch(a, b) for a, b in pairs)
         assert all(a.x.is_contiguous() and a.y.is_contiguous() for a, _ in pairs)
         for batch, _ in pairs[:20]:
-            found = [target[sequence.numpy().tobytes()] for sequence in batch.x.transpose(0, 1).contiguous()]
+            found = [
+                target[sequence.numpy().tobytes()]
+                for sequence in batch.x.transpose(0, 1).contiguous()
+            ]
             assert found == (batch.y.T if readout == "every" else batch.y).tolist()
 
 
@@ -282,6 +320,8 @@ print(float(batch.x.sum()), batch.y.tolist())
     packed = io.BytesIO()
     np.savez(packed, **data.arrays)  # type: ignore[arg-type]
     sent = json.dumps(dict(data.options)).encode() + b"\n" + packed.getvalue()
-    done = subprocess.run([sys.executable, "-c", script], input=sent, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=sent, capture_output=True, check=True
+    )
     batch = next(data.create().batches("train", 0))
     assert done.stdout.decode().strip() == f"{float(batch.x.sum())} {batch.y.tolist()}"

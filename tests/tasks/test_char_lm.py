@@ -47,9 +47,20 @@ def test_a_damaged_text_is_refused(text: str) -> None:
 
 def test_the_split_is_90_5_5_in_order(text: str) -> None:
     arrays = CharLM.load({})
-    assert [len(arrays[name]) for name in ("train", "valid", "test", "symbols")] == [854_532, 47_474, 47_475, 63]
+    assert [len(arrays[name]) for name in ("train", "valid", "test", "symbols")] == [
+        854_532,
+        47_474,
+        47_475,
+        63,
+    ]
     symbols = [chr(point) for point in arrays["symbols"]]
-    assert "".join(symbols[n] for n in np.concatenate([arrays[name] for name in ("train", "valid", "test")])) == text
+    assert (
+        "".join(
+            symbols[n]
+            for n in np.concatenate([arrays[name] for name in ("train", "valid", "test")])
+        )
+        == text
+    )
 
 
 def test_training_streams_are_the_text_as_a_ring() -> None:
@@ -62,7 +73,9 @@ def test_training_streams_are_the_text_as_a_ring() -> None:
         begin = stream * (n // 4) + offset
         read = torch.cat([batch.x[:, stream] for batch in batches])
         assert read.tolist() == [int(train[(begin + k) % n]) for k in range(15)]
-        assert torch.cat([batch.y[:, stream] for batch in batches]).tolist() == [int(train[(begin + k + 1) % n]) for k in range(15)]
+        assert torch.cat([batch.y[:, stream] for batch in batches]).tolist() == [
+            int(train[(begin + k + 1) % n]) for k in range(15)
+        ]
     assert [batch.first for batch in batches] == [True, False, False]
 
 
@@ -71,7 +84,9 @@ def test_evaluation_reads_every_prediction_once() -> None:
     assert isinstance(task, CharLM)
     tokens = torch.from_numpy(task.tokens("test").astype(np.int64))
     batches = list(task.batches("test", 0))
-    x, y = (torch.cat([getattr(batch, name) for batch in batches]).t().flatten() for name in ("x", "y"))
+    x, y = (
+        torch.cat([getattr(batch, name) for batch in batches]).t().flatten() for name in ("x", "y")
+    )
     assert len(x) == (len(tokens) - 1) // 32 * 32
     assert torch.equal(x, tokens[: len(x)])
     assert torch.equal(y, tokens[1 : len(y) + 1])
@@ -80,11 +95,16 @@ def test_evaluation_reads_every_prediction_once() -> None:
 
 def test_validation_reads_the_documented_prefix() -> None:
     assert sum(batch.y.numel() for batch in made().batches("valid", 0)) == 32_767 // 32 * 32
-    assert sum(batch.y.numel() for batch in made(valid_tokens=0).batches("valid", 0)) == 47_473 // 32 * 32
+    assert (
+        sum(batch.y.numel() for batch in made(valid_tokens=0).batches("valid", 0))
+        == 47_473 // 32 * 32
+    )
 
 
 class _Bigram(nn.Module):
-    """Predicts from the present character alone, by counting: its score is known without any training."""
+    """Predicts from the present character alone, by counting: its score is known without any
+    training.
+    """
 
     def __init__(self, train: np.ndarray, symbols: int) -> None:
         super().__init__()
@@ -97,7 +117,9 @@ class _Bigram(nn.Module):
 
 
 def test_the_score_is_bits_per_character() -> None:
-    """The published bigram figure on the last 10 % of the text is 3.233 bits; validation and test are its two halves."""
+    """The published bigram figure on the last 10 % of the text is 3.233 bits; validation and test
+    are its two halves.
+    """
     task = made(valid_tokens=0)
     model = _Bigram(CharLM.load({})["train"], 63)
     valid, test = task.score(model, "valid"), task.score(model, "test")
@@ -115,7 +137,9 @@ def test_carried_state_equals_one_long_sequence() -> None:
     assert len(batches) == 3
     with torch.no_grad():
         prediction, _ = model(torch.cat([b.x for b in batches]))
-        loss = nn.functional.cross_entropy(prediction.flatten(0, 1), torch.cat([b.y for b in batches]).flatten())
+        loss = nn.functional.cross_entropy(
+            prediction.flatten(0, 1), torch.cat([b.y for b in batches]).flatten()
+        )
     assert task.score(model, "valid")[0] == pytest.approx(float(loss) / math.log(2), rel=1e-5)
 
 

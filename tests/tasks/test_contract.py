@@ -36,14 +36,24 @@ class TestCopy(TaskContract):
 
 class TestParity(TaskContract):
     task = "parity"
-    options: ClassVar = {"max_length": 3, "valid_lengths": [3], "test_lengths": [3, 5], "evaluation_size": 200}
+    options: ClassVar = {
+        "max_length": 3,
+        "valid_lengths": [3],
+        "test_lengths": [3, 5],
+        "evaluation_size": 200,
+    }
     beats = 0.1
     steps = 300
 
 
 class TestModularSum(TaskContract):
     task = "modular_sum"
-    options: ClassVar = {"max_length": 2, "valid_lengths": [2], "test_lengths": [2, 3], "evaluation_size": 200}
+    options: ClassVar = {
+        "max_length": 2,
+        "valid_lengths": [2],
+        "test_lengths": [2, 3],
+        "evaluation_size": 200,
+    }
     beats = 0.3  # chance 0.8
     steps = 200
 
@@ -64,14 +74,24 @@ class TestAssociativeRecall(TaskContract):
 
 class TestDyck1(TaskContract):
     task = "dyck1"
-    options: ClassVar = {"max_length": 8, "valid_lengths": [8], "test_lengths": [8, 12], "evaluation_size": 100}
+    options: ClassVar = {
+        "max_length": 8,
+        "valid_lengths": [8],
+        "test_lengths": [8, 12],
+        "evaluation_size": 100,
+    }
     beats = 0.1
     steps = 200
 
 
 class TestDyck2(TaskContract):
     task = "dyck2"
-    options: ClassVar = {"max_length": 8, "valid_lengths": [8], "test_lengths": [8, 12], "evaluation_size": 100}
+    options: ClassVar = {
+        "max_length": 8,
+        "valid_lengths": [8],
+        "test_lengths": [8, 12],
+        "evaluation_size": 100,
+    }
     beats = 0.25
     steps = 200
 
@@ -127,7 +147,9 @@ class _TestsOnValidation(Adding):
         (_TestsOnValidation, "test_evaluation_is_always_the_same"),
     ],
 )
-def test_the_contract_finds_a_broken_task(monkeypatch: pytest.MonkeyPatch, broken: type[Adding], finds: str) -> None:
+def test_the_contract_finds_a_broken_task(
+    monkeypatch: pytest.MonkeyPatch, broken: type[Adding], finds: str
+) -> None:
     class Broken(TestAdding):
         task = "broken"
 

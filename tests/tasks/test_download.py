@@ -1,4 +1,6 @@
-"""Downloads of data sets, against a real server on this machine: announced, checked, complete or not there."""
+"""Downloads of data sets, against a real server on this machine: announced, checked, complete or
+not there.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,16 @@ from cellsearch.cli import cli
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError
 from cellsearch.tasks.data import download, registry
 
-TEXT = b"The Time Traveller (for so it will be convenient to speak of him) was expounding a recondite matter to us.\n" * 400
+TEXT = (
+    b"The Time Traveller (for so it will be convenient to speak of him) was expounding "
+    b"a recondite matter to us.\n" * 400
+)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """``/good``, ``/other`` (same size), ``/longer``, ``/short`` (the connection ends early), ``/slow``, ``/moved``; else 404."""
+    """``/good``, ``/other`` (same size), ``/longer``, ``/short`` (the connection ends early),
+    ``/slow``, ``/moved``; else 404.
+    """
 
     def do_GET(self) -> None:
         if self.path == "/moved":
@@ -35,7 +42,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", "/good")
             self.end_headers()
             return
-        bodies = {"/good": TEXT, "/other": TEXT[::-1], "/longer": TEXT + b"more", "/short": TEXT[: len(TEXT) // 2], "/slow": TEXT}
+        bodies = {
+            "/good": TEXT,
+            "/other": TEXT[::-1],
+            "/longer": TEXT + b"more",
+            "/short": TEXT[: len(TEXT) // 2],
+            "/slow": TEXT,
+        }
         if self.path not in bodies:
             self.send_error(404)
             return
@@ -81,7 +94,11 @@ def offer(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 @pytest.mark.parametrize("path", ["/good", "/moved"])
 def test_what_is_not_there_is_downloaded_once(
-    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], path: str
+    server: str,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    path: str,
 ) -> None:
     offer(monkeypatch, server + path)
     arrays = tasks.get("time_machine").load({})
@@ -108,7 +125,13 @@ def test_what_is_not_there_is_downloaded_once(
     ],
 )
 def test_a_failed_download_leaves_nothing(
-    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch, path: str, kind: type[CellsearchError], code: int, says: str
+    server: str,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    kind: type[CellsearchError],
+    code: int,
+    says: str,
 ) -> None:
     offer(monkeypatch, server + path)
     with pytest.raises(kind, match=says) as caught:
@@ -127,14 +150,22 @@ def test_nobody_listens(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             registry.read_text("timemachine")
 
 
-@pytest.mark.parametrize(("bounds", "says"), [({"timeout": 0.1}, "timed out"), ({"longest": 0.1}, "not done after")])
-def test_waiting_has_an_end(server: str, tmp_path: Path, bounds: dict[str, float], says: str) -> None:
+@pytest.mark.parametrize(
+    ("bounds", "says"), [({"timeout": 0.1}, "timed out"), ({"longest": 0.1}, "not done after")]
+)
+def test_waiting_has_an_end(
+    server: str, tmp_path: Path, bounds: dict[str, float], says: str
+) -> None:
     with pytest.raises(EnvironmentFailure, match=says):
-        download.download(server + "/slow", tmp_path / "a", sha256="", size=len(TEXT), what="it", **bounds)
+        download.download(
+            server + "/slow", tmp_path / "a", sha256="", size=len(TEXT), what="it", **bounds
+        )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written(server: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_be_written(
+    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (cache / "data").write_text("a file where the folder should be")
     offer(monkeypatch, server + "/good")
     with pytest.raises(EnvironmentFailure, match="cannot be written") as caught:
@@ -155,24 +186,32 @@ def test_a_full_disk(server: str, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "mkstemp", on_a_full_disk)
         with pytest.raises(EnvironmentFailure, match="No space left") as caught:
-            download.download(server + "/good", tmp_path / "a", sha256="", size=len(TEXT), what="it")
+            download.download(
+                server + "/good", tmp_path / "a", sha256="", size=len(TEXT), what="it"
+            )
     assert caught.value.exit_code == 6
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("by", ["variable", "option"])
-def test_offline_asks_nobody(server: str, cache: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+def test_offline_asks_nobody(
+    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
     offer(monkeypatch, server + "/good")
     monkeypatch.setenv(download.OFFLINE, "1" if by == "variable" else "0")
     option = ["--offline"] if by == "option" else []
-    done = CliRunner().invoke(cli, ["evaluate", "gru", "--task", "time_machine", "--steps", "1", *option])
+    done = CliRunner().invoke(
+        cli, ["evaluate", "gru", "--task", "time_machine", "--steps", "1", *option]
+    )
     assert isinstance(done.exception, EnvironmentFailure)
     assert "offline" in done.exception.hint.lower()
     assert server in done.exception.hint
     assert not (cache / "data").exists()
 
 
-def test_a_local_copy_comes_first(server: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_copy_comes_first(
+    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer(monkeypatch, server + "/nothing")
     local = cache / "mine" / "text" / "timemachine.txt"
     local.parent.mkdir(parents=True)
@@ -182,9 +221,13 @@ def test_a_local_copy_comes_first(server: str, cache: Path, monkeypatch: pytest.
     assert not (cache / "data").exists()
 
 
-def test_tasks_say_what_would_be_downloaded(server: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_say_what_would_be_downloaded(
+    server: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer(monkeypatch, server + "/good")
-    listed = {row["name"]: row for row in json.loads(CliRunner().invoke(cli, ["tasks", "--json"]).output)}
+    listed = {
+        row["name"]: row for row in json.loads(CliRunner().invoke(cli, ["tasks", "--json"]).output)
+    }
     assert listed["time_machine"]["download"] == [server + "/good"]
     assert listed["time_machine"]["download_bytes"] == len(TEXT)
     assert not listed["time_machine"]["available"]
@@ -202,7 +245,12 @@ def test_tasks_say_what_would_be_downloaded(server: str, cache: Path, monkeypatc
 
 def test_every_download_is_of_the_unpacked_file(data_folder: Path) -> None:
     """Size and checksum of the table are those of the content that the local copy has."""
-    offered = [(name, number) for name, row in registry.DATA_SETS.items() for number, file in enumerate(row.files) if file.url]
+    offered = [
+        (name, number)
+        for name, row in registry.DATA_SETS.items()
+        for number, file in enumerate(row.files)
+        if file.url
+    ]
     assert len(offered) >= 4
     for name, number in offered:
         file = registry.get(name).files[number]

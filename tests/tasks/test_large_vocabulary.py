@@ -1,4 +1,6 @@
-"""Large vocabularies: the adaptive softmax is exact, the tied decoder is one matrix with both gradients."""
+"""Large vocabularies: the adaptive softmax is exact, the tied decoder is one matrix with both
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from cellsearch.tasks.word_lm import WordLM, word_arrays
 from cellsearch.testing.tasks import TaskContract, torch_factory
 from cellsearch.training.loop import cell_factory
 
-OPTIONS: dict[str, Any] = {"softmax": "adaptive", "cutoffs": [10, 40, 10_000], "batch_size": 4, "tbptt": 12}
+OPTIONS: dict[str, Any] = {
+    "softmax": "adaptive",
+    "cutoffs": [10, 40, 10_000],
+    "batch_size": 4,
+    "tbptt": 12,
+}
 
 
 def text(words: int, seed: int) -> str:
@@ -130,7 +137,9 @@ def test_the_tied_decoder_is_the_embedding_and_gradients_add_up() -> None:
 
 def test_words_are_written_from_log_probabilities() -> None:
     torch.manual_seed(0)
-    model = WordLM.create(OPTIONS, arrays()).model(cell_factory(zoo.load("gru"), Training(hidden_size=8)))
+    model = WordLM.create(OPTIONS, arrays()).model(
+        cell_factory(zoo.load("gru"), Training(hidden_size=8))
+    )
     written = generate(model, [3], 12, temperature=0)
     with torch.no_grad():
         whole, _ = model(torch.tensor([3, *written]).unsqueeze(1))

@@ -41,7 +41,9 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     metadata = tmp_path / "other_tasks-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-tasks\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[cellsearch.tasks]\ntwice = other_tasks:Twice\nbroken = other_tasks:NO_TASK\n")
+    (metadata / "entry_points.txt").write_text(
+        "[cellsearch.tasks]\ntwice = other_tasks:Twice\nbroken = other_tasks:NO_TASK\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
@@ -56,11 +58,15 @@ def test_tasks_of_other_packages_are_found(other_package: Path) -> None:
 
 def test_tasks_of_other_packages_are_found_in_another_process(other_package: Path) -> None:
     program = "from cellsearch import tasks; print(tasks.get('twice').name)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "twice"
 
 
 def test_finding_tasks_does_not_load_torch() -> None:
     program = "import sys, cellsearch.tasks as t; t.names(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "False"

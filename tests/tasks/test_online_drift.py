@@ -1,4 +1,6 @@
-"""The online task: its laws, that no answer is seen too early, and that learning in the stream is what recovers."""
+"""The online task: its laws, that no answer is seen too early, and that learning in the stream is
+what recovers.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,12 @@ def test_a_learner_that_blows_up_has_no_score() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [({"length": 8, "laws": 2}, "no update"), ({"taps": 40}, "too small"), ({"every": 0}, "too small")]
+    ("options", "says"),
+    [
+        ({"length": 8, "laws": 2}, "no update"),
+        ({"taps": 40}, "too small"),
+        ({"every": 0}, "too small"),
+    ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):

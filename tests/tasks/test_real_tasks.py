@@ -1,4 +1,6 @@
-"""Tasks on data sets that are not shipped: contract, split, and figures that are known from elsewhere."""
+"""Tasks on data sets that are not shipped: contract, split, and figures that are known from
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +157,9 @@ def made(name: str) -> Task:
         ("jsb", (229, 76, 77)),
     ],
 )
-def test_the_split_has_the_documented_sizes(data_folder: Path, name: str, sizes: tuple[int, ...]) -> None:
+def test_the_split_has_the_documented_sizes(
+    data_folder: Path, name: str, sizes: tuple[int, ...]
+) -> None:
     arrays = tasks.get(name).load({})
     assert tuple(int((arrays["split"] == k).sum()) for k in range(3)) == sizes
 
@@ -170,24 +174,41 @@ def test_the_official_test_parts_are_whole(data_folder: Path) -> None:
 def test_pixels_are_read_row_by_row_or_in_one_fixed_disorder(data_folder: Path) -> None:
     images = registry.read_idx("mnist", 2, (10_000, 28, 28)).astype(np.float64)
     averaged = images.reshape(-1, 4, 7, 4, 7).mean((2, 4)).reshape(-1, 16)
-    plain, disorder, rows = (tasks.get("pixels").load({"pool": 7, **more}) for more in ({}, {"permuted": True}, {"per_step": 4}))
+    plain, disorder, rows = (
+        tasks.get("pixels").load({"pool": 7, **more})
+        for more in ({}, {"permuted": True}, {"per_step": 4})
+    )
     seen = plain["x"].reshape(-1, 16)[plain["split"] == 0]
-    assert (seen.mean(dtype=np.float64), seen.std(dtype=np.float64)) == pytest.approx((0.0, 1.0), abs=1e-4)
+    assert (seen.mean(dtype=np.float64), seen.std(dtype=np.float64)) == pytest.approx(
+        (0.0, 1.0), abs=1e-4
+    )
     read = plain["x"].reshape(-1, 16)[60_000:].astype(np.float64)
     scale, shift = np.polyfit(averaged[0], read[0], 1)
     assert np.allclose(read, scale * averaged + shift, atol=1e-4)
-    # By numpy's default_rng(0).permutation(16): results must stay comparable, so it may never change.
+    # By numpy's default_rng(0).permutation(16): results must stay comparable, so it may never
+    # change.
     order = [2, 11, 3, 10, 0, 4, 7, 5, 14, 12, 6, 9, 13, 8, 1, 15]
     assert permutation(16).tolist() == order
     assert np.array_equal(disorder["x"].reshape(-1, 16), plain["x"].reshape(-1, 16)[:, order])
     assert np.array_equal(rows["x"].reshape(-1), plain["x"].reshape(-1))
     assert rows["x"].shape[1] == 4
     assert (rows["lengths"] == 4).all()
-    assert plain["y"][:5].tolist() == [5, 0, 4, 1, 9]  # the first labels of the training file, as LeCun's page shows them
+    assert plain["y"][:5].tolist() == [
+        5,
+        0,
+        4,
+        1,
+        9,
+    ]  # the first labels of the training file, as LeCun's page shows them
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"), [({"pool": 3}, "does not divide 28"), ({"per_step": 5}, "a picture of 49"), ({"pool": 0}, "small")]
+    ("wrong", "says"),
+    [
+        ({"pool": 3}, "does not divide 28"),
+        ({"per_step": 5}, "a picture of 49"),
+        ({"pool": 0}, "small"),
+    ],
 )
 def test_pixels_refuse_what_does_not_divide_a_picture(wrong: dict[str, int], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
@@ -219,7 +240,9 @@ class _Answer(torch.nn.Module):
         super().__init__()
         self.rule = rule
 
-    def forward(self, x: torch.Tensor, state: object = None, lengths: object = None) -> tuple[torch.Tensor, None]:
+    def forward(
+        self, x: torch.Tensor, state: object = None, lengths: object = None
+    ) -> tuple[torch.Tensor, None]:
         return self.rule(x), None  # type: ignore[operator]
 
 
@@ -238,13 +261,17 @@ def test_sunspots_give_the_known_trivial_figure(data_folder: Path) -> None:
 
 
 def test_jsb_gives_the_known_trivial_figure(data_folder: Path) -> None:
-    """Keys with the frequency that they have in training, without memory: 11.09 nats a frame on the test."""
+    """Keys with the frequency that they have in training, without memory: 11.09 nats a frame on the
+    test.
+    """
     task = made("jsb")
     arrays = tasks.get("jsb").load({})
     frames = arrays["y"][np.repeat(arrays["split"] == 0, arrays["lengths"])]
     share = (frames.sum(0) + 0.5) / (len(frames) + 1)
     logits = torch.from_numpy(np.log(share / (1 - share)))
-    assert task.score(_Answer(lambda x: logits.expand(*x.shape[:2], 88)), "test")[0] == pytest.approx(11.09, abs=5e-3)
+    assert task.score(_Answer(lambda x: logits.expand(*x.shape[:2], 88)), "test")[
+        0
+    ] == pytest.approx(11.09, abs=5e-3)
 
 
 def test_words_are_numbered_by_frequency_and_lines_end() -> None:
@@ -253,13 +280,26 @@ def test_words_are_numbered_by_frequency_and_lines_end() -> None:
     assert arrays["train"].tolist() == [0, 2, 0, 1, 3, 0, 1]
     assert arrays["valid"].tolist() == [0, 4, 1]
     assert arrays["test"].tolist() == [2, 4, 1]
-    assert word_arrays(["a b a\n c a\n", "", ""], max_words=2)["train"].tolist() == [0, 2, 0, 1, 2, 0, 1]
+    assert word_arrays(["a b a\n c a\n", "", ""], max_words=2)["train"].tolist() == [
+        0,
+        2,
+        0,
+        1,
+        2,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.slow
 def test_wikitext_has_the_published_counts(data_folder: Path) -> None:
     arrays = tasks.get("word_lm").load({})
-    assert [len(arrays[name]) for name in ("train", "valid", "test", "symbols")] == [2_088_628, 217_646, 245_569, 33_278]
+    assert [len(arrays[name]) for name in ("train", "valid", "test", "symbols")] == [
+        2_088_628,
+        217_646,
+        245_569,
+        33_278,
+    ]
 
 
 @pytest.mark.parametrize(("name", "nats"), [("time_machine", 2.817), ("tiny_shakespeare", 3.347)])

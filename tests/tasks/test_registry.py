@@ -31,7 +31,9 @@ def test_every_file_has_the_checked_content(name: str, data_folder: Path) -> Non
         elif "-ubyte" in file.path:
             count = 60_000 if "train" in file.path else 10_000
             shape = (count, 28, 28) if "idx3" in file.path else (count,)
-            assert registry.read_idx(name, number, shape).max() == (255 if "idx3" in file.path else 9)
+            assert registry.read_idx(name, number, shape).max() == (
+                255 if "idx3" in file.path else 9
+            )
         else:
             assert registry.read_text(name, number)
 
@@ -42,11 +44,18 @@ def test_without_a_folder_the_error_says_what_to_put_where(monkeypatch: pytest.M
     with pytest.raises(EnvironmentFailure, match="jsb is not here") as caught:
         tasks.get("jsb").load({})
     assert caught.value.exit_code == 6
-    for said in ("CELLSEARCH_DATA", "music/jsb-chorales-quarter.json.xz", "https://", "list of MIDI notes"):
+    for said in (
+        "CELLSEARCH_DATA",
+        "music/jsb-chorales-quarter.json.xz",
+        "https://",
+        "list of MIDI notes",
+    ):
         assert said in caught.value.hint
 
 
-def test_a_missing_file_and_a_missing_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_missing_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv(registry.VARIABLE, str(tmp_path))
     assert "jsb-chorales-quarter.json.xz" in registry.available("jsb")
     with pytest.raises(EnvironmentFailure, match=re.escape(str(tmp_path / "music"))):
@@ -58,31 +67,45 @@ def test_a_missing_file_and_a_missing_folder(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize("kind", ["cut", "flipped", "other", "empty", "text"])
 @pytest.mark.parametrize("path", ["music/jsb-chorales-quarter.json.xz", "images/pendigits.npz"])
-def test_damaged_files_are_refused(data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, kind: str) -> None:
+def test_damaged_files_are_refused(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, kind: str
+) -> None:
     whole = (data_folder / path).read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 0xFF
     other = lzma.compress(b"{}")
-    damaged = {"cut": whole[: len(whole) // 2], "flipped": bytes(flipped), "other": other, "empty": b"", "text": b"hello\n" * 100}
+    damaged = {
+        "cut": whole[: len(whole) // 2],
+        "flipped": bytes(flipped),
+        "other": other,
+        "empty": b"",
+        "text": b"hello\n" * 100,
+    }
     target = tmp_path / path
     target.parent.mkdir()
     target.write_bytes(damaged[kind])
     monkeypatch.setenv(registry.VARIABLE, str(tmp_path))
-    name, read = ("jsb", registry.read_text) if path.endswith(".xz") else ("pendigits", registry.read_arrays)
+    name, read = (
+        ("jsb", registry.read_text) if path.endswith(".xz") else ("pendigits", registry.read_arrays)
+    )
     with pytest.raises(InputFileError, match=r"damaged|not the expected one") as caught:
         read(name)
     assert caught.value.exit_code == 3
     assert str(target) in str(caught.value)
 
 
-def test_what_was_packed_anew_is_accepted(data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_was_packed_anew_is_accepted(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "music").mkdir()
     (tmp_path / "images").mkdir()
     (tmp_path / "music" / "jsb-chorales-quarter.json").write_bytes(
         lzma.decompress((data_folder / "music" / "jsb-chorales-quarter.json.xz").read_bytes())
     )
     with np.load(data_folder / "images" / "pendigits.npz") as stored:
-        np.savez(tmp_path / "images" / "pendigits.npz", **{name: stored[name] for name in stored.files})
+        np.savez(
+            tmp_path / "images" / "pendigits.npz", **{name: stored[name] for name in stored.files}
+        )
     expected = registry.read_text("jsb")
     monkeypatch.setenv(registry.VARIABLE, str(tmp_path))
     assert registry.available("jsb") == registry.available("pendigits") == ""
@@ -90,7 +113,9 @@ def test_what_was_packed_anew_is_accepted(data_folder: Path, monkeypatch: pytest
     assert registry.read_arrays("pendigits")["y"].shape == (10992,)
 
 
-def test_a_changed_value_is_found(data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_changed_value_is_found(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with np.load(data_folder / "images" / "pendigits.npz") as stored:
         arrays = {name: np.array(stored[name]) for name in stored.files}
     arrays["y"][5000] = (arrays["y"][5000] + 1) % 10
@@ -114,7 +139,9 @@ def test_an_unknown_data_set() -> None:
         registry.get("imagenet")
 
 
-def test_tasks_say_whether_their_data_are_there(data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_tasks_say_whether_their_data_are_there(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     described = {info.name: info for info in tasks.describe()}
     assert described.keys() == set(tasks.names())
     assert all(info.metric and info.summary and info.source for info in described.values())

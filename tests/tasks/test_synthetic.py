@@ -104,7 +104,9 @@ def test_modular_sum_has_five_classes() -> None:
     task = ModularSum.create({}, ModularSum.load({}))
     batch = next(task.batches("train", 0))
     assert torch.equal(batch.x.sum(0) % 5, batch.y)
-    assert set(torch.cat([b.x.flatten() for b in islice(task.batches("train", 0), 20)]).tolist()) == set(range(5))
+    assert set(
+        torch.cat([b.x.flatten() for b in islice(task.batches("train", 0), 20)]).tolist()
+    ) == set(range(5))
 
 
 def test_selective_copy_asks_for_the_symbols_in_their_order() -> None:

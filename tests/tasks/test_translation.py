@@ -41,7 +41,9 @@ class TestTranslation(TaskContract):
         x[1][(batch.y == 0)] = 7
         assert not torch.equal(x, batch.x)
         with torch.no_grad():
-            one, other = (task.loss(model(inputs, None, batch.lengths)[0], batch) for inputs in (batch.x, x))
+            one, other = (
+                task.loss(model(inputs, None, batch.lengths)[0], batch) for inputs in (batch.x, x)
+            )
         assert torch.allclose(one, other, atol=1e-6)
 
 
@@ -59,7 +61,9 @@ def test_bleu_of_the_reference_itself_is_100(bleu: Callable[..., float]) -> None
 
 @pytest.mark.parametrize("bleu", BLEUS)
 def test_bleu_clips_repeated_words(bleu: Callable[..., float]) -> None:
-    """The classic example of Papineni et al. 2002: "the" seven times has a unigram precision of 2/7, and no 4-gram."""
+    """The classic example of Papineni et al. 2002: "the" seven times has a unigram precision of
+    2/7, and no 4-gram.
+    """
     assert bleu(words("the the the the the the the"), [words("the cat is on the mat")]) == 0.0
 
 
@@ -67,7 +71,9 @@ def test_bleu_clips_repeated_words(bleu: Callable[..., float]) -> None:
 def test_bleu_by_hand(bleu: Callable[..., float]) -> None:
     """Precisions 5/6, 4/5, 3/4, 2/3; the hypothesis is one word short: exp(1 - 7/6)."""
     found = bleu(words("a b c d e x"), [words("a b c d e f g")])
-    assert found == pytest.approx(100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25 * 2.718281828 ** (1 - 7 / 6))
+    assert found == pytest.approx(
+        100 * (5 / 6 * 4 / 5 * 3 / 4 * 2 / 3) ** 0.25 * 2.718281828 ** (1 - 7 / 6)
+    )
 
 
 def test_bleu_equals_sacrebleu() -> None:
@@ -80,7 +86,9 @@ def test_bleu_equals_sacrebleu() -> None:
 
     hypotheses = [sentence() for _ in range(60)]
     references = [[sentence() for _ in range(rng.integers(1, 4))] for _ in range(60)]
-    assert plain_bleu(hypotheses, references) == pytest.approx(corpus_bleu(hypotheses, references), abs=1e-9)
+    assert plain_bleu(hypotheses, references) == pytest.approx(
+        corpus_bleu(hypotheses, references), abs=1e-9
+    )
 
 
 def test_no_source_is_in_two_parts(data_folder: Path) -> None:

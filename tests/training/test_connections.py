@@ -45,12 +45,16 @@ def job(training: Training = SHORT, cell: str = GATED, **changes: Any) -> Job:
     return Job(0, 0, Genome.from_text(cell).to_json(), "adding", OPTIONS, training, **values)
 
 
-# -- perturbation -------------------------------------------------------------------------------------------------------------
+# -- perturbation ----------------------------------------------------------------------------------
 
 
 def test_perturbation_is_what_removing_adds_to_the_validation_loss(data: Arrays) -> None:
-    """Against the loss of the cell that lacks the connection, built anew with the weights that are left."""
-    genome = Genome.from_text("n = sigmoid(linear(x[t], h[t-1]))\nm = tanh(linear(x[t], h[t-1]))\nh[t] = n * m")
+    """Against the loss of the cell that lacks the connection, built anew with the weights that are
+    left.
+    """
+    genome = Genome.from_text(
+        "n = sigmoid(linear(x[t], h[t-1]))\nm = tanh(linear(x[t], h[t-1]))\nh[t] = n * m"
+    )
     task = Adding.create(OPTIONS, data)
     torch.manual_seed(0)
     model = task.model(cell_factory(genome, replace(SHORT, dtype="float64"))).double().eval()
@@ -62,13 +66,21 @@ def test_perturbation_is_what_removing_adds_to_the_validation_loss(data: Arrays)
     batch = next(iter(task.batches("valid", 0)))
 
     def loss(cell: str) -> float:
-        other = task.model(cell_factory(Genome.from_text(cell), replace(SHORT, dtype="float64"))).double().eval()
-        other.load_state_dict({name: tensor for name, tensor in before.items() if name in other.state_dict()})
+        other = (
+            task.model(cell_factory(Genome.from_text(cell), replace(SHORT, dtype="float64")))
+            .double()
+            .eval()
+        )
+        other.load_state_dict(
+            {name: tensor for name, tensor in before.items() if name in other.state_dict()}
+        )
         with torch.no_grad():
             return float(task.loss(other(batch.x)[0], batch))
 
     without = "n = sigmoid(linear(x[t]))\nm = tanh(linear(x[t], h[t-1]))\nh[t] = n * m"
-    assert found["n.weight_h"].perturbation == pytest.approx(loss(without) - loss(genome.to_text()), abs=1e-12)
+    assert found["n.weight_h"].perturbation == pytest.approx(
+        loss(without) - loss(genome.to_text()), abs=1e-12
+    )
     assert abs(loss(without) - loss(genome.to_text())) > 1e-6
     assert len({c.perturbation for c in found.values()}) == len(found)
 
@@ -76,21 +88,32 @@ def test_perturbation_is_what_removing_adds_to_the_validation_loss(data: Arrays)
 def test_perturbation_is_measured_when_asked_for_and_changes_nothing_else(data: Arrays) -> None:
     plain, measured = evaluate(job(), data), evaluate(job(perturbation=1), data)
     assert all(c.perturbation is None for c in plain.connections.values())
-    assert all(c.perturbation is not None and math.isfinite(c.perturbation) for c in measured.connections.values())
+    assert all(
+        c.perturbation is not None and math.isfinite(c.perturbation)
+        for c in measured.connections.values()
+    )
     assert plain.score == measured.score
     for name, connection in plain.connections.items():
         assert replace(measured.connections[name], perturbation=None) == connection
 
 
-# -- hard-concrete gates ------------------------------------------------------------------------------------------------------
+# -- hard-concrete gates ---------------------------------------------------------------------------
 
 
 def gates(start: float = 0.7) -> tuple[HardConcreteGates, dict[str, torch.nn.Parameter]]:
-    layer = compile_cell(Genome.from_text(GATED), input_size=3, hidden_size=4, backend="reference", dtype=torch.float64)
+    layer = compile_cell(
+        Genome.from_text(GATED),
+        input_size=3,
+        hidden_size=4,
+        backend="reference",
+        dtype=torch.float64,
+    )
     found = HardConcreteGates(Genome.from_text(GATED), layer)
     for parameter in found.parameters():
         parameter.data[1] = start
-    return found, {name: weight for name, weight in layer.named_parameters() if name.endswith(".scale")}
+    return found, {
+        name: weight for name, weight in layer.named_parameters() if name.endswith(".scale")
+    }
 
 
 def test_gates_are_open_as_often_as_the_formula_says() -> None:
@@ -102,7 +125,9 @@ def test_gates_are_open_as_often_as_the_formula_says() -> None:
             made.sample(7, step)
             opened += sum(bool(weight != 0) for weight in weights.values())
         expected = 1 / (1 + math.exp(-(log_alpha - BETA * math.log(-GAMMA / ZETA))))
-        assert opened / 6_000 == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 6_000))
+        assert opened / 6_000 == pytest.approx(
+            expected, abs=4 * math.sqrt(expected * (1 - expected) / 6_000)
+        )
 
 
 def test_the_same_seed_and_step_draw_the_same_gates() -> None:
@@ -123,8 +148,14 @@ def test_gradients_are_those_of_the_loss_and_the_penalty() -> None:
 
     def total() -> float:
         made.sample(1, 1)
-        loss = sum(float(f) * float(w.detach()) ** 2 for f, w in zip(factors, weights.values(), strict=True))
-        open_gates = sum(1 / (1 + math.exp(-(float(p[1]) - BETA * math.log(-GAMMA / ZETA)))) for p in made.parameters())
+        loss = sum(
+            float(f) * float(w.detach()) ** 2
+            for f, w in zip(factors, weights.values(), strict=True)
+        )
+        open_gates = sum(
+            1 / (1 + math.exp(-(float(p[1]) - BETA * math.log(-GAMMA / ZETA))))
+            for p in made.parameters()
+        )
         return loss + penalty * open_gates
 
     made.sample(1, 1)
@@ -142,7 +173,9 @@ def test_gradients_are_those_of_the_loss_and_the_penalty() -> None:
                 parameter[position] -= 2 * step
                 below = total()
                 parameter[position] += step
-            assert float(parameter.grad[position]) == pytest.approx((above - below) / (2 * step), abs=1e-5)
+            assert float(parameter.grad[position]) == pytest.approx(
+                (above - below) / (2 * step), abs=1e-5
+            )
 
 
 def test_adopted_weights_are_what_the_gates_settle_to() -> None:
@@ -152,18 +185,26 @@ def test_adopted_weights_are_what_the_gates_settle_to() -> None:
             weight.fill_(0.3 * k - 0.5)
     made.adopt()
     made.settle()
-    assert [float(weight.detach()) for weight in weights.values()] == pytest.approx([-0.5, -0.2, 0.1, 0.4])
+    assert [float(weight.detach()) for weight in weights.values()] == pytest.approx(
+        [-0.5, -0.2, 0.1, 0.4]
+    )
 
 
 def test_a_penalty_closes_gates_altogether(data: Arrays) -> None:
     long = replace(SHORT, steps=120, learning_rate=5e-2, relaxation="l0")
     held = evaluate(job(replace(long, gate_penalty=1.0)), data)
-    closed = [name for name, c in held.connections.items() if name.endswith(".scale") and c.gate == 0]
+    closed = [
+        name for name, c in held.connections.items() if name.endswith(".scale") and c.gate == 0
+    ]
     assert len(closed) >= 3
     free = evaluate(job(long), data)
-    assert sum(c.gate == 0 for name, c in free.connections.items() if name.endswith(".scale")) < len(closed)
+    assert sum(
+        c.gate == 0 for name, c in free.connections.items() if name.endswith(".scale")
+    ) < len(closed)
     small = evaluate(job(replace(long, gate_penalty=1.0, relaxation="none")), data)
-    assert all(c.gate > 0 for name, c in small.connections.items() if name.endswith(".scale"))  # L1 makes small, not zero
+    assert all(
+        c.gate > 0 for name, c in small.connections.items() if name.endswith(".scale")
+    )  # L1 makes small, not zero
 
 
 def test_a_training_with_relaxed_gates_resumes_exactly(data: Arrays, tmp_path: Path) -> None:
@@ -185,12 +226,17 @@ def test_a_smaller_cell_inherits_gates(data: Arrays, tmp_path: Path) -> None:
     child = evaluate(job(training, smaller, steps=0, inherit=path), data)
     given = checkpoint.read(path).weights()
     for name in ("a", "b", "d"):
-        assert child.connections[f"{name}.scale"].gate == pytest.approx(abs(float(given[f"cell.l0.{name}.scale"])), rel=1e-5)
+        assert child.connections[f"{name}.scale"].gate == pytest.approx(
+            abs(float(given[f"cell.l0.{name}.scale"])), rel=1e-5
+        )
 
 
 def test_cells_without_gates_train_as_ever(data: Arrays) -> None:
     plain = "h[t] = tanh(linear(x[t], h[t-1]))"
-    assert evaluate(job(cell=plain), data).score == evaluate(job(replace(SHORT, relaxation="l0"), plain), data).score
+    assert (
+        evaluate(job(cell=plain), data).score
+        == evaluate(job(replace(SHORT, relaxation="l0"), plain), data).score
+    )
     layer = compile_cell(Genome.from_text(plain), input_size=3, hidden_size=4)
     assert attach(torch.nn.Module(), Genome.from_text(plain), layer, "l0") is None
 

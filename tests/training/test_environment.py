@@ -22,6 +22,9 @@ def test_differences_are_those_that_change_results() -> None:
 
 
 def test_fingerprint_loads_neither_torch_nor_ray() -> None:
-    code = "import sys; from cellsearch.training.environment import fingerprint; fingerprint(); print({'torch', 'ray'} & set(sys.modules))"
+    code = (
+        "import sys; from cellsearch.training.environment import fingerprint; "
+        "fingerprint(); print({'torch', 'ray'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -1,4 +1,6 @@
-"""The fast parts of a training step change no result: against plain torch, and against checkpoints of torch's optimizer."""
+"""The fast parts of a training step change no result: against plain torch, and against checkpoints
+of torch's optimizer.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,15 @@ def text() -> Arrays:
 
 
 def lm_job(cell: str, **changes: Any) -> Job:
-    training = Training(steps=6, hidden_size=12, learning_rate=1e-2, evaluations=1, weight_decay=0.05, clip_norm=0.2, dropout=0.0)
+    training = Training(
+        steps=6,
+        hidden_size=12,
+        learning_rate=1e-2,
+        evaluations=1,
+        weight_decay=0.05,
+        clip_norm=0.2,
+        dropout=0.0,
+    )
     return Job(
         trial=0,
         rung=0,
@@ -50,19 +60,29 @@ def lm_job(cell: str, **changes: Any) -> Job:
 
 
 def plain_training(job: Job, arrays: Arrays) -> list[float]:
-    """Losses of the same training in the usual way: embedding, cell, readout, loss, clipping, optimizer."""
+    """Losses of the same training in the usual way: embedding, cell, readout, loss, clipping,
+    optimizer.
+    """
     task = make_task(job, arrays)
     torch.manual_seed(job.seed)
-    model = task.model(replace(cell_factory(Genome.from_json(job.genome), job.training), cross_entropy=None))
+    model = task.model(
+        replace(cell_factory(Genome.from_json(job.genome), job.training), cross_entropy=None)
+    )
     model = model.to(torch.float64 if job.training.dtype == "float64" else torch.float32)
     assert isinstance(model, SequenceModel)
     assert model.embedding is not None
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, job.training.learning_rate, weight_decay=job.training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, job.training.learning_rate, weight_decay=job.training.weight_decay
+    )
     losses, norms, state = [], [], None
     for batch in islice(task.batches("train", job.seed), job.steps):
         output, state = model.cell(model.embedding(batch.x), state)
-        state = state.detach() if isinstance(state, torch.Tensor) else tuple(part.detach() for part in state)
+        state = (
+            state.detach()
+            if isinstance(state, torch.Tensor)
+            else tuple(part.detach() for part in state)
+        )
         loss = nn.functional.cross_entropy(model.readout(output).flatten(0, 1), batch.y.flatten())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -75,7 +95,9 @@ def plain_training(job: Job, arrays: Arrays) -> list[float]:
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize(("cell", "layers"), [("lstm", 1), ("gru", 2)])
-def test_training_equals_plain_torch(text: Arrays, cell: str, layers: int, dtype: str, bound: float) -> None:
+def test_training_equals_plain_torch(
+    text: Arrays, cell: str, layers: int, dtype: str, bound: float
+) -> None:
     job = lm_job(cell, dtype=dtype, num_layers=layers)
     losses: list[float] = []
     evaluate(job, text, progress=lambda step, loss: losses.append(loss))
@@ -107,18 +129,32 @@ def test_the_fast_parts_are_really_used(text: Arrays, monkeypatch: pytest.Monkey
 
 
 def test_a_checkpoint_of_torchs_optimizer_goes_on_as_there(tmp_path: Path) -> None:
-    """Written by the version that used torch.optim.AdamW and had fewer settings; the scores are those that it went on to."""
+    """Written by the version that used torch.optim.AdamW and had fewer settings; the scores are
+    those that it went on to.
+    """
     job = trained_job(CHECKPOINT, 12)
-    job = replace(job, training=replace(job.training, evaluations=3), steps=9, resume=str(CHECKPOINT), checkpoint=str(tmp_path / "new"))
+    job = replace(
+        job,
+        training=replace(job.training, evaluations=3),
+        steps=9,
+        resume=str(CHECKPOINT),
+        checkpoint=str(tmp_path / "new"),
+    )
     arrays = tasks.get(job.task).load(job.task_options)
     result = evaluate(job, arrays)
     assert [step for step, _ in result.curve[-3:]] == [step for step, _ in CURVE]
-    assert [score for _, score in result.curve[-3:]] == pytest.approx([score for _, score in CURVE], rel=1e-9)
+    assert [score for _, score in result.curve[-3:]] == pytest.approx(
+        [score for _, score in CURVE], rel=1e-9
+    )
     assert evaluate(replace(job, resume=job.checkpoint), arrays).curve == result.curve
 
 
-def rewritten(path: Path, *, drop: str = "", steps: float = 0.0, training: dict[str, Any] | None = None) -> Path:
-    """The old checkpoint with a tensor less, other numbers of steps for one weight, or other settings of its training."""
+def rewritten(
+    path: Path, *, drop: str = "", steps: float = 0.0, training: dict[str, Any] | None = None
+) -> Path:
+    """The old checkpoint with a tensor less, other numbers of steps for one weight, or other
+    settings of its training.
+    """
     stored = checkpoint.read(CHECKPOINT)
     tensors = {name: tensor for name, tensor in stored.tensors.items() if name != drop}
     if steps:
@@ -137,7 +173,9 @@ def rewritten(path: Path, *, drop: str = "", steps: float = 0.0, training: dict[
         ({"training": {"num_layers": 2}}, "training differ"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+def test_a_checkpoint_that_does_not_fit_is_refused(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
     path = rewritten(tmp_path / "changed", **change)
     job = replace(trained_job(CHECKPOINT, 12), steps=9, resume=str(path))
     with pytest.raises(CheckpointError, match=says):

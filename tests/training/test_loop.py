@@ -1,4 +1,6 @@
-"""Training of one candidate: it learns, it is reproducible, it fails in the right way at the right step."""
+"""Training of one candidate: it learns, it is reproducible, it fails in the right way at the right
+step.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +38,40 @@ def text() -> Arrays:
     return tasks.get("char_lm").load(LM)
 
 
-def job(cell: str | Genome = "lstm", *, task: str = "char_lm", steps: int = 12, training: Training = SHORT, **changes: Any) -> Job:
+def job(
+    cell: str | Genome = "lstm",
+    *,
+    task: str = "char_lm",
+    steps: int = 12,
+    training: Training = SHORT,
+    **changes: Any,
+) -> Job:
     genome = zoo.load(cell) if isinstance(cell, str) else cell
     options = {"char_lm": LM, "adding": {"length": 6, "evaluation_size": 100}}.get(task, {})
     return Job(
-        trial=0, rung=0, genome=genome.to_json(), task=task, task_options=options, training=training, steps=steps, **{"seed": 1, **changes}
+        trial=0,
+        rung=0,
+        genome=genome.to_json(),
+        task=task,
+        task_options=options,
+        training=training,
+        steps=steps,
+        **{"seed": 1, **changes},
     )
 
 
 def facts(result: Result) -> dict[str, Any]:
-    """All of a result that must be the same every time: not how long it took, nor where the checkpoint went."""
-    return {name: value for name, value in asdict(result).items() if name not in ("seconds", "checkpoint")}
+    """All of a result that must be the same every time: not how long it took, nor where the
+    checkpoint went.
+    """
+    return {
+        name: value
+        for name, value in asdict(result).items()
+        if name not in ("seconds", "checkpoint")
+    }
 
 
-# -- learning ---------------------------------------------------------------------------------------------------------------
+# -- learning --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -60,7 +82,11 @@ def test_it_learns_more_than_how_frequent_characters_are(text: Arrays, cell: str
     assert 4.2 < unigram < 4.4
     losses: list[float] = []
     training = replace(SHORT, hidden_size=24, learning_rate=2e-2)
-    result = evaluate(job(cell, steps=120, training=training), text, progress=lambda step, loss: losses.append(loss))
+    result = evaluate(
+        job(cell, steps=120, training=training),
+        text,
+        progress=lambda step, loss: losses.append(loss),
+    )
     assert result.score < unigram - 0.4
     assert losses[0] > math.log(63) * 0.95
     assert np.mean(losses[-20:]) < losses[0] - 1.0
@@ -82,7 +108,9 @@ def test_the_result_says_what_was_done(text: Arrays) -> None:
     result = evaluate(job("gru", steps=10, training=replace(SHORT, evaluations=4)), text)
     assert [step for step, _ in result.curve] == [2, 5, 8, 10]
     assert result.steps == 10
-    assert result.cell_parameters == sum(int(np.prod(spec.sizes(12, 12))) for spec in zoo.load("gru").parameters)
+    assert result.cell_parameters == sum(
+        int(np.prod(spec.sizes(12, 12))) for spec in zoo.load("gru").parameters
+    )
     assert result.parameters == result.cell_parameters + 63 * 12 + 63 * 13
     assert result.checkpoint == ""
     assert result.connections == {}
@@ -96,7 +124,12 @@ def test_validations_are_spread_over_what_is_granted() -> None:
 
 
 @pytest.mark.parametrize(
-    "training", [replace(SHORT, num_layers=2, dropout=0.2), replace(SHORT, dtype="float64"), replace(SHORT, weight_decay=0.1)]
+    "training",
+    [
+        replace(SHORT, num_layers=2, dropout=0.2),
+        replace(SHORT, dtype="float64"),
+        replace(SHORT, weight_decay=0.1),
+    ],
 )
 def test_other_settings_train_too(text: Arrays, training: Training) -> None:
     assert evaluate(job(training=training), text).score < 6.2
@@ -104,7 +137,12 @@ def test_other_settings_train_too(text: Arrays, training: Training) -> None:
 
 def test_bidirectional_where_the_task_allows_it(text: Arrays) -> None:
     both = replace(SHORT, bidirectional=True)
-    assert math.isfinite(evaluate(job(task="adding", training=both), tasks.get("adding").load(job(task="adding").task_options)).score)
+    assert math.isfinite(
+        evaluate(
+            job(task="adding", training=both),
+            tasks.get("adding").load(job(task="adding").task_options),
+        ).score
+    )
     with pytest.raises(ConfigError, match="both directions"):
         evaluate(job(training=both), text)
 
@@ -117,7 +155,9 @@ class _AlwaysFirst(CharLM):
             yield replace(batch, first=True) if split == "train" else batch
 
 
-def test_the_state_is_carried_from_segment_to_segment(text: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_is_carried_from_segment_to_segment(
+    text: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
     losses: dict[str, list[float]] = {"carried": [], "forgotten": []}
     evaluate(job(steps=3), text, progress=lambda step, loss: losses["carried"].append(loss))
     monkeypatch.setattr(tasks, "get", lambda name: _AlwaysFirst)
@@ -128,11 +168,14 @@ def test_the_state_is_carried_from_segment_to_segment(text: Arrays, monkeypatch:
 
 def test_segments_have_no_meaning_for_whole_sequences() -> None:
     arrays = tasks.get("adding").load(job(task="adding").task_options)
-    short, long = (evaluate(job(task="adding", steps=3, training=replace(SHORT, tbptt=tbptt)), arrays) for tbptt in (0, 3))
+    short, long = (
+        evaluate(job(task="adding", steps=3, training=replace(SHORT, tbptt=tbptt)), arrays)
+        for tbptt in (0, 3)
+    )
     assert facts(short) == facts(long)
 
 
-# -- reproducibility --------------------------------------------------------------------------------------------------------
+# -- reproducibility -------------------------------------------------------------------------------
 
 
 def test_the_same_seed_gives_the_same_bits(text: Arrays) -> None:
@@ -156,10 +199,18 @@ job = Job(**given)
 print(json.dumps(asdict(evaluate(job, tasks.get(job.task).load(job.task_options)))))
 """
     wanted = job(training=replace(SHORT, dropout=0.1))
-    done = subprocess.run([sys.executable, "-c", script], input=json.dumps(asdict(wanted)), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(asdict(wanted)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     there = json.loads(done.stdout)
     here = json.loads(json.dumps(asdict(evaluate(wanted, text))))
-    assert {k: v for k, v in there.items() if k != "seconds"} == {k: v for k, v in here.items() if k != "seconds"}
+    assert {k: v for k, v in there.items() if k != "seconds"} == {
+        k: v for k, v in here.items() if k != "seconds"
+    }
 
 
 def test_torch_is_left_as_it_was(text: Arrays) -> None:
@@ -170,17 +221,24 @@ def test_torch_is_left_as_it_was(text: Arrays) -> None:
     assert torch.get_num_threads() == threads
 
 
-# -- resume -----------------------------------------------------------------------------------------------------------------
+# -- resume ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("training", [SHORT, replace(SHORT, dropout=0.3, num_layers=2, weight_decay=0.01)])
+@pytest.mark.parametrize(
+    "training", [SHORT, replace(SHORT, dropout=0.3, num_layers=2, weight_decay=0.01)]
+)
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_resumed_training_equals_one_without_interruption(text: Arrays, tmp_path: Path, cell: str, training: Training) -> None:
+def test_a_resumed_training_equals_one_without_interruption(
+    text: Arrays, tmp_path: Path, cell: str, training: Training
+) -> None:
     paths = {name: str(tmp_path / name) for name in ("whole", "half", "resumed")}
     training = replace(training, evaluations=1)
     evaluate(job(cell, steps=14, training=training, checkpoint=paths["whole"]), text)
     evaluate(job(cell, steps=5, training=training, checkpoint=paths["half"]), text)
-    result = evaluate(job(cell, steps=14, training=training, resume=paths["half"], checkpoint=paths["resumed"]), text)
+    result = evaluate(
+        job(cell, steps=14, training=training, resume=paths["half"], checkpoint=paths["resumed"]),
+        text,
+    )
     whole, resumed = checkpoint.read(paths["whole"]), checkpoint.read(paths["resumed"])
     for prefix in ("model.", "optimizer.", "state.", "rng"):
         a, b = whole.group(prefix), resumed.group(prefix)
@@ -210,7 +268,9 @@ def test_resuming_at_the_end_only_reports(text: Arrays, tmp_path: Path) -> None:
 
 
 def test_the_best_weights_are_kept(text: Arrays, tmp_path: Path) -> None:
-    """With a far too large learning rate the last validation is worse than an earlier one; that one counts."""
+    """With a far too large learning rate the last validation is worse than an earlier one; that one
+    counts.
+    """
     path = str(tmp_path / "best")
     training = replace(SHORT, learning_rate=0.5, evaluations=12)
     result = evaluate(job(training=training, checkpoint=path), text)
@@ -226,7 +286,9 @@ def test_the_best_weights_are_kept(text: Arrays, tmp_path: Path) -> None:
     assert stored.cell_weights()["l0.i.weight_x"].shape == (12, 12)
 
 
-def test_the_test_split_is_read_with_the_weights_that_validation_chose(text: Arrays, tmp_path: Path) -> None:
+def test_the_test_split_is_read_with_the_weights_that_validation_chose(
+    text: Arrays, tmp_path: Path
+) -> None:
     from cellsearch.training.loop import cell_factory
 
     path = str(tmp_path / "best")
@@ -236,7 +298,9 @@ def test_the_test_split_is_read_with_the_weights_that_validation_chose(text: Arr
     task = tasks.get("char_lm").create(LM, text)
     model = task.model(cell_factory(zoo.load("lstm"), training))
     model.load_state_dict(checkpoint.read(path).weights())
-    assert (result.metrics["test_score"], result.metrics["test_metric"]) == task.score(model, "test")
+    assert (result.metrics["test_score"], result.metrics["test_metric"]) == task.score(
+        model, "test"
+    )
     assert "test_score" not in evaluate(job(training=training), text).metrics
 
 
@@ -252,7 +316,7 @@ def test_another_trainings_checkpoint_is_refused(text: Arrays, tmp_path: Path) -
             evaluate(other, text)
 
 
-# -- inherit ----------------------------------------------------------------------------------------------------------------
+# -- inherit ---------------------------------------------------------------------------------------
 
 
 def test_weights_of_a_parent_are_taken_over(text: Arrays, tmp_path: Path) -> None:
@@ -271,16 +335,20 @@ h[t] = o * tanh(c[t])
     alone = evaluate(job(child, steps=2), text)
     helped = evaluate(job(child, steps=2, inherit=path), text)
     assert alone.metrics["inherited"] == 0
-    assert helped.metrics["inherited"] == len(checkpoint.read(path).weights())  # all but the new block o.weight_g
+    assert helped.metrics["inherited"] == len(
+        checkpoint.read(path).weights()
+    )  # all but the new block o.weight_g
     assert helped.score < alone.score - 0.5
     assert helped.score < parent.score + 1.0
 
 
-# -- failures ---------------------------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 class _PoisonedAtStep(Adding):
-    """Adding whose training batch number 7 (of steps counted from 1) holds a NaN, or a huge number."""
+    """Adding whose training batch number 7 (of steps counted from 1) holds a NaN, or a huge
+    number.
+    """
 
     poison: ClassVar[float] = math.nan
 
@@ -291,14 +359,21 @@ class _PoisonedAtStep(Adding):
             yield batch
 
 
-@pytest.mark.parametrize(("value", "kind", "says"), [(math.nan, "nan", "nan"), (math.inf, "nan", "inf"), (1e3, "diverged", "at first")])
-def test_a_bad_number_is_found_at_its_step(monkeypatch: pytest.MonkeyPatch, value: float, kind: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "kind", "says"),
+    [(math.nan, "nan", "nan"), (math.inf, "nan", "inf"), (1e3, "diverged", "at first")],
+)
+def test_a_bad_number_is_found_at_its_step(
+    monkeypatch: pytest.MonkeyPatch, value: float, kind: str, says: str
+) -> None:
     monkeypatch.setattr(_PoisonedAtStep, "poison", value)
     monkeypatch.setattr(tasks, "get", lambda name: _PoisonedAtStep)
     steps: list[int] = []
     wanted = job(task="adding")
     with pytest.raises(TrainingError, match="at step 7") as caught:
-        evaluate(wanted, Adding.load(wanted.task_options), progress=lambda step, loss: steps.append(step))
+        evaluate(
+            wanted, Adding.load(wanted.task_options), progress=lambda step, loss: steps.append(step)
+        )
     assert caught.value.kind == kind
     assert says in str(caught.value)
     assert steps == [1, 2, 3, 4, 5, 6]
@@ -314,7 +389,9 @@ def test_a_cell_that_gives_nan_fails_at_the_first_step(text: Arrays) -> None:
 def test_a_gradient_that_is_not_finite_is_found(text: Arrays) -> None:
     """The value is finite, 0, but the derivative of the root at 0 is not."""
     cell = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1])) + sqrt(square(h[t-1] - h[t-1]))")
-    with pytest.raises(TrainingError, match=r"norm of the gradient is (nan|inf) at step 1") as caught:
+    with pytest.raises(
+        TrainingError, match=r"norm of the gradient is (nan|inf) at step 1"
+    ) as caught:
         evaluate(job(cell), text)
     assert caught.value.kind == "nan"
 
@@ -351,20 +428,27 @@ def test_memory_within_the_limit_is_fine(text: Arrays) -> None:
         replace(SHORT, backend="no-such-backend"),
     ],
 )
-def test_settings_that_nobody_could_train_with_are_refused(text: Arrays, training: Training) -> None:
+def test_settings_that_nobody_could_train_with_are_refused(
+    text: Arrays, training: Training
+) -> None:
     with pytest.raises(ConfigError):
         evaluate(job(training=training), text)
 
 
 def test_it_can_be_stopped(text: Arrays, tmp_path: Path) -> None:
     path, seen = str(tmp_path / "stopped"), []
-    result = evaluate(job(checkpoint=path), text, progress=lambda step, loss: seen.append(step), should_stop=lambda: len(seen) >= 4)
+    result = evaluate(
+        job(checkpoint=path),
+        text,
+        progress=lambda step, loss: seen.append(step),
+        should_stop=lambda: len(seen) >= 4,
+    )
     assert result.steps == 5
     assert result.curve[-1][0] == 5
     assert facts(evaluate(job(resume=path), text))["steps"] == 12
 
 
-# -- connections ------------------------------------------------------------------------------------------------------------
+# -- connections -----------------------------------------------------------------------------------
 
 GATED = """
 a = tanh(linear(x[t], h[t-1]))
@@ -379,11 +463,16 @@ def test_connections_have_gate_and_saliency(text: Arrays) -> None:
     assert {"a.weight_x", "a.weight_h", "b.weight_x", "b.weight_h"} < names
     result = evaluate(job(genome, steps=20, connections=True), text)
     assert set(result.connections) == names
-    assert all(c.gate > 0 and c.saliency > 0 and math.isfinite(c.gate + c.saliency) for c in result.connections.values())
+    assert all(
+        c.gate > 0 and c.saliency > 0 and math.isfinite(c.gate + c.saliency)
+        for c in result.connections.values()
+    )
 
 
 def test_saliency_estimates_what_removing_costs(tmp_path: Path) -> None:
-    """For a small gate the first-order estimate is what really happens to the loss when the gate becomes zero."""
+    """For a small gate the first-order estimate is what really happens to the loss when the gate
+    becomes zero.
+    """
     from cellsearch.training.connections import ConnectionMeter
     from cellsearch.training.loop import cell_factory
 
@@ -417,7 +506,11 @@ def test_saliency_estimates_what_removing_costs(tmp_path: Path) -> None:
 def test_the_gate_penalty_makes_gates_smaller(text: Arrays) -> None:
     genome = Genome.from_text(GATED)
     free = evaluate(job(genome, steps=40, connections=True), text)
-    held = evaluate(job(genome, steps=40, connections=True, training=replace(SHORT, gate_penalty=0.3)), text)
+    held = evaluate(
+        job(genome, steps=40, connections=True, training=replace(SHORT, gate_penalty=0.3)), text
+    )
     for name in (name for name in free.connections if name.endswith("scale")):
         assert held.connections[name].gate < free.connections[name].gate
-    assert math.isfinite(evaluate(job(steps=2, training=replace(SHORT, gate_penalty=0.3)), text).score)  # no gates, no penalty
+    assert math.isfinite(
+        evaluate(job(steps=2, training=replace(SHORT, gate_penalty=0.3)), text).score
+    )  # no gates, no penalty

@@ -1,4 +1,6 @@
-"""Early stopping: training ends after ``patience`` validations that brought nothing better, the same way every time."""
+"""Early stopping: training ends after ``patience`` validations that brought nothing better, the
+same way every time.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ TRAINING = Training(steps=20, hidden_size=4, evaluations=10)
 
 def job(patience: int, **changes: Any) -> Job:
     training = replace(TRAINING, patience=patience)
-    return replace(Job(0, 0, zoo.load("rnn_tanh").to_json(), "adding", OPTIONS, training, 20, 1), **changes)
+    return replace(
+        Job(0, 0, zoo.load("rnn_tanh").to_json(), "adding", OPTIONS, training, 20, 1), **changes
+    )
 
 
 @pytest.fixture
@@ -85,7 +89,9 @@ def test_a_training_that_was_put_down_ends_at_the_same_step(arrays: Arrays, tmp_
     assert (rest.score, rest.steps) == (whole.score, whole.steps)
 
 
-def test_a_higher_rung_of_a_training_out_of_patience_trains_nothing(arrays: Arrays, scores: list[float], tmp_path: Path) -> None:
+def test_a_higher_rung_of_a_training_out_of_patience_trains_nothing(
+    arrays: Arrays, scores: list[float], tmp_path: Path
+) -> None:
     scores.extend([1, 2, 3])
     path = str(tmp_path / "ended.safetensors")
     ended = evaluate(job(2, checkpoint=path), arrays)
@@ -95,7 +101,9 @@ def test_a_higher_rung_of_a_training_out_of_patience_trains_nothing(arrays: Arra
     assert further.curve == ended.curve
 
 
-def test_connections_are_measured_though_nobody_knew_the_end(arrays: Arrays, scores: list[float]) -> None:
+def test_connections_are_measured_though_nobody_knew_the_end(
+    arrays: Arrays, scores: list[float]
+) -> None:
     scores.extend([1, 2, 3])
     result = evaluate(job(2, connections=True), arrays)
     assert result.steps == 6

@@ -1,4 +1,6 @@
-"""Checks before training: they reject what cannot be trained, with the figure, and nothing that a person has published."""
+"""Checks before training: they reject what cannot be trained, with the figure, and nothing that a
+person has published.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,20 @@ def test_no_cell_of_the_zoo_is_rejected(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_cell_of_the_zoo_is_rejected_for_other_weights(seed: int) -> None:
-    assert {name: v.reason for name in zoo.names() if (v := check_cell(zoo.load(name), ALL, seed=seed)).reason} == {}
+    assert {
+        name: v.reason
+        for name in zoo.names()
+        if (v := check_cell(zoo.load(name), ALL, seed=seed)).reason
+    } == {}
 
 
-@pytest.mark.parametrize(("text", "check"), [(SQUARED, "growth"), (DEAD, "output"), (FORGETFUL, "gradient"), (EXPLODING, "gradient")])
-def test_each_check_rejects_what_it_is_for_and_only_when_it_is_asked_for(text: str, check: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "check"),
+    [(SQUARED, "growth"), (DEAD, "output"), (FORGETFUL, "gradient"), (EXPLODING, "gradient")],
+)
+def test_each_check_rejects_what_it_is_for_and_only_when_it_is_asked_for(
+    text: str, check: str
+) -> None:
     genome = Genome.from_text(text)
     asked = check_cell(genome, Prefilter(**{check: True}))
     assert asked.reason.startswith(f"{check}: ")
@@ -53,7 +64,8 @@ def test_each_check_rejects_what_it_is_for_and_only_when_it_is_asked_for(text: s
 
 
 def test_the_gradient_is_that_of_a_known_decay() -> None:
-    # h_t = w h_<t-1> + ... with w = 1 passes a gradient of 1 for each of the 4 * 32 units, whatever the distance.
+    # h_t = w h_<t-1> + ... with w = 1 passes a gradient of 1 for each of the 4 * 32 units, whatever
+    # the distance.
     genome = Genome.from_text("h[t] = h[t-1] + linear(x[t])")
     figures = check_cell(genome, replace(ALL, growth=False)).figures
     assert figures["gradient"] == pytest.approx(np.sqrt(4 * 32), rel=1e-12)
@@ -77,9 +89,21 @@ def test_thresholds_are_options() -> None:
 
 def test_the_training_of_a_rejected_cell_fails_before_it_begins() -> None:
     arrays = tasks.get("parity").load({})
-    job = Job(0, 0, Genome.from_text(SQUARED).to_json(), "parity", {}, Training(steps=2, hidden_size=4), 2, 0, prefilter=ALL)
+    job = Job(
+        0,
+        0,
+        Genome.from_text(SQUARED).to_json(),
+        "parity",
+        {},
+        Training(steps=2, hidden_size=4),
+        2,
+        0,
+        prefilter=ALL,
+    )
     seen: list[int] = []
-    with pytest.raises(TrainingError, match="growth: with weights 4 times as large a number reaches inf") as caught:
+    with pytest.raises(
+        TrainingError, match="growth: with weights 4 times as large a number reaches inf"
+    ) as caught:
         evaluate(job, arrays, progress=lambda step, loss: seen.append(step))
     assert caught.value.kind == "prefilter"
     assert seen == []
@@ -99,14 +123,26 @@ def test_rejected_trials_do_not_count_and_are_never_proposed_again(tmp_path: Pat
     rejected = [trial for trial in history if trial.is_rejected]
     assert rejected
     assert len(history) == 16 + len(rejected) == 16 + len(history) - history.counted
-    assert all(t.status is Status.FAILED and t.failure is not None and "growth" in t.failure.message for t in rejected)
+    assert all(
+        t.status is Status.FAILED and t.failure is not None and "growth" in t.failure.message
+        for t in rejected
+    )
     assert len({trial.genome.key for trial in history}) == len(history)
     assert not any(trial.is_rejected for trial in history if trial.is_baseline)
 
 
-def test_rejects_do_not_make_a_deterministic_search_depend_on_who_was_faster(tmp_path: Path) -> None:
+def test_rejects_do_not_make_a_deterministic_search_depend_on_who_was_faster(
+    tmp_path: Path,
+) -> None:
     tables = [
-        final_table(searched(tmp_path / str(workers), Disordered(workers, seed=workers), deterministic=True, lookahead=4))
+        final_table(
+            searched(
+                tmp_path / str(workers),
+                Disordered(workers, seed=workers),
+                deterministic=True,
+                lookahead=4,
+            )
+        )
         for workers in (1, 3, 4)
     ]
     assert any(row[6] == "prefilter" for row in tables[0])

@@ -1,4 +1,6 @@
-"""Trainings of baselines are paid once: what the cache of their results answers, and what it does not."""
+"""Trainings of baselines are paid once: what the cache of their results answers, and what it does
+not.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from cellsearch.training.results import ResultCache
 def test_the_cache_gives_back_the_whole_result(tmp_path: Path) -> None:
     job, arrays = one_training(connections=True)
     first, known = ResultCache(tmp_path).train(job, arrays)
-    second, known_again = ResultCache(tmp_path).train(replace(job, trial=9, limits=Limits(seconds=5)), arrays)
+    second, known_again = ResultCache(tmp_path).train(
+        replace(job, trial=9, limits=Limits(seconds=5)), arrays
+    )
     assert (known, known_again) == (False, True)
     assert first == second
     assert facts(second) == facts(evaluate(job, arrays))
@@ -48,7 +52,9 @@ def test_another_training_is_not_answered(tmp_path: Path, change: Callable[[Job]
     assert cache.train(job, arrays)[1]
 
 
-def test_other_data_and_other_versions_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_data_and_other_versions_are_not_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, arrays = one_training()
     cache = ResultCache(tmp_path)
     cache.train(job, arrays)
@@ -63,9 +69,16 @@ def test_other_data_and_other_versions_are_not_mixed(tmp_path: Path, monkeypatch
     assert cache.train(job, arrays)[1]
 
 
-def test_the_version_of_the_code_is_that_of_the_files_that_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_of_the_code_is_that_of_the_files_that_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = baselines.code_version.__wrapped__
-    for name in ("evaluate.py", "compiler/backends/native/runtime.c", "tasks/adding.py", "cli/output.py"):
+    for name in (
+        "evaluate.py",
+        "compiler/backends/native/runtime.c",
+        "tasks/adding.py",
+        "cli/output.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1", "utf-8")
     monkeypatch.setattr(baselines, "_PACKAGE", tmp_path)
@@ -82,9 +95,17 @@ def test_the_version_of_the_code_is_that_of_the_files_that_train(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda text: text[:50], lambda text: "", lambda text: text.replace('"seed": 1', '"seed": 2'), lambda text: "[1]"]
+    "damage",
+    [
+        lambda text: text[:50],
+        lambda text: "",
+        lambda text: text.replace('"seed": 1', '"seed": 2'),
+        lambda text: "[1]",
+    ],
 )
-def test_damaged_and_foreign_files_are_written_anew(tmp_path: Path, damage: Callable[[str], str]) -> None:
+def test_damaged_and_foreign_files_are_written_anew(
+    tmp_path: Path, damage: Callable[[str], str]
+) -> None:
     job, arrays = one_training()
     cache = ResultCache(tmp_path)
     first, _ = cache.train(job, arrays)

@@ -1,4 +1,6 @@
-"""Suites: what they declare, how several tasks become one score, references that are paid once, training with early abort."""
+"""Suites: what they declare, how several tasks become one score, references that are paid once,
+training with early abort.
+"""
 
 from __future__ import annotations
 
@@ -30,23 +32,36 @@ from cellsearch.trial import Result
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads what another, or the user, has trained. The compiled runtime stays where it is."""
+    """No test reads what another, or the user, has trained. The compiled runtime stays where
+    it is.
+    """
     monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path / "cache")
 
 
 def suite_job(suite: Suite, cell: str = "lstm", **changes: Any) -> Job:
-    job = Job(5, 0, zoo.load(cell).to_json(), "suite", suite.to_document(), Training(steps=suite.steps), suite.steps, 77)
+    job = Job(
+        5,
+        0,
+        zoo.load(cell).to_json(),
+        "suite",
+        suite.to_document(),
+        Training(steps=suite.steps),
+        suite.steps,
+        77,
+    )
     return replace(job, **changes)
 
 
 def with_references(suite: Suite, *scores: float) -> Arrays:
     """The data of the suite with made-up scores of the LSTM (the GRU's are half of them)."""
     arrays = tasks.get("suite").load(suite.to_document())
-    table = np.array([[[score] * len(suite.seeds), [score / 2] * len(suite.seeds)] for score in scores])
+    table = np.array(
+        [[[score] * len(suite.seeds), [score / 2] * len(suite.seeds)] for score in scores]
+    )
     return {**arrays, "references": table}
 
 
-# -- declaring --------------------------------------------------------------------------------------------------------------
+# -- declaring -------------------------------------------------------------------------------------
 
 
 def test_what_is_declared_is_read_and_written() -> None:
@@ -80,7 +95,10 @@ def test_what_is_declared_is_read_and_written() -> None:
         ({"tasks": [{"task": "parity", "steps": 3.5, "chance": 0.5}]}, "is not a whole number"),
         ({"tasks": [{"task": "parety", "steps": 3, "chance": 0.5}]}, "no task 'parety'"),
         ({"tasks": [{"task": "suite", "steps": 3, "chance": 0.5}]}, "cannot hold a suite"),
-        ({"tasks": [{"task": "parity", "steps": 3, "chance": 0.5, "options": {"lenght": 3}}]}, "no option 'lenght'"),
+        (
+            {"tasks": [{"task": "parity", "steps": 3, "chance": 0.5, "options": {"lenght": 3}}]},
+            "no option 'lenght'",
+        ),
     ],
 )
 def test_wrong_declarations_are_refused(changes: dict[str, Any], complaint: str) -> None:
@@ -105,7 +123,7 @@ def test_a_suite_is_no_task_that_could_be_trained_by_itself() -> None:
         tasks.get("suite").create(DOCUMENT, {})
 
 
-# -- one score of several ---------------------------------------------------------------------------------------------------
+# -- one score of several --------------------------------------------------------------------------
 
 
 def test_share_is_0_for_chance_and_1_for_the_reference() -> None:
@@ -124,7 +142,9 @@ def test_nothing_is_compared_with_a_reference_that_learned_nothing(reference: fl
 
 
 def members(count: int, **changes: Any) -> Suite:
-    return Suite("made up", tuple(Member(f"m{k}", "parity", 1, 0.5) for k in range(count)), **changes)
+    return Suite(
+        "made up", tuple(Member(f"m{k}", "parity", 1, 0.5) for k in range(count)), **changes
+    )
 
 
 def test_fitness_by_aggregation() -> None:
@@ -137,12 +157,20 @@ def test_fitness_by_aggregation() -> None:
 SHARES = st.floats(0, 1.5, allow_nan=False)
 
 
-@given(st.lists(SHARES, min_size=3, max_size=3), st.lists(SHARES, min_size=3, max_size=3), st.floats(0.05, 0.95))
-def test_who_fails_later_or_less_is_better_and_who_fails_nothing_is_best(a: list[float], b: list[float], bound: float) -> None:
+@given(
+    st.lists(SHARES, min_size=3, max_size=3),
+    st.lists(SHARES, min_size=3, max_size=3),
+    st.floats(0.05, 0.95),
+)
+def test_who_fails_later_or_less_is_better_and_who_fails_nothing_is_best(
+    a: list[float], b: list[float], bound: float
+) -> None:
     suite = members(3, stop_below=bound)
 
     def rank(shares: list[float]) -> tuple[int, float]:
-        """How many tasks were passed, then the share of the one that was failed, or the smallest share."""
+        """How many tasks were passed, then the share of the one that was failed, or the smallest
+        share.
+        """
         failed = next((k for k, share in enumerate(shares) if share < bound), None)
         return (3, min(shares)) if failed is None else (failed, shares[failed])
 
@@ -157,27 +185,34 @@ def test_who_fails_later_or_less_is_better_and_who_fails_nothing_is_best(a: list
         assert fit_a > fit_b
 
 
-# -- references, paid once --------------------------------------------------------------------------------------------------
+# -- references, paid once -------------------------------------------------------------------------
 
 
 def test_references_are_those_of_an_ordinary_training_and_are_paid_once() -> None:
     suite = declared()
     told: list[tuple[str, str, int, bool]] = []
-    arrays = suites.load_data("suite", suite.to_document(), on_training=lambda *what: told.append(what))
+    arrays = suites.load_data(
+        "suite", suite.to_document(), on_training=lambda *what: told.append(what)
+    )
     assert arrays["references"].shape == (2, 2, 2)
     assert [known for *_, known in told] == [False] * 8
     adding = DOCUMENT["tasks"][1]
     training = Training(steps=20, hidden_size=8, evaluations=3, learning_rate=0.02)
     job = Job(0, 0, zoo.load("gru").to_json(), "adding", adding["options"], training, 20, 4)
-    assert arrays["references"][1, 1, 1] == evaluate(job, tasks.get("adding").load(adding["options"])).score
+    assert (
+        arrays["references"][1, 1, 1]
+        == evaluate(job, tasks.get("adding").load(adding["options"])).score
+    )
 
     told.clear()
-    again = suites.load_data("suite", suite.to_document(), on_training=lambda *what: told.append(what))
+    again = suites.load_data(
+        "suite", suite.to_document(), on_training=lambda *what: told.append(what)
+    )
     assert [known for *_, known in told] == [True] * 8
     np.testing.assert_array_equal(again["references"], arrays["references"])
 
 
-# -- training ---------------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 
 
 def test_each_task_is_trained_as_by_itself() -> None:
@@ -189,7 +224,9 @@ def test_each_task_is_trained_as_by_itself() -> None:
         alone = evaluate(job, part(arrays, k))
         assert facts(alone) == facts(scored[k].result)
         assert result.metrics[f"score.{member.name}"] == alone.score
-        assert result.metrics[f"share.{member.name}"] == suites.share(member.chance, alone.score, (0.1, 0.2)[k])
+        assert result.metrics[f"share.{member.name}"] == suites.share(
+            member.chance, alone.score, (0.1, 0.2)[k]
+        )
     shares = [one.share for one in scored]
     assert result.metric == min(shares) == result.metrics["minimum"]
     assert result.score == 1 - min(shares)
@@ -202,21 +239,29 @@ def test_candidates_of_a_search_are_trained_with_the_first_seed() -> None:
     arrays = with_references(suite, 0.1, 0.2)
     job = suite_job(suite)
     assert facts(suites.evaluate(job, arrays)) == facts(suites.train_suite(job, arrays, seed=3)[0])
-    assert suites.evaluate(job, arrays).metrics != suites.train_suite(job, arrays, seed=4)[0].metrics
+    assert (
+        suites.evaluate(job, arrays).metrics != suites.train_suite(job, arrays, seed=4)[0].metrics
+    )
 
 
 @pytest.mark.parametrize(("reference", "index"), [("lstm", 1.0), ("gru", 0.5), ("best", 0.5)])
 def test_the_reference_is_the_declared_baseline(reference: str, index: float) -> None:
     suite = declared(reference=reference)
     result = suites.evaluate(suite_job(suite), with_references(suite, 0.2, 0.4))
-    assert result.metrics["share.adding"] == pytest.approx(max(0, (1.0 - result.metrics["score.adding"]) / (1.0 - 0.4 * index)))
+    assert result.metrics["share.adding"] == pytest.approx(
+        max(0, (1.0 - result.metrics["score.adding"]) / (1.0 - 0.4 * index))
+    )
 
 
 def test_after_a_failed_task_the_others_are_not_trained() -> None:
     suite = declared(stop_below=0.9)
-    arrays = with_references(suite, 0.6 - 1e6, 0.2)  # nobody can have a share worth mentioning of this skill
+    arrays = with_references(
+        suite, 0.6 - 1e6, 0.2
+    )  # nobody can have a share worth mentioning of this skill
     seen: list[str] = []
-    result, scored = suites.train_suite(suite_job(suite), arrays, on_task=lambda one: seen.append(one.member.name))
+    result, scored = suites.train_suite(
+        suite_job(suite), arrays, on_task=lambda one: seen.append(one.member.name)
+    )
     assert seen == ["parity"] == [one.member.name for one in scored]
     assert result.metrics["trained_tasks"] == 1
     assert math.isnan(result.metrics["minimum"])
@@ -236,11 +281,15 @@ def test_a_rung_trains_each_task_its_share() -> None:
 
 def test_what_tasks_say_of_connections_is_joined() -> None:
     suite = declared()
-    result, scored = suites.train_suite(suite_job(suite, connections=True), with_references(suite, 0.1, 0.2))
+    result, scored = suites.train_suite(
+        suite_job(suite, connections=True), with_references(suite, 0.1, 0.2)
+    )
     parts = [one.result.connections for one in scored]
     assert result.connections.keys() == parts[0].keys() == parts[1].keys()
     for name, joined in result.connections.items():
-        expected = [found[name].saliency / max(c.saliency for c in found.values()) for found in parts]
+        expected = [
+            found[name].saliency / max(c.saliency for c in found.values()) for found in parts
+        ]
         assert joined.saliency == pytest.approx(sum(expected) / 2)
         assert joined.gate == pytest.approx(sum(found[name].gate for found in parts) / 2)
         assert joined.perturbation is None

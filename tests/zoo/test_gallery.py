@@ -22,11 +22,17 @@ def gallery() -> ModuleType:
 
 
 def test_page_is_up_to_date(gallery: ModuleType) -> None:
-    assert (DOCS / "gallery.md").read_text(encoding="utf-8") == gallery.page(), "run python docs/make_gallery.py"
+    assert (DOCS / "gallery.md").read_text(encoding="utf-8") == gallery.page(), (
+        "run python docs/make_gallery.py"
+    )
 
 
 def test_pictures_are_up_to_date(gallery: ModuleType) -> None:
-    stale = [n for n, svg in gallery.pictures().items() if (DOCS / "pictures" / f"{n}.svg").read_text(encoding="utf-8") != svg]
+    stale = [
+        n
+        for n, svg in gallery.pictures().items()
+        if (DOCS / "pictures" / f"{n}.svg").read_text(encoding="utf-8") != svg
+    ]
     assert not stale, "run python docs/make_gallery.py"
 
 

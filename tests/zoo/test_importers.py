@@ -1,4 +1,6 @@
-"""Cells in other notations: the 345 published recipes, DARTS genotypes, ENAS arcs; what their own projects cannot build is refused."""
+"""Cells in other notations: the 345 published recipes, DARTS genotypes, ENAS arcs; what their own
+projects cannot build is refused.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,20 @@ GRU = """{"r": {"op": "linear", "input": ["x", "h_prev_0"]}, "z": {"op": "linear
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, Any]]:
     if not TABLE.exists():
-        pytest.skip(f"{TABLE} is not here; set CELLSEARCH_DATA to the folder that holds nas_bench_nlp/")
+        pytest.skip(
+            f"{TABLE} is not here; set CELLSEARCH_DATA to the folder that holds nas_bench_nlp/"
+        )
     with gzip.open(TABLE, "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
-# -- NAS-Bench-NLP -----------------------------------------------------------------------------------------------------
+# -- NAS-Bench-NLP ---------------------------------------------------------------------------------
 
 
 def test_all_recipes_import_and_their_265_graphs_are_told_apart(rows: list[dict[str, Any]]) -> None:
-    """265 graphs as published. 260 functions: in five pairs of graphs one has a state more, which never reaches the output."""
+    """265 graphs as published. 260 functions: in five pairs of graphs one has a state more, which
+    never reaches the output.
+    """
     genomes = [import_cell(json.dumps(row)) for row in rows]
     assert len(genomes) == 345
     assert len({g.key for g in genomes}) == 265
@@ -67,8 +73,12 @@ def test_recipes_survive_the_way_back(rows: list[dict[str, Any]]) -> None:
         assert import_cell(export_cell(genome)).key == genome.key
 
 
-def evaluate_recipe(recipe: dict[str, Any], weights: dict[tuple[str, int], np.ndarray], x: np.ndarray, hidden: int) -> np.ndarray:
-    """Outputs of a recipe over x [T, B, I], from the description of the format alone; weights by (key, input), -1 for the bias."""
+def evaluate_recipe(
+    recipe: dict[str, Any], weights: dict[tuple[str, int], np.ndarray], x: np.ndarray, hidden: int
+) -> np.ndarray:
+    """Outputs of a recipe over x [T, B, I], from the description of the format alone; weights by
+    (key, input), -1 for the bias.
+    """
     count = sum(1 for key in recipe if key.startswith("h_new_") and key[6:].isdigit())
     state = [np.zeros((x.shape[1], hidden)) for _ in range(count)]
     outputs = []
@@ -80,7 +90,9 @@ def evaluate_recipe(recipe: dict[str, Any], weights: dict[tuple[str, int], np.nd
                     continue
                 inputs = [values[name] for name in node["input"]]
                 if node["op"] == "linear":
-                    values[key] = weights[key, -1] + sum(a @ weights[key, k].T for k, a in enumerate(inputs))
+                    values[key] = weights[key, -1] + sum(
+                        a @ weights[key, k].T for k, a in enumerate(inputs)
+                    )
                 elif node["op"] == "blend":
                     values[key] = inputs[0] * inputs[1] + (1 - inputs[0]) * inputs[2]
                 elif node["op"] == "elementwise_sum":
@@ -104,15 +116,23 @@ def recipe_deviation(recipe: dict[str, Any], genome: Genome, seed: int) -> float
     rng = np.random.default_rng(seed)
     weights = random_weights(genome, rng, 3, 4, spread=0.5)
     keys = {"h_t": "h_new_0", **{f"h{k}_t": f"h_new_{k}" for k in range(1, 65)}}
-    by_key = {(keys.get(genome.labels[s.node], genome.labels[s.node]), s.operand): weights[s.name] for s in genome.parameters}
+    by_key = {
+        (keys.get(genome.labels[s.node], genome.labels[s.node]), s.operand): weights[s.name]
+        for s in genome.parameters
+    }
     x = rng.normal(size=(5, 2, 3))
     one, other = evaluate_recipe(recipe, by_key, x, 4), evaluate_plain(genome, weights, x)[0]
     return float(np.max(np.abs(one - other)) / max(1.0, float(np.max(np.abs(one)))))
 
 
-def test_fifty_random_recipes_compute_what_their_description_says(rows: list[dict[str, Any]]) -> None:
+def test_fifty_random_recipes_compute_what_their_description_says(
+    rows: list[dict[str, Any]],
+) -> None:
     chosen = np.random.default_rng(0).choice(len(rows), 50, replace=False)
-    worst = max(recipe_deviation(rows[k]["recipe"], import_cell(json.dumps(rows[k]["recipe"])), int(k)) for k in chosen)
+    worst = max(
+        recipe_deviation(rows[k]["recipe"], import_cell(json.dumps(rows[k]["recipe"])), int(k))
+        for k in chosen
+    )
     assert worst <= 1e-12
 
 
@@ -130,9 +150,15 @@ def test_the_gru_recipe_is_chos_gru() -> None:
 
 
 def test_names_that_are_no_names_are_mended_and_order_means_nothing() -> None:
-    recipe = {"h_new_0": {"op": "activation_tanh", "input": ["a b"]}, "tanh": {"op": "linear", "input": ["x", "h_prev_0"]}}
+    recipe = {
+        "h_new_0": {"op": "activation_tanh", "input": ["a b"]},
+        "tanh": {"op": "linear", "input": ["x", "h_prev_0"]},
+    }
     recipe["a b"] = {"op": "elementwise_sum", "input": ["tanh", "tanh"]}
-    assert import_cell(json.dumps(recipe)).to_text() == "n_tanh = linear(x[t], h[t-1])\na_b = n_tanh + n_tanh\nh[t] = tanh(a_b)\n"
+    assert (
+        import_cell(json.dumps(recipe)).to_text()
+        == "n_tanh = linear(x[t], h[t-1])\na_b = n_tanh + n_tanh\nh[t] = tanh(a_b)\n"
+    )
 
 
 def changed(**entries: Any) -> str:
@@ -154,7 +180,11 @@ def changed(**entries: Any) -> str:
         ("1" * 5000, "not JSON"),
         ("[" * 100_000, "not JSON"),
         ('{"a": {"op": "linear", "input": ["x"]}}', "no state"),
-        ('{"h_new_0": {"op": "linear", "input": ["x", "h_prev_0"]}, "h_new_0": {"op": "linear", "input": ["x"]}}', "defined twice"),
+        (
+            '{"h_new_0": {"op": "linear", "input": ["x", "h_prev_0"]}, "h_new_0": '
+            '{"op": "linear", "input": ["x"]}}',
+            "defined twice",
+        ),
         (changed(n={"op": "conv", "input": ["x"]}), "unknown op"),
         (changed(n={"op": "linear", "input": []}), "at least 1"),
         (changed(n={"op": "blend", "input": ["r", "z"]}), "exactly 3"),
@@ -194,13 +224,17 @@ def test_cells_without_words_in_recipes_are_refused(text: str, message: str) -> 
 
 
 def test_export_splits_long_sums_skips_identities_and_numbers_outputs() -> None:
-    text = "a = linear(x[t], c[t-1])\nc[t] = identity(a)\ny[t] = tanh(a) + sigmoid(a) + leaky_relu(a)"
+    text = (
+        "a = linear(x[t], c[t-1])\nc[t] = identity(a)\ny[t] = tanh(a) + sigmoid(a) + leaky_relu(a)"
+    )
     genome = Genome.from_text(text)
     recipe = json.loads(export_cell(genome))
     assert recipe["h_new_1"] == {"op": "linear", "input": ["x", "h_prev_1"]}
     back = import_cell(json.dumps(recipe))
     assert search_key(back) == search_key(genome)
-    assert all(len(node["input"]) == 2 for node in recipe.values() if node["op"] == "elementwise_sum")
+    assert all(
+        len(node["input"]) == 2 for node in recipe.values() if node["op"] == "elementwise_sum"
+    )
 
 
 def test_a_copy_of_a_state_is_computed_twice() -> None:
@@ -208,7 +242,7 @@ def test_a_copy_of_a_state_is_computed_twice() -> None:
     assert import_cell(export_cell(genome)).key == genome.key
 
 
-# -- DARTS and ENAS ----------------------------------------------------------------------------------------------------
+# -- DARTS and ENAS --------------------------------------------------------------------------------
 
 DARTS_V1 = """Genotype(recurrent=[('relu', 0), ('relu', 1), ('tanh', 2), ('relu', 3), ('relu', 4), ('identity', 1),
                     ('relu', 5), ('relu', 1)], concat=range(1, 9))"""
@@ -234,9 +268,17 @@ def test_the_arc_of_enas_is_isomorphic_to_its_genotype_and_to_the_zoo() -> None:
 
 def test_enas_lm_has_another_order_of_opcodes() -> None:
     arc = import_cell("[0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2]", format="enas", opcodes="enas_lm")
-    assert arc.key == import_cell("sigmoid0 tanh1 relu2 sigmoid2 tanh4 tanh5 sigmoid3 sigmoid6", format="darts").key
+    assert (
+        arc.key
+        == import_cell(
+            "sigmoid0 tanh1 relu2 sigmoid2 tanh4 tanh5 sigmoid3 sigmoid6", format="darts"
+        ).key
+    )
     assert search_key(arc) == search_key(zoo.load("enas_lm"))
-    assert arc.key != import_cell("[0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2]", format="enas", average="all").key
+    assert (
+        arc.key
+        != import_cell("[0 2 1 0 2 1 2 2 4 0 5 0 3 2 6 2]", format="enas", average="all").key
+    )
 
 
 def test_a_tree_cell_computes_its_equations() -> None:
@@ -252,11 +294,15 @@ def test_a_tree_cell_computes_its_equations() -> None:
     for now in x:
         f = np.tanh(now @ weights["s0.weight_x"].T + h @ weights["s0.weight_h"].T)
         s0 = h + gate(now @ weights["c0.weight_x"].T + h @ weights["c0.weight_h"].T) * (f - h)
-        s1 = s0 + gate(s0 @ weights["c1.weight_s0"].T) * (np.maximum(s0 @ weights["s1.weight_s0"].T, 0) - s0)
+        s1 = s0 + gate(s0 @ weights["c1.weight_s0"].T) * (
+            np.maximum(s0 @ weights["s1.weight_s0"].T, 0) - s0
+        )
         s2 = s1 + gate(s1 @ weights["c2.weight_s1"].T) * (s1 @ weights["s2.weight_s1"].T - s1)
         h = (s1 + s2) / 2
         expected.append(h)
-    assert np.allclose(evaluate_plain(genome, weights, x)[0], np.stack(expected), rtol=0, atol=1e-14)
+    assert np.allclose(
+        evaluate_plain(genome, weights, x)[0], np.stack(expected), rtol=0, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,7 +320,10 @@ def test_a_tree_cell_computes_its_equations() -> None:
         ("Genotype(recurrent=[('gelu', 0)], concat=[1])", "unknown activation"),
         ("Genotype(recurrent=[('relu', 0)], concat=[2])", "the mean is over"),
         ("Genotype(recurrent=[('relu', 0)], concat=[])", "the mean is over"),
-        ("Genotype(recurrent=[('relu', 0)], concat=range(0, 10**9))", "concat is a list|only names"),
+        (
+            "Genotype(recurrent=[('relu', 0)], concat=range(0, 10**9))",
+            "concat is a list|only names",
+        ),
         ("Genotype(normal=[('sep_conv_3x3', 1)], normal_concat=[2])", "has the fields recurrent"),
         ("relu5", "does not come before"),
         ("(" * 5000, "not a genotype"),

@@ -59,11 +59,17 @@ def test_entry_is_complete(name: str) -> None:
     assert entry.title[0].isupper()
     assert re.search(r"\d{4}", entry.paper)
     assert 1985 <= entry.year <= 2026
-    assert str(entry.year) in entry.paper or "arXiv" in entry.paper or str(entry.year + 1) in entry.paper
+    assert (
+        str(entry.year) in entry.paper
+        or "arXiv" in entry.paper
+        or str(entry.year + 1) in entry.paper
+    )
     assert all(line.isascii() for line in entry.text.splitlines())
     assert all(len(line) <= 140 for line in entry.text.splitlines())
     for state in entry.genome.state_names:
-        assert any(re.match(rf"\s*{state}'", line) for line in entry.equations), f"no equation for {state}'"
+        assert any(re.match(rf"\s*{state}'", line) for line in entry.equations), (
+            f"no equation for {state}'"
+        )
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -75,7 +81,9 @@ def test_cell_is_tidy(name: str) -> None:
     assert Genome.from_text(genome.to_text(entry.doc)) == genome
     assert entry.matrices == sum(len(p.shape) == 2 for p in genome.parameters)
     needs_square = bool(requires_square(genome))
-    assert needs_square == any("input size must be the hidden size" in line for line in entry.pitfalls)
+    assert needs_square == any(
+        "input size must be the hidden size" in line for line in entry.pitfalls
+    )
 
 
 def test_loading_is_cached_and_forgiving_about_case() -> None:
@@ -111,11 +119,18 @@ def test_cells_are_different_functions() -> None:
 
 
 def test_classes_and_depths_of_known_cells() -> None:
-    classes = {name: recurrence_class(zoo.load(name)) for name in ("mingru", "qrnn_fo", "sru_v1", "sru", "indrnn_relu", "lstm", "rg_lru")}
-    assert [str(classes[name]) for name in ("mingru", "qrnn_fo", "sru_v1", "rg_lru")] == ["affine-diagonal"] * 4
+    classes = {
+        name: recurrence_class(zoo.load(name))
+        for name in ("mingru", "qrnn_fo", "sru_v1", "sru", "indrnn_relu", "lstm", "rg_lru")
+    }
+    assert [str(classes[name]) for name in ("mingru", "qrnn_fo", "sru_v1", "rg_lru")] == [
+        "affine-diagonal"
+    ] * 4
     assert [str(classes[name]) for name in ("sru", "indrnn_relu")] == ["elementwise"] * 2
     assert str(classes["lstm"]) == "dense"
-    assert {name: gemm_depth(zoo.load(name)) for name in ("lstm", "gru", "gru_cho", "mut1", "mingru")} == {
+    assert {
+        name: gemm_depth(zoo.load(name)) for name in ("lstm", "gru", "gru_cho", "mut1", "mingru")
+    } == {
         "lstm": 1,
         "gru": 1,
         "gru_cho": 2,
@@ -134,7 +149,11 @@ def test_package_holds_nothing_but_cells_and_code() -> None:
     [
         ("h[t] = tanh(linear(x[t-1], h[t-1]))", "x[t-1] is not available", "keep it in a state"),
         ("h[t] = tanh(linear(x[t], h[t-2]))", "a step is [t] or [t-1]", "a state of their own"),
-        ("h[t] = tanh(linear(x[t], h[t-1]))\ny[t] = x[t]\nz[t] = x[t]", "only one output is allowed", "drop the [t]"),
+        (
+            "h[t] = tanh(linear(x[t], h[t-1]))\ny[t] = x[t]\nz[t] = x[t]",
+            "only one output is allowed",
+            "drop the [t]",
+        ),
         ("h[t] = transpose(h[t-1])", "unknown op transpose", "allowed:"),
     ],
 )
@@ -144,12 +163,18 @@ def test_what_is_out_is_refused_with_a_way_out(body: str, message: str, hint: st
     assert hint in caught.value.hint
 
 
-# -- the form of the docstring -----------------------------------------------------------------------------------------
+# -- the form of the docstring ---------------------------------------------------------------------
 
 
 def test_minimal_docstring_is_read() -> None:
     entry = read_entry(text(), name="a", source="a.cell")
-    assert (entry.title, entry.year, entry.family, entry.also, entry.check) == ("A cell.", 1999, "simple", (), "")
+    assert (entry.title, entry.year, entry.family, entry.also, entry.check) == (
+        "A cell.",
+        1999,
+        "simple",
+        (),
+        "",
+    )
     assert entry.equations == ("h' = tanh(W x + U h + b)",)
 
 
@@ -166,7 +191,10 @@ def test_minimal_docstring_is_read() -> None:
         (DOC.replace("Family: simple", "Family: simple\nAlso: A B"), "cannot name a zoo cell"),
         (DOC.replace("Equations:", "Remarks:"), "opens no section"),
         (DOC.replace("    h'", "h'"), "indented by four spaces"),
-        (DOC.replace("Equations:\n    h' = tanh(W x + U h + b)", "Pitfalls:\n    None."), "'Equations:' is missing"),
+        (
+            DOC.replace("Equations:\n    h' = tanh(W x + U h + b)", "Pitfalls:\n    None."),
+            "'Equations:' is missing",
+        ),
     ],
 )
 def test_wrong_docstring_is_refused(doc: str, message: str) -> None:

@@ -1,4 +1,6 @@
-"""Every zoo cell computes what its paper prints: against plain equations, independent implementations and stored outputs."""
+"""Every zoo cell computes what its paper prints: against plain equations, independent
+implementations and stored outputs.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from cellsearch.errors import CellsearchError
 
 GOLDEN = Path(__file__).with_name("golden.json")
 TOLERANCE = 1e-12
-needs_torchrecurrent = pytest.mark.skipif(importlib.util.find_spec("torchrecurrent") is None, reason="torchrecurrent is not installed")
+needs_torchrecurrent = pytest.mark.skipif(
+    importlib.util.find_spec("torchrecurrent") is None, reason="torchrecurrent is not installed"
+)
 
 
 def test_every_cell_has_equations() -> None:
@@ -43,13 +47,17 @@ def test_cell_computes_its_equations(name: str) -> None:
     assert against_equations(name, EQUATIONS[name]) <= TOLERANCE
 
 
-@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.module == "torch.nn"])
+@pytest.mark.parametrize(
+    "name", [name for name, peer in PEERS.items() if peer.module == "torch.nn"]
+)
 def test_cell_equals_torch(name: str) -> None:
     assert against_peer(name, PEERS[name]) <= TOLERANCE
 
 
 @needs_torchrecurrent
-@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.module == "torchrecurrent"])
+@pytest.mark.parametrize(
+    "name", [name for name, peer in PEERS.items() if peer.module == "torchrecurrent"]
+)
 def test_cell_equals_torchrecurrent(name: str) -> None:
     assert against_peer(name, PEERS[name]) <= TOLERANCE
 
@@ -68,7 +76,9 @@ def test_check_line_names_the_implementation(name: str) -> None:
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_outputs_are_those_stored(name: str) -> None:
-    """The stored values change only when a cell changes; parameter names and their order are part of them."""
+    """The stored values change only when a cell changes; parameter names and their order are part
+    of them.
+    """
     stored = json.loads(GOLDEN.read_text(encoding="utf-8"))[name]
     found = golden_values(name)
     assert found["parameters"] == stored["parameters"]
@@ -82,7 +92,7 @@ def test_golden_file_holds_exactly_the_zoo() -> None:
     assert set(json.loads(GOLDEN.read_text(encoding="utf-8"))) == set(zoo.names())
 
 
-# -- the comparisons themselves ----------------------------------------------------------------------------------------
+# -- the comparisons themselves --------------------------------------------------------------------
 
 
 def test_deviation_sees_what_differs() -> None:
@@ -99,7 +109,9 @@ def test_equations_of_another_cell_do_not_pass() -> None:
         """gru_cho with the reset gate at the wrong place."""
         h = s["h"]
         r, z = sigmoid(affine(w, "r", x=x, h=h)), sigmoid(affine(w, "z", x=x, h=h))
-        h = z * h + (1 - z) * tanh(w["n.bias"] + x @ w["n.weight_x"].T + r * (h @ w["n.weight_1"].T))
+        h = z * h + (1 - z) * tanh(
+            w["n.bias"] + x @ w["n.weight_x"].T + r * (h @ w["n.weight_1"].T)
+        )
         return h, {"h": h}
 
     assert against_equations("gru_cho", gru_cho) <= TOLERANCE
@@ -128,14 +140,20 @@ def test_check_reports_both_comparisons() -> None:
     assert check("caru").against_peer is None
 
 
-# -- traps that the reference sheet names ------------------------------------------------------------------------------
+# -- traps that the reference sheet names ----------------------------------------------------------
 
 
 def same_function(a: str, b: str, rename: dict[str, str]) -> float:
-    """Deviation between two cells under the same weights; ``rename``: names of weights of ``b`` in terms of ``a``."""
+    """Deviation between two cells under the same weights; ``rename``: names of weights of ``b`` in
+    terms of ``a``.
+    """
     weights, x, states = fixed_case(zoo.load(a))
-    other = {spec.name: weights[rename.get(spec.name, spec.name)] for spec in zoo.load(b).parameters}
-    return deviation(run_compiled(zoo.load(a), weights, x, states), run_compiled(zoo.load(b), other, x, states))
+    other = {
+        spec.name: weights[rename.get(spec.name, spec.name)] for spec in zoo.load(b).parameters
+    }
+    return deviation(
+        run_compiled(zoo.load(a), weights, x, states), run_compiled(zoo.load(b), other, x, states)
+    )
 
 
 def test_reset_before_and_after_the_product_differ() -> None:
@@ -146,8 +164,17 @@ def test_output_peephole_reads_the_new_cell() -> None:
     old = zoo.entry("lstm_peephole").genome.to_text().replace("diag(c[t])", "diag(c[t-1])")
     wrong = zoo.load("lstm_peephole").from_text(old)
     weights, x, states = fixed_case(zoo.load("lstm_peephole"))
-    renamed = {spec.name: weights[spec.name.replace("o.weight_c", "o.weight_c_t")] for spec in wrong.parameters}
-    assert deviation(run_compiled(wrong, renamed, x, states), run_compiled(zoo.load("lstm_peephole"), weights, x, states)) > 1e-3
+    renamed = {
+        spec.name: weights[spec.name.replace("o.weight_c", "o.weight_c_t")]
+        for spec in wrong.parameters
+    }
+    assert (
+        deviation(
+            run_compiled(wrong, renamed, x, states),
+            run_compiled(zoo.load("lstm_peephole"), weights, x, states),
+        )
+        > 1e-3
+    )
 
 
 def test_slstm_starts_at_minus_infinity() -> None:
@@ -162,12 +189,16 @@ def test_slstm_starts_at_minus_infinity() -> None:
 def test_rwkv_survives_large_keys() -> None:
     genome = zoo.load("rwkv4")
     weights, x, _ = fixed_case(genome)
-    output, _ = run_compiled(genome, {**weights, "k.weight_0": weights["k.weight_0"] * 1000}, x, None)
+    output, _ = run_compiled(
+        genome, {**weights, "k.weight_0": weights["k.weight_0"] * 1000}, x, None
+    )
     assert np.isfinite(output).all()
 
 
 @pytest.mark.parametrize("name", ["sru", "intersection", "mut2", "rg_lru", "rwkv4", "tlstm"])
 def test_raw_input_needs_equal_sizes(name: str) -> None:
     with pytest.raises(CellsearchError, match="width") as caught:
-        compile_cell(zoo.load(name), input_size=3, hidden_size=5, backend="reference", dtype=torch.float64)
+        compile_cell(
+            zoo.load(name), input_size=3, hidden_size=5, backend="reference", dtype=torch.float64
+        )
     assert "input_size = hidden_size" in caught.value.hint

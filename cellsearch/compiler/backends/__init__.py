@@ -1,7 +1,8 @@
 """The backends of the compiler: each turns a program into a kernel that runs a whole sequence.
 
-A backend is one module that defines a :class:`~cellsearch.compiler.backends.base.Backend`; adding it to the table below (or
-calling :func:`register`) is all that another one takes. Modules are loaded when they are asked for.
+A backend is one module that defines a :class:`~cellsearch.compiler.backends.base.Backend`; adding
+it to the table below (or calling :func:`register`) is all that another one takes. Modules are
+loaded when they are asked for.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ _TABLE: dict[str, str] = {
     "native": "cellsearch.compiler.backends.native:Native",
     "aten": "cellsearch.compiler.backends.aten:Aten",
     "reference": "cellsearch.compiler.backends.reference:Reference",
-    "scan": "cellsearch.compiler.backends.scan:Scan",  # never taken by "auto": it pays on long sequences on a GPU only
+    # never taken by "auto": it pays on long sequences on a GPU only
+    "scan": "cellsearch.compiler.backends.scan:Scan",
 }
 _REGISTERED: dict[str, Backend] = {}
 
 
 def names() -> tuple[str, ...]:
     """The names of the backends that are there, in the order in which ``"auto"`` tries them."""
-    return (*_REGISTERED, *(name for name, place in _TABLE.items() if name not in _REGISTERED and _exists(place.partition(":")[0])))
+    return (
+        *_REGISTERED,
+        *(
+            name
+            for name, place in _TABLE.items()
+            if name not in _REGISTERED and _exists(place.partition(":")[0])
+        ),
+    )
 
 
 def get(name: str) -> Backend:
@@ -35,7 +44,9 @@ def get(name: str) -> Backend:
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name not in names():
-        raise ConfigError(f"there is no backend {name!r}", hint="backends: auto, " + ", ".join(names()))
+        raise ConfigError(
+            f"there is no backend {name!r}", hint="backends: auto, " + ", ".join(names())
+        )
     return _load(_TABLE[name])
 
 
@@ -47,7 +58,9 @@ def register(backend: Backend) -> None:
 @cache
 def _exists(module: str) -> bool:
     spec = find_spec(module)
-    return spec is not None and spec.origin is not None  # a folder without __init__.py is not a backend
+    return (
+        spec is not None and spec.origin is not None
+    )  # a folder without __init__.py is not a backend
 
 
 @cache

@@ -1,4 +1,6 @@
-"""What every backend is: something that turns a program into a kernel that runs a whole sequence."""
+"""What every backend is: something that turns a program into a kernel that runs a whole
+sequence.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,12 @@ class Kernel(Protocol):
         parameters: Mapping[str, torch.Tensor],
         batch_sizes: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """``x [T, B, I]``, ``states`` each ``[B, H]``, ``parameters`` by name (``i.weight_x [H, I]``) -> ``(output [T, B, H], states)``.
+        """``x [T, B, I]``, ``states`` each ``[B, H]``, ``parameters`` by name (``i.weight_x [H,
+        I]``) -> ``(output [T, B, H], states)``.
 
-        ``batch_sizes``: number of sequences still running at each position, never increasing (rows sorted by length, longest first);
-        ``None``: all at every position. Output beyond the end of a sequence is zero; its final state is that of its last position.
+        ``batch_sizes``: number of sequences still running at each position, never increasing (rows
+        sorted by length, longest first); ``None``: all at every position. Output beyond the end of
+        a sequence is zero; its final state is that of its last position.
         """
         ...
 
@@ -52,7 +56,8 @@ class TokenKernel(Kernel, Protocol):
         parameters: Mapping[str, torch.Tensor],
         batch_sizes: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64), ``embedding [V, I]``; gradients too.
+        """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64),
+        ``embedding [V, I]``; gradients too.
 
         Raises :class:`IndexError` for a token that is not in the embedding.
         """

@@ -1,4 +1,6 @@
-"""What each pointwise primitive means in torch: one callable a primitive, equal to the op table's expression (a test compares them)."""
+"""What each pointwise primitive means in torch: one callable a primitive, equal to the op table's
+expression (a test compares them).
+"""
 
 from __future__ import annotations
 
@@ -55,12 +57,16 @@ FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
 
 
 def layer_norm(a: torch.Tensor) -> torch.Tensor:
-    """``[..., W] -> [..., W]``: zero mean and unit variance over the last dimension (Ba et al. 2016, eq. 4, no gain, no bias)."""
+    """``[..., W] -> [..., W]``: zero mean and unit variance over the last dimension (Ba et al.
+    2016, eq. 4, no gain, no bias).
+    """
     return functional.layer_norm(a, a.shape[-1:], eps=LAYER_NORM_EPS)
 
 
 def layer_norm_gradient(g: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """Gradient with respect to ``a`` of :func:`layer_norm`, given the gradient ``g`` of its value; all ``[..., W]``."""
+    """Gradient with respect to ``a`` of :func:`layer_norm`, given the gradient ``g`` of its value;
+    all ``[..., W]``.
+    """
     centred = a - a.mean(-1, keepdim=True)
     scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + LAYER_NORM_EPS)
     y = centred * scale

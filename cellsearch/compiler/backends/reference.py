@@ -1,4 +1,5 @@
-"""The reference backend: a plain loop over time in torch, one call an instruction. Its meaning is the law for all others.
+"""The reference backend: a plain loop over time in torch, one call an instruction. Its meaning is
+the law for all others.
 
 Any dtype, any device, gradients by autograd (of any order). Nothing here is fast.
 """
@@ -36,30 +37,50 @@ class _Loop:
         self.program = program
 
     def __call__(
-        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor], batch_sizes: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
         carried = list(states)
         outputs = []
         for t in range(steps):
             running = batch if batch_sizes is None else batch_sizes[t]
-            output, new = self.step(x[t, :running], [state[:running] for state in carried], parameters)
-            carried = [torch.cat([now, old[running:]]) for now, old in zip(new, carried, strict=True)]
+            output, new = self.step(
+                x[t, :running], [state[:running] for state in carried], parameters
+            )
+            carried = [
+                torch.cat([now, old[running:]]) for now, old in zip(new, carried, strict=True)
+            ]
             outputs.append(torch.cat([output, output.new_zeros(batch - running, output.shape[1])]))
         return torch.stack(outputs), tuple(carried)
 
-    def step(self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def step(
+        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         """One step: ``x [B, I]``, states ``[B, H]`` -> output ``[B, H]``, next states."""
         values = [x, *states]
         for instruction in self.program.instructions:
-            values.append(_evaluate(instruction, [values[v] for v in instruction.inputs], parameters, states[0]))
+            values.append(
+                _evaluate(
+                    instruction, [values[v] for v in instruction.inputs], parameters, states[0]
+                )
+            )
         full = states[0].shape
-        return values[self.program.output].expand(full), [values[v].expand(full) for v in self.program.next_states]
+        return values[self.program.output].expand(full), [
+            values[v].expand(full) for v in self.program.next_states
+        ]
 
 
-def _evaluate(instruction: Instruction, operands: list[Tensor], parameters: Mapping[str, Tensor], like: Tensor) -> Tensor:
+def _evaluate(
+    instruction: Instruction, operands: list[Tensor], parameters: Mapping[str, Tensor], like: Tensor
+) -> Tensor:
     if instruction.op == "const":
-        return torch.tensor([instruction.value], dtype=like.dtype, device=like.device)  # too large a number becomes infinity
+        return torch.tensor(
+            [instruction.value], dtype=like.dtype, device=like.device
+        )  # too large a number becomes infinity
     if instruction.op == "zeros":
         return like.new_zeros(like.shape[1])
     if instruction.op in ("vector", "scalar"):

@@ -1,9 +1,12 @@
-"""The scan backend: recurrences that are affine and elementwise in their state run in parallel over time, in plain torch.
+"""The scan backend: recurrences that are affine and elementwise in their state run in parallel over
+time, in plain torch.
 
-``s_t = a_t * s_{t-1} + b_t``, where ``a`` and ``b`` do not depend on the state, is a composition of affine maps, and composition is
-associative: log2(T) rounds combine ever longer runs (Hillis & Steele 1986; Blelloch 1990, section 1.4). Only products and sums are
-formed, never quotients, so it is as stable as the loop wherever ``|a| <= 1``. A state may depend on states that are solved before it.
-Any dtype and device. On a CPU core the loop does less work and wins; on a GPU the scan pays for long sequences.
+``s_t = a_t * s_{t-1} + b_t``, where ``a`` and ``b`` do not depend on the state, is a composition of
+affine maps, and composition is associative: log2(T) rounds combine ever longer runs (Hillis &
+Steele 1986; Blelloch 1990, section 1.4). Only products and sums are formed, never quotients, so it
+is as stable as the loop wherever ``|a| <= 1``. A state may depend on states that are solved before
+it. Any dtype and device. On a CPU core the loop does less work and wins; on a GPU the scan pays for
+long sequences.
 """
 
 from __future__ import annotations
@@ -31,7 +34,11 @@ class Scan(Backend):
         solved = solving_order(program)
         if solved is not None:
             return Support(True)
-        return Support(False, "the cell is not affine and elementwise in its states, so its steps cannot be computed side by side")
+        return Support(
+            False,
+            "the cell is not affine and elementwise in its states, so its steps cannot "
+            "be computed side by side",
+        )
 
     def build(self, program: Program) -> Kernel:
         """The scan of a program that :meth:`supports` accepts."""
@@ -41,16 +48,25 @@ class Scan(Backend):
         return _ScanKernel(program, order)
 
 
-# -- structure ---------------------------------------------------------------------------------------------------------------
+# -- structure -------------------------------------------------------------------------------------
 
 _FREE, _AFFINE, _OTHER = range(3)
 
 
 def solving_order(program: Program) -> tuple[int, ...] | None:
-    """The states in an order in which each is affine in itself given those before it; ``None`` if there is none."""
+    """The states in an order in which each is affine in itself given those before it; ``None`` if
+    there is none.
+    """
     order: list[int] = []
     while len(order) < len(program.states):
-        found = next((k for k in range(len(program.states)) if k not in order and _is_affine(program, k, order)), None)
+        found = next(
+            (
+                k
+                for k in range(len(program.states))
+                if k not in order and _is_affine(program, k, order)
+            ),
+            None,
+        )
         if found is None:
             return None
         order.append(found)
@@ -59,7 +75,10 @@ def solving_order(program: Program) -> tuple[int, ...] | None:
 
 def _is_affine(program: Program, state: int, solved: Sequence[int]) -> bool:
     first = len(program.inputs)
-    kinds = [_FREE] * first + [_AFFINE if k == state else _FREE if k in solved else _OTHER for k in range(len(program.states))]
+    kinds = [_FREE] * first + [
+        _AFFINE if k == state else _FREE if k in solved else _OTHER
+        for k in range(len(program.states))
+    ]
     for instruction in program.instructions:
         kinds.append(_kind(instruction, [kinds[v] for v in instruction.inputs]))
     return kinds[program.next_states[state]] != _OTHER
@@ -81,11 +100,13 @@ def _kind(instruction: Instruction, below: Sequence[int]) -> int:
     return _OTHER
 
 
-# -- the scan ----------------------------------------------------------------------------------------------------------------
+# -- the scan --------------------------------------------------------------------------------------
 
 
 def _combine(a: Tensor, b: Tensor) -> Tensor:
-    """``s_t`` for all t of ``s_t = a_t s_{t-1} + b_t`` from ``s_{-1} = 0``; a and b ``[T, ...]``."""
+    """``s_t`` for all t of ``s_t = a_t s_{t-1} + b_t`` from ``s_{-1} = 0``; a and b ``[T,
+    ...]``.
+    """
     a, b = a.clone(), b.clone()
     distance = 1
     while distance < len(b):
@@ -96,7 +117,9 @@ def _combine(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _AffineScan(torch.autograd.Function):
-    """Backward is the same scan from the end: ``db_t = g_t + a_{t+1} db_{t+1}``, ``da_t = db_t s_{t-1}``."""
+    """Backward is the same scan from the end: ``db_t = g_t + a_{t+1} db_{t+1}``, ``da_t = db_t
+    s_{t-1}``.
+    """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor) -> Tensor:
@@ -107,7 +130,9 @@ class _AffineScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if torch.is_grad_enabled():
-            raise RuntimeError("the scan backend computes first derivatives only; use backend='reference'")
+            raise RuntimeError(
+                "the scan backend computes first derivatives only; use backend='reference'"
+            )
         a, states, start = ctx.saved_tensors
         following = torch.cat([a[1:], a.new_zeros(1, *a.shape[1:])])
         d_b = _combine(following.flip(0), gradient.flip(0)).flip(0)
@@ -116,15 +141,19 @@ class _AffineScan(torch.autograd.Function):
 
 
 def affine_scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
-    """All states of ``s_t = a_t * s_{t-1} + b_t`` with ``s_{-1} = start``: a, b ``[T, B, H]``, start ``[B, H]`` -> ``[T, B, H]``."""
+    """All states of ``s_t = a_t * s_{t-1} + b_t`` with ``s_{-1} = start``: a, b ``[T, B, H]``,
+    start ``[B, H]`` -> ``[T, B, H]``.
+    """
     states: Tensor = _AffineScan.apply(a, b, start)  # type: ignore[no-untyped-call]
     return states
 
 
-# -- the kernel --------------------------------------------------------------------------------------------------------------
+# -- the kernel ------------------------------------------------------------------------------------
 
 _Affine = tuple[Tensor | None, Tensor | None]
-"""``scale * s + shift``; ``None`` counts as 0. A value that does not depend on the state has scale ``None``."""
+"""``scale * s + shift``; ``None`` counts as 0. A value that does not depend on the state has scale
+``None``.
+"""
 
 
 class _ScanKernel:
@@ -133,12 +162,19 @@ class _ScanKernel:
         self.order = order
 
     def __call__(
-        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor], batch_sizes: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
         running = None
         if batch_sizes is not None:
-            running = torch.arange(batch, device=x.device)[None, :] < torch.as_tensor(batch_sizes, device=x.device)[:, None]
+            running = (
+                torch.arange(batch, device=x.device)[None, :]
+                < torch.as_tensor(batch_sizes, device=x.device)[:, None]
+            )
             running = running[:, :, None]
         before: dict[int, Tensor] = {}
         final: dict[int, Tensor] = {}
@@ -159,14 +195,22 @@ class _ScanKernel:
             output = torch.where(running, output, 0.0)
         return output, tuple(final[k] for k in range(len(states)))
 
-    def affine(self, state: int, x: Tensor, before: Mapping[int, Tensor], parameters: Mapping[str, Tensor]) -> _Affine:
+    def affine(
+        self, state: int, x: Tensor, before: Mapping[int, Tensor], parameters: Mapping[str, Tensor]
+    ) -> _Affine:
         """Scale and shift of the next value of a state."""
         return self.evaluate(x, before, parameters, state)[self.program.next_states[state]]
 
     def evaluate(
-        self, x: Tensor, before: Mapping[int, Tensor], parameters: Mapping[str, Tensor], state: int | None = None
+        self,
+        x: Tensor,
+        before: Mapping[int, Tensor],
+        parameters: Mapping[str, Tensor],
+        state: int | None = None,
     ) -> list[_Affine]:
-        """All values at all positions, those that ``state`` leads to as affine functions of it; (None, None) where that is impossible."""
+        """All values at all positions, those that ``state`` leads to as affine functions of it;
+        (None, None) where that is impossible.
+        """
         values: list[_Affine] = [(None, x)]
         for k in range(len(self.program.states)):
             values.append((x.new_ones(1), None) if k == state else (None, before.get(k)))
@@ -184,7 +228,12 @@ class _ScanKernel:
             elif _AFFINE in kinds:
                 values.append(_apply_affine(instruction.op, below))
             else:
-                values.append((None, _apply(instruction, [_known(shift) for _, shift in below], parameters, x)))
+                values.append(
+                    (
+                        None,
+                        _apply(instruction, [_known(shift) for _, shift in below], parameters, x),
+                    )
+                )
         return values
 
 
@@ -193,7 +242,9 @@ def _known(value: Tensor | None) -> Tensor:
     return value
 
 
-def _apply(instruction: Instruction, operands: list[Tensor], parameters: Mapping[str, Tensor], like: Tensor) -> Tensor:
+def _apply(
+    instruction: Instruction, operands: list[Tensor], parameters: Mapping[str, Tensor], like: Tensor
+) -> Tensor:
     if instruction.op == "const":
         return like.new_full((1,), instruction.value)
     if instruction.op == "zeros":
@@ -225,7 +276,9 @@ def _apply_affine(op: str, below: Sequence[_Affine]) -> _Affine:
 
 def _times(value: _Affine, factor: Tensor) -> _Affine:
     scale, shift = value
-    return None if scale is None else scale * factor.to(scale), None if shift is None else shift * factor.to(shift)
+    return None if scale is None else scale * factor.to(
+        scale
+    ), None if shift is None else shift * factor.to(shift)
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -1,14 +1,18 @@
-"""Scheduling: when each value of a program is computed, and where it lies. A pure function, shared by compiled backends.
+"""Scheduling: when each value of a program is computed, and where it lies. A pure function, shared
+by compiled backends.
 
-The program is cut into *phases* (:mod:`cellsearch.compiler.scheduling.phases`), a phase into *stages*. A stage is pointwise work, done in one
-pass over blocks of rows; after it come the dense products whose operands it completed. The number of stages in the loop is what a
-step of a cell costs in latency: one for LSTM, as many as its GEMM depth for any other cell.
+The program is cut into *phases* (:mod:`cellsearch.compiler.scheduling.phases`), a phase into
+*stages*. A stage is pointwise work, done in one pass over blocks of rows; after it come the dense
+products whose operands it completed. The number of stages in the loop is what a step of a cell
+costs in latency: one for LSTM, as many as its GEMM depth for any other cell.
 
-A sum with dense products becomes an *accumulator*: a place that products add to, one after the other, before a stage reads it. Its
-other terms begin it where they are known early enough (a bias, a pointwise sum), else the stage that reads it adds them.
+A sum with dense products becomes an *accumulator*: a place that products add to, one after the
+other, before a stage reads it. Its other terms begin it where they are known early enough (a bias,
+a pointwise sum), else the stage that reads it adds them.
 
-Every value that outlives its stage gets a *home*: columns of a buffer. A buffer's *lifetime* says how much of it there is: a slot for
-each position (``time``), for the positions of a chunk (``chunk``), two in turn (``ring``), one (``step``), or one row (``fixed``).
+Every value that outlives its stage gets a *home*: columns of a buffer. A buffer's *lifetime* says
+how much of it there is: a slot for each position (``time``), for the positions of a chunk
+(``chunk``), two in turn (``ring``), one (``step``), or one row (``fixed``).
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ __all__ = [
 ]
 
 StageWidth = Literal["I", "H", "1", "unit"]
-"""Columns of a stage: ``"1"`` is a number for all of them, written max(I, H) times; ``"unit"`` is a single column."""
+"""Columns of a stage: ``"1"`` is a number for all of them, written max(I, H) times; ``"unit"`` is a
+single column.
+"""
 
 
 class Lifetime(IntEnum):
@@ -57,7 +63,9 @@ Role = Literal["input", "output", "state", "initial", "parameter", "gradient", "
 
 
 class Buffer(NamedTuple):
-    """``columns`` values of one width side by side. ``role`` and ``name`` say whose memory it is (``scratch``: nobody else's)."""
+    """``columns`` values of one width side by side. ``role`` and ``name`` say whose memory it is
+    (``scratch``: nobody else's).
+    """
 
     name: str
     role: Role
@@ -67,7 +75,9 @@ class Buffer(NamedTuple):
 
 
 class Home(NamedTuple):
-    """Where a value lies: buffer, slot relative to the position in time, column (counted in values)."""
+    """Where a value lies: buffer, slot relative to the position in time, column (counted in
+    values).
+    """
 
     buffer: str
     shift: int = 0
@@ -75,10 +85,11 @@ class Home(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One pointwise operation of a stage: ``value`` = ``op(inputs)``. ``target``: where the result is also written, if anywhere.
+    """One pointwise operation of a stage: ``value`` = ``op(inputs)``. ``target``: where the result
+    is also written, if anywhere.
 
-    ``op`` is a pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``fold``, ``total``,
-    ``move`` (a copy) or ``spread`` (the first number into all columns).
+    ``op`` is a pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``fold``,
+    ``total``, ``move`` (a copy) or ``spread`` (the first number into all columns).
     """
 
     value: int
@@ -89,7 +100,8 @@ class Operation(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Pointwise work in one pass, all of one width. ``sources``: homes of the operands that it does not compute itself.
+    """Pointwise work in one pass, all of one width. ``sources``: homes of the operands that it does
+    not compute itself.
 
     ``numbers``: the operands among them that are constants.
     """
@@ -101,7 +113,9 @@ class Stage(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A weight at a row and column (counted in values) of a fused product; ``transposed``: stored the other way round (``dense``)."""
+    """A weight at a row and column (counted in values) of a fused product; ``transposed``: stored
+    the other way round (``dense``).
+    """
 
     parameter: str
     row: int
@@ -110,7 +124,9 @@ class Piece(NamedTuple):
 
 
 class Product(NamedTuple):
-    """``target = start + source * weights``: ``rows`` values wide, ``columns`` values out. ``start``: home of a bias, or what is there."""
+    """``target = start + source * weights``: ``rows`` values wide, ``columns`` values out.
+    ``start``: home of a bias, or what is there.
+    """
 
     source: Home
     target: Home
@@ -121,7 +137,9 @@ class Product(NamedTuple):
 
 
 class Outer(NamedTuple):
-    """``gradient of each piece += left.T * right`` over all rows; the pieces lie side by side in ``left``. ``fresh``: first to write."""
+    """``gradient of each piece += left.T * right`` over all rows; the pieces lie side by side in
+    ``left``. ``fresh``: first to write.
+    """
 
     left: Home
     right: Home
@@ -131,8 +149,8 @@ class Outer(NamedTuple):
 
 
 class Gather(NamedTuple):
-    """``target = (or +=) table[token]``: products of embedded tokens, read from a table of all of them. ``bias``: name of the weight
-    that is added to the rows of the table, or ``""``.
+    """``target = (or +=) table[token]``: products of embedded tokens, read from a table of all of
+    them. ``bias``: name of the weight that is added to the rows of the table, or ``""``.
     """
 
     target: Home
@@ -143,7 +161,9 @@ class Gather(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """``gradient of the table[token] += left`` for the products of these parameters, side by side."""
+    """``gradient of the table[token] += left`` for the products of these parameters, side by
+    side.
+    """
 
     left: Home
     width: tuple[int, Width]
@@ -157,9 +177,9 @@ Command = Stage | Product | Outer | Gather | Scatter
 class Schedule:
     """What a backend needs to run a program: buffers and commands, phase by phase.
 
-    ``prologue`` and ``epilogue`` run once, ``before`` and ``after`` for all positions of a chunk, ``loop`` position by position,
-    ``gradients`` once a chunk. ``kept``: homes of the values that were to be kept.
-    ``zero``: outputs that are 0 everywhere; they have no home.
+    ``prologue`` and ``epilogue`` run once, ``before`` and ``after`` for all positions of a chunk,
+    ``loop`` position by position, ``gradients`` once a chunk. ``kept``: homes of the values that
+    were to be kept. ``zero``: outputs that are 0 everywhere; they have no home.
     """
 
     buffers: Mapping[str, Buffer]
@@ -169,7 +189,9 @@ class Schedule:
     after: tuple[Command, ...]
     gradients: tuple[Command, ...]
     epilogue: tuple[Command, ...]
-    carried: tuple[tuple[Home, str], ...]  # for each state what a step reads, and the buffer of its initial value
+    carried: tuple[
+        tuple[Home, str], ...
+    ]  # for each state what a step reads, and the buffer of its initial value
     final: tuple[Home, ...]  # for each state where a step leaves it
     outputs: Mapping[str, Home]
     kept: Mapping[int, Home]
@@ -192,9 +214,10 @@ def schedule(
 ) -> Schedule:
     """The schedule of a program.
 
-    ``keep``: values whose homes must last (``Lifetime.TIME``). ``given``: buffers and homes of inputs that lie somewhere special.
-    ``square``: I = H, so the widths need not be told apart. ``weights``: shapes of the weights whose gradients the program puts out, if
-    it is a gradient; its positions then run from the last to the first.
+    ``keep``: values whose homes must last (``Lifetime.TIME``). ``given``: buffers and homes of
+    inputs that lie somewhere special. ``square``: I = H, so the widths need not be told apart.
+    ``weights``: shapes of the weights whose gradients the program puts out, if it is a gradient;
+    its positions then run from the last to the first.
     """
     from cellsearch.compiler.scheduling.schedule import make_schedule
 

@@ -1,4 +1,6 @@
-"""The first half of scheduling: a program becomes nodes with phases and levels, and sums of products become accumulators."""
+"""The first half of scheduling: a program becomes nodes with phases and levels, and sums of
+products become accumulators.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ _PRODUCTS = ("dense", "dense_t")
 
 
 class Node(NamedTuple):
-    """A value that is no accumulator: an instruction, an input (op ``input`` or ``carried``), or a ``move`` or ``add`` made here.
+    """A value that is no accumulator: an instruction, an input (op ``input`` or ``carried``), or a
+    ``move`` or ``add`` made here.
 
-    ``level``: accumulators of the same phase on the longest path to it. ``latest``: stage by which it is needed, if given.
+    ``level``: accumulators of the same phase on the longest path to it. ``latest``: stage by which
+    it is needed, if given.
     """
 
     op: str
@@ -38,9 +42,11 @@ class Node(NamedTuple):
 
 
 class Accumulator(NamedTuple):
-    """A sum of products. ``products``: (source, parameter, whether the weight is transposed, phase) in order of issue.
+    """A sum of products. ``products``: (source, parameter, whether the weight is transposed, phase)
+    in order of issue.
 
-    ``bias``: a fixed value that it starts with; ``begin``: a node (op ``move``) that writes the value it starts with.
+    ``bias``: a fixed value that it starts with; ``begin``: a node (op ``move``) that writes the
+    value it starts with.
     """
 
     products: tuple[tuple[int, str, bool, Phase], ...]
@@ -54,14 +60,18 @@ class Accumulator(NamedTuple):
 
 @dataclass
 class Dataflow:
-    """All values by number; ``order`` is topological. ``outers``: (left, right, parameter, fixed) of each weight gradient."""
+    """All values by number; ``order`` is topological. ``outers``: (left, right, parameter, fixed)
+    of each weight gradient.
+    """
 
     program: Program
     nodes: dict[int, Node] = field(default_factory=dict)
     sums: dict[int, Accumulator] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     outers: list[tuple[int, int, str, bool]] = field(default_factory=list)
-    outputs: dict[str, int] = field(default_factory=dict)  # the vectors and step values among the outputs
+    outputs: dict[str, int] = field(
+        default_factory=dict
+    )  # the vectors and step values among the outputs
     zero: set[str] = field(default_factory=set)
     fresh: int = 0
 
@@ -85,11 +95,17 @@ class Dataflow:
 
     def move(self, source: int, phase: Phase, width: Width, latest: int | None = None) -> int:
         """A copy of a value, for a second home."""
-        return self.add(Node("move", (source,), phase, width, False, self.level(source, phase), latest=latest))
+        return self.add(
+            Node("move", (source,), phase, width, False, self.level(source, phase), latest=latest)
+        )
 
 
-def dataflow(program: Program, keep: Iterable[int] = (), *, square: bool = False, is_gradient: bool = False) -> Dataflow:
-    """The values of a program; ``keep``: values that must exist by themselves, not only as part of a sum. ``square``: I = H."""
+def dataflow(
+    program: Program, keep: Iterable[int] = (), *, square: bool = False, is_gradient: bool = False
+) -> Dataflow:
+    """The values of a program; ``keep``: values that must exist by themselves, not only as part of
+    a sum. ``square``: I = H.
+    """
     flow = Dataflow(program, fresh=program.n_values)
     absorbed = _absorbed(program, frozenset(keep) | set(program.ends))
     phase = _fused_phases(program, absorbed)
@@ -97,9 +113,15 @@ def dataflow(program: Program, keep: Iterable[int] = (), *, square: bool = False
         kind = "input" if program.is_input(value) else "carried"
         flow.add(Node(kind, (), phase[value], _width(program, value, square), False, 0), value)
     for value, instruction in program.numbered():
-        if value in absorbed or instruction.op == "outer" or program.shapes[value].columns is not None:
+        if (
+            value in absorbed
+            or instruction.op == "outer"
+            or program.shapes[value].columns is not None
+        ):
             continue
-        if instruction.op in _PRODUCTS or (instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)):
+        if instruction.op in _PRODUCTS or (
+            instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)
+        ):
             _enter_sum(flow, value, absorbed, phase, square)
         else:
             _enter_node(flow, value, instruction, phase, square)
@@ -113,13 +135,22 @@ def _width(program: Program, value: int, square: bool) -> Width:
 
 
 def _absorbed(program: Program, protected: frozenset[int]) -> set[int]:
-    """Products, and sums with products, that one other sum reads and nothing else: they become part of it."""
+    """Products, and sums with products, that one other sum reads and nothing else: they become part
+    of it.
+    """
     absorbed: set[int] = set()
     all_uses, shapes = program.uses, program.shapes
     for value, instruction in program.numbered():
         uses = all_uses[value]
-        holds_product = instruction.op in _PRODUCTS or (instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs))
-        if holds_product and len(uses) == 1 and value not in protected and shapes[value].extent == "step":
+        holds_product = instruction.op in _PRODUCTS or (
+            instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)
+        )
+        if (
+            holds_product
+            and len(uses) == 1
+            and value not in protected
+            and shapes[value].extent == "step"
+        ):
             user = program.instruction(uses[0])
             if user is not None and user.op == "add":
                 absorbed.add(value)
@@ -129,7 +160,8 @@ def _absorbed(program: Program, protected: frozenset[int]) -> set[int]:
 def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
     """Phases in which pointwise work stands with the loop's where that saves memory traffic.
 
-    What only the loop's pointwise work reads is computed there, and so is what follows from the loop's values without a product.
+    What only the loop's pointwise work reads is computed there, and so is what follows from the
+    loop's values without a product.
     """
     phase = list(phases(program))
     shapes, uses = program.shapes, program.uses
@@ -152,7 +184,9 @@ def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
     return tuple(phase)
 
 
-def _enter_node(flow: Dataflow, value: int, instruction: Instruction, phase: tuple[Phase, ...], square: bool) -> None:
+def _enter_node(
+    flow: Dataflow, value: int, instruction: Instruction, phase: tuple[Phase, ...], square: bool
+) -> None:
     program, own = flow.program, phase[value]
     fixed = program.shapes[value].extent == "fixed"
     if instruction.op == "total":
@@ -161,10 +195,24 @@ def _enter_node(flow: Dataflow, value: int, instruction: Instruction, phase: tup
             raise ValueError("the total of a fixed value has no meaning")
     level = max([flow.level(v, own) for v in instruction.inputs], default=0)
     width = _width(program, value, square)
-    flow.add(Node(instruction.op, instruction.inputs, own, width, fixed, level, instruction.value, instruction.parameter), value)
+    flow.add(
+        Node(
+            instruction.op,
+            instruction.inputs,
+            own,
+            width,
+            fixed,
+            level,
+            instruction.value,
+            instruction.parameter,
+        ),
+        value,
+    )
 
 
-def _enter_sum(flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phase, ...], square: bool) -> None:
+def _enter_sum(
+    flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phase, ...], square: bool
+) -> None:
     """One accumulator, and the additions of those terms that cannot begin it."""
     program = flow.program
     products: list[tuple[int, str, bool, Phase]] = []
@@ -175,7 +223,14 @@ def _enter_sum(flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phas
         instruction = program.instruction(current)
         assert instruction is not None
         if instruction.op in _PRODUCTS:
-            products.append((instruction.inputs[0], instruction.parameter, instruction.op == "dense", phase[current]))
+            products.append(
+                (
+                    instruction.inputs[0],
+                    instruction.parameter,
+                    instruction.op == "dense",
+                    phase[current],
+                )
+            )
         else:
             for operand in reversed(instruction.inputs):
                 (stack if operand in absorbed else terms).append(operand)
@@ -193,7 +248,9 @@ def _enter_sum(flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phas
     elif not whole.fixed and _can_begin(flow, terms, products[0]):
         when = products[0][3]
         begin = _chain(flow, ([bias] if bias is not None else []) + terms, when, width)
-        flow.sums[value] = whole._replace(begin=flow.move(begin, when, width, latest=flow.level(products[0][0], when)))
+        flow.sums[value] = whole._replace(
+            begin=flow.move(begin, when, width, latest=flow.level(products[0][0], when))
+        )
         flow.order.append(value)
     else:
         product = flow.fresh
@@ -204,20 +261,31 @@ def _enter_sum(flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phas
 
 
 def _can_begin(flow: Dataflow, terms: list[int], first: tuple[int, str, bool, Phase]) -> bool:
-    """Whether the terms are known before the first product, and a stage computes one of them just then (else adding later is as cheap)."""
+    """Whether the terms are known before the first product, and a stage computes one of them just
+    then (else adding later is as cheap).
+    """
     when = first[3]
-    known = all(flow.of(v).phase <= when and flow.level(v, when) <= flow.level(first[0], when) for v in terms)
-    return known and any(v in flow.nodes and flow.nodes[v].computed and flow.nodes[v].phase is when for v in terms)
+    known = all(
+        flow.of(v).phase <= when and flow.level(v, when) <= flow.level(first[0], when)
+        for v in terms
+    )
+    return known and any(
+        v in flow.nodes and flow.nodes[v].computed and flow.nodes[v].phase is when for v in terms
+    )
 
 
-def _chain(flow: Dataflow, terms: list[int], phase: Phase, width: Width, value: int | None = None) -> int:
+def _chain(
+    flow: Dataflow, terms: list[int], phase: Phase, width: Width, value: int | None = None
+) -> int:
     """Nodes that add the terms from left to right; the last one gets the number ``value``."""
     result = terms[0]
     for k, term in enumerate(terms[1:]):
         level = max(flow.level(result, phase), flow.level(term, phase))
         fixed = flow.of(result).fixed and flow.of(term).fixed
         last = k == len(terms) - 2
-        result = flow.add(Node("add", (result, term), phase, width, fixed, level), value if last else None)
+        result = flow.add(
+            Node("add", (result, term), phase, width, fixed, level), value if last else None
+        )
     return result
 
 
@@ -226,7 +294,12 @@ def _enter_outputs(flow: Dataflow, is_gradient: bool) -> None:
     program = flow.program
     for name, value in program.outputs:
         instruction = program.instruction(value)
-        if is_gradient and instruction is not None and instruction.op == "const" and instruction.value == 0.0:
+        if (
+            is_gradient
+            and instruction is not None
+            and instruction.op == "const"
+            and instruction.value == 0.0
+        ):
             flow.zero.add(name)
         elif program.shapes[value].columns is not None:
             for outer in _outer_terms(program, value):
@@ -254,5 +327,7 @@ def _outer_terms(program: Program, value: int) -> list[Instruction]:
         elif instruction.op == "add":
             stack.extend(reversed(instruction.inputs))
         else:
-            raise ValueError(f"the gradient of a weight is a sum of outer products, not {instruction.op}")
+            raise ValueError(
+                f"the gradient of a weight is a sum of outer products, not {instruction.op}"
+            )
     return terms

@@ -1,4 +1,6 @@
-"""Making few large products of many small ones: the order of columns, and which products become one."""
+"""Making few large products of many small ones: the order of columns, and which products become
+one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _SEARCHED = 24
 
 
 def order_columns(labels: Mapping[int, set[str]]) -> list[int]:
-    """An order of the values in which those that share a label stand together, as far as a short search finds one."""
+    """An order of the values in which those that share a label stand together, as far as a short
+    search finds one.
+    """
     everything = sorted(set().union(*labels.values())) if labels else []
     order = sorted(labels, key=lambda v: ([label not in labels[v] for label in everything], v))
     if len(order) > _SEARCHED:
@@ -71,9 +75,13 @@ class _Rectangle(NamedTuple):
 
 
 def fuse_products(
-    products: Sequence[tuple[int, int, str, bool]], flow: Dataflow, homes: Mapping[int, Home], started: set[int]
+    products: Sequence[tuple[int, int, str, bool]],
+    flow: Dataflow,
+    homes: Mapping[int, Home],
+    started: set[int],
 ) -> list[Product]:
-    """Products (source, accumulator, parameter, transposed) that are possible at the same time, as few as can be.
+    """Products (source, accumulator, parameter, transposed) that are possible at the same time, as
+    few as can be.
 
     ``started``: accumulators that hold something already; it is brought up to date.
     """
@@ -81,22 +89,32 @@ def fuse_products(
     by_source: dict[int, list[tuple[int, str, bool]]] = {}
     for source, target, parameter, transposed in products:
         by_source.setdefault(source, []).append((target, parameter, transposed))
-    for source in sorted(by_source, key=lambda v: (homes[v].buffer, homes[v].shift, homes[v].column, v)):
+    for source in sorted(
+        by_source, key=lambda v: (homes[v].buffer, homes[v].shift, homes[v].column, v)
+    ):
         for row in _rows(source, by_source[source], flow, homes, started):
             last = rectangles[-1] if rectangles else None
             if last is not None and _joins(last, row, homes):
-                rectangles[-1] = _Rectangle((*last.sources, source), last.targets, last.weights + row.weights, last.start)
+                rectangles[-1] = _Rectangle(
+                    (*last.sources, source), last.targets, last.weights + row.weights, last.start
+                )
             else:
                 rectangles.append(row)
     return [_product(rectangle, flow, homes) for rectangle in rectangles]
 
 
 def _rows(
-    source: int, targets: Sequence[tuple[int, str, bool]], flow: Dataflow, homes: Mapping[int, Home], started: set[int]
+    source: int,
+    targets: Sequence[tuple[int, str, bool]],
+    flow: Dataflow,
+    homes: Mapping[int, Home],
+    started: set[int],
 ) -> list[_Rectangle]:
     """The products of one source, cut where accumulators are not adjacent or do not start alike."""
     rows: list[_Rectangle] = []
-    pending = sorted(targets, key=lambda t: (homes[t[0]].buffer, homes[t[0]].shift, homes[t[0]].column))
+    pending = sorted(
+        targets, key=lambda t: (homes[t[0]].buffer, homes[t[0]].shift, homes[t[0]].column)
+    )
     for target, parameter, transposed in pending:
         item = flow.sums[target]
         start: Literal["zero", "result"] | Home = "zero"
@@ -107,7 +125,12 @@ def _rows(
         started.add(target)
         before = rows[-1] if rows else None
         adjacent = before is not None and homes[target] == _right_of(homes[before.targets[-1]])
-        if before is not None and adjacent and before.start == start and not isinstance(start, Home):
+        if (
+            before is not None
+            and adjacent
+            and before.start == start
+            and not isinstance(start, Home)
+        ):
             weights = ((*before.weights[0], (parameter, transposed)),)
             rows[-1] = _Rectangle((source,), (*before.targets, target), weights, start)
         else:
@@ -116,9 +139,15 @@ def _rows(
 
 
 def _joins(above: _Rectangle, row: _Rectangle, homes: Mapping[int, Home]) -> bool:
-    """Whether a row continues a rectangle: same accumulators, the next source column, adding to what is there."""
+    """Whether a row continues a rectangle: same accumulators, the next source column, adding to
+    what is there.
+    """
     last = homes[above.sources[-1]]
-    return above.targets == row.targets and row.start == "result" and homes[row.sources[0]] == _right_of(last)
+    return (
+        above.targets == row.targets
+        and row.start == "result"
+        and homes[row.sources[0]] == _right_of(last)
+    )
 
 
 def _product(rectangle: _Rectangle, flow: Dataflow, homes: Mapping[int, Home]) -> Product:

@@ -1,10 +1,22 @@
-"""Readable listings of what the compiler does with a cell: program, gradient, schedules. For ``cellsearch show CELL --program``."""
+"""Readable listings of what the compiler does with a cell: program, gradient, schedules. For
+``cellsearch show CELL --program``.
+"""
 
 from __future__ import annotations
 
 from cellsearch.compiler.gradient import gradient
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.scheduling.commands import Command, Gather, Home, Outer, Product, Scatter, Schedule, Stage, schedule
+from cellsearch.compiler.scheduling.commands import (
+    Command,
+    Gather,
+    Home,
+    Outer,
+    Product,
+    Scatter,
+    Schedule,
+    Stage,
+    schedule,
+)
 from cellsearch.compiler.scheduling.phases import phase_notes
 from cellsearch.compiler.scheduling.recompute import recompute
 from cellsearch.compiler.simplify import simplify
@@ -14,7 +26,9 @@ __all__ = ["program_report", "schedule_text"]
 
 
 def program_report(genome: Genome) -> str:
-    """Each stage of compilation as text: lowered, simplified, gradient, and the schedules forward and backward."""
+    """Each stage of compilation as text: lowered, simplified, gradient, and the schedules forward
+    and backward.
+    """
     lowered = lower(genome)
     forward = simplify(lowered)
     backward = recompute(gradient(forward))
@@ -23,7 +37,10 @@ def program_report(genome: Genome) -> str:
         ("simplified", forward.to_text(phase_notes(forward))),
         ("gradient", backward.program.to_text(phase_notes(backward.program))),
         ("schedule forward", schedule(forward, keep=backward.saved).to_text()),
-        ("schedule backward", schedule(backward.program, weights=dict(forward.parameters)).to_text()),
+        (
+            "schedule backward",
+            schedule(backward.program, weights=dict(forward.parameters)).to_text(),
+        ),
     ]
     return "\n".join(f"== {title} ==\n{text}" for title, text in parts)
 
@@ -51,9 +68,16 @@ def _home_text(home: Home) -> str:
 def _command_text(command: Command) -> list[str]:
     if isinstance(command, Product):
         weights = ", ".join(piece.parameter for piece in command.pieces)
-        start = command.start if isinstance(command.start, str) else f"bias {_home_text(command.start)}"
-        depth, width = (f"{n} x {letter}" if n > 1 else letter for n, letter in (command.depth, command.width))
-        return [f"product {_home_text(command.source)} -> {_home_text(command.target)} [{depth} -> {width}] from {start}: {weights}"]
+        start = (
+            command.start if isinstance(command.start, str) else f"bias {_home_text(command.start)}"
+        )
+        depth, width = (
+            f"{n} x {letter}" if n > 1 else letter for n, letter in (command.depth, command.width)
+        )
+        return [
+            f"product {_home_text(command.source)} -> {_home_text(command.target)} "
+            f"[{depth} -> {width}] from {start}: {weights}"
+        ]
     if isinstance(command, Outer):
         names = ", ".join(name for name, _, _ in command.pieces)
         return [f"outer {_home_text(command.left)}, {_home_text(command.right)}: {names}"]
@@ -68,7 +92,9 @@ def _stage_text(stage: Stage) -> list[str]:
     own = {operation.value for operation in stage.operations}
     lines = [f"stage of width {stage.width}"]
     for operation in stage.operations:
-        operands = [f"%{v}" if v in own else f"<{_home_text(stage.sources[v])}>" for v in operation.inputs]
+        operands = [
+            f"%{v}" if v in own else f"<{_home_text(stage.sources[v])}>" for v in operation.inputs
+        ]
         operands += [repr(operation.number)] if operation.op == "const" else []
         target = f" -> {_home_text(operation.target)}" if operation.target else ""
         lines.append(f"  %{operation.value} = {operation.op} {', '.join(operands)}{target}")

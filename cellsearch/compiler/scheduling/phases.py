@@ -1,9 +1,10 @@
 """When each value of a program can be computed: outside the time loop wherever possible.
 
-A value that no carried value leads to is *time-parallel*: it is computed before the loop, at all positions at once. A value that
-leads to no next state (what only feeds the output, or the gradient of a weight) is computed after the loop, at all positions at once.
-Only the rest, the paths from carried value to next state, stays in the loop. The class of the recurrence and its GEMM depth follow
-from the genome: :mod:`cellsearch.genome.measures`.
+A value that no carried value leads to is *time-parallel*: it is computed before the loop, at all
+positions at once. A value that leads to no next state (what only feeds the output, or the gradient
+of a weight) is computed after the loop, at all positions at once. Only the rest, the paths from
+carried value to next state, stays in the loop. The class of the recurrence and its GEMM depth
+follow from the genome: :mod:`cellsearch.genome.measures`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _SUMS_OVER_TIME = frozenset({"total", "outer"})
 
 
 class Phase(IntEnum):
-    """When a value is computed; an instruction never reads a value of a later phase, except a carried one."""
+    """When a value is computed; an instruction never reads a value of a later phase, except a
+    carried one.
+    """
 
     FIXED = 0  # depends on weights only: once
     BEFORE = 1  # for all positions at once, before the loop
@@ -43,12 +46,16 @@ def phases(program: Program) -> tuple[Phase, ...]:
 
 
 def dense_levels(program: Program) -> tuple[int, ...]:
-    """For each value the dense products inside the loop on the longest path to it from a carried value."""
+    """For each value the dense products inside the loop on the longest path to it from a carried
+    value.
+    """
     phase = phases(program)
     levels = [0] * program.first
     for value, instruction in program.numbered():
         below = max((levels[v] for v in instruction.inputs), default=0)
-        levels.append(below + (instruction.op in ("dense", "dense_t") and phase[value] is Phase.LOOP))
+        levels.append(
+            below + (instruction.op in ("dense", "dense_t") and phase[value] is Phase.LOOP)
+        )
     return tuple(levels)
 
 

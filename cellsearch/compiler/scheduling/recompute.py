@@ -1,7 +1,8 @@
 """What backward reads from memory and what it computes again: a pass from gradient to gradient.
 
-A value that forward has to store anyway (states, factors of weight gradients) costs nothing to read; a cheap function of such values is
-computed again instead of being stored, because memory traffic costs more than an addition or a product in a fused stage.
+A value that forward has to store anyway (states, factors of weight gradients) costs nothing to
+read; a cheap function of such values is computed again instead of being stored, because memory
+traffic costs more than an addition or a product in a fused stage.
 """
 
 from __future__ import annotations
@@ -70,7 +71,10 @@ def recompute(gradient: Gradient) -> Gradient:
     for value, instruction in program.numbered():
         new[value] = emit(instruction.reading(tuple([new[v] for v in instruction.inputs])))
     result = simplified(
-        inputs=(*(p for p, v in zip(program.inputs, gradient.saved, strict=False) if v in kept), program.inputs[-1]),
+        inputs=(
+            *(p for p, v in zip(program.inputs, gradient.saved, strict=False) if v in kept),
+            program.inputs[-1],
+        ),
         states=program.states,
         instructions=instructions,
         next_states=[new[v] for v in program.next_states],
@@ -85,7 +89,11 @@ def _kept(gradient: Gradient) -> set[int]:
     forward, program = gradient.forward, gradient.program
     factors = {i.inputs[1] for i in program.instructions if i.op == "outer"}
     free = set(range(forward.first)) | set(forward.next_states) | {forward.output}
-    kept = {v for k, v in enumerate(gradient.saved) if k in factors or v in free or not _cheap(forward, v)}
+    kept = {
+        v
+        for k, v in enumerate(gradient.saved)
+        if k in factors or v in free or not _cheap(forward, v)
+    }
     for value in gradient.saved:
         if value not in kept and not _available(forward, value, kept, _DEPTH):
             kept.add(value)
@@ -102,11 +110,15 @@ def _available(forward: Program, value: int, kept: set[int], depth: int) -> bool
     instruction = forward.instruction(value)
     if value in kept or depth == 0 or instruction is None:
         return value in kept
-    return instruction.op in _CHEAP and all(_available(forward, v, kept, depth - 1) for v in instruction.inputs)
+    return instruction.op in _CHEAP and all(
+        _available(forward, v, kept, depth - 1) for v in instruction.inputs
+    )
 
 
 def _step_of_output(gradient: Gradient) -> Gradient:
-    """``step(a)`` becomes ``step(relu(a))`` where forward computes that: the same number, and ``a`` need not be saved for it."""
+    """``step(a)`` becomes ``step(relu(a))`` where forward computes that: the same number, and ``a``
+    need not be saved for it.
+    """
     forward, program = gradient.forward, gradient.program
     outputs = {i.inputs[0]: v for v, i in forward.numbered() if i.op in _SIGN_KEEPERS}
     only_steps = {
@@ -123,7 +135,10 @@ def _step_of_output(gradient: Gradient) -> Gradient:
     unique = sorted(set(saved))
     place = {k: unique.index(v) for k, v in enumerate(saved)}
     shift = len(unique) - len(saved)
-    names = {v: program.inputs[k] if k not in only_steps else (forward.names[v], program.inputs[k][1]) for k, v in enumerate(saved)}
+    names = {
+        v: program.inputs[k] if k not in only_steps else (forward.names[v], program.inputs[k][1])
+        for k, v in enumerate(saved)
+    }
 
     def number(value: int) -> int:
         return place[value] if value < len(saved) else value + shift
@@ -131,7 +146,9 @@ def _step_of_output(gradient: Gradient) -> Gradient:
     moved = Program(
         inputs=(*(names[v] for v in unique), program.inputs[-1]),
         states=program.states,
-        instructions=tuple(i.reading(tuple([number(v) for v in i.inputs])) for i in program.instructions),
+        instructions=tuple(
+            i.reading(tuple([number(v) for v in i.inputs])) for i in program.instructions
+        ),
         next_states=tuple(number(v) for v in program.next_states),
         outputs=tuple((name, number(v)) for name, v in program.outputs),
         parameters=program.parameters,

@@ -1,8 +1,9 @@
 """Token inputs: embedding and input product folded into a table.
 
-Where x is the embedding of a token, ``dense x`` of a token is the same wherever the token stands. So the products of all V tokens are
-computed once, ``table = embedding @ W_x.T + bias`` of shape ``[V, G * H]``, and looked up; backward adds the gradients up row by row and
-multiplies once. Exact up to rounding, and cheaper where there are more positions than tokens.
+Where x is the embedding of a token, ``dense x`` of a token is the same wherever the token stands.
+So the products of all V tokens are computed once, ``table = embedding @ W_x.T + bias`` of shape
+``[V, G * H]``, and looked up; backward adds the gradients up row by row and multiplies once. Exact
+up to rounding, and cheaper where there are more positions than tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cellsearch.compiler.scheduling.commands import Command, Gather, Home, Outer, Product, Scatter, Schedule, Stage
+from cellsearch.compiler.scheduling.commands import (
+    Command,
+    Gather,
+    Home,
+    Outer,
+    Product,
+    Scatter,
+    Schedule,
+    Stage,
+)
 
 __all__ = ["Folding", "X", "fold_backward", "fold_forward"]
 
@@ -22,7 +32,9 @@ Folding = tuple[tuple[str, str], ...]
 
 
 def fold_forward(plan: Schedule) -> tuple[Schedule, Folding] | None:
-    """The schedule with lookups for the products of x, and the columns of the table; ``None`` if x is used in any other way."""
+    """The schedule with lookups for the products of x, and the columns of the table; ``None`` if x
+    is used in any other way.
+    """
     columns: list[tuple[str, str]] = []
 
     def fold(command: Command) -> Command | None:
@@ -33,8 +45,12 @@ def fold_forward(plan: Schedule) -> tuple[Schedule, Folding] | None:
             names = tuple(piece.parameter for piece in command.pieces)
             bias_name = bias.buffer.removeprefix(_PARAMETER) if bias is not None else ""
             columns.extend((name, bias_name) for name in names)
-            return Gather(command.target, command.width, names, bias_name, command.start == "result")
-        if isinstance(command, Stage) and any(home.buffer == X for home in command.sources.values()):
+            return Gather(
+                command.target, command.width, names, bias_name, command.start == "result"
+            )
+        if isinstance(command, Stage) and any(
+            home.buffer == X for home in command.sources.values()
+        ):
             return None
         return command
 
@@ -49,13 +65,18 @@ def fold_backward(plan: Schedule, columns: Folding) -> Schedule:
 
     def fold(command: Command) -> Command | None:
         if isinstance(command, Outer) and command.right.buffer == f"forward {X}":
-            return Scatter(command.left, command.width, tuple(name for name, _, _ in command.pieces))
+            return Scatter(
+                command.left, command.width, tuple(name for name, _, _ in command.pieces)
+            )
         return command
 
     folded = _map(plan, fold)
     assert folded is not None
     weights = {f"gradient {name}" for name, _ in columns}
-    return replace(folded, buffers={name: buffer for name, buffer in folded.buffers.items() if name not in weights})
+    return replace(
+        folded,
+        buffers={name: buffer for name, buffer in folded.buffers.items() if name not in weights},
+    )
 
 
 def _map(plan: Schedule, function: Callable[[Command], Command | None]) -> Schedule | None:
@@ -65,5 +86,7 @@ def _map(plan: Schedule, function: Callable[[Command], Command | None]) -> Sched
         if any(command is None for command in commands):
             return None
         phases[phase] = tuple(command for command in commands if command is not None)
-    buffers = {name: buffer for name, buffer in plan.buffers.items() if name not in (X, f"forward {X}")}
+    buffers = {
+        name: buffer for name, buffer in plan.buffers.items() if name not in (X, f"forward {X}")
+    }
     return replace(plan, buffers=buffers, **phases)  # type: ignore[arg-type]

@@ -17,7 +17,13 @@ _DOT_SHAPES = {
     "gate": 'shape=box style=filled fillcolor="#fdeecb"',
     "function": "shape=box",
 }
-_MERMAID_SHAPES = {"input": ("([", "])"), "state": ("([", "])"), "output": ("([", "])"), "operation": ("((", "))"), "product": ("((", "))")}
+_MERMAID_SHAPES = {
+    "input": ("([", "])"),
+    "state": ("([", "])"),
+    "output": ("([", "])"),
+    "operation": ("((", "))"),
+    "product": ("((", "))"),
+}
 _MERMAID_CLASSES = (
     "classDef state stroke-dasharray:4 3;",
     "classDef gate stroke:#b57b12,stroke-width:2px;",
@@ -26,13 +32,17 @@ _MERMAID_CLASSES = (
 
 
 def to_dot(genome: Genome, *, compact: bool = True) -> str:
-    """The graph in the language of Graphviz: ``dot -Tsvg`` draws it. ``compact`` as in :func:`cellsearch.genome.drawing.svg.to_svg`."""
+    """The graph in the language of Graphviz: ``dot -Tsvg`` draws it. ``compact`` as in
+    :func:`cellsearch.genome.drawing.svg.to_svg`.
+    """
     drawn = picture(genome, compact=compact)
     lines = ["digraph cell {", "  rankdir=BT;", '  node [fontname="Helvetica"];']
     for number, vertex in enumerate(drawn.vertices):
         lines.append(f'  v{number} [label="{_dot_text(vertex)}" {_DOT_SHAPES[vertex.kind]}];')
     for rank, name in (("bottom", "source"), ("top", "sink")):
-        members = " ".join(f"v{number};" for number, vertex in enumerate(drawn.vertices) if vertex.rank == rank)
+        members = " ".join(
+            f"v{number};" for number, vertex in enumerate(drawn.vertices) if vertex.rank == rank
+        )
         lines.append(f"  {{ rank={name}; {members} }}")
     for wire in drawn.wires:
         port = f' [headlabel="{wire.port}"]' if wire.port else ""
@@ -41,7 +51,9 @@ def to_dot(genome: Genome, *, compact: bool = True) -> str:
 
 
 def to_mermaid(genome: Genome, *, compact: bool = True) -> str:
-    """The graph as a Mermaid flowchart, which Markdown viewers draw. ``compact`` as in :func:`cellsearch.genome.drawing.svg.to_svg`."""
+    """The graph as a Mermaid flowchart, which Markdown viewers draw. ``compact`` as in
+    :func:`cellsearch.genome.drawing.svg.to_svg`.
+    """
     drawn = picture(genome, compact=compact)
     lines = ["flowchart BT"]
     for number, vertex in enumerate(drawn.vertices):
@@ -57,7 +69,9 @@ def _mermaid_classes(drawn: Picture) -> list[str]:
     lines: list[str] = []
     for definition in _MERMAID_CLASSES:
         kind = definition.split()[1]
-        members = ",".join(f"v{number}" for number, vertex in enumerate(drawn.vertices) if vertex.kind == kind)
+        members = ",".join(
+            f"v{number}" for number, vertex in enumerate(drawn.vertices) if vertex.kind == kind
+        )
         if members:
             lines += [f"  {definition}", f"  class {members} {kind};"]
     return lines
@@ -67,7 +81,11 @@ def _lines(vertex: Vertex) -> list[str]:
     """The lines of a vertex as in the text form: ``h[t-1]``, ``i``, ``σ ∘ linear``."""
     name = vertex.name
     if vertex.rank:
-        name = name.replace("_<t-1>", "[t-1]") if name.endswith("_<t-1>") else f"{name.removesuffix('_t')}[t]"
+        name = (
+            name.replace("_<t-1>", "[t-1]")
+            if name.endswith("_<t-1>")
+            else f"{name.removesuffix('_t')}[t]"
+        )
     return [part for part in (name, vertex.text) if part]
 
 
@@ -80,4 +98,6 @@ def _mermaid_text(vertex: Vertex) -> str:
 
 
 def _mermaid_escape(text: str) -> str:
-    return text.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
+    return (
+        text.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
+    )

@@ -1,7 +1,8 @@
 r"""Genomes as equations: a LaTeX ``align`` block that needs amsmath only.
 
-Weights are written ``W_{i,x}`` (dense), ``w_{i,c}`` (a vector), ``s_{i}`` (a number) and ``b_{i}`` (a bias), after their names in the
-compiled module (``i.weight_x``, ...); ``\odot`` is the elementwise product.
+Weights are written ``W_{i,x}`` (dense), ``w_{i,c}`` (a vector), ``s_{i}`` (a number) and ``b_{i}``
+(a bias), after their names in the compiled module (``i.weight_x``, ...); ``\odot`` is the
+elementwise product.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ SUM, PRODUCT, ATOM = 1, 2, 3  # how strongly a piece binds
 def to_latex(genome: Genome) -> str:
     """The equations of a genome as an ``align`` block, one statement a line."""
     writer = _Writer(genome)
-    lines = [rf"{_subscript(s.name, '0')} &= {_number(s.initial)}" for s in genome.states if s.initial]
+    lines = [
+        rf"{_subscript(s.name, '0')} &= {_number(s.initial)}" for s in genome.states if s.initial
+    ]
     done: set[str] = set()
     for value, node in genome.numbered():
         name = node.name or genome.slots.get(value, "")
         if name:
             done.add(name if not node.name else "")
             lines.append(rf"{_subscript(name, 't')} &= {writer.node(value)[0]}")
-    for name, value in zip((*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True):
+    for name, value in zip(
+        (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
+    ):
         if name not in done:
             done.add(name)
             lines.append(rf"{_subscript(name, 't')} &= {writer.operand(value, 0)}")
@@ -54,7 +59,9 @@ class _Writer:
 
     def __init__(self, genome: Genome) -> None:
         self.genome = genome
-        self.weights: dict[tuple[int, int], ParameterSpec] = {(spec.node, spec.operand): spec for spec in genome.parameters}
+        self.weights: dict[tuple[int, int], ParameterSpec] = {
+            (spec.node, spec.operand): spec for spec in genome.parameters
+        }
 
     def operand(self, value: int, binding: int) -> str:
         """A value where it is used, in parentheses if it binds weaker than ``binding``."""
@@ -90,20 +97,34 @@ class _Writer:
                 terms.append(rf"s_{{{_name(owner)}}} \, {inner}")
             else:
                 subscript = f"{_name(owner)},{_name(suffix.removeprefix('weight_'))}"
-                terms.append(rf"w_{{{subscript}}} \odot {inner}" if node.op == "diag" else rf"W_{{{subscript}}} {inner}")
+                terms.append(
+                    rf"w_{{{subscript}}} \odot {inner}"
+                    if node.op == "diag"
+                    else rf"W_{{{subscript}}} {inner}"
+                )
         if (value, -1) in self.weights:
             terms.append(rf"b_{{{_name(self.weights[value, -1].name.partition('.')[0])}}}")
-        return " + ".join(terms), (SUM if len(terms) > 1 else ATOM if node.op == "bias" else PRODUCT)
+        return " + ".join(terms), (
+            SUM if len(terms) > 1 else ATOM if node.op == "bias" else PRODUCT
+        )
 
     def arithmetic(self, node: Node) -> tuple[str, int]:
         if node.op == "add":
-            return " + ".join(self.operand(v, SUM if k == 0 else PRODUCT) for k, v in enumerate(node.inputs)), SUM
+            return " + ".join(
+                self.operand(v, SUM if k == 0 else PRODUCT) for k, v in enumerate(node.inputs)
+            ), SUM
         if node.op == "sub":
-            return f"{self.operand(node.inputs[0], SUM)} - {self.operand(node.inputs[1], PRODUCT)}", SUM
+            return (
+                f"{self.operand(node.inputs[0], SUM)} - {self.operand(node.inputs[1], PRODUCT)}",
+                SUM,
+            )
         if node.op == "neg":
             return f"-{self.operand(node.inputs[0], PRODUCT)}", SUM
         if node.op == "div":
-            return rf"\frac{{{self.operand(node.inputs[0], 0)}}}{{{self.operand(node.inputs[1], 0)}}}", ATOM
+            return (
+                rf"\frac{{{self.operand(node.inputs[0], 0)}}}{{{self.operand(node.inputs[1], 0)}}}",
+                ATOM,
+            )
         if node.op == "mul":
             return self.product(node.inputs), PRODUCT
         gate, first, second = (self.operand(v, PRODUCT) for v in node.inputs)
@@ -164,4 +185,10 @@ def _number(value: float) -> str:
     if not exponent:
         return text
     scale = f"10^{{{int(power)}}}"
-    return scale if mantissa == "1" else f"-{scale}" if mantissa == "-1" else rf"{mantissa} \cdot {scale}"
+    return (
+        scale
+        if mantissa == "1"
+        else f"-{scale}"
+        if mantissa == "-1"
+        else rf"{mantissa} \cdot {scale}"
+    )

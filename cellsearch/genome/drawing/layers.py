@@ -1,9 +1,10 @@
 """Layered layout: rows from the bottom up, few crossings, lines that run between the boxes.
 
-The steps are those of Sugiyama, Tagawa & Toda 1981: rows by longest path, order within a row by barycentres and exchanges of
-neighbours, then coordinates. All lines from one vertex share one trunk through the rows that they only pass. Coordinates minimise
-the squared horizontal length of the lines row by row, exactly, under minimal distances (pool-adjacent-violators). The result
-depends on the graph alone.
+The steps are those of Sugiyama, Tagawa & Toda 1981: rows by longest path, order within a row by
+barycentres and exchanges of neighbours, then coordinates. All lines from one vertex share one trunk
+through the rows that they only pass. Coordinates minimise the squared horizontal length of the
+lines row by row, exactly, under minimal distances (pool-adjacent-violators). The result depends on
+the graph alone.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Centres of the boxes and, for each wire, the points at which it enters and leaves the rows, bottom to top.
+    """Centres of the boxes and, for each wire, the points at which it enters and leaves the rows,
+    bottom to top.
 
-    ``up`` says for each wire whether it runs from its source upwards (else the order of points is from target to source).
+    ``up`` says for each wire whether it runs from its source upwards (else the order of points is
+    from target to source).
     """
 
     centres: list[Point]
@@ -51,7 +54,9 @@ class Layout:
 
 @dataclass(slots=True)
 class _Rows:
-    """Boxes and trunk pieces: ``row`` and ``wide`` of each item, ``lines`` between items of adjacent rows (lower, upper)."""
+    """Boxes and trunk pieces: ``row`` and ``wide`` of each item, ``lines`` between items of
+    adjacent rows (lower, upper).
+    """
 
     row: list[int]
     wide: list[float]
@@ -61,7 +66,9 @@ class _Rows:
 
 
 def lay_out(boxes: Sequence[Box], wires: Sequence[tuple[int, int]]) -> Layout:
-    """Lay out boxes joined by wires (source, target); a wire that would close a cycle runs downwards."""
+    """Lay out boxes joined by wires (source, target); a wire that would close a cycle runs
+    downwards.
+    """
     up = _acyclic(len(boxes), wires)
     edges = [(s, t) if ahead else (t, s) for (s, t), ahead in zip(wires, up, strict=True)]
     row = _rows(boxes, edges)
@@ -71,7 +78,7 @@ def lay_out(boxes: Sequence[Box], wires: Sequence[tuple[int, int]]) -> Layout:
     return _place(boxes, edges, items, order, x, up)
 
 
-# -- rows --------------------------------------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------------------------------------
 
 
 def _acyclic(n: int, wires: Sequence[tuple[int, int]]) -> list[bool]:
@@ -111,7 +118,9 @@ def _rows(boxes: Sequence[Box], edges: Sequence[tuple[int, int]]) -> list[int]:
     for k in order:
         floor = 0 if boxes[k].rank == "bottom" else 1
         row[k] = max([floor, *(row[j] + 1 for j in below[k])])
-    for k in reversed(order):  # a box with more readers than operands, or without operands, moves up to its readers
+    for k in reversed(
+        order
+    ):  # a box with more readers than operands, or without operands, moves up to its readers
         if above[k] and not boxes[k].rank:
             free = [row[j] for j in above[k] if boxes[j].rank != "top"]
             room = min(free) - 1 if free else row[k]
@@ -150,7 +159,7 @@ def _expand(boxes: Sequence[Box], edges: Sequence[tuple[int, int]], row: list[in
     return items
 
 
-# -- order within the rows ---------------------------------------------------------------------------------------------
+# -- order within the rows -------------------------------------------------------------------------
 
 
 def _order(items: _Rows) -> list[list[int]]:
@@ -161,7 +170,10 @@ def _order(items: _Rows) -> list[list[int]]:
         below[high].append(low)
     n_rows = 1 + max(items.row, default=0)
     large = len(items.row) > LARGE
-    starts = [_by_walk(items, above, below, n_rows, 0), _by_walk(items, below, above, n_rows, n_rows - 1)]
+    starts = [
+        _by_walk(items, above, below, n_rows, 0),
+        _by_walk(items, below, above, n_rows, n_rows - 1),
+    ]
     for seed in range(0 if large else 400 // (20 + len(items.row))):
         chance = random.Random(seed)  # its random() gives the same numbers everywhere
         starts.append([sorted(r, key=lambda _: chance.random()) for r in starts[0]])
@@ -181,11 +193,17 @@ def _order(items: _Rows) -> list[list[int]]:
     return best
 
 
-def _by_walk(items: _Rows, onward: list[list[int]], back: list[list[int]], n_rows: int, first: int) -> list[list[int]]:
-    """Items in the order of a depth-first walk from the given row, so that what belongs together starts together."""
+def _by_walk(
+    items: _Rows, onward: list[list[int]], back: list[list[int]], n_rows: int, first: int
+) -> list[list[int]]:
+    """Items in the order of a depth-first walk from the given row, so that what belongs together
+    starts together.
+    """
     order: list[list[int]] = [[] for _ in range(n_rows)]
     seen: set[int] = set()
-    starts = sorted(range(len(items.row)), key=lambda k: (bool(back[k]), abs(items.row[k] - first), k))
+    starts = sorted(
+        range(len(items.row)), key=lambda k: (bool(back[k]), abs(items.row[k] - first), k)
+    )
     for start in starts:
         stack = [start]
         while stack:
@@ -197,15 +215,24 @@ def _by_walk(items: _Rows, onward: list[list[int]], back: list[list[int]], n_row
     return order
 
 
-def _sweep(order: list[list[int]], neighbours: list[list[int]], *, upwards: bool) -> list[list[int]]:
-    """Sort each row by the mean place of the neighbours in the row done before; items without any keep their place."""
+def _sweep(
+    order: list[list[int]], neighbours: list[list[int]], *, upwards: bool
+) -> list[list[int]]:
+    """Sort each row by the mean place of the neighbours in the row done before; items without any
+    keep their place.
+    """
     result = [list(r) for r in order]
     rows = range(1, len(order)) if upwards else range(len(order) - 2, -1, -1)
     for r in rows:
         place = {k: p for p, k in enumerate(result[r - 1 if upwards else r + 1])}
         scale = max(1, len(place) - 1) / max(1, len(result[r]) - 1)
         centre = {
-            k: (sum(place[j] for j in neighbours[k]) / len(neighbours[k]) if neighbours[k] else p * scale) for p, k in enumerate(result[r])
+            k: (
+                sum(place[j] for j in neighbours[k]) / len(neighbours[k])
+                if neighbours[k]
+                else p * scale
+            )
+            for p, k in enumerate(result[r])
         }
         result[r].sort(key=lambda k: centre[k])
     return result
@@ -214,8 +241,14 @@ def _sweep(order: list[list[int]], neighbours: list[list[int]], *, upwards: bool
 def _exchange(order: list[list[int]], above: list[list[int]], below: list[list[int]]) -> None:
     """Exchange neighbours within a row as long as that removes crossings."""
     for r, items in enumerate(order):
-        places = [{k: p for p, k in enumerate(order[j])} if 0 <= j < len(order) else {} for j in (r - 1, r + 1)]
-        ends = {k: (sorted(places[0][j] for j in below[k]), sorted(places[1][j] for j in above[k])) for k in items}
+        places = [
+            {k: p for p, k in enumerate(order[j])} if 0 <= j < len(order) else {}
+            for j in (r - 1, r + 1)
+        ]
+        ends = {
+            k: (sorted(places[0][j] for j in below[k]), sorted(places[1][j] for j in above[k]))
+            for k in items
+        }
         for _ in range(len(items)):
             changed = False
             for p in range(len(items) - 1):
@@ -230,7 +263,9 @@ def _exchange(order: list[list[int]], above: list[list[int]], below: list[list[i
 
 
 def _pairs(left: list[int], right: list[int]) -> int:
-    """Crossings between the lines of two neighbours, given the sorted places of their other ends."""
+    """Crossings between the lines of two neighbours, given the sorted places of their other
+    ends.
+    """
     return sum(bisect_left(right, a) for a in left)
 
 
@@ -247,14 +282,16 @@ def _crossings(order: list[list[int]], above: list[list[int]]) -> int:
     return total
 
 
-# -- coordinates -------------------------------------------------------------------------------------------------------
+# -- coordinates -----------------------------------------------------------------------------------
 
 
 def _columns(items: _Rows, order: list[list[int]]) -> list[float]:
     """Horizontal centre of each item."""
     near: list[list[tuple[int, float]]] = [[] for _ in items.row]
     for low, high in items.lines:
-        weight = 1.0 + 3.0 * (low >= items.n_boxes) + 3.0 * (high >= items.n_boxes)  # trunks run straight
+        weight = (
+            1.0 + 3.0 * (low >= items.n_boxes) + 3.0 * (high >= items.n_boxes)
+        )  # trunks run straight
         near[low].append((high, weight))
         near[high].append((low, weight))
     x = [0.0] * len(items.row)
@@ -279,8 +316,14 @@ def _columns(items: _Rows, order: list[list[int]]) -> list[float]:
 
 
 def _straighten(items: _Rows, order: list[list[int]], x: list[float]) -> None:
-    """Make each trunk run straight up from its box, with as few shifts aside as the boxes that it passes allow."""
-    beside = {k: (r[p - 1] if p else -1, r[p + 1] if p + 1 < len(r) else -1) for r in order for p, k in enumerate(r)}
+    """Make each trunk run straight up from its box, with as few shifts aside as the boxes that it
+    passes allow.
+    """
+    beside = {
+        k: (r[p - 1] if p else -1, r[p + 1] if p + 1 < len(r) else -1)
+        for r in order
+        for p, k in enumerate(r)
+    }
     trunks: dict[int, list[int]] = {}
     for source, r in sorted(items.trunk):
         trunks.setdefault(source, []).append(items.trunk[source, r])
@@ -289,8 +332,16 @@ def _straighten(items: _Rows, order: list[list[int]], x: list[float]) -> None:
         wanted, floor, ceiling = x[source], -math.inf, math.inf
         for k in pieces:
             left, right = beside[k]
-            low = -math.inf if left < 0 else x[left] + (items.wide[left] + items.wide[k]) / 2 + COLUMN_GAP
-            high = math.inf if right < 0 else x[right] - (items.wide[right] + items.wide[k]) / 2 - COLUMN_GAP
+            low = (
+                -math.inf
+                if left < 0
+                else x[left] + (items.wide[left] + items.wide[k]) / 2 + COLUMN_GAP
+            )
+            high = (
+                math.inf
+                if right < 0
+                else x[right] - (items.wide[right] + items.wide[k]) / 2 - COLUMN_GAP
+            )
             low, high = min(low, x[k]), max(high, x[k])
             if run and max(floor, low) > min(ceiling, high):
                 wanted = min(max(wanted, floor), ceiling)
@@ -303,8 +354,12 @@ def _straighten(items: _Rows, order: list[list[int]], x: list[float]) -> None:
             x[piece] = min(max(wanted, floor), ceiling)
 
 
-def _settle(row: list[int], x: list[float], near: list[list[tuple[int, float]]], wide: list[float]) -> None:
-    """Move the items of one row to the places that minimise the squared length of their lines, keeping order and distances."""
+def _settle(
+    row: list[int], x: list[float], near: list[list[tuple[int, float]]], wide: list[float]
+) -> None:
+    """Move the items of one row to the places that minimise the squared length of their lines,
+    keeping order and distances.
+    """
     offset, at = [], 0.0
     for p, k in enumerate(row):
         at += (wide[row[p - 1]] + wide[k]) / 2 + COLUMN_GAP if p else 0.0
@@ -326,7 +381,12 @@ def _settle(row: list[int], x: list[float], near: list[list[tuple[int, float]]],
 
 
 def _place(
-    boxes: Sequence[Box], edges: Sequence[tuple[int, int]], items: _Rows, order: list[list[int]], x: list[float], up: list[bool]
+    boxes: Sequence[Box],
+    edges: Sequence[tuple[int, int]],
+    items: _Rows,
+    order: list[list[int]],
+    x: list[float],
+    up: list[bool],
 ) -> Layout:
     left = min((x[k] - items.wide[k] / 2 for r in order for k in r), default=0.0)
     right = max((x[k] + items.wide[k] / 2 for r in order for k in r), default=0.0)

@@ -1,7 +1,7 @@
 """What a drawing shows: vertices with labels, wires with marks; no coordinates yet.
 
-A vertex stands for one value, or for a chain of functions over a weighted sum that nothing else reads (``σ ∘ linear``).
-Numbers that only enter one operation are written into it (``+ 1``).
+A vertex stands for one value, or for a chain of functions over a weighted sum that nothing else
+reads (``σ ∘ linear``). Numbers that only enter one operation are written into it (``+ 1``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _PORTS = {"blend": ("g", "a", "b"), "sub": ("", "−"), "div": ("", "÷")}
 
 @dataclass(frozen=True, slots=True)
 class Vertex:
-    """One shape: ``name`` and ``text`` are its two lines, ``rank`` pins it to the lowest or the highest row."""
+    """One shape: ``name`` and ``text`` are its two lines, ``rank`` pins it to the lowest or the
+    highest row.
+    """
 
     kind: Kind
     name: str
@@ -37,7 +39,9 @@ class Vertex:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A line from one vertex up to another; ``port`` is written at its end where the order of operands matters."""
+    """A line from one vertex up to another; ``port`` is written at its end where the order of
+    operands matters.
+    """
 
     source: int
     target: int
@@ -47,7 +51,9 @@ class Wire:
 
 @dataclass(slots=True)
 class Picture:
-    """Vertices, wires, and the pairs (new state, state of the step before) that belong together over time."""
+    """Vertices, wires, and the pairs (new state, state of the step before) that belong together
+    over time.
+    """
 
     vertices: list[Vertex] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
@@ -59,8 +65,12 @@ class Picture:
         return len(self.vertices) - 1
 
 
-def picture(genome: Genome, *, compact: bool = True, highlight: Mapping[int, Mark] | None = None) -> Picture:
-    """The drawing of a genome; ``highlight`` marks values by their numbers, ``compact=False`` draws every node on its own."""
+def picture(
+    genome: Genome, *, compact: bool = True, highlight: Mapping[int, Mark] | None = None
+) -> Picture:
+    """The drawing of a genome; ``highlight`` marks values by their numbers, ``compact=False`` draws
+    every node on its own.
+    """
     marks = dict(highlight or {})
     owner = _owners(genome, compact)
     result = Picture()
@@ -68,17 +78,25 @@ def picture(genome: Genome, *, compact: bool = True, highlight: Mapping[int, Mar
     for value, node in genome.numbered():
         for position, operand in enumerate(node.inputs):
             if operand in shown and shown[operand] != shown.get(owner[value]):
-                result.wires.append(Wire(shown[operand], shown[owner[value]], _port(genome, node, position, shown)))
+                result.wires.append(
+                    Wire(shown[operand], shown[owner[value]], _port(genome, node, position, shown))
+                )
     for name, value in _ends(genome):
         end = result.add(_terminal(genome, name))
         result.wires.append(Wire(shown[value], end))
         if name in genome.state_names:
-            result.recurrent.append((end, shown[len(genome.inputs) + genome.state_names.index(name)]))
+            result.recurrent.append(
+                (end, shown[len(genome.inputs) + genome.state_names.index(name)])
+            )
     return result
 
 
-def _draw_values(result: Picture, genome: Genome, owner: Sequence[int], marks: Mapping[int, Mark]) -> dict[int, int]:
-    """Add a vertex for each value that has one of its own; returns the vertex of each value, inner ones of a chain left out."""
+def _draw_values(
+    result: Picture, genome: Genome, owner: Sequence[int], marks: Mapping[int, Mark]
+) -> dict[int, int]:
+    """Add a vertex for each value that has one of its own; returns the vertex of each value, inner
+    ones of a chain left out.
+    """
     equations = _equations(genome)
     shown: dict[int, int] = {}
     for value in range(genome.n_values):
@@ -93,17 +111,21 @@ def _draw_values(result: Picture, genome: Genome, owner: Sequence[int], marks: M
 def difference(a: Genome, b: Genome, mapping: Mapping[int, int]) -> Picture:
     """One drawing of two genomes: what only ``b`` has is marked added, what only ``a`` has removed.
 
-    ``mapping`` sends numbers of values of ``a`` to the values of ``b`` that they correspond to; matched values of unequal op, bias or
-    number are marked changed. Inputs and states of equal name belong together without being listed. Gates and products are not
-    told apart, so that colour means difference.
+    ``mapping`` sends numbers of values of ``a`` to the values of ``b`` that they correspond to;
+    matched values of unequal op, bias or number are marked changed. Inputs and states of equal name
+    belong together without being listed. Gates and products are not told apart, so that colour
+    means difference.
     """
     match = _complete(a, b, mapping)
     here = picture(b, compact=False, highlight=_marks_of_matched(a, b, match))
     old = picture(a, compact=False)
-    # With ``compact=False`` values come first, in order, so numbers of vertices and values agree; ends follow.
+    # With ``compact=False`` values come first, in order, so numbers of vertices and values agree;
+    # ends follow.
     for value, other in match.items():
         if here.vertices[other].mark == "changed":
-            here.vertices[other] = _changed(old.vertices[value], here.vertices[other], b.node(other))
+            here.vertices[other] = _changed(
+                old.vertices[value], here.vertices[other], b.node(other)
+            )
     ends_b = {name: b.n_values + k for k, (name, _) in enumerate(_ends(b))}
     translate = dict(match)
     for k, (name, _) in enumerate(_ends(a)):
@@ -114,12 +136,21 @@ def difference(a: Genome, b: Genome, mapping: Mapping[int, int]) -> Picture:
     for number, vertex in enumerate(old.vertices):
         if number not in translate:
             translate[number] = here.add(replace(vertex, mark="removed"))
-    here.vertices = [replace(vertex, kind=_NEUTRAL.get(vertex.kind, vertex.kind)) for vertex in here.vertices]
+    here.vertices = [
+        replace(vertex, kind=_NEUTRAL.get(vertex.kind, vertex.kind)) for vertex in here.vertices
+    ]
     kept = [replace(w, source=translate[w.source], target=translate[w.target]) for w in old.wires]
     before = _counted((w.source, w.target, w.port) for w in kept)
     after = _counted((w.source, w.target, w.port) for w in here.wires)
-    here.wires = [replace(wire, mark="" if key in before else "added") for key, wire in zip(after, here.wires, strict=True)]
-    here.wires += [replace(wire, mark="removed") for key, wire in zip(before, kept, strict=True) if key not in after]
+    here.wires = [
+        replace(wire, mark="" if key in before else "added")
+        for key, wire in zip(after, here.wires, strict=True)
+    ]
+    here.wires += [
+        replace(wire, mark="removed")
+        for key, wire in zip(before, kept, strict=True)
+        if key not in after
+    ]
     return here
 
 
@@ -155,12 +186,14 @@ def _marks_of_matched(a: Genome, b: Genome, match: Mapping[int, int]) -> dict[in
     marks: dict[int, Mark] = dict.fromkeys(range(b.n_values), "added")
     for value, other in match.items():
         mine, theirs = a.node(value), b.node(other)
-        same = (mine is None) == (theirs is None) and (mine is None or theirs is None or (mine.op, mine.attrs) == (theirs.op, theirs.attrs))
+        same = (mine is None) == (theirs is None) and (
+            mine is None or theirs is None or (mine.op, mine.attrs) == (theirs.op, theirs.attrs)
+        )
         marks[other] = "" if same else "changed"
     return marks
 
 
-# -- vertices ----------------------------------------------------------------------------------------------------------
+# -- vertices --------------------------------------------------------------------------------------
 
 
 def _owners(genome: Genome, compact: bool) -> list[int]:
@@ -172,7 +205,12 @@ def _owners(genome: Genome, compact: bool) -> list[int]:
         node = genome.nodes[value - genome.first_node]
         for operand in node.inputs:
             below = genome.node(operand)
-            if below is None or below.name or operand in genome.slots or len(genome.uses[operand]) != 1:
+            if (
+                below is None
+                or below.name
+                or operand in genome.slots
+                or len(genome.uses[operand]) != 1
+            ):
                 continue
             chained = _is_function(node) and (_is_function(below) or ops.OPS[below.op].parametric)
             if chained or (below.op == "const" and node.op in _WITH_NUMBERS):
@@ -195,7 +233,9 @@ def _vertex(genome: Genome, value: int, inside: list[int], equations: Mapping[in
         return Vertex("state", label, "", f"state {state.name} of the step before{start}", "bottom")
     node = genome.nodes[value - genome.first_node]
     text = _text(genome, value, inside)
-    return Vertex(_kind(genome, value, node), node.name, text, equations.get(value, f"{label}: {node.op}"))
+    return Vertex(
+        _kind(genome, value, node), node.name, text, equations.get(value, f"{label}: {node.op}")
+    )
 
 
 def _kind(genome: Genome, value: int, node: Node) -> Kind:
@@ -223,23 +263,42 @@ def _text(genome: Genome, value: int, inside: list[int]) -> str:
         return f"{node.value:g}"
     numbers = {v for v in node.inputs if v in inside}
     if node.op in ("sub", "div") and numbers:
-        parts = [f"{genome.nodes[v - genome.first_node].value:g}" if v in numbers else "·" for v in node.inputs]
-        return f" {_SIGNS[node.op]} ".join(parts).replace("· ", "", 1) if parts[0] == "·" else f" {_SIGNS[node.op]} ".join(parts)
+        parts = [
+            f"{genome.nodes[v - genome.first_node].value:g}" if v in numbers else "·"
+            for v in node.inputs
+        ]
+        return (
+            f" {_SIGNS[node.op]} ".join(parts).replace("· ", "", 1)
+            if parts[0] == "·"
+            else f" {_SIGNS[node.op]} ".join(parts)
+        )
     if node.op in ("add", "mul", "max", "min", "scale"):
-        written = [f"{genome.nodes[v - genome.first_node].value:g}" for v in node.inputs if v in numbers]
+        written = [
+            f"{genome.nodes[v - genome.first_node].value:g}" for v in node.inputs if v in numbers
+        ]
         return " ".join([_SIGNS.get(node.op, node.op), *written])
     chain = [genome.nodes[v - genome.first_node] for v in sorted(inside, reverse=True)]
     return " ∘ ".join(_SIGNS.get(n.op, n.op.replace("_", " ")) for n in chain if n.op != "const")
 
 
 def _port(genome: Genome, node: Node, position: int, shown: Mapping[int, int]) -> str:
-    """What is written at the end of a wire; nothing where a number inside the vertex already shows the order."""
-    return _PORTS[node.op][position] if node.op in _PORTS and all(v in shown for v in node.inputs) else ""
+    """What is written at the end of a wire; nothing where a number inside the vertex already shows
+    the order.
+    """
+    return (
+        _PORTS[node.op][position]
+        if node.op in _PORTS and all(v in shown for v in node.inputs)
+        else ""
+    )
 
 
 def _ends(genome: Genome) -> list[tuple[str, int]]:
     ends = list(zip(genome.state_names, genome.next_states, strict=True))
-    return ends if genome.output_name in genome.state_names else [*ends, (genome.output_name, genome.output)]
+    return (
+        ends
+        if genome.output_name in genome.state_names
+        else [*ends, (genome.output_name, genome.output)]
+    )
 
 
 def _terminal(genome: Genome, name: str) -> Vertex:
@@ -255,4 +314,6 @@ def _equations(genome: Genome) -> dict[int, str]:
     """The statement of each value that has one."""
     lines = {line.partition(" = ")[0]: line for line in genome.to_text().splitlines()}
     equations = {value: lines[node.name] for value, node in genome.numbered() if node.name in lines}
-    return equations | {value: lines[f"{name}[t]"] for value, name in genome.slots.items() if f"{name}[t]" in lines}
+    return equations | {
+        value: lines[f"{name}[t]"] for value, name in genome.slots.items() if f"{name}[t]" in lines
+    }

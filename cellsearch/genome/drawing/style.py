@@ -1,6 +1,8 @@
-"""Colours and fonts of the drawings: light ones, and dark ones for readers who prefer a dark scheme.
+"""Colours and fonts of the drawings: light ones, and dark ones for readers who prefer a dark
+scheme.
 
-Every rule starts with the class of the drawing, so that a page that holds several drawings, or a notebook, is not affected.
+Every rule starts with the class of the drawing, so that a page that holds several drawings, or a
+notebook, is not affected.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ __all__ = ["style"]
 
 _PREFIX = ".cellsearch-cell "
 _COMMON = {
-    "text": "font-family:ui-sans-serif,system-ui,'Segoe UI',Helvetica,Arial,sans-serif;text-anchor:middle",
+    "text": "font-family:ui-sans-serif,system-ui,'Segoe "
+    "UI',Helvetica,Arial,sans-serif;text-anchor:middle",
     ".title": "font-size:14px;font-weight:600;text-anchor:start",
     ".name": "font-size:13px;font-weight:600;font-style:italic",
     ".op": "font-size:11.5px",
@@ -45,8 +48,16 @@ _FILLS = {
     "removed": ("#fde4e2", "#c4322b", "#471a18", "#ff7b72"),
     "changed": ("#fff1c2", "#b08800", "#4a3b06", "#e3b341"),
 }
-_WIRES = {"": ("#6a737d", "#8b96a1"), ".added": ("#1a7f37", "#4cc46c"), ".removed": ("#c4322b", "#ff7b72")}
-_INK = {"text": ("#1b1f24", "#e8ecf0"), ".op": ("#3d444d", "#c3cbd4"), ".port": ("#57606a", "#a4aeb8")}
+_WIRES = {
+    "": ("#6a737d", "#8b96a1"),
+    ".added": ("#1a7f37", "#4cc46c"),
+    ".removed": ("#c4322b", "#ff7b72"),
+}
+_INK = {
+    "text": ("#1b1f24", "#e8ecf0"),
+    ".op": ("#3d444d", "#c3cbd4"),
+    ".port": ("#57606a", "#a4aeb8"),
+}
 
 
 _SHAPES = frozenset({"v", "w", "head"})
@@ -73,5 +84,9 @@ def _scheme(dark: bool) -> dict[str, str]:
 
 
 def _rules(rules: dict[str, str], used: frozenset[str]) -> str:
-    kept = {selector: body for selector, body in rules.items() if set(re.findall(r"\.(\w+)", selector)) - _SHAPES <= used}
+    kept = {
+        selector: body
+        for selector, body in rules.items()
+        if set(re.findall(r"\.(\w+)", selector)) - _SHAPES <= used
+    }
     return "".join(f"{_PREFIX}{selector}{{{body}}}" for selector, body in kept.items())

@@ -1,8 +1,9 @@
 """Drawings of genomes as SVG, and the other written forms of a graph (DOT, Mermaid, LaTeX).
 
-Inputs and previous states stand at the bottom, new states and the output at the top. States have dashed outlines, gates (a sigmoid
-that feeds a product) and products have colours of their own. The colours follow the reader's light or dark scheme. The same genome
-gives the same text, byte for byte.
+Inputs and previous states stand at the bottom, new states and the output at the top. States have
+dashed outlines, gates (a sigmoid that feeds a product) and products have colours of their own. The
+colours follow the reader's light or dark scheme. The same genome gives the same text, byte for
+byte.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ LINE = 15.0
 NAME_WIDTH, TEXT_WIDTH = 7.6, 6.8  # generous mean widths of a character at 13 and 11.5 px
 LANE = 14.0
 PORT_STEP = 14.0
-STRAIGHT = 9.0  # a wire runs straight for so long before it ends: room for its head and its port label
+STRAIGHT = (
+    9.0  # a wire runs straight for so long before it ends: room for its head and its port label
+)
 
 
 def to_svg(
@@ -40,18 +43,31 @@ def to_svg(
 ) -> str:
     """A drawing of the cell as one SVG element.
 
-    ``compact``: draw ``tanh(linear(...))`` as one box. ``recurrent_edges``: dashed lines from each new state back to the state of the
-    step before. ``highlight``: numbers of values -> ``"added"``, ``"removed"`` or ``"changed"``.
+    ``compact``: draw ``tanh(linear(...))`` as one box. ``recurrent_edges``: dashed lines from each
+    new state back to the state of the step before. ``highlight``: numbers of values -> ``"added"``,
+    ``"removed"`` or ``"changed"``.
     """
-    return _render(picture(genome, compact=compact, highlight=highlight), title or "recurrent cell", shown=title, recurrent=recurrent_edges)
+    return _render(
+        picture(genome, compact=compact, highlight=highlight),
+        title or "recurrent cell",
+        shown=title,
+        recurrent=recurrent_edges,
+    )
 
 
 def diff_svg(a: Genome, b: Genome, mapping: Mapping[int, int], *, title: str = "") -> str:
-    """One drawing of two cells: green is what only ``b`` has, red and dotted what only ``a`` has, amber what was changed.
+    """One drawing of two cells: green is what only ``b`` has, red and dotted what only ``a`` has,
+    amber what was changed.
 
-    ``mapping``: numbers of values of ``a`` -> numbers of the values of ``b`` that they correspond to.
+    ``mapping``: numbers of values of ``a`` -> numbers of the values of ``b`` that they correspond
+    to.
     """
-    return _render(difference(a, b, mapping), title or "difference of two recurrent cells", shown=title, recurrent=False)
+    return _render(
+        difference(a, b, mapping),
+        title or "difference of two recurrent cells",
+        shown=title,
+        recurrent=False,
+    )
 
 
 def _render(drawn: Picture, title: str, *, shown: str, recurrent: bool) -> str:
@@ -63,14 +79,25 @@ def _render(drawn: Picture, title: str, *, shown: str, recurrent: bool) -> str:
     lanes = len(drawn.recurrent) if recurrent else 0
     if recurrent:
         parts += _loops(drawn, boxes, layout)
-    parts += [_shape(vertex, box, centre) for vertex, box, centre in zip(drawn.vertices, boxes, layout.centres, strict=True)]
+    parts += [
+        _shape(vertex, box, centre)
+        for vertex, box, centre in zip(drawn.vertices, boxes, layout.centres, strict=True)
+    ]
     top = MARGIN + (24.0 if shown else 0.0) + (LANE * lanes)
-    width = max(layout.width + 2 * MARGIN + (LANE * (lanes + 1) if lanes else 0.0), len(shown) * NAME_WIDTH + 2 * MARGIN)
+    width = max(
+        layout.width + 2 * MARGIN + (LANE * (lanes + 1) if lanes else 0.0),
+        len(shown) * NAME_WIDTH + 2 * MARGIN,
+    )
     height = top + layout.height + MARGIN + LANE * lanes
-    heading = f'<text class="title" x="{_n(MARGIN)}" y="{_n(MARGIN + 8)}">{escape(shown)}</text>' if shown else ""
+    heading = (
+        f'<text class="title" x="{_n(MARGIN)}" y="{_n(MARGIN + 8)}">{escape(shown)}</text>'
+        if shown
+        else ""
+    )
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="cellsearch-cell" role="img" viewBox="0 0 {_n(width)} {_n(height)}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="cellsearch-cell" '
+            f'role="img" viewBox="0 0 {_n(width)} {_n(height)}" '
             f'width="{_n(width)}" height="{_n(height)}">',
             f"<title>{escape(title)}</title>",
             f"<style>{style(_classes(heading, parts))}</style>",
@@ -85,7 +112,11 @@ def _render(drawn: Picture, title: str, *, shown: str, recurrent: bool) -> str:
 
 def _classes(heading: str, parts: list[str]) -> frozenset[str]:
     """The classes that the drawing uses; only their rules are written."""
-    return frozenset(name for names in re.findall(r'class="([^"]*)"', "".join([heading, *parts])) for name in names.split())
+    return frozenset(
+        name
+        for names in re.findall(r'class="([^"]*)"', "".join([heading, *parts]))
+        for name in names.split()
+    )
 
 
 def _n(value: float) -> str:
@@ -93,7 +124,7 @@ def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-# -- vertices ----------------------------------------------------------------------------------------------------------
+# -- vertices --------------------------------------------------------------------------------------
 
 
 def _is_circle(vertex: Vertex) -> bool:
@@ -102,7 +133,11 @@ def _is_circle(vertex: Vertex) -> bool:
 
 def _box(vertex: Vertex, operands: int, labelled: bool) -> Box:
     if _is_circle(vertex):
-        return Box(max(2 * RADIUS, PORT_STEP * (operands - 1) + 2 * RADIUS if operands > 3 else 0.0), 2 * RADIUS, vertex.rank)
+        return Box(
+            max(2 * RADIUS, PORT_STEP * (operands - 1) + 2 * RADIUS if operands > 3 else 0.0),
+            2 * RADIUS,
+            vertex.rank,
+        )
     name = _plain(vertex.name)
     wide = max(len(name) * NAME_WIDTH, len(vertex.text) * TEXT_WIDTH) + 18
     lines = bool(vertex.name) + bool(vertex.text)
@@ -115,7 +150,9 @@ def _plain(label: str) -> str:
 
 
 def _label(label: str) -> str:
-    """A name with its step as a subscript: ``c_<t-1>`` and ``c_t`` are written as in an equation."""
+    """A name with its step as a subscript: ``c_<t-1>`` and ``c_t`` are written as in an
+    equation.
+    """
     for end, step in (("_<t-1>", "t−1"), ("_t", "t")):
         if label.endswith(end):
             return f'{escape(label.removesuffix(end))}<tspan class="step" dy="4">{step}</tspan>'
@@ -124,15 +161,29 @@ def _label(label: str) -> str:
 
 def _shape(vertex: Vertex, box: Box, centre: Point) -> str:
     x, y = centre
-    classes = f"v {vertex.kind}" + (f" {vertex.mark}" if vertex.mark else "") + (" out" if vertex.text == "output" else "")
-    parts = [f'<g class="{classes}"><title>{escape(vertex.tooltip)}</title>', _rect(vertex, box, centre)]
+    classes = (
+        f"v {vertex.kind}"
+        + (f" {vertex.mark}" if vertex.mark else "")
+        + (" out" if vertex.text == "output" else "")
+    )
+    parts = [
+        f'<g class="{classes}"><title>{escape(vertex.tooltip)}</title>',
+        _rect(vertex, box, centre),
+    ]
     if _is_circle(vertex):
         parts.append(f'<text class="sign" x="{_n(x)}" y="{_n(y + 5)}">{escape(vertex.text)}</text>')
     else:
-        lines = [("name", _label(vertex.name) if vertex.rank else escape(vertex.name))] if vertex.name else []
+        lines = (
+            [("name", _label(vertex.name) if vertex.rank else escape(vertex.name))]
+            if vertex.name
+            else []
+        )
         lines += [("op", escape(vertex.text))] if vertex.text else []
         first = y + 4.5 - LINE * (len(lines) - 1) / 2
-        parts += [f'<text class="{kind}" x="{_n(x)}" y="{_n(first + k * LINE)}">{text}</text>' for k, (kind, text) in enumerate(lines)]
+        parts += [
+            f'<text class="{kind}" x="{_n(x)}" y="{_n(first + k * LINE)}">{text}</text>'
+            for k, (kind, text) in enumerate(lines)
+        ]
     return "".join([*parts, "</g>"])
 
 
@@ -140,10 +191,13 @@ def _rect(vertex: Vertex, box: Box, centre: Point) -> str:
     """The outline: round for arithmetic, inputs and states, with small corners for functions."""
     corner = 5.0 if vertex.kind in ("function", "gate") else min(RADIUS, box.height / 2)
     left, top = centre[0] - box.width / 2, centre[1] - box.height / 2
-    return f'<rect x="{_n(left)}" y="{_n(top)}" width="{_n(box.width)}" height="{_n(box.height)}" rx="{_n(corner)}"/>'
+    return (
+        f'<rect x="{_n(left)}" y="{_n(top)}" width="{_n(box.width)}" '
+        f'height="{_n(box.height)}" rx="{_n(corner)}"/>'
+    )
 
 
-# -- wires -------------------------------------------------------------------------------------------------------------
+# -- wires -----------------------------------------------------------------------------------------
 
 
 def _wires(drawn: Picture, boxes: list[Box], layout: Layout) -> list[str]:
@@ -152,7 +206,9 @@ def _wires(drawn: Picture, boxes: list[Box], layout: Layout) -> list[str]:
     ports = _ports(drawn, boxes, layout)
     lines: list[str] = []
     labels: list[str] = []
-    done: set[tuple[str, tuple[Point, ...]]] = set()  # trunks that several wires share are drawn once
+    done: set[tuple[str, tuple[Point, ...]]] = (
+        set()
+    )  # trunks that several wires share are drawn once
     for k in order:
         wire, route = drawn.wires[k], list(layout.routes[k])
         low, high = (wire.source, wire.target) if layout.up[k] else (wire.target, wire.source)
@@ -165,18 +221,23 @@ def _wires(drawn: Picture, boxes: list[Box], layout: Layout) -> list[str]:
         shared = sum((css, piece) in done for piece in trunk)
         done.update((css, piece) for piece in trunk)
         line = _curve(route[2 * shared :], route[2 * shared][1] if shared else start, end)
-        lines.append(f'<path class="{css}" d="{line}"/><path class="{css} head" d="{_head(*head)}"/>')
+        lines.append(
+            f'<path class="{css}" d="{line}"/><path class="{css} head" d="{_head(*head)}"/>'
+        )
         if wire.port:
             left = ports[k] < layout.centres[high][0] - 1
             labels.append(
-                f'<text class="port{" left" if left else ""}" x="{_n(head[0] + (-5 if left else 5))}" y="{_n(head[1] - 10 * head[2])}">'
+                f'<text class="port{" left" if left else ""}" '
+                f'x="{_n(head[0] + (-5 if left else 5))}" y="{_n(head[1] - 10 * head[2])}">'
                 f"{escape(wire.port)}</text>"
             )
     return lines + labels
 
 
 def _ports(drawn: Picture, boxes: list[Box], layout: Layout) -> list[float]:
-    """Where along the lower side of its upper box each wire ends: side by side, in the order in which the wires arrive."""
+    """Where along the lower side of its upper box each wire ends: side by side, in the order in
+    which the wires arrive.
+    """
     arriving: dict[int, list[int]] = {}
     for k, wire in enumerate(drawn.wires):
         arriving.setdefault(wire.target if layout.up[k] else wire.source, []).append(k)
@@ -209,7 +270,11 @@ def _curve(route: list[Point], start: float, end: float) -> str:
         if k + 2 == len(route):
             y1 += STRAIGHT
         middle = (y0 + y1) / 2
-        path.append(f"V{_n(y1)}" if abs(x0 - x1) < 0.3 else f"C{_n(x0)} {_n(middle)} {_n(x1)} {_n(middle)} {_n(x1)} {_n(y1)}")
+        path.append(
+            f"V{_n(y1)}"
+            if abs(x0 - x1) < 0.3
+            else f"C{_n(x0)} {_n(middle)} {_n(x1)} {_n(middle)} {_n(x1)} {_n(y1)}"
+        )
         through = route[k + 2][1] if k + 2 < len(route) else end
         if abs(through - y1) > 0.05:
             path.append(f"V{_n(through)}")
@@ -232,7 +297,8 @@ def _loops(drawn: Picture, boxes: list[Box], layout: Layout) -> list[str]:
         side = layout.width + LANE * k
         start, end = y0 - boxes[new].height / 2, y1 + boxes[old].height / 2
         parts.append(
-            f'<path class="w loop" d="M{_n(x0)} {_n(start)}V{_n(top)}H{_n(side)}V{_n(bottom)}H{_n(x1)}V{_n(end)}"/>'
+            f'<path class="w loop" d="M{_n(x0)} '
+            f'{_n(start)}V{_n(top)}H{_n(side)}V{_n(bottom)}H{_n(x1)}V{_n(end)}"/>'
             f'<path class="w head" d="{_head(x1, end, -1.0)}"/>'
         )
     return parts

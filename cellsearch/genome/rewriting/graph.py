@@ -1,7 +1,8 @@
 """The mutable graph that :mod:`cellsearch.genome.rewriting.simplify` works on.
 
-A :class:`Draft` never changes a vertex: a rule makes new ones and the old one is replaced. Weight-free vertices that are alike are one
-vertex. Every weight is an expression over the weights of the genome that came in, so that trained weights survive simplification.
+A :class:`Draft` never changes a vertex: a rule makes new ones and the old one is replaced.
+Weight-free vertices that are alike are one vertex. Every weight is an expression over the weights
+of the genome that came in, so that trained weights survive simplification.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _PARAMETRIC = frozenset(name for name, op in ops.OPS.items() if op.parametric)
 _NO_WEIGHTS = frozenset(ops.OPS) - _PARAMETRIC
 
 Weight = tuple[Any, ...]
-"""An expression: ``("own", value, operand)`` is a weight of the genome that came in; operand -1 is its bias."""
+"""An expression: ``("own", value, operand)`` is a weight of the genome that came in; operand -1 is
+its bias.
+"""
 
 
 def negated_weight(a: Weight) -> Weight:
@@ -52,12 +55,16 @@ def sum_bias(a: Weight | None, b: Weight | None) -> Weight | None:
 
 
 def column_weight(a: Weight) -> Weight:
-    """What multiplies a number: the sum of the columns, for a value that has turned out to be one number for all units."""
+    """What multiplies a number: the sum of the columns, for a value that has turned out to be one
+    number for all units.
+    """
     return a if a[0] == "column" else ("column", a)
 
 
 def times_weight(a: Weight, b: Weight) -> Weight:
-    """What multiplies a value that is first multiplied by ``b`` and then by ``a``: each a matrix, a diagonal, or a number."""
+    """What multiplies a value that is first multiplied by ``b`` and then by ``a``: each a matrix, a
+    diagonal, or a number.
+    """
     return ("times", a, b)
 
 
@@ -67,7 +74,9 @@ def apply_weight(a: Weight, bias: Weight | None) -> Weight | None:
 
 
 def evaluate_weight(weight: Weight, own: Mapping[tuple[int, int], Any]) -> Any:
-    """The array of a weight; ``own`` holds the arrays (numpy or torch) of the genome that came in, by (value, operand)."""
+    """The array of a weight; ``own`` holds the arrays (numpy or torch) of the genome that came in,
+    by (value, operand).
+    """
     kind, *parts = weight
     if kind == "own":
         return own[parts[0], parts[1]]
@@ -87,7 +96,9 @@ def evaluate_weight(weight: Weight, own: Mapping[tuple[int, int], Any]) -> Any:
 
 
 class Vertex(NamedTuple):
-    """One value: ``op`` is an op, ``"x"`` or ``"state"``. ``weights``: one for each operand of an op with weights; ``bias``: its bias."""
+    """One value: ``op`` is an op, ``"x"`` or ``"state"``. ``weights``: one for each operand of an
+    op with weights; ``bias``: its bias.
+    """
 
     op: str
     operands: tuple[int, ...] = ()
@@ -109,7 +120,9 @@ class Draft:
         self.uses: dict[int, int] = {}
         self.user: dict[int, int] = {}  # the last one counted
         self.place: dict[int, int] = {}  # where a reader expects the value
-        self.forms: dict[tuple[str, int], Any] = {}  # sums and products, until a value or a use is new; see forms.py
+        self.forms: dict[
+            tuple[str, int], Any
+        ] = {}  # sums and products, until a value or a use is new; see forms.py
         number = list(range(genome.first_node))
         for value, node in genome.numbered():
             operands = tuple([number[v] for v in node.inputs])
@@ -120,13 +133,15 @@ class Draft:
                 bias = ("own", value, -1) if node.op == "bias" or node.bias else None
                 number.append(self._append(Vertex(node.op, operands, weights=weights, bias=bias)))
             else:
-                number.append(self._alike(node.op, operands, node.value if node.op == "const" else 0.0))
+                number.append(
+                    self._alike(node.op, operands, node.value if node.op == "const" else 0.0)
+                )
             if node.name and number[-1] >= genome.first_node:
                 self.names.setdefault(number[-1], node.name)
         self.next_states = [number[value] for value in genome.next_states]
         self.output = number[genome.output]
 
-    # -- making and replacing ------------------------------------------------------------------------------------------
+    # -- making and replacing ----------------------------------------------------------------------
 
     def add(self, vertex: Vertex) -> int:
         """A vertex of its own; for ops with weights."""
@@ -145,7 +160,9 @@ class Draft:
         return len(self.vertices) - 1
 
     def _alike(self, op: str, operands: tuple[int, ...], number: float) -> int:
-        """The weight-free value of these operands, new if there is none; its uses are not counted here."""
+        """The weight-free value of these operands, new if there is none; its uses are not counted
+        here.
+        """
         key = (op, number + 0.0, tuple(sorted(operands)) if op in _COMMUTATIVE else operands)
         known = self.known.get(key)
         if known is None or known in self.replaced:
@@ -155,7 +172,8 @@ class Draft:
     def revive(self, value: int) -> None:
         """Count the uses that a vertex makes of others, if it is new or had been given up.
 
-        Uses that end are not taken off before the next pass, so between passes a count may be too large, never too small.
+        Uses that end are not taken off before the next pass, so between passes a count may be too
+        large, never too small.
         """
         if value in self.uses:
             return
@@ -188,7 +206,7 @@ class Draft:
             value = self.replaced[value]
         return value
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------
 
     def at(self, value: int) -> Vertex:
         """The vertex of a value, its operands as they are now."""
@@ -214,9 +232,13 @@ class Draft:
 
     def inside(self, value: int, family: Collection[str]) -> bool:
         """Whether the one user of a value is of this family of ops."""
-        return self.single(value) and self.user.get(value, -1) not in self.replaced and self.op(self.user.get(value, 0)) in family
+        return (
+            self.single(value)
+            and self.user.get(value, -1) not in self.replaced
+            and self.op(self.user.get(value, 0)) in family
+        )
 
-    # -- passes --------------------------------------------------------------------------------------------------------
+    # -- passes ------------------------------------------------------------------------------------
 
     def needed_states(self) -> list[int]:
         """Positions of the states that the output depends on."""
@@ -233,8 +255,13 @@ class Draft:
         return [k for k in range(len(self.states)) if 1 + k in seen]
 
     def roots(self) -> list[int]:
-        """The values that a cell has to compute: its output, and the next value of each needed state."""
-        return [self.find(self.output), *[self.find(self.next_states[k]) for k in self.needed_states()]]
+        """The values that a cell has to compute: its output, and the next value of each needed
+        state.
+        """
+        return [
+            self.find(self.output),
+            *[self.find(self.next_states[k]) for k in self.needed_states()],
+        ]
 
     def live_order(self) -> list[int]:
         """The live values, operands first; counts the uses afresh."""
@@ -252,7 +279,9 @@ class Draft:
         return order
 
     def below(self, roots: Iterable[int], known: Collection[int] = ()) -> list[int]:
-        """The values from which the roots are computed, operands first, the roots included; nothing at or below ``known`` ones."""
+        """The values from which the roots are computed, operands first, the roots included; nothing
+        at or below ``known`` ones.
+        """
         order: list[int] = []
         done: set[int] = set()
         stack = [(root, False) for root in reversed(list(roots))]
@@ -275,7 +304,11 @@ class Draft:
         vertex = self.at(value)
         if vertex.op not in _NO_WEIGHTS:
             return False
-        key = (vertex.op, vertex.number, tuple(sorted(vertex.operands)) if vertex.op in _COMMUTATIVE else vertex.operands)
+        key = (
+            vertex.op,
+            vertex.number,
+            tuple(sorted(vertex.operands)) if vertex.op in _COMMUTATIVE else vertex.operands,
+        )
         known = self.known.setdefault(key, value)
         if known == value or known in self.replaced:
             self.known[key] = value
@@ -283,10 +316,12 @@ class Draft:
         self.replace(value, known)
         return True
 
-    # -- and back ------------------------------------------------------------------------------------------------------
+    # -- and back ----------------------------------------------------------------------------------
 
     def genome(self) -> tuple[Genome, dict[tuple[int, int], Weight]]:
-        """The genome, and its weights by (value of the node, position of the operand or -1 for a bias)."""
+        """The genome, and its weights by (value of the node, position of the operand or -1 for a
+        bias).
+        """
         needed = self.needed_states()
         kept = needed or [0]  # a genome has a state, even where the output does not depend on one
         builder = Builder(State(self.states[k].name, self.states[k].initial) for k in kept)
@@ -296,11 +331,16 @@ class Draft:
             vertex = self.at(value)
             if vertex.op not in ("x", "state"):
                 operands = tuple(self.copy_of(v, builder, number) for v in vertex.operands)
-                number[value] = builder.add(Node(self.names.get(value, ""), vertex.op, operands, _attributes(vertex)))
+                number[value] = builder.add(
+                    Node(self.names.get(value, ""), vertex.op, operands, _attributes(vertex))
+                )
         if not needed:
             builder.node("identity", 1, name=self.free_name("unread"))
         for k in kept:
-            builder.next_state(self.states[k].name, number[self.find(self.next_states[k] if needed else self.output)])
+            builder.next_state(
+                self.states[k].name,
+                number[self.find(self.next_states[k] if needed else self.output)],
+            )
         if self.output_name not in builder.next_states:
             builder.output(number[self.find(self.output)], self.output_name)
         genome = builder.build()
@@ -314,7 +354,9 @@ class Draft:
         return genome, weights
 
     def copy_of(self, value: int, builder: Builder, number: dict[int, int]) -> int:
-        """The operand in the builder; a number without a name is written where it is read, not shared."""
+        """The operand in the builder; a number without a name is written where it is read, not
+        shared.
+        """
         if self.op(value) == "const" and value not in self.names:
             return builder.const(self.vertices[value].number)
         return number[value]

@@ -1,10 +1,13 @@
 """Simplification: a smaller genome that computes the same family of functions.
 
-``RULES`` lists what is done, one small function a rule, in three kinds: ``structure`` (what is never seen is dropped, what is alike is
-one), ``algebra`` (every weight stays as it is) and ``absorb`` (a weight takes in another). Equality is that of real numbers, and from the
-states' initial values on. :func:`simplify_weights` carries trained weights over, which is also how the rules are proven in tests.
+``RULES`` lists what is done, one small function a rule, in three kinds: ``structure`` (what is
+never seen is dropped, what is alike is one), ``algebra`` (every weight stays as it is) and
+``absorb`` (a weight takes in another). Equality is that of real numbers, and from the states'
+initial values on. :func:`simplify_weights` carries trained weights over, which is also how the
+rules are proven in tests.
 
-A search deduplicates by the key of the simplified genome (:func:`cellsearch.genome.identity.search_key`).
+A search deduplicates by the key of the simplified genome
+(:func:`cellsearch.genome.identity.search_key`).
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ RuleKind = Literal["structure", "algebra", "absorb"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: ``apply(draft, value)`` returns what may stand in the place of a value of these ops, or ``None``.
+    """One rule: ``apply(draft, value)`` returns what may stand in the place of a value of these
+    ops, or ``None``.
 
     The rule without ops orders what has two orders, once nothing else applies.
     """
@@ -52,7 +56,11 @@ def alike_states(draft: Draft, value: int) -> int | None:
     if following == value or draft.number(following) == state.initial:
         return draft.const(state.initial)
     for k in range(value - 1):
-        if 1 + k not in draft.replaced and draft.find(draft.next_states[k]) == following and draft.states[k].initial == state.initial:
+        if (
+            1 + k not in draft.replaced
+            and draft.find(draft.next_states[k]) == following
+            and draft.states[k].initial == state.initial
+        ):
             return 1 + k
     return None
 
@@ -61,12 +69,27 @@ _SUMS = tuple(sorted(SUM_OPS))
 _PRODUCTS = tuple(sorted(PRODUCT_OPS))
 RULES: tuple[Rule, ...] = (
     Rule("alike states", "structure", ("state",), alike_states),
-    Rule("function of a number", "algebra", tuple(sorted(value_rules.FUNCTIONS)), value_rules.constant),
+    Rule(
+        "function of a number",
+        "algebra",
+        tuple(sorted(value_rules.FUNCTIONS)),
+        value_rules.constant,
+    ),
     Rule("odd function", "algebra", ("layer_norm", "sin", "tanh"), value_rules.odd_function),
     Rule("even function", "algebra", ("abs", "cos", "square"), value_rules.even_function),
-    Rule("complement of a sigmoid", "algebra", ("log_sigmoid", "sigmoid", "softplus"), value_rules.complement_of_sigmoid),
+    Rule(
+        "complement of a sigmoid",
+        "algebra",
+        ("log_sigmoid", "sigmoid", "softplus"),
+        value_rules.complement_of_sigmoid,
+    ),
     Rule("never negative", "algebra", ("abs", "leaky_relu", "relu"), value_rules.nonnegative),
-    Rule("function of a function", "algebra", ("exp", "sqrt", "square"), value_rules.function_of_function),
+    Rule(
+        "function of a function",
+        "algebra",
+        ("exp", "sqrt", "square"),
+        value_rules.function_of_function,
+    ),
     Rule("extremum", "algebra", ("max", "min"), value_rules.extremum),
     Rule("degenerate blend", "algebra", ("blend",), value_rules.degenerate_blend),
     Rule("turned blend", "algebra", ("blend",), value_rules.turned_blend),
@@ -89,24 +112,41 @@ RULES: tuple[Rule, ...] = (
 
 
 def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
-    """The simplified genome; ``rules`` limits what is done. Dead nodes, dead states and ``identity`` always go.
+    """The simplified genome; ``rules`` limits what is done. Dead nodes, dead states and
+    ``identity`` always go.
 
     Nodes that remain keep their names. A state that the output never depends on goes too.
     """
     return simplified(genome, rules).genome()[0]
 
 
-def simplify_weights(genome: Genome, weights: Mapping[str, Any], *, rules: Sequence[Rule] = RULES) -> tuple[Genome, dict[str, Any]]:
-    """The simplified genome, and weights with which it computes what ``genome`` does with ``weights`` (numpy or torch, by name)."""
-    missing = [spec.name for spec in genome.parameters if spec.node in genome.live and spec.name not in weights]
+def simplify_weights(
+    genome: Genome, weights: Mapping[str, Any], *, rules: Sequence[Rule] = RULES
+) -> tuple[Genome, dict[str, Any]]:
+    """The simplified genome, and weights with which it computes what ``genome`` does with
+    ``weights`` (numpy or torch, by name).
+    """
+    missing = [
+        spec.name
+        for spec in genome.parameters
+        if spec.node in genome.live and spec.name not in weights
+    ]
     if missing:
-        raise GenomeError(f"there is no weight {missing[0]}", hint="give an array for each of Genome.parameters")
-    own = {(spec.node, spec.operand): weights[spec.name] for spec in genome.parameters if spec.name in weights}
+        raise GenomeError(
+            f"there is no weight {missing[0]}", hint="give an array for each of Genome.parameters"
+        )
+    own = {
+        (spec.node, spec.operand): weights[spec.name]
+        for spec in genome.parameters
+        if spec.name in weights
+    }
     simple, expressions = simplified(genome, rules).genome()
     carried = {}
     for spec in simple.parameters:
         weight = expressions[spec.node, spec.operand]
-        carried[spec.name] = evaluate_weight(column_weight(weight) if spec.shape == ("H", "1") else weight, own)
+        carried[spec.name] = evaluate_weight(
+            column_weight(weight) if spec.shape == ("H", "1") else weight, own
+        )
     return simple, carried
 
 
@@ -130,18 +170,26 @@ def simplified(genome: Genome, rules: Sequence[Rule] = RULES) -> Draft:
             if any(not rule.ops for rule in rules):
                 _order_free_blends(draft)
             return draft
-    raise GenomeError(f"the cell was not simple after {MAX_PASSES} passes", hint="report this cell: two rules undo one another")
+    raise GenomeError(
+        f"the cell was not simple after {MAX_PASSES} passes",
+        hint="report this cell: two rules undo one another",
+    )
 
 
 def _order_free_blends(draft: Draft) -> None:
-    """Turn each blend whose gate may as well be its own complement into the one order that is kept: a previous state first.
+    """Turn each blend whose gate may as well be its own complement into the one order that is kept:
+    a previous state first.
 
-    Otherwise the content below the two sides decides, in which such blends count alike in both orders.
+    Otherwise the content below the two sides decides, in which such blends count alike in both
+    orders.
     """
     if not any(vertex.op == "blend" for vertex in draft.vertices):
         return
     order = draft.live_order()
-    if not any(draft.op(value) == "blend" and weight_rules.free_gate(draft, draft.at(value).operands[0]) for value in order):
+    if not any(
+        draft.op(value) == "blend" and weight_rules.free_gate(draft, draft.at(value).operands[0])
+        for value in order
+    ):
         return
     content: dict[int, str] = {}
     for value in order:
@@ -149,7 +197,10 @@ def _order_free_blends(draft: Draft) -> None:
         below = [content[v] for v in vertex.operands]
         detail = f"{vertex.number.hex()} {vertex.bias is not None}"
         if vertex.op == "state":
-            detail = f"{draft.states[value - 1].initial + 0.0} {draft.find(draft.next_states[value - 1]) == draft.find(draft.output)}"
+            detail = (
+                f"{draft.states[value - 1].initial + 0.0} "
+                f"{draft.find(draft.next_states[value - 1]) == draft.find(draft.output)}"
+            )
         elif vertex.op == "blend" and weight_rules.free_gate(draft, vertex.operands[0]):
             turned = weight_rules.turned_free_blend(draft, value) if below[2] < below[1] else None
             if turned is not None:
@@ -158,7 +209,9 @@ def _order_free_blends(draft: Draft) -> None:
         elif vertex.op not in ("x", "const") and ops.OPS[vertex.op].commutative:
             below.sort()
         digest = blake2b(f"{vertex.op} {detail} {below}".encode(), digest_size=16).hexdigest()
-        content[value] = content[draft.find(value)] = ("state " if vertex.op == "state" else "value ") + digest
+        content[value] = content[draft.find(value)] = (
+            "state " if vertex.op == "state" else "value "
+        ) + digest
 
 
 def _one_pass(draft: Draft, by_op: Mapping[str, Sequence[Rule]]) -> bool:
@@ -170,7 +223,9 @@ def _one_pass(draft: Draft, by_op: Mapping[str, Sequence[Rule]]) -> bool:
             changed = True
             continue
         for rule in by_op.get(draft.op(value), ()):
-            if (rule.ops is _SUMS and draft.inside(value, SUM_OPS)) or (rule.ops is _PRODUCTS and draft.inside(value, PRODUCT_OPS)):
+            if (rule.ops is _SUMS and draft.inside(value, SUM_OPS)) or (
+                rule.ops is _PRODUCTS and draft.inside(value, PRODUCT_OPS)
+            ):
                 continue  # the sum or product around it takes it apart
             new = rule.apply(draft, value)
             if new is not None and draft.find(new) != value:

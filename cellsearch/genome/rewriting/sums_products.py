@@ -1,8 +1,9 @@
 """Sums and products of a draft as lists of terms and factors, and back.
 
-A sum is ``constant + coefficient * value + ...``; written out, positive terms come before ``sub``, a coefficient stands in
-``mul(number, value)``. A product is ``coefficient * factors / divisors``. A part that something else reads too stays one term, so that
-nothing is computed twice; a part with one operand that is no number (``-a``, ``1 - a``, ``2 * a``) is always taken apart.
+A sum is ``constant + coefficient * value + ...``; written out, positive terms come before ``sub``,
+a coefficient stands in ``mul(number, value)``. A product is ``coefficient * factors / divisors``. A
+part that something else reads too stays one term, so that nothing is computed twice; a part with
+one operand that is no number (``-a``, ``1 - a``, ``2 * a``) is always taken apart.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ from dataclasses import dataclass, field
 
 from cellsearch.genome.rewriting.graph import Draft
 
-__all__ = ["PRODUCT_OPS", "SUM_OPS", "Product", "Sum", "complement", "product_of", "scaled", "sum_of", "tidy", "write_product", "write_sum"]
+__all__ = [
+    "PRODUCT_OPS",
+    "SUM_OPS",
+    "Product",
+    "Sum",
+    "complement",
+    "product_of",
+    "scaled",
+    "sum_of",
+    "tidy",
+    "write_product",
+    "write_sum",
+]
 
 SUM_OPS = frozenset({"add", "sub", "neg"})
 PRODUCT_OPS = frozenset({"mul", "div", "square"})
@@ -41,7 +54,9 @@ class Sum:
 
 @dataclass(slots=True)
 class Product:
-    """``coefficient`` times the factors over the divisors; a value may stand there several times."""
+    """``coefficient`` times the factors over the divisors; a value may stand there several
+    times.
+    """
 
     coefficient: float = 1.0
     factors: list[int] = field(default_factory=list)
@@ -61,14 +76,25 @@ def _sum_of(draft: Draft, value: int) -> Sum:
     stack = [(value, 1.0, True)]
     while stack:
         v, coefficient, own = stack.pop()
-        own = own and (v == value or draft.single(v))  # whether nothing but this sum reads what is below
+        own = own and (
+            v == value or draft.single(v)
+        )  # whether nothing but this sum reads what is below
         vertex = draft.at(v)
         inner = vertex.operands
         if vertex.op == "const":
             form.constant += coefficient * vertex.number
         elif vertex.op in SUM_OPS and (own or _one_unknown(draft, inner)):
-            signs = (1.0, -1.0) if vertex.op == "sub" else (-1.0,) if vertex.op == "neg" else (1.0,) * len(inner)
-            stack += [(u, coefficient * sign, own) for u, sign in zip(reversed(inner), reversed(signs), strict=True)]
+            signs = (
+                (1.0, -1.0)
+                if vertex.op == "sub"
+                else (-1.0,)
+                if vertex.op == "neg"
+                else (1.0,) * len(inner)
+            )
+            stack += [
+                (u, coefficient * sign, own)
+                for u, sign in zip(reversed(inner), reversed(signs), strict=True)
+            ]
         elif vertex.op == "mul" and len(inner) == 2 and _one_unknown(draft, inner):
             number, other = inner if draft.op(inner[0]) == "const" else inner[::-1]
             stack.append((other, coefficient * draft.vertices[number].number, own))
@@ -78,14 +104,19 @@ def _sum_of(draft: Draft, value: int) -> Sum:
 
 
 def product_of(draft: Draft, value: int) -> Product | None:
-    """The product that a value is, one factor if it is none; ``None`` where it divides by 0 or the numbers overflow.
+    """The product that a value is, one factor if it is none; ``None`` where it divides by 0 or the
+    numbers overflow.
 
     The caller may change it.
     """
     if ("product", value) not in draft.forms:
         draft.forms["product", value] = _product_of(draft, value)
     known: Product | None = draft.forms["product", value]
-    return None if known is None else Product(known.coefficient, list(known.factors), list(known.divisors))
+    return (
+        None
+        if known is None
+        else Product(known.coefficient, list(known.factors), list(known.divisors))
+    )
 
 
 def _product_of(draft: Draft, value: int) -> Product | None:
@@ -99,13 +130,20 @@ def _product_of(draft: Draft, value: int) -> Product | None:
         if vertex.op == "const":
             if below and not vertex.number:
                 return None
-            form.coefficient = form.coefficient / vertex.number if below else form.coefficient * vertex.number
+            form.coefficient = (
+                form.coefficient / vertex.number if below else form.coefficient * vertex.number
+            )
         elif vertex.op == "neg":
             form.coefficient = -form.coefficient
             stack.append((inner[0], below, own))
-        elif vertex.op in PRODUCT_OPS and (own or (vertex.op != "square" and _one_unknown(draft, inner))):
+        elif vertex.op in PRODUCT_OPS and (
+            own or (vertex.op != "square" and _one_unknown(draft, inner))
+        ):
             operands = inner * 2 if vertex.op == "square" else inner
-            stack.extend((u, below != (vertex.op == "div" and k == 1), own) for k, u in reversed(list(enumerate(operands))))
+            stack.extend(
+                (u, below != (vertex.op == "div" and k == 1), own)
+                for k, u in reversed(list(enumerate(operands)))
+            )
         else:
             if vertex.op == "sub" and (draft.number(inner[1]) or 0.0) > 0.0:  # a - 1 is -(1 - a)
                 form.coefficient = -form.coefficient
@@ -119,7 +157,9 @@ def _one_unknown(draft: Draft, operands: Sequence[int]) -> bool:
 
 
 def tidy(number: float) -> float:
-    """A computed number to 14 digits, so that it does not depend on the order in which it was computed."""
+    """A computed number to 14 digits, so that it does not depend on the order in which it was
+    computed.
+    """
     return float(f"{number:.14g}")
 
 
@@ -132,7 +172,11 @@ def scaled(draft: Draft, value: int, coefficient: float) -> int:
     number = draft.number(value)
     if number is not None:
         return draft.const(tidy(coefficient * number))
-    return draft.make("neg", value) if coefficient == -1.0 else draft.make("mul", draft.const(coefficient), value)
+    return (
+        draft.make("neg", value)
+        if coefficient == -1.0
+        else draft.make("mul", draft.const(coefficient), value)
+    )
 
 
 def write_sum(draft: Draft, form: Sum) -> int:
@@ -144,9 +188,15 @@ def write_sum(draft: Draft, form: Sum) -> int:
     if not negative:
         return _joined(draft, "add", positive, 0.0)
     if positive:
-        return draft.make("sub", _joined(draft, "add", positive, 0.0), _joined(draft, "add", negative, 0.0))
+        return draft.make(
+            "sub", _joined(draft, "add", positive, 0.0), _joined(draft, "add", negative, 0.0)
+        )
     if len(negative) == 1:
-        return scaled(draft, *next(iter(form.terms.items()))) if form.terms else draft.const(tidy(form.constant))
+        return (
+            scaled(draft, *next(iter(form.terms.items())))
+            if form.terms
+            else draft.const(tidy(form.constant))
+        )
     return draft.make("neg", draft.make("add", *negative))
 
 
@@ -159,7 +209,9 @@ def write_product(draft: Draft, form: Product) -> int:
     below = _joined(draft, "mul", form.divisors, 1.0)
     if not form.factors:
         return draft.make("div", draft.const(tidy(form.coefficient)), below)
-    return scaled(draft, draft.make("div", _joined(draft, "mul", form.factors, 1.0), below), form.coefficient)
+    return scaled(
+        draft, draft.make("div", _joined(draft, "mul", form.factors, 1.0), below), form.coefficient
+    )
 
 
 def _joined(draft: Draft, op: str, values: Sequence[int], empty: float) -> int:

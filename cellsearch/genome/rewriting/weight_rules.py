@@ -1,9 +1,11 @@
-"""Rules of :func:`cellsearch.genome.rewriting.simplify.simplify` that let one weight take in another: the family of functions stays the same.
+"""Rules of :func:`cellsearch.genome.rewriting.simplify.simplify` that let one weight take in
+another: the family of functions stays the same.
 
-A matrix times a matrix is a matrix, and so on; this holds only for a node that nothing else reads, as its weights would otherwise
-act in two places. Signs are taken in too, except by ``scale``: matrices, diagonals and biases start symmetrically around 0, a ``scale``
-starts at 1. Numbers are never taken in: ``linear(...) + 1`` (a forget bias) starts elsewhere than ``linear(...)``, so a search has to
-tell them apart.
+A matrix times a matrix is a matrix, and so on; this holds only for a node that nothing else reads,
+as its weights would otherwise act in two places. Signs are taken in too, except by ``scale``:
+matrices, diagonals and biases start symmetrically around 0, a ``scale`` starts at 1. Numbers are
+never taken in: ``linear(...) + 1`` (a forget bias) starts elsewhere than ``linear(...)``, so a
+search has to tell them apart.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from cellsearch.genome.rewriting.graph import (
     sum_bias,
     times_weight,
 )
-from cellsearch.genome.rewriting.sums_products import Product, Sum, product_of, sum_of, write_product, write_sum
+from cellsearch.genome.rewriting.sums_products import (
+    Product,
+    Sum,
+    product_of,
+    sum_of,
+    write_product,
+    write_sum,
+)
 
 __all__ = [
     "absorbed_complement",
@@ -66,7 +75,9 @@ def linear_of_repeated(draft: Draft, value: int) -> int | None:
 
 
 def linear_of_linear(draft: Draft, value: int) -> int | None:
-    """linear(linear(a, b), d) -> linear(a, b, d); what is below may also be diag, scale or -a, and a bias goes into the bias."""
+    """linear(linear(a, b), d) -> linear(a, b, d); what is below may also be diag, scale or -a, and
+    a bias goes into the bias.
+    """
     vertex = draft.at(value)
     pairs: list[tuple[int, Weight]] = []
     bias = vertex.bias
@@ -74,8 +85,15 @@ def linear_of_linear(draft: Draft, value: int) -> int | None:
         inner = draft.at(operand)
         if inner.op == "neg":
             pairs.append((inner.operands[0], negated_weight(weight)))
-        elif draft.single(operand) and inner.op in ("linear", "diag", "scale") and not _of_number(draft, inner):
-            pairs += [(u, times_weight(weight, w)) for u, w in zip(inner.operands, inner.weights, strict=True)]
+        elif (
+            draft.single(operand)
+            and inner.op in ("linear", "diag", "scale")
+            and not _of_number(draft, inner)
+        ):
+            pairs += [
+                (u, times_weight(weight, w))
+                for u, w in zip(inner.operands, inner.weights, strict=True)
+            ]
             bias = sum_bias(bias, apply_weight(weight, inner.bias))
         else:
             pairs.append((operand, weight))
@@ -88,7 +106,9 @@ def diagonal_of_weighted(draft: Draft, value: int) -> int | None:
 
 
 def scale_of_weighted(draft: Draft, value: int) -> int | None:
-    """scale(linear(a, b)) -> linear(a, b), scale(scale(a)) -> scale(a); below a scale may also be diag or bias."""
+    """scale(linear(a, b)) -> linear(a, b), scale(scale(a)) -> scale(a); below a scale may also be
+    diag or bias.
+    """
     return _outer(draft, value, _OUTER_DIAGONAL)
 
 
@@ -105,7 +125,12 @@ def _outer(draft: Draft, value: int, allowed: frozenset[str]) -> int | None:
     op = "diag" if inner.op == "scale" else inner.op
     weights = tuple(times_weight(weight, w) for w in inner.weights)
     return draft.add(
-        Vertex(vertex.op if inner.op == "scale" else op, inner.operands, weights=weights, bias=apply_weight(weight, inner.bias))
+        Vertex(
+            vertex.op if inner.op == "scale" else op,
+            inner.operands,
+            weights=weights,
+            bias=apply_weight(weight, inner.bias),
+        )
     )
 
 
@@ -113,11 +138,13 @@ def _of_number(draft: Draft, vertex: Vertex) -> bool:
     return any(draft.op(v) == "const" for v in vertex.operands)
 
 
-# -- sums of weights ---------------------------------------------------------------------------------------------------
+# -- sums of weights -------------------------------------------------------------------------------
 
 
 def sum_of_linears(draft: Draft, value: int) -> int | None:
-    """linear(a) + linear(b) -> linear(a, b), linear(a) + bias() -> linear(a) with a bias, bias() + bias() -> bias()."""
+    """linear(a) + linear(b) -> linear(a, b), linear(a) + bias() -> linear(a) with a bias, bias() +
+    bias() -> bias().
+    """
     form = sum_of(draft, value)
     linears = [v for v in _plain_terms(draft, form) if draft.op(v) == "linear"]
     biases = [v for v in _plain_terms(draft, form) if draft.op(v) == "bias"]
@@ -143,7 +170,12 @@ def sum_of_diagonals(draft: Draft, value: int) -> int | None:
             other = seen.setdefault((vertex.op, vertex.operands[0]), v)
             if other != v:
                 weight = add_weights(draft.at(other).weights[0], vertex.weights[0])
-                return _in_place_of(draft, form, [other, v], draft.add(Vertex(vertex.op, vertex.operands, weights=(weight,))))
+                return _in_place_of(
+                    draft,
+                    form,
+                    [other, v],
+                    draft.add(Vertex(vertex.op, vertex.operands, weights=(weight,))),
+                )
     return None
 
 
@@ -158,16 +190,21 @@ def _in_place_of(draft: Draft, form: Sum, gone: list[int], new: int) -> int:
     return write_sum(draft, rest)
 
 
-# -- signs -------------------------------------------------------------------------------------------------------------
+# -- signs -----------------------------------------------------------------------------------------
 
 
 def absorbed_sign(draft: Draft, value: int) -> int | None:
-    """A - linear(b) -> a + linear(b), -tanh(linear(b)) -> tanh(linear(b)): the weights change their sign."""
+    """A - linear(b) -> a + linear(b), -tanh(linear(b)) -> tanh(linear(b)): the weights change their
+    sign.
+    """
     form = sum_of(draft, value)
     for v, c in form.terms.items():
         negative = _negative(draft, v) if c < 0 else None
         if negative is not None:
-            rest = Sum(form.constant, {negative if u == v else u: -k if u == v else k for u, k in form.terms.items()})
+            rest = Sum(
+                form.constant,
+                {negative if u == v else u: -k if u == v else k for u, k in form.terms.items()},
+            )
             return write_sum(draft, rest)
     return None
 
@@ -183,7 +220,11 @@ def absorbed_complement(draft: Draft, value: int) -> int | None:
 
 def free_gate(draft: Draft, gate: int) -> bool:
     """Whether ``1 - gate`` costs nothing: a sigmoid of weights that act nowhere else."""
-    return draft.op(gate) == "sigmoid" and draft.single(gate) and takes_sign(draft, draft.at(gate).operands[0])
+    return (
+        draft.op(gate) == "sigmoid"
+        and draft.single(gate)
+        and takes_sign(draft, draft.at(gate).operands[0])
+    )
 
 
 def _turned(draft: Draft, gate: int) -> int | None:
@@ -192,7 +233,9 @@ def _turned(draft: Draft, gate: int) -> int | None:
 
 
 def turned_free_blend(draft: Draft, value: int) -> int | None:
-    """blend(sigmoid(linear(c)), a, b) = blend(sigmoid(linear(c)), b, a): the weights change their sign, and one order is kept."""
+    """blend(sigmoid(linear(c)), a, b) = blend(sigmoid(linear(c)), b, a): the weights change their
+    sign, and one order is kept.
+    """
     gate, one, other = draft.at(value).operands
     turned = _turned(draft, gate)
     return None if turned is None else draft.make("blend", turned, other, one)
@@ -206,17 +249,28 @@ def absorbed_product_sign(draft: Draft, value: int) -> int | None:
     for k, v in enumerate(form.factors):
         negative = _negative(draft, v)
         if negative is not None:
-            return write_product(draft, Product(-form.coefficient, [*form.factors[:k], negative, *form.factors[k + 1 :]], form.divisors))
+            return write_product(
+                draft,
+                Product(
+                    -form.coefficient,
+                    [*form.factors[:k], negative, *form.factors[k + 1 :]],
+                    form.divisors,
+                ),
+            )
     return None
 
 
 def takes_sign(draft: Draft, value: int) -> bool:
-    """Whether ``-value`` costs nothing, because weights that act nowhere else can take the sign in."""
+    """Whether ``-value`` costs nothing, because weights that act nowhere else can take the
+    sign in.
+    """
     return _sign_path(draft, value) is not None
 
 
 def _sign_path(draft: Draft, value: int) -> list[tuple[int, int]] | None:
-    """The values through which the sign goes, each with the position of the operand; at its end a node with weights."""
+    """The values through which the sign goes, each with the position of the operand; at its end a
+    node with weights.
+    """
     path: list[tuple[int, int]] = []
     while draft.single(value):
         vertex = draft.at(value)
@@ -237,10 +291,16 @@ def _negative(draft: Draft, value: int) -> int | None:
         return None
     end = draft.at(path[-1][0])
     bias = None if end.bias is None else negated_weight(end.bias)
-    negative = draft.add(Vertex(end.op, end.operands, weights=tuple(negated_weight(w) for w in end.weights), bias=bias))
+    negative = draft.add(
+        Vertex(
+            end.op, end.operands, weights=tuple(negated_weight(w) for w in end.weights), bias=bias
+        )
+    )
     for v, place in reversed(path[:-1]):
         vertex = draft.at(v)
-        negative = draft.make(vertex.op, *vertex.operands[:place], negative, *vertex.operands[place + 1 :])
+        negative = draft.make(
+            vertex.op, *vertex.operands[:place], negative, *vertex.operands[place + 1 :]
+        )
     return negative
 
 
@@ -251,6 +311,15 @@ def _sign_carrier(draft: Draft, vertex: Vertex) -> int | None:
     if vertex.op in ("mul", "div"):
         numerators = vertex.operands if vertex.op == "mul" else vertex.operands[:1]
         for place, operand in enumerate(numerators):
-            if draft.single(operand) and draft.op(operand) in ("linear", "diag", "bias", "tanh", "sin", "layer_norm", "mul", "div"):
+            if draft.single(operand) and draft.op(operand) in (
+                "linear",
+                "diag",
+                "bias",
+                "tanh",
+                "sin",
+                "layer_norm",
+                "mul",
+                "div",
+            ):
                 return place
     return None

@@ -1,6 +1,7 @@
 """Data sets: the text that ships with the package, and checked reading of files.
 
-The shipped text is the King James New Testament; ``PROVENANCE.md`` beside it says where it comes from and why it is free.
+The shipped text is the King James New Testament; ``PROVENANCE.md`` beside it says where it comes
+from and why it is free.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ def decode_text(packed: bytes, where: str) -> str:
     try:
         raw = lzma.decompress(packed)
     except lzma.LZMAError as error:
-        raise InputFileError(f"the shipped text is damaged: {error}", where=where, hint=hint) from error
+        raise InputFileError(
+            f"the shipped text is damaged: {error}", where=where, hint=hint
+        ) from error
     digest = hashlib.sha256(raw).hexdigest()
     text = raw.decode("ascii", errors="replace")
     counts = (len(text), len(set(text)), text.count("\n"))
     if digest != _SHA256 or counts != (_CHARACTERS, _SYMBOLS, _LINES):
         raise InputFileError(
-            f"the shipped text is not the expected one: sha256 {digest[:12]}..., (characters, symbols, lines) = {counts}",
+            f"the shipped text is not the expected one: sha256 {digest[:12]}..., "
+            f"(characters, symbols, lines) = {counts}",
             where=where,
             hint=hint,
         )

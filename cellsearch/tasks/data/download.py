@@ -1,4 +1,6 @@
-"""Downloading one file from its canonical place: announced, bounded, checked, and either complete or not there."""
+"""Downloading one file from its canonical place: announced, bounded, checked, and either complete
+or not there.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def offline() -> bool:
 
 
 def data_cache() -> Path:
-    """Where downloads are kept: ``data`` below ``CELLSEARCH_CACHE``, ``$XDG_CACHE_HOME/cellsearch`` or ``~/.cache/cellsearch``."""
+    """Where downloads are kept: ``data`` below ``CELLSEARCH_CACHE``, ``$XDG_CACHE_HOME/cellsearch``
+    or ``~/.cache/cellsearch``.
+    """
     explicit = os.environ.get("CELLSEARCH_CACHE")
     if explicit:
         return Path(explicit).expanduser() / "data"
@@ -39,14 +43,29 @@ def data_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "cellsearch" / "data"
 
 
-def download(url: str, target: Path, *, sha256: str, size: int, what: str, timeout: float = TIMEOUT, longest: float = LONGEST) -> None:
-    """Fetch ``url`` into ``target``; one line on standard error says what is fetched from where to where (``what``: its name, licence).
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str,
+    size: int,
+    what: str,
+    timeout: float = TIMEOUT,
+    longest: float = LONGEST,
+) -> None:
+    """Fetch ``url`` into ``target``; one line on standard error says what is fetched from where to
+    where (``what``: its name, licence).
 
-    The file appears under its name only when it has ``size`` bytes and this checksum. Raises :class:`EnvironmentFailure` if the place
-    cannot be reached, answers with an error, stops in the middle, or the file cannot be written; :class:`InputFileError` if it is another
-    file. ``timeout``: seconds without an answer; ``longest``: seconds in all.
+    The file appears under its name only when it has ``size`` bytes and this checksum. Raises
+    :class:`EnvironmentFailure` if the place cannot be reached, answers with an error, stops in the
+    middle, or the file cannot be written; :class:`InputFileError` if it is another file.
+    ``timeout``: seconds without an answer; ``longest``: seconds in all.
     """
-    print(f"cellsearch: downloading {what}, {size / 1e6:.1f} MB, from {url} to {target}", file=sys.stderr, flush=True)
+    print(
+        f"cellsearch: downloading {what}, {size / 1e6:.1f} MB, from {url} to {target}",
+        file=sys.stderr,
+        flush=True,
+    )
     by_hand = f"or put the file there yourself: {target}"
     digest, received = hashlib.sha256(), 0
     try:
@@ -62,16 +81,21 @@ def download(url: str, target: Path, *, sha256: str, size: int, what: str, timeo
                 os.fsync(file.fileno())
             if received < size:
                 raise EnvironmentFailure(
-                    f"the download stopped after {received:,} of {size:,} bytes", where=url, hint=f"try again, {by_hand}"
+                    f"the download stopped after {received:,} of {size:,} bytes",
+                    where=url,
+                    hint=f"try again, {by_hand}",
                 )
             if received > size or digest.hexdigest() != sha256:
                 found = (
-                    f"more than {size:,} bytes" if received > size else f"sha256 {digest.hexdigest()[:12]}..., expected {sha256[:12]}..."
+                    f"more than {size:,} bytes"
+                    if received > size
+                    else f"sha256 {digest.hexdigest()[:12]}..., expected {sha256[:12]}..."
                 )
                 raise InputFileError(
                     f"the downloaded file is not the expected one: {found}; it was thrown away",
                     where=url,
-                    hint=f"the file there has changed, or something stands between; take it from elsewhere, {by_hand}",
+                    hint=f"the file there has changed, or something stands between; take it "
+                    f"from elsewhere, {by_hand}",
                 )
             os.replace(temporary, target)
         except BaseException:
@@ -86,7 +110,9 @@ def download(url: str, target: Path, *, sha256: str, size: int, what: str, timeo
 
 
 def _chunks(url: str, size: int, timeout: float, longest: float, by_hand: str) -> Iterator[bytes]:
-    """The content, piece by piece, not much more than ``size`` bytes. Errors of the network become :class:`EnvironmentFailure`."""
+    """The content, piece by piece, not much more than ``size`` bytes. Errors of the network become
+    :class:`EnvironmentFailure`.
+    """
     end = time.monotonic() + longest
     received = 0
     try:
@@ -109,5 +135,7 @@ def _chunks(url: str, size: int, timeout: float, longest: float, by_hand: str) -
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
     raise EnvironmentFailure(
-        f"the download failed: {reason}", where=url, hint=f"check the network (proxy: HTTPS_PROXY) and try again, {by_hand}"
+        f"the download failed: {reason}",
+        where=url,
+        hint=f"check the network (proxy: HTTPS_PROXY) and try again, {by_hand}",
     )

@@ -1,9 +1,11 @@
-"""Data sets that are not shipped: where they are expected, what must be in them, where they come from.
+"""Data sets that are not shipped: where they are expected, what must be in them, where they come
+from.
 
-They are looked for in the folder that ``CELLSEARCH_DATA`` names, then among the files downloaded before; those whose canonical place
-offers exactly this file are downloaded when they are first needed, unless ``CELLSEARCH_OFFLINE`` is set. Each file has a checksum over
-its content: of the unpacked bytes for text (``.xz`` or plain), over names, types, shapes and bytes of the arrays for ``.npz``. So a file
-that was packed anew is fine, one that differs in any value is not.
+They are looked for in the folder that ``CELLSEARCH_DATA`` names, then among the files downloaded
+before; those whose canonical place offers exactly this file are downloaded when they are first
+needed, unless ``CELLSEARCH_OFFLINE`` is set. Each file has a checksum over its content: of the
+unpacked bytes for text (``.xz`` or plain), over names, types, shapes and bytes of the arrays for
+``.npz``. So a file that was packed anew is fine, one that differs in any value is not.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ LARGEST = 1 << 29
 class DataFile:
     """One file: ``path`` below the data folder, ``sha256`` of its content (see the module).
 
-    ``url``: where the unpacked file can be downloaded, ``""`` where no place offers exactly this content; ``size``: its bytes.
+    ``url``: where the unpacked file can be downloaded, ``""`` where no place offers exactly this
+    content; ``size``: its bytes.
     """
 
     path: str
@@ -63,7 +66,9 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A data set. ``origin``: the canonical place; ``content``: what the files hold, for who makes them by hand."""
+    """A data set. ``origin``: the canonical place; ``content``: what the files hold, for who makes
+    them by hand.
+    """
 
     name: str
     files: tuple[DataFile, ...]
@@ -72,14 +77,30 @@ class DataSet:
     content: str
 
 
-def _row(name: str, files: Mapping[str, str], origin: str, licence: str, content: str, url: str = "", size: int = 0) -> DataSet:
-    return DataSet(name, tuple(DataFile(path, sha, url, size) for path, sha in files.items()), origin, licence, content)
+def _row(
+    name: str,
+    files: Mapping[str, str],
+    origin: str,
+    licence: str,
+    content: str,
+    url: str = "",
+    size: int = 0,
+) -> DataSet:
+    return DataSet(
+        name,
+        tuple(DataFile(path, sha, url, size) for path, sha in files.items()),
+        origin,
+        licence,
+        content,
+    )
 
 
 _ALL = (
     _row(
         "tinyshakespeare",
-        {"text/tinyshakespeare.txt.xz": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"},
+        {
+            "text/tinyshakespeare.txt.xz": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+        },
         "https://github.com/karpathy/char-rnn",
         "no licence stated",
         "the text itself, plain or packed with xz",
@@ -88,7 +109,9 @@ _ALL = (
     ),
     _row(
         "timemachine",
-        {"text/timemachine.txt.xz": "8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516"},
+        {
+            "text/timemachine.txt.xz": "8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516"
+        },
         "https://www.gutenberg.org/ebooks/35",
         "public domain",
         "the text itself, plain or packed with xz",
@@ -108,21 +131,27 @@ _ALL = (
     ),
     _row(
         "japanese_vowels",
-        {"speech/japanese_vowels.npz": "9d90a077f405f0a55aa15318c2cf23687e6b72012b7a688193f6098c852c12d9"},
+        {
+            "speech/japanese_vowels.npz": "9d90a077f405f0a55aa15318c2cf23687e6b72012b7a688193f6098c852c12d9"
+        },
         "https://archive.ics.uci.edu/dataset/128",
         "CC BY 4.0, Kudo, Toyama & Shimbo 1999",
         "x [12, frames] int16 times scale, length [640], y [640], n_train = 270",
     ),
     _row(
         "fsdd",
-        {"speech/fsdd_mfcc13.npz": "ddc31b97d306346f8b160758930cd9d61984492b0c480e9b0dc314a2417078bb"},
+        {
+            "speech/fsdd_mfcc13.npz": "ddc31b97d306346f8b160758930cd9d61984492b0c480e9b0dc314a2417078bb"
+        },
         "https://github.com/Jakobovski/free-spoken-digit-dataset",
         "CC BY-SA 4.0",
         "feat [frames, 13] (13 MFCC), lens, digit, speaker, index, each [3000]",
     ),
     _row(
         "pendigits",
-        {"images/pendigits.npz": "13e9aab3ac4b7afc759a89346b5f2c49333f577e580194f48aa2f2223cca2c4e"},
+        {
+            "images/pendigits.npz": "13e9aab3ac4b7afc759a89346b5f2c49333f577e580194f48aa2f2223cca2c4e"
+        },
         "https://archive.ics.uci.edu/dataset/81",
         "CC BY 4.0, Alpaydin & Alimoglu 1998",
         "x [8, 2, 10992], y [10992], n_train = 7494",
@@ -148,7 +177,9 @@ _ALL = (
     ),
     _row(
         "sunspots",
-        {"series/sunspots_monthly.npz": "4fd91f9f134a0aebf82cbb2a14d816345633cdc918936888bf84fd54083ba3a8"},
+        {
+            "series/sunspots_monthly.npz": "4fd91f9f134a0aebf82cbb2a14d816345633cdc918936888bf84fd54083ba3a8"
+        },
         "https://www.sidc.be/SILSO",
         "public domain",
         "x [3126] monthly numbers 1749-2009 times scale",
@@ -164,10 +195,13 @@ _ALL = (
     ),
     _row(
         "jsb",
-        {"music/jsb-chorales-quarter.json.xz": "2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91"},
+        {
+            "music/jsb-chorales-quarter.json.xz": "2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91"
+        },
         "https://github.com/czhuang/JSB-Chorales-dataset",
         "none stated",
-        "JSON: train, valid, test, each a list of pieces, each a list of frames, each a list of MIDI notes",
+        "JSON: train, valid, test, each a list of pieces, each a list of frames, each a "
+        "list of MIDI notes",
         "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/jsb-chorales-quarter.json",
         407_200,
     ),
@@ -184,7 +218,9 @@ _ALL = (
     ),
     _row(
         "eng_fra",
-        {"translation/eng-fra.txt.xz": "d952b56a181da5270b7bb4ded3f3bbe61e67a9b1de0e0fbc1d46438c71fb55a7"},
+        {
+            "translation/eng-fra.txt.xz": "d952b56a181da5270b7bb4ded3f3bbe61e67a9b1de0e0fbc1d46438c71fb55a7"
+        },
         "https://www.manythings.org/anki/",
         "CC BY 2.0 FR, Tatoeba",
         "English, tabulator, French, tabulator, attribution a line; 5,000 lines",
@@ -198,18 +234,26 @@ DATA_SETS: Mapping[str, DataSet] = {row.name: row for row in _ALL}
 def get(name: str) -> DataSet:
     """The data set of this name. Raises :class:`ConfigError` for an unknown one."""
     if name not in DATA_SETS:
-        raise ConfigError(f"there is no data set {name!r}", hint="data sets: " + ", ".join(sorted(DATA_SETS)))
+        raise ConfigError(
+            f"there is no data set {name!r}", hint="data sets: " + ", ".join(sorted(DATA_SETS))
+        )
     return DATA_SETS[name]
 
 
 def data_folder() -> Path | None:
-    """The folder that ``CELLSEARCH_DATA`` names, or ``None``. Raises :class:`EnvironmentFailure` if it is not a folder."""
+    """The folder that ``CELLSEARCH_DATA`` names, or ``None``. Raises :class:`EnvironmentFailure` if
+    it is not a folder.
+    """
     value = os.environ.get(VARIABLE, "")
     if not value:
         return None
     folder = Path(value).expanduser()
     if not folder.is_dir():
-        raise EnvironmentFailure(f"{folder} is not a folder", where=VARIABLE, hint="set it to the folder that holds your data sets")
+        raise EnvironmentFailure(
+            f"{folder} is not a folder",
+            where=VARIABLE,
+            hint="set it to the folder that holds your data sets",
+        )
     return folder
 
 
@@ -229,7 +273,9 @@ def _find(file: DataFile) -> Path | None:
 
 
 def available(name: str) -> str:
-    """``""`` if all files of a data set are there (they are checked when they are read), else what is missing."""
+    """``""`` if all files of a data set are there (they are checked when they are read), else what
+    is missing.
+    """
     folder = data_folder()
     missing = [file.path for file in get(name).files if _find(file) is None]
     if not missing:
@@ -238,7 +284,9 @@ def available(name: str) -> str:
 
 
 def to_download(name: str) -> tuple[DataFile, ...]:
-    """The files that reading the data set would download now: none if it is there, cannot be downloaded, or downloads are forbidden."""
+    """The files that reading the data set would download now: none if it is there, cannot be
+    downloaded, or downloads are forbidden.
+    """
     missing = tuple(file for file in get(name).files if _find(file) is None)
     return missing if not offline() and all(file.url for file in missing) else ()
 
@@ -246,20 +294,27 @@ def to_download(name: str) -> tuple[DataFile, ...]:
 def read_text(name: str, number: int = 0) -> str:
     """The checked text of file ``number`` of a data set.
 
-    Raises :class:`EnvironmentFailure` if it is not there, :class:`InputFileError` if it is damaged or another one.
+    Raises :class:`EnvironmentFailure` if it is not there, :class:`InputFileError` if it is damaged
+    or another one.
     """
     return _read_bytes(name, number)[0].decode("utf-8")
 
 
 def read_idx(name: str, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The checked array of file ``number``, an IDX file of unsigned bytes that must have this shape; raises like :func:`read_text`.
+    """The checked array of file ``number``, an IDX file of unsigned bytes that must have this
+    shape; raises like :func:`read_text`.
 
-    IDX (LeCun 1998): two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian int32, the values.
+    IDX (LeCun 1998): two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a
+    big-endian int32, the values.
     """
     raw, path = _read_bytes(name, number)
     header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
     if not raw.startswith(header) or len(raw) != len(header) + math.prod(shape):
-        raise InputFileError(f"no IDX file with {' x '.join(map(str, shape))} bytes", where=str(path), hint=_get_again(name))
+        raise InputFileError(
+            f"no IDX file with {' x '.join(map(str, shape))} bytes",
+            where=str(path),
+            hint=_get_again(name),
+        )
     return np.frombuffer(raw, dtype=np.uint8, offset=len(header)).reshape(shape)
 
 
@@ -270,19 +325,32 @@ def _read_bytes(name: str, number: int) -> tuple[bytes, Path]:
     try:
         raw = _unpacked(data) if path.suffix == ".xz" else data
     except (lzma.LZMAError, EOFError) as error:
-        raise InputFileError(f"the file is damaged: {error}", where=str(path), hint=_get_again(name)) from error
+        raise InputFileError(
+            f"the file is damaged: {error}", where=str(path), hint=_get_again(name)
+        ) from error
     _check(hashlib.sha256(raw).hexdigest(), file, path, name)
     return raw, path
 
 
 def read_arrays(name: str, number: int = 0) -> dict[str, NDArray[Any]]:
-    """The checked arrays of file ``number`` (``.npz``) of a data set; raises like :func:`read_text`."""
+    """The checked arrays of file ``number`` (``.npz``) of a data set; raises like
+    :func:`read_text`.
+    """
     path, file = _path(name, number)
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputFileError(f"the file is damaged: {error}", where=str(path), hint=_get_again(name)) from error
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
+        raise InputFileError(
+            f"the file is damaged: {error}", where=str(path), hint=_get_again(name)
+        ) from error
     _check(arrays_digest(arrays), file, path, name)
     return arrays
 
@@ -303,17 +371,28 @@ def _path(name: str, number: int) -> tuple[Path, DataFile]:
     path = _find(file)
     if path is None and file.url and not offline():
         path = data_cache() / file.plain
-        download(file.url, path, sha256=file.sha256, size=file.size, what=f"the data set {name} ({data_set.licence})")
+        download(
+            file.url,
+            path,
+            sha256=file.sha256,
+            size=file.size,
+            what=f"the data set {name} ({data_set.licence})",
+        )
     if path is None:
         raise _absent(data_set, file)
     if path.stat().st_size > LARGEST:
-        raise InputFileError(f"the file is larger than {LARGEST >> 20} MiB", where=str(path), hint=_get_again(name))
+        raise InputFileError(
+            f"the file is larger than {LARGEST >> 20} MiB", where=str(path), hint=_get_again(name)
+        )
     return path, file
 
 
 def _absent(data_set: DataSet, file: DataFile) -> EnvironmentFailure:
     folder = data_folder()
-    way = f"set {VARIABLE} to a folder with the file {file.path}: {data_set.content}; origin: {file.url or data_set.origin}"
+    way = (
+        f"set {VARIABLE} to a folder with the file {file.path}: {data_set.content}; origin: "
+        f"{file.url or data_set.origin}"
+    )
     if file.url:
         way = f"allow the download (no --offline, {OFFLINE} not set), or {way}"
     return EnvironmentFailure(
@@ -335,7 +414,8 @@ def _unpacked(data: bytes) -> bytes:
 def _check(digest: str, file: DataFile, path: Path, name: str) -> None:
     if digest != file.sha256:
         raise InputFileError(
-            f"the content is not the expected one: sha256 {digest[:12]}..., expected {file.sha256[:12]}...",
+            f"the content is not the expected one: sha256 {digest[:12]}..., expected "
+            f"{file.sha256[:12]}...",
             where=str(path),
             hint=_get_again(name),
         )

@@ -1,10 +1,12 @@
 """Cells in other people's notations.
 
-``nas-bench-nlp``: recipes of NAS-Bench-NLP (Klyuchnikov et al. 2020), JSON, also written back by :func:`export_cell`.
-``darts``: genotypes of DARTS and enas_lm (Liu et al. 2019), as they stand in ``genotypes.py`` or as ``sigmoid0 relu1 ...``.
-``enas``: arc strings of ENAS (Pham et al. 2018) and of enas_lm, whose opcodes have another order.
+``nas-bench-nlp``: recipes of NAS-Bench-NLP (Klyuchnikov et al. 2020), JSON, also written back by
+:func:`export_cell`. ``darts``: genotypes of DARTS and enas_lm (Liu et al. 2019), as they stand in
+``genotypes.py`` or as ``sigmoid0 relu1 ...``. ``enas``: arc strings of ENAS (Pham et al. 2018) and
+of enas_lm, whose opcodes have another order.
 
-Nothing that is read is executed. A text on which the project of its format would fail gets an error that says why.
+Nothing that is read is executed. A text on which the project of its format would fail gets an error
+that says why.
 """
 
 from __future__ import annotations
@@ -28,25 +30,35 @@ FORMATS = tuple(_READERS)
 
 
 def import_cell(text: str, format: str = "nas-bench-nlp", **options: object) -> Genome:
-    """The genome of a text in another notation; what the options mean is said where each format is read.
+    """The genome of a text in another notation; what the options mean is said where each format is
+    read.
 
-    ``nas-bench-nlp``: ``square=True`` accepts cells that need I = H. ``darts``: ``concat=(1, 2, 8)`` names the nodes that are averaged.
-    ``enas``: ``opcodes="enas"|"enas_lm"``, ``average="loose"|"all"``. Raises :class:`ConfigError` for an unknown format or option and
+    ``nas-bench-nlp``: ``square=True`` accepts cells that need I = H. ``darts``: ``concat=(1, 2,
+    8)`` names the nodes that are averaged. ``enas``: ``opcodes="enas"|"enas_lm"``,
+    ``average="loose"|"all"``. Raises :class:`ConfigError` for an unknown format or option and
     :class:`CellSyntaxError` for a text that is no cell.
     """
     if format not in _READERS:
-        raise ConfigError(f"the format {format!r} is not known", hint="formats: " + ", ".join(FORMATS))
+        raise ConfigError(
+            f"the format {format!r} is not known", hint="formats: " + ", ".join(FORMATS)
+        )
     unknown = sorted(set(options) - _OPTIONS[format])
     if unknown:
-        raise ConfigError(f"{format} has no option {unknown[0]!r}", hint="options: " + ", ".join(sorted(_OPTIONS[format])))
+        raise ConfigError(
+            f"{format} has no option {unknown[0]!r}",
+            hint="options: " + ", ".join(sorted(_OPTIONS[format])),
+        )
     return _READERS[format](text, **options)
 
 
 def export_cell(genome: Genome, format: str = "nas-bench-nlp") -> str:
     """The cell in another notation.
 
-    Raises :class:`ConfigError` for a format that cannot be written and :class:`GenomeError` for a cell that the format has no words for.
+    Raises :class:`ConfigError` for a format that cannot be written and :class:`GenomeError` for a
+    cell that the format has no words for.
     """
     if format not in _WRITERS:
-        raise ConfigError(f"cells cannot be written as {format!r}", hint="formats: " + ", ".join(_WRITERS))
+        raise ConfigError(
+            f"cells cannot be written as {format!r}", hint="formats: " + ", ".join(_WRITERS)
+        )
     return _WRITERS[format](genome)

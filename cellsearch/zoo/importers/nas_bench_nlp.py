@@ -1,8 +1,9 @@
 """Recipes of NAS-Bench-NLP (Klyuchnikov et al. 2020, arXiv:2006.07116): read and write.
 
-A recipe is a JSON object ``name -> {"op": ..., "input": [...]}``. ``x`` is the input, ``h_prev_<k>`` state k of the step before,
-``h_new_<k>`` its new value; ``h_new_0`` is the output. State 0 becomes ``h``, the others ``h1``, ``h2``, ...; nodes keep their names.
-``linear`` always has one bias. Of ``blend`` the first input is the gate: a*b + (1-a)*c.
+A recipe is a JSON object ``name -> {"op": ..., "input": [...]}``. ``x`` is the input,
+``h_prev_<k>`` state k of the step before, ``h_new_<k>`` its new value; ``h_new_0`` is the output.
+State 0 becomes ``h``, the others ``h1``, ``h2``, ...; nodes keep their names. ``linear`` always has
+one bias. Of ``blend`` the first input is the gate: a*b + (1-a)*c.
 """
 
 from __future__ import annotations
@@ -38,13 +39,17 @@ _MAX_TEXT = 4_194_304
 def read_recipe(text: str, *, square: bool = False) -> Genome:
     """The genome of a recipe, or of a record of the benchmark that holds one under ``recipe``.
 
-    The published models have I != H, so a recipe in which anything but ``linear`` reads ``x`` is refused unless ``square``.
+    The published models have I != H, so a recipe in which anything but ``linear`` reads ``x`` is
+    refused unless ``square``.
     """
     recipe = _load(text)
     names = _states(recipe)
     builder = Builder(State(name) for name in names)
     labels = _legal_names(recipe, names)
-    numbers = {"x": builder.x, **{f"h_prev_{k}": builder.state(name) for k, name in enumerate(names)}}
+    numbers = {
+        "x": builder.x,
+        **{f"h_prev_{k}": builder.state(name) for k, name in enumerate(names)},
+    }
     for n, key in enumerate(recipe):
         numbers[key] = 1 + len(names) + n
     for key, entry in recipe.items():
@@ -54,32 +59,47 @@ def read_recipe(text: str, *, square: bool = False) -> Genome:
     try:
         genome = builder.build()
     except GenomeError as error:
-        raise CellSyntaxError(error.message, where=f"recipe: {error.where}", hint=error.hint) from None
+        raise CellSyntaxError(
+            error.message, where=f"recipe: {error.where}", hint=error.hint
+        ) from None
     place = requires_square(genome)
     if place and not square:
         raise CellSyntaxError(
-            "x is read without a linear, which the benchmark's models (400 inputs, 600 units) cannot compute",
+            "x is read without a linear, which the benchmark's models (400 inputs, 600 "
+            "units) cannot compute",
             where=f"recipe: {place}",
-            hint="put a linear between, or import with square=True and use the cell with input_size = hidden_size",
+            hint="put a linear between, or import with square=True and use the cell with "
+            "input_size = hidden_size",
         )
     return genome
 
 
 def _load(text: str) -> dict[str, Any]:
     if not isinstance(text, str) or len(text) > _MAX_TEXT:
-        raise CellSyntaxError(f"a recipe is JSON text of at most {_MAX_TEXT} characters", where="recipe")
+        raise CellSyntaxError(
+            f"a recipe is JSON text of at most {_MAX_TEXT} characters", where="recipe"
+        )
     try:
         recipe = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise CellSyntaxError(f"not JSON: {error.msg}", where=f"recipe:{error.lineno}") from None
     except (ValueError, RecursionError) as error:
         raise CellSyntaxError(f"not JSON: {str(error)[:200]}", where="recipe") from None
-    if isinstance(recipe, dict) and isinstance(recipe.get("recipe"), dict) and "op" not in recipe["recipe"]:
+    if (
+        isinstance(recipe, dict)
+        and isinstance(recipe.get("recipe"), dict)
+        and "op" not in recipe["recipe"]
+    ):
         recipe = recipe["recipe"]
     if not isinstance(recipe, dict) or not recipe:
-        raise CellSyntaxError('a recipe is one JSON object: {"name": {"op": ..., "input": [...]}, ...}', where="recipe")
+        raise CellSyntaxError(
+            'a recipe is one JSON object: {"name": {"op": ..., "input": [...]}, ...}',
+            where="recipe",
+        )
     if len(recipe) > MAX_NODES:
-        raise CellSyntaxError(f"{len(recipe)} nodes; at most {MAX_NODES} are allowed", where="recipe")
+        raise CellSyntaxError(
+            f"{len(recipe)} nodes; at most {MAX_NODES} are allowed", where="recipe"
+        )
     return recipe
 
 
@@ -97,12 +117,17 @@ def _states(recipe: dict[str, Any]) -> list[str]:
         raise CellSyntaxError("there is no state: no node is called h_new_0", where="recipe")
     if len(found) > 64 or max(found) != len(found) - 1:
         missing = next(k for k in range(len(found) + 1) if k not in found)
-        raise CellSyntaxError(f"the states are numbered up to {max(found)}, but h_new_{missing} is missing", where="recipe")
+        raise CellSyntaxError(
+            f"the states are numbered up to {max(found)}, but h_new_{missing} is missing",
+            where="recipe",
+        )
     return ["h" if k == 0 else f"h{k}" for k in range(len(found))]
 
 
 def _legal_names(recipe: dict[str, Any], states: Iterable[str]) -> dict[str, str]:
-    """For each key the name of its node: none for a new state, the key itself wherever it is a legal name."""
+    """For each key the name of its node: none for a new state, the key itself wherever it is a
+    legal name.
+    """
     taken = {*states, *(f"{name}_t" for name in states), "x_t"}
     names: dict[str, str] = {}
     for key in recipe:
@@ -123,33 +148,54 @@ def _legal_names(recipe: dict[str, Any], states: Iterable[str]) -> dict[str, str
 
 def _node(key: str, entry: Any, numbers: dict[str, int], name: str) -> Node:
     where = f"recipe: {key:.60}"
-    if not isinstance(entry, dict) or not isinstance(entry.get("op"), str) or not isinstance(entry.get("input"), list):
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("op"), str)
+        or not isinstance(entry.get("input"), list)
+    ):
         raise CellSyntaxError('a node is {"op": ..., "input": [...]}', where=where)
     if key == "x" or _PREVIOUS.fullmatch(key):
-        raise CellSyntaxError("this name is an input of the step and cannot be computed", where=where)
+        raise CellSyntaxError(
+            "this name is an input of the step and cannot be computed", where=where
+        )
     if entry["op"] not in _OPS:
-        raise CellSyntaxError(f"unknown op {entry['op']:.60}", where=where, hint="allowed: " + ", ".join(_OPS))
+        raise CellSyntaxError(
+            f"unknown op {entry['op']:.60}", where=where, hint="allowed: " + ", ".join(_OPS)
+        )
     op, least, most = _OPS[entry["op"]]
     operands = entry["input"]
     if len(operands) < least or (most is not None and len(operands) > most):
         count = f"at least {least}" if most is None else f"exactly {least}"
-        raise CellSyntaxError(f"{entry['op']} takes {count} inputs, not {len(operands)}", where=where)
+        raise CellSyntaxError(
+            f"{entry['op']} takes {count} inputs, not {len(operands)}", where=where
+        )
     for operand in operands:
         if not isinstance(operand, str) or operand not in numbers:
             state = isinstance(operand, str) and _PREVIOUS.fullmatch(operand)
-            hint = f"add a node h_new_{state[1]}" if state else "allowed: x, h_prev_<k>, and the names of the nodes"
+            hint = (
+                f"add a node h_new_{state[1]}"
+                if state
+                else "allowed: x, h_prev_<k>, and the names of the nodes"
+            )
             raise CellSyntaxError(f"unknown input {operand!r:.60}", where=where, hint=hint)
-    return Node(name, op, tuple(numbers[operand] for operand in operands), (("bias", True),) if op == "linear" else ())
+    return Node(
+        name,
+        op,
+        tuple(numbers[operand] for operand in operands),
+        (("bias", True),) if op == "linear" else (),
+    )
 
 
-# -- writing -----------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def write_recipe(genome: Genome) -> str:
-    """The recipe of a genome, as JSON; ``identity`` is left out, longer sums and products become chains of two.
+    """The recipe of a genome, as JSON; ``identity`` is left out, longer sums and products become
+    chains of two.
 
-    Raises :class:`GenomeError` that names the node for which recipes have no word: another op, a linear without bias, a state that does
-    not start at 0, a state that takes over a value with weights or one of the step before.
+    Raises :class:`GenomeError` that names the node for which recipes have no word: another op, a
+    linear without bias, a state that does not start at 0, a state that takes over a value with
+    weights or one of the step before.
     """
     for state in genome.states:
         if state.initial:
@@ -166,8 +212,12 @@ class _Writer:
 
     def recipe(self) -> dict[str, dict[str, Any]]:
         genome = self.genome
-        put_out_is_state = genome.output == genome.next_states[0] and genome.output_name == genome.state_names[0]
-        ends = list(genome.next_states) if put_out_is_state else [genome.output, *genome.next_states]
+        put_out_is_state = (
+            genome.output == genome.next_states[0] and genome.output_name == genome.state_names[0]
+        )
+        ends = (
+            list(genome.next_states) if put_out_is_state else [genome.output, *genome.next_states]
+        )
         for k in range(len(genome.states)):
             self.words[1 + k] = f"h_prev_{k + (not put_out_is_state)}"
         resolved = [self.resolved(value) for value in ends]
@@ -176,7 +226,9 @@ class _Writer:
         for value, node in genome.numbered():
             if value not in genome.live or node.op == "identity":
                 continue
-            self.words[value] = first_end.get(value) or self.fresh(genome.labels[value].replace(".", "_"))
+            self.words[value] = first_end.get(value) or self.fresh(
+                genome.labels[value].replace(".", "_")
+            )
             self.write(self.words[value], value, node)
         for k, value in enumerate(resolved):
             if self.words[value] != f"h_new_{k}":
@@ -202,7 +254,11 @@ class _Writer:
     def write(self, word: str, value: int, node: Node) -> None:
         where = f"node {self.genome.labels[value]}"
         if node.op not in _WORDS:
-            raise GenomeError(f"recipes have no word for {node.op}", where=where, hint="allowed: " + ", ".join(sorted(_WORDS)))
+            raise GenomeError(
+                f"recipes have no word for {node.op}",
+                where=where,
+                hint="allowed: " + ", ".join(sorted(_WORDS)),
+            )
         if node.op == "linear" and not node.bias:
             raise GenomeError("a linear of a recipe always has a bias", where=where)
         operands = [self.words[self.resolved(v)] for v in node.inputs]
@@ -213,8 +269,12 @@ class _Writer:
         self.entries[word] = {"op": _WORDS[node.op], "input": operands}
 
     def write_copy(self, word: str, value: int) -> None:
-        """A second state that takes the same value: computed again, which only a value without weights can be."""
+        """A second state that takes the same value: computed again, which only a value without
+        weights can be.
+        """
         node = self.genome.node(value)
         if node is None or node.op == "linear":
-            raise GenomeError("recipes have no word for a state that takes over another value", where=f"{word}")
+            raise GenomeError(
+                "recipes have no word for a state that takes over another value", where=f"{word}"
+            )
         self.write(word, value, node)

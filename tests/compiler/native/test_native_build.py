@@ -28,24 +28,37 @@ def fresh() -> None:
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 @pytest.mark.slow
 def test_workers_that_start_together_share_one_library(tmp_path: Path) -> None:
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env={**os.environ, "CELLSEARCH_CACHE": str(tmp_path)}
+            [sys.executable, "-c", PROGRAM],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "CELLSEARCH_CACHE": str(tmp_path)},
         )
         for _ in range(3)
     ]
     paths = {worker.communicate(timeout=120)[0].strip() for worker in workers}
     assert all(worker.returncode == 0 for worker in workers)
     assert len(paths) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [Path(paths.pop()).name], "a half-built file was left behind"
+    assert [path.name for path in tmp_path.iterdir()] == [Path(paths.pop()).name], (
+        "a half-built file was left behind"
+    )
 
 
-def test_the_key_depends_on_what_decides_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_key_depends_on_what_decides_the_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     program = build.compiler()
     assert program is not None
     first = build.key(program, build.NATIVE)
@@ -61,15 +74,21 @@ def test_the_key_depends_on_what_decides_the_code(monkeypatch: pytest.MonkeyPatc
     assert build.key(program, build.NATIVE) != first
 
 
-def test_without_a_compiler_auto_takes_another_backend_and_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_compiler_auto_takes_another_backend_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(build, "compiler", lambda: None)
     monkeypatch.setattr(build, "BUNDLED", tmp_path / "missing.so")
-    support = backends.get("native").supports(lower(zoo.load("lstm")), torch.device("cpu"), torch.float32)
+    support = backends.get("native").supports(
+        lower(zoo.load("lstm")), torch.device("cpu"), torch.float32
+    )
     assert not support.ok
     assert "no C compiler" in support.reason
 
 
-def test_without_a_compiler_the_delivered_library_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_compiler_the_delivered_library_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     if not {"avx2", "fma"} <= set(build.processor().split()):
         pytest.skip("the delivered library needs AVX2")
     bundled = tmp_path / "bundled.so"
@@ -98,7 +117,9 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "CELLSEARCH_CACHE" in result.stderr or "cannot be stored" in result.stderr
 
 
-def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_folder_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("CELLSEARCH_CACHE", str(tmp_path / "a"))
     assert build.cache_folder() == tmp_path / "a"
     monkeypatch.delenv("CELLSEARCH_CACHE")
@@ -107,8 +128,12 @@ def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [("-march=x86-64",), ("-march=x86-64-v3",), ("-march=skylake-avx512",)])
-def test_every_instruction_set_compiles_without_warnings(flags: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "flags", [("-march=x86-64",), ("-march=x86-64-v3",), ("-march=skylake-avx512",)]
+)
+def test_every_instruction_set_compiles_without_warnings(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("flags of x86-64")
     program = build.compiler()
@@ -130,21 +155,38 @@ def test_every_instruction_set_compiles_without_warnings(flags: tuple[str, ...],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("flags", "path"), [(("-march=x86-64",), "plain"), (("-march=x86-64-v3",), "avx2"), (("-march=native",), "")])
-def test_every_path_that_runs_here_computes_the_same(flags: tuple[str, ...], path: str, tmp_path: Path) -> None:
-    if os.uname().machine != "x86_64" or (path == "avx2" and "avx2" not in build.processor().split()):
+@pytest.mark.parametrize(
+    ("flags", "path"),
+    [(("-march=x86-64",), "plain"), (("-march=x86-64-v3",), "avx2"), (("-march=native",), "")],
+)
+def test_every_path_that_runs_here_computes_the_same(
+    flags: tuple[str, ...], path: str, tmp_path: Path
+) -> None:
+    if os.uname().machine != "x86_64" or (
+        path == "avx2" and "avx2" not in build.processor().split()
+    ):
         pytest.skip("not for this processor")
     build.build(tmp_path / "runtime.so", flags)
     library = build.Library(tmp_path / "runtime.so")
     assert not path or library.instructions == path
     for name in ("lstm", "gru_cho", "lstm_ln", "sru", "darts_v2"):
         genome = zoo.load(name)
-        weights = {spec.name: torch.randn(spec.sizes(17, 17), requires_grad=True) for spec in genome.parameters}
+        weights = {
+            spec.name: torch.randn(spec.sizes(17, 17), requires_grad=True)
+            for spec in genome.parameters
+        }
         x = torch.randn(6, 5, 17, requires_grad=True)
         states = [torch.rand(5, 17) for _ in genome.states]
         results = []
-        for kernel in (NativeKernel(simplify(lower(genome)), library), backends.get("reference").build(simplify(lower(genome)))):
+        for kernel in (
+            NativeKernel(simplify(lower(genome)), library),
+            backends.get("reference").build(simplify(lower(genome))),
+        ):
             output, _ = kernel(x, states, weights)
-            results.append([output, *torch.autograd.grad(output.square().sum(), (x, *weights.values()))])
+            results.append(
+                [output, *torch.autograd.grad(output.square().sum(), (x, *weights.values()))]
+            )
         for got, expected in zip(*results, strict=True):
-            assert torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max()))
+            assert torch.allclose(
+                got, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max())
+            )

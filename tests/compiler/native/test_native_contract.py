@@ -36,12 +36,20 @@ class TestNative(BackendContract):
     def test_a_thousand_random_cells(self) -> None:
         for seed in range(1000):
             rng = np.random.default_rng([77, seed])
-            genome = random_genome(rng, max_nodes=int(rng.integers(3, 30)), op_names=REGULAR, numbers=MODERATE_NUMBERS)
+            genome = random_genome(
+                rng, max_nodes=int(rng.integers(3, 30)), op_names=REGULAR, numbers=MODERATE_NUMBERS
+            )
             size = int(rng.choice((1, 3, 16, 17, 63, 65)))
             steps, batch = int(rng.choice((1, 2, 7, 40))), int(rng.choice((1, 2, 5, 17)))
-            lengths = tuple(int(n) for n in rng.integers(1, steps + 1, size=batch)) if seed % 3 == 0 else None
+            lengths = (
+                tuple(int(n) for n in rng.integers(1, steps + 1, size=batch))
+                if seed % 3 == 0
+                else None
+            )
             lengths = (steps, *lengths[1:]) if lengths else None
-            case = Case(steps, batch, size, size, lengths=lengths, given_states=seed % 5 != 0, seed=seed)
+            case = Case(
+                steps, batch, size, size, lengths=lengths, given_states=seed % 5 != 0, seed=seed
+            )
             self.check(genome, case, f"random cell {seed}")
 
     @pytest.mark.slow
@@ -73,10 +81,14 @@ class TestNative(BackendContract):
         for case in (Case(6, 3, 7, 7), Case(5, 4, 6, 6, lengths=(5, 2, 4, 1))):
             self.check(genome, case, text)
 
-    @pytest.mark.parametrize("name", ["lstm", "gru_cho", "lstm_ln", "sru", "rwkv4", "fastgrnn", "darts_v2", "slstm"])
+    @pytest.mark.parametrize(
+        "name", ["lstm", "gru_cho", "lstm_ln", "sru", "rwkv4", "fastgrnn", "darts_v2", "slstm"]
+    )
     def test_stepping_equals_a_sequence(self, name: str) -> None:
         """A stream takes the path that uses weights as they lie; it must give what the packed weights give."""
-        module = compile_cell(zoo.load(name), input_size=19, hidden_size=19, backend="native", dtype=torch.float32)
+        module = compile_cell(
+            zoo.load(name), input_size=19, hidden_size=19, backend="native", dtype=torch.float32
+        )
         x = torch.randn(6, 2, 19)
         with torch.no_grad():
             whole, final = module(x)
@@ -89,7 +101,9 @@ class TestNative(BackendContract):
             assert torch.allclose(got, expected, atol=1e-5, rtol=1e-5)
 
     def test_threads_do_not_disturb_each_other(self) -> None:
-        module = compile_cell(zoo.load("gru"), input_size=17, hidden_size=17, backend="native", dtype=torch.float32)
+        module = compile_cell(
+            zoo.load("gru"), input_size=17, hidden_size=17, backend="native", dtype=torch.float32
+        )
         inputs = [torch.randn(20, 3, 17) for _ in range(8)]
         with torch.no_grad():
             expected = [module(x)[0] for x in inputs]
@@ -108,7 +122,9 @@ class TestNative(BackendContract):
 
     def test_a_weight_of_another_size_is_refused(self) -> None:
         """The runtime is handed addresses, so a tensor that is too small would be read beyond its end."""
-        module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
+        module = compile_cell(
+            zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32
+        )
         x = torch.randn(4, 2, 3)
         output = module(x)[0]
         weight = next(p for name, p in module.named_parameters() if name.endswith("weight_h"))
@@ -119,7 +135,9 @@ class TestNative(BackendContract):
             output.sum().backward()
 
     def test_the_default_dtype_does_not_matter(self) -> None:
-        module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
+        module = compile_cell(
+            zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32
+        )
         x = torch.randn(4, 2, 3, requires_grad=True)
         expected = torch.autograd.grad(module(x)[0].sum(), x)[0]
         torch.set_default_dtype(torch.float64)
@@ -132,13 +150,17 @@ class TestNative(BackendContract):
         assert torch.equal(got, expected)
 
     def test_double_backward_is_refused(self) -> None:
-        module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
+        module = compile_cell(
+            zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32
+        )
         x = torch.randn(4, 2, 3, requires_grad=True)
         with pytest.raises(RuntimeError, match="first derivatives only"):
             torch.autograd.grad(module(x)[0].sum(), x, create_graph=True)
 
     def test_a_weight_changed_before_backward_is_noticed(self) -> None:
-        module = compile_cell(zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32)
+        module = compile_cell(
+            zoo.load("gru"), input_size=3, hidden_size=3, backend="native", dtype=torch.float32
+        )
         output = module(torch.randn(4, 2, 3))[0]
         with torch.no_grad():
             next(module.parameters()).add_(1.0)

@@ -1,4 +1,6 @@
-"""The functions of the runtime against float64, over their whole range, and at NaN, infinity and zero."""
+"""The functions of the runtime against float64, over their whole range, and at NaN, infinity and
+zero.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "square": torch.square,
     "abs": torch.abs,
 }
-# Relative to the exact value, and absolute: where a function crosses zero, or is a difference of two that cancel.
+# Relative to the exact value, and absolute: where a function crosses zero, or is a difference of
+# two that cancel.
 RELATIVE = {"sin": 0.0, "cos": 0.0, "gelu": 3e-7}
 ABSOLUTE = {"sin": 2e-7, "cos": 2e-7, "gelu": 3e-6}
 
@@ -45,12 +48,19 @@ def native(op: str, values: Tensor) -> Tensor:
 @pytest.mark.parametrize("op", EXACT)
 def test_accuracy(op: str) -> None:
     values = torch.cat(
-        [torch.linspace(-12, 12, 20001), torch.linspace(-100, 100, 20001), torch.logspace(-30, 1, 5000), -torch.logspace(-30, 1, 5000)]
+        [
+            torch.linspace(-12, 12, 20001),
+            torch.linspace(-100, 100, 20001),
+            torch.logspace(-30, 1, 5000),
+            -torch.logspace(-30, 1, 5000),
+        ]
     )
     values = values.abs() if op == "sqrt" else values
     exact = EXACT[op](values.double())
     got = native(op, values).double()
-    normal = (exact.abs() > 1e-35) & (exact.abs() < 3.4e38)  # numbers below are subnormal, or come from subnormal ones
+    normal = (exact.abs() > 1e-35) & (
+        exact.abs() < 3.4e38
+    )  # numbers below are subnormal, or come from subnormal ones
     allowed = RELATIVE.get(op, 6e-7) * exact.abs() + ABSOLUTE.get(op, 0.0)
     worst = ((got - exact).abs() - allowed)[normal].max()
     assert worst <= 0, f"{op} is off by {float(worst):.1e} more than allowed"
@@ -67,7 +77,10 @@ def test_far_angles_stay_right() -> None:
 def test_special_values(op: str) -> None:
     inf = float("inf")
     values = torch.tensor([float("nan"), inf, -inf, 0.0, -0.0])
-    assert torch.equal(torch.nan_to_num(native(op, values), 77.0, 88.0, 99.0), torch.nan_to_num(EXACT[op](values), 77.0, 88.0, 99.0))
+    assert torch.equal(
+        torch.nan_to_num(native(op, values), 77.0, 88.0, 99.0),
+        torch.nan_to_num(EXACT[op](values), 77.0, 88.0, 99.0),
+    )
 
 
 def test_bounded_functions_stay_bounded() -> None:

@@ -12,14 +12,24 @@ import pytest
 from cellsearch import zoo
 from cellsearch.compiler.backends.native import build
 
-SANITIZE = ("-march=native", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
+SANITIZE = (
+    "-march=native",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-g",
+    "-O1",
+)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "support.native", *arguments],
-        capture_output=True, text=True, check=False, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
 
 
 def counts(output: str) -> tuple[int, int]:
@@ -41,15 +51,28 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
     library = tmp_path / "sanitized.so"
     build.build(library, SANITIZE)
     runtimes = [
-        subprocess.run([str(build.compiler()), f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        subprocess.run(
+            [str(build.compiler()), f"-print-file-name={name}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
         for name in ("libasan.so", "libubsan.so")
     ]
     for first in range(0, len(zoo.names()), 20):
         cells = zoo.names()[first : first + 20]
         result = run(
-            "--library", str(library), "--rounds", "25", "--seed", str(first), *cells,
-            LD_PRELOAD=":".join(runtimes), ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1",
-        )  # fmt: skip
+            "--library",
+            str(library),
+            "--rounds",
+            "25",
+            "--seed",
+            str(first),
+            *cells,
+            LD_PRELOAD=":".join(runtimes),
+            ASAN_OPTIONS="detect_leaks=0",
+            UBSAN_OPTIONS="print_stacktrace=1",
+        )
         assert result.returncode == 0, result.stderr[-3000:]
 
 
@@ -62,7 +85,9 @@ def test_the_sanitizer_would_find_something(tmp_path: Path) -> None:
     for path in build.SOURCES.iterdir():
         (broken / path.name).write_text(path.read_text())
     (broken / "pointwise.h").write_text(
-        source.replace("case OP_TANH: EACH(tanh_v(a));", "case OP_TANH: D.at[1 << 22] = 1.0f; EACH(tanh_v(a));")
+        source.replace(
+            "case OP_TANH: EACH(tanh_v(a));", "case OP_TANH: D.at[1 << 22] = 1.0f; EACH(tanh_v(a));"
+        )
     )
     library = tmp_path / "broken.so"
     original = build.SOURCES
@@ -71,7 +96,14 @@ def test_the_sanitizer_would_find_something(tmp_path: Path) -> None:
         build.build(library, SANITIZE)
     finally:
         build.SOURCES = original
-    asan = subprocess.run([str(build.compiler()), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout.strip()
-    result = run("--library", str(library), "rnn_tanh", LD_PRELOAD=asan, ASAN_OPTIONS="detect_leaks=0")
+    asan = subprocess.run(
+        [str(build.compiler()), "-print-file-name=libasan.so"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    result = run(
+        "--library", str(library), "rnn_tanh", LD_PRELOAD=asan, ASAN_OPTIONS="detect_leaks=0"
+    )
     assert result.returncode != 0
     assert "AddressSanitizer" in result.stderr

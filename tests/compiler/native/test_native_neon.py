@@ -1,8 +1,10 @@
-"""ARM NEON: the runtime is cross-compiled, and runs whole cells in an emulator, forward and backward.
+"""ARM NEON: the runtime is cross-compiled, and runs whole cells in an emulator, forward and
+backward.
 
-Needs a cross compiler and QEMU's user mode: on Debian and Ubuntu ``apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-qemu-user-static``. AVX-512 has no such emulator (QEMU's translator knows AVX2 at most): that path is compiled in
-``test_native_build.py`` everywhere, and run where the processor has it.
+Needs a cross compiler and QEMU's user mode: on Debian and Ubuntu ``apt-get install
+gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static``. AVX-512 has no such emulator (QEMU's
+translator knows AVX2 at most): that path is compiled in ``test_native_build.py`` everywhere, and
+run where the processor has it.
 """
 
 from __future__ import annotations
@@ -44,8 +46,23 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"there is no cross compiler {COMPILER}: NEON is not checked")
     program = tmp_path_factory.mktemp("arm") / "replay"
     flags = [flag for flag in build.FLAGS if flag != "-shared"]
-    sources = [str(build.SOURCES / "runtime.c"), str(Path(__file__).parent / "emulated" / "replay.c")]
-    command = [compiler, *flags, "-static", "-Wall", "-Wextra", "-Wno-psabi", f"-I{build.SOURCES}", *sources, "-o", str(program), "-lm"]
+    sources = [
+        str(build.SOURCES / "runtime.c"),
+        str(Path(__file__).parent / "emulated" / "replay.c"),
+    ]
+    command = [
+        compiler,
+        *flags,
+        "-static",
+        "-Wall",
+        "-Wextra",
+        "-Wno-psabi",
+        f"-I{build.SOURCES}",
+        *sources,
+        "-o",
+        str(program),
+        "-lm",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
@@ -53,7 +70,9 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fields(struct: str) -> dict[str, int]:
-    """Places of a struct's fields in ``format.h``, in 64-bit numbers; the last place is that of its end, ``""``."""
+    """Places of a struct's fields in ``format.h``, in 64-bit numbers; the last place is that of its
+    end, ``""``.
+    """
     text = (build.SOURCES / "format.h").read_text("utf-8")
     found = re.search(r"typedef struct \{([^}]*)\} " + struct + ";", text)
     assert found is not None
@@ -68,17 +87,23 @@ def fields(struct: str) -> dict[str, int]:
 
 
 class Emulated(build.Library):
-    """The runtime as another processor runs it: each job is written down, run there, and its memory read back."""
+    """The runtime as another processor runs it: each job is written down, run there, and its memory
+    read back.
+    """
 
     def __init__(self, emulator: str, program: Path) -> None:
         self.command, self.file = [emulator, str(program)], program.with_suffix(".job")
-        sizes, path, opcodes = subprocess.run([*self.command, "sizes"], capture_output=True, text=True, check=True).stdout.splitlines()
+        sizes, path, opcodes = subprocess.run(
+            [*self.command, "sizes"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         numbers, names = [int(n) for n in sizes.split()], opcodes.split()
         self.describe(numbers.__getitem__, names.__getitem__)
         self.instructions, self.runs = path, 0
 
     def call(self, address: int) -> int:  # type: ignore[override]
-        """As ``cellsearch_call`` does it: addresses filled in and results copied here, the run there."""
+        """As ``cellsearch_call`` does it: addresses filled in and results copied here, the run
+        there.
+        """
         start = fields("Call")
         head = np.ctypeslib.as_array((ctypes.c_int64 * start["address"]).from_address(address))
         job_address, area, place, copy, copies, packed = (int(n) for n in head)
@@ -88,11 +113,17 @@ class Emulated(build.Library):
         areas = np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(area))
         places = np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(place))
         copied = (
-            np.ctypeslib.as_array((ctypes.c_int64 * (4 * copies)).from_address(copy)).reshape(-1, 4) if copies else np.zeros((0, 4), int)
+            np.ctypeslib.as_array((ctypes.c_int64 * (4 * copies)).from_address(copy)).reshape(-1, 4)
+            if copies
+            else np.zeros((0, 4), int)
         )
         listed = max([*areas.tolist(), *copied[:, 2].tolist()]) + 1
-        addresses = np.ctypeslib.as_array((ctypes.c_int64 * listed).from_address(address + 8 * start["address"]))
-        table = np.ctypeslib.as_array((ctypes.c_int64 * (buffer[""] * count)).from_address(int(values[job["buffer"]])))
+        addresses = np.ctypeslib.as_array(
+            (ctypes.c_int64 * listed).from_address(address + 8 * start["address"])
+        )
+        table = np.ctypeslib.as_array(
+            (ctypes.c_int64 * (buffer[""] * count)).from_address(int(values[job["buffer"]]))
+        )
         table.reshape(-1, buffer[""])[:, buffer["base"]] = addresses[areas] + places
         values[job["scratch"]], values[job["packed"]] = addresses[0], addresses[0] + packed
         code = self.run(job_address)
@@ -111,23 +142,42 @@ class Emulated(build.Library):
             return int(values[job[name]])
 
         parts = [(address, 8 * job[""])]
-        counts = {"buffer": "Buffer", "operand": "Operand", "instruction": "Instruction", "command": "Command", "piece": "Piece"}
+        counts = {
+            "buffer": "Buffer",
+            "operand": "Operand",
+            "instruction": "Instruction",
+            "command": "Command",
+            "piece": "Piece",
+        }
         for name, struct in counts.items():
             parts.append((value(name), 8 * fields(struct)[""] * value(f"{name}s")))
         parts.append((value("carry"), 8 * fields("Carried")[""] * value("carried")))
         parts.append((value("tokens"), 8 * value("steps") * value("rows")))
         parts.append((value("active"), 8 * value("steps")))
         parts = [part for part in parts if all(part)]
-        memory = [(value("scratch"), 4 * value("scratch_floats")), (value("packed"), 4 * value("packed_floats"))]
+        memory = [
+            (value("scratch"), 4 * value("scratch_floats")),
+            (value("packed"), 4 * value("packed_floats")),
+        ]
         buffer = fields("Buffer")
-        table = np.ctypeslib.as_array((ctypes.c_int64 * (buffer[""] * value("buffers"))).from_address(value("buffer")))
+        table = np.ctypeslib.as_array(
+            (ctypes.c_int64 * (buffer[""] * value("buffers"))).from_address(value("buffer"))
+        )
         for row in table.reshape(-1, buffer[""]):
             memory.append((int(row[buffer["base"]]), 4 * int(row[buffer["floats"]])))
         areas = merged(memory)
-        header = [len(parts) + len(areas), *(n for part in parts for n in (*part, 0)), *(n for area in areas for n in (*area, 1))]
+        header = [
+            len(parts) + len(areas),
+            *(n for part in parts for n in (*part, 0)),
+            *(n for area in areas for n in (*area, 1)),
+        ]
         contents = b"".join(ctypes.string_at(start, size) for start, size in (*parts, *areas))
         self.file.write_bytes(np.array(header, dtype=np.int64).tobytes() + contents)
-        code = int(subprocess.run([*self.command, "run", str(self.file)], capture_output=True, text=True, check=True).stdout)
+        code = int(
+            subprocess.run(
+                [*self.command, "run", str(self.file)], capture_output=True, text=True, check=True
+            ).stdout
+        )
         changed, at = self.file.read_bytes(), 0
         for start, size in areas:
             ctypes.memmove(start, changed[at : at + size], size)
@@ -161,10 +211,15 @@ def test_it_is_the_path_for_neon(neon: Emulated) -> None:
 
 @pytest.mark.parametrize("name", ["lstm", "gru_cho", "lstm_ln", "sru", "darts_v2", "functions"])
 @pytest.mark.parametrize("lengths", [None, (5, 5, 3, 3, 2, 1)])
-def test_cells_compute_the_same_there(neon: Emulated, name: str, lengths: tuple[int, ...] | None) -> None:
+def test_cells_compute_the_same_there(
+    neon: Emulated, name: str, lengths: tuple[int, ...] | None
+) -> None:
     genome = Genome.from_text(FUNCTIONS) if name == "functions" else zoo.load(name)
     torch.manual_seed(4)
-    weights = {spec.name: (torch.randn(spec.sizes(17, 17)) / 4).requires_grad_() for spec in genome.parameters}
+    weights = {
+        spec.name: (torch.randn(spec.sizes(17, 17)) / 4).requires_grad_()
+        for spec in genome.parameters
+    }
     x = torch.randn(6, 5, 17, requires_grad=True)
     states = [torch.rand(5, 17) for _ in genome.states]
     program = simplify(lower(genome))
@@ -176,7 +231,9 @@ def test_cells_compute_the_same_there(neon: Emulated, name: str, lengths: tuple[
         results.append([output, *final, *torch.autograd.grad(loss, (x, *weights.values()))])
     assert neon.runs == before + 2, "forward and backward"
     for got, expected in zip(*results, strict=True):
-        assert torch.allclose(got, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max()))
+        assert torch.allclose(
+            got, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max())
+        )
 
 
 def test_a_malformed_job_is_refused_there_too(neon: Emulated) -> None:

@@ -17,11 +17,15 @@ from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from cellsearch.testing.backends import BackendContract, Case
 
-AFFINE = [name for name in zoo.names() if solving_order(simplify(lower(zoo.load(name)))) is not None]
+AFFINE = [
+    name for name in zoo.names() if solving_order(simplify(lower(zoo.load(name)))) is not None
+]
 
 
 def test_it_takes_the_affine_cells_and_no_others() -> None:
-    assert {"sru_v1", "qrnn_f", "qrnn_fo", "mingru", "minlstm", "hgrn_real", "rg_lru"} <= set(AFFINE)
+    assert {"sru_v1", "qrnn_f", "qrnn_fo", "mingru", "minlstm", "hgrn_real", "rg_lru"} <= set(
+        AFFINE
+    )
     assert not {"lstm", "gru", "indrnn_relu", "slstm", "sru"} & set(AFFINE)
     with pytest.raises(BackendError, match="side by side"):
         compile_cell(zoo.load("lstm"), input_size=3, hidden_size=3, backend="scan")
@@ -59,7 +63,10 @@ def test_long_sequences_of_small_and_large_factors_stay_finite() -> None:
 
 
 def test_a_state_may_follow_another() -> None:
-    genome = Genome.from_text("c[t] = sigmoid(linear(x[t])) * c[t-1] + linear(x[t])\nh[t] = tanh(c[t-1]) * h[t-1] + linear(c[t])\n")
+    genome = Genome.from_text(
+        "c[t] = sigmoid(linear(x[t])) * c[t-1] + linear(x[t])\nh[t] = tanh(c[t-1]) * "
+        "h[t-1] + linear(c[t])\n"
+    )
     contract = TestScan()
     contract.check(genome, Case(), "chained")
     contract.check(genome, Case(5, 4, 6, 6, lengths=(5, 2, 4, 1)), "chained, packed")

@@ -12,7 +12,15 @@ from cellsearch import zoo
 from cellsearch.compiler.backends.native.instructions import encode_stage
 from cellsearch.compiler.gradient import gradient
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.scheduling.commands import Home, Lifetime, Outer, Product, Schedule, Stage, schedule
+from cellsearch.compiler.scheduling.commands import (
+    Home,
+    Lifetime,
+    Outer,
+    Product,
+    Schedule,
+    Stage,
+    schedule,
+)
 from cellsearch.compiler.scheduling.listing import program_report
 from cellsearch.compiler.scheduling.phases import dense_levels
 from cellsearch.compiler.scheduling.recompute import recompute
@@ -26,12 +34,16 @@ def schedules(genome: Genome) -> tuple[Schedule, Schedule]:
     """Forward and backward."""
     forward = simplify(lower(genome))
     backward = recompute(gradient(forward))
-    return schedule(forward, keep=backward.saved), schedule(backward.program, weights=dict(forward.parameters))
+    return schedule(forward, keep=backward.saved), schedule(
+        backward.program, weights=dict(forward.parameters)
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_cho", "sru", "indrnn_relu", "lstm_ln"])
 def test_golden(name: str) -> None:
-    """A refactoring shows no difference; where a difference is meant, run with CELLSEARCH_GOLDEN=write."""
+    """A refactoring shows no difference; where a difference is meant, run with
+    CELLSEARCH_GOLDEN=write.
+    """
     path = GOLDEN / f"{name}.program.txt"
     text = program_report(zoo.load(name))
     if os.environ.get("CELLSEARCH_GOLDEN") == "write":
@@ -84,7 +96,9 @@ def test_every_home_lies_in_a_buffer_that_lasts_long_enough(name: str) -> None:
             buffer = plan.buffers[home.buffer]
             assert 0 <= home.column < buffer.columns
             if phase in ("before", "after", "gradients"):
-                assert buffer.lifetime not in (Lifetime.RING, Lifetime.STEP), "it is gone when the chunk is done"
+                assert buffer.lifetime not in (Lifetime.RING, Lifetime.STEP), (
+                    "it is gone when the chunk is done"
+                )
             if phase in ("prologue", "epilogue"):
                 assert buffer.lifetime is Lifetime.FIXED
 
@@ -94,13 +108,21 @@ def test_no_two_values_share_a_home(name: str) -> None:
     """But for the accumulators, which many products write."""
     for plan in schedules(zoo.load(name)):
         for phase in ("before", "loop", "after"):
-            written = [o.target for c in getattr(plan, phase) if isinstance(c, Stage) for o in c.operations if o.target and o.op != "total"]
+            written = [
+                o.target
+                for c in getattr(plan, phase)
+                if isinstance(c, Stage)
+                for o in c.operations
+                if o.target and o.op != "total"
+            ]
             assert len(written) == len(set(written))
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_registers_are_not_overwritten_too_early(name: str) -> None:
-    """Run the instructions of each stage on names: every operand must hold the value that was put there last for it."""
+    """Run the instructions of each stage on names: every operand must hold the value that was put
+    there last for it.
+    """
     for plan in schedules(zoo.load(name)):
         for phase in ("before", "loop", "after"):
             for stage in getattr(plan, phase):
@@ -113,7 +135,9 @@ def check_registers(stage: Stage) -> None:
     written: set[int] = set()
     for _, destination, operands, _ in code.instructions:
         for operand in operands:
-            assert not isinstance(operand, int) or operand in written, "a register is read before it is written"
+            assert not isinstance(operand, int) or operand in written, (
+                "a register is read before it is written"
+            )
         if isinstance(destination, int):
             assert destination < code.registers
             written.add(destination)

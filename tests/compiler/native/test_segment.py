@@ -1,4 +1,6 @@
-"""A batch without sequences, and what a module may rely on about the tensors of a call: initial states, results, changes."""
+"""A batch without sequences, and what a module may rely on about the tensors of a call: initial
+states, results, changes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from cellsearch.compiler.module import CellModule, compile_cell
 
 
 def module(name: str, **options: object) -> CellModule:
-    return compile_cell(zoo.load(name), input_size=3, hidden_size=4, backend="native", dtype=torch.float32, **options)  # type: ignore[arg-type]
+    return compile_cell(
+        zoo.load(name),
+        input_size=3,
+        hidden_size=4,
+        backend="native",
+        dtype=torch.float32,
+        **options,
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -23,7 +32,10 @@ def test_an_empty_batch_gives_what_torch_gives(layers: int) -> None:
             output, states = net(x)
             (output.sum() + sum(state.sum() for state in states)).backward()
             results.append((output, states, x.grad))
-            assert all(parameter.grad is not None and not parameter.grad.any() for parameter in net.parameters())
+            assert all(
+                parameter.grad is not None and not parameter.grad.any()
+                for parameter in net.parameters()
+            )
         (output, states, d_x), (expected, expected_states, expected_d_x) = results
         assert output.shape == expected.shape == (5, 0, 4)
         assert [state.shape for state in states] == [state.shape for state in expected_states]
@@ -43,7 +55,9 @@ def test_an_empty_batch_of_tokens() -> None:
 
 
 def test_initial_states_stay_what_they_are() -> None:
-    """They are used again in the next call, so what a caller does to the final states must not reach them."""
+    """They are used again in the next call, so what a caller does to the final states must not
+    reach them.
+    """
     own = module("lstm")
     x = torch.randn(1, 2, 3)
     with torch.inference_mode():
@@ -61,7 +75,9 @@ def test_a_change_before_backward_is_noticed(change: str) -> None:
     own = module("lstm")
     x, states = torch.randn(5, 2, 3), tuple(torch.rand(1, 2, 4) for _ in range(2))
     output, _ = own(x, states)
-    changed = {"x": x, "weight": next(own.parameters()), "state": states[1], "output": output}[change]
+    changed = {"x": x, "weight": next(own.parameters()), "state": states[1], "output": output}[
+        change
+    ]
     loss = output.sum()
     with torch.no_grad():
         changed.add_(1.0)

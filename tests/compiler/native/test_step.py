@@ -19,7 +19,9 @@ from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 V, X, H, T, B = 7, 5, 9, 6, 4
 
 
-def gradients(module: nn.Module, embedding: Tensor, output: Tensor, states: State) -> dict[str, Tensor]:
+def gradients(
+    module: nn.Module, embedding: Tensor, output: Tensor, states: State
+) -> dict[str, Tensor]:
     """Of a sum in which every output and final state has its own weight."""
     module.zero_grad()
     embedding.grad = None
@@ -28,27 +30,45 @@ def gradients(module: nn.Module, embedding: Tensor, output: Tensor, states: Stat
         total = total + (part * torch.linspace(-1, 1, part.numel()).view(part.shape)).sum()
     total.backward()  # type: ignore[no-untyped-call]
     assert embedding.grad is not None
-    return {"embedding": embedding.grad, **{n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}}
+    return {
+        "embedding": embedding.grad,
+        **{n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None},
+    }
 
 
 def same(expected: dict[str, Tensor], got: dict[str, Tensor]) -> bool:
     """Equal up to rounding, relative to the largest number of each tensor."""
     return expected.keys() == got.keys() and all(
-        float((expected[name] - got[name]).abs().max()) <= 2e-5 * max(1.0, float(expected[name].abs().max())) for name in expected
+        float((expected[name] - got[name]).abs().max())
+        <= 2e-5 * max(1.0, float(expected[name].abs().max()))
+        for name in expected
     )
 
 
 def module_of(name: str, **options: Any) -> tuple[CellModule, Tensor]:
     size = H if name == "sru" else X
-    module = compile_cell(zoo.load(name), input_size=size, hidden_size=H, dtype=torch.float32, **{"backend": "native", **options})
+    module = compile_cell(
+        zoo.load(name),
+        input_size=size,
+        hidden_size=H,
+        dtype=torch.float32,
+        **{"backend": "native", **options},
+    )
     return module, torch.randn(V, size, requires_grad=True)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gru_cho", "lstm_ln", "sru", "qrnn_fo", "darts_v2", "mi_rnn"])
+@pytest.mark.parametrize(
+    "name", ["lstm", "gru", "gru_cho", "lstm_ln", "sru", "qrnn_fo", "darts_v2", "mi_rnn"]
+)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_tokens_equal_embedded_inputs(name: str, batch_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_equal_embedded_inputs(
+    name: str, batch_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Pool, "poison", True)
-    torch.manual_seed(0)  # layer norm of a nearly constant row has gradients in which an error of 1e-3 would not be seen
+    torch.manual_seed(
+        0
+        # layer norm of a nearly constant row has gradients that would hide an error of 1e-3
+    )
     module, embedding = module_of(name, batch_first=batch_first)
     tokens = torch.randint(0, V, (B, T) if batch_first else (T, B))
     plain = module(functional.embedding(tokens, embedding))
@@ -74,7 +94,12 @@ def test_tokens_through_layers_directions_and_lengths(
     lengths = torch.tensor([2, T, 1, 4])
     given = pack_padded_sequence(tokens, lengths, enforce_sorted=False) if packed else tokens
     if packed:
-        plain, plain_states = module(pack_padded_sequence(functional.embedding(tokens, embedding), lengths, enforce_sorted=False), hx)
+        plain, plain_states = module(
+            pack_padded_sequence(
+                functional.embedding(tokens, embedding), lengths, enforce_sorted=False
+            ),
+            hx,
+        )
         folded, states = module.run_tokens(given, embedding, hx)
         plain, folded = plain.data, folded.data
     else:
@@ -94,7 +119,10 @@ def test_tokens_through_layers_directions_and_lengths(
 def test_tokens_on_other_backends(backend: str) -> None:
     module, embedding = module_of("lstm", backend=backend, num_layers=2)
     tokens = torch.randint(0, V, (T, B))
-    plain, folded = module(functional.embedding(tokens, embedding))[0], module.run_tokens(tokens, embedding)[0]
+    plain, folded = (
+        module(functional.embedding(tokens, embedding))[0],
+        module.run_tokens(tokens, embedding)[0],
+    )
     assert torch.equal(plain, folded)
 
 
@@ -139,20 +167,29 @@ def test_fused_loss_equals_linear_and_cross_entropy(bias: bool) -> None:
     fused = fused_linear_cross_entropy(hidden, layer.weight, layer.bias, targets)
     assert torch.allclose(plain, fused)
     inputs = (hidden, *layer.parameters())
-    for expected, got in zip(torch.autograd.grad(3 * plain, inputs), torch.autograd.grad(3 * fused, inputs), strict=True):
+    for expected, got in zip(
+        torch.autograd.grad(3 * plain, inputs), torch.autograd.grad(3 * fused, inputs), strict=True
+    ):
         assert torch.allclose(expected, got)
 
 
 @pytest.mark.parametrize("vocabulary", [11, 9000])
 def test_fused_loss_in_blocks_of_rows(vocabulary: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that do not divide the rows give what one block gives."""
-    hidden, weight = torch.randn(150, 4, requires_grad=True), torch.randn(vocabulary, 4, requires_grad=True)
+    hidden, weight = (
+        torch.randn(150, 4, requires_grad=True),
+        torch.randn(vocabulary, 4, requires_grad=True),
+    )
     targets = torch.randint(0, vocabulary, (150,))
     whole = fused_linear_cross_entropy(hidden, weight, None, targets)
     monkeypatch.setattr("cellsearch.training.fused.LOSS_NUMBERS", 1)  # 64 rows a block
     parts = fused_linear_cross_entropy(hidden, weight, None, targets)
     assert torch.allclose(whole, parts)
-    for expected, got in zip(torch.autograd.grad(whole, (hidden, weight)), torch.autograd.grad(parts, (hidden, weight)), strict=True):
+    for expected, got in zip(
+        torch.autograd.grad(whole, (hidden, weight)),
+        torch.autograd.grad(parts, (hidden, weight)),
+        strict=True,
+    ):
         assert torch.allclose(expected, got, atol=1e-7)
 
 
@@ -172,15 +209,25 @@ def test_fused_loss_of_a_very_small_probability(vocabulary: int) -> None:
 
 
 def test_fused_loss_shows_nan() -> None:
-    loss = fused_linear_cross_entropy(torch.full((3, 2), float("nan")), torch.ones(4, 2), None, torch.zeros(3, dtype=torch.int64))
+    loss = fused_linear_cross_entropy(
+        torch.full((3, 2), float("nan")), torch.ones(4, 2), None, torch.zeros(3, dtype=torch.int64)
+    )
     assert loss.isnan()
-    assert fused_linear_cross_entropy(torch.ones(3, 2), torch.ones(4, 2), None, torch.full((3,), -100)).isnan()
+    assert fused_linear_cross_entropy(
+        torch.ones(3, 2), torch.ones(4, 2), None, torch.full((3,), -100)
+    ).isnan()
 
 
 def test_fused_loss_refuses_what_it_cannot_do() -> None:
-    hidden, weight, targets = torch.ones(3, 2, requires_grad=True), torch.ones(4, 2), torch.zeros(3, dtype=torch.int64)
+    hidden, weight, targets = (
+        torch.ones(3, 2, requires_grad=True),
+        torch.ones(4, 2),
+        torch.zeros(3, dtype=torch.int64),
+    )
     with pytest.raises(RuntimeError, match="first derivatives only"):
-        torch.autograd.grad(fused_linear_cross_entropy(hidden, weight, None, targets), hidden, create_graph=True)
+        torch.autograd.grad(
+            fused_linear_cross_entropy(hidden, weight, None, targets), hidden, create_graph=True
+        )
     loss = fused_linear_cross_entropy(hidden, weight, None, targets)
     loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
     with pytest.raises(RuntimeError, match="only once"):
@@ -193,22 +240,36 @@ def test_fused_loss_refuses_what_it_cannot_do() -> None:
         fused_linear_cross_entropy(hidden, weight, None, targets[:2])
 
 
-# -- optimizer --------------------------------------------------------------------------------------------------------------
+# -- optimizer -------------------------------------------------------------------------------------
 
 
-def trained(optimizer: str, dtype: torch.dtype, max_norm: float | None, weight_decay: float) -> list[Tensor]:
+def trained(
+    optimizer: str, dtype: torch.dtype, max_norm: float | None, weight_decay: float
+) -> list[Tensor]:
     """Weights after 20 steps of torch's AdamW with torch's clipping, or of FlatAdam."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).to(dtype)
     parameters = list(model.parameters())
-    plain = torch.optim.AdamW(parameters, 0.05, weight_decay=weight_decay) if optimizer == "torch" else None
-    flat = FlatAdam(parameters, 0.05, weight_decay=weight_decay, max_norm=max_norm) if plain is None else None
+    plain = (
+        torch.optim.AdamW(parameters, 0.05, weight_decay=weight_decay)
+        if optimizer == "torch"
+        else None
+    )
+    flat = (
+        FlatAdam(parameters, 0.05, weight_decay=weight_decay, max_norm=max_norm)
+        if plain is None
+        else None
+    )
     x, norms = torch.randn(6, 3, dtype=dtype), []
     for k in range(20):
         model.zero_grad()
         (model(x) * 3 - 1).square().sum().backward()
         if plain is not None:
-            norms.append(nn.utils.clip_grad_norm_(parameters, max_norm if max_norm is not None else float("inf")))
+            norms.append(
+                nn.utils.clip_grad_norm_(
+                    parameters, max_norm if max_norm is not None else float("inf")
+                )
+            )
             plain.param_groups[0]["lr"] = 0.05 if k < 10 else 0.01
             plain.step()
         if flat is not None:
@@ -226,10 +287,14 @@ def distance(one: list[Tensor], other: list[Tensor]) -> float:
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize("max_norm", [None, 0.5])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_flat_adam_equals_adamw_and_clipping(dtype: torch.dtype, bound: float, max_norm: float | None, weight_decay: float) -> None:
+def test_flat_adam_equals_adamw_and_clipping(
+    dtype: torch.dtype, bound: float, max_norm: float | None, weight_decay: float
+) -> None:
     expected = trained("torch", dtype, max_norm, weight_decay)
     assert distance(trained("flat", dtype, max_norm, weight_decay), expected) <= bound
-    assert distance(trained("flat", dtype, max_norm, weight_decay + 0.01), expected) > 1e3 * bound  # the comparison can fail
+    assert (
+        distance(trained("flat", dtype, max_norm, weight_decay + 0.01), expected) > 1e3 * bound
+    )  # the comparison can fail
 
 
 def test_a_weight_without_gradient_counts_as_gradient_zero() -> None:
@@ -260,7 +325,11 @@ def test_flat_adam_goes_on_from_a_state(source: str) -> None:
         optimizer.step()
 
     parameters = list(models[0].parameters())
-    one = FlatAdam(parameters, 0.1) if source == "flat" else torch.optim.AdamW(parameters, 0.1, weight_decay=0.0)
+    one = (
+        FlatAdam(parameters, 0.1)
+        if source == "flat"
+        else torch.optim.AdamW(parameters, 0.1, weight_decay=0.0)
+    )
     for _ in range(3):
         train(models[0], one)
     two = FlatAdam(models[1].parameters(), 0.1)
@@ -282,7 +351,15 @@ def test_flat_adam_says_what_it_cannot_do() -> None:
     optimizer = FlatAdam([one, two])
     moments = {"exp_avg": torch.ones(1), "exp_avg_sq": torch.ones(1)}
     with pytest.raises(ValueError, match="different numbers of steps"):
-        optimizer.load_state({one: {"step": torch.tensor(1.0), **moments}, two: {"step": torch.tensor(2.0), **moments}})
+        optimizer.load_state(
+            {
+                one: {"step": torch.tensor(1.0), **moments},
+                two: {"step": torch.tensor(2.0), **moments},
+            }
+        )
     with pytest.raises(ValueError, match="has the shape"):
         optimizer.load_state({two: {"step": torch.tensor(1.0), **moments}})
-    assert all(float(state["step"]) == 0 and not state["exp_avg"].any() for state in optimizer.state.values())
+    assert all(
+        float(state["step"]) == 0 and not state["exp_avg"].any()
+        for state in optimizer.state.values()
+    )

@@ -1,4 +1,6 @@
-"""Numerical check of the zoo: the compiled cell against its printed equations and against independent implementations."""
+"""Numerical check of the zoo: the compiled cell against its printed equations and against
+independent implementations.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,25 @@ from support.zoo.equations import Array, Equations, States, Weights, run
 from support.zoo.equations_searched import EQUATIONS
 from support.zoo.peers import PEERS, Peer, run_peer
 
-__all__ = ["Deviation", "against_equations", "against_peer", "check", "deviation", "fixed_case", "golden_values", "run_compiled"]
+__all__ = [
+    "Deviation",
+    "against_equations",
+    "against_peer",
+    "check",
+    "deviation",
+    "fixed_case",
+    "golden_values",
+    "run_compiled",
+]
 
 STEPS, BATCH, SIZE = 7, 3, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """Largest deviations of a zoo cell; ``peer`` is the independent implementation, ``against_peer`` ``None`` if there is none here."""
+    """Largest deviations of a zoo cell; ``peer`` is the independent implementation,
+    ``against_peer`` ``None`` if there is none here.
+    """
 
     name: str
     against_equations: float
@@ -33,15 +46,22 @@ class Deviation:
 
 
 def check(name: str) -> Deviation:
-    """Compare a zoo cell with its equations and, where one can be imported, with an independent implementation."""
+    """Compare a zoo cell with its equations and, where one can be imported, with an independent
+    implementation.
+    """
     peer = PEERS.get(name)
-    installed = peer is not None and importlib.util.find_spec(peer.module.partition(".")[0]) is not None
+    installed = (
+        peer is not None and importlib.util.find_spec(peer.module.partition(".")[0]) is not None
+    )
     value = against_peer(name, peer) if peer is not None and installed else None
-    return Deviation(name, against_equations(name, EQUATIONS[name]), peer.label if peer else "", value)
+    return Deviation(
+        name, against_equations(name, EQUATIONS[name]), peer.label if peer else "", value
+    )
 
 
 def against_equations(name: str, equations: Equations) -> float:
-    """Largest deviation of outputs and final states from the equations, from the initial state and from a given one.
+    """Largest deviation of outputs and final states from the equations, from the initial state and
+    from a given one.
 
     Raises :class:`AssertionError` if the equations do not read every weight of the cell.
     """
@@ -59,17 +79,24 @@ def against_equations(name: str, equations: Equations) -> float:
 
 
 def against_peer(name: str, peer: Peer) -> float:
-    """Largest deviation of outputs and final states from another implementation, from a given state."""
+    """Largest deviation of outputs and final states from another implementation, from a given
+    state.
+    """
     genome = zoo.load(name)
     weights, x, given = fixed_case(genome)
     return deviation(run_compiled(genome, weights, x, given), run_peer(peer, weights, x, given))
 
 
 def deviation(found: tuple[Array, States], expected: tuple[Array, States]) -> float:
-    """Largest ``|a - b| / (1 + |b|)`` over outputs and states; infinite where a value is not finite or a state is missing."""
+    """Largest ``|a - b| / (1 + |b|)`` over outputs and states; infinite where a value is not finite
+    or a state is missing.
+    """
     if set(found[1]) != set(expected[1]):
         return float("inf")
-    pairs = [(found[0], expected[0]), *((found[1][name], expected[1][name]) for name in expected[1])]
+    pairs = [
+        (found[0], expected[0]),
+        *((found[1][name], expected[1][name]) for name in expected[1]),
+    ]
     worst = 0.0
     for a, b in pairs:
         if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -78,40 +105,65 @@ def deviation(found: tuple[Array, States], expected: tuple[Array, States]) -> fl
     return worst
 
 
-def run_compiled(genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array] | None) -> tuple[Array, States]:
-    """The compiled cell, reference backend, float64, over ``x [T, B, I]``; ``states`` default to the initial ones."""
-    module = compile_cell(genome, input_size=x.shape[-1], hidden_size=SIZE, backend="reference", dtype=torch.float64)
-    module.load_state_dict({f"l0.{name}": torch.from_numpy(value) for name, value in weights.items()})
-    hx = None if states is None else tuple(torch.from_numpy(states[name]).unsqueeze(0) for name in genome.state_names)
+def run_compiled(
+    genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array] | None
+) -> tuple[Array, States]:
+    """The compiled cell, reference backend, float64, over ``x [T, B, I]``; ``states`` default to
+    the initial ones.
+    """
+    module = compile_cell(
+        genome, input_size=x.shape[-1], hidden_size=SIZE, backend="reference", dtype=torch.float64
+    )
+    module.load_state_dict(
+        {f"l0.{name}": torch.from_numpy(value) for name, value in weights.items()}
+    )
+    hx = (
+        None
+        if states is None
+        else tuple(torch.from_numpy(states[name]).unsqueeze(0) for name in genome.state_names)
+    )
     with torch.no_grad():
         output, final = module(torch.from_numpy(x), hx if hx is None or len(hx) > 1 else hx[0])
     finals = final if isinstance(final, tuple) else (final,)
-    return output.numpy(), {name: s.squeeze(0).numpy() for name, s in zip(genome.state_names, finals, strict=True)}
+    return output.numpy(), {
+        name: s.squeeze(0).numpy() for name, s in zip(genome.state_names, finals, strict=True)
+    }
 
 
 def fixed_case(genome: Genome) -> tuple[dict[str, Array], Array, States]:
-    """Weights, inputs and states that are the same everywhere, by formula instead of from a random generator.
+    """Weights, inputs and states that are the same everywhere, by formula instead of from a random
+    generator.
 
     States lie in (0.1, 0.9): some cells divide by one.
     """
-    weights = {spec.name: _wave(spec.sizes(SIZE, SIZE), k + 1) for k, spec in enumerate(genome.parameters)}
+    weights = {
+        spec.name: _wave(spec.sizes(SIZE, SIZE), k + 1) for k, spec in enumerate(genome.parameters)
+    }
     x = 1.5 * _wave((STEPS, BATCH, SIZE), 101)
-    states = {name: 0.5 + 0.4 * _wave((BATCH, SIZE), 201 + k) for k, name in enumerate(genome.state_names)}
+    states = {
+        name: 0.5 + 0.4 * _wave((BATCH, SIZE), 201 + k) for k, name in enumerate(genome.state_names)
+    }
     return weights, x, states
 
 
 def golden_values(name: str) -> dict[str, Any]:
-    """What is stored of a cell: names of the parameters, the last output and the final states of the first sequence."""
+    """What is stored of a cell: names of the parameters, the last output and the final states of
+    the first sequence.
+    """
     genome = zoo.load(name)
     weights, x, _ = fixed_case(genome)
     output, final = run_compiled(genome, weights, x, None)
     return {
         "parameters": list(weights),
         "output": [float(f"{v:.12g}") for v in output[-1, 0]],
-        "states": {state: [float(f"{v:.12g}") for v in values[0]] for state, values in final.items()},
+        "states": {
+            state: [float(f"{v:.12g}") for v in values[0]] for state, values in final.items()
+        },
     }
 
 
 def _wave(shape: tuple[int, ...], seed: int) -> Array:
     count = int(np.prod(shape, dtype=np.int64))
-    return np.asarray(0.9 * np.sin(1.7 * np.arange(1, count + 1) * (1.0 + 0.013 * seed) + 2.3 * seed)).reshape(shape)
+    return np.asarray(
+        0.9 * np.sin(1.7 * np.arange(1, count + 1) * (1.0 + 0.013 * seed) + 2.3 * seed)
+    ).reshape(shape)

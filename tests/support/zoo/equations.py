@@ -1,9 +1,11 @@
-"""The published equations of every zoo cell, as plain numpy functions that do not read the ``.cell`` files.
+"""The published equations of every zoo cell, as plain numpy functions that do not read the
+``.cell`` files.
 
-A function takes the weights, the input ``x [B, I]`` and the states ``[B, H]`` of the step before, and returns the output and the new
-states. Weights go by the names that they have in a compiled module: ``affine(w, "i", x=x, h=h)`` is
-``i.weight_x x + i.weight_h h + i.bias``, ``dense`` the same without a bias, ``w["i.weight_c"]`` one weight. :class:`Weights` notes
-which weights were read, so a term that is missing here shows.
+A function takes the weights, the input ``x [B, I]`` and the states ``[B, H]`` of the step before,
+and returns the output and the new states. Weights go by the names that they have in a compiled
+module: ``affine(w, "i", x=x, h=h)`` is ``i.weight_x x + i.weight_h h + i.bias``, ``dense`` the same
+without a bias, ``w["i.weight_c"]`` one weight. :class:`Weights` notes which weights were read, so a
+term that is missing here shows.
 """
 
 from __future__ import annotations
@@ -13,7 +15,21 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Equations", "States", "Weights", "affine", "dense", "layer_norm", "relu", "run", "sigmoid", "silu", "softplus", "tanh"]
+__all__ = [
+    "Array",
+    "Equations",
+    "States",
+    "Weights",
+    "affine",
+    "dense",
+    "layer_norm",
+    "relu",
+    "run",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "tanh",
+]
 
 Array = NDArray[np.float64]
 States = dict[str, Array]
@@ -35,7 +51,9 @@ Equations = Callable[[Weights, Array, States], tuple[Array, States]]
 
 
 def run(equations: Equations, weights: Weights, x: Array, states: States) -> tuple[Array, States]:
-    """Apply the equations along ``x [T, B, I]``; returns the outputs ``[T, B, H]`` and the final states."""
+    """Apply the equations along ``x [T, B, I]``; returns the outputs ``[T, B, H]`` and the final
+    states.
+    """
     outputs = []
     for x_t in x:
         y, states = equations(weights, x_t, states)
@@ -44,7 +62,9 @@ def run(equations: Equations, weights: Weights, x: Array, states: States) -> tup
 
 
 def dense(w: Weights, node: str, **operands: Array) -> Array:
-    """Sum of matrix times operand: ``node.weight_<operand>``; ``h_`` (the new h) reads ``node.weight_h_t``."""
+    """Sum of matrix times operand: ``node.weight_<operand>``; ``h_`` (the new h) reads
+    ``node.weight_h_t``.
+    """
     total: Array | None = None
     for name, value in operands.items():
         matrix = w[f"{node}.weight_{name.removesuffix('_')}{'_t' if name.endswith('_') else ''}"]
@@ -86,4 +106,6 @@ def softplus(a: Array) -> Array:
 
 def layer_norm(a: Array) -> Array:
     """Zero mean and unit variance over the units, epsilon 1e-5."""
-    return np.asarray((a - a.mean(axis=-1, keepdims=True)) / np.sqrt(a.var(axis=-1, keepdims=True) + 1e-5))
+    return np.asarray(
+        (a - a.mean(axis=-1, keepdims=True)) / np.sqrt(a.var(axis=-1, keepdims=True) + 1e-5)
+    )

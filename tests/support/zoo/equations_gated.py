@@ -1,8 +1,20 @@
-"""The published equations of the GRU family and the other gated cells; see :mod:`support.zoo.equations`."""
+"""The published equations of the GRU family and the other gated cells; see
+:mod:`support.zoo.equations`.
+"""
 
 from __future__ import annotations
 
-from support.zoo.equations import Array, Equations, States, Weights, affine, dense, relu, sigmoid, tanh
+from support.zoo.equations import (
+    Array,
+    Equations,
+    States,
+    Weights,
+    affine,
+    dense,
+    relu,
+    sigmoid,
+    tanh,
+)
 from support.zoo.equations_lstm import slim_gate
 
 __all__ = ["EQUATIONS"]

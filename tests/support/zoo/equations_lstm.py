@@ -1,8 +1,21 @@
-"""The published equations of the simple networks and the LSTM family; see :mod:`support.zoo.equations`."""
+"""The published equations of the simple networks and the LSTM family; see
+:mod:`support.zoo.equations`.
+"""
 
 from __future__ import annotations
 
-from support.zoo.equations import Array, Equations, States, Weights, affine, dense, layer_norm, relu, sigmoid, tanh
+from support.zoo.equations import (
+    Array,
+    Equations,
+    States,
+    Weights,
+    affine,
+    dense,
+    layer_norm,
+    relu,
+    sigmoid,
+    tanh,
+)
 
 __all__ = ["EQUATIONS", "slim_gate"]
 
@@ -36,7 +49,9 @@ def mrnn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 
 def mi_rnn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     wx, uh = dense(w, "a", x=x), dense(w, "u", h=s["h"])
-    h = tanh(w["h.weight_0"] * wx * uh + w["h_2.weight_u"] * uh + w["h_3.weight_a"] * wx + w["h.bias"])
+    h = tanh(
+        w["h.weight_0"] * wx * uh + w["h_2.weight_u"] * uh + w["h_3.weight_a"] * wx + w["h.bias"]
+    )
     return h, {"h": h}
 
 
@@ -73,19 +88,29 @@ def lstm_1997(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 
 
 def greff(removed: str) -> Equations:
-    """Greff et al. 2017, section III: the vanilla LSTM (``removed = ""``) and what is left of it."""
+    """Greff et al. 2017, section III: the vanilla LSTM (``removed = ""``) and what is left of
+    it.
+    """
 
     def step(w: Weights, x: Array, s: States) -> tuple[Array, States]:
         h, c = s["h"], s["c"]
         ones = 1.0 + 0.0 * c
-        forget = ones if removed == "NFG" else sigmoid(affine(w, "f", x=x, h=h) + w["f.weight_c"] * c)
+        forget = (
+            ones if removed == "NFG" else sigmoid(affine(w, "f", x=x, h=h) + w["f.weight_c"] * c)
+        )
         if removed == "CIFG":
             admit = 1.0 - forget
         else:
-            admit = ones if removed == "NIG" else sigmoid(affine(w, "i", x=x, h=h) + w["i.weight_c"] * c)
+            admit = (
+                ones
+                if removed == "NIG"
+                else sigmoid(affine(w, "i", x=x, h=h) + w["i.weight_c"] * c)
+            )
         block = affine(w, "g", x=x, h=h)
         c = forget * c + admit * (block if removed == "NIAF" else tanh(block))
-        out = ones if removed == "NOG" else sigmoid(affine(w, "o", x=x, h=h) + w["o.weight_c_t"] * c)
+        out = (
+            ones if removed == "NOG" else sigmoid(affine(w, "o", x=x, h=h) + w["o.weight_c_t"] * c)
+        )
         h = out * (c if removed == "NOAF" else tanh(c))
         return h, {"h": h, "c": c}
 
@@ -103,7 +128,10 @@ def lstm_fgr(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 
 
 def lstm_ln(w: Weights, x: Array, s: States) -> tuple[Array, States]:
-    i, f, g, o = (layer_norm(dense(w, n, x=x)) + layer_norm(dense(w, f"{n}_2", h=s["h"])) + w[f"{n}.bias"] for n in "ifgo")
+    i, f, g, o = (
+        layer_norm(dense(w, n, x=x)) + layer_norm(dense(w, f"{n}_2", h=s["h"])) + w[f"{n}.bias"]
+        for n in "ifgo"
+    )
     c = sigmoid(f) * s["c"] + sigmoid(i) * tanh(g)
     h = sigmoid(o) * tanh(layer_norm(c))
     return h, {"h": h, "c": c}

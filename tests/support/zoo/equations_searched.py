@@ -1,4 +1,6 @@
-"""The published equations of the searched, linear and exponential cells; see :mod:`support.zoo.equations`."""
+"""The published equations of the searched, linear and exponential cells; see
+:mod:`support.zoo.equations`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from support.zoo.equations import Array, Equations, States, Weights, affine, dense, relu, sigmoid, silu, softplus, tanh
+from support.zoo.equations import (
+    Array,
+    Equations,
+    States,
+    Weights,
+    affine,
+    dense,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+    tanh,
+)
 from support.zoo.equations_gated import EQUATIONS as GATED
 from support.zoo.equations_lstm import EQUATIONS as LSTM
 
@@ -39,7 +53,10 @@ def mut3(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 
 def nascell(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     h, c = s["h"], s["c"]
-    a = [dense(w, f"a{k}", x=x, h=h) if k != 3 else dense(w, "a3", x=x) * dense(w, "a3_2", h=h) for k in range(8)]
+    a = [
+        dense(w, f"a{k}", x=x, h=h) if k != 3 else dense(w, "a3", x=x) * dense(w, "a3_2", h=h)
+        for k in range(8)
+    ]
     first = tanh(tanh(sigmoid(a[0]) * relu(a[1])) + c)
     second = tanh(sigmoid(a[2]) + relu(a[3]))
     third = tanh(tanh(a[4]) * sigmoid(a[5]))
@@ -54,13 +71,20 @@ def identity(a: Array) -> Array:
     return a
 
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid, "identity": identity}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": tanh,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "identity": identity,
+}
 
 
 def tree(genotype: str, ends: Sequence[int]) -> Equations:
-    """ENAS and DARTS: node j adds to its predecessor s_p the gated difference to an activation of it; the output is a mean.
+    """ENAS and DARTS: node j adds to its predecessor s_p the gated difference to an activation of
+    it; the output is a mean.
 
-    ``genotype``: activation and number of the predecessor for node 1, 2, ...; ``ends``: the nodes that are averaged.
+    ``genotype``: activation and number of the predecessor for node 1, 2, ...; ``ends``: the nodes
+    that are averaged.
     """
 
     def step(w: Weights, x: Array, s: States) -> tuple[Array, States]:
@@ -71,7 +95,10 @@ def tree(genotype: str, ends: Sequence[int]) -> Equations:
             p = int(word.removeprefix(activation))
             before = values[p]
             gate = sigmoid(dense(w, f"g{j}", **{f"s{p}": before}))
-            values.append(before + gate * (ACTIVATIONS[activation](dense(w, f"s{j}", **{f"s{p}": before})) - before))
+            values.append(
+                before
+                + gate * (ACTIVATIONS[activation](dense(w, f"s{j}", **{f"s{p}": before})) - before)
+            )
         h = np.mean([values[k] for k in ends], axis=0)
         return h, {"h": h}
 
@@ -109,7 +136,9 @@ def qrnn_fo(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 
 
 def qrnn_ifo(w: Weights, x: Array, s: States) -> tuple[Array, States]:
-    c = sigmoid(affine(w, "f", x=x)) * s["c"] + sigmoid(affine(w, "i", x=x)) * tanh(affine(w, "z", x=x))
+    c = sigmoid(affine(w, "f", x=x)) * s["c"] + sigmoid(affine(w, "i", x=x)) * tanh(
+        affine(w, "z", x=x)
+    )
     return sigmoid(affine(w, "o", x=x)) * c, {"c": c}
 
 
@@ -164,7 +193,9 @@ def slstm(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 
 
 def rwkv4(w: Weights, x: Array, s: States) -> tuple[Array, States]:
-    """The recurrent form of the paper without its stabiliser; ``a`` and ``b`` are stored divided by ``exp(m)``."""
+    """The recurrent form of the paper without its stabiliser; ``a`` and ``b`` are stored divided by
+    ``exp(m)``.
+    """
     p, m = s["p"], s["m"]
     r, k, v = (dense(w, n, **{"0": w[f"u{n}.bias"] * x + (1 - w[f"u{n}.bias"]) * p}) for n in "rkv")
     total, weight = np.exp(m) * s["a"], np.exp(m) * s["b"]
@@ -181,7 +212,9 @@ EQUATIONS: dict[str, Equations] = {
     **GATED,
     "darts_v1": tree("relu0 relu1 tanh2 relu3 relu4 identity1 relu5 relu1", range(1, 9)),
     "darts_v2": tree("sigmoid0 relu1 relu1 identity1 tanh2 sigmoid5 tanh3 relu5", range(1, 9)),
-    "enas": tree("tanh0 tanh1 relu1 tanh3 tanh3 relu3 relu4 relu7 relu8 relu8 relu8", (2, 5, 6, 9, 10, 11)),
+    "enas": tree(
+        "tanh0 tanh1 relu1 tanh3 tanh3 relu3 relu4 relu7 relu8 relu8 relu8", (2, 5, 6, 9, 10, 11)
+    ),
     "enas_lm": tree("sigmoid0 tanh1 relu2 sigmoid2 tanh4 tanh5 sigmoid3 sigmoid6", range(1, 9)),
     "hgrn_real": hgrn_real,
     "mingru": mingru,

@@ -1,7 +1,9 @@
-"""Independent implementations of zoo cells: torch, and the PyPI package torchrecurrent (tests only; needs nothing but torch).
+"""Independent implementations of zoo cells: torch, and the PyPI package torchrecurrent (tests only;
+needs nothing but torch).
 
-A row of :data:`PEERS` says where each weight of ours goes. Pieces are joined along the first axis; ``"0"`` stands for zeros, ``"1"`` for
-ones, ``"eye"`` for the identity matrix, ``"g.bias+1"`` for a bias to which the cell adds 1 at run time.
+A row of :data:`PEERS` says where each weight of ours goes. Pieces are joined along the first axis;
+``"0"`` stands for zeros, ``"1"`` for ones, ``"eye"`` for the identity matrix, ``"g.bias+1"`` for a
+bias to which the cell adds 1 at run time.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ __all__ = ["KNOWN_WRONG", "PEERS", "Peer", "run_peer"]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """``module.name`` with ``options``; ``states``: our names of its states, in its order; ``separate``: it returns (output, states)."""
+    """``module.name`` with ``options``; ``states``: our names of its states, in its order;
+    ``separate``: it returns (output, states).
+    """
 
     module: str
     name: str
@@ -36,10 +40,16 @@ class Peer:
         return f"{self.module}.{self.name}"
 
 
-def run_peer(peer: Peer, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]) -> tuple[Array, States]:
-    """Run the peer with our weights over ``x [T, B, I]`` from ``states [B, H]``; returns outputs ``[T, B, H]`` and final states."""
+def run_peer(
+    peer: Peer, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]
+) -> tuple[Array, States]:
+    """Run the peer with our weights over ``x [T, B, I]`` from ``states [B, H]``; returns outputs
+    ``[T, B, H]`` and final states.
+    """
     hidden = next(iter(states.values())).shape[-1]
-    made = getattr(importlib.import_module(peer.module), peer.name)(x.shape[-1], hidden, **peer.options).double()
+    made = getattr(importlib.import_module(peer.module), peer.name)(
+        x.shape[-1], hidden, **peer.options
+    ).double()
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             pieces = peer.weights.get(name, "0")
@@ -53,17 +63,23 @@ def run_peer(peer: Peer, weights: Mapping[str, Array], x: Array, states: Mapping
             hx = tuple(s.unsqueeze(0) for s in now)
             output, final = made(torch.from_numpy(x), hx if len(hx) > 1 else hx[0])
             finals = final if isinstance(final, tuple) else (final,)
-            return output.numpy(), {name: s.squeeze(0).numpy() for name, s in zip(peer.states, finals, strict=True)}
+            return output.numpy(), {
+                name: s.squeeze(0).numpy() for name, s in zip(peer.states, finals, strict=True)
+            }
         outputs = []
         for x_t in torch.from_numpy(x):
             result = made(x_t, tuple(now) if len(now) > 1 else now[0])
-            output, following = result if peer.separate else (result[0] if len(now) > 1 else result, result)
+            output, following = (
+                result if peer.separate else (result[0] if len(now) > 1 else result, result)
+            )
             now = list(following) if len(now) > 1 else [following]
             outputs.append(output.numpy())
     return np.stack(outputs), {name: s.numpy() for name, s in zip(peer.states, now, strict=True)}
 
 
-def _join(pieces: str, weights: Mapping[str, Array], hidden: int, shape: tuple[int, ...]) -> torch.Tensor:
+def _join(
+    pieces: str, weights: Mapping[str, Array], hidden: int, shape: tuple[int, ...]
+) -> torch.Tensor:
     if pieces in ("0", "1"):
         return torch.full(shape, float(pieces), dtype=torch.float64)
     parts: list[Array] = []
@@ -84,7 +100,11 @@ def _gates(names: str, suffix: str) -> str:
 
 def _usual(names: str) -> dict[str, str]:
     """Gates in this order, each with weights for x and h and one bias."""
-    return {"weight_ih": _gates(names, "weight_x"), "weight_hh": _gates(names, "weight_h"), "bias_ih": _gates(names, "bias")}
+    return {
+        "weight_ih": _gates(names, "weight_x"),
+        "weight_hh": _gates(names, "weight_h"),
+        "bias_ih": _gates(names, "bias"),
+    }
 
 
 def _layer(weights: Mapping[str, str]) -> dict[str, str]:
@@ -96,20 +116,51 @@ _PEEPHOLES = {"weight_ph": "i.weight_c f.weight_c o.weight_c_t"}
 _OSCILLATOR = {"weight_ih": "c.weight_x", "weight_hh": "c.weight_h", "bias_ih": "c.bias"}
 
 PEERS: dict[str, Peer] = {
-    "atr": Peer(_TR, "ATRCell", ("h",), {"weight_ih": "a.weight_x", "weight_hh": "u.weight_h", "bias_ih": "a.bias"}),
-    "brc": Peer(_TR, "BRCell", ("h",), {"weight_ih": "a.weight_x c.weight_x h.weight_x", "weight_hh": "a.weight_h c.weight_h"}),
-    "cfn": Peer(_TR, "CFNCell", ("h",), {**_usual("fi"), "weight_ih": "f.weight_x i.weight_x h.weight_x", "bias_ih": "f.bias i.bias 0"}),
+    "atr": Peer(
+        _TR,
+        "ATRCell",
+        ("h",),
+        {"weight_ih": "a.weight_x", "weight_hh": "u.weight_h", "bias_ih": "a.bias"},
+    ),
+    "brc": Peer(
+        _TR,
+        "BRCell",
+        ("h",),
+        {"weight_ih": "a.weight_x c.weight_x h.weight_x", "weight_hh": "a.weight_h c.weight_h"},
+    ),
+    "cfn": Peer(
+        _TR,
+        "CFNCell",
+        ("h",),
+        {
+            **_usual("fi"),
+            "weight_ih": "f.weight_x i.weight_x h.weight_x",
+            "bias_ih": "f.bias i.bias 0",
+        },
+    ),
     "cornn": Peer(
-        _TR, "coRNNCell", ("h", "c"), {**_OSCILLATOR, "weight_ch": "c.weight_c"}, options={"dt": 0.042, "gamma": 2.7, "epsilon": 4.7}
+        _TR,
+        "coRNNCell",
+        ("h", "c"),
+        {**_OSCILLATOR, "weight_ch": "c.weight_c"},
+        options={"dt": 0.042, "gamma": 2.7, "epsilon": 4.7},
     ),
     "fastgrnn": Peer(
         _TR,
         "FastGRNNCell",
         ("h",),
-        {"weight_ih": "a.weight_x", "weight_hh": "a.weight_h", "bias_ih": "z.bias n.bias", "zeta": "zeta.scale", "nu": "nu.scale"},
+        {
+            "weight_ih": "a.weight_x",
+            "weight_hh": "a.weight_h",
+            "bias_ih": "z.bias n.bias",
+            "zeta": "zeta.scale",
+            "nu": "nu.scale",
+        },
         options={"nonlinearity": "sigmoid"},
     ),
-    "fastrnn": Peer(_TR, "FastRNNCell", ("h",), {**_usual("n"), "alpha": "alpha.scale", "beta": "beta.scale"}),
+    "fastrnn": Peer(
+        _TR, "FastRNNCell", ("h",), {**_usual("n"), "alpha": "alpha.scale", "beta": "beta.scale"}
+    ),
     "gru": Peer(
         "torch.nn",
         "GRU",
@@ -142,21 +193,40 @@ PEERS: dict[str, Peer] = {
         separate=True,
     ),
     "janet": Peer(_TR, "JANETCell", ("h", "h"), {**_usual("ag"), "beta": "1"}),
-    "light_ru": Peer(_TR, "LightRUCell", ("h",), {"weight_ih": "n.weight_x f.weight_x", "weight_hh": "f.weight_h", "bias_ih": "0 f.bias"}),
+    "light_ru": Peer(
+        _TR,
+        "LightRUCell",
+        ("h",),
+        {"weight_ih": "n.weight_x f.weight_x", "weight_hh": "f.weight_h", "bias_ih": "0 f.bias"},
+    ),
     "ligru": Peer(_TR, "LiGRUCell", ("h",), _usual("zn"), options={"nonlinearity": "relu"}),
     "lstm": Peer("torch.nn", "LSTM", ("h", "c"), _layer(_usual("ifgo"))),
     "lstm_1997": Peer(_TR, "OriginalLSTMCell", ("h", "c"), _usual("igo")),
     "lstm_peephole": Peer(_TR, "PeepholeLSTMCell", ("h", "c"), {**_usual("ifgo"), **_PEEPHOLES}),
     "lstm_residual": Peer(
-        _TR, "ResLSTMCell", ("h", "c"), {**_usual("ifgo"), **_PEEPHOLES, "weight_proj": "h.weight_0", "weight_res": "h.weight_x"}
+        _TR,
+        "ResLSTMCell",
+        ("h", "c"),
+        {**_usual("ifgo"), **_PEEPHOLES, "weight_proj": "h.weight_0", "weight_res": "h.weight_x"},
     ),
-    "lstm_wmc": Peer(_TR, "WMCLSTMCell", ("h", "c"), {**_usual("ifgo"), "weight_mh": "i_2.weight_c f_2.weight_c o_2.weight_c_t"}),
+    "lstm_wmc": Peer(
+        _TR,
+        "WMCLSTMCell",
+        ("h", "c"),
+        {**_usual("ifgo"), "weight_mh": "i_2.weight_c f_2.weight_c o_2.weight_c_t"},
+    ),
     "mgu": Peer(_TR, "MGUCell", ("h",), {**_usual("fn"), "weight_hh": "f.weight_h n.weight_1"}),
     "minimalrnn": Peer(
         _TR,
         "MinimalRNNCell",
         ("h",),
-        {"weight_ih": "z.weight_x", "weight_hh": "u.weight_h", "weight_mm": "u.weight_z", "bias_ih": "z.bias", "bias_hh": "u.bias"},
+        {
+            "weight_ih": "z.weight_x",
+            "weight_hh": "u.weight_h",
+            "weight_mm": "u.weight_z",
+            "bias_ih": "z.bias",
+            "bias_hh": "u.bias",
+        },
     ),
     "mult_lstm": Peer(
         _TR,
@@ -184,7 +254,11 @@ PEERS: dict[str, Peer] = {
         _TR,
         "MUT2Cell",
         ("h",),
-        {"weight_ih": "z.weight_x eye h.weight_x", "weight_hh": "z.weight_h r.weight_h h.weight_0", "bias_ih": "z.bias r.bias h.bias"},
+        {
+            "weight_ih": "z.weight_x eye h.weight_x",
+            "weight_hh": "z.weight_h r.weight_h h.weight_0",
+            "bias_ih": "z.bias r.bias h.bias",
+        },
     ),
     "mut3": Peer(
         _TR,
@@ -196,27 +270,64 @@ PEERS: dict[str, Peer] = {
             "bias_ih": "z.bias r.bias h.bias",
         },
     ),
-    "nbrc": Peer(_TR, "NBRCell", ("h",), {"weight_ih": "a.weight_x c.weight_x h.weight_x", "weight_hh": "a.weight_h c.weight_h"}),
-    "ran": Peer(_TR, "RANCell", ("h", "c"), {**_usual("if"), "weight_ih": "d.weight_x i.weight_x f.weight_x"}),
-    "rnn_relu": Peer("torch.nn", "RNN", ("h",), _layer(_usual("h")), options={"nonlinearity": "relu"}),
+    "nbrc": Peer(
+        _TR,
+        "NBRCell",
+        ("h",),
+        {"weight_ih": "a.weight_x c.weight_x h.weight_x", "weight_hh": "a.weight_h c.weight_h"},
+    ),
+    "ran": Peer(
+        _TR,
+        "RANCell",
+        ("h", "c"),
+        {**_usual("if"), "weight_ih": "d.weight_x i.weight_x f.weight_x"},
+    ),
+    "rnn_relu": Peer(
+        "torch.nn", "RNN", ("h",), _layer(_usual("h")), options={"nonlinearity": "relu"}
+    ),
     "rnn_tanh": Peer("torch.nn", "RNN", ("h",), _layer(_usual("h"))),
-    "star": Peer(_TR, "STARCell", ("h",), {"weight_ih": "z.weight_x k.weight_x", "weight_hh": "k.weight_h", "bias_ih": "z.bias k.bias"}),
+    "star": Peer(
+        _TR,
+        "STARCell",
+        ("h",),
+        {
+            "weight_ih": "z.weight_x k.weight_x",
+            "weight_hh": "k.weight_h",
+            "bias_ih": "z.bias k.bias",
+        },
+    ),
     "tgru": Peer(
         _TR,
         "TGRUCell",
         ("h", "p"),
-        {"weight_ih": _gates("zfo", "weight_x"), "weight_hh": _gates("zfo", "weight_p"), "bias_ih": _gates("zfo", "bias")},
+        {
+            "weight_ih": _gates("zfo", "weight_x"),
+            "weight_hh": _gates("zfo", "weight_p"),
+            "bias_ih": _gates("zfo", "bias"),
+        },
     ),
     "tlstm": Peer(
         _TR,
         "TLSTMCell",
         ("c", "p"),
-        {"weight_ih": _gates("zfo", "weight_x"), "weight_hh": _gates("zfo", "weight_p"), "bias_ih": _gates("zfo", "bias")},
+        {
+            "weight_ih": _gates("zfo", "weight_x"),
+            "weight_hh": _gates("zfo", "weight_p"),
+            "bias_ih": _gates("zfo", "bias"),
+        },
         separate=True,
     ),
-    "trnn": Peer(_TR, "TRNNCell", ("h",), {"weight_ih": "z.weight_x f.weight_x", "bias_ih": "0 f.bias"}),
+    "trnn": Peer(
+        _TR, "TRNNCell", ("h",), {"weight_ih": "z.weight_x f.weight_x", "bias_ih": "0 f.bias"}
+    ),
     "ugrnn": Peer(_TR, "UGRNNCell", ("h",), {**_usual("ng"), "bias_ih": "n.bias g.bias+1"}),
-    "unicornn": Peer(_TR, "UnICORNNCell", ("h", "c"), {**_OSCILLATOR, "weight_ch": "g.bias"}, options={"dt": 0.1, "alpha": 1.0}),
+    "unicornn": Peer(
+        _TR,
+        "UnICORNNCell",
+        ("h", "c"),
+        {**_OSCILLATOR, "weight_ch": "g.bias"},
+        options={"dt": 0.1, "alpha": 1.0},
+    ),
 }
 """Zoo cell -> the implementation that it is compared with."""
 
@@ -238,8 +349,11 @@ KNOWN_WRONG: dict[str, Peer] = {
         ("h", "c"),
         {
             "weight_ih": " ".join(f"a{k}.weight_x" for k in range(8)),
-            "weight_hh": " ".join(f"a{k}.weight_h" if k != 3 else "a3_2.weight_h" for k in range(8)),
+            "weight_hh": " ".join(
+                f"a{k}.weight_h" if k != 3 else "a3_2.weight_h" for k in range(8)
+            ),
         },
     ),
 }
-"""Implementations that compute another function than the paper prints; a test shows that they do."""
+"""Implementations that compute another function than the paper prints; a test shows that they do.
+"""

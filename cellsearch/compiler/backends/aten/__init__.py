@@ -1,7 +1,8 @@
 """The aten backend: torch calls on preallocated memory, with a backward pass of its own.
 
-Everything time-parallel is computed once over all positions, dense products of one source are one call, and each weight's gradient
-is one product over all positions after the loop. float32 and float64 on any device; first derivatives only.
+Everything time-parallel is computed once over all positions, dense products of one source are one
+call, and each weight's gradient is one product over all positions after the loop. float32 and
+float64 on any device; first derivatives only.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ class Aten(Backend):
 
 
 class _Aten:
-    """One program. Holds no data of a call, so one kernel serves all layers and may run several times before a backward pass."""
+    """One program. Holds no data of a call, so one kernel serves all layers and may run several
+    times before a backward pass.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = hoist(program)
@@ -63,7 +66,11 @@ class _Aten:
         return make_plan(hoist(self.gradient.program), backwards=True)
 
     def __call__(
-        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor], batch_sizes: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
         sizes = [batch] * steps if batch_sizes is None else list(batch_sizes)
@@ -82,11 +89,15 @@ class _Aten:
         return output.view(steps, batch, output.shape[1]), tuple(final)
 
 
-def _forward(program: Program, plan: Plan, tensors: Sequence[Tensor], sizes: Sequence[int]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _forward(
+    program: Program, plan: Plan, tensors: Sequence[Tensor], sizes: Sequence[int]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Flat output, final states, all slots."""
     n_states = len(program.states)
     states = [state.contiguous() for state in tensors[1 : 1 + n_states]]
-    parameters = dict(zip((name for name, _ in program.parameters), tensors[1 + n_states :], strict=True))
+    parameters = dict(
+        zip((name for name, _ in program.parameters), tensors[1 + n_states :], strict=True)
+    )
     outcome = run(plan, [tensors[0].contiguous()], states, parameters, sizes)
     output = outcome.slots[program.output].expand(sum(sizes), states[0].shape[1])
     return output, outcome.carried, outcome.slots
@@ -100,10 +111,13 @@ class _Function(torch.autograd.Function):
         output, final, slots = _forward(kernel.program, kernel.training, tensors, sizes)
         saved = kernel.gradient.saved
         ctx.kernel, ctx.sizes, ctx.n_saved = kernel, sizes, len(saved)
-        # An output that shares memory with saved values is no view of them, so that a caller may change it in place; it is saved too,
-        # so that such a change is noticed before it falsifies a gradient.
+        # An output that shares memory with saved values is no view of them, so that a caller may
+        # change it in place; it is saved too, so that such a change is noticed before it falsifies
+        # a gradient.
         output = output.contiguous()
-        alone = output.new_empty(0).set_(output.untyped_storage(), output.storage_offset(), output.shape, output.stride())
+        alone = output.new_empty(0).set_(
+            output.untyped_storage(), output.storage_offset(), output.shape, output.stride()
+        )
         ctx.save_for_backward(*(slots[value] for value in saved), *tensors, alone)
         ctx.set_materialize_grads(True)
         return (alone, *final)
@@ -112,7 +126,8 @@ class _Function(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise BackendError(
-                "the aten backend has no second derivatives (create_graph=True)", hint='compile the cell with backend="reference"'
+                "the aten backend has no second derivatives (create_graph=True)",
+                hint='compile the cell with backend="reference"',
             )
         kernel: _Aten = ctx.kernel
         tensors = ctx.saved_tensors
@@ -122,15 +137,32 @@ class _Function(torch.autograd.Function):
         parameters = dict(zip(names, given[1 + n_states :], strict=True))
         incoming = [gradient.contiguous() for gradient in gradients]
         with torch.autocast(given[0].device.type, enabled=False):
-            outcome = run(kernel.backward, [*saved, incoming[0]], incoming[1:], parameters, ctx.sizes, backwards=True)
+            outcome = run(
+                kernel.backward,
+                [*saved, incoming[0]],
+                incoming[1:],
+                parameters,
+                ctx.sizes,
+                backwards=True,
+            )
         found = dict(kernel.backward.program.outputs)
         x = outcome.slots[found["x"]].expand(given[0].shape) if ctx.needs_input_grad[2] else None
-        weights = [outcome.slots[found[name]].expand_as(parameters[name].reshape(parameters[name].shape or (1,))) for name in names]
-        shaped = [weight.reshape(parameters[name].shape) for name, weight in zip(names, weights, strict=True)]
+        weights = [
+            outcome.slots[found[name]].expand_as(
+                parameters[name].reshape(parameters[name].shape or (1,))
+            )
+            for name in names
+        ]
+        shaped = [
+            weight.reshape(parameters[name].shape)
+            for name, weight in zip(names, weights, strict=True)
+        ]
         return (None, None, x, *outcome.carried, *shaped)
 
 
 def _running(sizes: Sequence[int], device: torch.device) -> Tensor:
     """The rows of ``[T * B]`` at which a sequence is still running."""
     batch = sizes[0]
-    return torch.cat([torch.arange(t * batch, t * batch + size) for t, size in enumerate(sizes)]).to(device)
+    return torch.cat(
+        [torch.arange(t * batch, t * batch + size) for t, size in enumerate(sizes)]
+    ).to(device)

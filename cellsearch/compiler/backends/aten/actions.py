@@ -1,6 +1,8 @@
-"""Actions: single torch calls on a list of slots, as closures made once, so that the time loop does nothing else.
+"""Actions: single torch calls on a list of slots, as closures made once, so that the time loop does
+nothing else.
 
-``into`` says that the result's slot holds memory already (a view of a buffer), which is written; otherwise the slot is set.
+``into`` says that the result's slot holds memory already (a view of a buffer), which is written;
+otherwise the slot is set.
 """
 
 from __future__ import annotations
@@ -13,7 +15,18 @@ from torch.nn import functional
 
 from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm, layer_norm_gradient
 
-__all__ = ["INPLACE", "Action", "accumulate", "apply", "combine", "fill", "overwrite", "sum_rows", "transposed_product", "vector_product"]
+__all__ = [
+    "INPLACE",
+    "Action",
+    "accumulate",
+    "apply",
+    "combine",
+    "fill",
+    "overwrite",
+    "sum_rows",
+    "transposed_product",
+    "vector_product",
+]
 
 Slots = list[Tensor]
 Action = Callable[[Slots], None]
@@ -159,12 +172,19 @@ def accumulate(result: int, source: int, weight: int) -> Action:
 
 
 def combine(
-    result: int, values: Sequence[int], matrices: Sequence[tuple[int, int]], pairs: Sequence[tuple[int, int]], *, into: bool
+    result: int,
+    values: Sequence[int],
+    matrices: Sequence[tuple[int, int]],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    into: bool,
 ) -> Action:
-    """``sum(values) + sum(a @ w) + sum(a * b)`` in this order; values whose shape is the full one come first.
+    """``sum(values) + sum(a @ w) + sum(a * b)`` in this order; values whose shape is the full one
+    come first.
 
-    ``matrices``: (source, stacked weight); ``pairs``: factors. With ``into`` the memory of ``result`` may hold the first value already
-    (``values[0] == result``): the sum is then accumulated in place.
+    ``matrices``: (source, stacked weight); ``pairs``: factors. With ``into`` the memory of
+    ``result`` may hold the first value already (``values[0] == result``): the sum is then
+    accumulated in place.
     """
     calls: list[tuple[Callable[..., Tensor], tuple[int, ...]]] = []
     rest = list(values)
@@ -195,7 +215,9 @@ def combine(
     return run
 
 
-def _call(function: Callable[..., Tensor], operands: tuple[int, ...], result: int, *, into: bool) -> Action:
+def _call(
+    function: Callable[..., Tensor], operands: tuple[int, ...], result: int, *, into: bool
+) -> Action:
     """One call; operand -1 is the sum so far, which stands in the slot of the result."""
     slots = tuple(result if v == -1 else v for v in operands)
     if len(slots) == 2:
@@ -226,7 +248,9 @@ def _call(function: Callable[..., Tensor], operands: tuple[int, ...], result: in
 
 
 def transposed_product(left: int, right: int, results: Sequence[int]) -> Action:
-    """``left.T @ right`` over all rows, split by rows into the results: gradients of weights. Fixed values count as one row."""
+    """``left.T @ right`` over all rows, split by rows into the results: gradients of weights. Fixed
+    values count as one row.
+    """
 
     def run(env: Slots) -> None:
         rows = [value if value.dim() == 2 else value[None] for value in (env[left], env[right])]

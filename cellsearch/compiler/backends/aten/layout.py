@@ -1,4 +1,6 @@
-"""Columns: values that take part in the same products lie side by side, so that one product serves them all."""
+"""Columns: values that take part in the same products lie side by side, so that one product serves
+them all.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ _EXHAUSTIVE = 6
 def arrange(partners: Mapping[int, frozenset[Hashable]]) -> tuple[int, ...]:
     """An order of the items in which the items of each partner lie in few contiguous runs.
 
-    ``partners``: for each item the products it takes part in. Items with the same partners stay together, in the given order;
-    up to six such groups are ordered best possible, more by inserting one after the other where it costs least.
+    ``partners``: for each item the products it takes part in. Items with the same partners stay
+    together, in the given order; up to six such groups are ordered best possible, more by inserting
+    one after the other where it costs least.
     """
     groups: dict[frozenset[Hashable], list[int]] = {}
     for item, partner in partners.items():
@@ -25,7 +28,9 @@ def arrange(partners: Mapping[int, frozenset[Hashable]]) -> tuple[int, ...]:
     else:
         order = []
         for signature in signatures:
-            order = min(([*order[:k], signature, *order[k:]] for k in range(len(order) + 1)), key=_breaks)
+            order = min(
+                ([*order[:k], signature, *order[k:]] for k in range(len(order) + 1)), key=_breaks
+            )
     return tuple(item for signature in order for item in groups[signature])
 
 

@@ -2,13 +2,16 @@
 
 Two kinds of fusion come from where values lie:
 
-* *Accumulators*: the sums that receive dense products are columns of one buffer Z ``[rows, k * H]``. It is filled with the products of
-  time-parallel values before the loop; in the loop each source adds its products to all its columns in one call. A function of one
-  value of such a sum overwrites it, neighbours in one call.
-* *Deltas*: values that are multiplied by transposed weights (gradients of sums) are columns of a buffer D. A sum of such products is
-  one product of a run of columns, and the gradients of the weights at a source are one product of D with the source over all rows.
+* *Accumulators*: the sums that receive dense products are columns of one buffer Z ``[rows, k *
+  H]``. It is filled with the products of time-parallel values before the loop; in the loop each
+  source adds its products to all its columns in one call. A function of one value of such a sum
+  overwrites it, neighbours in one call.
+* *Deltas*: values that are multiplied by transposed weights (gradients of sums) are columns of a
+  buffer D. A sum of such products is one product of a run of columns, and the gradients of the
+  weights at a source are one product of D with the source over all rows.
 
-Values are slots of one list, numbered like the program's values; views of buffers and stacked weights get slots of their own.
+Values are slots of one list, numbered like the program's values; views of buffers and stacked
+weights get slots of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Columns ``start`` to ``stop`` (in units of H) of a buffer: ``"z"``, ``"d"``, or ``"bias"`` (the row that Z starts with)."""
+    """Columns ``start`` to ``stop`` (in units of H) of a buffer: ``"z"``, ``"d"``, or ``"bias"``
+    (the row that Z starts with).
+    """
 
     slot: int
     buffer: str
@@ -48,9 +53,11 @@ class View:
 
 @dataclass
 class Plan:
-    """See the module docstring. ``owned``: values of the loop with a buffer of their own; one that becomes the state ``heads[value]``
-    has the initial state before it. ``copied``: carried values that are wanted over all positions, with the slot of their buffer.
-    ``blank``: ranges of columns of Z that start as their bias. ``loop_slots``: slots that the loop reads or writes row block by row block.
+    """See the module docstring. ``owned``: values of the loop with a buffer of their own; one that
+    becomes the state ``heads[value]`` has the initial state before it. ``copied``: carried values
+    that are wanted over all positions, with the slot of their buffer. ``blank``: ranges of columns
+    of Z that start as their bias. ``loop_slots``: slots that the loop reads or writes row block by
+    row block.
     """
 
     program: Program
@@ -70,7 +77,9 @@ class Plan:
 
 
 def make_plan(program: Program, kept: Iterable[int] = (), *, backwards: bool = False) -> Plan:
-    """``kept``: values of extent ``step`` that are wanted over all positions besides the outputs; ``backwards``: time runs backwards."""
+    """``kept``: values of extent ``step`` that are wanted over all positions besides the outputs;
+    ``backwards``: time runs backwards.
+    """
     return _Planner(program, frozenset(kept), backwards).make()
 
 
@@ -80,15 +89,21 @@ class _Planner:
         self.phase = phases(program)
         self.kept = kept
         self.backwards = backwards
-        self.standing = kept | frozenset(program.ends)  # values that nothing may absorb or overwrite
+        self.standing = kept | frozenset(
+            program.ends
+        )  # values that nothing may absorb or overwrite
         self.plan = Plan(program, self.phase, program.n_values)
         found = find_sums(program, self.phase, self.standing)
         self.sums, self.absorbed, self.factors = found.sums, found.absorbed, found.factors
-        self.z_column: dict[int, int] = {}  # root of a sum, or the value that overwrites it -> column
+        self.z_column: dict[
+            int, int
+        ] = {}  # root of a sum, or the value that overwrites it -> column
         self.d_column: dict[int, int] = {}
         self.overwriting: dict[int, int] = {}  # value -> root of the sum that it overwrites
         self.tasks: list[Task] = []
-        self.singles: list[Task] = []  # the tasks of ``overwriting`` one by one, should joined ones wait for each other
+        self.singles: list[
+            Task
+        ] = []  # the tasks of ``overwriting`` one by one, should joined ones wait for each other
 
     def make(self) -> Plan:
         self.place_accumulators()
@@ -100,10 +115,14 @@ class _Planner:
         joined = self.add_overwriting()
         self.add_instructions()
         self.add_reductions()
-        ordered = schedule([*self.tasks, *joined], self.phase) or schedule([*self.tasks, *self.singles], self.phase)
+        ordered = schedule([*self.tasks, *joined], self.phase) or schedule(
+            [*self.tasks, *self.singles], self.phase
+        )
         assert ordered is not None, "a program's instructions are in order"
         for phase in Phase:
-            self.plan.actions[phase] = [t.action for t in ordered if t.phase is phase and t.action is not None]
+            self.plan.actions[phase] = [
+                t.action for t in ordered if t.phase is phase and t.action is not None
+            ]
         self.plan.loop_slots = self.find_loop_slots(ordered)
         return self.plan
 
@@ -112,7 +131,7 @@ class _Planner:
         assert found is not None
         return found
 
-    # -- memory --------------------------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def new_slot(self) -> int:
         self.plan.n_slots += 1
@@ -129,11 +148,15 @@ class _Planner:
         return stack.slot
 
     def place_accumulators(self) -> None:
-        """Give each sum with dense products a column of Z; a sum that continues one of an earlier phase shares its column."""
+        """Give each sum with dense products a column of Z; a sum that continues one of an earlier
+        phase shares its column.
+        """
         columns: list[list[Sum]] = []
         biases: list[list[int]] = []
         open_columns: dict[int, int] = {}  # root of the last sum of a column -> column
-        for total in sorted((s for s in self.sums.values() if s.dense), key=lambda s: (s.phase, s.root)):
+        for total in sorted(
+            (s for s in self.sums.values() if s.dense), key=lambda s: (s.phase, s.root)
+        ):
             base = next((v for v in total.rest if self.can_continue(v, total, open_columns)), None)
             if base is None:
                 columns.append([])
@@ -148,9 +171,16 @@ class _Planner:
             biases[column] += fixed
             total.rest = [v for v in total.rest if v not in fixed]
         self.find_overwriting(open_columns)
-        activation = {open_columns[root]: self.instruction(value).op for value, root in self.overwriting.items()}
+        activation = {
+            open_columns[root]: self.instruction(value).op
+            for value, root in self.overwriting.items()
+        }
         partners = {
-            k: frozenset((total.phase, self.instruction(d).inputs[0]) for total in columns[k] for d in total.dense)
+            k: frozenset(
+                (total.phase, self.instruction(d).inputs[0])
+                for total in columns[k]
+                for d in total.dense
+            )
             for k in sorted(range(len(columns)), key=lambda k: activation.get(k, ""))
         }
         order = arrange(partners)
@@ -166,7 +196,10 @@ class _Planner:
 
     def can_continue(self, value: int, total: Sum, open_columns: dict[int, int]) -> bool:
         return (
-            value in open_columns and self.phase[value] < total.phase and len(self.program.uses[value]) == 1 and value not in self.standing
+            value in open_columns
+            and self.phase[value] < total.phase
+            and len(self.program.uses[value]) == 1
+            and value not in self.standing
         )
 
     def find_overwriting(self, roots: Iterable[int]) -> None:
@@ -174,20 +207,34 @@ class _Planner:
             users = self.program.uses[root]
             if len(users) == 1 and root not in self.standing:
                 user = users[0]
-                if self.instruction(user).op in INPLACE and self.phase[user] is self.phase[root] and user not in self.absorbed:
+                if (
+                    self.instruction(user).op in INPLACE
+                    and self.phase[user] is self.phase[root]
+                    and user not in self.absorbed
+                ):
                     self.overwriting[user] = root
 
     def place_deltas(self) -> None:
-        """Columns of D for computed values that are multiplied by transposed weights or summed into gradients of weights."""
+        """Columns of D for computed values that are multiplied by transposed weights or summed into
+        gradients of weights.
+        """
         partners: dict[int, set[object]] = {}
         member = {d: total.root for total in self.sums.values() for d in total.deltas}
         for value, instruction in self.program.numbered():
             if instruction.op in ("dense_t", "outer"):
                 delta = instruction.inputs[0]
                 shape = self.program.shapes[delta]
-                computed = self.program.instruction(delta) is not None and delta not in self.z_column and shape.extent == "step"
+                computed = (
+                    self.program.instruction(delta) is not None
+                    and delta not in self.z_column
+                    and shape.extent == "step"
+                )
                 if computed and shape.width == "H":
-                    partner = member.get(value, value) if instruction.op == "dense_t" else ("outer", instruction.inputs[1])
+                    partner = (
+                        member.get(value, value)
+                        if instruction.op == "dense_t"
+                        else ("outer", instruction.inputs[1])
+                    )
                     partners.setdefault(delta, set()).add(partner)
         order = arrange({delta: frozenset(found) for delta, found in partners.items()})
         self.d_column = {delta: k for k, delta in enumerate(order)}
@@ -198,7 +245,9 @@ class _Planner:
     def place_flat(self) -> None:
         """Buffers for values of the loop that are wanted after it."""
         program = self.program
-        wanted = {v for v in (*self.kept, *(v for _, v in program.outputs)) if self.phase[v] is Phase.LOOP}
+        wanted = {
+            v for v in (*self.kept, *(v for _, v in program.outputs)) if self.phase[v] is Phase.LOOP
+        }
         for value, instruction in program.numbered():
             if self.phase[value] > Phase.LOOP:
                 wanted |= {v for v in instruction.inputs if self.phase[v] is Phase.LOOP}
@@ -206,7 +255,11 @@ class _Planner:
         owned = {v for v in wanted if v >= program.first and not self.is_placed(v)}
         for state in states:
             following = program.next_states[state - len(program.inputs)]
-            can_own = following >= program.first and self.phase[following] is Phase.LOOP and not self.is_placed(following)
+            can_own = (
+                following >= program.first
+                and self.phase[following] is Phase.LOOP
+                and not self.is_placed(following)
+            )
             if can_own and not self.backwards and following not in self.plan.heads:
                 owned.add(following)
                 self.plan.heads[following] = state
@@ -221,10 +274,12 @@ class _Planner:
         """Whether the value's slot holds memory that its action writes."""
         return self.is_placed(value) or value in self.plan.owned
 
-    # -- tasks ---------------------------------------------------------------------------------------------------------
+    # -- tasks -------------------------------------------------------------------------------------
 
     def add_products(self) -> dict[int, set[int]]:
-        """Products into Z, one task a source and run of columns; for each root the (negative) numbers of its products."""
+        """Products into Z, one task a source and run of columns; for each root the (negative)
+        numbers of its products.
+        """
         arrivals: dict[int, set[int]] = {}
         wanted: dict[tuple[Phase, int, int], dict[int, tuple[int, str]]] = {}
         for total in self.sums.values():
@@ -232,8 +287,13 @@ class _Planner:
             for d in total.dense:
                 instruction = self.instruction(d)
                 source = instruction.inputs[0]
-                seen[source] = seen.get(source, 0) + 1  # two products of one source with one sum are two rounds
-                wanted.setdefault((total.phase, source, seen[source]), {})[total.column] = (total.root, instruction.parameter)
+                seen[source] = (
+                    seen.get(source, 0) + 1
+                )  # two products of one source with one sum are two rounds
+                wanted.setdefault((total.phase, source, seen[source]), {})[total.column] = (
+                    total.root,
+                    instruction.parameter,
+                )
         filled: set[int] = set()
         touched: set[int] = set()
         for phase, source, turn in sorted(wanted):
@@ -243,15 +303,30 @@ class _Planner:
                 target = self.view("z", start, stop)
                 weight = self.stack([found[k][1] for k in columns], transposed=True)
                 number = -1 - len(self.tasks)
-                fills = set(columns) if phase is Phase.BEFORE and not touched & set(columns) else set()
-                after = {-1 - k for k, task in enumerate(self.tasks) if task.phase is phase and task.fills & set(columns)}
+                fills = (
+                    set(columns) if phase is Phase.BEFORE and not touched & set(columns) else set()
+                )
+                after = {
+                    -1 - k
+                    for k, task in enumerate(self.tasks)
+                    if task.phase is phase and task.fills & set(columns)
+                }
                 if fills:
                     action = actions.fill(target, self.view("bias", start, stop), source, weight)
                 else:
                     action = actions.accumulate(target, source, weight)
                 filled |= fills
                 touched |= set(columns)
-                self.tasks.append(Task(phase, {source, *after}, (number,), action, slots={target, source}, fills=fills))
+                self.tasks.append(
+                    Task(
+                        phase,
+                        {source, *after},
+                        (number,),
+                        action,
+                        slots={target, source},
+                        fills=fills,
+                    )
+                )
                 for k in columns:
                     arrivals.setdefault(found[k][0], set()).add(number)
         self.plan.blank = tuple(runs([k for k in range(self.plan.z_columns) if k not in filled]))
@@ -270,17 +345,25 @@ class _Planner:
         action: Action | None = None
         if total.dense:
             if values or pairs or matrices:
-                action = actions.combine(total.root, [total.root, *values], matrices, pairs, into=True)
+                action = actions.combine(
+                    total.root, [total.root, *values], matrices, pairs, into=True
+                )
         else:
-            action = actions.combine(total.root, values, matrices, pairs, into=self.into(total.root))
-        self.tasks.append(Task(total.phase, needs, (total.root,), action, slots={*needs, total.root}))
+            action = actions.combine(
+                total.root, values, matrices, pairs, into=self.into(total.root)
+            )
+        self.tasks.append(
+            Task(total.phase, needs, (total.root,), action, slots={*needs, total.root})
+        )
 
     def operand_pair(self, value: int) -> tuple[int, int]:
         a, b = self.instruction(value).inputs
         return (a, b)
 
     def matrices(self, total: Sum) -> list[tuple[int, int]]:
-        """Products with transposed weights: (slot of the deltas, slot of the stacked weights), one for each run of columns of D."""
+        """Products with transposed weights: (slot of the deltas, slot of the stacked weights), one
+        for each run of columns of D.
+        """
         by_column: dict[int, list[str]] = {}
         found: list[tuple[int, int]] = []
         for d in total.deltas:
@@ -300,40 +383,70 @@ class _Planner:
         joined: list[Task] = []
         groups: dict[tuple[Phase, str], dict[int, int]] = {}
         for value in self.overwriting:
-            groups.setdefault((self.phase[value], self.instruction(value).op), {})[self.z_column[value]] = value
+            groups.setdefault((self.phase[value], self.instruction(value).op), {})[
+                self.z_column[value]
+            ] = value
         for (phase, op), members in groups.items():
             for start, stop in runs(list(members)):
                 values = tuple(members[k] for k in range(start, stop))
-                joined.append(self.overwriting_task(phase, op, values, self.view("z", start, stop) if len(values) > 1 else values[0]))
+                joined.append(
+                    self.overwriting_task(
+                        phase,
+                        op,
+                        values,
+                        self.view("z", start, stop) if len(values) > 1 else values[0],
+                    )
+                )
                 self.singles += [self.overwriting_task(phase, op, (v,), v) for v in values]
         return joined
 
     def overwriting_task(self, phase: Phase, op: str, values: tuple[int, ...], slot: int) -> Task:
-        return Task(phase, {self.overwriting[v] for v in values}, values, actions.overwrite(op, slot), slots={slot, *values})
+        return Task(
+            phase,
+            {self.overwriting[v] for v in values},
+            values,
+            actions.overwrite(op, slot),
+            slots={slot, *values},
+        )
 
     def add_instructions(self) -> None:
         """All other instructions, one call each."""
         given = {"const", "zeros", "vector", "scalar", "total", "outer"}
         for value, instruction in self.program.numbered():
-            if instruction.op in given or value in self.sums or value in self.absorbed or value in self.overwriting:
+            if (
+                instruction.op in given
+                or value in self.sums
+                or value in self.absorbed
+                or value in self.overwriting
+            ):
                 continue
             needs = set(instruction.inputs)
             if instruction.op in ("dense", "dense_t"):
                 weight = self.stack([instruction.parameter], transposed=instruction.op == "dense")
                 action = actions.vector_product(value, instruction.inputs[0], weight)
             else:
-                action = actions.apply(instruction.op, value, instruction.inputs, into=self.into(value))
-            self.tasks.append(Task(self.phase[value], needs, (value,), action, slots={*needs, value}))
+                action = actions.apply(
+                    instruction.op, value, instruction.inputs, into=self.into(value)
+                )
+            self.tasks.append(
+                Task(self.phase[value], needs, (value,), action, slots={*needs, value})
+            )
 
     def add_reductions(self) -> None:
-        """Gradients of weights: one product for each source and run of deltas; sums of deltas in one call."""
+        """Gradients of weights: one product for each source and run of deltas; sums of deltas in
+        one call.
+        """
         totals: dict[int, int] = {}
         outers: dict[int, dict[int, int]] = {}
         for value, instruction in self.program.numbered():
             column = self.d_column.get(instruction.inputs[0]) if instruction.inputs else None
             if instruction.op == "total" and column is not None and column not in totals:
                 totals[column] = value
-            elif instruction.op == "outer" and column is not None and column not in outers.get(instruction.inputs[1], {}):
+            elif (
+                instruction.op == "outer"
+                and column is not None
+                and column not in outers.get(instruction.inputs[1], {})
+            ):
                 outers.setdefault(instruction.inputs[1], {})[column] = value
             elif instruction.op == "total":
                 self.reduction(instruction.inputs[0], (value,), None)
@@ -341,16 +454,32 @@ class _Planner:
                 self.reduction(instruction.inputs[0], (value,), instruction.inputs[1])
         for source, members in (*((None, totals),), *outers.items()):
             for start, stop in runs(list(members)):
-                self.reduction(self.view("d", start, stop), tuple(members[k] for k in range(start, stop)), source)
+                self.reduction(
+                    self.view("d", start, stop),
+                    tuple(members[k] for k in range(start, stop)),
+                    source,
+                )
 
     def reduction(self, left: int, values: tuple[int, ...], right: int | None) -> None:
         needs = {v for value in values for v in self.instruction(value).inputs}
-        action = actions.sum_rows(left, values) if right is None else actions.transposed_product(left, right, values)
+        action = (
+            actions.sum_rows(left, values)
+            if right is None
+            else actions.transposed_product(left, right, values)
+        )
         self.tasks.append(Task(self.phase[values[0]], needs, values, action, slots=set()))
 
     def find_loop_slots(self, ordered: Iterable[Task]) -> tuple[int, ...]:
-        """Slots of the loop that hold memory over all positions: what is given or computed before, and what is written into buffers."""
+        """Slots of the loop that hold memory over all positions: what is given or computed before,
+        and what is written into buffers.
+        """
         before = {v for v in range(self.program.n_values) if self.phase[v] is Phase.BEFORE}
-        memory = before | {view.slot for view in self.plan.views if view.buffer != "bias"} | set(self.plan.owned)
-        touched = {slot for task in ordered if task.phase is Phase.LOOP for slot in task.slots} | set(self.program.next_states)
+        memory = (
+            before
+            | {view.slot for view in self.plan.views if view.buffer != "bias"}
+            | set(self.plan.owned)
+        )
+        touched = {
+            slot for task in ordered if task.phase is Phase.LOOP for slot in task.slots
+        } | set(self.program.next_states)
         return tuple(sorted(memory & touched | {slot for _, slot in self.plan.copied}))

@@ -1,7 +1,8 @@
 """Running a plan: memory, the phases, and the loop over time.
 
-Values over all positions are flat, ``[rows, width]``: position after position, each with as many rows as sequences are still
-running there (``sizes``), so sequences of different length cost nothing beyond their end.
+Values over all positions are flat, ``[rows, width]``: position after position, each with as many
+rows as sequences are still running there (``sizes``), so sequences of different length cost nothing
+beyond their end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ __all__ = ["Outcome", "run"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """``slots``: all values, those of extent ``step`` over all positions; ``carried``: what the loop ends with, each ``[B, H]``."""
+    """``slots``: all values, those of extent ``step`` over all positions; ``carried``: what the
+    loop ends with, each ``[B, H]``.
+    """
 
     slots: Slots
     carried: list[Tensor]
@@ -36,7 +39,8 @@ def run(
     *,
     backwards: bool = False,
 ) -> Outcome:
-    """Run a plan over time. ``inputs``: flat; ``carried``: ``[B, H]`` each; ``sizes``: rows of each position, never increasing.
+    """Run a plan over time. ``inputs``: flat; ``carried``: ``[B, H]`` each; ``sizes``: rows of each
+    position, never increasing.
 
     ``backwards``: from the last position to the first; a sequence joins where its end is passed.
     """
@@ -82,7 +86,9 @@ class _Memory:
         buffers = {"z": self.z, "d": like.new_empty(rows, plan.d_columns * hidden)}
         for view in plan.views:
             buffer = self.bias if view.buffer == "bias" else buffers[view.buffer]
-            self.env[view.slot] = buffer.narrow(-1, view.start * hidden, (view.stop - view.start) * hidden)
+            self.env[view.slot] = buffer.narrow(
+                -1, view.start * hidden, (view.stop - view.start) * hidden
+            )
         self.whole: dict[int, Tensor] = {}
         for value in plan.owned:
             head = self.batch if value in plan.heads else 0
@@ -92,7 +98,9 @@ class _Memory:
             self.env[slot] = like.new_empty(rows, hidden)
         for value, instruction in program.numbered():
             if instruction.op == "const":
-                self.env[value] = torch.tensor([instruction.value], dtype=like.dtype, device=like.device)
+                self.env[value] = torch.tensor(
+                    [instruction.value], dtype=like.dtype, device=like.device
+                )
             elif instruction.op == "zeros":
                 self.env[value] = like.new_zeros(hidden)
 
@@ -118,15 +126,21 @@ class _Memory:
 
 
 def _rows_before(sizes: Sequence[int], device: torch.device) -> Tensor:
-    """For each row the row of the same sequence one position earlier, in a buffer that starts with a position of its own."""
+    """For each row the row of the same sequence one position earlier, in a buffer that starts with
+    a position of its own.
+    """
     starts, start = [], 0
     for rows in (sizes[0], *sizes[:-1]):
         starts.append(start)
         start += rows
-    return torch.cat([torch.arange(start, start + rows) for start, rows in zip(starts, sizes, strict=True)]).to(device)
+    return torch.cat(
+        [torch.arange(start, start + rows) for start, rows in zip(starts, sizes, strict=True)]
+    ).to(device)
 
 
-def _loop(plan: Plan, memory: _Memory, initial: Sequence[Tensor], sizes: Sequence[int], backwards: bool) -> list[Tensor]:
+def _loop(
+    plan: Plan, memory: _Memory, initial: Sequence[Tensor], sizes: Sequence[int], backwards: bool
+) -> list[Tensor]:
     env, program = memory.env, plan.program
     first = len(program.inputs)
     for value, state in plan.heads.items():
@@ -149,19 +163,35 @@ def _loop(plan: Plan, memory: _Memory, initial: Sequence[Tensor], sizes: Sequenc
             env[slot].copy_(env[value])
         for action in actions:
             action(env)
-        carried = [env[value].expand(sizes[t], memory.hidden) for value in following]  # a fixed value may be one
+        carried = [
+            env[value].expand(sizes[t], memory.hidden) for value in following
+        ]  # a fixed value may be one
     for slot, whole in zip(plan.loop_slots, flat, strict=True):
         env[slot] = whole
     full = initial[0].shape
-    joined = [torch.cat([state, *reversed(rest)]) if rest else state for state, rest in zip(carried, ended, strict=True)]
+    joined = [
+        torch.cat([state, *reversed(rest)]) if rest else state
+        for state, rest in zip(carried, ended, strict=True)
+    ]
     return [state.expand(full).clone() for state in joined]
 
 
-def _resize(carried: list[Tensor], initial: Sequence[Tensor], ended: list[list[Tensor]], rows: int, backwards: bool) -> list[Tensor]:
-    """Sequences that end leave the carried values (forwards), or join them with what they end with (backwards)."""
+def _resize(
+    carried: list[Tensor],
+    initial: Sequence[Tensor],
+    ended: list[list[Tensor]],
+    rows: int,
+    backwards: bool,
+) -> list[Tensor]:
+    """Sequences that end leave the carried values (forwards), or join them with what they end with
+    (backwards).
+    """
     now = carried[0].shape[0]
     if backwards and rows > now:
-        return [torch.cat([state, start[now:rows]]) for state, start in zip(carried, initial, strict=True)]
+        return [
+            torch.cat([state, start[now:rows]])
+            for state, start in zip(carried, initial, strict=True)
+        ]
     if rows < now:
         for state, rest in zip(carried, ended, strict=True):
             rest.append(state[rows:])

@@ -1,4 +1,6 @@
-"""Sums: chains of additions seen as one sum of terms, which is what products are accumulated into."""
+"""Sums: chains of additions seen as one sum of terms, which is what products are accumulated
+into.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ __all__ = ["Sum", "Sums", "find_sums"]
 
 @dataclass
 class Sum:
-    """The value ``root`` as a sum: ``dense`` and ``deltas`` are products (with weights, with transposed weights) that only this
-    sum reads, ``rest`` are values. ``column``: its column of Z, if it has dense products.
+    """The value ``root`` as a sum: ``dense`` and ``deltas`` are products (with weights, with
+    transposed weights) that only this sum reads, ``rest`` are values. ``column``: its column of Z,
+    if it has dense products.
     """
 
     root: int
@@ -26,7 +29,9 @@ class Sum:
 
 @dataclass(frozen=True)
 class Sums:
-    """``sums`` by root; ``absorbed``: instructions that are no value of their own any more; ``factors``: products ``a * b`` among them."""
+    """``sums`` by root; ``absorbed``: instructions that are no value of their own any more;
+    ``factors``: products ``a * b`` among them.
+    """
 
     sums: dict[int, Sum]
     absorbed: frozenset[int]
@@ -34,17 +39,28 @@ class Sums:
 
 
 def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[int]) -> Sums:
-    """All sums of extent ``step``; a dense product that no sum reads is a sum of one. ``standing`` values stay values."""
+    """All sums of extent ``step``; a dense product that no sum reads is a sum of one. ``standing``
+    values stay values.
+    """
     sums: dict[int, Sum] = {}
     absorbed: set[int] = set()
     factors: set[int] = set()
 
     def is_private(value: int, total: Sum) -> bool:
         """Whether only this sum reads the value, in the same phase."""
-        return value >= program.first and len(program.uses[value]) == 1 and value not in standing and phase[value] is total.phase
+        return (
+            value >= program.first
+            and len(program.uses[value]) == 1
+            and value not in standing
+            and phase[value] is total.phase
+        )
 
     for value, instruction in reversed(list(program.numbered())):
-        if value in absorbed or program.shapes[value].extent == "fixed" or instruction.op not in ("add", "dense", "dense_t"):
+        if (
+            value in absorbed
+            or program.shapes[value].extent == "fixed"
+            or instruction.op not in ("add", "dense", "dense_t")
+        ):
             continue
         total = sums[value] = Sum(value, phase[value], [], [], [])
         if instruction.op != "add":
@@ -54,7 +70,11 @@ def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[in
         while stack:
             term = stack.pop(0)
             below = program.instruction(term)
-            if below is None or not is_private(term, total) or below.op not in ("add", "dense", "dense_t", "mul"):
+            if (
+                below is None
+                or not is_private(term, total)
+                or below.op not in ("add", "dense", "dense_t", "mul")
+            ):
                 total.rest.append(term)
                 continue
             absorbed.add(term)

@@ -13,9 +13,11 @@ __all__ = ["Task", "schedule"]
 
 @dataclass
 class Task:
-    """``needs`` and ``makes``: numbers of values (negative: a product that has arrived in its buffer); no action: nothing is left to do.
+    """``needs`` and ``makes``: numbers of values (negative: a product that has arrived in its
+    buffer); no action: nothing is left to do.
 
-    ``slots``: what the action reads and writes; ``fills``: columns of Z that it is the first to write.
+    ``slots``: what the action reads and writes; ``fills``: columns of Z that it is the first to
+    write.
     """
 
     phase: Phase
@@ -27,7 +29,9 @@ class Task:
 
 
 def schedule(tasks: Sequence[Task], phase: Sequence[Phase]) -> list[Task] | None:
-    """The tasks, each after those that it needs, phase by phase; ``None`` if some wait for each other."""
+    """The tasks, each after those that it needs, phase by phase; ``None`` if some wait for each
+    other.
+    """
     maker = {value: task for task in tasks for value in task.makes}
     ordered: list[Task] = []
     done: set[int] = set()

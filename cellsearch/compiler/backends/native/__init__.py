@@ -1,7 +1,9 @@
-"""The native backend: bytecode for one C runtime that runs whole sequences, forward and backward. float32 on the CPU.
+"""The native backend: bytecode for one C runtime that runs whole sequences, forward and backward.
+float32 on the CPU.
 
-A cell costs no compilation: its schedule (:mod:`cellsearch.compiler.scheduling.commands`) becomes tables of numbers that a fixed library
-interprets. The library is compiled once on each machine (:mod:`cellsearch.compiler.backends.native.build`).
+A cell costs no compilation: its schedule (:mod:`cellsearch.compiler.scheduling.commands`) becomes
+tables of numbers that a fixed library interprets. The library is compiled once on each machine
+(:mod:`cellsearch.compiler.backends.native.build`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ class Native(Backend):
             return Support(False, f"it runs on the CPU, not on {device}")
         if dtype != torch.float32:
             return Support(False, f"it computes in float32, not in {dtype}")
-        unknown = sorted({i.op for i in program.instructions} - set(OPERATIONS) - {"dense", "dense_t", "outer", "vector", "scalar"})
+        unknown = sorted(
+            {i.op for i in program.instructions}
+            - set(OPERATIONS)
+            - {"dense", "dense_t", "outer", "vector", "scalar"}
+        )
         if unknown:
             return Support(False, f"it does not know the primitive {unknown[0]}")
         try:

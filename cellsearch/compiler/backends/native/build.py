@@ -1,13 +1,17 @@
-"""Building and loading the native runtime: C sources in this package, compiled once on the machine that runs them.
+"""Building and loading the native runtime: C sources in this package, compiled once on the machine
+that runs them.
 
-The library lies in the user's cache (``CELLSEARCH_CACHE``, else ``$XDG_CACHE_HOME/cellsearch``, else ``~/.cache/cellsearch``) under a key
-of everything that decides its contents: sources, flags, compiler and processor. It is written under another name and then renamed,
-so that workers that start at the same time never load half a file.
+The library lies in the user's cache (``CELLSEARCH_CACHE``, else ``$XDG_CACHE_HOME/cellsearch``,
+else ``~/.cache/cellsearch``) under a key of everything that decides its contents: sources, flags,
+compiler and processor. It is written under another name and then renamed, so that workers that
+start at the same time never load half a file.
 
-Where nothing can be compiled, the library that came with the package is used, if there is one (wheels for Linux on x86-64 have it) and
-the processor can run it. A library knows a hash of the sources that it was built from, and one of other sources is refused.
-``python -m cellsearch.compiler.backends.native.build --portable OUT`` writes such a library: x86-64 with AVX2 and FMA. This file imports
-no third-party package: the hook that builds the wheel loads it where there is none.
+Where nothing can be compiled, the library that came with the package is used, if there is one
+(wheels for Linux on x86-64 have it) and the processor can run it. A library knows a hash of the
+sources that it was built from, and one of other sources is refused. ``python -m
+cellsearch.compiler.backends.native.build --portable OUT`` writes such a library: x86-64 with AVX2
+and FMA. This file imports no third-party package: the hook that builds the wheel loads it where
+there is none.
 """
 
 from __future__ import annotations
@@ -28,25 +32,50 @@ from pathlib import Path
 
 from cellsearch.errors import BackendError
 
-__all__ = ["BUNDLED", "PORTABLE", "SOURCES", "Library", "build", "cache_folder", "compiler", "digest", "library"]
+__all__ = [
+    "BUNDLED",
+    "PORTABLE",
+    "SOURCES",
+    "Library",
+    "build",
+    "cache_folder",
+    "compiler",
+    "digest",
+    "library",
+]
 
 SOURCES = Path(__file__).parent / "src"
 BUNDLED = Path(__file__).parent / "bundled" / "runtime-x86_64-avx2.so"
 FORMAT = 2
-# No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the floating-point mode of the whole process.
-FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+# No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the
+# floating-point mode of the whole process.
+FLAGS = (
+    "-O3",
+    "-std=gnu11",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+)
 NATIVE = ("-march=native",)
 PORTABLE = ("-mavx2", "-mfma", "-mtune=generic")
 PORTABLE_NEEDS = frozenset({"avx2", "fma"})  # as /proc/cpuinfo calls them
 NO_COMPILER = "there is no C compiler"
 # Compiled into each library beside the sources, so that it can say what it was built from.
-STAMP = '__attribute__((visibility("default"))) const char *cellsearch_source(void) {{ return "{digest}"; }}\n'
+STAMP = (
+    '__attribute__((visibility("default"))) const char *cellsearch_source(void) {{ return '
+    '"{digest}"; }}\n'
+)
 
 
 class Library:
-    """The loaded runtime: ``run(job address) -> code``, ``call(call address) -> code``, the numbers of its instructions and its sizes.
+    """The loaded runtime: ``run(job address) -> code``, ``call(call address) -> code``, the numbers
+    of its instructions and its sizes.
 
-    ``instructions``: which instruction set it uses; ``source``: hash of what it was built from; ``origin``: why this one, for people.
+    ``instructions``: which instruction set it uses; ``source``: hash of what it was built from;
+    ``origin``: why this one, for people.
     """
 
     def __init__(self, path: Path, origin: str = "") -> None:
@@ -65,17 +94,24 @@ class Library:
         processor.argtypes, processor.restype = [], ctypes.c_char_p
         if size(0) != FORMAT:
             raise BackendError(
-                f"the native runtime has format {size(0)}, not {FORMAT}", where=str(path), hint="delete the file; it is built again"
+                f"the native runtime has format {size(0)}, not {FORMAT}",
+                where=str(path),
+                hint="delete the file; it is built again",
             )
         self.describe(size, lambda k: opcode(k).decode())
         self.instructions = processor().decode()
         self.source = ""
         if hasattr(handle, "cellsearch_source"):
-            handle.cellsearch_source.argtypes, handle.cellsearch_source.restype = [], ctypes.c_char_p
+            handle.cellsearch_source.argtypes, handle.cellsearch_source.restype = (
+                [],
+                ctypes.c_char_p,
+            )
             self.source = handle.cellsearch_source().decode()
 
     def describe(self, size: Callable[[int], int], opcode: Callable[[int], str]) -> None:
-        """Take over what the runtime says about itself by ``cellsearch_size`` and ``cellsearch_opcode``."""
+        """Take over what the runtime says about itself by ``cellsearch_size`` and
+        ``cellsearch_opcode``.
+        """
         self.job_bytes, self.panel, self.block = size(1), size(2), size(3)
         self.outer_rows, self.outer_columns = size(4), size(5)
         self.opcodes = {opcode(k): k for k in range(size(6))}
@@ -103,7 +139,11 @@ def processor() -> str:
     """Model and instruction sets of the processor."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        picked = [line for line in lines if line.split(":")[0].strip() in ("model name", "flags", "Features", "CPU part")]
+        picked = [
+            line
+            for line in lines
+            if line.split(":")[0].strip() in ("model name", "flags", "Features", "CPU part")
+        ]
         if picked:
             return "\n".join(sorted(set(picked)))
     return f"{platform.machine()} {platform.processor()}"
@@ -119,7 +159,9 @@ def digest(flags: tuple[str, ...]) -> str:
 
 
 def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
-    """Compile the runtime into ``output``. Raises :class:`BackendError` with what the compiler said."""
+    """Compile the runtime into ``output``. Raises :class:`BackendError` with what the compiler
+    said.
+    """
     program = compiler()
     if program is None:
         raise BackendError(NO_COMPILER, hint="install gcc or clang, or set CC")
@@ -127,10 +169,30 @@ def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
     descriptor, name = tempfile.mkstemp(prefix=output.stem, suffix=".building", dir=output.parent)
     os.close(descriptor)
     try:
-        command = [program, *FLAGS, *flags, str(SOURCES / "runtime.c"), "-x", "c", "-", "-o", name, "-lm"]
-        result = subprocess.run(command, input=STAMP.format(digest=digest(flags)), capture_output=True, text=True, check=False)
+        command = [
+            program,
+            *FLAGS,
+            *flags,
+            str(SOURCES / "runtime.c"),
+            "-x",
+            "c",
+            "-",
+            "-o",
+            name,
+            "-lm",
+        ]
+        result = subprocess.run(
+            command,
+            input=STAMP.format(digest=digest(flags)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if result.returncode != 0:
-            raise BackendError(f"the native runtime does not compile:\n{result.stderr.strip()[-2000:]}", where=" ".join(command))
+            raise BackendError(
+                f"the native runtime does not compile:\n{result.stderr.strip()[-2000:]}",
+                where=" ".join(command),
+            )
         os.chmod(name, 0o755)
         os.replace(name, output)
     finally:
@@ -140,8 +202,12 @@ def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
 
 def key(program: str, flags: tuple[str, ...]) -> str:
     """What decides the contents of a library, as a short text."""
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    return hashlib.sha256("\n".join((version, digest(flags), processor())).encode()).hexdigest()[:20]
+    version = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    return hashlib.sha256("\n".join((version, digest(flags), processor())).encode()).hexdigest()[
+        :20
+    ]
 
 
 @cache
@@ -162,15 +228,23 @@ def library() -> Library:
         return _bundled(error)
     except OSError as error:
         hint = "set CELLSEARCH_CACHE to a folder that can be written"
-        return _bundled(BackendError(f"the native runtime cannot be stored or loaded: {error}", hint=hint))
+        return _bundled(
+            BackendError(f"the native runtime cannot be stored or loaded: {error}", hint=hint)
+        )
 
 
 def _bundled(failure: BackendError) -> Library:
-    """The library that came with the package. Raises ``failure``, why none was compiled, with why this one does not help."""
+    """The library that came with the package. Raises ``failure``, why none was compiled, with why
+    this one does not help.
+    """
     obstacle = _obstacle()
     if not obstacle:
         try:
-            found = Library(BUNDLED, f"delivered with the package, because {failure.message.splitlines()[0].rstrip(':')}")
+            found = Library(
+                BUNDLED,
+                f"delivered with the package, because "
+                f"{failure.message.splitlines()[0].rstrip(':')}",
+            )
         except (OSError, AttributeError, BackendError) as error:
             obstacle = f"the delivered runtime cannot be loaded: {error}"
         else:
@@ -193,7 +267,12 @@ def _obstacle() -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Command line; see the module."""
     parser = argparse.ArgumentParser(description="Build the native runtime.")
-    parser.add_argument("--portable", metavar="OUT", type=Path, help="write a library for any x86-64 processor with AVX2 and FMA")
+    parser.add_argument(
+        "--portable",
+        metavar="OUT",
+        type=Path,
+        help="write a library for any x86-64 processor with AVX2 and FMA",
+    )
     options = parser.parse_args(arguments)
     if options.portable is not None:
         build(options.portable, PORTABLE)

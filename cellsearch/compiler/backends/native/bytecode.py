@@ -1,4 +1,6 @@
-"""From a schedule to the tables of 64-bit numbers that the runtime reads; ``src/format.h`` names the same columns."""
+"""From a schedule to the tables of 64-bit numbers that the runtime reads; ``src/format.h`` names
+the same columns.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,18 @@ from numpy.typing import NDArray
 
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.instructions import Place, encode_stage
-from cellsearch.compiler.scheduling.commands import Buffer, Command, Gather, Home, Lifetime, Outer, Product, Scatter, Schedule, Stage
+from cellsearch.compiler.scheduling.commands import (
+    Buffer,
+    Command,
+    Gather,
+    Home,
+    Lifetime,
+    Outer,
+    Product,
+    Scatter,
+    Schedule,
+    Stage,
+)
 from cellsearch.compiler.scheduling.tokens import Folding
 from cellsearch.genome.parameters import Width
 
@@ -28,7 +41,8 @@ PHASES = ("prologue", "before", "loop", "after", "gradients", "epilogue")
 
 @dataclass(frozen=True)
 class Bytecode:
-    """A schedule for given sizes, ready but for the addresses. ``row``: floats of a row of each buffer, in the order of ``buffers``.
+    """A schedule for given sizes, ready but for the addresses. ``row``: floats of a row of each
+    buffer, in the order of ``buffers``.
 
     ``floats``: the size of each fixed buffer; a weight and its gradient have as many as the weight.
     """
@@ -61,7 +75,9 @@ def encode(
     hidden_size: int,
     folding: Folding = (),
 ) -> Bytecode:
-    """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters; ``folding``: columns of the token table."""
+    """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters;
+    ``folding``: columns of the token table.
+    """
     return _Encoder(plan, library, weights, input_size, hidden_size, folding).run()
 
 
@@ -101,7 +117,9 @@ class _Encoder:
             for command in commands:
                 self.command(command)
             phases.append(len(self.commands))
-        carried = [(self.operand(home), self.operand(Home(initial))) for home, initial in self.plan.carried]
+        carried = [
+            (self.operand(home), self.operand(Home(initial))) for home, initial in self.plan.carried
+        ]
         return Bytecode(
             buffers=tuple(self.buffers),
             row=tuple(self.row(buffer) for buffer in self.buffers),
@@ -128,7 +146,9 @@ class _Encoder:
         name = buffer.name.partition(" ")[2]
         if buffer.role not in ("parameter", "gradient") or buffer.name == TABLE:
             return self.row(buffer)
-        return math.prod(1 if letter == "1" else self.sizes[letter] for letter in self.weights[name])
+        return math.prod(
+            1 if letter == "1" else self.sizes[letter] for letter in self.weights[name]
+        )
 
     def operand(self, place: Place) -> int:
         if isinstance(place, int):
@@ -143,7 +163,11 @@ class _Encoder:
         title = f"{role} {name}"
         if title not in self.numbers:
             self.numbers[title] = len(self.buffers)
-            self.buffers.append(Buffer(title, "parameter" if role == "parameter" else "gradient", Lifetime.FIXED, "H"))
+            self.buffers.append(
+                Buffer(
+                    title, "parameter" if role == "parameter" else "gradient", Lifetime.FIXED, "H"
+                )
+            )
         return self.numbers[title]
 
     def command(self, command: Command) -> None:
@@ -172,52 +196,115 @@ class _Encoder:
             d = place(destination)
             used = [place(operand) for operand in operands]
             bits = _float_bits(number)
-            self.instructions.append((self.library.opcodes[op], d, *used, *[d] * (3 - len(used)), bits))
+            self.instructions.append(
+                (self.library.opcodes[op], d, *used, *[d] * (3 - len(used)), bits)
+            )
         width = self.sizes[stage.width]
         self.registers, self.widest = max(self.registers, code.registers), max(self.widest, width)
         self.commands.append(
-            (POINTWISE, first, len(self.instructions) - first, first_operand, len(self.operands) - first_operand, width, 0, 0, 0)
+            (
+                POINTWISE,
+                first,
+                len(self.instructions) - first,
+                first_operand,
+                len(self.operands) - first_operand,
+                width,
+                0,
+                0,
+                0,
+            )
         )
 
     def product(self, product: Product) -> None:
-        depth_unit, width_unit = (1 if letter == "1" else self.sizes[letter] for letter in (product.depth[1], product.width[1]))
+        depth_unit, width_unit = (
+            1 if letter == "1" else self.sizes[letter]
+            for letter in (product.depth[1], product.width[1])
+        )
         depth, width = product.depth[0] * depth_unit, product.width[0] * width_unit
         first, first_operand = len(self.pieces), len(self.operands)
         for piece in product.pieces:
             number = self.weight(piece.parameter, "parameter")
-            self.pieces.append((number, piece.row * depth_unit, piece.column * width_unit, depth_unit, width_unit, int(piece.transposed)))
+            self.pieces.append(
+                (
+                    number,
+                    piece.row * depth_unit,
+                    piece.column * width_unit,
+                    depth_unit,
+                    width_unit,
+                    int(piece.transposed),
+                )
+            )
         self.operand(product.source)
         self.operand(product.target)
         start = (
-            {"zero": START_ZERO, "result": START_RESULT}.get(product.start, START_BIAS) if isinstance(product.start, str) else START_BIAS
+            {"zero": START_ZERO, "result": START_RESULT}.get(product.start, START_BIAS)
+            if isinstance(product.start, str)
+            else START_BIAS
         )
         if isinstance(product.start, Home):
             self.operand(product.start)
         count = len(self.operands) - first_operand
-        self.commands.append((PRODUCT, first, len(product.pieces), first_operand, count, width, depth, start, self.packed_floats))
+        self.commands.append(
+            (
+                PRODUCT,
+                first,
+                len(product.pieces),
+                first_operand,
+                count,
+                width,
+                depth,
+                start,
+                self.packed_floats,
+            )
+        )
         panel = self.library.panel
         self.packed_floats += -(-width // panel) * panel * depth
 
     def outer(self, outer: Outer) -> None:
-        unit, depth = (1 if letter == "1" else self.sizes[letter] for letter in (outer.width[1], outer.depth))
+        unit, depth = (
+            1 if letter == "1" else self.sizes[letter] for letter in (outer.width[1], outer.depth)
+        )
         first, first_operand = len(self.pieces), len(self.operands)
         for name, column, fresh in outer.pieces:
-            self.pieces.append((self.weight(name, "gradient"), column * unit, 0, unit, depth, int(fresh)))
+            self.pieces.append(
+                (self.weight(name, "gradient"), column * unit, 0, unit, depth, int(fresh))
+            )
         self.operand(outer.left)
         self.operand(outer.right)
-        self.commands.append((OUTER, first, len(outer.pieces), first_operand, 2, outer.width[0] * unit, depth, 0, 0))
+        self.commands.append(
+            (OUTER, first, len(outer.pieces), first_operand, 2, outer.width[0] * unit, depth, 0, 0)
+        )
         panel = self.library.panel
         floats = self.library.outer_rows * (-(-depth // panel) * panel + self.library.outer_columns)
         self.outer_floats = max(self.outer_floats, floats)
 
     def table(self, command: Gather | Scatter) -> None:
-        """Reading or adding to rows of the table; columns that do not lie side by side need commands of their own."""
-        kind, place = (GATHER, command.target) if isinstance(command, Gather) else (SCATTER, command.left)
-        width, start = self.sizes[command.width[1]], int(isinstance(command, Gather) and command.adds)
+        """Reading or adding to rows of the table; columns that do not lie side by side need
+        commands of their own.
+        """
+        kind, place = (
+            (GATHER, command.target) if isinstance(command, Gather) else (SCATTER, command.left)
+        )
+        width, start = (
+            self.sizes[command.width[1]],
+            int(isinstance(command, Gather) and command.adds),
+        )
         for k, name in enumerate(command.parameters):
             operand = self.operand(place._replace(column=place.column + k))
             column = self.columns[name] * width
-            self.commands.append((kind, self.numbers[TABLE], 0, operand, 1, width, len(self.columns) * width, start, column))
+            self.commands.append(
+                (
+                    kind,
+                    self.numbers[TABLE],
+                    0,
+                    operand,
+                    1,
+                    width,
+                    len(self.columns) * width,
+                    start,
+                    column,
+                )
+            )
 
 
 def _float_bits(number: float) -> int:

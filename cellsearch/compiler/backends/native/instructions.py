@@ -10,19 +10,48 @@ from cellsearch.compiler.scheduling.commands import Home, Operation, Stage
 __all__ = ["OPERATIONS", "Code", "StageCode", "encode_stage"]
 
 OPERATIONS = {
-    "add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "max": "MAX", "min": "MIN", "blend": "BLEND", "neg": "NEG", "abs": "ABS",
-    "square": "SQUARE", "sqrt": "SQRT", "sign": "SIGN", "step": "STEP_AT_0", "sigmoid": "SIGMOID", "tanh": "TANH", "relu": "RELU",
-    "leaky_relu": "LEAKY_RELU", "silu": "SILU", "gelu": "GELU", "softplus": "SOFTPLUS", "log_sigmoid": "LOG_SIGMOID", "exp": "EXP",
-    "sin": "SIN", "cos": "COS", "erf": "ERF", "layer_norm": "LAYER_NORM", "layer_norm_gradient": "LAYER_NORM_GRADIENT",
-    "total": "TOTAL", "fold": "FOLD", "move": "MOV", "spread": "BROADCAST", "const": "SPLAT",
+    "add": "ADD",
+    "sub": "SUB",
+    "mul": "MUL",
+    "div": "DIV",
+    "max": "MAX",
+    "min": "MIN",
+    "blend": "BLEND",
+    "neg": "NEG",
+    "abs": "ABS",
+    "square": "SQUARE",
+    "sqrt": "SQRT",
+    "sign": "SIGN",
+    "step": "STEP_AT_0",
+    "sigmoid": "SIGMOID",
+    "tanh": "TANH",
+    "relu": "RELU",
+    "leaky_relu": "LEAKY_RELU",
+    "silu": "SILU",
+    "gelu": "GELU",
+    "softplus": "SOFTPLUS",
+    "log_sigmoid": "LOG_SIGMOID",
+    "exp": "EXP",
+    "sin": "SIN",
+    "cos": "COS",
+    "erf": "ERF",
+    "layer_norm": "LAYER_NORM",
+    "layer_norm_gradient": "LAYER_NORM_GRADIENT",
+    "total": "TOTAL",
+    "fold": "FOLD",
+    "move": "MOV",
+    "spread": "BROADCAST",
+    "const": "SPLAT",
     "zeros": "SPLAT",
-}  # fmt: skip
+}
 """Operation of a stage -> instruction of the runtime."""
 
 
 @dataclass(slots=True)
 class Code:
-    """One instruction before registers are given out: ``value`` = ``op(inputs)``; ``targets``: homes that it is stored in."""
+    """One instruction before registers are given out: ``value`` = ``op(inputs)``; ``targets``:
+    homes that it is stored in.
+    """
 
     op: str
     value: int
@@ -53,7 +82,9 @@ def encode_stage(stage: Stage) -> StageCode:
 
 
 def _fuse(stage: Stage) -> list[Code]:
-    """Operations with what can be computed at once put together; those that nothing reads any more are left out."""
+    """Operations with what can be computed at once put together; those that nothing reads any more
+    are left out.
+    """
     codes: dict[int, Code] = {}
     uses: dict[int, int] = {}
     for operation in stage.operations:
@@ -63,7 +94,9 @@ def _fuse(stage: Stage) -> list[Code]:
     order: list[Code] = []
     for operation in stage.operations:
         if operation.op == "move" and operation.inputs[0] in codes and operation.target is not None:
-            codes[operation.inputs[0]].targets.append(operation.target)  # the value is stored where it is computed
+            codes[operation.inputs[0]].targets.append(
+                operation.target
+            )  # the value is stored where it is computed
             codes[operation.value] = codes[operation.inputs[0]]
             continue
         code = fusion.best(operation)
@@ -108,7 +141,11 @@ class _Fusion:
     def part(self, value: int, op: str) -> Code | None:
         """The instruction of a value, if it is ``op`` and can be taken in."""
         code = self.codes.get(value)
-        return code if code is not None and code.op == op and self.uses.get(value) == 1 and not code.targets else None
+        return (
+            code
+            if code is not None and code.op == op and self.uses.get(value) == 1 and not code.targets
+            else None
+        )
 
     def product(self, plain: Code, left: int, right: int) -> Code | None:
         if right in self.numbers:
@@ -128,22 +165,38 @@ class _Fusion:
         factor = self.part(right, "MUL")
         if factor:
             for y, other in (factor.inputs, factor.inputs[::-1]):
-                complement = self.codes.get(other)  # others may read it: it is computed again at no cost
-                if complement and (complement.op, complement.number, complement.inputs) == ("NUMBER_SUB", 1.0, (y,)):
+                complement = self.codes.get(
+                    other
+                )  # others may read it: it is computed again at no cost
+                if complement and (complement.op, complement.number, complement.inputs) == (
+                    "NUMBER_SUB",
+                    1.0,
+                    (y,),
+                ):
                     return self.slope("SIGMOID_GRADIENT", plain, left, y)
         return None
 
     def slope(self, op: str, plain: Code, left: int, y: int) -> Code:
-        """``left`` times the slope of an activation whose value is ``y``; a product on the left is taken in."""
+        """``left`` times the slope of an activation whose value is ``y``; a product on the left is
+        taken in.
+        """
         factors = self.part(left, "MUL")
-        return plain.turned(f"MUL_{op}", (*factors.inputs, y)) if factors else plain.turned(op, (left, y))
+        return (
+            plain.turned(f"MUL_{op}", (*factors.inputs, y))
+            if factors
+            else plain.turned(op, (left, y))
+        )
 
     def max_gradient(self, plain: Code, value: int) -> Code | None:
         """Half of ``g * (1 + sign(a - b))``: the gradient of a maximum or minimum."""
         whole = self.part(value, "MUL")
         for g, other in (whole.inputs, whole.inputs[::-1]) if whole else ():
             one_plus = self.part(other, "ADD_NUMBER")
-            sign = self.part(one_plus.inputs[0], "SIGN") if one_plus and one_plus.number == 1.0 else None
+            sign = (
+                self.part(one_plus.inputs[0], "SIGN")
+                if one_plus and one_plus.number == 1.0
+                else None
+            )
             difference = self.part(sign.inputs[0], "SUB") if sign else None
             if difference:
                 return plain.turned("MAX_GRADIENT", (g, *difference.inputs))
@@ -170,7 +223,9 @@ class _Fusion:
 
 
 def _assign(order: list[Code], sources: Mapping[int, Home]) -> StageCode:
-    """Give each value a place: its home if it has one, else a scratch register that is free by then."""
+    """Give each value a place: its home if it has one, else a scratch register that is free by
+    then.
+    """
     last: dict[int, int] = {}
     for k, code in enumerate(order):
         for operand in code.inputs:

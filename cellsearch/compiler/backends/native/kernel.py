@@ -22,10 +22,11 @@ __all__ = ["NativeKernel"]
 
 
 class NativeKernel:
-    """Runs a program with the native runtime; see :class:`cellsearch.compiler.backends.base.Kernel`.
+    """Runs a program with the native runtime; see
+    :class:`cellsearch.compiler.backends.base.Kernel`.
 
-    ``whole_states`` says that initial states are only read, that they may be ``[1, B, H]``, and that final states are new tensors of
-    the same shape.
+    ``whole_states`` says that initial states are only read, that they may be ``[1, B, H]``, and
+    that final states are new tensors of the same shape.
     """
 
     whole_states = True
@@ -39,13 +40,19 @@ class NativeKernel:
         self.sized: dict[tuple[int, int], Sized] = {}
 
     def __call__(
-        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor], batch_sizes: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :class:`cellsearch.compiler.backends.base.Kernel`; float32 on the CPU."""
         tensors = (*states, *(parameters[name] for name in self.names))
         active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
         sized = self.at(x.shape[2], states[0].shape[-1])
-        if torch.is_grad_enabled() and (x.requires_grad or any(tensor.requires_grad for tensor in tensors)):
+        if torch.is_grad_enabled() and (
+            x.requires_grad or any(tensor.requires_grad for tensor in tensors)
+        ):
             output, *final = _Segment.apply(sized, x, active, None, *tensors)  # type: ignore[no-untyped-call]
         else:
             output, *final = sized.forward(x, tensors, active, None, training=False)[0]
@@ -59,10 +66,12 @@ class NativeKernel:
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64), ``embedding [V, I]``; gradients too.
+        """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64),
+        ``embedding [V, I]``; gradients too.
 
-        Where it is cheaper, the products of x are looked up in a table of all tokens (:mod:`cellsearch.compiler.scheduling.tokens`).
-        Raises :class:`IndexError` for a token that is not in the table.
+        Where it is cheaper, the products of x are looked up in a table of all tokens
+        (:mod:`cellsearch.compiler.scheduling.tokens`). Raises :class:`IndexError` for a token that
+        is not in the table.
         """
         sized = self.at(embedding.shape[1], states[0].shape[-1])
         if sized.folding is None or embedding.shape[0] > tokens.numel():
@@ -71,12 +80,16 @@ class NativeKernel:
             raise IndexError(f"a token is not in the embedding of {embedding.shape[0]} rows")
         weights = torch.cat([parameters[name] for name, _ in sized.folding])
         no_bias = weights.new_zeros(states[0].shape[-1])
-        biases = torch.cat([parameters[bias].detach() if bias else no_bias for _, bias in sized.folding])
+        biases = torch.cat(
+            [parameters[bias].detach() if bias else no_bias for _, bias in sized.folding]
+        )
         table = torch.addmm(biases, embedding, weights.t())
         active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
         tensors = (*states, *(parameters[name] for name in self.names))
         source = Tokens(tokens.contiguous(), table.shape[0], table.numel())
-        if torch.is_grad_enabled() and (table.requires_grad or any(tensor.requires_grad for tensor in tensors)):
+        if torch.is_grad_enabled() and (
+            table.requires_grad or any(tensor.requires_grad for tensor in tensors)
+        ):
             output, *final = _Segment.apply(sized, table, active, source, *tensors)  # type: ignore[no-untyped-call]
         else:
             output, *final = sized.forward(table, tensors, active, source, training=False)[0]
@@ -96,11 +109,17 @@ class _Segment(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, sized: Sized, x: Tensor, batch_sizes: Table | None, source: Tokens | None, *tensors: Tensor
+        ctx: Any,
+        sized: Sized,
+        x: Tensor,
+        batch_sizes: Table | None,
+        source: Tokens | None,
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         results, kept = sized.forward(x, tensors, batch_sizes, source, training=True)
-        # Versions, so that it is noticed when a tensor is changed before the backward pass. Saving all of them would do the same at
-        # several times the cost; the output is saved, because a reference to it from here would keep itself alive.
+        # Versions, so that it is noticed when a tensor is changed before the backward pass. Saving
+        # all of them would do the same at several times the cost; the output is saved, because a
+        # reference to it from here would keep itself alive.
         inputs = (x, *tensors)
         ctx.state = sized, kept, inputs, [tensor._version for tensor in inputs]
         ctx.save_for_backward(results[0])
@@ -112,18 +131,21 @@ class _Segment(torch.autograd.Function):
         _ = ctx.saved_tensors
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "the native backend computes first derivatives only (create_graph=True was asked for); use backend='reference'"
+                "the native backend computes first derivatives only (create_graph=True "
+                "was asked for); use backend='reference'"
             )
         sized: Sized
         kept: Kept | None
         sized, kept, inputs, versions = ctx.state
         if kept is None:
             raise RuntimeError(
-                "the native backend can run backward only once for each forward pass; use backend='reference' to do it again"
+                "the native backend can run backward only once for each forward pass; "
+                "use backend='reference' to do it again"
             )
         if [tensor._version for tensor in inputs] != versions:
             raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified by an inplace operation: x, a state or a weight "
+                "one of the variables needed for gradient computation has been modified "
+                "by an inplace operation: x, a state or a weight "
                 "was changed between forward and backward of the native backend"
             )
         ctx.state = sized, None, (), ()

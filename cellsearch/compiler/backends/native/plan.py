@@ -20,27 +20,41 @@ __all__ = ["ALIGN", "Bound", "Plan", "Pool", "Tables", "make_plan"]
 
 ALIGN = 16  # floats: a cache line
 CALL_BYTES = 48  # of a call in src/format.h before the list of addresses
-CHUNK_FLOATS = 1 << 16  # of the buffers of a chunk: with the weights' panels they fit the second-level cache
+CHUNK_FLOATS = (
+    1 << 16
+)  # of the buffers of a chunk: with the weights' panels they fit the second-level cache
 CHUNK_ROWS = 256  # at most, and in a gradient at least: what a weight gradient adds at once
 
 # Columns of a buffer and of a job in src/format.h.
 _BASE, _FLOATS = 0, 1
 _SCRATCH, _PACKED, _TOKENS, _VOCABULARY, _ACTIVE, _BUFFERS = 12, 13, 14, 15, 16, 23
 _CODES = {
-    1: "format", 2: "sizes", 3: "buffers", 4: "operands", 5: "instructions", 6: "commands", 7: "weights", 8: "carried values",
-    9: "active rows", 10: "scratch memory",
+    1: "format",
+    2: "sizes",
+    3: "buffers",
+    4: "operands",
+    5: "instructions",
+    6: "commands",
+    7: "weights",
+    8: "carried values",
+    9: "active rows",
+    10: "scratch memory",
     11: "tokens",
-}  # fmt: skip
+}
 
 _NO_COPIES = np.zeros((0, 4), dtype=np.int64)
 
 
 class Pool:
-    """Memory that calls give back: a segment of the same size is served without asking the system, and its pages are warm."""
+    """Memory that calls give back: a segment of the same size is served without asking the system,
+    and its pages are warm.
+    """
 
     KEPT = 6
     poison: ClassVar[bool] = False
-    """Whether all memory is filled with NaN before use, which shows what reads memory that nobody wrote. For tests."""
+    """Whether all memory is filled with NaN before use, which shows what reads memory that nobody
+    wrote. For tests.
+    """
 
     def __init__(self) -> None:
         self.free: list[Tensor] = []
@@ -68,16 +82,19 @@ class Pool:
 
 
 class Tables:
-    """One copy of what the runtime reads. Calls that run at the same time, in threads, have one each.
+    """One copy of what the runtime reads. Calls that run at the same time, in threads, have one
+    each.
 
-    ``area``, ``place``: of each buffer, as in :class:`Plan`; ``copies``: what is copied after the run (columns of Copy in
-    ``src/format.h``); ``count``: how many addresses are listed.
+    ``area``, ``place``: of each buffer, as in :class:`Plan`; ``copies``: what is copied after the
+    run (columns of Copy in ``src/format.h``); ``count``: how many addresses are listed.
     """
 
     def __init__(self, plan: Plan, area: Table, place: Table, copies: Table, count: int) -> None:
         self.job, self.table = plan.job.copy(), plan.table.copy()
         self.job[_BUFFERS] = self.table.ctypes.data
-        self.words = self.job.data.cast("B").cast("q")  # a memory view is written faster than an array
+        self.words = self.job.data.cast("B").cast(
+            "q"
+        )  # a memory view is written faster than an array
         self.address = self.job.ctypes.data
         self._kept = (area, place, copies)  # used by address
         pointers = (self.address, *(part.ctypes.data for part in self._kept))
@@ -87,14 +104,18 @@ class Tables:
 
 
 class Bound:
-    """A plan on memory that stays where it is, with the least cost of a call; only external buffers can be moved between calls.
+    """A plan on memory that stays where it is, with the least cost of a call; only external buffers
+    can be moved between calls.
 
-    The memory must outlive this object, and only one call may run at a time. See :class:`Plan` for ``scratch`` and ``external``.
+    The memory must outlive this object, and only one call may run at a time. See :class:`Plan` for
+    ``scratch`` and ``external``.
     """
 
     def __init__(self, plan: Plan, scratch: int, external: Sequence[int]) -> None:
         self._tables = Tables(plan, plan.area, plan.place, _NO_COPIES, 2 + len(plan.external))
-        self._tables.table[:, _BASE] = plan.place + np.array((scratch, scratch, *external))[plan.area]
+        self._tables.table[:, _BASE] = (
+            plan.place + np.array((scratch, scratch, *external))[plan.area]
+        )
         self._tables.job[_SCRATCH] = scratch
         self._tables.job[_PACKED] = scratch + plan.job[_PACKED]
         self._tables.job[_ACTIVE] = 0
@@ -102,7 +123,9 @@ class Bound:
         self._address = self._tables.address
         rows = {int(area) - 2: row for row, area in enumerate(plan.area) if area >= 2}
         self.addresses = self._tables.table.data.cast("B").cast("q")
-        """The table that the runtime reads; the address of external buffer k stands at ``slots[k]``."""
+        """The table that the runtime reads; the address of external buffer k stands at
+        ``slots[k]``.
+        """
         self.slots = tuple(rows[k] * plan.table.shape[1] + _BASE for k in range(len(plan.external)))
 
     def __call__(self) -> int:
@@ -115,9 +138,10 @@ class Bound:
 class Plan:
     """Everything about a job that does not change from call to call.
 
-    ``scratch`` and ``saved``: floats of memory that a call needs for itself, and that must last until the backward pass.
-    ``external``: names of the buffers whose memory the caller brings. ``area``: for each buffer the position of its memory's address
-    in (scratch, saved, external...); ``place``: bytes into it. ``slots``, ``offsets``, ``floats``: of buffers by name; offsets are
+    ``scratch`` and ``saved``: floats of memory that a call needs for itself, and that must last
+    until the backward pass. ``external``: names of the buffers whose memory the caller brings.
+    ``area``: for each buffer the position of its memory's address in (scratch, saved, external...);
+    ``place``: bytes into it. ``slots``, ``offsets``, ``floats``: of buffers by name; offsets are
     floats into scratch or saved memory.
     """
 
@@ -151,12 +175,18 @@ class Plan:
         self.run_tables(tables, (scratch, saved, *external), active, tokens)
 
     def run_tables(
-        self, tables: Tables, addresses: Sequence[int], active: Table | None = None, tokens: tuple[int, int, int] | None = None
+        self,
+        tables: Tables,
+        addresses: Sequence[int],
+        active: Table | None = None,
+        tokens: tuple[int, int, int] | None = None,
     ) -> None:
-        """Run the job with these tables at the listed addresses; the first one is that of the scratch memory.
+        """Run the job with these tables at the listed addresses; the first one is that of the
+        scratch memory.
 
-        ``tokens``: their address, rows of the table of tokens, floats of the table. The same tables are always used with the same kind
-        of arguments. Raises :class:`BackendError` if the runtime finds the job malformed.
+        ``tokens``: their address, rows of the table of tokens, floats of the table. The same tables
+        are always used with the same kind of arguments. Raises :class:`BackendError` if the runtime
+        finds the job malformed.
         """
         tables.list(tables.call, CALL_BYTES, *addresses)
         if tokens is not None:
@@ -167,12 +197,24 @@ class Plan:
         code = self.library.call(tables.call_address)
         if code:
             raise BackendError(
-                f"the native runtime refused a program: its {_CODES.get(code, code)} do not fit", hint='use backend="aten" and report this'
+                f"the native runtime refused a program: its {_CODES.get(code, code)} do not fit",
+                hint='use backend="aten" and report this',
             )
 
 
-def make_plan(code: Bytecode, library: Library, steps: int, rows: int, *, reverse: bool, packed: bool, direct: bool = False) -> Plan:
-    """The plan for ``steps`` positions of ``rows`` sequences. ``packed``: of various lengths. ``direct``: without packing weights."""
+def make_plan(
+    code: Bytecode,
+    library: Library,
+    steps: int,
+    rows: int,
+    *,
+    reverse: bool,
+    packed: bool,
+    direct: bool = False,
+) -> Plan:
+    """The plan for ``steps`` positions of ``rows`` sequences. ``packed``: of various lengths.
+    ``direct``: without packing weights.
+    """
     chunk = _chunk(code, steps, rows, reverse)
     table = np.zeros((len(code.buffers), 6), dtype=np.int64)
     external: list[str] = []
@@ -190,7 +232,14 @@ def make_plan(code: Bytecode, library: Library, steps: int, rows: int, *, revers
         count = _slots(buffer, steps, chunk)
         floats = code.floats[k] if fixed else count * rows * row
         slots[buffer.name], sizes[buffer.name] = count, floats
-        table[k] = (0, floats, buffer.lifetime, count, 0 if fixed else rows * row, 0 if fixed else row)
+        table[k] = (
+            0,
+            floats,
+            buffer.lifetime,
+            count,
+            0 if fixed else rows * row,
+            0 if fixed else row,
+        )
         where = _area(buffer)
         if where is None:
             area.append(2 + len(external))
@@ -203,16 +252,60 @@ def make_plan(code: Bytecode, library: Library, steps: int, rows: int, *, revers
         ends[where] += -(-floats // ALIGN) * ALIGN
     job = np.array(
         [
-            *(FORMAT, steps, rows, chunk, int(reverse), int(not packed), int(code.blocked), int(direct)),
-            *(code.registers, code.register_floats, packed_at, code.packed_floats, 0, 4 * packed_at, 0, 0, 0),
-            *(len(part) for part in (table, code.operands, code.instructions, code.commands, code.pieces, code.carried)),
-            *(0, *(part.ctypes.data for part in (code.operands, code.instructions, code.commands, code.pieces, code.carried))),
+            *(
+                FORMAT,
+                steps,
+                rows,
+                chunk,
+                int(reverse),
+                int(not packed),
+                int(code.blocked),
+                int(direct),
+            ),
+            *(
+                code.registers,
+                code.register_floats,
+                packed_at,
+                code.packed_floats,
+                0,
+                4 * packed_at,
+                0,
+                0,
+                0,
+            ),
+            *(
+                len(part)
+                for part in (
+                    table,
+                    code.operands,
+                    code.instructions,
+                    code.commands,
+                    code.pieces,
+                    code.carried,
+                )
+            ),
+            *(
+                0,
+                *(
+                    part.ctypes.data
+                    for part in (
+                        code.operands,
+                        code.instructions,
+                        code.commands,
+                        code.pieces,
+                        code.carried,
+                    )
+                ),
+            ),
             *code.phases,
         ],
         dtype=np.int64,
     )
     if job.nbytes != library.job_bytes:
-        raise BackendError("the native runtime and its driver disagree about the job", hint="delete the cached runtime")
+        raise BackendError(
+            "the native runtime and its driver disagree about the job",
+            hint="delete the cached runtime",
+        )
     return Plan(
         code=code,
         library=library,
@@ -234,7 +327,9 @@ def make_plan(code: Bytecode, library: Library, steps: int, rows: int, *, revers
 
 
 def _area(buffer: Buffer) -> Literal["scratch", "saved"] | None:
-    """Whose memory a buffer lies in: that of the call, that of the segment, or (``None``) memory that the caller brings."""
+    """Whose memory a buffer lies in: that of the call, that of the segment, or (``None``) memory
+    that the caller brings.
+    """
     if buffer.role == "scratch" or (buffer.role == "state" and buffer.lifetime is Lifetime.RING):
         return "scratch"
     return "saved" if buffer.role == "saved" and not buffer.name.startswith("forward ") else None
@@ -242,7 +337,8 @@ def _area(buffer: Buffer) -> Literal["scratch", "saved"] | None:
 
 def _slots(buffer: Buffer, steps: int, chunk: int) -> int:
     if buffer.lifetime is Lifetime.TIME:
-        # A state lies between the steps: one slot more than there are steps. Forward states that a gradient reads are those.
+        # A state lies between the steps: one slot more than there are steps. Forward states that a
+        # gradient reads are those.
         return steps + (buffer.role == "state" or buffer.name.startswith("forward state "))
     if buffer.lifetime is Lifetime.RING:
         return 2
@@ -251,6 +347,12 @@ def _slots(buffer: Buffer, steps: int, chunk: int) -> int:
 
 def _chunk(code: Bytecode, steps: int, rows: int, reverse: bool) -> int:
     """Steps of a chunk: as many as fit the cache, but whole blocks of rows for weight gradients."""
-    per_row = sum(row for buffer, row in zip(code.buffers, code.row, strict=True) if buffer.lifetime is Lifetime.CHUNK)
-    fitting = CHUNK_ROWS if reverse or not per_row else min(CHUNK_ROWS, max(1, CHUNK_FLOATS // per_row))
+    per_row = sum(
+        row
+        for buffer, row in zip(code.buffers, code.row, strict=True)
+        if buffer.lifetime is Lifetime.CHUNK
+    )
+    fitting = (
+        CHUNK_ROWS if reverse or not per_row else min(CHUNK_ROWS, max(1, CHUNK_FLOATS // per_row))
+    )
     return max(1, min(steps, fitting // max(1, rows)))

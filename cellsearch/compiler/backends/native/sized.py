@@ -1,4 +1,6 @@
-"""A native kernel for one input size and hidden size: its schedules, bytecode and plans, and one segment forward or backward."""
+"""A native kernel for one input size and hidden size: its schedules, bytecode and plans, and one
+segment forward or backward.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,21 @@ if TYPE_CHECKING:
 __all__ = ["DIRECT_ROWS", "Kept", "Sized", "Tokens"]
 
 DIRECT_ROWS = 4
-"""Up to so many rows in all, weights are used as they lie: packing them would cost more than the products."""
+"""Up to so many rows in all, weights are used as they lie: packing them would cost more than the
+products.
+"""
 PLANS = 64
 _WITH_TOKENS = " (tokens)"
-_INFERENCE_TOKENS, _TRAINING_TOKENS, _BACKWARD_TOKENS = (kind + _WITH_TOKENS for kind in ("inference", "training", "backward"))
+_INFERENCE_TOKENS, _TRAINING_TOKENS, _BACKWARD_TOKENS = (
+    kind + _WITH_TOKENS for kind in ("inference", "training", "backward")
+)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token inputs ``[T, B]``; where they are given, the table of their products stands in the place of x."""
+    """Token inputs ``[T, B]``; where they are given, the table of their products stands in the
+    place of x.
+    """
 
     tokens: Tensor
     vocabulary: int
@@ -47,8 +55,8 @@ class Tokens:
 
 @dataclass(slots=True)
 class Kept:
-    """What the backward pass needs of the forward pass: the tensors (x, states, weights, memory of the output), contiguous, their
-    addresses, and the memory of the segment.
+    """What the backward pass needs of the forward pass: the tensors (x, states, weights, memory of
+    the output), contiguous, their addresses, and the memory of the segment.
     """
 
     held: list[Tensor]
@@ -59,7 +67,9 @@ class Kept:
 
 
 class Sized:
-    """The schedules and bytecode for one input size and hidden size, the plans made so far, and calls of them."""
+    """The schedules and bytecode for one input size and hidden size, the plans made so far, and
+    calls of them.
+    """
 
     def __init__(self, kernel: NativeKernel, input_size: int, hidden_size: int) -> None:
         self.kernel = kernel
@@ -71,9 +81,11 @@ class Sized:
         self.codes: dict[str, Bytecode] = {}
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
         letters = {"I": input_size, "H": hidden_size, "1": 1}
-        self.weight_sizes = [math.prod(letters[letter] for letter in shape) for _, shape in kernel.program.parameters]
+        self.weight_sizes = [
+            math.prod(letters[letter] for letter in shape) for _, shape in kernel.program.parameters
+        ]
 
-    # -- what is made once ---------------------------------------------------------------------------------------------
+    # -- what is made once -------------------------------------------------------------------------
 
     @cached_property
     def folding(self) -> Folding | None:
@@ -82,7 +94,9 @@ class Sized:
         return None if folded is None else folded[1]
 
     def schedule(self, kind: str) -> Schedule:
-        """``inference``, ``training``, ``backward`` or ``backward without x``, each also with ``(tokens)``."""
+        """``inference``, ``training``, ``backward`` or ``backward without x``, each also with
+        ``(tokens)``.
+        """
         if kind not in self.schedules:
             self.schedules[kind] = self._schedule(kind)
         return self.schedules[kind]
@@ -102,7 +116,9 @@ class Sized:
         if kind != "backward":
             program = drop_dead(replace(program, outputs=program.outputs[1:]))
         given = {k: self.forward_home(v) for k, v in enumerate(source.saved)}
-        return schedule(program, given=given, square=self.square, weights=dict(source.forward.parameters))
+        return schedule(
+            program, given=given, square=self.square, weights=dict(source.forward.parameters)
+        )
 
     def forward_home(self, value: int) -> tuple[Buffer, Home]:
         """Where the backward pass finds a saved value."""
@@ -110,14 +126,23 @@ class Sized:
         home = plan.kept[value]
         buffer = plan.buffers[home.buffer]
         name = f"forward {buffer.name}"
-        return buffer._replace(name=name, role="saved", lifetime=Lifetime.TIME), home._replace(buffer=name)
+        return buffer._replace(name=name, role="saved", lifetime=Lifetime.TIME), home._replace(
+            buffer=name
+        )
 
     def code(self, kind: str) -> Bytecode:
         """The bytecode of a schedule."""
         if kind not in self.codes:
             weights = dict(self.kernel.program.parameters)
             folding = (self.folding or ()) if kind.endswith(_WITH_TOKENS) else ()
-            self.codes[kind] = encode(self.schedule(kind), self.kernel.library, weights, self.input_size, self.hidden_size, folding)
+            self.codes[kind] = encode(
+                self.schedule(kind),
+                self.kernel.library,
+                weights,
+                self.input_size,
+                self.hidden_size,
+                folding,
+            )
         return self.codes[kind]
 
     def plan(self, kind: str, steps: int, rows: int, packed: bool) -> Call:
@@ -129,28 +154,56 @@ class Sized:
                 self.plans.clear()
             direct = kind == "inference" and steps * rows <= DIRECT_ROWS
             reverse = kind.startswith("backward")
-            plan = make_plan(self.code(kind), self.kernel.library, steps, rows, reverse=reverse, packed=packed, direct=direct)
+            plan = make_plan(
+                self.code(kind),
+                self.kernel.library,
+                steps,
+                rows,
+                reverse=reverse,
+                packed=packed,
+                direct=direct,
+            )
             tokens = _WITH_TOKENS if kind.endswith(_WITH_TOKENS) else ""
             forward = self.plan("training" + tokens, steps, rows, packed) if reverse else None
             sizes = [rows * self.hidden_size] * self.states + self.weight_sizes
-            call = self.plans[key] = wire(plan, self.schedule(kind), self.kernel.program, self.kernel.names, sizes, forward)
+            call = self.plans[key] = wire(
+                plan, self.schedule(kind), self.kernel.program, self.kernel.names, sizes, forward
+            )
         return call
 
-    # -- forward -------------------------------------------------------------------------------------------------------
+    # -- forward -----------------------------------------------------------------------------------
 
     def forward(
-        self, x: Tensor, tensors: Sequence[Tensor], batch_sizes: Table | None, source: Tokens | None, *, training: bool
+        self,
+        x: Tensor,
+        tensors: Sequence[Tensor],
+        batch_sizes: Table | None,
+        source: Tokens | None,
+        *,
+        training: bool,
     ) -> tuple[tuple[Tensor, ...], Kept | None]:
-        """Output and final states (in the shape of the initial ones); in training what the backward pass needs."""
+        """Output and final states (in the shape of the initial ones); in training what the backward
+        pass needs.
+        """
         pool = self.kernel.pool
         if source is None:
-            (steps, rows, width), kind, tokens = x.shape, "training" if training else "inference", None
+            (steps, rows, width), kind, tokens = (
+                x.shape,
+                "training" if training else "inference",
+                None,
+            )
             size_x = steps * rows * width
         else:
-            (steps, rows), kind, tokens = source.tokens.shape, _TRAINING_TOKENS if training else _INFERENCE_TOKENS, source.place
+            (steps, rows), kind, tokens = (
+                source.tokens.shape,
+                _TRAINING_TOKENS if training else _INFERENCE_TOKENS,
+                source.place,
+            )
             size_x = source.floats
         call = self.plan(kind, steps, rows, batch_sizes is not None)
-        held = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in (x, *tensors)]
+        held = [
+            tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in (x, *tensors)
+        ]
         if [tensor.numel() for tensor in held] != [size_x, *call.sizes]:
             self._refuse(held, [size_x, *call.sizes])
         assert call.result is not None
@@ -159,7 +212,11 @@ class Sized:
         scratch = pool.take(call.scratch)
         saved = pool.take(call.saved) if call.saved else scratch
         addresses = [tensor.data_ptr() for tensor in held]
-        final = [torch.empty_like(state) for state in held[1 : 1 + self.states]] if batch_sizes is None else []
+        final = (
+            [torch.empty_like(state) for state in held[1 : 1 + self.states]]
+            if batch_sizes is None
+            else []
+        )
         copied = [state.data_ptr() for state in final] or self._not_copied
         call.run([scratch.data_ptr(), saved.data_ptr(), *addresses, *copied], batch_sizes, tokens)
         if not rows:
@@ -167,83 +224,129 @@ class Sized:
         elif batch_sizes is not None:
             memories = (scratch, saved, *held)
             final = [
-                _last(memories[number], start, call, self.hidden_size, home, batch_sizes).view(state.shape)
-                for (number, start), home, state in zip(call.carried, call.layout.final, tensors, strict=False)
+                _last(memories[number], start, call, self.hidden_size, home, batch_sizes).view(
+                    state.shape
+                )
+                for (number, start), home, state in zip(
+                    call.carried, call.layout.final, tensors, strict=False
+                )
             ]
         pool.give(scratch)
         results = (call.result.of(memory), *final)
         if training:
-            return results, Kept(held, addresses, saved if call.saved else None, batch_sizes, source)
+            return results, Kept(
+                held, addresses, saved if call.saved else None, batch_sizes, source
+            )
         if call.saved:
             pool.give(saved)
         return results, None
 
     def _refuse(self, held: Sequence[Tensor], sizes: Sequence[int]) -> None:
-        """The runtime trusts these sizes: a tensor that is too small would be read beyond its end."""
+        """The runtime trusts these sizes: a tensor that is too small would be read beyond its
+        end.
+        """
         names = ["x", *(state.name for state in self.kernel.program.states), *self.kernel.names]
         for name, tensor, size in zip(names, held, sizes, strict=True):
             if tensor.numel() != size:
                 raise ValueError(f"{name} has {tensor.numel()} elements, not {size}")
 
     def _new(self, shape: tuple[int, int, int], packed: bool) -> Tensor:
-        """Memory of a value that leaves the call. Beyond the ends of shorter sequences it is zero."""
+        """Memory of a value that leaves the call. Beyond the ends of shorter sequences it is
+        zero.
+        """
         if packed:
             return torch.zeros(shape, dtype=torch.float32)
         memory = torch.empty(shape, dtype=torch.float32)
         return memory.fill_(float("nan")) if self.kernel.pool.poison else memory
 
-    # -- backward ------------------------------------------------------------------------------------------------------
+    # -- backward ----------------------------------------------------------------------------------
 
     def backward(
         self, outer: Sequence[Tensor | None], kept: Kept, want_x: bool, want_states: Sequence[bool]
     ) -> tuple[Tensor | None, list[Tensor | None], list[Tensor | None]]:
-        """Gradients of x, of the initial states and of the weights; ``outer``: gradients of the results of :meth:`forward`."""
+        """Gradients of x, of the initial states and of the weights; ``outer``: gradients of the
+        results of :meth:`forward`.
+        """
         pool, source, held = self.kernel.pool, kept.source, kept.held
         x, states, weights = held[0], held[1 : 1 + self.states], held[1 + self.states : -1]
         steps, rows = x.shape[:2] if source is None else source.tokens.shape
-        kind = _BACKWARD_TOKENS if source is not None else "backward" if want_x else "backward without x"
+        kind = (
+            _BACKWARD_TOKENS
+            if source is not None
+            else "backward"
+            if want_x
+            else "backward without x"
+        )
         call = self.plan(kind, steps, rows, kept.batch_sizes is not None)
         addresses = [tensor.data_ptr() for tensor in held]
         if addresses != kept.addresses:
-            raise RuntimeError("the memory of a tensor was exchanged between forward and backward of the native backend")
+            raise RuntimeError(
+                "the memory of a tensor was exchanged between forward and backward of "
+                "the native backend"
+            )
         given = [gradient if gradient is not None else call.zeros for gradient in outer]
         if outer[0] is None:
             given[0] = torch.zeros(steps, rows, self.hidden_size, dtype=torch.float32)
-        given = [gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given]
+        given = [
+            gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given
+        ]
         gradients = self._gradients(weights, call)
         table = torch.zeros_like(x) if source is not None else None
-        memory = None if call.result is None else self._new(call.result.shape, kept.batch_sizes is not None)
-        initial = [torch.empty_like(state) if want else None for state, want in zip(states, want_states, strict=True)]
+        memory = (
+            None
+            if call.result is None
+            else self._new(call.result.shape, kept.batch_sizes is not None)
+        )
+        initial = [
+            torch.empty_like(state) if want else None
+            for state, want in zip(states, want_states, strict=True)
+        ]
         scratch = pool.take(call.scratch)
         start = scratch.data_ptr()
         addresses = [start, start if kept.saved is None else kept.saved.data_ptr(), *addresses]
         addresses += [tensor.data_ptr() for tensor in given]
         addresses += [tensor.data_ptr() for tensor in gradients]
-        addresses += [0 if tensor is None else tensor.data_ptr() for tensor in (table, memory, *initial)]
+        addresses += [
+            0 if tensor is None else tensor.data_ptr() for tensor in (table, memory, *initial)
+        ]
         call.run(addresses, kept.batch_sizes, None if source is None else source.place)
         pool.give(scratch)
         if kept.saved is not None:
             pool.give(kept.saved)
         if table is not None:
             folded = {name for name, _ in self.folding or ()}
-            left = [None if name in folded else weight for name, weight in zip(self.kernel.names, gradients, strict=True)]
+            left = [
+                None if name in folded else weight
+                for name, weight in zip(self.kernel.names, gradients, strict=True)
+            ]
             return table, initial, left
         if memory is not None and call.result is not None:
             return call.result.of(memory), initial, [*gradients]
         return torch.zeros_like(x) if want_x else None, initial, [*gradients]
 
     def _gradients(self, weights: Sequence[Tensor], call: Call) -> list[Tensor]:
-        """Memory for the gradients of the weights; zero where the runtime only adds to it, or does not run."""
+        """Memory for the gradients of the weights; zero where the runtime only adds to it, or does
+        not run.
+        """
         if not call.plan.rows:
             return [torch.zeros_like(weight) for weight in weights]
         if call.zeroed:
-            return [torch.zeros_like(w) if zero else torch.empty_like(w) for w, zero in zip(weights, call.zeroed, strict=True)]
+            return [
+                torch.zeros_like(w) if zero else torch.empty_like(w)
+                for w, zero in zip(weights, call.zeroed, strict=True)
+            ]
         return [torch.empty_like(weight) for weight in weights]
 
 
-def _last(memory: Tensor, start: int, call: Call, width: int, home: Home, batch_sizes: Table) -> Tensor:
-    """A state ``[B, H]`` after the last step of each sequence; its slots begin at float ``start`` of the memory."""
+def _last(
+    memory: Tensor, start: int, call: Call, width: int, home: Home, batch_sizes: Table
+) -> Tensor:
+    """A state ``[B, H]`` after the last step of each sequence; its slots begin at float ``start``
+    of the memory.
+    """
     rows, ring = call.plan.rows, call.layout.buffers[home.buffer].lifetime is Lifetime.RING
     lengths = torch.from_numpy((batch_sizes[:, None] > np.arange(rows)[None, :]).sum(0))
-    slots = memory.view(-1)[start : start + call.plan.slots[home.buffer] * rows * width].view(-1, rows, width)
+    slots = memory.view(-1)[start : start + call.plan.slots[home.buffer] * rows * width].view(
+        -1, rows, width
+    )
     return slots[lengths % 2 if ring else lengths, torch.arange(rows)]
