@@ -16,45 +16,34 @@ PACKAGE = Path(cellsearch.__file__).parent
 LAYERS = {
     "errors": 0,
     "ops": 1,
-    "data": 1,
-    "statistics": 1,
-    "tomltext": 1,
+    "options": 1,
+    "files": 1,
     "genome": 2,
     "space": 3,
     "zoo": 3,
     "trial": 3,
     "job": 3,
-    "checkpoint": 3,
-    "environment": 3,
+    "settings": 3,
     "strategies": 4,
     "schedules": 4,
     "compiler": 4,
     "tasks": 4,
-    "evaluate": 5,
+    "training": 5,
     "store": 5,
     "export": 5,
     "diagnostics": 5,
     "streaming": 5,
     "reporting": 5,
-    "baselines": 6,
-    "suites": 6,
+    "simulation": 5,
     "executors": 6,
+    "experiment": 6,
     "search": 7,
     "finals": 7,
-    "catalog": 8,
-    "experiment": 8,
+    "runs": 8,
     "cli": 9,
     "testing": 10,
 }
 STRANGERS = (4, 5)
-# Files that are one part with another, split for size.
-SAME_PART = {
-    "prefilter": "evaluate",
-    "training_connections": "evaluate",
-    "training_guard": "evaluate",
-    "training_state": "evaluate",
-}
-SAME_PART |= {"training_gates": "evaluate", "training_start": "evaluate"}
 
 
 def module_name(path: Path) -> str:
@@ -83,9 +72,7 @@ def part_of(name: str) -> str | None:
     itself.
     """
     pieces = name.split(".")
-    part = (
-        SAME_PART.get(pieces[1], pieces[1]) if pieces[0] == "cellsearch" and len(pieces) > 1 else ""
-    )
+    part = pieces[1] if pieces[0] == "cellsearch" and len(pieces) > 1 else ""
     return part if part in LAYERS else None
 
 
@@ -116,7 +103,7 @@ def test_every_part_has_a_layer() -> None:
         "__init__",
         "__main__",
     }
-    without = parts - set(LAYERS) - set(SAME_PART)
+    without = parts - set(LAYERS)
     assert not without, f"give these a layer: {without}"
 
 

@@ -15,6 +15,7 @@ from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import parse_experiment
+from cellsearch.options import render
 from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import Nsga2
 from cellsearch.tasks.suite import Suite
@@ -44,7 +45,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def experiment(tmp_path: Path, **changes: Any) -> cs.Experiment:
     tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "small.toml"
-    path.write_text(cs.tomltext.render(declared(stop_below=0.3).to_document()), "utf-8")
+    path.write_text(render(declared(stop_below=0.3).to_document()), "utf-8")
     return parse_experiment({**EXPERIMENT, "task": f"suite:{path}", **changes}, source="test")
 
 
@@ -153,7 +154,7 @@ def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_cell_is_evaluated_on_a_suite(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
-    path.write_text(cs.tomltext.render(DOCUMENT), "utf-8")
+    path.write_text(render(DOCUMENT), "utf-8")
     code, out, err = run(capsys, "evaluate", "lstm", "--suite", str(path), "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)

@@ -74,7 +74,7 @@ def test_the_version_of_the_code_is_that_of_the_files_that_train(
 ) -> None:
     version = baselines.code_version.__wrapped__
     for name in (
-        "evaluate.py",
+        "training/loop.py",
         "compiler/backends/native/runtime.c",
         "tasks/adding.py",
         "cli/output.py",
@@ -85,7 +85,7 @@ def test_the_version_of_the_code_is_that_of_the_files_that_train(
     first = version()
     for name, matters in (
         ("cli/output.py", False),
-        ("evaluate.py", True),
+        ("training/loop.py", True),
         ("compiler/backends/native/runtime.c", True),
         ("tasks/adding.py", True),
     ):

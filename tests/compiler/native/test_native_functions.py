@@ -22,7 +22,8 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": lambda a: torch.where(a > 20, a, torch.log1p(torch.exp(a))),
     "log_sigmoid": functional.logsigmoid,
     "silu": functional.silu,
-    "gelu": functional.gelu,
+    # Written out: torch's own is NaN at infinity where the processor has AVX-512.
+    "gelu": lambda a: 0.5 * a * (1 + torch.erf(a * 0.5**0.5)),
     "sin": torch.sin,
     "cos": torch.cos,
     "sqrt": torch.sqrt,
