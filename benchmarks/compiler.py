@@ -39,7 +39,7 @@ from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import gemm_depth
 from cellsearch.genome.parameters import requires_square
@@ -72,7 +72,7 @@ class Naive(nn.Module):
             }
         )
         self.hidden_size = hidden_size
-        self.kernel = backends.get("reference").build(simplify(lower(genome)))
+        self.kernel = backends.get("reference").build(simplify_program(lower(genome)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Like ``nn.LSTM``, without final states."""
@@ -447,7 +447,7 @@ def rank_correlation(quick: bool) -> None:
     predicted, measured = [], []
     for k, genome in enumerate(genomes):
         width = (32, 64, 128)[k % 3]
-        kernel = NativeKernel(simplify(lower(genome)), library())
+        kernel = NativeKernel(simplify_program(lower(genome)), library())
         measured.append(cost.time_segment(kernel, width, width, 32, 32))
         predicted.append(
             cost.predicted_seconds(
@@ -481,10 +481,10 @@ def compilation(quick: bool) -> None:
     start = time.perf_counter()
     build(Path(os.environ.get("TMPDIR", "/tmp")) / "cellsearch-benchmark.so", NATIVE)
     first = time.perf_counter() - start
-    programs = [simplify(lower(cs.zoo.load(name))) for name in cs.zoo.names()]
+    programs = [simplify_program(lower(cs.zoo.load(name))) for name in cs.zoo.names()]
     cold, warm = ([build_time(program) for program in programs] for _ in range(2))
     memory = cs.zoo.load("lstm"), 128
-    kernel = NativeKernel(simplify(lower(memory[0])), library()).at(memory[1], memory[1])
+    kernel = NativeKernel(simplify_program(lower(memory[0])), library()).at(memory[1], memory[1])
     plan = kernel.plan("training", 64, 32, False).plan
     floats = (
         plan.saved + sum(plan.floats[name] for name in plan.external if name.startswith("state"))

@@ -1,7 +1,7 @@
 """The compiler: a genome becomes a torch module that trains fast.
 
-``lower`` -> ``simplify`` -> ``gradient`` -> a backend; :func:`compile_cell` does it all. Weights go
-to ``torch.nn.LSTM`` and ``torch.nn.GRU`` and back.
+``lower`` -> ``simplify_program`` -> ``gradient`` -> a backend; :func:`compile_cell` does it all.
+Weights go to ``torch.nn.LSTM`` and ``torch.nn.GRU`` and back.
 """
 
 from cellsearch.compiler.module import CellModule, compile_cell

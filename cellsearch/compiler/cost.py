@@ -33,7 +33,7 @@ from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 
 __all__ = [
@@ -107,7 +107,7 @@ def estimate(
     Raises :class:`BackendError` where there is no runtime.
     """
     return _estimate(
-        NativeKernel(simplify(lower(genome)), library()),
+        NativeKernel(simplify_program(lower(genome)), library()),
         input_size,
         hidden_size,
         steps,
@@ -280,7 +280,7 @@ def measure_constants() -> Constants:
     features: list[tuple[float, ...]] = []
     seconds: list[float] = []
     for text in _CELLS.values():
-        kernel = NativeKernel(simplify(lower(Genome.from_text(text))), library())
+        kernel = NativeKernel(simplify_program(lower(Genome.from_text(text))), library())
         for batch, steps, width in _SHAPES:
             features.append(_estimate(kernel, width, width, steps, batch, True).features)
             seconds.append(time_segment(kernel, width, width, steps, batch))

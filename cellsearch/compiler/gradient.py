@@ -17,7 +17,7 @@ from functools import cache
 
 from cellsearch import ops
 from cellsearch.compiler.program import Instruction, Program
-from cellsearch.compiler.simplify import simplified
+from cellsearch.compiler.simplify import build_simplified
 from cellsearch.genome.graph import State
 
 __all__ = ["Gradient", "gradient"]
@@ -125,7 +125,7 @@ class _Reverse:
         def number(value: int) -> int:
             return first + value if value >= 0 else outside[-1 - value]
 
-        program = simplified(
+        program = build_simplified(
             inputs=(
                 *((self.name(v), self.shapes[v].width) for v in saved),
                 (f"d_{forward.outputs[0][0]}", "H"),

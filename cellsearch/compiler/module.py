@@ -16,7 +16,7 @@ from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.sequences import Packing, reverse
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.compiler.variational import drop_units, masked_states, with_masks
 from cellsearch.compiler.weights import Layer
 from cellsearch.errors import BackendError, ConfigError
@@ -126,7 +126,7 @@ class CellModule(nn.Module):
         self.variational_dropout = float(variational_dropout)
         self.bidirectional = bidirectional
         self.backend = backend
-        self._program = simplify(lower(genome))
+        self._program = simplify_program(lower(genome))
         self._choices: dict[tuple[torch.device, torch.dtype, bool], _Choice] = {}
         self._fresh: tuple[tuple[torch.Size, torch.dtype, torch.device], list[Tensor]] | None = None
         width = input_size

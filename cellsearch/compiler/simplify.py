@@ -19,20 +19,22 @@ from cellsearch.genome.graph import State
 from cellsearch.genome.parameters import Width
 from cellsearch.ops import OPS
 
-__all__ = ["drop_dead", "simplified", "simplify"]
+__all__ = ["build_simplified", "drop_dead", "simplify_program"]
 
 _COMMUTATIVE = frozenset(name for name, row in OPS.items() if row.commutative)
 _RULED = frozenset({"const", "neg"})
 """Every rule is about an operand of one of these kinds."""
 
 
-def simplify(program: Program) -> Program:
+def simplify_program(program: Program) -> Program:
     """An equivalent program that is no longer than this one."""
     p = program
-    return simplified(p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters)
+    return build_simplified(
+        p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters
+    )
 
 
-def simplified(
+def build_simplified(
     inputs: tuple[tuple[str, Width], ...],
     states: tuple[State, ...],
     instructions: Sequence[Instruction],
@@ -40,8 +42,8 @@ def simplified(
     outputs: Sequence[tuple[str, int]],
     parameters: tuple[tuple[str, tuple[Width, ...]], ...],
 ) -> Program:
-    """:func:`simplify` of the program with these fields, for passes that need not make that one:
-    only the result is checked.
+    """:func:`simplify_program` of the program with these fields, for passes that need not make
+    that one: only the result is checked.
     """
     emitted, new = _rewrite(len(inputs) + len(states), instructions)
     return _live(

@@ -18,7 +18,7 @@ from cellsearch import zoo
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
 
@@ -197,8 +197,8 @@ def _check_cell(layout: _Layout, genome: Genome) -> None:
     statements and operands is free.
     """
     numbers: dict[object, int] = {}
-    if _meaning(simplify(lower(genome)), numbers) != _meaning(
-        simplify(lower(zoo.load(layout.cell))), numbers
+    if _meaning(simplify_program(lower(genome)), numbers) != _meaning(
+        simplify_program(lower(zoo.load(layout.cell))), numbers
     ):
         raise ConfigError(
             f"the cell is not the zoo's {layout.cell} with its names, so torch's "

@@ -28,7 +28,7 @@ import cellsearch
 from cellsearch.compiler.backends.native import build
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
 
@@ -71,7 +71,7 @@ def to_package(
     contents |= {
         "plain.py": plain.encode(),
         "fast.py": fast.encode(),
-        "program.json": program_to_json(simplify(lower(genome))).encode(),
+        "program.json": program_to_json(simplify_program(lower(genome))).encode(),
         "__init__.py": _init(
             class_name, weights, sized=hidden_size is not None and input_size is not None
         ).encode(),

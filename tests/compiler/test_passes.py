@@ -15,7 +15,7 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.compiler.scheduling.hoist import hoist
 from cellsearch.compiler.scheduling.phases import Phase, dense_levels, phase_notes, phases
-from cellsearch.compiler.simplify import drop_dead, simplify
+from cellsearch.compiler.simplify import drop_dead, simplify_program
 from cellsearch.genome.measures import gemm_depth
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome
 
@@ -57,7 +57,7 @@ def equal(a: Program, b: Program) -> bool:
 
 
 def test_the_listing_is_readable():
-    text = simplify(program("h[t] = tanh(linear(x[t], h[t-1]))")).to_text()
+    text = simplify_program(program("h[t] = tanh(linear(x[t], h[t-1]))")).to_text()
     assert text == (
         "inputs  x [I]\n"
         "carried h' [H] = 0\n"
@@ -70,8 +70,8 @@ def test_the_listing_is_readable():
         "next    h = %5\n"
         "output  h = %5\n"
     )
-    assert "before" in simplify(program("h[t] = tanh(linear(x[t], h[t-1]))")).to_text(
-        phase_notes(simplify(program("h[t] = tanh(linear(x[t], h[t-1]))")))
+    assert "before" in simplify_program(program("h[t] = tanh(linear(x[t], h[t-1]))")).to_text(
+        phase_notes(simplify_program(program("h[t] = tanh(linear(x[t], h[t-1]))")))
     )
 
 
@@ -161,26 +161,31 @@ def test_levels_of_the_program_are_the_gemm_depth(name):
     ],
 )
 def test_rules(text, expected):
-    made = simplify(program(f"a = tanh(linear(x[t], h[t-1]))\nh[t] = {text}"))
-    short = simplify(program(f"h[t] = {expected}"))
+    made = simplify_program(program(f"a = tanh(linear(x[t], h[t-1]))\nh[t] = {text}"))
+    short = simplify_program(program(f"h[t] = {expected}"))
     assert op_names(made) == op_names(short)
 
 
 def test_what_may_be_nan_is_kept():
     for kept in ("a * 0", "a - a", "a / a", "0 * a"):
         assert any(
-            op in op_names(simplify(program(f"a = tanh(linear(x[t], h[t-1]))\nh[t] = {kept} + 1")))
+            op
+            in op_names(
+                simplify_program(program(f"a = tanh(linear(x[t], h[t-1]))\nh[t] = {kept} + 1"))
+            )
             for op in ("mul", "sub", "div")
         )
-    assert "div" in op_names(simplify(program("h[t] = tanh(linear(x[t], h[t-1])) + 1 / 0")))
+    assert "div" in op_names(simplify_program(program("h[t] = tanh(linear(x[t], h[t-1])) + 1 / 0")))
 
 
 def test_common_parts_are_computed_once():
-    made = simplify(
+    made = simplify_program(
         program("a = linear(x[t], h[t-1])\nh[t] = tanh(a) * sigmoid(a) + sigmoid(a) * tanh(a)")
     )
     assert op_names(made).count("tanh") == op_names(made).count("sigmoid") == 1
-    two = simplify(program("h[t] = tanh(linear(x[t], h[t-1])) * tanh(linear(x[t], h[t-1]))"))
+    two = simplify_program(
+        program("h[t] = tanh(linear(x[t], h[t-1])) * tanh(linear(x[t], h[t-1]))")
+    )
     assert op_names(two).count("tanh") == 2  # two linears written alike are different weights
 
 
@@ -193,11 +198,11 @@ def test_dead_code_and_its_weights_are_dropped():
 @pytest.mark.parametrize("seed", range(40))
 def test_simplify_and_hoist_keep_the_values(seed):
     made = lower(random_genome(np.random.default_rng([3, seed]), op_names=SMOOTH_OPS, max_nodes=20))
-    short = simplify(made)
+    short = simplify_program(made)
     assert len(short.instructions) <= len(made.instructions)
     assert equal(made, short)
     assert equal(short, hoist(short))
-    assert simplify(short) == short
+    assert simplify_program(short) == short
 
 
 # -- gradient --------------------------------------------------------------------------------------
@@ -291,7 +296,7 @@ def test_ties_share_the_gradient_as_in_torch():
 
 
 def test_saved_values_are_those_that_change_and_are_read():
-    made = gradient(simplify(lower(zoo.load("lstm"))))
+    made = gradient(simplify_program(lower(zoo.load("lstm"))))
     names = [name for name, _ in made.program.inputs]
     assert names == ["x", "h'", "c'", "i", "f", "g", "o", "h.1", "d_h"]
     assert [name for name, _ in made.program.outputs] == [
@@ -303,7 +308,7 @@ def test_saved_values_are_those_that_change_and_are_read():
 
 def test_the_gradient_of_the_gradient_pass_reads_only_what_it_is_given():
     for name in zoo.names():
-        made = gradient(simplify(lower(zoo.load(name))))
+        made = gradient(simplify_program(lower(zoo.load(name))))
         assert all(
             made.program.uses[k] or k in made.program.ends for k in range(len(made.saved))
         ), name
@@ -313,7 +318,7 @@ def test_the_gradient_of_the_gradient_pass_reads_only_what_it_is_given():
 
 
 def phase_of(text: str, op: str) -> Phase:
-    made = simplify(program(text))
+    made = simplify_program(program(text))
     return next(
         phases(made)[value] for value, instruction in made.numbered() if instruction.op == op
     )
@@ -332,14 +337,14 @@ def test_phases():
 
 
 def test_sums_over_time_come_last():
-    made = gradient(simplify(lower(zoo.load("gru")))).program
+    made = gradient(simplify_program(lower(zoo.load("gru")))).program
     found = {instruction.op: phases(made)[value] for value, instruction in made.numbered()}
     assert found["outer"] is found["total"] is Phase.END
 
 
 def test_nothing_reads_a_later_phase():
     for seed in range(30):
-        forward = simplify(lower(random_genome(np.random.default_rng([5, seed]))))
+        forward = simplify_program(lower(random_genome(np.random.default_rng([5, seed]))))
         for made in (forward, gradient(forward).program):
             phase = phases(made)
             for value, instruction in made.numbered():
@@ -347,7 +352,7 @@ def test_nothing_reads_a_later_phase():
 
 
 def test_hoisting_leaves_six_of_eleven_products_in_the_loop_of_the_lstm_gradient():
-    made = gradient(simplify(lower(zoo.load("lstm")))).program
+    made = gradient(simplify_program(lower(zoo.load("lstm")))).program
     after = hoist(made)
     inside = [
         sum(

@@ -15,7 +15,7 @@ from cellsearch import zoo
 from cellsearch.compiler import backends
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule, compile_cell
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.compiler.variational import drop_units, masked_states, with_masks
 from cellsearch.errors import ConfigError
 
@@ -141,7 +141,7 @@ def test_tokens_are_masked_like_any_input() -> None:
 @pytest.mark.parametrize("name", zoo.names())
 def test_masks_of_ones_change_nothing(name: str) -> None:
     """And only states that a dense product reads get one."""
-    program = simplify(lower(zoo.load(name)))
+    program = simplify_program(lower(zoo.load(name)))
     changed = with_masks(program)
     read = {
         instruction.inputs[0] for instruction in program.instructions if instruction.op == "dense"

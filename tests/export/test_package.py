@@ -15,7 +15,7 @@ import pytest
 
 from cellsearch import Genome, zoo
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.export.package import program_to_json, runtime_modules, to_package
 
 # Runs alone: compares the fast class of each package with the plain one, which computes in float64.
@@ -214,7 +214,7 @@ def test_the_program_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     read_program = import_module("survivor.fast").read_program
     for name in zoo.names():
-        text = program_to_json(simplify(lower(zoo.load(name))))
+        text = program_to_json(simplify_program(lower(zoo.load(name))))
         path = tmp_path / f"{name}.json"
         path.write_text(text, "utf-8")
         assert program_to_json(read_program(path)) == text

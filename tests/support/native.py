@@ -19,7 +19,7 @@ from cellsearch.compiler.backends.native.bytecode import Table
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.plan import Plan, make_plan
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 
@@ -63,7 +63,7 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
     refused = 0
     for _ in range(rounds):
         kernel = NativeKernel(
-            simplify(lower(zoo.load(names[int(rng.integers(len(names)))]))), library
+            simplify_program(lower(zoo.load(names[int(rng.integers(len(names)))]))), library
         )
         plan = _plan(kernel, str(rng.choice(("training", "inference", "backward"))), library)
         for _ in range(20):
@@ -137,7 +137,7 @@ def run_cells(names: Sequence[str], library: Library) -> None:
 def _run_cell(
     genome: Genome, steps: int, rows: int, size: int, packed: Sequence[int] | None, library: Library
 ) -> None:
-    kernel = NativeKernel(simplify(lower(genome)), library)
+    kernel = NativeKernel(simplify_program(lower(genome)), library)
     x = torch.randn(steps, rows, size, requires_grad=True)
     states = [torch.rand(rows, size, requires_grad=True) for _ in genome.states]
     weights = {

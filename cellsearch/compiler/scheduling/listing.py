@@ -19,7 +19,7 @@ from cellsearch.compiler.scheduling.commands import (
 )
 from cellsearch.compiler.scheduling.phases import phase_notes
 from cellsearch.compiler.scheduling.recompute import recompute
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 
 __all__ = ["program_report", "schedule_text"]
@@ -30,7 +30,7 @@ def program_report(genome: Genome) -> str:
     and backward.
     """
     lowered = lower(genome)
-    forward = simplify(lowered)
+    forward = simplify_program(lowered)
     backward = recompute(gradient(forward))
     parts = [
         ("lowered", lowered.to_text()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.program import Instruction, Program
-from cellsearch.compiler.simplify import simplified
+from cellsearch.compiler.simplify import build_simplified
 
 __all__ = ["recompute"]
 
@@ -70,7 +70,7 @@ def recompute(gradient: Gradient) -> Gradient:
     new.update({v: v - first + len(saved) for v in range(first, program.first)})
     for value, instruction in program.numbered():
         new[value] = emit(instruction.reading(tuple([new[v] for v in instruction.inputs])))
-    result = simplified(
+    result = build_simplified(
         inputs=(
             *(p for p, v in zip(program.inputs, gradient.saved, strict=False) if v in kept),
             program.inputs[-1],

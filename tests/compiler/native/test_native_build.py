@@ -16,7 +16,7 @@ from cellsearch.compiler import backends
 from cellsearch.compiler.backends.native import build
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
 
 PROGRAM = "from cellsearch.compiler.backends.native.build import library; print(library().path)"
@@ -179,8 +179,8 @@ def test_every_path_that_runs_here_computes_the_same(
         states = [torch.rand(5, 17) for _ in genome.states]
         results = []
         for kernel in (
-            NativeKernel(simplify(lower(genome)), library),
-            backends.get("reference").build(simplify(lower(genome))),
+            NativeKernel(simplify_program(lower(genome)), library),
+            backends.get("reference").build(simplify_program(lower(genome))),
         ):
             output, _ = kernel(x, states, weights)
             results.append(

@@ -24,7 +24,7 @@ from cellsearch.compiler import backends
 from cellsearch.compiler.backends.native import build
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 
 COMPILER = "aarch64-linux-gnu-gcc"
 EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
@@ -222,7 +222,7 @@ def test_cells_compute_the_same_there(
     }
     x = torch.randn(6, 5, 17, requires_grad=True)
     states = [torch.rand(5, 17) for _ in genome.states]
-    program = simplify(lower(genome))
+    program = simplify_program(lower(genome))
     results = []
     before = neon.runs
     for kernel in (NativeKernel(program, neon), backends.get("reference").build(program)):
@@ -237,7 +237,7 @@ def test_cells_compute_the_same_there(
 
 
 def test_a_malformed_job_is_refused_there_too(neon: Emulated) -> None:
-    program = simplify(lower(zoo.load("lstm")))
+    program = simplify_program(lower(zoo.load("lstm")))
     kernel = NativeKernel(program, neon)
     weights = {name: torch.randn([4 for _ in shape]) for name, shape in program.parameters}
     call = (torch.randn(3, 2, 4), [torch.zeros(2, 4) for _ in program.states], weights)

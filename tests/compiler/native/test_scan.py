@@ -12,13 +12,15 @@ from cellsearch.compiler import backends
 from cellsearch.compiler.backends.scan import affine_scan, solving_order
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import compile_cell
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from cellsearch.testing.backends import BackendContract, Case
 
 AFFINE = [
-    name for name in zoo.names() if solving_order(simplify(lower(zoo.load(name)))) is not None
+    name
+    for name in zoo.names()
+    if solving_order(simplify_program(lower(zoo.load(name)))) is not None
 ]
 
 

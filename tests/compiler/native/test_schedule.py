@@ -24,7 +24,7 @@ from cellsearch.compiler.scheduling.commands import (
 from cellsearch.compiler.scheduling.listing import program_report
 from cellsearch.compiler.scheduling.phases import dense_levels
 from cellsearch.compiler.scheduling.recompute import recompute
-from cellsearch.compiler.simplify import simplify
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,7 +32,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 def schedules(genome: Genome) -> tuple[Schedule, Schedule]:
     """Forward and backward."""
-    forward = simplify(lower(genome))
+    forward = simplify_program(lower(genome))
     backward = recompute(gradient(forward))
     return schedule(forward, keep=backward.saved), schedule(
         backward.program, weights=dict(forward.parameters)
@@ -73,7 +73,7 @@ def test_rounds_of_products_are_the_depth(name: str) -> None:
     for command in forward.loop:
         rounds += isinstance(command, Product) and after_stage
         after_stage = isinstance(command, Stage)
-    program = simplify(lower(zoo.load(name)))
+    program = simplify_program(lower(zoo.load(name)))
     assert rounds == max(dense_levels(program)[v] for v in program.next_states)
 
 
