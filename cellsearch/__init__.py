@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cellsearch import _moved
+
 if TYPE_CHECKING:
     from cellsearch import strategies, tasks, zoo
     from cellsearch.compiler.module import compile_cell
@@ -60,6 +62,8 @@ _HOME = {
     "zoo": "cellsearch.zoo",
 }
 _MODULES = frozenset({"strategies", "tasks", "zoo"})
+
+_moved.install()
 
 
 def __getattr__(name: str) -> object:

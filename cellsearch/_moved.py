@@ -1,0 +1,106 @@
+"""Modules of version 0.1 under their old names: importing one warns, and gives what it holds now.
+
+The table is looked at only for names that nothing else provides, so it costs nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["MOVED", "install"]
+
+MOVED = {
+    "baselines": "training.results",
+    "catalog": "experiment.catalog",
+    "checkpoint": "training.checkpoint",
+    "cli.diagnosis_page": "reporting.diagnosis",
+    "cli.exported": "export.accuracy",
+    "cli.locate": "runs.locate",
+    "cli.rundata": "runs.run",
+    "cli.trained": "runs.trained",
+    "cli.weights": "runs.weights",
+    "compiler.classify": "compiler.scheduling.phases",
+    "compiler.dataflow": "compiler.scheduling.dataflow",
+    "compiler.fusion": "compiler.scheduling.fusion",
+    "compiler.hoist": "compiler.scheduling.hoist",
+    "compiler.interop": "compiler.torch_rnn",
+    "compiler.listing": "compiler.scheduling.listing",
+    "compiler.recompute": "compiler.scheduling.recompute",
+    "compiler.schedule": "compiler.scheduling.commands",
+    "compiler.scheduler": "compiler.scheduling.schedule",
+    "compiler.step": "training.fused",
+    "compiler.tokens": "compiler.scheduling.tokens",
+    "data": "tasks.data",
+    "data.download": "tasks.data.download",
+    "data.registry": "tasks.data.registry",
+    "environment": "training.environment",
+    "evaluate": "training.loop",
+    "genome.absorb": "genome.rewriting.weight_rules",
+    "genome.algebra": "genome.rewriting.value_rules",
+    "genome.draw": "genome.drawing.svg",
+    "genome.draw_graph": "genome.drawing.picture",
+    "genome.draw_latex": "genome.drawing.latex",
+    "genome.draw_layout": "genome.drawing.layers",
+    "genome.draw_style": "genome.drawing.style",
+    "genome.draw_text": "genome.drawing.languages",
+    "genome.forms": "genome.rewriting.sums_products",
+    "genome.layout": "genome.builder",
+    "genome.rewrite": "genome.rewriting.graph",
+    "genome.simplify": "genome.rewriting.simplify",
+    "prefilter": "training.prefilter",
+    "search.order": "executors.order",
+    "space.model": "space.space",
+    "statistics": "finals.statistics",
+    "strategies.records": "strategies.ranking",
+    "suites": "training.suite",
+    "testing.simulate": "simulation.simulate",
+    "testing.tabular": "simulation.tabular",
+    "tomltext": "options",
+    "training_connections": "training.connections",
+    "training_gates": "training.gates",
+    "training_guard": "training.guard",
+    "training_start": "training.quiet_start",
+    "training_state": "training.state",
+}
+"""Old name -> new name, both inside ``cellsearch``."""
+_PACKAGE = __name__.partition(".")[0]
+
+
+class _OldNames:
+    """A finder, asked after all others (PEP 451)."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, inside = name.partition(".")
+        if package != _PACKAGE or inside not in MOVED:
+            return None
+        is_package = any(old.startswith(f"{inside}.") for old in MOVED)
+        return ModuleSpec(name, _Loader(), is_package=is_package)
+
+
+class _Loader(Loader):
+    def exec_module(self, module: ModuleType) -> None:
+        new = f"{_PACKAGE}.{MOVED[module.__name__.partition('.')[2]]}"
+        warnings.warn(
+            f"{module.__name__} has moved to {new}; the old name goes in version 0.3",
+            DeprecationWarning,
+            stacklevel=2,  # frames of the import itself do not count
+        )
+        real = import_module(new)
+        module.__doc__ = real.__doc__
+        module.__getattr__ = lambda name: getattr(real, name)  # type: ignore[method-assign]
+        module.__dict__["__all__"] = getattr(real, "__all__", [])
+
+
+def install() -> None:
+    """Let the old names be found."""
+    if _OldNames not in sys.meta_path:
+        sys.meta_path.append(_OldNames)
