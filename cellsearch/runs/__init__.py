@@ -1,0 +1,1 @@
+"""Finished and running searches, to look at and to take from."""
