@@ -25,6 +25,8 @@ MOVED = {
     "cli.rundata": "runs.run",
     "cli.trained": "runs.trained",
     "cli.weights": "runs.weights",
+    "compiler.backends.aten.layout": "compiler.backends.aten.columns",
+    "compiler.backends.aten.tasks": "compiler.backends.aten.pending",
     "compiler.classify": "compiler.scheduling.phases",
     "compiler.dataflow": "compiler.scheduling.dataflow",
     "compiler.fusion": "compiler.scheduling.fusion",

@@ -29,7 +29,7 @@ class _Lowering:
         self.genome = genome
         self.widths = widths(genome)
         self.weights = {(spec.node, spec.operand): spec for spec in genome.parameters}
-        self.levels = dense_levels(genome)
+        self.levels = readiness(genome)
         self.inlined = _inlined_sums(genome)
         self.instructions: list[Instruction] = []
         self.parameters: dict[str, tuple[Width, ...]] = {}
@@ -124,7 +124,7 @@ _FIXED = -2  # depends on weights only
 _PARALLEL = -1  # depends on the input of the step
 
 
-def dense_levels(genome: Genome) -> tuple[int, ...]:
+def readiness(genome: Genome) -> tuple[int, ...]:
     """For each value: -2 if it depends on weights only, -1 if on x as well, else the dense products
     on the longest path from a state.
     """

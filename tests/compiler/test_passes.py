@@ -5,16 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.programs import loop_dense_levels
 
 from cellsearch import Genome, ops, zoo
 from cellsearch.compiler import compile_cell
-from cellsearch.compiler.backends.aten.layout import arrange, runs
+from cellsearch.compiler.backends.aten.columns import arrange, runs
 from cellsearch.compiler.backends.reference import Reference
 from cellsearch.compiler.gradient import gradient
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.compiler.scheduling.hoist import hoist
-from cellsearch.compiler.scheduling.phases import Phase, dense_levels, phase_notes, phases
+from cellsearch.compiler.scheduling.phases import Phase, phase_notes, phases
 from cellsearch.compiler.simplify import drop_dead, simplify_program
 from cellsearch.genome.measures import gemm_depth
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome
@@ -141,7 +142,9 @@ def test_identities_vanish_and_names_stay():
 def test_levels_of_the_program_are_the_gemm_depth(name):
     genome = zoo.load(name)
     made = lower(genome)
-    assert max((dense_levels(made)[v] for v in made.next_states), default=0) == gemm_depth(genome)
+    assert max((loop_dense_levels(made)[v] for v in made.next_states), default=0) == gemm_depth(
+        genome
+    )
 
 
 # -- simplify --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from cellsearch import zoo
 from cellsearch.compiler.backends.native.build import Library, library
 from cellsearch.compiler.backends.native.bytecode import Table
 from cellsearch.compiler.backends.native.kernel import NativeKernel
-from cellsearch.compiler.backends.native.plan import Plan, make_plan
+from cellsearch.compiler.backends.native.plan import JobPlan, make_plan
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
@@ -71,14 +71,14 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
     return refused, 20 * rounds - refused
 
 
-def _plan(kernel: NativeKernel, kind: str, library: Library) -> Plan:
+def _plan(kernel: NativeKernel, kind: str, library: Library) -> JobPlan:
     sized = kernel.at(6, 6)
     return make_plan(
         sized.code(kind), library, _STEPS, _ROWS, reverse=kind == "backward", packed=False
     )
 
 
-def _run_spoiled(plan: Plan, rng: np.random.Generator) -> bool:
+def _run_spoiled(plan: JobPlan, rng: np.random.Generator) -> bool:
     """Spoil some numbers of a copy of the plan and run it; whether it was refused."""
     code = plan.code
     tables = [

@@ -28,16 +28,16 @@ from cellsearch.genome.parameters import Width
 __all__ = [
     "Buffer",
     "Command",
+    "DenseProduct",
     "Gather",
     "Home",
     "Lifetime",
     "Operation",
     "Outer",
     "Piece",
-    "Product",
+    "ProgramSchedule",
     "Role",
     "Scatter",
-    "Schedule",
     "Stage",
     "StageWidth",
     "schedule",
@@ -123,7 +123,7 @@ class Piece(NamedTuple):
     transposed: bool
 
 
-class Product(NamedTuple):
+class DenseProduct(NamedTuple):
     """``target = start + source * weights``: ``rows`` values wide, ``columns`` values out.
     ``start``: home of a bias, or what is there.
     """
@@ -170,11 +170,11 @@ class Scatter(NamedTuple):
     parameters: tuple[str, ...]
 
 
-Command = Stage | Product | Outer | Gather | Scatter
+Command = Stage | DenseProduct | Outer | Gather | Scatter
 
 
 @dataclass(frozen=True)
-class Schedule:
+class ProgramSchedule:
     """What a backend needs to run a program: buffers and commands, phase by phase.
 
     ``prologue`` and ``epilogue`` run once, ``before`` and ``after`` for all positions of a chunk,
@@ -211,7 +211,7 @@ def schedule(
     given: Mapping[int, tuple[Buffer, Home]] | None = None,
     square: bool = False,
     weights: Mapping[str, tuple[Width, ...]] | None = None,
-) -> Schedule:
+) -> ProgramSchedule:
     """The schedule of a program.
 
     ``keep``: values whose homes must last (``Lifetime.TIME``). ``given``: buffers and homes of

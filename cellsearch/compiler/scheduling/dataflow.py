@@ -12,12 +12,12 @@ from cellsearch.compiler.program import POINTWISE, Instruction, Program
 from cellsearch.compiler.scheduling.phases import Phase, phases
 from cellsearch.genome.parameters import Width
 
-__all__ = ["Accumulator", "Dataflow", "Node", "dataflow"]
+__all__ = ["Accumulator", "Dataflow", "FlowNode", "dataflow"]
 
 _PRODUCTS = ("dense", "dense_t")
 
 
-class Node(NamedTuple):
+class FlowNode(NamedTuple):
     """A value that is no accumulator: an instruction, an input (op ``input`` or ``carried``), or a
     ``move`` or ``add`` made here.
 
@@ -65,7 +65,7 @@ class Dataflow:
     """
 
     program: Program
-    nodes: dict[int, Node] = field(default_factory=dict)
+    nodes: dict[int, FlowNode] = field(default_factory=dict)
     sums: dict[int, Accumulator] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
     outers: list[tuple[int, int, str, bool]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Dataflow:
     zero: set[str] = field(default_factory=set)
     fresh: int = 0
 
-    def of(self, value: int) -> Node | Accumulator:
+    def of(self, value: int) -> FlowNode | Accumulator:
         """The node or accumulator of a value."""
         node = self.nodes.get(value)
         return self.sums[value] if node is None else node
@@ -85,7 +85,7 @@ class Dataflow:
         item = self.nodes.get(value) or self.sums[value]
         return item.level if item.phase is phase else 0
 
-    def add(self, node: Node, value: int | None = None) -> int:
+    def add(self, node: FlowNode, value: int | None = None) -> int:
         """Enter a node, under a number of its own if none is given."""
         if value is None:
             value, self.fresh = self.fresh, self.fresh + 1
@@ -96,7 +96,9 @@ class Dataflow:
     def move(self, source: int, phase: Phase, width: Width, latest: int | None = None) -> int:
         """A copy of a value, for a second home."""
         return self.add(
-            Node("move", (source,), phase, width, False, self.level(source, phase), latest=latest)
+            FlowNode(
+                "move", (source,), phase, width, False, self.level(source, phase), latest=latest
+            )
         )
 
 
@@ -111,7 +113,7 @@ def dataflow(
     phase = _fused_phases(program, absorbed)
     for value in range(program.first):
         kind = "input" if program.is_input(value) else "carried"
-        flow.add(Node(kind, (), phase[value], _width(program, value, square), False, 0), value)
+        flow.add(FlowNode(kind, (), phase[value], _width(program, value, square), False, 0), value)
     for value, instruction in program.numbered():
         if (
             value in absorbed
@@ -196,7 +198,7 @@ def _enter_node(
     level = max([flow.level(v, own) for v in instruction.inputs], default=0)
     width = _width(program, value, square)
     flow.add(
-        Node(
+        FlowNode(
             instruction.op,
             instruction.inputs,
             own,
@@ -284,7 +286,7 @@ def _chain(
         fixed = flow.of(result).fixed and flow.of(term).fixed
         last = k == len(terms) - 2
         result = flow.add(
-            Node("add", (result, term), phase, width, fixed, level), value if last else None
+            FlowNode("add", (result, term), phase, width, fixed, level), value if last else None
         )
     return result
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
-from cellsearch.compiler.scheduling.commands import Home, Piece, Product
+from cellsearch.compiler.scheduling.commands import DenseProduct, Home, Piece
 from cellsearch.compiler.scheduling.dataflow import Dataflow
 
 __all__ = ["adjacent_runs", "fuse_products", "order_columns"]
@@ -79,7 +79,7 @@ def fuse_products(
     flow: Dataflow,
     homes: Mapping[int, Home],
     started: set[int],
-) -> list[Product]:
+) -> list[DenseProduct]:
     """Products (source, accumulator, parameter, transposed) that are possible at the same time, as
     few as can be.
 
@@ -150,13 +150,13 @@ def _joins(above: _Rectangle, row: _Rectangle, homes: Mapping[int, Home]) -> boo
     )
 
 
-def _product(rectangle: _Rectangle, flow: Dataflow, homes: Mapping[int, Home]) -> Product:
+def _product(rectangle: _Rectangle, flow: Dataflow, homes: Mapping[int, Home]) -> DenseProduct:
     pieces = tuple(
         Piece(parameter, row, column, transposed)
         for row, line in enumerate(rectangle.weights)
         for column, (parameter, transposed) in enumerate(line)
     )
-    return Product(
+    return DenseProduct(
         source=homes[rectangle.sources[0]],
         target=homes[rectangle.targets[0]],
         depth=(len(rectangle.sources), flow.of(rectangle.sources[0]).width),

@@ -8,12 +8,12 @@ from cellsearch.compiler.gradient import gradient
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.scheduling.commands import (
     Command,
+    DenseProduct,
     Gather,
     Home,
     Outer,
-    Product,
+    ProgramSchedule,
     Scatter,
-    Schedule,
     Stage,
     schedule,
 )
@@ -45,7 +45,7 @@ def program_report(genome: Genome) -> str:
     return "\n".join(f"== {title} ==\n{text}" for title, text in parts)
 
 
-def schedule_text(plan: Schedule) -> str:
+def schedule_text(plan: ProgramSchedule) -> str:
     """The buffers, and the commands phase by phase."""
     lines = ["buffers"]
     for buffer in plan.buffers.values():
@@ -66,7 +66,7 @@ def _home_text(home: Home) -> str:
 
 
 def _command_text(command: Command) -> list[str]:
-    if isinstance(command, Product):
+    if isinstance(command, DenseProduct):
         weights = ", ".join(piece.parameter for piece in command.pieces)
         start = (
             command.start if isinstance(command.start, str) else f"bias {_home_text(command.start)}"

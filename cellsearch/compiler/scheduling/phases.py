@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from cellsearch.compiler.program import Program
 
-__all__ = ["Phase", "dense_levels", "phase_notes", "phases"]
+__all__ = ["Phase", "phase_notes", "phases"]
 
 _SUMS_OVER_TIME = frozenset({"total", "outer"})
 
@@ -43,20 +43,6 @@ def phases(program: Program) -> tuple[Phase, ...]:
             latest = Phase.AFTER
         found.append(latest)
     return tuple(found)
-
-
-def dense_levels(program: Program) -> tuple[int, ...]:
-    """For each value the dense products inside the loop on the longest path to it from a carried
-    value.
-    """
-    phase = phases(program)
-    levels = [0] * program.first
-    for value, instruction in program.numbered():
-        below = max((levels[v] for v in instruction.inputs), default=0)
-        levels.append(
-            below + (instruction.op in ("dense", "dense_t") and phase[value] is Phase.LOOP)
-        )
-    return tuple(levels)
 
 
 def phase_notes(program: Program) -> list[str]:

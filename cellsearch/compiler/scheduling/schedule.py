@@ -13,12 +13,12 @@ from cellsearch.compiler.scheduling.commands import (
     Lifetime,
     Operation,
     Outer,
+    ProgramSchedule,
     Role,
-    Schedule,
     Stage,
     StageWidth,
 )
-from cellsearch.compiler.scheduling.dataflow import Dataflow, Node, dataflow
+from cellsearch.compiler.scheduling.dataflow import Dataflow, FlowNode, dataflow
 from cellsearch.compiler.scheduling.fusion import adjacent_runs, fuse_products, order_columns
 from cellsearch.compiler.scheduling.phases import Phase
 from cellsearch.genome.parameters import Width
@@ -50,7 +50,7 @@ def make_schedule(
     keep: frozenset[int],
     given: Mapping[int, tuple[Buffer, Home]],
     square: bool,
-) -> Schedule:
+) -> ProgramSchedule:
     """See :func:`cellsearch.compiler.scheduling.commands.schedule`."""
     return _Scheduler(program, weights, keep, given, square).run()
 
@@ -79,7 +79,7 @@ class _Scheduler:
         self.homes: dict[int, Home] = {}
         self.places: dict[int, _Place] = {}
 
-    def run(self) -> Schedule:
+    def run(self) -> ProgramSchedule:
         self.move_ends()
         self.set_places()
         self.readers = self._readers()
@@ -91,7 +91,7 @@ class _Scheduler:
         prologue, epilogue = self.once(Phase.FIXED), self.once(Phase.END)
         started: set[int] = set()
         fresh: set[str] = set()
-        return Schedule(
+        return ProgramSchedule(
             before=self.commands(Phase.BEFORE, started),
             loop=self.commands(Phase.LOOP, started),
             after=self.commands(Phase.AFTER, started),
@@ -120,10 +120,10 @@ class _Scheduler:
             # need not have.
             in_loop = (
                 all(product[3] is Phase.LOOP for product in item.products)
-                if not isinstance(item, Node)
+                if not isinstance(item, FlowNode)
                 else True
             )
-            computed = in_loop if not isinstance(item, Node) else item.computed
+            computed = in_loop if not isinstance(item, FlowNode) else item.computed
             if (
                 computed
                 and item.phase is Phase.LOOP
@@ -293,7 +293,7 @@ class _Scheduler:
             item = self.flow.of(value)
             if (
                 name in self.weights
-                and isinstance(item, Node)
+                and isinstance(item, FlowNode)
                 and item.op == "total"
                 and value not in self.homes
             ):
@@ -304,7 +304,7 @@ class _Scheduler:
             item = self.flow.of(value)
             if not item.fixed or value in self.homes:
                 continue
-            if isinstance(item, Node) and item.op == "vector":
+            if isinstance(item, FlowNode) and item.op == "vector":
                 self.homes[value] = Home(
                     self.buffer(
                         f"parameter {item.parameter}", "parameter", Lifetime.FIXED, item.width
@@ -325,7 +325,7 @@ class _Scheduler:
         item = self.flow.of(value)
         if value in self.keep:
             return Lifetime.TIME
-        products = item.products if not isinstance(item, Node) else ()
+        products = item.products if not isinstance(item, FlowNode) else ()
         in_loop = (
             item.phase is Phase.LOOP
             and not self.outside(value)
@@ -427,7 +427,7 @@ class _Scheduler:
             item = self.flow.of(value)
             if not item.fixed or item.phase is not phase:
                 continue
-            if not isinstance(item, Node):
+            if not isinstance(item, FlowNode):
                 commands += self.fixed_product(value)
             elif item.op not in ("vector", "total"):
                 commands += self.fixed_operation(value, item)
@@ -437,7 +437,7 @@ class _Scheduler:
                     commands += self.store_gradient(name, value)
         return tuple(commands)
 
-    def fixed_operation(self, value: int, node: Node) -> list[Command]:
+    def fixed_operation(self, value: int, node: FlowNode) -> list[Command]:
         if node.op == "scalar":
             parameter = self.buffer(f"parameter {node.parameter}", "parameter", Lifetime.FIXED, "1")
             store = Stage(

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from cellsearch.compiler.scheduling.commands import (
     Command,
+    DenseProduct,
     Gather,
     Home,
     Outer,
-    Product,
+    ProgramSchedule,
     Scatter,
-    Schedule,
     Stage,
 )
 
@@ -31,14 +31,14 @@ Folding = tuple[tuple[str, str], ...]
 """The columns of the table: (weight, bias or ``""``), each H wide."""
 
 
-def fold_forward(plan: Schedule) -> tuple[Schedule, Folding] | None:
+def fold_forward(plan: ProgramSchedule) -> tuple[ProgramSchedule, Folding] | None:
     """The schedule with lookups for the products of x, and the columns of the table; ``None`` if x
     is used in any other way.
     """
     columns: list[tuple[str, str]] = []
 
     def fold(command: Command) -> Command | None:
-        if isinstance(command, Product) and command.source.buffer == X:
+        if isinstance(command, DenseProduct) and command.source.buffer == X:
             bias = command.start if isinstance(command.start, Home) else None
             if bias is not None and not bias.buffer.startswith(_PARAMETER):
                 return None
@@ -60,7 +60,7 @@ def fold_forward(plan: Schedule) -> tuple[Schedule, Folding] | None:
     return folded, tuple(columns)
 
 
-def fold_backward(plan: Schedule, columns: Folding) -> Schedule:
+def fold_backward(plan: ProgramSchedule, columns: Folding) -> ProgramSchedule:
     """The gradient (without x's own) with sums by token for the weights of x."""
 
     def fold(command: Command) -> Command | None:
@@ -79,7 +79,9 @@ def fold_backward(plan: Schedule, columns: Folding) -> Schedule:
     )
 
 
-def _map(plan: Schedule, function: Callable[[Command], Command | None]) -> Schedule | None:
+def _map(
+    plan: ProgramSchedule, function: Callable[[Command], Command | None]
+) -> ProgramSchedule | None:
     phases: dict[str, tuple[Command, ...]] = {}
     for phase in ("prologue", "before", "loop", "after", "gradients", "epilogue"):
         commands: Sequence[Command | None] = [function(command) for command in getattr(plan, phase)]

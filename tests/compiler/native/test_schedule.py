@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.programs import loop_dense_levels
 
 from cellsearch import zoo
 from cellsearch.compiler.backends.native.instructions import encode_stage
 from cellsearch.compiler.gradient import gradient
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.scheduling.commands import (
+    DenseProduct,
     Home,
     Lifetime,
     Outer,
-    Product,
-    Schedule,
+    ProgramSchedule,
     Stage,
     schedule,
 )
 from cellsearch.compiler.scheduling.listing import program_report
-from cellsearch.compiler.scheduling.phases import dense_levels
 from cellsearch.compiler.scheduling.recompute import recompute
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
@@ -30,7 +30,7 @@ from cellsearch.genome.graph import Genome
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def schedules(genome: Genome) -> tuple[Schedule, Schedule]:
+def schedules(genome: Genome) -> tuple[ProgramSchedule, ProgramSchedule]:
     """Forward and backward."""
     forward = simplify_program(lower(genome))
     backward = recompute(gradient(forward))
@@ -53,10 +53,10 @@ def test_golden(name: str) -> None:
 
 def test_lstm_needs_one_product_a_step() -> None:
     forward, backward = schedules(zoo.load("lstm"))
-    assert [type(c) for c in forward.loop] == [Product, Stage]
-    assert [type(c) for c in backward.loop] == [Stage, Product]
+    assert [type(c) for c in forward.loop] == [DenseProduct, Stage]
+    assert [type(c) for c in backward.loop] == [Stage, DenseProduct]
     assert len(forward.before) == 4, "the products of x do not stand in the loop"
-    assert [type(c) for c in backward.after] == [Product]
+    assert [type(c) for c in backward.after] == [DenseProduct]
     assert len(backward.gradients) == 2
 
 
@@ -71,18 +71,18 @@ def test_rounds_of_products_are_the_depth(name: str) -> None:
     forward, _ = schedules(zoo.load(name))
     rounds, after_stage = 0, True
     for command in forward.loop:
-        rounds += isinstance(command, Product) and after_stage
+        rounds += isinstance(command, DenseProduct) and after_stage
         after_stage = isinstance(command, Stage)
     program = simplify_program(lower(zoo.load(name)))
-    assert rounds == max(dense_levels(program)[v] for v in program.next_states)
+    assert rounds == max(loop_dense_levels(program)[v] for v in program.next_states)
 
 
-def homes_read(plan: Schedule) -> Iterator[tuple[str, Home]]:
+def homes_read(plan: ProgramSchedule) -> Iterator[tuple[str, Home]]:
     for phase in ("prologue", "before", "loop", "after", "gradients", "epilogue"):
         for command in getattr(plan, phase):
             if isinstance(command, Stage):
                 yield from ((phase, home) for home in command.sources.values())
-            elif isinstance(command, Product):
+            elif isinstance(command, DenseProduct):
                 yield phase, command.source
             elif isinstance(command, Outer):
                 yield phase, command.left

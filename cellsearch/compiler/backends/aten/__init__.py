@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.aten.plan import Plan, make_plan
+from cellsearch.compiler.backends.aten.plan import ActionPlan, make_plan
 from cellsearch.compiler.backends.aten.run import run
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
 from cellsearch.compiler.gradient import Gradient, gradient
@@ -54,15 +54,15 @@ class _Aten:
         return gradient(self.program)
 
     @cached_property
-    def inference(self) -> Plan:
+    def inference(self) -> ActionPlan:
         return make_plan(self.program)
 
     @cached_property
-    def training(self) -> Plan:
+    def training(self) -> ActionPlan:
         return make_plan(self.program, self.gradient.saved)
 
     @cached_property
-    def backward(self) -> Plan:
+    def backward(self) -> ActionPlan:
         return make_plan(hoist(self.gradient.program), backwards=True)
 
     def __call__(
@@ -90,7 +90,7 @@ class _Aten:
 
 
 def _forward(
-    program: Program, plan: Plan, tensors: Sequence[Tensor], sizes: Sequence[int]
+    program: Program, plan: ActionPlan, tensors: Sequence[Tensor], sizes: Sequence[int]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Flat output, final states, all slots."""
     n_states = len(program.states)

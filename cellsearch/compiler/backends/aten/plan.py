@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 
 from cellsearch.compiler.backends.aten import actions
 from cellsearch.compiler.backends.aten.actions import INPLACE, Action
-from cellsearch.compiler.backends.aten.layout import arrange, runs
-from cellsearch.compiler.backends.aten.sums import Sum, find_sums
-from cellsearch.compiler.backends.aten.tasks import Task, schedule
+from cellsearch.compiler.backends.aten.columns import arrange, runs
+from cellsearch.compiler.backends.aten.pending import PendingAction, in_order
+from cellsearch.compiler.backends.aten.sums import FlatSum, find_sums
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.compiler.scheduling.phases import Phase, phases
 
-__all__ = ["Plan", "Stack", "View", "make_plan"]
+__all__ = ["ActionPlan", "Stack", "View", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class View:
 
 
 @dataclass
-class Plan:
+class ActionPlan:
     """See the module docstring. ``owned``: values of the loop with a buffer of their own; one that
     becomes the state ``heads[value]`` has the initial state before it. ``copied``: carried values
     that are wanted over all positions, with the slot of their buffer. ``blank``: ranges of columns
@@ -76,7 +76,7 @@ class Plan:
     loop_slots: tuple[int, ...] = ()
 
 
-def make_plan(program: Program, kept: Iterable[int] = (), *, backwards: bool = False) -> Plan:
+def make_plan(program: Program, kept: Iterable[int] = (), *, backwards: bool = False) -> ActionPlan:
     """``kept``: values of extent ``step`` that are wanted over all positions besides the outputs;
     ``backwards``: time runs backwards.
     """
@@ -92,7 +92,7 @@ class _Planner:
         self.standing = kept | frozenset(
             program.ends
         )  # values that nothing may absorb or overwrite
-        self.plan = Plan(program, self.phase, program.n_values)
+        self.plan = ActionPlan(program, self.phase, program.n_values)
         found = find_sums(program, self.phase, self.standing)
         self.sums, self.absorbed, self.factors = found.sums, found.absorbed, found.factors
         self.z_column: dict[
@@ -100,12 +100,12 @@ class _Planner:
         ] = {}  # root of a sum, or the value that overwrites it -> column
         self.d_column: dict[int, int] = {}
         self.overwriting: dict[int, int] = {}  # value -> root of the sum that it overwrites
-        self.tasks: list[Task] = []
+        self.tasks: list[PendingAction] = []
         self.singles: list[
-            Task
+            PendingAction
         ] = []  # the tasks of ``overwriting`` one by one, should joined ones wait for each other
 
-    def make(self) -> Plan:
+    def make(self) -> ActionPlan:
         self.place_accumulators()
         self.place_deltas()
         self.place_flat()
@@ -115,7 +115,7 @@ class _Planner:
         joined = self.add_overwriting()
         self.add_instructions()
         self.add_reductions()
-        ordered = schedule([*self.tasks, *joined], self.phase) or schedule(
+        ordered = in_order([*self.tasks, *joined], self.phase) or in_order(
             [*self.tasks, *self.singles], self.phase
         )
         assert ordered is not None, "a program's instructions are in order"
@@ -151,7 +151,7 @@ class _Planner:
         """Give each sum with dense products a column of Z; a sum that continues one of an earlier
         phase shares its column.
         """
-        columns: list[list[Sum]] = []
+        columns: list[list[FlatSum]] = []
         biases: list[list[int]] = []
         open_columns: dict[int, int] = {}  # root of the last sum of a column -> column
         for total in sorted(
@@ -194,7 +194,7 @@ class _Planner:
         self.plan.z_columns = len(columns)
         self.plan.biases = tuple(tuple(biases[k]) for k in order)
 
-    def can_continue(self, value: int, total: Sum, open_columns: dict[int, int]) -> bool:
+    def can_continue(self, value: int, total: FlatSum, open_columns: dict[int, int]) -> bool:
         return (
             value in open_columns
             and self.phase[value] < total.phase
@@ -318,7 +318,7 @@ class _Planner:
                 filled |= fills
                 touched |= set(columns)
                 self.tasks.append(
-                    Task(
+                    PendingAction(
                         phase,
                         {source, *after},
                         (number,),
@@ -332,7 +332,7 @@ class _Planner:
         self.plan.blank = tuple(runs([k for k in range(self.plan.z_columns) if k not in filled]))
         return arrivals
 
-    def add_sum(self, total: Sum, arrivals: dict[int, set[int]]) -> None:
+    def add_sum(self, total: FlatSum, arrivals: dict[int, set[int]]) -> None:
         values = [v for v in total.rest if v not in self.factors]
         pairs = [self.operand_pair(v) for v in total.rest if v in self.factors]
         step = [v for v in values if self.program.shapes[v].extent == "step"]
@@ -353,14 +353,14 @@ class _Planner:
                 total.root, values, matrices, pairs, into=self.into(total.root)
             )
         self.tasks.append(
-            Task(total.phase, needs, (total.root,), action, slots={*needs, total.root})
+            PendingAction(total.phase, needs, (total.root,), action, slots={*needs, total.root})
         )
 
     def operand_pair(self, value: int) -> tuple[int, int]:
         a, b = self.instruction(value).inputs
         return (a, b)
 
-    def matrices(self, total: Sum) -> list[tuple[int, int]]:
+    def matrices(self, total: FlatSum) -> list[tuple[int, int]]:
         """Products with transposed weights: (slot of the deltas, slot of the stacked weights), one
         for each run of columns of D.
         """
@@ -378,9 +378,9 @@ class _Planner:
             found.append((self.view("d", start, stop), weight))
         return found
 
-    def add_overwriting(self) -> list[Task]:
+    def add_overwriting(self) -> list[PendingAction]:
         """Functions of one value on columns of Z: neighbours with one function in one call."""
-        joined: list[Task] = []
+        joined: list[PendingAction] = []
         groups: dict[tuple[Phase, str], dict[int, int]] = {}
         for value in self.overwriting:
             groups.setdefault((self.phase[value], self.instruction(value).op), {})[
@@ -400,8 +400,10 @@ class _Planner:
                 self.singles += [self.overwriting_task(phase, op, (v,), v) for v in values]
         return joined
 
-    def overwriting_task(self, phase: Phase, op: str, values: tuple[int, ...], slot: int) -> Task:
-        return Task(
+    def overwriting_task(
+        self, phase: Phase, op: str, values: tuple[int, ...], slot: int
+    ) -> PendingAction:
+        return PendingAction(
             phase,
             {self.overwriting[v] for v in values},
             values,
@@ -429,7 +431,7 @@ class _Planner:
                     instruction.op, value, instruction.inputs, into=self.into(value)
                 )
             self.tasks.append(
-                Task(self.phase[value], needs, (value,), action, slots={*needs, value})
+                PendingAction(self.phase[value], needs, (value,), action, slots={*needs, value})
             )
 
     def add_reductions(self) -> None:
@@ -467,9 +469,9 @@ class _Planner:
             if right is None
             else actions.transposed_product(left, right, values)
         )
-        self.tasks.append(Task(self.phase[values[0]], needs, values, action, slots=set()))
+        self.tasks.append(PendingAction(self.phase[values[0]], needs, values, action, slots=set()))
 
-    def find_loop_slots(self, ordered: Iterable[Task]) -> tuple[int, ...]:
+    def find_loop_slots(self, ordered: Iterable[PendingAction]) -> tuple[int, ...]:
         """Slots of the loop that hold memory over all positions: what is given or computed before,
         and what is written into buffers.
         """

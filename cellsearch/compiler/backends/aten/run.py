@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.aten.actions import Slots
-from cellsearch.compiler.backends.aten.plan import Plan
+from cellsearch.compiler.backends.aten.plan import ActionPlan
 from cellsearch.compiler.scheduling.phases import Phase
 
-__all__ = ["Outcome", "run"]
+__all__ = ["RunValues", "run"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunValues:
     """``slots``: all values, those of extent ``step`` over all positions; ``carried``: what the
     loop ends with, each ``[B, H]``.
     """
@@ -31,14 +31,14 @@ class Outcome:
 
 
 def run(
-    plan: Plan,
+    plan: ActionPlan,
     inputs: Sequence[Tensor],
     carried: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     sizes: Sequence[int],
     *,
     backwards: bool = False,
-) -> Outcome:
+) -> RunValues:
     """Run a plan over time. ``inputs``: flat; ``carried``: ``[B, H]`` each; ``sizes``: rows of each
     position, never increasing.
 
@@ -59,10 +59,10 @@ def run(
     for phase in (Phase.AFTER, Phase.END):
         for action in plan.actions[phase]:
             action(env)
-    return Outcome(env, final)
+    return RunValues(env, final)
 
 
-def _bind_weights(plan: Plan, env: Slots, parameters: Mapping[str, Tensor]) -> None:
+def _bind_weights(plan: ActionPlan, env: Slots, parameters: Mapping[str, Tensor]) -> None:
     for value, instruction in plan.program.numbered():
         if instruction.op in ("vector", "scalar"):
             env[value] = parameters[instruction.parameter].reshape(-1)
@@ -75,7 +75,7 @@ def _bind_weights(plan: Plan, env: Slots, parameters: Mapping[str, Tensor]) -> N
 class _Memory:
     """The slots and the buffers behind them."""
 
-    def __init__(self, plan: Plan, like: Tensor, rows: int) -> None:
+    def __init__(self, plan: ActionPlan, like: Tensor, rows: int) -> None:
         program, hidden = plan.program, like.shape[1]
         self.plan = plan
         self.batch = like.shape[0]
@@ -139,7 +139,11 @@ def _rows_before(sizes: Sequence[int], device: torch.device) -> Tensor:
 
 
 def _loop(
-    plan: Plan, memory: _Memory, initial: Sequence[Tensor], sizes: Sequence[int], backwards: bool
+    plan: ActionPlan,
+    memory: _Memory,
+    initial: Sequence[Tensor],
+    sizes: Sequence[int],
+    backwards: bool,
 ) -> list[Tensor]:
     env, program = memory.env, plan.program
     first = len(program.inputs)

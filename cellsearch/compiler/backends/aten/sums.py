@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.phases import Phase
 
-__all__ = ["Sum", "Sums", "find_sums"]
+__all__ = ["FlatSum", "Sums", "find_sums"]
 
 
 @dataclass
-class Sum:
+class FlatSum:
     """The value ``root`` as a sum: ``dense`` and ``deltas`` are products (with weights, with
     transposed weights) that only this sum reads, ``rest`` are values. ``column``: its column of Z,
     if it has dense products.
@@ -33,7 +33,7 @@ class Sums:
     ``factors``: products ``a * b`` among them.
     """
 
-    sums: dict[int, Sum]
+    sums: dict[int, FlatSum]
     absorbed: frozenset[int]
     factors: frozenset[int]
 
@@ -42,11 +42,11 @@ def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[in
     """All sums of extent ``step``; a dense product that no sum reads is a sum of one. ``standing``
     values stay values.
     """
-    sums: dict[int, Sum] = {}
+    sums: dict[int, FlatSum] = {}
     absorbed: set[int] = set()
     factors: set[int] = set()
 
-    def is_private(value: int, total: Sum) -> bool:
+    def is_private(value: int, total: FlatSum) -> bool:
         """Whether only this sum reads the value, in the same phase."""
         return (
             value >= program.first
@@ -62,7 +62,7 @@ def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[in
             or instruction.op not in ("add", "dense", "dense_t")
         ):
             continue
-        total = sums[value] = Sum(value, phase[value], [], [], [])
+        total = sums[value] = FlatSum(value, phase[value], [], [], [])
         if instruction.op != "add":
             (total.dense if instruction.op == "dense" else total.deltas).append(value)
             continue

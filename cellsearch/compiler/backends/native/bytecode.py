@@ -17,13 +17,13 @@ from cellsearch.compiler.backends.native.instructions import Place, encode_stage
 from cellsearch.compiler.scheduling.commands import (
     Buffer,
     Command,
+    DenseProduct,
     Gather,
     Home,
     Lifetime,
     Outer,
-    Product,
+    ProgramSchedule,
     Scatter,
-    Schedule,
     Stage,
 )
 from cellsearch.compiler.scheduling.tokens import Folding
@@ -68,7 +68,7 @@ class Bytecode:
 
 
 def encode(
-    plan: Schedule,
+    plan: ProgramSchedule,
     library: Library,
     weights: Mapping[str, tuple[Width, ...]],
     input_size: int,
@@ -84,7 +84,7 @@ def encode(
 class _Encoder:
     def __init__(
         self,
-        plan: Schedule,
+        plan: ProgramSchedule,
         library: Library,
         weights: Mapping[str, tuple[Width, ...]],
         input_size: int,
@@ -173,7 +173,7 @@ class _Encoder:
     def command(self, command: Command) -> None:
         if isinstance(command, Stage):
             self.stage(command)
-        elif isinstance(command, Product):
+        elif isinstance(command, DenseProduct):
             self.product(command)
         elif isinstance(command, Outer):
             self.outer(command)
@@ -215,7 +215,7 @@ class _Encoder:
             )
         )
 
-    def product(self, product: Product) -> None:
+    def product(self, product: DenseProduct) -> None:
         depth_unit, width_unit = (
             1 if letter == "1" else self.sizes[letter]
             for letter in (product.depth[1], product.width[1])

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.native.bytecode import TABLE, Table
-from cellsearch.compiler.backends.native.plan import ALIGN, Plan, Tables
+from cellsearch.compiler.backends.native.plan import ALIGN, JobPlan, Tables
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.scheduling.commands import Home, Lifetime, Schedule
+from cellsearch.compiler.scheduling.commands import Home, Lifetime, ProgramSchedule
 from cellsearch.errors import BackendError
 
-__all__ = ["Call", "Result", "wire"]
+__all__ = ["Call", "ResultMemory", "wire"]
 
 # Whose memory an external buffer is: that of a tensor of the forward call, of the gradient of a
 # result, of the gradient of a weight or of the token table, of the result, or the memory of the
@@ -27,7 +27,7 @@ _HELD, _OUTER, _WEIGHT, _RESULT, _SAVED, _SCRATCH = range(6)
 
 
 @dataclass(frozen=True)
-class Result:
+class ResultMemory:
     """The sequence that a call makes: ``shape`` of its memory ``[slots, B, width]``, and which
     slots are the result.
 
@@ -59,15 +59,15 @@ class Call:
     ``offsets``: of buffers in saved memory.
     """
 
-    plan: Plan
-    layout: Schedule
+    plan: JobPlan
+    layout: ProgramSchedule
     scratch: int
     saved: int
     sizes: list[int]
     carried: tuple[tuple[int, int], ...]
     offsets: Mapping[str, int]
     held: Mapping[str, int]
-    result: Result | None
+    result: ResultMemory | None
     area: Table
     place: Table
     copies: Table
@@ -86,7 +86,7 @@ class Call:
     def run(
         self, addresses: Sequence[int], active: Table | None, tokens: tuple[int, int, int] | None
     ) -> None:
-        """Run at these addresses; ``tokens`` as of :meth:`Plan.run_tables`. An empty batch has
+        """Run at these addresses; ``tokens`` as of :meth:`JobPlan.run_tables`. An empty batch has
         nothing to run.
         """
         if not self.plan.rows:
@@ -100,8 +100,8 @@ class Call:
 
 
 def wire(
-    plan: Plan,
-    layout: Schedule,
+    plan: JobPlan,
+    layout: ProgramSchedule,
     program: Program,
     weights: Sequence[str],
     sizes: list[int],
@@ -221,7 +221,7 @@ def _known_backward(
 
 
 def _carried(
-    plan: Plan, layout: Schedule, state: int, area: Table, place: Table, forward: bool
+    plan: JobPlan, layout: ProgramSchedule, state: int, area: Table, place: Table, forward: bool
 ) -> tuple[int, int]:
     """In which listed memory a carried value lies after the run, and at which float. Of a forward
     call: where its slots begin.
@@ -235,10 +235,12 @@ def _carried(
     return int(area[row]), at
 
 
-def _result(plan: Plan, buffer: str, shift: int) -> Result:
+def _result(plan: JobPlan, buffer: str, shift: int) -> ResultMemory:
     """The memory of a buffer that leaves the call, of which ``steps`` slots from ``shift`` on are
     the result.
     """
     slots, width = plan.slots[buffer], plan.code.row[plan.code.index(buffer)]
     parts = [part for part in (shift, plan.steps, slots - shift - plan.steps) if part]
-    return Result((slots, plan.rows, width), parts if len(parts) > 1 else [], 1 if shift else 0)
+    return ResultMemory(
+        (slots, plan.rows, width), parts if len(parts) > 1 else [], 1 if shift else 0
+    )

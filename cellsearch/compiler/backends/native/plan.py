@@ -16,7 +16,7 @@ from cellsearch.compiler.backends.native.bytecode import TABLE, Bytecode, Table
 from cellsearch.compiler.scheduling.commands import Buffer, Lifetime
 from cellsearch.errors import BackendError
 
-__all__ = ["ALIGN", "Bound", "Plan", "Pool", "Tables", "make_plan"]
+__all__ = ["ALIGN", "Bound", "JobPlan", "Pool", "Tables", "make_plan"]
 
 ALIGN = 16  # floats: a cache line
 CALL_BYTES = 48  # of a call in src/format.h before the list of addresses
@@ -85,11 +85,11 @@ class Tables:
     """One copy of what the runtime reads. Calls that run at the same time, in threads, have one
     each.
 
-    ``area``, ``place``: of each buffer, as in :class:`Plan`; ``copies``: what is copied after the
-    run (columns of Copy in ``src/format.h``); ``count``: how many addresses are listed.
+    ``area``, ``place``: of each buffer, as in :class:`JobPlan`; ``copies``: what is copied after
+    the run (columns of Copy in ``src/format.h``); ``count``: how many addresses are listed.
     """
 
-    def __init__(self, plan: Plan, area: Table, place: Table, copies: Table, count: int) -> None:
+    def __init__(self, plan: JobPlan, area: Table, place: Table, copies: Table, count: int) -> None:
         self.job, self.table = plan.job.copy(), plan.table.copy()
         self.job[_BUFFERS] = self.table.ctypes.data
         self.words = self.job.data.cast("B").cast(
@@ -107,11 +107,11 @@ class Bound:
     """A plan on memory that stays where it is, with the least cost of a call; only external buffers
     can be moved between calls.
 
-    The memory must outlive this object, and only one call may run at a time. See :class:`Plan` for
-    ``scratch`` and ``external``.
+    The memory must outlive this object, and only one call may run at a time. See
+    :class:`JobPlan` for ``scratch`` and ``external``.
     """
 
-    def __init__(self, plan: Plan, scratch: int, external: Sequence[int]) -> None:
+    def __init__(self, plan: JobPlan, scratch: int, external: Sequence[int]) -> None:
         self._tables = Tables(plan, plan.area, plan.place, _NO_COPIES, 2 + len(plan.external))
         self._tables.table[:, _BASE] = (
             plan.place + np.array((scratch, scratch, *external))[plan.area]
@@ -135,7 +135,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """Everything about a job that does not change from call to call.
 
     ``scratch`` and ``saved``: floats of memory that a call needs for itself, and that must last
@@ -211,7 +211,7 @@ def make_plan(
     reverse: bool,
     packed: bool,
     direct: bool = False,
-) -> Plan:
+) -> JobPlan:
     """The plan for ``steps`` positions of ``rows`` sequences. ``packed``: of various lengths.
     ``direct``: without packing weights.
     """
@@ -306,7 +306,7 @@ def make_plan(
             "the native runtime and its driver disagree about the job",
             hint="delete the cached runtime",
         )
-    return Plan(
+    return JobPlan(
         code=code,
         library=library,
         job=job,

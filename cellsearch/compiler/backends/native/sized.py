@@ -17,7 +17,13 @@ from torch import Tensor
 from cellsearch.compiler.backends.native.bytecode import Bytecode, Table, encode
 from cellsearch.compiler.backends.native.calls import Call, wire
 from cellsearch.compiler.backends.native.plan import make_plan
-from cellsearch.compiler.scheduling.commands import Buffer, Home, Lifetime, Schedule, schedule
+from cellsearch.compiler.scheduling.commands import (
+    Buffer,
+    Home,
+    Lifetime,
+    ProgramSchedule,
+    schedule,
+)
 from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
 from cellsearch.compiler.simplify import drop_dead
 
@@ -77,7 +83,7 @@ class Sized:
         self.square = input_size == hidden_size
         self.states = len(kernel.program.states)
         self._not_copied = [0] * self.states
-        self.schedules: dict[str, Schedule] = {}
+        self.schedules: dict[str, ProgramSchedule] = {}
         self.codes: dict[str, Bytecode] = {}
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
         letters = {"I": input_size, "H": hidden_size, "1": 1}
@@ -93,7 +99,7 @@ class Sized:
         folded = fold_forward(self.schedule("training"))
         return None if folded is None else folded[1]
 
-    def schedule(self, kind: str) -> Schedule:
+    def schedule(self, kind: str) -> ProgramSchedule:
         """``inference``, ``training``, ``backward`` or ``backward without x``, each also with
         ``(tokens)``.
         """
@@ -101,7 +107,7 @@ class Sized:
             self.schedules[kind] = self._schedule(kind)
         return self.schedules[kind]
 
-    def _schedule(self, kind: str) -> Schedule:
+    def _schedule(self, kind: str) -> ProgramSchedule:
         source = self.kernel.gradient
         if kind.endswith(_WITH_TOKENS):
             if not kind.startswith("backward"):

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from cellsearch.compiler.backends.aten.actions import Action
 from cellsearch.compiler.scheduling.phases import Phase
 
-__all__ = ["Task", "schedule"]
+__all__ = ["PendingAction", "in_order"]
 
 
 @dataclass
-class Task:
+class PendingAction:
     """``needs`` and ``makes``: numbers of values (negative: a product that has arrived in its
     buffer); no action: nothing is left to do.
 
@@ -28,12 +28,12 @@ class Task:
     fills: set[int] = field(default_factory=set)
 
 
-def schedule(tasks: Sequence[Task], phase: Sequence[Phase]) -> list[Task] | None:
+def in_order(tasks: Sequence[PendingAction], phase: Sequence[Phase]) -> list[PendingAction] | None:
     """The tasks, each after those that it needs, phase by phase; ``None`` if some wait for each
     other.
     """
     maker = {value: task for task in tasks for value in task.makes}
-    ordered: list[Task] = []
+    ordered: list[PendingAction] = []
     done: set[int] = set()
     waiting: set[int] = set()
     for start in sorted(tasks, key=lambda task: (task.phase, max(task.makes))):
