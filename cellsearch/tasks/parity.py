@@ -14,7 +14,7 @@ from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.options import TaskOptions, at_least
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
-__all__ = ["Parity", "ParityOptions"]
+__all__ = ["ModularSum", "Parity", "ParityOptions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +100,17 @@ class Parity(SyntheticTask):
                 float((model(b.x)[0].argmax(-1) == b.y).double().mean())
                 for b in self.batches(split, 0)
             ]
+
+
+class ModularSum(Parity):
+    """The sum of the digits 0 to 4 of a string, modulo 5.
+
+    Definition: the regular task of Deletang et al. 2023 without brackets and signs: a cyclic group
+    of five states instead of the two of parity. Lengths, score and metric as in :class:`Parity`:
+    score is the error rate, metric the accuracy; chance is 0.2.
+    """
+
+    name: ClassVar[str] = "modular_sum"
+    summary: ClassVar[str] = "sum of digits modulo 5, trained on 1-20 digits, tested on up to 100"
+    source: ClassVar[str] = "Deletang et al. 2023, arXiv 2207.02098"
+    modulus: ClassVar[int] = 5

@@ -16,9 +16,8 @@ from cellsearch.tasks.anbncn import AnBnCn
 from cellsearch.tasks.associative_recall import AssociativeRecall, AssociativeRecallOptions
 from cellsearch.tasks.copy import Copy, CopyOptions
 from cellsearch.tasks.dyck import Dyck1, Dyck2, DyckOptions
-from cellsearch.tasks.modular_sum import ModularSum
 from cellsearch.tasks.options import parse_options
-from cellsearch.tasks.parity import Parity, ParityOptions
+from cellsearch.tasks.parity import ModularSum, Parity, ParityOptions
 from cellsearch.tasks.selective_copy import SelectiveCopy, SelectiveCopyOptions
 
 
