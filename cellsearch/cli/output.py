@@ -7,14 +7,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
 
-from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch import files
+from cellsearch.errors import ConfigError
 
 __all__ = [
     "data_option",
@@ -154,28 +154,4 @@ def write_atomically(path: Path, data: str | bytes, *, force: bool = False) -> N
     exists, unless ``force``.
     """
     refuse_existing(path, force=force)
-    content = data.encode("utf-8") if isinstance(data, str) else data
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"{path} cannot be written: {error.strerror or error}",
-            hint="check the folder and the free space",
-        ) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    files.write_atomically(path, data)

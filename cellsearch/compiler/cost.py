@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +20,6 @@ import torch
 from cellsearch.compiler.backends.native.build import (
     NATIVE,
     Library,
-    cache_folder,
     compiler,
     key,
     library,
@@ -34,6 +30,8 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
+from cellsearch.errors import EnvironmentFailure
+from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
 
 __all__ = [
@@ -262,17 +260,9 @@ def machine_constants(*, refresh: bool = False) -> Constants:
             if len(found) == len(FEATURES) and all(number >= 0 for number in found):
                 return Constants(found)
     constants = measure_constants()
-    with contextlib.suppress(OSError):  # without a cache they are measured again next time
-        _store(path, json.dumps({"features": FEATURES, "seconds": constants.seconds}))
+    with contextlib.suppress(EnvironmentFailure):  # without a cache they are measured again
+        write_atomically(path, json.dumps({"features": FEATURES, "seconds": constants.seconds}))
     return constants
-
-
-def _store(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, path)
 
 
 def measure_constants() -> Constants:

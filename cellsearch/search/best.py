@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cellsearch.search.checkpoints import write_atomically
+from cellsearch.files import write_atomically
 from cellsearch.search.events import BestChanged, SearchEvent
 from cellsearch.trial import Status, Trial
 

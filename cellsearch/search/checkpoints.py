@@ -7,10 +7,9 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from cellsearch.errors import EnvironmentFailure
 from cellsearch.trial import History
 
-__all__ = ["Checkpoints", "inheritable", "write_atomically"]
+__all__ = ["Checkpoints", "inheritable"]
 
 _BEST = 10
 _NEWEST = 64
@@ -105,17 +104,3 @@ class Checkpoints:
                 obsolete = number < len(history) - _NEWEST
             if obsolete and path not in pinned:
                 file.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that whoever looks sees the old one or the new one, whole."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"the file cannot be written: {error.strerror}",
-            where=str(path),
-            hint="make room on the disk",
-        ) from error

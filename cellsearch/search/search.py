@@ -13,12 +13,13 @@ from typing import Self
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
 from cellsearch.executors.base import Executor
+from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Outcome
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, is_checked, seconds_searched, steps_granted
 from cellsearch.search.best import BestCell
-from cellsearch.search.checkpoints import Checkpoints, write_atomically
+from cellsearch.search.checkpoints import Checkpoints
 from cellsearch.search.declared import SearchedExperiment
 from cellsearch.search.events import (
     Announcer,

@@ -16,12 +16,12 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellsearch.errors import CheckpointError, EnvironmentFailure
+from cellsearch.errors import CheckpointError
+from cellsearch.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -79,23 +79,7 @@ def write(path: str | Path, tensors: Mapping[str, torch.Tensor], meta: Mapping[s
         {"format": FORMAT, "digest": _digest(whole, description), "meta": description}
     )
     data = save(whole, metadata={"cellsearch": entry})
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise EnvironmentFailure(
-            f"the checkpoint cannot be written: {error}",
-            where=str(path),
-            hint="check free space and permissions",
-        ) from error
+    write_atomically(Path(path), data, what="checkpoint")
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -11,8 +11,6 @@ never mix.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
@@ -22,8 +20,8 @@ from typing import Any
 
 import torch
 
-from cellsearch.compiler.backends.native.build import cache_folder
-from cellsearch.errors import EnvironmentFailure, TrainingError
+from cellsearch.errors import TrainingError
+from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import Job
@@ -164,19 +162,4 @@ def _answered(answer: Mapping[str, Any]) -> Result:
 
 def _write(path: Path, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, "question": question, "answer": answer})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"the result cannot be kept: {error.strerror or error}",
-            where=str(path),
-            hint="set CELLSEARCH_CACHE to a folder to write to",
-        ) from error
+    write_atomically(path, text, what="result", hint="set CELLSEARCH_CACHE to a folder to write to")

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from cellsearch import zoo
-from cellsearch.errors import EnvironmentFailure
-from cellsearch.search.checkpoints import Checkpoints, inheritable, write_atomically
+from cellsearch.search.checkpoints import Checkpoints, inheritable
 from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
 
 
@@ -109,13 +108,3 @@ def test_paths_are_relative_to_the_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert checkpoints.relative(path) == "checkpoints/trial-00012.safetensors"
     assert checkpoints.absolute("checkpoints/trial-00012.safetensors") == path
     assert checkpoints.relative("") == checkpoints.absolute("") == ""
-
-
-def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "best.cell"
-    for text in ("long text\n" * 100, "short\n"):
-        write_atomically(path, text)
-        assert path.read_text() == text
-    assert [p.name for p in tmp_path.iterdir()] == ["best.cell"]
-    with pytest.raises(EnvironmentFailure, match="cannot be written"):
-        write_atomically(tmp_path / "missing" / "file", "text")

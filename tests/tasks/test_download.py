@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -180,11 +180,9 @@ def test_a_full_disk(server: str, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="space"), open(full, "wb", buffering=0) as file:
         file.write(b"1")  # what a full disk answers here
 
-    def on_a_full_disk(dir: Path, prefix: str) -> tuple[int, str]:
-        return os.open(full, os.O_WRONLY), str(dir / "unfinished")
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", on_a_full_disk)
+        patch.setattr(secrets, "token_hex", lambda _: "x")
+        (tmp_path / f"a.{os.getpid()}-x.tmp").symlink_to(full)
         with pytest.raises(EnvironmentFailure, match="No space left") as caught:
             download.download(
                 server + "/good", tmp_path / "a", sha256="", size=len(TEXT), what="it"

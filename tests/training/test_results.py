@@ -138,7 +138,7 @@ def test_failures_that_would_come_again_are_kept(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     job, arrays = one_training()
     (tmp_path / "file").write_text("", "utf-8")
-    with pytest.raises(EnvironmentFailure, match="cannot be kept"):
+    with pytest.raises(EnvironmentFailure, match="the result cannot be written"):
         ResultCache(tmp_path / "file" / "results").train(job, arrays)
 
 

@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import os
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cellsearch.errors import EnvironmentFailure, InputFileError
+from cellsearch.files import cache_folder, replacing
 
 __all__ = ["OFFLINE", "data_cache", "download", "offline"]
 
@@ -33,14 +33,8 @@ def offline() -> bool:
 
 
 def data_cache() -> Path:
-    """Where downloads are kept: ``data`` below ``CELLSEARCH_CACHE``, ``$XDG_CACHE_HOME/cellsearch``
-    or ``~/.cache/cellsearch``.
-    """
-    explicit = os.environ.get("CELLSEARCH_CACHE")
-    if explicit:
-        return Path(explicit).expanduser() / "data"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cellsearch" / "data"
+    """Where downloads are kept: ``data`` in :func:`cellsearch.files.cache_folder`."""
+    return cache_folder() / "data"
 
 
 def download(
@@ -68,45 +62,31 @@ def download(
     )
     by_hand = f"or put the file there yourself: {target}"
     digest, received = hashlib.sha256(), 0
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in _chunks(url, size, timeout, longest, by_hand):
-                    digest.update(chunk)
-                    received += len(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            if received < size:
-                raise EnvironmentFailure(
-                    f"the download stopped after {received:,} of {size:,} bytes",
-                    where=url,
-                    hint=f"try again, {by_hand}",
-                )
-            if received > size or digest.hexdigest() != sha256:
-                found = (
-                    f"more than {size:,} bytes"
-                    if received > size
-                    else f"sha256 {digest.hexdigest()[:12]}..., expected {sha256[:12]}..."
-                )
-                raise InputFileError(
-                    f"the downloaded file is not the expected one: {found}; it was thrown away",
-                    where=url,
-                    hint=f"the file there has changed, or something stands between; take it "
-                    f"from elsewhere, {by_hand}",
-                )
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"the download cannot be written: {error.strerror or error}",
-            where=str(target),
-            hint="make room, or set CELLSEARCH_CACHE to another folder",
-        ) from error
+    room = "make room, or set CELLSEARCH_CACHE to another folder"
+    with replacing(target, what="download", hint=room) as temporary:
+        with open(temporary, "wb") as file:
+            for chunk in _chunks(url, size, timeout, longest, by_hand):
+                digest.update(chunk)
+                received += len(chunk)
+                file.write(chunk)
+        if received < size:
+            raise EnvironmentFailure(
+                f"the download stopped after {received:,} of {size:,} bytes",
+                where=url,
+                hint=f"try again, {by_hand}",
+            )
+        if received > size or digest.hexdigest() != sha256:
+            found = (
+                f"more than {size:,} bytes"
+                if received > size
+                else f"sha256 {digest.hexdigest()[:12]}..., expected {sha256[:12]}..."
+            )
+            raise InputFileError(
+                f"the downloaded file is not the expected one: {found}; it was thrown away",
+                where=url,
+                hint=f"the file there has changed, or something stands between; take it "
+                f"from elsewhere, {by_hand}",
+            )
 
 
 def _chunks(url: str, size: int, timeout: float, longest: float, by_hand: str) -> Iterator[bytes]:

@@ -25,12 +25,12 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from cellsearch.errors import BackendError
+from cellsearch.errors import BackendError, EnvironmentFailure
+from cellsearch.files import cache_folder, replacing
 
 __all__ = [
     "BUNDLED",
@@ -38,7 +38,6 @@ __all__ = [
     "SOURCES",
     "Library",
     "build",
-    "cache_folder",
     "compiler",
     "digest",
     "library",
@@ -117,15 +116,6 @@ class Library:
         self.opcodes = {opcode(k): k for k in range(size(6))}
 
 
-def cache_folder() -> Path:
-    """Where built libraries and measured constants of this machine are kept."""
-    explicit = os.environ.get("CELLSEARCH_CACHE")
-    if explicit:
-        return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cellsearch"
-
-
 def compiler() -> str | None:
     """The C compiler of this machine (``$CC``, else cc, gcc or clang), or ``None``."""
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
@@ -160,27 +150,15 @@ def digest(flags: tuple[str, ...]) -> str:
 
 def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
     """Compile the runtime into ``output``. Raises :class:`BackendError` with what the compiler
-    said.
+    said, :class:`EnvironmentFailure` where ``output`` cannot be written.
     """
     program = compiler()
     if program is None:
         raise BackendError(NO_COMPILER, hint="install gcc or clang, or set CC")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=output.stem, suffix=".building", dir=output.parent)
-    os.close(descriptor)
-    try:
-        command = [
-            program,
-            *FLAGS,
-            *flags,
-            str(SOURCES / "runtime.c"),
-            "-x",
-            "c",
-            "-",
-            "-o",
-            name,
-            "-lm",
-        ]
+    hint = "set CELLSEARCH_CACHE to a folder that can be written"
+    with replacing(output, what="native runtime", hint=hint) as temporary:
+        source = str(SOURCES / "runtime.c")
+        command = [program, *FLAGS, *flags, source, "-x", "c", "-", "-o", str(temporary), "-lm"]
         result = subprocess.run(
             command,
             input=STAMP.format(digest=digest(flags)),
@@ -193,11 +171,7 @@ def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
                 f"the native runtime does not compile:\n{result.stderr.strip()[-2000:]}",
                 where=" ".join(command),
             )
-        os.chmod(name, 0o755)
-        os.replace(name, output)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        temporary.chmod(0o755)
 
 
 def key(program: str, flags: tuple[str, ...]) -> str:
@@ -224,16 +198,13 @@ def library() -> Library:
         if not path.exists():
             build(path)
         return Library(path, f"compiled here by {program}")
-    except BackendError as error:
+    except EnvironmentFailure as error:
         return _bundled(error)
     except OSError as error:
-        hint = "set CELLSEARCH_CACHE to a folder that can be written"
-        return _bundled(
-            BackendError(f"the native runtime cannot be stored or loaded: {error}", hint=hint)
-        )
+        return _bundled(BackendError(f"the native runtime cannot be loaded: {error}"))
 
 
-def _bundled(failure: BackendError) -> Library:
+def _bundled(failure: EnvironmentFailure) -> Library:
     """The library that came with the package. Raises ``failure``, why none was compiled, with why
     this one does not help.
     """
