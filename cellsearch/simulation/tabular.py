@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cellsearch import ops, zoo
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space import Constraints, Edit, Limits, SearchSpace, Violation
+from cellsearch.space import Constraints, Edit, SearchSpace, SizeLimits, Violation
 from cellsearch.strategies.features import distance
 from cellsearch.trial import History
 
@@ -69,7 +69,9 @@ class TabularSpace(SearchSpace):
             no_idle_nodes=False,
             hidden_width=False,
         )
-        limits = Limits(max_nodes=10**6, max_depth=10**6, max_operands=10**6, max_parameters=10**12)
+        limits = SizeLimits(
+            max_nodes=10**6, max_depth=10**6, max_operands=10**6, max_parameters=10**12
+        )
         names = tuple(f"s{k}" for k in range(states))
         return cls(
             name, names, dict.fromkeys(ops.OPS, 1.0), limits=limits, constraints=free, rows=table

@@ -2,6 +2,7 @@
 pruned.
 """
 
-from cellsearch.space.space import Constraints, Edit, FullCell, Limits, SearchSpace, Violation
+from cellsearch.space.declaration import Constraints, Edit, FullCell, SizeLimits, Violation
+from cellsearch.space.space import SearchSpace
 
-__all__ = ["Constraints", "Edit", "FullCell", "Limits", "SearchSpace", "Violation"]
+__all__ = ["Constraints", "Edit", "FullCell", "SearchSpace", "SizeLimits", "Violation"]

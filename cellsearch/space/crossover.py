@@ -16,10 +16,10 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
+from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.growth import free_state_name
 from cellsearch.space.moves import Place, places
-from cellsearch.space.space import SearchSpace
 
 __all__ = ["crossover", "roles"]
 
@@ -31,7 +31,7 @@ chosen place.
 
 
 def crossover(
-    space: SearchSpace, first: Genome, second: Genome, rng: np.random.Generator
+    space: Declaration, first: Genome, second: Genome, rng: np.random.Generator
 ) -> Genome:
     """See :meth:`SearchSpace.crossover`."""
     giver = Draft.of(second)
@@ -97,7 +97,7 @@ def _numbers(genome: Genome) -> list[int]:
 
 
 def _child(
-    space: SearchSpace,
+    space: Declaration,
     first: Genome,
     giver: Draft,
     place: Place,
@@ -152,7 +152,7 @@ def _aligned(theirs: dict[int, str], mine: dict[int, str]) -> dict[int, int]:
 
 
 def _bring_states(
-    space: SearchSpace, draft: Draft, giver: Draft, value: int, known: dict[int, int]
+    space: Declaration, draft: Draft, giver: Draft, value: int, known: dict[int, int]
 ) -> None:
     """Say what the giver's states are here: the one of the same rank, or, if there is none and room
     for it, a new one with its update.

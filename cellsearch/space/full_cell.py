@@ -1,7 +1,7 @@
 """The full cell: every connection that a space knows of at once, each with a trainable gate.
 
-It has N ordered nodes. Node k reads x_t, every previous state and every earlier node through one
-``linear``; its candidates are
+**Dense recurrence.** It has N ordered nodes. Node k reads x_t, every previous state and every
+earlier node through one ``linear``; its candidates are
 
 * each unary op on that sum,
 * the product of each gate of that sum with each earlier value (a previous state or an earlier
@@ -13,94 +13,129 @@ gate). Next states are scaled sums over nodes and previous states; the first sta
 is the space of DARTS (Liu et al. 2019, eq. 2) with products, several states and every predecessor;
 LSTM and both forms of the GRU are parts of it from N = 5 on.
 
+**Diagonal recurrence.** All connections that leave a parallel scan over time possible: N ordered
+nodes that depend on x_t alone. Node k reads x_t and every earlier node through one ``linear``; its
+candidates are each unary op on that sum, the product of each gate of that sum with each earlier
+node, and each direct op on each earlier node. The next value of a state is a scaled sum of itself,
+of itself times each squashing function of each node, and of all nodes: ``a_t * s_<t-1> + b_t`` with
+a_t and b_t functions of x_t, which is what minGRU, QRNN and their relatives compute (Bradbury et
+al. 2017; Feng et al. 2024). The output is no state: a scaled sum of the nodes, and of the next
+states as they are, through each direct op, and times each gate.
+
 Names tell what a connection is: ``n3_from_sigmoid_c`` scales ``sigmoid(n3_in) * c[t-1]`` on its way
-into node ``n3``.
+into node ``n3``, ``h_from_tanh_n2_h`` scales ``tanh(n2) * h[t-1]`` on its way into state ``h``.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 from cellsearch import ops
 from cellsearch.errors import SpaceError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.space.space import SearchSpace
+from cellsearch.space.declaration import Declaration, FullCell
 
-__all__ = ["check_full", "full_cell"]
-
-
-def full_cell(space: SearchSpace) -> Genome:
-    """See :meth:`SearchSpace.full`."""
-    builder = Builder(space.states)
-    earlier = {state: builder.state(state) for state in space.states}
-    names = _free_names(space)
-    direct: dict[tuple[str, str], int] = {}
-    for name in names:
-        candidates = _of_the_sum(builder, space, name, earlier)
-        for source, value in earlier.items():
-            for op in space.full_cell.direct:
-                candidates[f"{op}_of_{source}"] = _direct(builder, direct, op, source, value)
-        earlier[name] = _scaled_sum(builder, name, candidates)
-    for state in space.states:
-        builder.next_state(state, _scaled_sum(builder, "", earlier, stem=state))
-    return builder.build(space.states[0])
+__all__ = ["build_full", "connections", "full"]
 
 
-def check_full(space: SearchSpace, genome: Genome) -> Genome:
-    """The full cell itself. Raises :class:`SpaceError` for one that cannot be pruned, or is too
-    large: it says how large.
-    """
+def full(space: Declaration) -> Genome:
+    """See :meth:`SearchSpace.full`: it says how large a cell is that exceeds the limits."""
+    cell, limits = build_full(space), space.full_cell
     if "scale" in space.ops:
-        hint = "take scale out of [ops], or choose another strategy than prune"
         raise SpaceError(
             "connection gates are scale nodes, here scale is an op of the cells",
             where=f"{space.source}: ops",
-            hint=hint,
+            hint="take scale out of [ops], or choose another strategy than prune",
         )
-    full = space.full_cell
-    connections, parameters = len(space.connections(genome)), space.parameters(genome)
+    n_connections, parameters = len(connections(cell)), space.parameters(cell)
     for what, value, most in (
-        ("connections", connections, full.max_connections),
-        ("parameters", parameters, full.max_parameters),
+        ("connections", n_connections, limits.max_connections),
+        ("parameters", parameters, limits.max_parameters),
     ):
         if value > most:
-            sizes = (
-                f"{connections:,} connections, {parameters:,} parameters and "
-                f"{len(genome.nodes):,} nodes"
-            )
             raise SpaceError(
-                f"the full cell has {sizes}; at most {most:,} {what} are allowed",
+                f"the full cell has {n_connections:,} connections, {parameters:,} parameters and "
+                f"{len(cell.nodes):,} nodes; at most {most:,} {what} are allowed",
                 where=f"{space.source}: full_cell.max_{what}",
                 hint="lower full_cell.nodes, name fewer sums, gates or direct ops, or raise "
                 "the limit: every round trains all of it",
             )
-    return genome
+    return cell
 
 
-def _free_names(space: SearchSpace) -> list[str]:
+def build_full(space: Declaration) -> Genome:
+    """The full cell, however large it is. Raises :class:`SpaceError` for a space with frozen
+    parts.
+    """
+    if space.frozen is not None:
+        raise SpaceError(
+            "a space with frozen parts has no full cell",
+            where=space.source,
+            hint="prune a given cell instead",
+        )
+    build = _dense_cell if space.dense else _diagonal_cell
+    return build(tuple(space.states), space.full_cell)
+
+
+def connections(genome: Genome) -> tuple[str, ...]:
+    """See :meth:`SearchSpace.connections`."""
+    return tuple(
+        spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live
+    )
+
+
+def _scaled_sum(builder: Builder, name: str, terms: dict[str, int], stem: str = "") -> int:
+    scaled = [
+        builder.node("scale", value, name=f"{name or stem}_from_{source}")
+        for source, value in terms.items()
+    ]
+    return scaled[0] if len(scaled) == 1 else builder.node("add", *scaled, name=name)
+
+
+# -- dense recurrence ------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _dense_cell(states: tuple[str, ...], declared: FullCell) -> Genome:
+    builder = Builder(states)
+    earlier = {state: builder.state(state) for state in states}
+    direct: dict[tuple[str, str], int] = {}
+    for name in _free_names(states, declared.nodes):
+        candidates = _of_the_sum(builder, declared, name, earlier)
+        for source, value in earlier.items():
+            for op in declared.direct:
+                candidates[f"{op}_of_{source}"] = _direct(builder, direct, op, source, value)
+        earlier[name] = _scaled_sum(builder, name, candidates)
+    for state in states:
+        builder.next_state(state, _scaled_sum(builder, "", earlier, stem=state))
+    return builder.build(states[0])
+
+
+def _free_names(states: tuple[str, ...], count: int) -> list[str]:
     """``n1``, ``n2``, ...; another letter where a state is called so."""
     stem = "n"
-    while any(state.startswith(stem) for state in space.states):
+    while any(state.startswith(stem) for state in states):
         stem += "n"
-    return [f"{stem}{k + 1}" for k in range(space.full_cell.nodes)]
+    return [f"{stem}{k + 1}" for k in range(count)]
 
 
 def _of_the_sum(
-    builder: Builder, space: SearchSpace, name: str, earlier: dict[str, int]
+    builder: Builder, declared: FullCell, name: str, earlier: dict[str, int]
 ) -> dict[str, int]:
     """The candidates of a node that go through its linear."""
-    full = space.full_cell
     total = builder.node("linear", builder.x, *earlier.values(), name=f"{name}_in")
     values = {
         op: builder.node(op, total, name=f"{name}_{op}")
-        for op in dict.fromkeys((*full.sums, *full.gates))
+        for op in dict.fromkeys((*declared.sums, *declared.gates))
         if op != "identity"
     }
     values["identity"] = total
-    candidates = {op: values[op] for op in full.sums}
-    for op in full.gates:
+    candidates = {op: values[op] for op in declared.sums}
+    for op in declared.gates:
         for source, value in earlier.items():
             candidates[f"{op}_{source}"] = builder.node("mul", values[op], value)
-        if full.complements and ops.OPS[op].gate:
+        if declared.complements and ops.OPS[op].gate:
             rest = builder.node("sub", builder.const(1.0), values[op], name=f"{name}_rest_{op}")
             for source, value in earlier.items():
                 candidates[f"rest_{op}_{source}"] = builder.node("mul", rest, value)
@@ -118,11 +153,57 @@ def _direct(
     return known[op, source]
 
 
-def _scaled_sum(builder: Builder, name: str, terms: dict[str, int], stem: str = "") -> int:
-    scaled = [
-        builder.node("scale", value, name=f"{name or stem}_from_{source}")
-        for source, value in terms.items()
+# -- diagonal recurrence ---------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _diagonal_cell(states: tuple[str, ...], declared: FullCell) -> Genome:
+    builder = Builder(states)
+    stem = "n" * (1 + max(len(state) - len(state.lstrip("n")) for state in states))
+    nodes: dict[str, int] = {}
+    decays: dict[str, int] = {}
+    squashing = [
+        op for op in dict.fromkeys((*declared.sums, *declared.gates)) if ops.OPS[op].squashing
     ]
-    if len(scaled) == 1:
-        return scaled[0]
-    return builder.node("add", *scaled, name=name)
+    for k in range(declared.nodes):
+        name = f"{stem}{k + 1}"
+        total = builder.node("linear", builder.x, *nodes.values(), name=f"{name}_in")
+        values = {
+            op: total if op == "identity" else builder.node(op, total)
+            for op in dict.fromkeys((*declared.sums, *declared.gates))
+        }
+        candidates = {op: values[op] for op in declared.sums}
+        candidates |= {
+            f"{op}_{source}": builder.node("mul", values[op], value)
+            for op in declared.gates
+            for source, value in nodes.items()
+        }
+        for source, value in nodes.items():
+            for op in declared.direct:
+                candidates[f"{op}_of_{source}"] = (
+                    value if op == "identity" else builder.node(op, value)
+                )
+        decays |= {f"{op}_{name}": values[op] for op in squashing}
+        nodes[name] = _scaled_sum(builder, name, candidates)
+    output = dict(nodes)
+    gates = {
+        name: value for name, value in decays.items() if name.partition("_")[0] in declared.gates
+    }
+    for state in states:
+        previous = builder.state(state)
+        kept = {
+            f"{decay}_{state}": builder.node("mul", value, previous)
+            for decay, value in decays.items()
+        }
+        end = _scaled_sum(builder, "", {state: previous, **kept, **nodes}, stem=state)
+        builder.next_state(state, end)
+        output |= {
+            f"{op}_of_{state}": end if op == "identity" else builder.node(op, end)
+            for op in ("identity", *declared.direct)
+        }
+        output |= {
+            f"{gate}_{state}": builder.node("mul", value, end) for gate, value in gates.items()
+        }
+    name = next(name for name in ("y", "out", "output") if name not in states)
+    builder.output(_scaled_sum(builder, "", output, stem=name), name)
+    return builder.build()

@@ -25,6 +25,7 @@ import numpy as np
 
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
+from cellsearch.space.declaration import Declaration, Edit
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.moves import (
     Move,
@@ -38,7 +39,6 @@ from cellsearch.space.moves import (
     weight,
     wrap,
 )
-from cellsearch.space.space import Edit, SearchSpace
 
 __all__ = [
     "extension",
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 
-def start(space: SearchSpace) -> Genome:
+def start(space: Declaration) -> Genome:
     """See :meth:`SearchSpace.start`."""
     if space.frozen is not None:
         return space.frozen.cell
@@ -71,7 +71,7 @@ def start(space: SearchSpace) -> Genome:
     return space.require(smallest, "the smallest cell, a linear over x_t and one state,")
 
 
-def extensions(space: SearchSpace, genome: Genome) -> Iterator[Edit]:
+def extensions(space: Declaration, genome: Genome) -> Iterator[Edit]:
     """See :meth:`SearchSpace.growth`; each key once."""
     seen = {genome.key}
     for move in growth_moves(space, genome):
@@ -82,7 +82,7 @@ def extensions(space: SearchSpace, genome: Genome) -> Iterator[Edit]:
 
 
 def extension(
-    space: SearchSpace,
+    space: Declaration,
     genome: Genome,
     rng: np.random.Generator,
     weights: Mapping[str, float] | None,
@@ -106,7 +106,7 @@ def extension(
     return None
 
 
-def growth_moves(space: SearchSpace, genome: Genome) -> list[Move]:
+def growth_moves(space: Declaration, genome: Genome) -> list[Move]:
     """Every extension, not yet tried for legality.
 
     The operator is the op that it adds, ``gate`` or ``state``, and where: ``gate@linear`` adds a
@@ -145,7 +145,7 @@ def _is_block(draft: Draft, value: int) -> bool:
     return reads + (draft.output_state is None and draft.output == value) == 1
 
 
-def _inside_linear(space: SearchSpace, place: Place) -> Iterator[Move]:
+def _inside_linear(space: Declaration, place: Place) -> Iterator[Move]:
     """A leaf that a linear reads: x_t gives way to a function of a linear, a state also to a gated
     state.
     """
@@ -157,7 +157,7 @@ def _inside_linear(space: SearchSpace, place: Place) -> Iterator[Move]:
             yield Move("gate", partial(_gate, place, gate), space.ops["mul"])
 
 
-def _elementwise(space: SearchSpace, draft: Draft, place: Place) -> Iterator[Move]:
+def _elementwise(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
     for op in of_one(space):
         if place.value < 0 or not (op in ops.OPS and ops.OPS[op].parametric):
             yield Move(op, partial(_function, place, op), weight(space, op))
@@ -198,7 +198,7 @@ def _blend(place: Place, gate: str, state: int, draft: Draft) -> None:
     place.put(draft, draft.add("blend", draft.add(gate, block(draft)), state, place.value))
 
 
-def new_state(space: SearchSpace, place: Place, gate: str, draft: Draft) -> None:
+def new_state(space: Declaration, place: Place, gate: str, draft: Draft) -> None:
     """A state ``s[t] = gate * s[t-1] + value`` that is read where the value was."""
     state = draft.add_state(free_state_name(space, draft), X, initial(space))
     kept = draft.add("mul", draft.add(gate, block(draft)), state)
@@ -206,12 +206,12 @@ def new_state(space: SearchSpace, place: Place, gate: str, draft: Draft) -> None
     place.put(draft, draft.ends[state])
 
 
-def initial(space: SearchSpace) -> float:
+def initial(space: Declaration) -> float:
     """The value that a new state starts with: 0 where that is allowed."""
     return 0.0 if 0.0 in space.initial else space.initial[0]
 
 
-def free_state_name(space: SearchSpace, draft: Draft) -> str:
+def free_state_name(space: Declaration, draft: Draft) -> str:
     """The first of the space's state names that the cell does not use yet, else a fresh one."""
     taken = (
         {s.name for s in draft.states.values()}

@@ -11,9 +11,16 @@ from cellsearch.genome.graph import Genome, check_name
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import gemm_depth, recurrence_class
 from cellsearch.genome.parameters import requires_square, widths
-from cellsearch.space.space import Frozen, FullCell, Limits, SearchSpace, Violation
+from cellsearch.space.declaration import (
+    Declaration,
+    Frozen,
+    FullCell,
+    SizeLimits,
+    Violation,
+)
+from cellsearch.space.full_cell import full
 
-__all__ = ["check_space", "frozen_keys", "violation", "without_forbidden"]
+__all__ = ["check_space", "violation", "without_forbidden"]
 
 _CLASSES = ("affine-diagonal", "elementwise", "dense")
 """Cheapest first; each includes those before it."""
@@ -22,7 +29,7 @@ _STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identi
 """Ops that parts of a full cell may need besides its unary ops."""
 
 
-def violation(space: SearchSpace, genome: Genome) -> Violation | None:
+def violation(space: Declaration, genome: Genome) -> Violation | None:
     """See :meth:`SearchSpace.contains`."""
     for check in (_states, _ops, _sizes, _influence, _width, _recurrence, _parts):
         for found in check(space, genome):
@@ -30,7 +37,7 @@ def violation(space: SearchSpace, genome: Genome) -> Violation | None:
     return None
 
 
-def _states(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _states(space: Declaration, genome: Genome) -> Iterator[Violation]:
     if len(genome.states) > len(space.states):
         allowed = f"at most {len(space.states)}: {', '.join(space.states)}"
         yield Violation(f"{len(genome.states)} states", "states", allowed)
@@ -40,7 +47,7 @@ def _states(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
             yield Violation(f"the initial value {state.initial:g}", f"{state.name}[0]", allowed)
 
 
-def _ops(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _ops(space: Declaration, genome: Genome) -> Iterator[Violation]:
     gated = space.is_gated(genome)
     allowed = _gated_ops(space) if gated else frozenset(space.ops)
     for value, node in genome.numbered():
@@ -69,12 +76,12 @@ def _ops(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
             )
 
 
-def _gated_ops(space: SearchSpace) -> frozenset[str]:
+def _gated_ops(space: Declaration) -> frozenset[str]:
     full = space.full_cell
     return frozenset(space.ops) | _STRUCTURE | {*full.sums, *full.gates, *full.direct}
 
 
-def _sizes(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
     limits = space.limits
     if space.is_gated(genome):
         most = full_size(space)
@@ -105,7 +112,7 @@ def _sizes(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
         yield Violation(f"{count} parameters", "cell", allowed)
 
 
-def _weights(genome: Genome, limits: Limits) -> int:
+def _weights(genome: Genome, limits: SizeLimits) -> int:
     """:func:`parameter_count` of a cell without dead nodes, without working out the names of the
     weights.
     """
@@ -124,31 +131,31 @@ def _weights(genome: Genome, limits: Limits) -> int:
     return total
 
 
-def full_size(space: SearchSpace) -> int:
+def full_size(space: Declaration) -> int:
     """Nodes of the full cell, from its definition: the bound of every part of it, with room for the
     ends' own sums.
     """
     if not space.dense:
-        return len(space.full().nodes) if space.frozen is None else 0
-    full, states = space.full_cell, len(space.states)
+        return len(full(space).nodes) if space.frozen is None else 0
+    declared, states = space.full_cell, len(space.states)
     nodes = 0
-    for k in range(full.nodes):
+    for k in range(declared.nodes):
         earlier = states + k
-        sums = len(full.sums)
-        products = len(full.gates) * (2 if full.complements else 1) * earlier
-        direct = len(full.direct) * earlier
+        sums = len(declared.sums)
+        products = len(declared.gates) * (2 if declared.complements else 1) * earlier
+        direct = len(declared.direct) * earlier
         nodes += (
             2
-            + len(set(full.sums) | set(full.gates))
+            + len(set(declared.sums) | set(declared.gates))
             + sums
             + 2 * products
             + 2 * direct
-            + 2 * len(full.gates)
+            + 2 * len(declared.gates)
         )
-    return nodes + states * (full.nodes + states + 1)
+    return nodes + states * (declared.nodes + states + 1)
 
 
-def _influence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _influence(space: Declaration, genome: Genome) -> Iterator[Violation]:
     rules = space.constraints
     if rules.output_sees_input and not _below(genome, genome.output)[0]:
         yield Violation(
@@ -221,13 +228,13 @@ def _driven(genome: Genome) -> list[bool]:
         seen = new
 
 
-def _width(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _width(space: Declaration, genome: Genome) -> Iterator[Violation]:
     place = requires_square(genome) if space.constraints.hidden_width else ""
     if place:
         yield Violation("x_t (width I) is used without a linear", place, "linear(x[t], ...)")
 
 
-def _recurrence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _recurrence(space: Declaration, genome: Genome) -> Iterator[Violation]:
     if not space.dense:
         found = recurrence_class(genome)
         if found not in _CLASSES[: _CLASSES.index(space.constraints.recurrence) + 1]:
@@ -243,7 +250,7 @@ def _recurrence(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
             )
 
 
-def _parts(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
+def _parts(space: Declaration, genome: Genome) -> Iterator[Violation]:
     if space.constraints.require_ops and not space.is_gated(genome):
         present = {node.op for node in genome.nodes}
         for op in space.constraints.require_ops:
@@ -261,26 +268,7 @@ def _parts(space: SearchSpace, genome: Genome) -> Iterator[Violation]:
                 )
 
 
-def frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:
-    """See :attr:`SearchSpace.frozen_keys`."""
-    cell = frozen.cell
-    keys = subgraph_keys(cell)
-    values = {node.name: (value, False) for value, node in cell.numbered() if node.name}
-    values |= {
-        state: (value, True)
-        for state, value in zip(cell.state_names, cell.next_states, strict=True)
-    }
-    if cell.output_name not in cell.state_names:
-        values[cell.output_name] = (cell.output, False)
-    for name in frozen.nodes:
-        if name not in values:
-            raise SpaceError(
-                f"the cell has no node {name!r}", hint="its nodes: " + ", ".join(values)
-            )
-    return tuple((name, keys[values[name][0]], values[name][1]) for name in frozen.nodes)
-
-
-def without_forbidden(space: SearchSpace) -> tuple[Mapping[str, float], FullCell]:
+def without_forbidden(space: Declaration) -> tuple[Mapping[str, float], FullCell]:
     """The ops of the space, and what its full cell is made of, without the forbidden ones."""
     forbidden = frozenset(space.constraints.forbid_ops)
     if not forbidden:
@@ -304,7 +292,7 @@ def without_forbidden(space: SearchSpace) -> tuple[Mapping[str, float], FullCell
 # -- the space itself ------------------------------------------------------------------------------
 
 
-def check_space(space: SearchSpace) -> None:
+def check_space(space: Declaration) -> None:
     """Raise :class:`SpaceError` for a space that contradicts itself or does not hold its own seed
     genomes.
     """
@@ -345,12 +333,12 @@ def check_space(space: SearchSpace) -> None:
             )
 
 
-def _squashers(space: SearchSpace) -> list[str]:
+def _squashers(space: Declaration) -> list[str]:
     return [op for op in space.ops if ops.OPS[op].unary]
 
 
-def _check_limits(limits: Limits, fail: Callable[..., SpaceError]) -> None:
-    for key in Limits.__dataclass_fields__:
+def _check_limits(limits: SizeLimits, fail: Callable[..., SpaceError]) -> None:
+    for key in SizeLimits.__dataclass_fields__:
         if getattr(limits, key) < 1:
             raise fail(f"limits.{key}", f"{getattr(limits, key)} is not a number of at least 1")
     if limits.min_nodes > limits.max_nodes:
@@ -362,7 +350,7 @@ def _check_limits(limits: Limits, fail: Callable[..., SpaceError]) -> None:
         raise fail("limits.max_nodes", "the smallest cell has 2 nodes: one op over one linear")
 
 
-def _check_constraints(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
+def _check_constraints(space: Declaration, fail: Callable[..., SpaceError]) -> None:
     rules = space.constraints
     if rules.recurrence not in _CLASSES:
         raise fail(
@@ -390,7 +378,7 @@ def _check_constraints(space: SearchSpace, fail: Callable[..., SpaceError]) -> N
         )
 
 
-def _check_frozen(space: SearchSpace, frozen: Frozen, fail: Callable[..., SpaceError]) -> None:
+def _check_frozen(space: Declaration, frozen: Frozen, fail: Callable[..., SpaceError]) -> None:
     if not frozen.nodes:
         raise fail("frozen.nodes", "name at least one node", 'for example nodes = ["f"]')
     try:
@@ -405,7 +393,7 @@ def _check_frozen(space: SearchSpace, frozen: Frozen, fail: Callable[..., SpaceE
         )
 
 
-def _check_full(space: SearchSpace, fail: Callable[..., SpaceError]) -> None:
+def _check_full(space: Declaration, fail: Callable[..., SpaceError]) -> None:
     full = space.full_cell
     if not 1 <= full.nodes <= 32:
         raise fail("full_cell.nodes", f"{full.nodes} is not a number from 1 to 32")

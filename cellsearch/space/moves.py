@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
+from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.space import SearchSpace
 
 __all__ = [
     "COMPLEMENT",
@@ -77,7 +77,7 @@ def places(draft: Draft) -> Iterator[Place]:
         yield Place(X, -1, draft.output)
 
 
-def of_one(space: SearchSpace) -> list[str]:
+def of_one(space: Declaration) -> list[str]:
     """Ops of one value: functions, vector weights, normalisation, and the complement where the
     space has what it needs.
 
@@ -89,7 +89,7 @@ def of_one(space: SearchSpace) -> list[str]:
     return names
 
 
-def of_two(space: SearchSpace) -> list[str]:
+def of_two(space: Declaration) -> list[str]:
     """Elementwise ops that take two values."""
     return [
         op
@@ -98,7 +98,7 @@ def of_two(space: SearchSpace) -> list[str]:
     ]
 
 
-def gates(space: SearchSpace) -> list[str]:
+def gates(space: Declaration) -> list[str]:
     """Functions with values in [0, 1]; any squashing function, or any function, where the space has
     none.
     """
@@ -110,7 +110,7 @@ def gates(space: SearchSpace) -> list[str]:
     )
 
 
-def weight(space: SearchSpace, op: str) -> float:
+def weight(space: Declaration, op: str) -> float:
     """How likely the space chooses an op."""
     return space.ops["sub"] if op == COMPLEMENT else space.ops[op]
 
@@ -136,7 +136,7 @@ def block(draft: Draft) -> int:
     return draft.add("linear", X, state, name=draft.fresh_name())
 
 
-def apply(space: SearchSpace, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:
+def apply(space: Declaration, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:
     """The legal genome that a move leads to, tidied; ``None`` when it leads to none."""
     draft = Draft.of(genome)
     draft.dense = space.dense

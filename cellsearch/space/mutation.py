@@ -31,6 +31,7 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.space.declaration import Declaration, Edit
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.growth import free_state_name, initial, new_state
 from cellsearch.space.moves import (
@@ -45,7 +46,6 @@ from cellsearch.space.moves import (
     weight,
     wrap,
 )
-from cellsearch.space.space import Edit, SearchSpace
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
 
@@ -67,7 +67,7 @@ _LIST = (
 """The operators of :func:`neighbours`; of ``insert`` it takes the functions of one value."""
 
 
-def operators(space: SearchSpace) -> tuple[str, ...]:
+def operators(space: Declaration) -> tuple[str, ...]:
     """See :meth:`SearchSpace.operators`."""
     needs_product = {"gate", "duplicate"} if "mul" not in space.ops else set()
     needs_states = {"add_state", "remove_state"} if len(space.states) < 2 else set()
@@ -75,7 +75,7 @@ def operators(space: SearchSpace) -> tuple[str, ...]:
 
 
 def mutate(
-    space: SearchSpace,
+    space: Declaration,
     genome: Genome,
     rng: np.random.Generator,
     weights: Mapping[str, float] | None = None,
@@ -123,7 +123,7 @@ def draw(among: list[Move], rng: np.random.Generator) -> Move:
     return among[int(rng.choice(len(among), p=weights / total if total > 0 else None))]
 
 
-def neighbours(space: SearchSpace, genome: Genome) -> tuple[Genome, ...]:
+def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
     """See :meth:`SearchSpace.neighbours`."""
     found: dict[str, Genome] = {}
     draft = Draft.of(genome)
@@ -136,7 +136,7 @@ def neighbours(space: SearchSpace, genome: Genome) -> tuple[Genome, ...]:
     return tuple(found.values())
 
 
-def moves(space: SearchSpace, genome: Genome, operator: str) -> list[Move]:
+def moves(space: Declaration, genome: Genome, operator: str) -> list[Move]:
     """All moves of an operator, not yet tried for legality."""
     draft = Draft.of(genome)
     return [Move(operator, edit, chance) for edit, chance in OPERATORS[operator](space, draft)]
@@ -148,7 +148,7 @@ _Moves = Iterator[tuple[Callable[[Draft], None], float]]
 # -- ops and connections ---------------------------------------------------------------------------
 
 
-def _op(space: SearchSpace, draft: Draft) -> _Moves:
+def _op(space: Declaration, draft: Draft) -> _Moves:
     for number, node in draft.nodes.items():
         if node.op in ("linear", "const", "bias", "blend"):
             continue
@@ -179,7 +179,7 @@ def _sources(draft: Draft, reader: int, *, linear: bool) -> list[int]:
     return ([X] if linear else []) + list(draft.states) + below
 
 
-def _connection(space: SearchSpace, draft: Draft) -> _Moves:
+def _connection(space: Declaration, draft: Draft) -> _Moves:
     for place in places(draft):
         if (
             place.position < 0
@@ -196,11 +196,11 @@ def _put(place: Place, value: int, draft: Draft) -> None:
     place.put(draft, value)
 
 
-def _variadic(space: SearchSpace, draft: Draft) -> Iterator[int]:
+def _variadic(space: Declaration, draft: Draft) -> Iterator[int]:
     return (number for number, node in draft.nodes.items() if ops.OPS[node.op].max_arity is None)
 
 
-def _connect(space: SearchSpace, draft: Draft) -> _Moves:
+def _connect(space: Declaration, draft: Draft) -> _Moves:
     for number in _variadic(space, draft):
         node = draft.nodes[number]
         if len(node.inputs) < space.limits.max_operands:
@@ -209,7 +209,7 @@ def _connect(space: SearchSpace, draft: Draft) -> _Moves:
                     yield partial(_set_inputs, number, (*node.inputs, value)), 1.0
 
 
-def _disconnect(space: SearchSpace, draft: Draft) -> _Moves:
+def _disconnect(space: Declaration, draft: Draft) -> _Moves:
     for number in _variadic(space, draft):
         inputs = draft.nodes[number].inputs
         if len(inputs) > ops.OPS[draft.nodes[number].op].min_arity:
@@ -224,7 +224,7 @@ def _set_inputs(number: int, inputs: tuple[int, ...], draft: Draft) -> None:
 # -- nodes -----------------------------------------------------------------------------------------
 
 
-def _wrap_moves(space: SearchSpace, place: Place) -> Iterator[Move]:
+def _wrap_moves(space: Declaration, place: Place) -> Iterator[Move]:
     if place.value != X:
         for op in of_one(space):
             yield Move("insert", partial(_wrap, place, op), weight(space, op))
@@ -234,7 +234,7 @@ def _wrap(place: Place, op: str, draft: Draft) -> None:
     place.put(draft, wrap(draft, op, place.value))
 
 
-def _insert(space: SearchSpace, draft: Draft) -> _Moves:
+def _insert(space: Declaration, draft: Draft) -> _Moves:
     for place in places(draft):
         for move in _wrap_moves(space, place):
             yield move.edit, move.weight
@@ -253,7 +253,7 @@ def _pair(place: Place, op: str, value: int | None, draft: Draft) -> None:
     place.put(draft, draft.add(op, place.value, other))
 
 
-def _delete(space: SearchSpace, draft: Draft) -> _Moves:
+def _delete(space: Declaration, draft: Draft) -> _Moves:
     for number, node in draft.nodes.items():
         for value in dict.fromkeys(node.inputs):
             if value != X and not (value > 0 and draft.nodes[value].op == "const"):
@@ -267,7 +267,7 @@ def _bypass(number: int, value: int, draft: Draft) -> None:
 # -- gates and sharing -----------------------------------------------------------------------------
 
 
-def _gate(space: SearchSpace, draft: Draft) -> _Moves:
+def _gate(space: Declaration, draft: Draft) -> _Moves:
     for place in places(draft):
         if place.value != X:
             for gate in gates(space):
@@ -278,7 +278,7 @@ def _gate_by_block(place: Place, gate: str, draft: Draft) -> None:
     place.put(draft, draft.add("mul", draft.add(gate, block(draft)), place.value))
 
 
-def _duplicate(space: SearchSpace, draft: Draft) -> _Moves:
+def _duplicate(space: Declaration, draft: Draft) -> _Moves:
     for number, node in draft.nodes.items():
         if (
             ops.OPS[node.op].unary
@@ -303,7 +303,7 @@ def _copy(draft: Draft, number: int) -> int:
     return draft.add(node.op, _copy(draft, node.inputs[0]))
 
 
-def _share(space: SearchSpace, draft: Draft) -> _Moves:
+def _share(space: Declaration, draft: Draft) -> _Moves:
     linear = [number for number, node in draft.nodes.items() if node.op == "linear"]
     for kept in linear:
         for gone in linear:
@@ -316,7 +316,7 @@ def _merge(kept: int, gone: int, draft: Draft) -> None:
     del draft.nodes[gone]
 
 
-def _unshare(space: SearchSpace, draft: Draft) -> _Moves:
+def _unshare(space: Declaration, draft: Draft) -> _Moves:
     for number in draft.nodes:
         root = number
         if ops.OPS[draft.nodes[root].op].unary:
@@ -334,7 +334,7 @@ def _own_copy(number: int, place: Place, draft: Draft) -> None:
 # -- states ----------------------------------------------------------------------------------------
 
 
-def _add_state(space: SearchSpace, draft: Draft) -> _Moves:
+def _add_state(space: Declaration, draft: Draft) -> _Moves:
     readers = [
         n
         for n, node in draft.nodes.items()
@@ -356,20 +356,20 @@ def _add_state(space: SearchSpace, draft: Draft) -> _Moves:
                     yield partial(new_state, space, place, gate), 3.0
 
 
-def _keep_output(space: SearchSpace, reader: int, draft: Draft) -> None:
+def _keep_output(space: Declaration, reader: int, draft: Draft) -> None:
     """Let the output be a state, and a linear read it."""
     name = draft.output_name
     state = draft.add_state(name, draft.output, initial(space))
     draft.set_inputs(reader, (*draft.nodes[reader].inputs, state))
 
 
-def _delay(space: SearchSpace, value: int, reader: int, draft: Draft) -> None:
+def _delay(space: Declaration, value: int, reader: int, draft: Draft) -> None:
     """A state that remembers a value for one step, read by a linear."""
     state = draft.add_state(free_state_name(space, draft), value, initial(space))
     draft.set_inputs(reader, (*draft.nodes[reader].inputs, state))
 
 
-def _remove_state(space: SearchSpace, draft: Draft) -> _Moves:
+def _remove_state(space: Declaration, draft: Draft) -> _Moves:
     for gone in draft.states:
         for kept in draft.states:
             if kept != gone:
@@ -386,7 +386,7 @@ def _read_instead(gone: int, kept: int, draft: Draft) -> None:
             draft.set_end(state, kept)
 
 
-OPERATORS: dict[str, Callable[[SearchSpace, Draft], _Moves]] = {
+OPERATORS: dict[str, Callable[[Declaration, Draft], _Moves]] = {
     "op": _op,
     "connection": _connection,
     "connect": _connect,

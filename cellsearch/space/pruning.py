@@ -15,10 +15,10 @@ from enum import Enum
 from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome, Node
+from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.space import SearchSpace
 
-__all__ = ["connections", "discrete", "each_pruning", "gated", "prunings", "remove"]
+__all__ = ["discrete", "each_pruning", "gated", "remove"]
 
 
 class _Left(Enum):
@@ -48,14 +48,7 @@ _KEEPS_ZERO = frozenset(
 )
 
 
-def connections(genome: Genome) -> tuple[str, ...]:
-    """See :meth:`SearchSpace.connections`."""
-    return tuple(
-        spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live
-    )
-
-
-def remove(space: SearchSpace, genome: Genome, names: Iterable[str]) -> Genome:
+def remove(space: Declaration, genome: Genome, names: Iterable[str]) -> Genome:
     """See :meth:`SearchSpace.remove`."""
     specs = {spec.name: spec for spec in genome.parameters if spec.operand >= 0}
     cut: set[tuple[int, int]] = set()
@@ -75,7 +68,7 @@ def remove(space: SearchSpace, genome: Genome, names: Iterable[str]) -> Genome:
     return space.tidy(space.require(smaller, "what is left of the cell"))
 
 
-def discrete(space: SearchSpace, genome: Genome) -> Genome:
+def discrete(space: Declaration, genome: Genome) -> Genome:
     """See :meth:`SearchSpace.discrete`."""
     draft = Draft.of(genome)
     for number in draft.order():
@@ -109,7 +102,7 @@ def _renamed(genome: Genome) -> Genome:
     return draft.build()
 
 
-def gated(space: SearchSpace, genome: Genome) -> Genome:
+def gated(space: Declaration, genome: Genome) -> Genome:
     """See :meth:`SearchSpace.gated`.
 
     A gate g that multiplies becomes ``1 - s (1 - g)``: g itself for s = 1, and open for s = 0,
@@ -162,12 +155,7 @@ def _label(genome: Genome, value: int) -> str:
     return genome.states[-value - 1].name
 
 
-def prunings(space: SearchSpace, genome: Genome) -> tuple[Genome, ...]:
-    """See :meth:`SearchSpace.prunings`."""
-    return tuple(each_pruning(space, genome))
-
-
-def each_pruning(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
+def each_pruning(space: Declaration, genome: Genome) -> Iterator[Genome]:
     """See :meth:`SearchSpace.each_pruning`."""
     seen = {genome.key}
     for smaller in _smaller(space, genome):
@@ -178,7 +166,7 @@ def each_pruning(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
                 yield smaller
 
 
-def _smaller(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
+def _smaller(space: Declaration, genome: Genome) -> Iterator[Genome]:
     specs = [spec for spec in genome.parameters if spec.operand >= 0]
     cuts = [{(spec.node, spec.operand)} for spec in specs]
     cuts += [

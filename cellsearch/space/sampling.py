@@ -11,9 +11,10 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
-from cellsearch.space.space import SearchSpace
+from cellsearch.space.mutation import mutate
 
 __all__ = ["sample"]
 
@@ -29,7 +30,7 @@ value that exists already. ``MUTATIONS``: at most so many lead from a cell with 
 sample; ``OWN_OUTPUT``: chance that a diagonal cell has an output that is no state."""
 
 
-def sample(space: SearchSpace, rng: np.random.Generator) -> Genome:
+def sample(space: Declaration, rng: np.random.Generator) -> Genome:
     """See :meth:`SearchSpace.sample`."""
     if space.frozen is not None:
         return _around_the_frozen(space, space.frozen.cell, rng)
@@ -61,16 +62,16 @@ def sample(space: SearchSpace, rng: np.random.Generator) -> Genome:
     )
 
 
-def _around_the_frozen(space: SearchSpace, cell: Genome, rng: np.random.Generator) -> Genome:
+def _around_the_frozen(space: Declaration, cell: Genome, rng: np.random.Generator) -> Genome:
     """A few random mutations of the cell whose parts are frozen: a cell grown at random would never
     hold them.
     """
     for _ in range(int(rng.integers(1, MUTATIONS + 1))):
-        cell = space.mutate(cell, rng)
+        cell = mutate(space, cell, rng).genome
     return cell
 
 
-def _diagonal(space: SearchSpace, size: int, states: int, rng: np.random.Generator) -> Draft:
+def _diagonal(space: Declaration, size: int, states: int, rng: np.random.Generator) -> Draft:
     """States ``a_t * s_<t-1> + b_t`` with a_t a squashing function, and an output that is one of
     them or reads them.
 
@@ -115,11 +116,11 @@ def _diagonal(space: SearchSpace, size: int, states: int, rng: np.random.Generat
     return draft
 
 
-def _unary(space: SearchSpace) -> list[str]:
+def _unary(space: Declaration) -> list[str]:
     return [op for op in space.ops if ops.OPS[op].unary and space.ops[op] > 0]
 
 
-def _grown(space: SearchSpace, size: int, states: int, rng: np.random.Generator) -> Draft:
+def _grown(space: Declaration, size: int, states: int, rng: np.random.Generator) -> Draft:
     draft = Draft(output_name=space.states[0])
     for name in space.states[:states]:
         draft.add_state(name, X, space.initial[int(rng.integers(len(space.initial)))])
@@ -128,7 +129,7 @@ def _grown(space: SearchSpace, size: int, states: int, rng: np.random.Generator)
 
 
 def _grow(
-    space: SearchSpace, draft: Draft, open_places: list[Place], size: int, rng: np.random.Generator
+    space: Declaration, draft: Draft, open_places: list[Place], size: int, rng: np.random.Generator
 ) -> None:
     """Fill the open places, and those that open below them, with up to ``size`` nodes."""
     while open_places:
@@ -172,7 +173,7 @@ def _linear(draft: Draft, rng: np.random.Generator) -> int:
 
 
 def _node(
-    space: SearchSpace, draft: Draft, rng: np.random.Generator, room: int
+    space: Declaration, draft: Draft, rng: np.random.Generator, room: int
 ) -> tuple[int, list[Place]]:
     """A new node by the weights of the ops, and the places below it that are still open."""
     one, two = of_one(space), of_two(space)

@@ -13,7 +13,7 @@
 
     [ops]                            # each op with the weight with which it is chosen
     linear = 3
-    [limits]                         # see Limits
+    [limits]                         # see SizeLimits
     [constraints]                    # see Constraints; ``class`` is the field ``recurrence``
     [full_cell]                      # see FullCell
 """
@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 from cellsearch import options as tomltext
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.space import Constraints, Frozen, FullCell, Limits, SearchSpace
+from cellsearch.space.declaration import Constraints, Declaration, Frozen, FullCell, SizeLimits
 
 __all__ = ["constrained", "read", "write"]
 
@@ -49,11 +49,12 @@ _KEYS = (
 _WRITTEN = {"recurrence": "class"}
 """Fields that have another name in TOML."""
 _FIELDS = {name: field for field, name in _WRITTEN.items()}
-_Part = TypeVar("_Part", Limits, Constraints, FullCell)
+_Part = TypeVar("_Part", SizeLimits, Constraints, FullCell)
+_Space = TypeVar("_Space", bound=Declaration)
 
 
-def read(text: str, source: str) -> SearchSpace:
-    """See :meth:`SearchSpace.from_toml`."""
+def read(kind: type[_Space], text: str, source: str) -> _Space:
+    """See :meth:`SearchSpace.from_toml`; ``kind`` is that class."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -68,14 +69,14 @@ def read(text: str, source: str) -> SearchSpace:
     for key in ("name", "states", "ops"):
         if key not in table:
             raise SpaceError(f"the key {key!r} is missing", where=source, hint=f"add {key} = ...")
-    return SearchSpace(
+    return kind(
         name=_expect(table["name"], str, "name", source),
         description=_expect(table.get("description", ""), str, "description", source),
         states=tuple(_items(table["states"], str, "states", source)),
         ops=_ops(table["ops"], source),
         constants=tuple(_items(table.get("constants", [1.0]), float, "constants", source)),
         initial=tuple(_items(table.get("initial", [0.0]), float, "initial", source)),
-        limits=_part(Limits, table.get("limits", {}), "limits", source),
+        limits=_part(SizeLimits, table.get("limits", {}), "limits", source),
         constraints=_part(Constraints, table.get("constraints", {}), "constraints", source),
         full_cell=_part(FullCell, table.get("full_cell", {}), "full_cell", source),
         seeds=_seeds(table.get("seeds", []), source),
@@ -155,12 +156,12 @@ def _frozen(value: Any, source: str) -> Frozen:
     return Frozen(cell, tuple(_items(table["nodes"], str, "frozen.nodes", source)))
 
 
-def constrained(space: SearchSpace, table: Mapping[str, Any], source: str) -> SearchSpace:
+def constrained(space: _Space, table: Mapping[str, Any], source: str) -> _Space:
     """See :meth:`SearchSpace.constrained`."""
     if not table:
         return space
     document = tomllib.loads(write(space))
-    rules, limits = _names(Constraints), _names(Limits)
+    rules, limits = _names(Constraints), _names(SizeLimits)
     for key, value in table.items():
         if key not in (*rules, *limits, "frozen"):
             allowed = ", ".join((*rules, *limits, "frozen"))
@@ -172,7 +173,7 @@ def constrained(space: SearchSpace, table: Mapping[str, Any], source: str) -> Se
         else:
             document["constraints" if key in rules else "limits"][key] = value
     document.pop("seeds", None)
-    bare = read(tomltext.render(document), source)
+    bare = read(type(space), tomltext.render(document), source)
     legal = {name: genome for name, genome in space.seeds.items() if bare.contains(genome) is None}
     return replace(bare, seeds=legal, source=space.source)
 
@@ -212,7 +213,7 @@ def _from_zoo(name: str, source: str, key: str) -> Genome:
 # -- writing ---------------------------------------------------------------------------------------
 
 
-def write(space: SearchSpace) -> str:
+def write(space: Declaration) -> str:
     """See :meth:`SearchSpace.to_toml`."""
     lines = [f"name = {_value(space.name)}", f"description = {_value(space.description)}"]
     lines += [

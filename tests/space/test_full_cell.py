@@ -10,7 +10,7 @@ import pytest
 from cellsearch import zoo
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.pruning import connections
+from cellsearch.space.full_cell import connections
 from cellsearch.testing.strategies import space
 
 # For each cell the connection gates that stay, and the nodes whose linear reads what.

@@ -1,0 +1,217 @@
+"""What a search space declares: its fields, the rules they are made of, and the values that edits
+return. The ground floor: everything else in this folder takes a :class:`Declaration`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from cellsearch.errors import SpaceError
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.identity import subgraph_keys
+from cellsearch.genome.parameters import parameter_count
+
+__all__ = ["Constraints", "Declaration", "Edit", "Frozen", "FullCell", "SizeLimits", "Violation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why a genome is not in a space."""
+
+    what: str
+    """What is wrong."""
+    node: str
+    """Where: a label of the graph, or the part of the cell."""
+    allowed: str
+    """What the space allows instead."""
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.what} (allowed: {self.allowed})"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A genome that came from others, and how."""
+
+    genome: Genome
+    operator: str
+    """What made it and, where it matters, at which place: ``"insert"``, ``"gate@linear"``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """Sizes of a cell, of one layer; in TOML ``[limits]``. Nodes are live nodes."""
+
+    min_nodes: int = 2
+    """Binds samples only."""
+    max_nodes: int = 24
+    max_depth: int = 12
+    """Nodes above one another within a step."""
+    max_operands: int = 4
+    """Of one linear, sum or product."""
+    max_parameters: int = 100_000
+    """Trainable weights at ``input_size`` and ``hidden_size``."""
+    max_gemm_depth: int = 1000
+    """Dense products that follow one another in a step, see
+    :func:`cellsearch.genome.measures.gemm_depth`."""
+    input_size: int = 64
+    """I, for counting parameters."""
+    hidden_size: int = 64
+    """H, for counting parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What every cell of the space fulfils."""
+
+    output_sees_input: bool = True
+    """x_t reaches the output within the step."""
+    states_reach_output: bool = True
+    """Each state influences an output, now or later."""
+    states_see_input: bool = True
+    """x influences each state, now or later."""
+    no_idle_nodes: bool = True
+    """Every node influences an output."""
+    hidden_width: bool = True
+    """x enters through a ``linear`` only, so that I and H are free."""
+    forbid_ops: tuple[str, ...] = ()
+    """Taken out of the ops of the space and of its full cell."""
+    require_ops: tuple[str, ...] = ()
+    """Each stands in every cell."""
+    recurrence: str = "dense"
+    """The costliest class of a cell, see :mod:`cellsearch.genome.measures`: ``"affine-diagonal"``,
+    ``"elementwise"`` (which includes the former) or ``"dense"`` (all); in TOML ``class``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """Parts of a cell that every cell of the space holds.
+
+    Parts are recognised by what they compute, not by their names; a state that a part reads is the
+    one that is put out, or another.
+    """
+
+    cell: Genome
+    nodes: tuple[str, ...]
+    """Names of nodes of ``cell``, each with all that it is computed from. The name of a state means
+    its next value, which then is the next value of a state everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullCell:
+    """What the cell holds from which pruning starts; see :mod:`cellsearch.space.full_cell`."""
+
+    nodes: int = 6
+    """N, the number of ordered nodes."""
+    sums: tuple[str, ...] = ("sigmoid", "tanh", "identity")
+    """Unary ops on the linear of a node."""
+    gates: tuple[str, ...] = ("sigmoid",)
+    """Those of ``sums`` that multiply each earlier value."""
+    complements: bool = True
+    """Multiply also by 1 - gate."""
+    direct: tuple[str, ...] = ("identity", "tanh")
+    """Unary ops on each earlier value itself."""
+    max_connections: int = 600
+    """A full cell with more is refused, because it has to be trained."""
+    max_parameters: int = 1_000_000
+    """A full cell with more, at the sizes of :class:`SizeLimits`, is refused."""
+
+
+@dataclass(frozen=True)
+class Declaration(ABC):
+    """The fields of a search space, what follows from them directly, and the question whether it
+    holds a genome.
+    """
+
+    name: str
+    states: tuple[str, ...]
+    """Names of the states that a cell may have (the output's first); a cell may have fewer, and
+    call them otherwise."""
+    ops: Mapping[str, float]
+    """The ops of a cell, each with the weight with which it is chosen."""
+    limits: SizeLimits = field(default_factory=SizeLimits)
+    constraints: Constraints = field(default_factory=Constraints)
+    full_cell: FullCell = field(default_factory=FullCell)
+    constants: tuple[float, ...] = (1.0,)
+    """Numbers that a cell may hold."""
+    initial: tuple[float, ...] = (0.0,)
+    """Values that a state may start with."""
+    seeds: Mapping[str, Genome] = field(default_factory=dict)
+    """Named genomes that a search starts from."""
+    frozen: Frozen | None = None
+    """What no edit may change."""
+    description: str = ""
+    source: str = "<space>"
+    """Where the space was read, for errors."""
+
+    @abstractmethod
+    def contains(self, genome: Genome) -> Violation | None:
+        """``None`` for a legal genome, else the first thing that is wrong with it.
+
+        A cell with connection gates (``scale`` nodes, where ``scale`` is not an op of the space) is
+        a part of the full cell: it has the full cell's ops and size instead of the space's.
+        """
+
+    def require(self, genome: Genome, what: str) -> Genome:
+        """The genome itself when it is legal. Raises :class:`SpaceError` that says what is wrong
+        with ``what`` otherwise.
+        """
+        violation = self.contains(genome)
+        if violation is not None:
+            raise SpaceError(
+                f"{what} is not in the space {self.name}: {violation}", where=self.source
+            )
+        return genome
+
+    def tidy(self, genome: Genome) -> Genome:
+        """The simplified genome when the space holds that too, else the genome itself; a cell with
+        connection gates stays as it is.
+
+        Everything that the space makes is tidied, so that cells which differ by algebra alone are
+        proposed once.
+        """
+        if self.is_gated(genome):
+            return genome
+        simple = genome.simplify()
+        return simple if self.contains(simple) is None else genome
+
+    def is_gated(self, genome: Genome) -> bool:
+        """Whether the cell still has connection gates, so that it is trained to be pruned, not to
+        be kept.
+        """
+        return "scale" not in self.ops and any(node.op == "scale" for node in genome.nodes)
+
+    def parameters(self, genome: Genome) -> int:
+        """Trainable weights of one layer at the sizes of :class:`SizeLimits`."""
+        return parameter_count(genome, self.limits.input_size, self.limits.hidden_size)
+
+    @property
+    def dense(self) -> bool:
+        """Whether a step may mix units: a ``linear`` may read previous states."""
+        return self.constraints.recurrence == "dense"
+
+    @cached_property
+    def frozen_keys(self) -> tuple[tuple[str, str, bool], ...]:
+        """Name and content of each frozen part, and whether it is the next value of a state."""
+        return _frozen_keys(self.frozen) if self.frozen is not None else ()
+
+
+def _frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:
+    cell = frozen.cell
+    keys = subgraph_keys(cell)
+    values = {node.name: (value, False) for value, node in cell.numbered() if node.name}
+    values |= {
+        state: (value, True)
+        for state, value in zip(cell.state_names, cell.next_states, strict=True)
+    }
+    if cell.output_name not in cell.state_names:
+        values[cell.output_name] = (cell.output, False)
+    for name in frozen.nodes:
+        if name not in values:
+            raise SpaceError(
+                f"the cell has no node {name!r}", hint="its nodes: " + ", ".join(values)
+            )
+    return tuple((name, keys[values[name][0]], values[name][1]) for name in frozen.nodes)
