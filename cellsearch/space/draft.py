@@ -9,7 +9,7 @@ after belong together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cellsearch.errors import GenomeError
@@ -23,17 +23,17 @@ X = 0
 
 @dataclass
 class Draft:
-    """``states``: number (negative) -> state; ``nodes``: number (positive) -> node over these
-    numbers; ``ends``: next values of states.
-
-    ``output``: the value put out; when ``output_name`` names a state it is that state's next value
-    and kept equal to it.
-    """
+    """A genome that is open for edits; see the module docstring for the numbers of its values."""
 
     states: dict[int, State] = field(default_factory=dict)
+    """By number, which is negative."""
     nodes: dict[int, Node] = field(default_factory=dict)
+    """By number, which is positive; their operands are such numbers too."""
     ends: dict[int, int] = field(default_factory=dict)
+    """The next value of each state."""
     output: int = X
+    """The value put out; kept equal to the next value of the state that ``output_name`` names, if
+    it names one."""
     output_name: str = "h"
     avoid: set[str] = field(default_factory=set)
     """Names that fresh ones must not take, because weights of the genome before are called so."""
@@ -237,12 +237,6 @@ class Draft:
                 found.add(number)
                 stack.extend(self.nodes[number].inputs)
         return found
-
-    def operands(self) -> Iterator[tuple[int, int, int]]:
-        """Every operand: (node, position, value)."""
-        for number, node in self.nodes.items():
-            for position, value in enumerate(node.inputs):
-                yield number, position, value
 
     def drop_idle(self) -> None:
         """Forget nodes and states that never influence the output, in this step or a later one."""

@@ -1,28 +1,21 @@
-"""Which genomes a search space holds, and whether the space itself makes sense."""
+"""Which genomes a search space holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from typing import get_args
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError, SpaceError
-from cellsearch.genome.graph import Genome, check_name
+from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
-from cellsearch.genome.measures import gemm_depth, recurrence_class
+from cellsearch.genome.measures import RecurrenceClass, gemm_depth, recurrence_class
 from cellsearch.genome.parameters import requires_square, widths
-from cellsearch.space.declaration import (
-    Declaration,
-    Frozen,
-    FullCell,
-    SizeLimits,
-    Violation,
-)
+from cellsearch.space.declaration import Declaration, SizeLimits, Violation
 from cellsearch.space.full_cell import full
 
-__all__ = ["check_space", "violation", "without_forbidden"]
+__all__ = ["CLASSES", "violation"]
 
-_CLASSES = ("affine-diagonal", "elementwise", "dense")
+CLASSES: tuple[str, ...] = get_args(RecurrenceClass)
 """Cheapest first; each includes those before it."""
 
 _STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identity"})
@@ -237,7 +230,7 @@ def _width(space: Declaration, genome: Genome) -> Iterator[Violation]:
 def _recurrence(space: Declaration, genome: Genome) -> Iterator[Violation]:
     if not space.dense:
         found = recurrence_class(genome)
-        if found not in _CLASSES[: _CLASSES.index(space.constraints.recurrence) + 1]:
+        if found not in CLASSES[: CLASSES.index(space.constraints.recurrence) + 1]:
             yield Violation(f"the recurrence is {found}", "cell", space.constraints.recurrence)
     # A cell is never deeper in products than in nodes, so most spaces need not count.
     if space.limits.max_gemm_depth < min(space.limits.max_depth, len(genome.nodes)):
@@ -266,145 +259,3 @@ def _parts(space: Declaration, genome: Genome) -> Iterator[Violation]:
                 yield Violation(
                     "this frozen part is missing or changed", name, "cells that hold it as it is"
                 )
-
-
-def without_forbidden(space: Declaration) -> tuple[Mapping[str, float], FullCell]:
-    """The ops of the space, and what its full cell is made of, without the forbidden ones."""
-    forbidden = frozenset(space.constraints.forbid_ops)
-    if not forbidden:
-        return space.ops, space.full_cell
-
-    def kept(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(op for op in names if op not in forbidden)
-
-    full = space.full_cell
-    complements = full.complements and not forbidden & {"sub", "const"}
-    fewer = replace(
-        full,
-        sums=kept(full.sums),
-        gates=kept(full.gates),
-        complements=complements,
-        direct=kept(full.direct),
-    )
-    return {op: weight for op, weight in space.ops.items() if op not in forbidden}, fewer
-
-
-# -- the space itself ------------------------------------------------------------------------------
-
-
-def check_space(space: Declaration) -> None:
-    """Raise :class:`SpaceError` for a space that contradicts itself or does not hold its own seed
-    genomes.
-    """
-
-    def fail(key: str, message: str, hint: str = "") -> SpaceError:
-        return SpaceError(message, where=f"{space.source}: {key}", hint=hint)
-
-    if not space.states or len(set(space.states)) < len(space.states):
-        raise fail("states", "name at least one state, each once", hint='states = ["h", "c"]')
-    for state in space.states:
-        try:
-            check_name(state, "state", "")
-        except GenomeError as error:
-            raise fail("states", error.message, error.hint) from None
-    for op, weight in space.ops.items():
-        if op not in ops.OPS:
-            raise fail(f"ops.{op}", f"unknown op {op!r}", hint="allowed: " + ", ".join(ops.OPS))
-        if not 0 <= weight < float("inf"):
-            raise fail(f"ops.{op}", f"the weight {weight} is not a finite number >= 0")
-    if "linear" not in space.ops or not _squashers(space):
-        raise fail(
-            "ops",
-            "a space needs linear and at least one function of one value",
-            hint="for example linear = 1 and tanh = 1",
-        )
-    _check_limits(space.limits, fail)
-    _check_constraints(space, fail)
-    _check_full(space, fail)
-    if space.frozen is not None:
-        _check_frozen(space, space.frozen, fail)
-    for name, genome in space.seeds.items():
-        found = violation(space, genome)
-        if found is not None:
-            raise fail(
-                f"seeds.{name}",
-                f"this seed genome is not in the space: {found}",
-                "drop the seed, or allow what it needs",
-            )
-
-
-def _squashers(space: Declaration) -> list[str]:
-    return [op for op in space.ops if ops.OPS[op].unary]
-
-
-def _check_limits(limits: SizeLimits, fail: Callable[..., SpaceError]) -> None:
-    for key in SizeLimits.__dataclass_fields__:
-        if getattr(limits, key) < 1:
-            raise fail(f"limits.{key}", f"{getattr(limits, key)} is not a number of at least 1")
-    if limits.min_nodes > limits.max_nodes:
-        raise fail(
-            "limits.min_nodes",
-            f"min_nodes {limits.min_nodes} is greater than max_nodes {limits.max_nodes}",
-        )
-    if limits.max_nodes < 2:
-        raise fail("limits.max_nodes", "the smallest cell has 2 nodes: one op over one linear")
-
-
-def _check_constraints(space: Declaration, fail: Callable[..., SpaceError]) -> None:
-    rules = space.constraints
-    if rules.recurrence not in _CLASSES:
-        raise fail(
-            "constraints.class",
-            f"{rules.recurrence!r} is no class of recurrence",
-            "allowed: " + ", ".join(_CLASSES),
-        )
-    for op in rules.forbid_ops:
-        if op not in ops.OPS:
-            raise fail(
-                "constraints.forbid_ops", f"unknown op {op!r}", "allowed: " + ", ".join(ops.OPS)
-            )
-    for op in rules.require_ops:
-        if op not in space.ops:
-            raise fail(
-                "constraints.require_ops",
-                f"{op!r} is not an op of the space",
-                "allowed: " + ", ".join(space.ops),
-            )
-    if not space.dense and not {"mul", "add"} <= space.ops.keys():
-        raise fail(
-            "constraints.class",
-            "a diagonal recurrence a * state + b needs mul and add",
-            "mul = 1 and add = 1 under [ops]",
-        )
-
-
-def _check_frozen(space: Declaration, frozen: Frozen, fail: Callable[..., SpaceError]) -> None:
-    if not frozen.nodes:
-        raise fail("frozen.nodes", "name at least one node", 'for example nodes = ["f"]')
-    try:
-        found = violation(space, frozen.cell)
-    except SpaceError as error:
-        raise fail("frozen.nodes", error.message, error.hint) from None
-    if found is not None:
-        raise fail(
-            "frozen.cell",
-            f"the cell is not in the space: {found}",
-            "take another cell, or allow what it needs",
-        )
-
-
-def _check_full(space: Declaration, fail: Callable[..., SpaceError]) -> None:
-    full = space.full_cell
-    if not 1 <= full.nodes <= 32:
-        raise fail("full_cell.nodes", f"{full.nodes} is not a number from 1 to 32")
-    for key in ("sums", "gates", "direct"):
-        for op in getattr(full, key):
-            if op not in ops.OPS or not ops.OPS[op].unary:
-                allowed = ", ".join(name for name, row in ops.OPS.items() if row.unary)
-                raise fail(
-                    f"full_cell.{key}",
-                    f"{op!r} is not a function of one value",
-                    hint="allowed: " + allowed,
-                )
-    if not full.sums:
-        raise fail("full_cell.sums", "name at least one op", hint='sums = ["sigmoid", "tanh"]')

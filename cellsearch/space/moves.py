@@ -33,28 +33,27 @@ COMPLEMENT = "complement"
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One edit that can be tried: ``operator`` names it, ``weight`` says how likely it is among
-    those of its operator.
-    """
+    """One edit that can be tried."""
 
     operator: str
     edit: Callable[[Draft], None]
+    """What it does to a draft of the genome."""
     weight: float = 1.0
+    """How likely it is among those of its operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value is read: operand ``position`` of node ``node``, or, with ``position`` -1, as
-    the next value of state ``node``.
-
-    ``node`` 0 with ``position`` -1 is an output that is no state. ``linear``: the reader is a
-    linear node.
-    """
+    """Where a value is read: by a node, by a state as its next value, or as the output."""
 
     node: int
+    """Number of the reader: a node, a state, or 0 for an output of its own."""
     position: int
+    """Position of the operand; -1 where a state or the output reads."""
     value: int
+    """Number of the value that is read."""
     linear: bool = False
+    """Whether the reader is a linear node."""
 
     def put(self, draft: Draft, value: int) -> None:
         """Let another value be read here."""

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from cellsearch.genome.graph import Genome
+from cellsearch.space.consistency import check_space, without_forbidden
 from cellsearch.space.crossover import crossover
 from cellsearch.space.declaration import Declaration, Edit, Violation
 from cellsearch.space.full_cell import build_full, connections, full
 from cellsearch.space.growth import extension, extensions, growth_moves, start
-from cellsearch.space.legality import check_space, violation, without_forbidden
+from cellsearch.space.legality import violation
 from cellsearch.space.mutation import mutate, neighbours, operators
 from cellsearch.space.pruning import discrete, each_pruning, gated, remove
 from cellsearch.space.sampling import sample

@@ -154,7 +154,7 @@ def test_the_text_of_a_constrained_space_gives_it_back(table: dict[str, object])
         ({"forbid": ["tanh"]}, "unknown key 'forbid'", "forbid_ops"),
         ({"forbid_ops": ["tnah"]}, "unknown op 'tnah'", "tanh"),
         ({"require_ops": ["sin"]}, "'sin' is not an op of the space", "linear"),
-        ({"class": "diagonal"}, "'diagonal' is no class", "affine-diagonal, elementwise, dense"),
+        ({"class": "diagonal"}, "'diagonal' is not a class", "affine-diagonal, elementwise, dense"),
         ({"class": 3}, "3 is not a text", ""),
         ({"forbid_ops": ["mul"], "class": "elementwise"}, "needs mul and add", "mul = 1"),
         ({"forbid_ops": ["linear"]}, "needs linear", ""),
