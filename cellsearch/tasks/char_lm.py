@@ -41,7 +41,7 @@ class CharLMOptions(LanguageOptions):
 class CharLM(LanguageModel):
     """Predict the next character of a text.
 
-    Data: the King James New Testament (shipped, public domain; ``cellsearch/data/PROVENANCE.md``),
+    Data: the King James New Testament (shipped, public domain; ``data/PROVENANCE.md``),
     949,481 characters, 63 symbols. Split: first 90 % of the characters train, next 5 % validation,
     last 5 % test, in the order of the text. Metric: bits per character (cross-entropy in base 2),
     which is also the score. Search validates on the first 32,768 characters of the validation split

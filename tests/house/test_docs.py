@@ -1,9 +1,10 @@
-"""What the documents say is true: commands and options exist, linked files are there, Python
-examples run.
+"""What the documents say is true: commands, options, files and names exist, links and anchors
+lead somewhere, no page is an orphan, Python examples run.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -18,14 +19,22 @@ from cellsearch.cli import cli
 from cellsearch.tasks.data import shipped_text
 
 ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
 DOCUMENTS = [
-    ROOT / "README.md",
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
     ROOT / "experiments" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "cellsearch").rglob("*.md")),
 ]
+WIDTH = 100
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)")
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)")
 IMAGE = re.compile(r'(?:src|srcset|href)="([^"]+)"')
+# ``cellsearch/tasks/base.py``, ``tests/zoo/golden.json``: a file of this repository, or a pattern.
+FILE = re.compile(r"(?:cellsearch|tests|benchmarks|docs|scripts|\.ci)/[\w./*-]*\w\.\w+")
+NAME = re.compile(r"\bcellsearch(?:\.[A-Za-z_]\w*)+")
 
 
 def blocks(path: Path, *languages: str) -> Iterator[str]:
@@ -39,7 +48,8 @@ def commands(path: Path) -> Iterator[str]:
     for block in blocks(path, "console"):
         yield from (line[2:].strip() for line in block.splitlines() if line.startswith("$ "))
     for block in blocks(path, "sh"):
-        yield from (line.split("#")[0].strip() for line in block.splitlines() if line.strip())
+        lines = block.replace("\\\n", " ").splitlines()
+        yield from (line.split("#")[0].strip() for line in lines if line.strip())
     yield from (
         match for match in re.findall(r"`((?:cellsearch|make) [^`\n]+)`", path.read_text("utf-8"))
     )
@@ -62,11 +72,66 @@ def check_command(text: str) -> str:
     return ""
 
 
+def links(text: str) -> list[str]:
+    """Where a document points to inside of the repository; code does not count."""
+    prose = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", text))
+    return [
+        link
+        for link in LINK.findall(prose) + IMAGE.findall(prose)
+        if "://" not in link and not link.startswith("mailto:")
+    ]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that the headings of a document have, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+?) *$", BLOCK.sub("", text), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(path: Path) -> list[str]:
+    """Links of a document to files that are not there, and to headings that its target lacks."""
+    found = []
+    for link in links(path.read_text("utf-8")):
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        missing = not target.exists()
+        if missing or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            found.append(link)
+    return found
+
+
+def exists(name: str) -> bool:
+    """Whether ``cellsearch.a.b.C.d`` can be imported or is an attribute of what can be."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            if part in getattr(found, "__annotations__", {}):
+                return True
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
 def test_the_check_sees_wrong_commands_and_options() -> None:
     assert check_command("cellsearch serch quickstart")
     assert check_command("cellsearch show lstm --png")
     assert check_command("cellsearch export runs/a --to wav -o x")
     assert not check_command("cellsearch show lstm --svg -o lstm.svg --force")
+
+
+def test_the_checks_see_wrong_links_anchors_and_names(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page, and more\n[a](no.md) [b](#a-page-and-more) [c](#no) `[d](e)`\n")
+    assert broken(page) == ["no.md", "#no"]
+    assert not exists("cellsearch.nothing")
+    assert not exists("cellsearch.Genome.nothing")
+    assert exists("cellsearch.Genome.key")
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
@@ -87,15 +152,46 @@ def test_commands_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_linked_files_are_there(path: Path) -> None:
+def test_links_and_anchors_lead_somewhere(path: Path) -> None:
+    assert not broken(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in DOCUMENTS if p.name != "CHANGELOG.md"],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_files_and_names_that_are_mentioned_exist(path: Path) -> None:
     text = path.read_text("utf-8")
-    links = [
-        link
-        for link in LINK.findall(text) + IMAGE.findall(text)
-        if "://" not in link and not link.startswith("mailto:")
+    files = [name for name in FILE.findall(text) if not list(ROOT.glob(name))]
+    names = [name for name in NAME.findall(FILE.sub("", text)) if not exists(name)]
+    assert not files + names
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_lines_are_no_wider_than_those_of_the_code(path: Path) -> None:
+    """But for tables and links, which cannot be broken, and lines that a program wrote."""
+    long = [
+        f"{number}: {line}"
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if len(line) > WIDTH and " " in line.strip() and not line.lstrip().startswith("|")
     ]
-    missing = [link for link in links if not (path.parent / link).exists()]
-    assert not missing
+    assert not long or path.name == "gallery.md", "\n".join(long)
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, todo = set(), [README]
+    while todo:
+        path = todo.pop().resolve()
+        if path in reached or path.suffix != ".md":
+            continue
+        reached.add(path)
+        files = (link.partition("#")[0] for link in links(path.read_text("utf-8")))
+        todo += [path.parent / file for file in files if file]
+    orphans = {str(path.relative_to(ROOT)) for path in DOCUMENTS} - {
+        str(path.relative_to(ROOT)) for path in reached
+    }
+    assert not orphans
 
 
 def test_the_readme_starts_with_the_two_commands() -> None:
