@@ -122,7 +122,7 @@ class Draft:
         self.place: dict[int, int] = {}  # where a reader expects the value
         self.forms: dict[
             tuple[str, int], Any
-        ] = {}  # sums and products, until a value or a use is new; see forms.py
+        ] = {}  # sums and products, until a value or a use is new; see sums_products.py
         number = list(range(genome.first_node))
         for value, node in genome.numbered():
             operands = tuple([number[v] for v in node.inputs])
