@@ -69,7 +69,7 @@ class Builder:
         self.next_states[name] = value
 
     def output(self, value: int, name: str = "y") -> None:
-        """Define an output that is no state."""
+        """Define an output that is not a state."""
         self.outputs = {name: value}
 
     def build(self, output: str = "") -> Genome:
@@ -159,8 +159,8 @@ def _read_states(
     """Positions of the states that something reads, the output's first, and of the nodes that are
     kept.
 
-    A state that nothing reads is no state, but may still be the output (DESIGN 5: a state is
-    assigned with [t] and read with [t-1]).
+    A name that nothing reads is not a state, but may still be the output: a state is assigned with
+    [t] and read with [t-1].
     """
     first = 1 + len(states)
     alive = list(range(len(states)))

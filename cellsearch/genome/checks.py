@@ -31,14 +31,16 @@ Code = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``code`` for machines, ``where`` a label of the graph, ``message`` what is the case,
-    ``reason`` why it matters.
-    """
+    """One fact about the graph."""
 
     code: Code
+    """For machines."""
     where: str
+    """A label of the graph."""
     message: str
+    """What is the case."""
     reason: str
+    """Why it matters."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message} ({self.reason})"

@@ -67,7 +67,7 @@ class State:
 
 @dataclass(frozen=True)
 class Genome:
-    """A recurrent cell as a value; see DESIGN for the text form that it is written in.
+    """A recurrent cell as a value; see :mod:`cellsearch.genome.text` for its written form.
 
     ``inputs``: names of the inputs of a step, always ``("x",)``. ``states``: the recurrent states.
     ``nodes``: topological order. ``next_states``: for each state the value it takes, same order.
@@ -278,7 +278,7 @@ def check_name(name: str, what: str, where: str) -> None:
         raise GenomeError(
             f"{name!r} cannot name a {what}",
             where=where,
-            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is no "
+            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is not a "
             f"Python keyword",
         )
     if name in RESERVED_NAMES or name.startswith("__"):

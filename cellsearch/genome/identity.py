@@ -57,7 +57,7 @@ def canonical_form(genome: Genome) -> Genome:
     keys.
 
     Nodes lose their names, states are called ``h`` (the one put out), ``s1``, ``s2``, ...; an
-    output that is no state is ``y``. A cell in which nothing alive reads a state gets the state
+    output that is not a state is ``y``. A cell in which nothing alive reads a state gets the state
     ``h`` with a dead node, because a genome has at least one.
     """
     graph, roots = _reduce(genome)
@@ -223,7 +223,7 @@ def _alive(genome: Genome) -> tuple[bytearray, list[int]]:
     """Which values reach the output or a next state, and the positions of the states that something
     alive reads.
 
-    A state that only dead nodes read is no state (see layout), and what computes it is dead as
+    A state that only dead nodes read is not a state (see builder), and what computes it is dead as
     well.
     """
     states = list(range(len(genome.states)))

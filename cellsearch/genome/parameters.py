@@ -32,17 +32,16 @@ Width = Literal["I", "H", "1"]
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One weight: ``name`` such as ``i.weight_x``, ``shape`` in letters (``("H", "I")``,
-    ``("H",)``, ``()``).
-
-    ``node``: number of the value of the node that owns it; ``operand``: position of the operand it
-    multiplies, ``-1`` for a bias.
-    """
+    """One weight."""
 
     name: str
+    """Such as ``i.weight_x``."""
     shape: tuple[Width, ...]
+    """In letters: ``("H", "I")``, ``("H",)``, ``()``."""
     node: int
+    """Number of the value of the node that owns it."""
     operand: int
+    """Position of the operand that it multiplies, -1 for a bias."""
 
     def sizes(self, input_size: int, hidden_size: int) -> tuple[int, ...]:
         """The shape in numbers."""

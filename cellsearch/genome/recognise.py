@@ -25,7 +25,7 @@ from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import canonical_values
 
-__all__ = ["Difference", "Edit", "Recognition", "difference", "nearest", "recognise"]
+__all__ = ["Difference", "EditStep", "Recognition", "difference", "nearest", "recognise"]
 
 MAX_TRIALS = 6_000  # matchings tried for one pair of cells
 _REFINED = 6  # how many candidates of a search are improved
@@ -35,14 +35,13 @@ Mark = Literal["add", "remove", "change"]
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """One step from the first cell to the second, in the names of the cells: ``what`` is ``node``,
-    ``state`` or ``connection``.
-    """
+class EditStep:
+    """One step from the first cell to the second, in the names of the cells."""
 
     mark: Mark
     what: Literal["node", "state", "connection"]
     text: str
+    """Which one."""
 
     def __str__(self) -> str:
         return f"{self.mark} {self.what} {self.text}"
@@ -50,34 +49,37 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The way from the simplified cell ``one`` to the simplified cell ``other``.
-
-    ``pairs``: values of ``one`` and ``other`` that correspond. ``added``: values of ``other`` that
-    are new; ``changed``: with another op; ``removed``: values of ``one`` that are gone.
-    ``new_connections``: (from, to) in values of ``other``.
-    """
+    """The way from the simplified cell ``one`` to the simplified cell ``other``."""
 
     distance: int
-    edits: tuple[Edit, ...]
+    """The number of ``edits``."""
+    edits: tuple[EditStep, ...]
     one: Genome
     other: Genome
     pairs: tuple[tuple[int, int], ...]
+    """Values of ``one`` and ``other`` that correspond."""
     added: frozenset[int]
+    """Values of ``other`` that are new."""
     changed: frozenset[int]
+    """Values of ``other`` with another op than in ``one``."""
     removed: frozenset[int]
+    """Values of ``one`` that are gone."""
     new_connections: frozenset[tuple[int, int]]
+    """(from, to) in values of ``other``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What a cell is: ``equal`` names the known cells with its key, ``same`` those with its search
-    key, ``near`` the nearest others.
-    """
+    """What a cell is among known ones, by their names."""
 
     equal: tuple[str, ...]
+    """Known cells with its key."""
     same: tuple[str, ...]
+    """Known cells with its search key."""
     near: tuple[tuple[str, int], ...]
+    """The nearest others, with their distances."""
     difference: Difference | None
+    """From the nearest known cell; ``None`` if none is known."""
 
 
 def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) -> Recognition:
@@ -150,9 +152,7 @@ Connection = tuple[
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A simplified cell: vertices in canonical order (the output is the last one), with labels and
-    values; connections.
-    """
+    """A simplified cell: its vertices in canonical order, the output last."""
 
     genome: Genome
     key: str
@@ -330,35 +330,43 @@ def _by_row(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _vertex_edits(
     a: _Prepared, b: _Prepared, matching: Sequence[int], partner: Mapping[int, int]
-) -> list[Edit]:
+) -> list[EditStep]:
     edits = []
     for i, j in enumerate(matching):
         what: Literal["node", "state"] = "state" if a.kinds[i] == "state" else "node"
         if j < 0:
-            edits.append(Edit("remove", what, f"{a.name(i)} ({a.labels[i]})"))
+            edits.append(EditStep("remove", what, f"{a.name(i)} ({a.labels[i]})"))
         elif a.labels[i] != b.labels[j]:
             edits.append(
-                Edit("change", what, f"{a.name(i)} ({a.labels[i]}) to {b.name(j)} ({b.labels[j]})")
+                EditStep(
+                    "change", what, f"{a.name(i)} ({a.labels[i]}) to {b.name(j)} ({b.labels[j]})"
+                )
             )
     for j, label in enumerate(b.labels):
         if j not in partner:
             edits.append(
-                Edit("add", "state" if b.kinds[j] == "state" else "node", f"{b.name(j)} ({label})")
+                EditStep(
+                    "add", "state" if b.kinds[j] == "state" else "node", f"{b.name(j)} ({label})"
+                )
             )
     return edits
 
 
 def _connection_edits(
     a: _Prepared, b: _Prepared, matching: Sequence[int], partner: Mapping[int, int]
-) -> list[Edit]:
+) -> list[EditStep]:
     gone = _missing(a, b, matching)
     new = _missing(b, a, [partner.get(j, -1) for j in range(len(b.labels))])
     removed = [
-        Edit("remove", "connection", f"{a.name(s)} -> {a.name(d)}{_place(p)}") for s, d, p in gone
+        EditStep("remove", "connection", f"{a.name(s)} -> {a.name(d)}{_place(p)}")
+        for s, d, p in gone
     ]
     return [
         *removed,
-        *(Edit("add", "connection", f"{b.name(s)} -> {b.name(d)}{_place(p)}") for s, d, p in new),
+        *(
+            EditStep("add", "connection", f"{b.name(s)} -> {b.name(d)}{_place(p)}")
+            for s, d, p in new
+        ),
     ]
 
 

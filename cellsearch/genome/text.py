@@ -241,7 +241,7 @@ class _Parser:
         for name, (_, line) in initial.items():
             if name not in read:
                 raise self.error(
-                    f"{name}[0] is set, but {name}[t-1] is never read: {name} is no state", line
+                    f"{name}[0] is set, but {name}[t-1] is never read: {name} is not a state", line
                 )
         return list(dict.fromkeys((*initial, *read)))
 
@@ -382,7 +382,7 @@ class _Parser:
         for word in node.keywords:
             if word.arg != "bias" or node.func.id != "linear":
                 raise self.error(
-                    f"{node.func.id} takes no option {word.arg}",
+                    f"{node.func.id} does not take the option {word.arg}",
                     node.lineno,
                     hint="only linear has one: bias=True or bias=False",
                 )

@@ -259,7 +259,7 @@ class Draft:
 
     def build(self) -> Genome:
         """The genome, without nodes and states that never influence the output. Raises
-        :class:`GenomeError` when it is none.
+        :class:`GenomeError` when that is not a legal graph.
         """
         name, output = self.output_name, self.output
         self.drop_idle()

@@ -19,7 +19,7 @@ candidates are each unary op on that sum, the product of each gate of that sum w
 node, and each direct op on each earlier node. The next value of a state is a scaled sum of itself,
 of itself times each squashing function of each node, and of all nodes: ``a_t * s_<t-1> + b_t`` with
 a_t and b_t functions of x_t, which is what minGRU, QRNN and their relatives compute (Bradbury et
-al. 2017; Feng et al. 2024). The output is no state: a scaled sum of the nodes, and of the next
+al. 2017; Feng et al. 2024). The output is not a state: a scaled sum of the nodes, and of the next
 states as they are, through each direct op, and times each gate.
 
 Names tell what a connection is: ``n3_from_sigmoid_c`` scales ``sigmoid(n3_in) * c[t-1]`` on its way

@@ -88,7 +88,8 @@ def discrete(space: Declaration, genome: Genome) -> Genome:
         return space.require(found, "the cell without connection gates")
     except GenomeError as error:
         raise SpaceError(
-            f"the cell without connection gates is none: {error.message}", where=error.where
+            f"the cell without connection gates is not a legal cell: {error.message}",
+            where=error.where,
         ) from None
 
 
@@ -249,7 +250,7 @@ def _reduce(
         _Left.CONSTANT if v in draft.nodes and draft.nodes[v].op == "const" else left
         for v, left in given
     ]
-    left = _left(node, numbers)  # a number alone is no source either
+    left = _left(node, numbers)  # a number alone is not a source either
     if left is not None:
         gone[number] = left
         del draft.nodes[number]

@@ -27,7 +27,7 @@ READ_NODE = 0.15
 SHARE = 0.25
 """Chances that a new linear reads x_t, each state, a further node; and that an open place takes a
 value that exists already. ``MUTATIONS``: at most so many lead from a cell with frozen parts to a
-sample; ``OWN_OUTPUT``: chance that a diagonal cell has an output that is no state."""
+sample; ``OWN_OUTPUT``: chance that a diagonal cell has an output that is not a state."""
 
 
 def sample(space: Declaration, rng: np.random.Generator) -> Genome:

@@ -129,7 +129,7 @@ def _broken(change: str) -> object:
         graph.add_node("k")
     if change == "unknown op":
         graph.nodes["i"]["op"] = "eval"
-    if change == "op is no text":
+    if change == "op is not text":
         graph.nodes["i"]["op"] = 3
     if change == "position missing":
         graph.add_edge("x_t", "i.1")
@@ -158,7 +158,7 @@ def _broken(change: str) -> object:
         graph.nodes["i.1"]["attrs"] = {"bias": "yes"}
     if change == "attrs no dict":
         graph.nodes["i.1"]["attrs"] = None
-    if change == "initial no number":
+    if change == "initial not a number":
         graph.nodes["c_<t-1>"]["initial"] = "0"
     if change == "huge initial":
         graph.nodes["c_<t-1>"]["initial"] = 10**400
@@ -180,7 +180,7 @@ def _broken(change: str) -> object:
         "number as vertex",
         "no kind",
         "unknown op",
-        "op is no text",
+        "op is not text",
         "position missing",
         "position twice",
         "position left out",
@@ -194,7 +194,7 @@ def _broken(change: str) -> object:
         "output missing",
         "bad attribute",
         "attrs no dict",
-        "initial no number",
+        "initial not a number",
         "huge initial",
         "state badly named",
         "name of an op",

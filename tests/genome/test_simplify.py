@@ -194,7 +194,7 @@ def test_rules_that_undo_one_another_are_reported() -> None:
         LSTM,
         "u = linear(x[t], h[t-1])\nv = linear(u)\nh[t] = tanh(v) * u",  # u has another reader
         "h[t] = tanh(linear(tanh(linear(x[t])), h[t-1]))",
-        "h[t] = tanh(linear(x[t], h[t-1]) + 1)",  # a number is no weight: it starts elsewhere
+        "h[t] = tanh(linear(x[t], h[t-1]) + 1)",  # a number is not a weight: it starts elsewhere
         "h[t] = tanh(2 * linear(x[t], h[t-1]))",
         "h[t] = tanh(linear(x[t]) * linear(h[t-1]))",
         "h[t] = h[t-1] - scale(h[t-1])",

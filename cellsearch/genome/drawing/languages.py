@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cellsearch.genome.drawing.latex import to_latex
-from cellsearch.genome.drawing.picture import Picture, Vertex, picture
+from cellsearch.genome.drawing.picture import DrawnVertex, Picture, picture
 from cellsearch.genome.graph import Genome
 
 __all__ = ["to_dot", "to_latex", "to_mermaid"]
@@ -77,7 +77,7 @@ def _mermaid_classes(drawn: Picture) -> list[str]:
     return lines
 
 
-def _lines(vertex: Vertex) -> list[str]:
+def _lines(vertex: DrawnVertex) -> list[str]:
     """The lines of a vertex as in the text form: ``h[t-1]``, ``i``, ``σ ∘ linear``."""
     name = vertex.name
     if vertex.rank:
@@ -89,11 +89,11 @@ def _lines(vertex: Vertex) -> list[str]:
     return [part for part in (name, vertex.text) if part]
 
 
-def _dot_text(vertex: Vertex) -> str:
+def _dot_text(vertex: DrawnVertex) -> str:
     return "\\n".join(part.replace("\\", "\\\\").replace('"', '\\"') for part in _lines(vertex))
 
 
-def _mermaid_text(vertex: Vertex) -> str:
+def _mermaid_text(vertex: DrawnVertex) -> str:
     return "<br/>".join(_mermaid_escape(part) for part in _lines(vertex))
 
 

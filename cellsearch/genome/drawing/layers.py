@@ -29,39 +29,41 @@ LARGE = 700  # from this number of boxes and trunk pieces on the ordering takes 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Size of a vertex; ``rank`` pins it to the lowest or the highest row."""
+    """Size of a vertex."""
 
     width: float
     height: float
     rank: Rank = ""
+    """Pins it to the lowest or the highest row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Centres of the boxes and, for each wire, the points at which it enters and leaves the rows,
-    bottom to top.
-
-    ``up`` says for each wire whether it runs from its source upwards (else the order of points is
-    from target to source).
-    """
+    """Where boxes and wires lie."""
 
     centres: list[Point]
+    """Of each box."""
     routes: list[list[Point]]
+    """For each wire the points at which it enters and leaves the rows, bottom to top."""
     up: list[bool]
+    """For each wire whether it runs from its source upwards; else its points go from target to
+    source."""
     width: float
     height: float
 
 
 @dataclass(slots=True)
 class _Rows:
-    """Boxes and trunk pieces: ``row`` and ``wide`` of each item, ``lines`` between items of
-    adjacent rows (lower, upper).
-    """
+    """The items of all rows: the boxes first, then the pieces of trunks."""
 
     row: list[int]
+    """Of each item."""
     wide: list[float]
+    """Width of each item."""
     lines: list[tuple[int, int]]
+    """Between items of adjacent rows: lower, upper."""
     trunk: dict[tuple[int, int], int]
+    """The piece of the trunk of a box in a row."""
     n_boxes: int
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 from cellsearch import ops
 from cellsearch.genome.graph import Genome, Node
 
-__all__ = ["Kind", "Mark", "Picture", "Vertex", "Wire", "difference", "picture"]
+__all__ = ["DrawnVertex", "Kind", "Mark", "Picture", "Wire", "difference", "picture"]
 
 Mark = Literal["", "added", "removed", "changed"]
 Kind = Literal["input", "state", "output", "operation", "product", "gate", "function"]
@@ -24,42 +24,41 @@ _PORTS = {"blend": ("g", "a", "b"), "sub": ("", "−"), "div": ("", "÷")}
 
 
 @dataclass(frozen=True, slots=True)
-class Vertex:
-    """One shape: ``name`` and ``text`` are its two lines, ``rank`` pins it to the lowest or the
-    highest row.
-    """
+class DrawnVertex:
+    """One box or circle of the drawing."""
 
     kind: Kind
     name: str
+    """First line."""
     text: str
+    """Second line."""
     tooltip: str
     rank: Literal["", "bottom", "top"] = ""
+    """Pins it to the lowest or the highest row."""
     mark: Mark = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A line from one vertex up to another; ``port`` is written at its end where the order of
-    operands matters.
-    """
+    """A line from one vertex up to another."""
 
     source: int
     target: int
     port: str = ""
+    """Written at its end where the order of operands matters."""
     mark: Mark = ""
 
 
 @dataclass(slots=True)
 class Picture:
-    """Vertices, wires, and the pairs (new state, state of the step before) that belong together
-    over time.
-    """
+    """What is drawn, without coordinates."""
 
-    vertices: list[Vertex] = field(default_factory=list)
+    vertices: list[DrawnVertex] = field(default_factory=list)
     wires: list[Wire] = field(default_factory=list)
     recurrent: list[tuple[int, int]] = field(default_factory=list)
+    """Vertices that belong together over time: a new state, the state of the step before."""
 
-    def add(self, vertex: Vertex) -> int:
+    def add(self, vertex: DrawnVertex) -> int:
         """Add a vertex and return its number."""
         self.vertices.append(vertex)
         return len(self.vertices) - 1
@@ -154,7 +153,7 @@ def difference(a: Genome, b: Genome, mapping: Mapping[int, int]) -> Picture:
     return here
 
 
-def _changed(old: Vertex, new: Vertex, node: Node | None) -> Vertex:
+def _changed(old: DrawnVertex, new: DrawnVertex, node: Node | None) -> DrawnVertex:
     """A matched vertex that says what it was and what it is."""
     if old.text == new.text and node is not None:
         return replace(new, text=f"{new.text}, bias {'added' if node.bias else 'removed'}")
@@ -223,17 +222,21 @@ def _is_function(node: Node) -> bool:
     return row.unary or row.kind == "normalisation"
 
 
-def _vertex(genome: Genome, value: int, inside: list[int], equations: Mapping[int, str]) -> Vertex:
+def _vertex(
+    genome: Genome, value: int, inside: list[int], equations: Mapping[int, str]
+) -> DrawnVertex:
     label = genome.labels[value]
     if genome.is_input(value):
-        return Vertex("input", label, "", "input of the step", "bottom")
+        return DrawnVertex("input", label, "", "input of the step", "bottom")
     if genome.is_state(value):
         state = genome.states[value - len(genome.inputs)]
         start = f"; starts at {state.initial:g}" if state.initial else ""
-        return Vertex("state", label, "", f"state {state.name} of the step before{start}", "bottom")
+        return DrawnVertex(
+            "state", label, "", f"state {state.name} of the step before{start}", "bottom"
+        )
     node = genome.nodes[value - genome.first_node]
     text = _text(genome, value, inside)
-    return Vertex(
+    return DrawnVertex(
         _kind(genome, value, node), node.name, text, equations.get(value, f"{label}: {node.op}")
     )
 
@@ -301,13 +304,13 @@ def _ends(genome: Genome) -> list[tuple[str, int]]:
     )
 
 
-def _terminal(genome: Genome, name: str) -> Vertex:
+def _terminal(genome: Genome, name: str) -> DrawnVertex:
     is_output = name == genome.output_name
     what = "output of the step" if is_output else f"state {name} for the next step"
     if is_output and name in genome.state_names:
         what = f"output of the step and state {name} for the next one"
     kind: Kind = "state" if name in genome.state_names else "output"
-    return Vertex(kind, f"{name}_t", "output" if is_output else "", what, "top")
+    return DrawnVertex(kind, f"{name}_t", "output" if is_output else "", what, "top")
 
 
 def _equations(genome: Genome) -> dict[int, str]:

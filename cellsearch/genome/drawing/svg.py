@@ -16,7 +16,7 @@ from html import escape
 
 from cellsearch.genome.drawing.languages import to_dot, to_latex, to_mermaid
 from cellsearch.genome.drawing.layers import Box, Layout, Point, lay_out
-from cellsearch.genome.drawing.picture import Mark, Picture, Vertex, difference, picture
+from cellsearch.genome.drawing.picture import DrawnVertex, Mark, Picture, difference, picture
 from cellsearch.genome.drawing.style import style
 from cellsearch.genome.graph import Genome
 
@@ -127,11 +127,11 @@ def _n(value: float) -> str:
 # -- vertices --------------------------------------------------------------------------------------
 
 
-def _is_circle(vertex: Vertex) -> bool:
+def _is_circle(vertex: DrawnVertex) -> bool:
     return vertex.kind in ("product", "operation") and not vertex.name and len(vertex.text) == 1
 
 
-def _box(vertex: Vertex, operands: int, labelled: bool) -> Box:
+def _box(vertex: DrawnVertex, operands: int, labelled: bool) -> Box:
     if _is_circle(vertex):
         return Box(
             max(2 * RADIUS, PORT_STEP * (operands - 1) + 2 * RADIUS if operands > 3 else 0.0),
@@ -159,7 +159,7 @@ def _label(label: str) -> str:
     return escape(label)
 
 
-def _shape(vertex: Vertex, box: Box, centre: Point) -> str:
+def _shape(vertex: DrawnVertex, box: Box, centre: Point) -> str:
     x, y = centre
     classes = (
         f"v {vertex.kind}"
@@ -187,7 +187,7 @@ def _shape(vertex: Vertex, box: Box, centre: Point) -> str:
     return "".join([*parts, "</g>"])
 
 
-def _rect(vertex: Vertex, box: Box, centre: Point) -> str:
+def _rect(vertex: DrawnVertex, box: Box, centre: Point) -> str:
     """The outline: round for arithmetic, inputs and states, with small corners for functions."""
     corner = 5.0 if vertex.kind in ("function", "gate") else min(RADIUS, box.height / 2)
     left, top = centre[0] - box.width / 2, centre[1] - box.height / 2

@@ -3,7 +3,7 @@
 A sum is ``constant + coefficient * value + ...``; written out, positive terms come before ``sub``,
 a coefficient stands in ``mul(number, value)``. A product is ``coefficient * factors / divisors``. A
 part that something else reads too stays one term, so that nothing is computed twice; a part with
-one operand that is no number (``-a``, ``1 - a``, ``2 * a``) is always taken apart.
+one operand that is not a number (``-a``, ``1 - a``, ``2 * a``) is always taken apart.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Product:
 
 
 def sum_of(draft: Draft, value: int) -> Sum:
-    """The sum that a value is; one term if it is none. The caller may change it."""
+    """The sum that a value is; one term if it is something else. The caller may change it."""
     known: Sum | None = draft.forms.get(("sum", value))
     if known is None:
         known = draft.forms["sum", value] = _sum_of(draft, value)
@@ -104,8 +104,8 @@ def _sum_of(draft: Draft, value: int) -> Sum:
 
 
 def product_of(draft: Draft, value: int) -> Product | None:
-    """The product that a value is, one factor if it is none; ``None`` where it divides by 0 or the
-    numbers overflow.
+    """The product that a value is, one factor if it is something else; ``None`` where it divides by
+    0 or the numbers overflow.
 
     The caller may change it.
     """
