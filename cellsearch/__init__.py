@@ -1,67 +1,29 @@
 """Discovers recurrent neural-network cells: search, inspect, export to plain PyTorch.
 
-Importing this package is light: each public name is loaded on first use.
+Importing this package is light: each public name is loaded on first use. The names, and where each
+one lives, are stated once, in ``__init__.pyi``, which type checkers read too (as SPEC 1 of the
+Scientific Python project has it: https://scientific-python.org/specs/spec-0001/).
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from cellsearch import _moved
 
-if TYPE_CHECKING:
-    from cellsearch import strategies, tasks, zoo
-    from cellsearch.compiler.module import compile_cell
-    from cellsearch.errors import CellsearchError
-    from cellsearch.experiment import Experiment, load_experiment
-    from cellsearch.experiment.catalog import load_space
-    from cellsearch.genome.graph import Genome
-    from cellsearch.search import Search
-    from cellsearch.space import SearchSpace
-    from cellsearch.trial import Budget, History, Proposal, Result, Trial
-
 __version__ = "0.1.0"
 
-__all__ = [
-    "Budget",
-    "CellsearchError",
-    "Experiment",
-    "Genome",
-    "History",
-    "Proposal",
-    "Result",
-    "Search",
-    "SearchSpace",
-    "Trial",
-    "__version__",
-    "compile_cell",
-    "load_experiment",
-    "load_space",
-    "strategies",
-    "tasks",
-    "zoo",
-]
 
-_HOME = {
-    "Budget": "cellsearch.trial",
-    "CellsearchError": "cellsearch.errors",
-    "Experiment": "cellsearch.experiment",
-    "Genome": "cellsearch.genome.graph",
-    "History": "cellsearch.trial",
-    "Proposal": "cellsearch.trial",
-    "Result": "cellsearch.trial",
-    "Search": "cellsearch.search",
-    "SearchSpace": "cellsearch.space",
-    "Trial": "cellsearch.trial",
-    "compile_cell": "cellsearch.compiler.module",
-    "load_experiment": "cellsearch.experiment",
-    "load_space": "cellsearch.experiment.catalog",
-    "strategies": "cellsearch.strategies",
-    "tasks": "cellsearch.tasks",
-    "zoo": "cellsearch.zoo",
-}
-_MODULES = frozenset({"strategies", "tasks", "zoo"})
+def _homes() -> dict[str, str]:
+    """Name -> module. A line of the stub is ``from MODULE import NAME as NAME``."""
+    with open(f"{__path__[0]}/__init__.pyi", encoding="utf-8") as stub:
+        lines = [line.split() for line in stub if line.startswith("from ")]
+    return {words[-1]: words[1] for words in lines}
+
+
+_HOME = _homes()
+
+__all__ = sorted([*_HOME, "__version__"])
 
 _moved.install()
 
@@ -70,11 +32,14 @@ def __getattr__(name: str) -> object:
     """Load a public name from its module on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module 'cellsearch' has no attribute {name!r}")
-    module = import_module(_HOME[name])
-    value = module if name in _MODULES else getattr(module, name)
+    home = _HOME[name]
+    # What the package itself gives is a package inside it.
+    value = (
+        import_module(f"{home}.{name}") if home == __name__ else getattr(import_module(home), name)
+    )
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -24,7 +24,7 @@ MOVED = {
     "cli.locate": "runs.locate",
     "cli.rundata": "runs.run",
     "cli.trained": "runs.trained",
-    "cli.weights": "runs.weights",
+    "cli.weights": "runs.trial",
     "compiler.backends.aten.layout": "compiler.backends.aten.columns",
     "compiler.backends.aten.tasks": "compiler.backends.aten.pending",
     "compiler.classify": "compiler.scheduling.phases",

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from operator import attrgetter
+from typing import Any
 
+from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.genome.graph import Genome
 
 __all__ = [
@@ -20,7 +24,11 @@ __all__ = [
     "Rung",
     "Status",
     "Trial",
+    "as_frame",
 ]
+
+FRAMES = ("pandas", "polars")
+"""The libraries of which a history can be made a frame."""
 
 
 class Status(StrEnum):
@@ -145,6 +153,13 @@ class Trial:
         """The candidate."""
         return self.proposal.genome
 
+    @property
+    def name(self) -> str:
+        """What a person calls the trial: the zoo cell of a baseline, else its number."""
+        if self.is_baseline:
+            return self.proposal.origin.removeprefix("baseline:").upper()
+        return f"trial {self.number}"
+
     @cached_property
     def key(self) -> str:
         """The key of the candidate."""
@@ -207,6 +222,30 @@ class Trial:
         against the trials of the experiment.
         """
         return self.failure is not None and self.failure.kind == "prefilter"
+
+    def to_row(self) -> dict[str, Any]:
+        """The record as a row of a table; what there is not is ``None``."""
+        result, failure = self.result, self.failure
+        return {
+            "number": self.number,
+            "name": self.name,
+            "origin": self.proposal.origin,
+            "parents": list(self.proposal.parents),
+            "baseline": self.is_baseline,
+            "intermediate": self.is_intermediate,
+            "status": self.status.value,
+            "score": self.score if self.score < float("inf") else None,
+            "metric": result.metric if result else None,
+            "steps": result.steps if result else None,
+            "seconds": result.seconds if result else None,
+            "parameters": result.parameters if result else None,
+            "cell_parameters": result.cell_parameters if result else None,
+            "nodes": len(self.genome.nodes),
+            "checkpoint": result.checkpoint if result else None,
+            "failure": failure.kind if failure else None,
+            "message": failure.message if failure else None,
+            "duplicate_of": self.duplicate_of,
+        }
 
     def with_(self, **changes: object) -> Trial:
         """A copy with some fields changed."""
@@ -310,3 +349,46 @@ class History(Sequence[Trial]):
     def best(self, *, baselines: bool = True) -> Trial | None:
         """The best trial; ``baselines=False`` leaves out the controls."""
         return next((t for t in self.ranked if baselines or not t.is_baseline), None)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row a trial, in order of number, all with the same keys: those of
+        :meth:`Trial.to_row`, ``gap`` (:meth:`gap`), ``metrics.NAME`` for each further number that
+        any trial has, and ``cell`` (the equations).
+        """
+        measured = [dict(trial.result.metrics) if trial.result else {} for trial in self._trials]
+        names = sorted({name for metrics in measured for name in metrics})
+        return [
+            trial.to_row()
+            | {"gap": self.gap(trial)}
+            | {f"metrics.{name}": metrics.get(name) for name in names}
+            | {"cell": trial.genome.to_text()}
+            for trial, metrics in zip(self._trials, measured, strict=True)
+        ]
+
+    def to_frame(self, library: str = "") -> Any:
+        """:meth:`to_rows` as a ``pandas.DataFrame`` or a ``polars.DataFrame``.
+
+        library: ``"pandas"`` or ``"polars"``; left out, whichever is installed, pandas first.
+
+        Raises :class:`EnvironmentFailure` if neither is: cellsearch itself needs none of them.
+        """
+        return as_frame(self.to_rows(), library)
+
+    def __repr__(self) -> str:
+        best = self.best()
+        return f"<{len(self)} trials{f', best {best.score:.6g} ({best.name})' if best else ''}>"
+
+
+def as_frame(rows: Sequence[Mapping[str, Any]], library: str = "") -> Any:
+    """Rows as a frame, see :meth:`History.to_frame`."""
+    if library and library not in FRAMES:
+        raise ConfigError(f"{library!r} makes no frames", hint=f"allowed: {', '.join(FRAMES)}")
+    for name in (library,) if library else FRAMES:
+        if find_spec(name) is not None:
+            # polars looks at the first 100 rows only, unless it is told to look at all
+            how: dict[str, Any] = {"infer_schema_length": None} if name == "polars" else {}
+            return import_module(name).DataFrame([dict(row) for row in rows], **how)
+    raise EnvironmentFailure(
+        f"{library or ' and '.join(FRAMES)} cannot be imported",
+        hint=f"pip install {library or FRAMES[0]}, or take the rows as they are: to_rows()",
+    )

@@ -282,9 +282,9 @@ def known(genome: Genome) -> dict[str, Any]:
 
 
 def _trial_facts(located: Located) -> dict[str, Any]:
-    from cellsearch.runs.run import trial_record
+    from cellsearch.runs.trial import trial_record
 
-    return {"trial": trial_record(located.trial)} if located.trial is not None else {}
+    return {"trial": trial_record(located.trial.trial)} if located.trial is not None else {}
 
 
 def _predicted_text(predicted: dict[str, Any]) -> str:
@@ -314,21 +314,13 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
     near = ", ".join(f"{cell['name']} ({cell['edits']} edits)" for cell in relatives["nearest"])
     rows.append(("nearest", near))
     rows += [("note", finding["text"]) for finding in relatives["findings"]]
-    if located.trial is not None and located.run is not None:
-        result = located.trial.result
+    if located.trial is not None:
+        trial, result = located.trial.trial, located.trial.result
         score = (
-            f"score {result.score:.4f} after {result.steps} steps"
-            if result
-            else located.trial.status.value
+            f"score {result.score:.4f} after {result.steps} steps" if result else trial.status.value
         )
-        rows.insert(
-            0,
-            (
-                "trial",
-                f"{located.trial.number} of {located.run.folder}: {score}, "
-                f"{located.trial.proposal.origin}",
-            ),
-        )
+        said = f"{trial.number} of {located.trial.run.path}: {score}, {trial.proposal.origin}"
+        rows.insert(0, ("trial", said))
     print_table((), rows, wrap=1)
     edits = relatives["edits_from_nearest"]
     if not relatives["equals"] and edits:

@@ -105,9 +105,9 @@ def diagnose(
                 f"{', '.join(k for k, v in given.items() if v is not None)}: say --task "
                 f"as well, to train anew"
             )
-        if located.run is None:
+        if located.trial is None:
             raise click.UsageError(f"{cell} has no trained weights: say --task to train it")
-        path, job = _of_run(located)
+        path, job = located.trial.checkpoint, located.trial.job
     else:
         path, job = (
             None,
@@ -117,15 +117,6 @@ def diagnose(
         )
     cells = _measure(located, job, path, positions, examples)
     _show(cells, job, output, as_json=as_json, force=force)
-
-
-def _of_run(located: Located) -> tuple[Path, Job]:
-    """The checkpoint of a run's trial, and what it was trained for."""
-    from cellsearch.runs.trained import checkpoint_path, trained_job
-
-    path = checkpoint_path(located)
-    result = located.trial.result if located.trial is not None else None
-    return path, trained_job(path, result.steps if result is not None else 0)
 
 
 def _new_job(

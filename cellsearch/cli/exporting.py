@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import keyword
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cellsearch.cli.output import data_option, refuse_existing, write_atomically
-from cellsearch.runs.weights import has_weights, trained_sizes, trained_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,13 +78,11 @@ def export(
     if form == "json":
         write_atomically(output, located.genome.to_json(), force=force)
     elif form == "cell":
-        write_atomically(
-            output, located.genome.to_text(located.doc or provenance(located)), force=force
-        )
+        write_atomically(output, located.genome.to_text(located.provenance), force=force)
     elif form == "state-dict":
         write_atomically(
             output,
-            packed(reduced(located, trained_weights(located), precision), output.suffix),
+            packed(reduced(located, located.trained.weights(), precision), output.suffix),
             force=force,
         )
     elif form == "package":
@@ -94,9 +91,7 @@ def export(
         write_source(located, output, weights, class_name, precision, force=force)
     click.echo(f"{form}: {output}")
     if precision:
-        from cellsearch.export.accuracy import accuracy
-
-        click.echo(accuracy(located, precision))
+        click.echo(located.trained.accuracy(precision))
 
 
 def write_source(
@@ -112,16 +107,16 @@ def write_source(
     from cellsearch.export.source import to_source
 
     beside = output.with_suffix(f".{suffix}")
-    tensors = trained_weights(located) if precision else kept_weights(located)
+    tensors = located.trained.weights() if precision else kept_weights(located)
     if tensors:
         refuse_existing(beside, force=force)
     source = to_source(
         located.genome,
         class_name=class_name,
-        doc=provenance(located),
+        doc=located.provenance,
         weights=beside.name if tensors else "",
         precision=precision or "float32",
-        **trained_sizes(located, tensors),
+        **sizes(located, tensors),
     )
     if tensors:
         write_atomically(
@@ -154,9 +149,9 @@ def write_package(
     contents = to_package(
         located.genome,
         class_name=class_name,
-        doc=provenance(located),
+        doc=located.provenance,
         weights=name,
-        **trained_sizes(located, tensors),
+        **sizes(located, tensors),
     )
     if tensors:
         write_atomically(folder / name, packed(tensors, f".{suffix}"), force=force)
@@ -173,13 +168,19 @@ def write_package(
 
 def kept_weights(located: Located) -> dict[str, Tensor]:
     """The weights of a trained cell, none for another; says so where a run has not kept them."""
-    if has_weights(located):
-        return trained_weights(located)
-    if located.trial is not None:
-        click.echo(
-            f"note: the weights of {located.label} were not kept; it is exported without", err=True
-        )
+    if located.trial is None:
+        return {}
+    if located.trial.has_weights:
+        return located.trial.weights()
+    click.echo(
+        f"note: the weights of {located.label} were not kept; it is exported without", err=True
+    )
     return {}
+
+
+def sizes(located: Located, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The arguments with which the cell was trained; empty for one that was not."""
+    return located.trial.sizes(tensors) if located.trial is not None and tensors else {}
 
 
 def reduced(
@@ -189,20 +190,6 @@ def reduced(
     from cellsearch.export.weights import in_precision
 
     return in_precision(located.genome, tensors, precision) if precision else tensors
-
-
-def provenance(located: Located) -> str:
-    """Where the cell comes from, in words."""
-    trial, run = located.trial, located.run
-    if trial is None or run is None:
-        return located.doc or f"{located.label}."
-    experiment = run.experiment
-    result = trial.result
-    score = f", score {result.score:.4f} after {result.steps} steps" if result is not None else ""
-    return (
-        f"Trial {trial.number} of the experiment {experiment['name']} "
-        f"({experiment['strategy']}, {experiment['task']}){score}."
-    )
 
 
 def packed(tensors: dict[str, Tensor], suffix: str) -> bytes:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cellsearch.experiment import Experiment
     from cellsearch.finals import Finalist, FinalTable
     from cellsearch.genome.graph import Genome
-    from cellsearch.runs.run import RunData
+    from cellsearch.runs import Run
     from cellsearch.tasks.base import Arrays
 
 __all__ = ["COMMANDS"]
@@ -93,12 +93,11 @@ def finals(
     """
     from cellsearch import tasks
     from cellsearch.cli.searching import make_executor
-    from cellsearch.experiment import parse_experiment
     from cellsearch.finals import Protocol, equal_sizes, run_finals
-    from cellsearch.runs.run import read_run
+    from cellsearch.runs import open_run
 
-    data = read_run(run)
-    declared = parse_experiment(data.experiment, source=str(run / "experiment.toml"))
+    data = open_run(run)
+    declared = data.experiment
     if workers is not None:
         declared = replace(declared, workers=workers)
     training = replace(
@@ -130,14 +129,14 @@ def finals(
         _print(table, tasks.get(declared.task).metric)
 
 
-def _finalists(data: RunData, top: int, against: Sequence[str]) -> list[Finalist]:
+def _finalists(data: Run, top: int, against: Sequence[str]) -> list[Finalist]:
     """The named zoo cells and the best found cells that differ from them and from each other."""
     from cellsearch import zoo
     from cellsearch.finals import Finalist
 
     chosen = [Finalist(name, zoo.load(name), baseline=True) for name in dict.fromkeys(against)]
     keys = {f.genome.simplify().key for f in chosen}
-    for trial in data.history.ranked:
+    for trial in data.trials.ranked:
         key = trial.genome.simplify().key
         if not trial.is_baseline and key not in keys:
             keys.add(key)
@@ -145,7 +144,7 @@ def _finalists(data: RunData, top: int, against: Sequence[str]) -> list[Finalist
         if len(chosen) == len(set(against)) + top:
             break
     if all(f.baseline for f in chosen):
-        data.best()  # raises the error that says why there is none
+        data.find_best()  # raises the error that says why there is none
     return chosen
 
 

@@ -56,19 +56,16 @@ def generate(
     time_machine, tiny_shakespeare, word_lm).
     """
     from cellsearch.runs.locate import locate
-    from cellsearch.runs.trained import checkpoint_path, load_arrays, load_trained, trained_job
     from cellsearch.streaming import generate as sample
 
     located = locate(run)
-    path = checkpoint_path(located)
-    job = trained_job(path, 0)
-    trained = load_trained(path, job, load_arrays(job))
+    trained = located.trained.trained()
     symbols = _symbols(trained)
     start = _start(prompt, symbols)
     text = _text(sample(trained.model, start, length, temperature=temperature, seed=seed), symbols)
     if as_json:
         settings = {"length": length, "temperature": temperature, "prompt": prompt, "seed": seed}
-        emit_json({"cell": located.label, "task": job.task, **settings, "text": text})
+        emit_json({"cell": located.label, "task": trained.job.task, **settings, "text": text})
         return
     shown = (prompt or "") + (" " if prompt and symbols.dtype.kind == "U" else "") + text
     # A terminal or pipe may not know every character of the text.

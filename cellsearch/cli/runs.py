@@ -12,7 +12,7 @@ import click
 from cellsearch.cli.output import emit_json, json_option, number, print_table, write_atomically
 
 if TYPE_CHECKING:
-    from cellsearch.runs.run import RunData
+    from cellsearch.runs import Run
     from cellsearch.trial import Trial
 
 __all__ = ["COMMANDS", "leaderboard_order", "print_leaderboard", "summary", "write_report"]
@@ -33,22 +33,22 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @json_option
 def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     """List the trials of RUN, best first; unfinished and failed ones last."""
-    from cellsearch.runs.run import read_run, trial_record
+    from cellsearch.runs import open_run
+    from cellsearch.runs.trial import trial_record
 
-    data = read_run(run)
-    trials = list(data.history)
+    data = open_run(run)
+    trials = list(data.trials)
     if sort == "score":
         trials.sort(key=leaderboard_order)
     trials = trials[:top]
     if as_json:
-        counts = _counts(data)
-        records = [{**trial_record(t), "gap": data.history.gap(t)} for t in trials]
+        records = [{**trial_record(t), "gap": data.trials.gap(t)} for t in trials]
         emit_json(
             {
                 "run": str(run),
-                "experiment": data.experiment,
+                "experiment": data.declared,
                 "writer": data.writer,
-                **counts,
+                **data.counts,
                 "trials": records,
             }
         )
@@ -65,11 +65,12 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
     """Show the best cell that RUN has found: its equations, its score, and the baselines under the
     same budget.
     """
-    from cellsearch.runs.run import read_run, trial_record
+    from cellsearch.runs import open_run
+    from cellsearch.runs.trial import trial_record
 
-    data = read_run(run)
-    trial = data.best(baselines=baselines)
-    controls = [t for t in data.history.ranked if t.is_baseline]
+    data = open_run(run)
+    trial = data.find_best(baselines=baselines)
+    controls = [t for t in data.trials.ranked if t.is_baseline]
     if as_json:
         emit_json(
             {
@@ -102,20 +103,20 @@ def report(run: Path, output: Path | None, force: bool) -> None:
     """Write one self-contained HTML file about RUN: leaderboard, curves, pictures of the best
     cells, lineage.
     """
-    from cellsearch.runs.run import read_run
+    from cellsearch.runs import open_run
 
-    path = write_report(read_run(run), output, force=force)
+    path = write_report(open_run(run), output, force=force)
     click.echo(f"report: {path}")
 
 
-def write_report(data: RunData, output: Path | None = None, *, force: bool = False) -> Path:
+def write_report(data: Run, output: Path | None = None, *, force: bool = False) -> Path:
     """Write the HTML report; the one in the run folder is a product of the run and is always
     replaced.
     """
     from cellsearch import tasks
     from cellsearch.reporting.report import Report, render_report
 
-    experiment = data.experiment
+    experiment = data.declared
     page = render_report(
         Report(
             name=experiment["name"],
@@ -123,14 +124,14 @@ def write_report(data: RunData, output: Path | None = None, *, force: bool = Fal
             task=experiment["task"],
             metric=tasks.get(experiment["task"]).metric,
             strategy=experiment["strategy"],
-            trials=tuple(data.history),
+            trials=tuple(data.trials),
             ended=data.ended,
             settings=data.settings,
             environment=data.environments[-1].fingerprint if data.environments else {},
             finals=data.finals(),
         )
     )
-    path = output or data.folder / "report.html"
+    path = output or data.path / "report.html"
     write_atomically(path, page, force=force or output is None)
     return path
 
@@ -144,8 +145,6 @@ def leaderboard_order(trial: Trial) -> tuple[bool, float, int]:
 
 def print_leaderboard(trials: list[Trial]) -> None:
     """The trials as a table, in the order given."""
-    from cellsearch.reporting.progress import cell_name
-
     rows = []
     for trial in trials:
         result = trial.result
@@ -158,7 +157,7 @@ def print_leaderboard(trials: list[Trial]) -> None:
         )
         rows.append(
             (
-                cell_name(trial),
+                trial.name,
                 number(trial.score),
                 f"{result.cell_parameters:,}" if result else "–",
                 str(len(trial.genome.nodes)),
@@ -175,25 +174,16 @@ def print_leaderboard(trials: list[Trial]) -> None:
     )
 
 
-def _counts(data: RunData) -> dict[str, int]:
-    from cellsearch.trial import Status
-
-    count = {
-        status.value: sum(trial.status is status for trial in data.history) for status in Status
-    }
-    return {"asked_for": int(data.experiment["trials"]), **count, "answered": data.answered}
-
-
-def summary(data: RunData) -> str:
+def summary(data: Run) -> str:
     """How many trials became what, in a line."""
-    counts = _counts(data)
+    counts = data.counts
     parts = [
         f"{counts['completed'] + counts['stopped']} trained of {counts['asked_for']} asked for"
     ]
     parts += [f"{counts[name]} {name}" for name in ("running", "waiting", "failed") if counts[name]]
     parts.append(f"{counts['answered']} duplicates answered without training")
     rejected, imported = (
-        sum(getattr(trial, name) for trial in data.history)
+        sum(getattr(trial, name) for trial in data.trials)
         for name in ("is_rejected", "is_imported")
     )
     parts += [f"{rejected} of the failed rejected before training"] if rejected else []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cellsearch.executors.base import Executor
     from cellsearch.experiment import Experiment
     from cellsearch.reporting.progress import Display
-    from cellsearch.runs.run import RunData
+    from cellsearch.runs import Run
     from cellsearch.search import Search, SearchEvent
 
 __all__ = ["COMMANDS", "make_executor"]
@@ -161,7 +161,7 @@ def _search(
     plain: bool,
     as_json: bool,
 ) -> int:
-    from cellsearch.runs.run import read_run
+    from cellsearch.runs import open_run
 
     display = _display(experiment, plain=plain, stream_is_stderr=as_json)
     try:
@@ -191,7 +191,7 @@ def _search(
             f"on with {folder}",
             err=True,
         )
-    _require_candidate(read_run(folder))
+    _require_candidate(open_run(folder))
     return 0
 
 
@@ -289,15 +289,16 @@ def _interrupts(search: Search, display: Display) -> Iterator[Callable[[], bool]
 def _finish(folder: Path, as_json: bool) -> None:
     """The table, and where everything lies."""
     from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
-    from cellsearch.runs.run import read_run, trial_record
+    from cellsearch.runs import open_run
+    from cellsearch.runs.trial import trial_record
 
-    data = read_run(folder)
-    ranked = sorted(data.history, key=leaderboard_order)
+    data = open_run(folder)
+    ranked = sorted(data.trials, key=leaderboard_order)
     if as_json:
         emit_json(
             {
                 "run": str(folder),
-                "experiment": data.experiment["name"],
+                "experiment": data.declared["name"],
                 "trials": [trial_record(t) for t in ranked],
             }
         )
@@ -306,7 +307,7 @@ def _finish(folder: Path, as_json: bool) -> None:
     click.echo()
     print_leaderboard(shown)
     click.echo(summary(data))
-    best = data.history.best(baselines=False)
+    best = data.trials.best(baselines=False)
     if best is not None:
         click.echo(
             f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: "
@@ -318,10 +319,10 @@ def _finish(folder: Path, as_json: bool) -> None:
     )
 
 
-def _require_candidate(data: RunData) -> None:
+def _require_candidate(data: Run) -> None:
     """Raise :class:`NoCandidateError` if cells were proposed and none of them has a score."""
-    if any(not trial.is_baseline for trial in data.history) or not data.history.ranked:
-        data.best()
+    if any(not trial.is_baseline for trial in data.trials) or not data.trials.ranked:
+        data.find_best()
 
 
 COMMANDS = (search,)

@@ -15,19 +15,10 @@ from cellsearch.trial import History, Status, Trial
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Display", "LiveDisplay", "PlainDisplay", "cell_name", "eta_seconds"]
+__all__ = ["Display", "LiveDisplay", "PlainDisplay", "eta_seconds"]
 
 TOP = 8
 Clock = Callable[[], float]
-
-
-def cell_name(trial: Trial) -> str:
-    """What a person calls the trial: the zoo cell of a baseline, else its number."""
-    return (
-        trial.proposal.origin.removeprefix("baseline:").upper()
-        if trial.is_baseline
-        else f"trial {trial.number}"
-    )
 
 
 def eta_seconds(done: int, total: int, elapsed: float) -> float:
@@ -129,12 +120,12 @@ class PlainDisplay(Display):
 
     def _line(self, history: History, trial: Trial) -> str:
         width = len(str(self.total))
-        parts = [f"[{ended(history):{width}}/{self.total}] {cell_name(trial):9}", outcome(trial)]
+        parts = [f"[{ended(history):{width}}/{self.total}] {trial.name:9}", outcome(trial)]
         if trial.result is not None:
             parts.append(f"{trial.result.cell_parameters:,} weights, {trial.result.seconds:.1f} s")
         best = history.best()
         if best is not None:
-            parts.append(f"best {best.score:.4f} {cell_name(best)}")
+            parts.append(f"best {best.score:.4f} {best.name}")
         parts += [trial.proposal.origin] if not trial.is_baseline else []
         parts.append(f"ETA {duration(self.remaining(history))}")
         return "  ".join(parts)
@@ -222,7 +213,7 @@ class LiveDisplay(Display):
             result = trial.result
             cells = (
                 str(ranks.get(trial.number, "")),
-                cell_name(trial),
+                trial.name,
                 f"{trial.score:.4f}" if math.isfinite(trial.score) else "",
                 f"{result.cell_parameters:,}" if result else "",
                 trial.status.value,

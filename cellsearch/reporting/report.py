@@ -88,15 +88,6 @@ def _number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
-def _name(trial: Trial) -> str:
-    """What a person calls the trial: the zoo cell of a baseline, else its number."""
-    return (
-        trial.proposal.origin.removeprefix("baseline:").upper()
-        if trial.is_baseline
-        else f"trial {trial.number}"
-    )
-
-
 def _head(report: Report, history: History) -> str:
     best = history.best(baselines=False)
     baseline = min(
@@ -118,7 +109,7 @@ def _head(report: Report, history: History) -> str:
         )
     if best is not None and baseline is not None:
         change = (best.score / baseline.score - 1) * 100 if baseline.score else math.nan
-        tiles.insert(1, (f"{change:+.2f} %", f"score relative to {_name(baseline)}, same budget"))
+        tiles.insert(1, (f"{change:+.2f} %", f"score relative to {baseline.name}, same budget"))
     cards = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
         for value, text in tiles
@@ -151,8 +142,7 @@ def _charts(report: Report, history: History) -> str:
         if curve:
             ends = (curve[0][0], curve[-1][0])
             lines += [
-                Line(tuple((x, t.score) for x in ends), _name(t), "line baseline")
-                for t in baselines
+                Line(tuple((x, t.score) for x in ends), t.name, "line baseline") for t in baselines
             ]
         figures.append((caption, line_chart(caption, lines, x_label=label, y_label="score")))
     best = history.best(baselines=False)
@@ -162,7 +152,7 @@ def _charts(report: Report, history: History) -> str:
         result = trial.result
         parameters = result.cell_parameters if result is not None else 0
         title = (
-            f"{_name(trial)}: score {trial.score:.4f}, {parameters:,} cell parameters, "
+            f"{trial.name}: score {trial.score:.4f}, {parameters:,} cell parameters, "
             f"{trial.proposal.origin}"
         )
         points.append(
@@ -171,7 +161,7 @@ def _charts(report: Report, history: History) -> str:
                 trial.score,
                 title,
                 css,
-                _name(trial) if trial.is_baseline or trial is best else "",
+                trial.name if trial.is_baseline or trial is best else "",
             )
         )
     figures.append(
@@ -240,7 +230,7 @@ def _leaderboard(report: Report, history: History) -> str:
             continue
         texts = (
             str(rank),
-            _name(trial),
+            trial.name,
             _number(result.metric),
             _number(trial.score),
             f"{result.cell_parameters:,}",
@@ -320,10 +310,10 @@ def _pruned(history: History) -> str:
                 (
                     "",
                     (
-                        _name(trial),
+                        trial.name,
                         weights,
                         _number(trial.score),
-                        _name(parent),
+                        parent.name,
                         _number(parent.score),
                         f"{gap:+.4f}",
                     ),
@@ -372,7 +362,7 @@ def _lineage(report: Report, history: History) -> str:
     for depth, trial in _ancestors(best, history):
         parents = ", ".join(str(n) for n in trial.proposal.parents) or "none"
         text = (
-            f"{_name(trial)} · score {_number(trial.score)} · {trial.proposal.origin} · "
+            f"{trial.name} · score {_number(trial.score)} · {trial.proposal.origin} · "
             f"parents: {parents}"
         )
         items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}</li>')

@@ -1,1 +1,6 @@
-"""Finished and running searches, to look at and to take from."""
+"""What a search has left: reading a run, its trained models, finals, diagnoses, and exports."""
+
+from cellsearch.runs.run import Run, open_run
+from cellsearch.runs.trial import RunTrial
+
+__all__ = ["Run", "RunTrial", "open_run"]

@@ -1,19 +1,16 @@
-"""Finding the cell that a command is about: a zoo name, a file, a run's best, or one trial of a
-run.
-"""
+"""Finding the cell that a text names: a zoo name, a file, a run's best, or one trial of a run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cellsearch.errors import ConfigError, InputFileError, RunError
-
-if TYPE_CHECKING:
-    from cellsearch.runs.run import RunData
-    from cellsearch.genome.graph import Genome
-    from cellsearch.trial import Trial
+from cellsearch import zoo
+from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.text import parse
+from cellsearch.runs.run import open_run
+from cellsearch.runs.trial import RunTrial
 
 __all__ = ["Located", "locate", "read_cell_file", "read_text"]
 
@@ -23,15 +20,35 @@ FORMS = "a zoo name, a .cell or .json file, a run folder (its best cell), or RUN
 
 @dataclass(frozen=True)
 class Located:
-    """A cell and where it came from: ``label`` is what to call it, ``doc`` what its file says;
-    ``run`` and ``trial`` if it is a run's.
-    """
+    """A cell and where it came from."""
 
     genome: Genome
     label: str
+    """What to call it."""
     doc: str = ""
-    run: RunData | None = None
-    trial: Trial | None = field(default=None)
+    """What its file says of it."""
+    trial: RunTrial | None = None
+    """The trial, if it is a run's."""
+
+    @property
+    def trained(self) -> RunTrial:
+        """The trial whose weights are meant. Raises :class:`ConfigError` if the cell is not from a
+        run.
+        """
+        if self.trial is None:
+            raise ConfigError(
+                f"{self.label} has no trained weights",
+                hint="name a trained cell: a run folder (its best cell), or RUN:TRIAL for one of "
+                "the best, whose weights are kept",
+            )
+        return self.trial
+
+    @property
+    def provenance(self) -> str:
+        """Where the cell comes from, in a sentence."""
+        if self.trial is not None:
+            return self.trial.provenance
+        return self.doc or f"{self.label}."
 
 
 def locate(text: str) -> Located:
@@ -51,13 +68,15 @@ def locate(text: str) -> Located:
 
 def read_text(path: Path) -> str:
     """The text of a file of limited size. Raises :class:`ConfigError` if it cannot be read,
-    :class:`InputFileError` if it is no text.
+    :class:`InputFileError` if it is not text.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint=f"a cell is {FORMS}") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", hint=f"a cell is {FORMS}"
+        ) from None
     if len(data) > MAX_FILE:
         raise InputFileError(f"larger than {MAX_FILE} bytes", where=str(path))
     try:
@@ -70,9 +89,6 @@ def read_cell_file(path: Path) -> Located:
     """The cell of a ``.cell`` or ``.json`` file. Raises :class:`InputFileError` with line and node
     for a damaged one.
     """
-    from cellsearch.genome.graph import Genome
-    from cellsearch.genome.text import parse
-
     content = read_text(path)
     if path.suffix == ".json":
         return Located(Genome.from_json(content, source=str(path)), path.stem)
@@ -81,8 +97,6 @@ def read_cell_file(path: Path) -> Located:
 
 
 def _of_zoo(name: str) -> Located:
-    from cellsearch import zoo
-
     try:
         entry = zoo.entry(name)
     except ConfigError as error:
@@ -91,20 +105,11 @@ def _of_zoo(name: str) -> Located:
 
 
 def _of_run(folder: Path, which: str) -> Located:
-    from cellsearch.runs.run import read_run
-
-    run = read_run(folder)
-    if which == "best":
-        trial = run.best()
-    else:
-        if not which.isdecimal():
-            raise ConfigError(
-                f"{which!r} is no trial number", hint=f"write {folder}:NUMBER or {folder}:best; cellsearch ls {folder} lists them"
-            )
-        found = run.history.by_number.get(int(which))
-        if found is None:
-            raise RunError(
-                f"the run has no trial {which}", where=str(folder), hint=f"cellsearch ls {folder} lists its {len(run.history)} trials"
-            )
-        trial = found
-    return Located(trial.genome, f"{folder.name}-{trial.number}", "", run, trial)
+    run = open_run(folder)
+    if which != "best" and not which.isdecimal():
+        raise ConfigError(
+            f"{which!r} is not the number of a trial",
+            hint=f"write {folder}:NUMBER or {folder}:best; cellsearch ls {folder} lists them",
+        )
+    trial = run.best() if which == "best" else run.trial(int(which))
+    return Located(trial.genome, trial.label, trial=trial)

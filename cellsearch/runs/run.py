@@ -1,131 +1,40 @@
-"""A run as commands read it: everything from its store, nothing of the search that wrote it."""
+"""The door to a finished run, or to one that is being searched."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cellsearch import options as tomltext
-from cellsearch.errors import InputFileError, NoCandidateError
-from cellsearch.reporting.progress import cell_name
-from cellsearch.store import Environment, Store, Timing
-from cellsearch.trial import History, Trial
+from cellsearch.runs.snapshot import Snapshot
+from cellsearch.runs.trial import RunTrial
 
-__all__ = ["RunData", "read_run", "trial_record"]
-
-_FINALS = ("name", "baseline", "mean", "deviation", "scores", "failures", "parameters", "hidden_size", "learning_rate", "p")
+__all__ = ["Run", "open_run"]
 
 
-@dataclass(frozen=True)
-class RunData:
-    """A run at one moment. ``settings``: the resolved experiment text; ``writer``: who searches in
-    it now, ``""`` for nobody.
+def open_run(path: str | Path) -> Run:
+    """The run in this folder, as it stands now. It is only read, and never locked: a search may go
+    on in it, and :func:`open_run` again shows what has come since.
+
+    Raises :class:`RunError` if there is none, :class:`InputFileError` for a damaged store.
     """
+    return Run.read(path)
 
-    folder: Path
-    history: History
-    settings: str
-    created: float
-    timings: tuple[Timing, ...]
-    environments: tuple[Environment, ...]
-    answered: int
-    writer: str
 
-    @property
-    def experiment(self) -> Mapping[str, Any]:
-        """The resolved experiment as plain values."""
-        return tomltext.parse(self.settings, str(self.folder / "experiment.toml"))
+class Run(Snapshot):
+    """What a search has left, and all that one does with it. :func:`open_run` makes one."""
 
-    @property
-    def ended(self) -> Mapping[int, float]:
-        """Seconds of searching until each trial ended: pauses between two sittings of a resumed run
-        are left out.
+    def best(self, *, baselines: bool = False) -> RunTrial:
+        """The best cell that was found; ``baselines``: or a control that is better. Raises
+        :class:`NoCandidateError` if there is none.
         """
-        times: dict[int, float] = {}
-        elapsed, before = 0.0, self.created
-        openings = [environment.opened for environment in self.environments[1:]]
-        for timing in sorted((t for t in self.timings if t.ended is not None), key=lambda t: t.ended or 0.0):
-            ended = timing.ended or 0.0
-            opened = max((o for o in openings if before < o <= ended), default=before)
-            elapsed += ended - max(before, opened)
-            before = ended
-            times[timing.trial] = elapsed
-        return times
+        return RunTrial(self, self.find_best(baselines=baselines))
 
-    def finals(self) -> Mapping[str, Any] | None:
-        """What ``cellsearch finals`` wrote into the run's folder; ``None`` before it ran. Raises
-        :class:`InputFileError`.
-        """
-        path = self.folder / "finals.json"
-        if not path.is_file():
-            return None
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            rows, sentence = [{name: row[name] for name in _FINALS} for row in document["rows"]], str(document["sentence"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputFileError(f"this is no table of finals ({error})", where=str(path), hint="delete it, or run finals again") from error
-        return {"rows": rows, "sentence": sentence}
+    def trial(self, number: int) -> RunTrial:
+        """One trial. Raises :class:`RunError` if the run has none of this number."""
+        return RunTrial(self, self.find(number))
 
-    def best(self, *, baselines: bool = False) -> Trial:
-        """The best cell that was found. Raises :class:`NoCandidateError` if there is none."""
-        trial = self.history.best(baselines=baselines)
-        if trial is None and any(t.is_intermediate and t.score < math.inf for t in self.history):
-            raise NoCandidateError(
-                "the run has no pruned cell yet: those with a score have connections still to be removed",
-                where=str(self.folder),
-                hint="search on with more --trials",
-            )
-        if trial is None:
-            raise NoCandidateError(
-                f"the run has no cell with a score among {len(self.history)} trials",
-                where=str(self.folder),
-                hint=f"cellsearch ls {self.folder} says what became of them",
-            )
-        return trial
-
-
-def read_run(folder: Path) -> RunData:
-    """Read a run, also while it is being searched. Raises :class:`RunError` if there is none in
-    this folder.
-    """
-    with Store.read(folder) as store:
-        history = store.history()
-        repeated = sum(trial.duplicate_of is not None for trial in history)
-        return RunData(
-            folder=folder,
-            history=history,
-            settings=store.experiment,
-            created=store.created,
-            timings=store.timings(),
-            environments=store.environments(),
-            answered=len(store.duplicates()) + repeated,
-            writer=Store.writer(folder),
-        )
-
-
-def trial_record(trial: Trial) -> dict[str, Any]:
-    """A trial as plain data for ``--json``; numbers that do not exist are null."""
-    result = trial.result
-    return {
-        "number": trial.number,
-        "name": cell_name(trial),
-        "origin": trial.proposal.origin,
-        "parents": list(trial.proposal.parents),
-        "baseline": trial.is_baseline,
-        "intermediate": trial.is_intermediate,
-        "status": trial.status.value,
-        "score": trial.score,
-        "metric": result.metric if result else None,
-        "steps": result.steps if result else None,
-        "seconds": result.seconds if result else None,
-        "parameters": result.parameters if result else None,
-        "cell_parameters": result.cell_parameters if result else None,
-        "nodes": len(trial.genome.nodes),
-        "checkpoint": result.checkpoint if result else None,
-        "failure": {"kind": trial.failure.kind, "message": trial.failure.message} if trial.failure else None,
-        "duplicate_of": trial.duplicate_of,
-    }
+    def __repr__(self) -> str:
+        counts = self.counts
+        done = counts["completed"] + counts["stopped"]
+        best = self.trials.best(baselines=False)
+        score = f", best {best.score:.6g} ({best.name})" if best is not None else ""
+        return f"<run {self.path}: {done} of {counts['asked_for']} trials trained{score}>"

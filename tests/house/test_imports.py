@@ -52,6 +52,11 @@ def test_genomes_spaces_zoo_and_experiments_need_neither_torch_nor_ray() -> None
     assert not loaded & HEAVY
 
 
+def test_the_door_to_a_run_and_the_executors_need_neither_torch_nor_ray() -> None:
+    loaded = modules_after("import cellsearch as cs\ncs.open_run, cs.Run, cs.InProcess")
+    assert not loaded & HEAVY
+
+
 def test_compiling_needs_no_ray_and_no_optional_package() -> None:
     loaded = modules_after(
         "import cellsearch as cs\ncs.compile_cell(cs.zoo.load('gru'), input_size=3, hidden_size=4)"

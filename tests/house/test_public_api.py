@@ -5,12 +5,14 @@ rely on are there.
 from __future__ import annotations
 
 import inspect
-import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import cellsearch as cs
+import cellsearch.executors
 
 PUBLIC = {
     "Budget",
@@ -18,8 +20,11 @@ PUBLIC = {
     "Experiment",
     "Genome",
     "History",
+    "InProcess",
     "Proposal",
+    "Ray",
     "Result",
+    "Run",
     "Search",
     "SearchSpace",
     "Trial",
@@ -27,6 +32,7 @@ PUBLIC = {
     "compile_cell",
     "load_experiment",
     "load_space",
+    "open_run",
     "strategies",
     "tasks",
     "zoo",
@@ -49,19 +55,24 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         cs.nosuch  # noqa: B018
 
 
-def test_type_checkers_see_the_same_names() -> None:
-    source = Path(cs.__file__).read_text("utf-8")
-    block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
-    seen = set(
-        re.findall(
-            r"\b(\w+)(?=,|$)",
-            "\n".join(
-                line.split(" import ")[1] for line in block.splitlines() if " import " in line
-            ),
-            re.M,
-        )
+def test_type_checkers_see_the_same_names(tmp_path: Path) -> None:
+    (tmp_path / "all.py").write_text(f"from cellsearch import {', '.join(sorted(PUBLIC))}\n")
+    (tmp_path / "none.py").write_text("from cellsearch import nosuch, import_module\n")
+    stub = Path(cs.__file__).with_suffix(".pyi")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "skip", stub, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
-    assert seen | {"__version__"} == PUBLIC
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert len(errors) == 2, done.stdout
+    assert all("none.py" in line and "has no attribute" in line for line in errors)
+
+
+@pytest.mark.parametrize("name", ["InProcess", "Ray"])
+def test_executors_are_handed_on(name: str) -> None:
+    assert getattr(cellsearch.executors, name) is getattr(cs, name)
 
 
 def test_the_version_is_that_of_the_project_file() -> None:
@@ -105,6 +116,13 @@ def test_spaces_have_their_members(name: str) -> None:
 @pytest.mark.parametrize("name", ["open", "ask", "tell", "run", "history"])
 def test_searches_have_their_members(name: str) -> None:
     assert inspect.getdoc(inspect.getattr_static(cs.Search, name))
+
+
+@pytest.mark.parametrize("name", ["path", "experiment", "trials", "best", "trial", "finals"])
+def test_runs_have_their_members(name: str) -> None:
+    assert name in cs.Run.__dataclass_fields__ or inspect.getdoc(
+        inspect.getattr_static(cs.Run, name)
+    )
 
 
 def test_compile_cell_takes_the_arguments_that_scripts_use() -> None:

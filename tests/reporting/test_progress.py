@@ -14,7 +14,6 @@ from cellsearch.genome.graph import Genome
 from cellsearch.reporting.progress import (
     LiveDisplay,
     PlainDisplay,
-    cell_name,
     duration,
     eta_seconds,
 )
@@ -49,8 +48,8 @@ LSTM = trial(0, 2.5, "baseline:lstm")
 
 
 def test_a_trial_is_called_by_its_number_and_a_baseline_by_its_name() -> None:
-    assert cell_name(LSTM) == "LSTM"
-    assert cell_name(trial(7, 2.0)) == "trial 7"
+    assert LSTM.name == "LSTM"
+    assert trial(7, 2.0).name == "trial 7"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,187 @@
+"""A run as it stands in its folder, read from its store."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cellsearch import options
+from cellsearch.errors import InputFileError, NoCandidateError, RunError
+from cellsearch.store import Environment, Store, Timing
+from cellsearch.trial import History, Status, Trial
+
+if TYPE_CHECKING:
+    from cellsearch.experiment import Experiment
+
+__all__ = ["Snapshot"]
+
+_FINALS = (
+    "name",
+    "baseline",
+    "mean",
+    "deviation",
+    "scores",
+    "failures",
+    "parameters",
+    "hidden_size",
+    "learning_rate",
+    "p",
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Snapshot:
+    """What a run's store held at one moment. It is not locked, and does not follow a search that
+    goes on.
+    """
+
+    path: Path
+    """The folder of the run."""
+    trials: History
+    """Every trial; a duplicate shows the results of the trial that answers it."""
+    settings: str
+    """The resolved experiment as TOML text."""
+    created: float
+    """When the run was made, in seconds since 1970."""
+    timings: tuple[Timing, ...]
+    """When and where each job ran."""
+    environments: tuple[Environment, ...]
+    """The machines and versions that searched in it, in order."""
+    answered: int
+    """How many proposals were answered from the history instead of being trained."""
+    writer: str
+    """Who searches in it at that moment, in words; ``""`` for nobody."""
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a run, also while it is being searched.
+
+        Raises :class:`RunError` if there is none in this folder, :class:`InputFileError` for a
+        damaged store.
+        """
+        folder = Path(path)
+        with Store.read(folder) as store:
+            trials = store.history()
+            repeated = sum(trial.duplicate_of is not None for trial in trials)
+            return cls(
+                path=folder,
+                trials=trials,
+                settings=store.experiment,
+                created=store.created,
+                timings=store.timings(),
+                environments=store.environments(),
+                answered=len(store.duplicates()) + repeated,
+                writer=Store.writer(folder),
+            )
+
+    @property
+    def _settings_name(self) -> str:
+        return str(self.path / "experiment.toml")
+
+    @cached_property
+    def declared(self) -> Mapping[str, Any]:
+        """The resolved experiment as plain values."""
+        return options.parse(self.settings, self._settings_name)
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The experiment. Raises :class:`ConfigError` if it needs something that is not installed
+        here, such as a strategy of another package.
+        """
+        from cellsearch.experiment import parse_experiment  # needs torch, as listing a run does not
+
+        return parse_experiment(self.declared, source=self._settings_name)
+
+    @cached_property
+    def ended(self) -> Mapping[int, float]:
+        """Seconds of searching until each trial ended: pauses between two sittings of a resumed run
+        are left out.
+        """
+        times: dict[int, float] = {}
+        elapsed, before = 0.0, self.created
+        openings = [environment.opened for environment in self.environments[1:]]
+        over = [(timing.ended, timing.trial) for timing in self.timings if timing.ended is not None]
+        for ended, trial in sorted(over):
+            opened = max((o for o in openings if before < o <= ended), default=before)
+            elapsed += ended - max(before, opened)
+            before = ended
+            times[trial] = elapsed
+        return times
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials were ``asked_for``, how many have each status, and how many proposals
+        were ``answered`` from the history.
+        """
+        count = {s.value: sum(trial.status is s for trial in self.trials) for s in Status}
+        return {"asked_for": int(self.declared["trials"]), **count, "answered": self.answered}
+
+    def find(self, number: int) -> Trial:
+        """The record of a trial. Raises :class:`RunError` if the run has none of this number."""
+        trial = self.trials.by_number.get(number)
+        if trial is None:
+            raise RunError(
+                f"the run has no trial {number}",
+                where=str(self.path),
+                hint=f"cellsearch ls {self.path} lists its {len(self.trials)} trials",
+            )
+        return trial
+
+    def find_best(self, *, baselines: bool = False) -> Trial:
+        """The record of the best cell that was found; ``baselines``: or of a control that is
+        better. Raises :class:`NoCandidateError` if there is none.
+        """
+        trial = self.trials.best(baselines=baselines)
+        if trial is not None:
+            return trial
+        if any(t.is_intermediate and t.score < math.inf for t in self.trials):
+            raise NoCandidateError(
+                "the run has no pruned cell yet: those with a score have connections still to be "
+                "removed",
+                where=str(self.path),
+                hint="search on with more --trials",
+            )
+        raise NoCandidateError(
+            f"the run has no cell with a score among {len(self.trials)} trials",
+            where=str(self.path),
+            hint=f"cellsearch ls {self.path} says what became of them",
+        )
+
+    def has_weights(self, trial: Trial) -> bool:
+        """Whether the run has kept the checkpoint of a trial: it keeps those of its best and its
+        newest.
+        """
+        result = trial.result
+        return (
+            result is not None
+            and bool(result.checkpoint)
+            and (self.path / result.checkpoint).is_file()
+        )
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The numbers of the trials whose weights are kept."""
+        return tuple(trial.number for trial in self.trials if self.has_weights(trial))
+
+    def finals(self) -> Mapping[str, Any] | None:
+        """What ``cellsearch finals`` wrote into the run's folder; ``None`` before it ran. Raises
+        :class:`InputFileError`.
+        """
+        path = self.path / "finals.json"
+        if not path.is_file():
+            return None
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            rows = [{name: row[name] for name in _FINALS} for row in document["rows"]]
+            return {"rows": rows, "sentence": str(document["sentence"])}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputFileError(
+                f"this is not a table of finals ({error})",
+                where=str(path),
+                hint="delete it, or run finals again",
+            ) from error

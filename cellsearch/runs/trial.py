@@ -1,0 +1,204 @@
+"""One trial of a run, with what the run has kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch.genome.graph import Genome
+from cellsearch.runs.snapshot import Snapshot
+from cellsearch.trial import Result, Trial
+
+if TYPE_CHECKING:  # these load torch
+    from torch import Tensor, nn
+
+    from cellsearch.compiler.module import CellModule
+    from cellsearch.export.source import Precision
+    from cellsearch.job import Job
+    from cellsearch.runs.trained import Trained
+    from cellsearch.tasks.base import Arrays
+
+__all__ = ["RunTrial", "trial_record"]
+
+
+@dataclass(frozen=True, repr=False)
+class RunTrial:
+    """A candidate, its record, and the weights that training gave it if the run has kept them.
+
+    A run keeps the weights of its best and its newest trials.
+    """
+
+    run: Snapshot
+    """The run that the trial belongs to."""
+    trial: Trial
+    """The record: proposal, status, results of every rung, failure."""
+
+    @property
+    def number(self) -> int:
+        """The number of the trial, from 0."""
+        return self.trial.number
+
+    @property
+    def genome(self) -> Genome:
+        """The cell."""
+        return self.trial.genome
+
+    @property
+    def score(self) -> float:
+        """The validation score, lower is better; infinity without a result."""
+        return self.trial.score
+
+    @property
+    def result(self) -> Result | None:
+        """What its longest training gave."""
+        return self.trial.result
+
+    @property
+    def label(self) -> str:
+        """A name for files and tables: that of the run's folder and the number."""
+        return f"{self.run.path.name}-{self.number}"
+
+    @property
+    def provenance(self) -> str:
+        """Where the cell comes from, in a sentence."""
+        declared, result = self.run.declared, self.result
+        score = f", score {result.score:.4f} after {result.steps} steps" if result else ""
+        return (
+            f"Trial {self.number} of the experiment {declared['name']} "
+            f"({declared['strategy']}, {declared['task']}){score}."
+        )
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the run has kept the weights."""
+        return self.run.has_weights(self.trial)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with the weights. Raises :class:`ConfigError` if they were not kept."""
+        result = self.result
+        if result is None or not self.has_weights:
+            kept = ", ".join(map(str, self.run.kept))
+            raise ConfigError(
+                f"the weights of trial {self.number} were not kept",
+                where=str(self.run.path),
+                hint=(f"kept are those of trials {kept}; " if kept else "no trial's are kept; ")
+                + "cellsearch evaluate trains any cell anew",
+            )
+        return self.run.path / result.checkpoint
+
+    @property
+    def job(self) -> Job:
+        """What the checkpoint was trained for. Raises :class:`ConfigError` if it was not kept."""
+        from cellsearch.runs.trained import trained_job  # loads torch
+
+        return trained_job(self.checkpoint, self.result.steps if self.result is not None else 0)
+
+    def trained(self, arrays: Arrays | None = None) -> Trained:
+        """The trained model (embedding, recurrent layer, readout) with its task.
+
+        arrays: the task's data; left out, they are loaded as the experiment's task options say,
+            which is not possible where they were given in memory.
+
+        Raises :class:`ConfigError` if the weights were not kept, :class:`CheckpointError` for a
+        damaged file, :class:`EnvironmentFailure` if the data are not there.
+        """
+        from cellsearch.runs.trained import load_arrays, load_trained  # loads torch
+
+        path, job = self.checkpoint, self.job
+        return load_trained(path, job, load_arrays(job) if arrays is None else arrays)
+
+    def model(self, arrays: Arrays | None = None) -> nn.Module:
+        """The trained model, with the weights of its best validation, in evaluation mode; see
+        :meth:`trained`.
+        """
+        return self.trained(arrays).model
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the recurrent layer at the best validation score, under the names of
+        ``compile_cell`` (``l0.i.weight_x``). Raises as :meth:`trained` does.
+        """
+        from cellsearch.training import checkpoint  # loads torch
+
+        return checkpoint.read(self.checkpoint).cell_weights()
+
+    def sizes(self, weights: dict[str, Tensor]) -> dict[str, Any]:
+        """The arguments of ``compile_cell`` that these weights fit."""
+        training = self.run.declared["training"]
+        hidden_size = training["hidden_size"]
+        wide = [
+            spec
+            for spec in self.genome.parameters
+            if spec.shape == ("H", "I") and f"l0.{spec.name}" in weights
+        ]
+        return {
+            # without such a weight I = H
+            "input_size": weights[f"l0.{wide[0].name}"].shape[1] if wide else hidden_size,
+            "hidden_size": hidden_size,
+            "num_layers": training["num_layers"],
+            "bidirectional": training["bidirectional"],
+        }
+
+    def layer(self, *, batch_first: bool = False, backend: str = "auto") -> CellModule:
+        """The trained recurrent layer alone, called like ``torch.nn.LSTM``; it needs no data.
+        Raises as :meth:`trained` does.
+        """
+        from cellsearch.compiler.module import compile_cell  # loads torch
+
+        weights = self.weights()
+        layer = compile_cell(
+            self.genome,
+            **self.sizes(weights),
+            batch_first=batch_first,
+            backend=backend,
+            dtype=next(iter(weights.values())).dtype if weights else None,
+        )
+        layer.load_state_dict(weights)
+        return layer.eval()
+
+    def to_source(
+        self, *, class_name: str = "Recurrent", weights: str = "", precision: Precision = "float32"
+    ) -> str:
+        """The cell as a Python file that imports torch only.
+
+        class_name: of the layer.
+        weights: name of the file of weights that will lie beside it.
+        precision: of those weights.
+        """
+        from cellsearch.export.source import to_source  # loads torch
+
+        return to_source(
+            self.genome,
+            class_name=class_name,
+            doc=self.provenance,
+            weights=weights,
+            precision=precision,
+            **(self.sizes(self.weights()) if self.has_weights else {}),
+        )
+
+    def accuracy(self, precision: Precision) -> str:
+        """A line that says what the cell costs when it is exported in ``precision``, measured on
+        validation data. Where these are not there, the line says so. Raises :class:`ConfigError` if
+        the weights were not kept.
+        """
+        from cellsearch.export import accuracy  # loads torch
+
+        try:
+            trained = self.trained()
+        except EnvironmentFailure as error:
+            task = self.job.task
+            return f"accuracy: not measured, for want of the data of {task}: {error}"
+        return accuracy.accuracy(trained.model, trained.task, precision)
+
+    def __repr__(self) -> str:
+        return f"<trial {self.number} of {self.run.path}: score {self.score:.6g}>\n{self.genome}"
+
+
+def trial_record(trial: Trial) -> dict[str, Any]:
+    """A trial as plain data for ``--json``."""
+    row = trial.to_row()
+    message = row.pop("message")
+    failure = {"kind": row["failure"], "message": message} if trial.failure else None
+    return {**row, "failure": failure}
