@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.runs.trial import RunTrial
+from cellsearch.trial import as_frame
 
 __all__ = ["Run", "open_run"]
 
@@ -31,6 +33,18 @@ class Run(Snapshot):
     def trial(self, number: int) -> RunTrial:
         """One trial. Raises :class:`RunError` if the run has none of this number."""
         return RunTrial(self, self.find(number))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The history as a table: the rows of :meth:`cellsearch.trial.History.to_rows`, and
+        ``ended``, the seconds of searching until the trial ended.
+        """
+        return [{**row, "ended": self.ended.get(row["number"])} for row in self.trials.to_rows()]
+
+    def to_frame(self, library: str = "") -> Any:
+        """:meth:`to_rows` as a pandas or polars frame, see
+        :meth:`cellsearch.trial.History.to_frame`.
+        """
+        return as_frame(self.to_rows(), library)
 
     def __repr__(self) -> str:
         counts = self.counts
