@@ -34,7 +34,7 @@ MOVED = {
     "compiler.interop": "compiler.torch_rnn",
     "compiler.listing": "compiler.scheduling.listing",
     "compiler.recompute": "compiler.scheduling.recompute",
-    "compiler.schedule": "compiler.scheduling.commands",
+    "compiler.schedule": "compiler.scheduling.schedule",
     "compiler.scheduler": "compiler.scheduling.schedule",
     "compiler.step": "training.fused",
     "compiler.tokens": "compiler.scheduling.tokens",

@@ -36,8 +36,7 @@ __all__ = ["FORMAT", "program_to_json", "runtime_modules", "to_package"]
 
 FORMAT = 1
 _ROOT = Path(cellsearch.__file__).parent
-# The scheduler is loaded when it is needed, by cellsearch.compiler.scheduling.commands.
-_NEEDED = ("cellsearch.compiler.backends.native.kernel", "cellsearch.compiler.scheduling.schedule")
+_KERNEL = "cellsearch.compiler.backends.native.kernel"
 
 
 def to_package(
@@ -94,11 +93,11 @@ def program_to_json(program: Program) -> str:
 
 
 def runtime_modules() -> tuple[str, ...]:
-    """Names of the modules that are copied: the native kernel and the scheduler, and what they
-    import when they are loaded.
+    """Names of the modules that are copied: the native kernel, and what it imports when it is
+    loaded.
     """
     found: set[str] = set()
-    waiting = list(_NEEDED)
+    waiting = [_KERNEL]
     while waiting:
         module = waiting.pop()
         if module not in found:

@@ -1,5 +1,4 @@
-"""Scheduling: when each value of a program is computed, and where it lies. A pure function, shared
-by compiled backends.
+"""What a schedule consists of: buffers, homes and commands. :mod:`~.schedule` makes them.
 
 The program is cut into *phases* (:mod:`cellsearch.compiler.scheduling.phases`), a phase into
 *stages*. A stage is pointwise work, done in one pass over blocks of rows; after it come the dense
@@ -17,15 +16,15 @@ how much of it there is: a slot for each position (``time``), for the positions 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, NamedTuple
 
-from cellsearch.compiler.program import Program
 from cellsearch.genome.parameters import Width
 
 __all__ = [
+    "PHASES",
     "Buffer",
     "Command",
     "DenseProduct",
@@ -40,7 +39,6 @@ __all__ = [
     "Scatter",
     "Stage",
     "StageWidth",
-    "schedule",
 ]
 
 StageWidth = Literal["I", "H", "1", "unit"]
@@ -63,100 +61,101 @@ Role = Literal["input", "output", "state", "initial", "parameter", "gradient", "
 
 
 class Buffer(NamedTuple):
-    """``columns`` values of one width side by side. ``role`` and ``name`` say whose memory it is
-    (``scratch``: nobody else's).
-    """
+    """``columns`` values of one width side by side."""
 
     name: str
     role: Role
+    """Whose memory it is; ``scratch``: nobody else's."""
     lifetime: Lifetime
     width: Width
     columns: int = 1
 
 
 class Home(NamedTuple):
-    """Where a value lies: buffer, slot relative to the position in time, column (counted in
-    values).
-    """
+    """Where a value lies."""
 
     buffer: str
     shift: int = 0
+    """Its slot relative to the position in time."""
     column: int = 0
+    """Counted in values."""
 
 
 class Operation(NamedTuple):
-    """One pointwise operation of a stage: ``value`` = ``op(inputs)``. ``target``: where the result
-    is also written, if anywhere.
-
-    ``op`` is a pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``fold``,
-    ``total``, ``move`` (a copy) or ``spread`` (the first number into all columns).
-    """
+    """One pointwise operation of a stage: ``value = op(inputs)``."""
 
     value: int
     op: str
+    """A pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``fold``,
+    ``total``, ``move`` (a copy) or ``spread`` (the first number into all columns).
+    """
     inputs: tuple[int, ...]
     number: float = 0.0
+    """Of a ``const``."""
     target: Home | None = None
+    """Where the result is also written, if anywhere."""
 
 
 class Stage(NamedTuple):
-    """Pointwise work in one pass, all of one width. ``sources``: homes of the operands that it does
-    not compute itself.
-
-    ``numbers``: the operands among them that are constants.
-    """
+    """Pointwise work in one pass, all of one width."""
 
     width: StageWidth
     operations: tuple[Operation, ...]
     sources: Mapping[int, Home]
+    """Homes of the operands that it does not compute itself."""
     numbers: Mapping[int, float]
+    """The operands among them that are constants."""
 
 
 class Piece(NamedTuple):
-    """A weight at a row and column (counted in values) of a fused product; ``transposed``: stored
-    the other way round (``dense``).
-    """
+    """A weight in a fused product."""
 
     parameter: str
     row: int
+    """Counted in values, as the column."""
     column: int
     transposed: bool
+    """Stored the other way round (``dense``)."""
 
 
 class DenseProduct(NamedTuple):
-    """``target = start + source * weights``: ``rows`` values wide, ``columns`` values out.
-    ``start``: home of a bias, or what is there.
-    """
+    """``target = start + source * weights``."""
 
     source: Home
     target: Home
     depth: tuple[int, Width]
+    """Values read, and the width of each."""
     width: tuple[int, Width]
+    """Values written, and the width of each."""
     pieces: tuple[Piece, ...]
     start: Literal["zero", "result"] | Home
+    """A home is that of a bias; ``"result"``: what is there already."""
 
 
 class Outer(NamedTuple):
     """``gradient of each piece += left.T * right`` over all rows; the pieces lie side by side in
-    ``left``. ``fresh``: first to write.
+    ``left``.
     """
 
     left: Home
     right: Home
     width: tuple[int, Width]
+    """Pieces, and the width of each."""
     depth: Width
-    pieces: tuple[tuple[str, int, bool], ...]  # parameter, column in left, fresh
+    pieces: tuple[tuple[str, int, bool], ...]
+    """Weight, column in ``left``, and whether it is the first to write the gradient."""
 
 
 class Gather(NamedTuple):
     """``target = (or +=) table[token]``: products of embedded tokens, read from a table of all of
-    them. ``bias``: name of the weight that is added to the rows of the table, or ``""``.
+    them.
     """
 
     target: Home
     width: tuple[int, Width]
     parameters: tuple[str, ...]
     bias: str
+    """The weight that is added to the rows of the table, or ``""``."""
     adds: bool
 
 
@@ -172,53 +171,33 @@ class Scatter(NamedTuple):
 
 Command = Stage | DenseProduct | Outer | Gather | Scatter
 
+PHASES = ("prologue", "before", "loop", "after", "gradients", "epilogue")
+"""The fields of a schedule that hold commands, in the order in which they run."""
+
 
 @dataclass(frozen=True)
 class ProgramSchedule:
-    """What a backend needs to run a program: buffers and commands, phase by phase.
-
-    ``prologue`` and ``epilogue`` run once, ``before`` and ``after`` for all positions of a chunk,
-    ``loop`` position by position, ``gradients`` once a chunk. ``kept``: homes of the values that
-    were to be kept. ``zero``: outputs that are 0 everywhere; they have no home.
-    """
+    """What a backend needs to run a program: buffers and commands, phase by phase."""
 
     buffers: Mapping[str, Buffer]
     prologue: tuple[Command, ...]
+    """Once, at the start."""
     before: tuple[Command, ...]
+    """For all positions of a chunk, before its loop."""
     loop: tuple[Command, ...]
+    """Position by position."""
     after: tuple[Command, ...]
+    """For all positions of a chunk, after its loop."""
     gradients: tuple[Command, ...]
+    """Once a chunk."""
     epilogue: tuple[Command, ...]
-    carried: tuple[
-        tuple[Home, str], ...
-    ]  # for each state what a step reads, and the buffer of its initial value
-    final: tuple[Home, ...]  # for each state where a step leaves it
+    """Once, at the end."""
+    carried: tuple[tuple[Home, str], ...]
+    """For each state what a step reads, and the buffer of its initial value."""
+    final: tuple[Home, ...]
+    """For each state where a step leaves it."""
     outputs: Mapping[str, Home]
     kept: Mapping[int, Home]
+    """Homes of the values that were to be kept."""
     zero: frozenset[str]
-
-    def to_text(self) -> str:
-        """A readable listing."""
-        from cellsearch.compiler.scheduling.listing import schedule_text
-
-        return schedule_text(self)
-
-
-def schedule(
-    program: Program,
-    *,
-    keep: Iterable[int] = (),
-    given: Mapping[int, tuple[Buffer, Home]] | None = None,
-    square: bool = False,
-    weights: Mapping[str, tuple[Width, ...]] | None = None,
-) -> ProgramSchedule:
-    """The schedule of a program.
-
-    ``keep``: values whose homes must last (``Lifetime.TIME``). ``given``: buffers and homes of
-    inputs that lie somewhere special. ``square``: I = H, so the widths need not be told apart.
-    ``weights``: shapes of the weights whose gradients the program puts out, if it is a gradient;
-    its positions then run from the last to the first.
-    """
-    from cellsearch.compiler.scheduling.schedule import make_schedule
-
-    return make_schedule(program, weights, frozenset(keep), given or {}, square)
+    """Outputs that are 0 everywhere; they have no home."""

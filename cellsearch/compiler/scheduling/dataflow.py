@@ -1,10 +1,10 @@
-"""The first half of scheduling: a program becomes nodes with phases and levels, and sums of
+"""The first part of scheduling: a program becomes nodes with phases and levels, and sums of
 products become accumulators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,17 +12,14 @@ from cellsearch.compiler.program import POINTWISE, Instruction, Program
 from cellsearch.compiler.scheduling.phases import Phase, phases
 from cellsearch.genome.parameters import Width
 
-__all__ = ["Accumulator", "Dataflow", "FlowNode", "dataflow"]
+__all__ = ["Accumulator", "AddedProduct", "Dataflow", "FlowNode", "OuterProduct", "dataflow"]
 
 _PRODUCTS = ("dense", "dense_t")
 
 
 class FlowNode(NamedTuple):
-    """A value that is no accumulator: an instruction, an input (op ``input`` or ``carried``), or a
-    ``move`` or ``add`` made here.
-
-    ``level``: accumulators of the same phase on the longest path to it. ``latest``: stage by which
-    it is needed, if given.
+    """A value that is not an accumulator: an instruction, an input (op ``input`` or ``carried``),
+    or a ``move`` or ``add`` made here.
     """
 
     op: str
@@ -31,9 +28,12 @@ class FlowNode(NamedTuple):
     width: Width
     fixed: bool
     level: int
+    """Accumulators of the same phase on the longest path to it."""
     number: float = 0.0
+    """Of a ``const``."""
     parameter: str = ""
     latest: int | None = None
+    """The stage by which it is needed, if that is known."""
 
     @property
     def computed(self) -> bool:
@@ -41,39 +41,65 @@ class FlowNode(NamedTuple):
         return self.op not in ("input", "carried")
 
 
-class Accumulator(NamedTuple):
-    """A sum of products. ``products``: (source, parameter, whether the weight is transposed, phase)
-    in order of issue.
+class AddedProduct(NamedTuple):
+    """A product of a value with a weight, added to an accumulator."""
 
-    ``bias``: a fixed value that it starts with; ``begin``: a node (op ``move``) that writes the
-    value it starts with.
-    """
-
-    products: tuple[tuple[int, str, bool, Phase], ...]
+    source: int
+    parameter: str
+    transposed: bool
+    """Whether the weight is read the other way round than it is stored: that of a ``dense``."""
     phase: Phase
+
+
+class Accumulator(NamedTuple):
+    """A sum of products."""
+
+    products: tuple[AddedProduct, ...]
+    """In the order in which they are added."""
+    phase: Phase
+    """That of the last product."""
     width: Width
     fixed: bool
     level: int
+    """The first stage of its phase in which it can be read."""
     bias: int | None = None
+    """A fixed value that it starts with."""
     begin: int | None = None
+    """A node (op ``move``) that writes the value it starts with."""
+
+
+class OuterProduct(NamedTuple):
+    """A part of the gradient of a weight: ``left.T @ right`` over all rows."""
+
+    left: int
+    right: int
+    parameter: str
+    fixed: bool
 
 
 @dataclass
 class Dataflow:
-    """All values by number; ``order`` is topological. ``outers``: (left, right, parameter, fixed)
-    of each weight gradient.
-    """
+    """All values of a program by number, with what the schedule is asked for."""
 
     program: Program
+    keep: frozenset[int]
+    """Values that must last, and exist by themselves, not only as part of a sum."""
+    weights: Mapping[str, tuple[Width, ...]]
+    """Shapes of the weights whose gradients are put out; empty if this is not a gradient."""
+    is_gradient: bool
+    square: bool
+    """I = H."""
+    fresh: int
+    """The next number for a value made here."""
     nodes: dict[int, FlowNode] = field(default_factory=dict)
     sums: dict[int, Accumulator] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
-    outers: list[tuple[int, int, str, bool]] = field(default_factory=list)
-    outputs: dict[str, int] = field(
-        default_factory=dict
-    )  # the vectors and step values among the outputs
+    """Topological."""
+    outers: list[OuterProduct] = field(default_factory=list)
+    outputs: dict[str, int] = field(default_factory=dict)
+    """The vectors and step values among the outputs."""
     zero: set[str] = field(default_factory=set)
-    fresh: int = 0
+    """Gradients that are 0 everywhere."""
 
     def of(self, value: int) -> FlowNode | Accumulator:
         """The node or accumulator of a value."""
@@ -85,55 +111,71 @@ class Dataflow:
         item = self.nodes.get(value) or self.sums[value]
         return item.level if item.phase is phase else 0
 
+    def as_stored(self, width: Width) -> Width:
+        """The width by which memory is counted."""
+        return "H" if self.square and width == "I" else width
+
+    def width(self, value: int) -> Width:
+        """The width of a value of the program."""
+        return self.as_stored(self.program.shapes[value].width)
+
+    def new(self) -> int:
+        """A number for a value made here."""
+        self.fresh += 1
+        return self.fresh - 1
+
     def add(self, node: FlowNode, value: int | None = None) -> int:
         """Enter a node, under a number of its own if none is given."""
-        if value is None:
-            value, self.fresh = self.fresh, self.fresh + 1
+        value = self.new() if value is None else value
         self.nodes[value] = node
         self.order.append(value)
         return value
 
+    def add_sum(self, item: Accumulator, value: int) -> None:
+        """Enter an accumulator."""
+        self.sums[value] = item
+        self.order.append(value)
+
     def move(self, source: int, phase: Phase, width: Width, latest: int | None = None) -> int:
         """A copy of a value, for a second home."""
-        return self.add(
-            FlowNode(
-                "move", (source,), phase, width, False, self.level(source, phase), latest=latest
-            )
-        )
+        level = self.level(source, phase)
+        return self.add(FlowNode("move", (source,), phase, width, False, level, latest=latest))
 
 
 def dataflow(
-    program: Program, keep: Iterable[int] = (), *, square: bool = False, is_gradient: bool = False
+    program: Program,
+    keep: Iterable[int] = (),
+    *,
+    square: bool = False,
+    weights: Mapping[str, tuple[Width, ...]] | None = None,
 ) -> Dataflow:
-    """The values of a program; ``keep``: values that must exist by themselves, not only as part of
-    a sum. ``square``: I = H.
+    """The values of a program; arguments as of
+    :func:`cellsearch.compiler.scheduling.schedule.schedule`.
     """
-    flow = Dataflow(program, fresh=program.n_values)
-    absorbed = _absorbed(program, frozenset(keep) | set(program.ends))
+    flow = Dataflow(
+        program, frozenset(keep), weights or {}, weights is not None, square, program.n_values
+    )
+    absorbed = _absorbed(program, flow.keep | set(program.ends))
     phase = _fused_phases(program, absorbed)
     for value in range(program.first):
         kind = "input" if program.is_input(value) else "carried"
-        flow.add(FlowNode(kind, (), phase[value], _width(program, value, square), False, 0), value)
+        flow.add(FlowNode(kind, (), phase[value], flow.width(value), False, 0), value)
     for value, instruction in program.numbered():
-        if (
-            value in absorbed
-            or instruction.op == "outer"
-            or program.shapes[value].columns is not None
-        ):
+        is_matrix = program.shapes[value].columns is not None
+        if value in absorbed or instruction.op == "outer" or is_matrix:
             continue
-        if instruction.op in _PRODUCTS or (
-            instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)
-        ):
-            _enter_sum(flow, value, absorbed, phase, square)
+        if _holds_product(instruction, absorbed):
+            _enter_sum(flow, value, absorbed, phase)
         else:
-            _enter_node(flow, value, instruction, phase, square)
-    _enter_outputs(flow, is_gradient)
+            _enter_node(flow, value, instruction, phase)
+    _enter_outputs(flow)
     return flow
 
 
-def _width(program: Program, value: int, square: bool) -> Width:
-    width = program.shapes[value].width
-    return "H" if square and width == "I" else width
+def _holds_product(instruction: Instruction, absorbed: set[int]) -> bool:
+    return instruction.op in _PRODUCTS or (
+        instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)
+    )
 
 
 def _absorbed(program: Program, protected: frozenset[int]) -> set[int]:
@@ -144,11 +186,8 @@ def _absorbed(program: Program, protected: frozenset[int]) -> set[int]:
     all_uses, shapes = program.uses, program.shapes
     for value, instruction in program.numbered():
         uses = all_uses[value]
-        holds_product = instruction.op in _PRODUCTS or (
-            instruction.op == "add" and not absorbed.isdisjoint(instruction.inputs)
-        )
         if (
-            holds_product
+            _holds_product(instruction, absorbed)
             and len(uses) == 1
             and value not in protected
             and shapes[value].extent == "step"
@@ -187,90 +226,80 @@ def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
 
 
 def _enter_node(
-    flow: Dataflow, value: int, instruction: Instruction, phase: tuple[Phase, ...], square: bool
+    flow: Dataflow, value: int, instruction: Instruction, phase: tuple[Phase, ...]
 ) -> None:
-    program, own = flow.program, phase[value]
-    fixed = program.shapes[value].extent == "fixed"
+    own = phase[value]
     if instruction.op == "total":
         own = flow.of(instruction.inputs[0]).phase  # it adds up where its operand is computed
         if flow.of(instruction.inputs[0]).fixed:
             raise ValueError("the total of a fixed value has no meaning")
-    level = max([flow.level(v, own) for v in instruction.inputs], default=0)
-    width = _width(program, value, square)
-    flow.add(
-        FlowNode(
-            instruction.op,
-            instruction.inputs,
-            own,
-            width,
-            fixed,
-            level,
-            instruction.value,
-            instruction.parameter,
-        ),
-        value,
+    node = FlowNode(
+        instruction.op,
+        instruction.inputs,
+        own,
+        flow.width(value),
+        fixed=flow.program.shapes[value].extent == "fixed",
+        level=max([flow.level(v, own) for v in instruction.inputs], default=0),
+        number=instruction.value,
+        parameter=instruction.parameter,
     )
+    flow.add(node, value)
 
 
-def _enter_sum(
-    flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phase, ...], square: bool
-) -> None:
+def _enter_sum(flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phase, ...]) -> None:
     """One accumulator, and the additions of those terms that cannot begin it."""
-    program = flow.program
-    products: list[tuple[int, str, bool, Phase]] = []
+    products, terms = _terms(flow, value, absorbed, phase)
+    last = products[-1].phase
+    whole = Accumulator(
+        products,
+        last,
+        width=flow.width(value),
+        fixed=flow.program.shapes[value].extent == "fixed",
+        level=1 + max(flow.level(p.source, last) for p in products if p.phase is last),
+    )
+    bias = next((v for v in terms if flow.of(v).fixed), None)
+    if bias is not None:
+        terms.remove(bias)
+    if not terms:
+        flow.add_sum(whole._replace(bias=bias), value)
+    elif not whole.fixed and _can_begin(flow, terms, products[0]):
+        source, _, _, when = products[0]
+        begin = _chain(flow, [*([] if bias is None else [bias]), *terms], when, whole.width)
+        move = flow.move(begin, when, whole.width, latest=flow.level(source, when))
+        flow.add_sum(whole._replace(begin=move), value)
+    else:
+        product = flow.new()
+        flow.add_sum(whole._replace(bias=bias), product)
+        _chain(flow, [product, *terms], phase[value], whole.width, value)
+
+
+def _terms(
+    flow: Dataflow, value: int, absorbed: set[int], phase: tuple[Phase, ...]
+) -> tuple[tuple[AddedProduct, ...], list[int]]:
+    """The products of a sum in order of when they are known, and its other terms."""
+    products: list[AddedProduct] = []
     terms: list[int] = []
     stack = [value]
     while stack:
         current = stack.pop()
-        instruction = program.instruction(current)
+        instruction = flow.program.instruction(current)
         assert instruction is not None
         if instruction.op in _PRODUCTS:
-            products.append(
-                (
-                    instruction.inputs[0],
-                    instruction.parameter,
-                    instruction.op == "dense",
-                    phase[current],
-                )
-            )
+            source, transposed = instruction.inputs[0], instruction.op == "dense"
+            products.append(AddedProduct(source, instruction.parameter, transposed, phase[current]))
         else:
             for operand in reversed(instruction.inputs):
                 (stack if operand in absorbed else terms).append(operand)
-    products.sort(key=lambda p: (p[3], flow.level(p[0], p[3])))
-    last = products[-1][3]
-    shape, width = program.shapes[value], _width(program, value, square)
-    level = 1 + max(flow.level(source, last) for source, _, _, when in products if when is last)
-    whole = Accumulator(tuple(products), last, width, shape.extent == "fixed", level)
-    fixed_terms = [v for v in terms if flow.of(v).fixed]
-    terms = [v for v in terms if v not in fixed_terms[:1]]
-    bias = fixed_terms[0] if fixed_terms else None
-    if not terms:
-        flow.sums[value] = whole._replace(bias=bias)
-        flow.order.append(value)
-    elif not whole.fixed and _can_begin(flow, terms, products[0]):
-        when = products[0][3]
-        begin = _chain(flow, ([bias] if bias is not None else []) + terms, when, width)
-        flow.sums[value] = whole._replace(
-            begin=flow.move(begin, when, width, latest=flow.level(products[0][0], when))
-        )
-        flow.order.append(value)
-    else:
-        product = flow.fresh
-        flow.fresh += 1
-        flow.sums[product] = whole._replace(bias=bias)
-        flow.order.append(product)
-        _chain(flow, [product, *terms], phase[value], width, value)
+    products.sort(key=lambda p: (p.phase, flow.level(p.source, p.phase)))
+    return tuple(products), terms
 
 
-def _can_begin(flow: Dataflow, terms: list[int], first: tuple[int, str, bool, Phase]) -> bool:
+def _can_begin(flow: Dataflow, terms: list[int], first: AddedProduct) -> bool:
     """Whether the terms are known before the first product, and a stage computes one of them just
     then (else adding later is as cheap).
     """
-    when = first[3]
-    known = all(
-        flow.of(v).phase <= when and flow.level(v, when) <= flow.level(first[0], when)
-        for v in terms
-    )
+    when, stage = first.phase, flow.level(first.source, first.phase)
+    known = all(flow.of(v).phase <= when and flow.level(v, when) <= stage for v in terms)
     return known and any(
         v in flow.nodes and flow.nodes[v].computed and flow.nodes[v].phase is when for v in terms
     )
@@ -291,13 +320,13 @@ def _chain(
     return result
 
 
-def _enter_outputs(flow: Dataflow, is_gradient: bool) -> None:
+def _enter_outputs(flow: Dataflow) -> None:
     """Sort the outputs: weight gradients that are matrices, gradients that are 0, and the rest."""
     program = flow.program
     for name, value in program.outputs:
         instruction = program.instruction(value)
         if (
-            is_gradient
+            flow.is_gradient
             and instruction is not None
             and instruction.op == "const"
             and instruction.value == 0.0
@@ -309,7 +338,7 @@ def _enter_outputs(flow: Dataflow, is_gradient: bool) -> None:
                 fixed = program.shapes[left].extent == "fixed"
                 if not fixed or program.shapes[right].extent != "fixed":
                     left, right, fixed = _as_step(flow, left), _as_step(flow, right), False
-                flow.outers.append((left, right, name, fixed))
+                flow.outers.append(OuterProduct(left, right, name, fixed))
         else:
             flow.outputs[name] = value
 

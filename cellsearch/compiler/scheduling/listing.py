@@ -7,6 +7,7 @@ from __future__ import annotations
 from cellsearch.compiler.gradient import gradient
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.scheduling.commands import (
+    PHASES,
     Command,
     DenseProduct,
     Gather,
@@ -15,10 +16,10 @@ from cellsearch.compiler.scheduling.commands import (
     ProgramSchedule,
     Scatter,
     Stage,
-    schedule,
 )
 from cellsearch.compiler.scheduling.phases import phase_notes
 from cellsearch.compiler.scheduling.recompute import recompute
+from cellsearch.compiler.scheduling.schedule import schedule
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 
@@ -36,10 +37,10 @@ def program_report(genome: Genome) -> str:
         ("lowered", lowered.to_text()),
         ("simplified", forward.to_text(phase_notes(forward))),
         ("gradient", backward.program.to_text(phase_notes(backward.program))),
-        ("schedule forward", schedule(forward, keep=backward.saved).to_text()),
+        ("schedule forward", schedule_text(schedule(forward, keep=backward.saved))),
         (
             "schedule backward",
-            schedule(backward.program, weights=dict(forward.parameters)).to_text(),
+            schedule_text(schedule(backward.program, weights=dict(forward.parameters))),
         ),
     ]
     return "\n".join(f"== {title} ==\n{text}" for title, text in parts)
@@ -51,7 +52,7 @@ def schedule_text(plan: ProgramSchedule) -> str:
     for buffer in plan.buffers.values():
         size = f"{buffer.columns} x {buffer.width}" if buffer.columns > 1 else buffer.width
         lines.append(f"  {buffer.name:<28} {buffer.lifetime.name.lower():<6} {size}")
-    for phase in ("prologue", "before", "loop", "after", "gradients", "epilogue"):
+    for phase in PHASES:
         commands: tuple[Command, ...] = getattr(plan, phase)
         if commands:
             lines.append(phase)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cellsearch.compiler.scheduling.commands import (
+    PHASES,
     Command,
     DenseProduct,
     Gather,
@@ -83,7 +84,7 @@ def _map(
     plan: ProgramSchedule, function: Callable[[Command], Command | None]
 ) -> ProgramSchedule | None:
     phases: dict[str, tuple[Command, ...]] = {}
-    for phase in ("prologue", "before", "loop", "after", "gradients", "epilogue"):
+    for phase in PHASES:
         commands: Sequence[Command | None] = [function(command) for command in getattr(plan, phase)]
         if any(command is None for command in commands):
             return None

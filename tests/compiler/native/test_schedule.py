@@ -20,10 +20,10 @@ from cellsearch.compiler.scheduling.commands import (
     Outer,
     ProgramSchedule,
     Stage,
-    schedule,
 )
 from cellsearch.compiler.scheduling.listing import program_report
 from cellsearch.compiler.scheduling.recompute import recompute
+from cellsearch.compiler.scheduling.schedule import schedule
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 

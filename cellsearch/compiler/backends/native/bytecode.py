@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.instructions import Place, encode_stage
 from cellsearch.compiler.scheduling.commands import (
+    PHASES,
     Buffer,
     Command,
     DenseProduct,
@@ -36,7 +37,6 @@ Table = NDArray[np.int64]
 POINTWISE, PRODUCT, OUTER, GATHER, SCATTER = 0, 1, 2, 3, 4
 TABLE = "table"
 START_ZERO, START_RESULT, START_BIAS = 0, 1, 2
-PHASES = ("prologue", "before", "loop", "after", "gradients", "epilogue")
 
 
 @dataclass(frozen=True)

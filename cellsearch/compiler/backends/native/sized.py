@@ -22,8 +22,8 @@ from cellsearch.compiler.scheduling.commands import (
     Home,
     Lifetime,
     ProgramSchedule,
-    schedule,
 )
+from cellsearch.compiler.scheduling.schedule import schedule
 from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
 from cellsearch.compiler.simplify import drop_dead
 
