@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from cellsearch.errors import GenomeError
-from cellsearch.genome.graph import Genome, Node, State
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Node, State
 
 __all__ = ["Builder", "arrange", "statement_of", "value_labels"]
 

@@ -26,7 +26,7 @@ from functools import cache
 from hashlib import blake2b
 from itertools import pairwise
 
-from cellsearch.genome.graph import Node
+from cellsearch.genome.parts import Node
 
 __all__ = ["ColouredGraph", "canonical_order"]
 

@@ -14,8 +14,9 @@ from enum import IntEnum
 from typing import Literal
 
 from cellsearch import ops
-from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import requires_square
+from cellsearch.genome.parts import Node
 
 __all__ = ["Finding", "Growth", "gates", "growth_of_states", "static_checks"]
 

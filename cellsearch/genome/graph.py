@@ -8,7 +8,6 @@ one use, or it is what a statement such as ``h[t] = ...`` defines.
 
 from __future__ import annotations
 
-import keyword
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,71 +16,43 @@ from typing import TYPE_CHECKING, Any
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError
+from cellsearch.genome.parts import (
+    ATTRIBUTES,
+    MAX_NODES,
+    MAX_STATES,
+    Node,
+    State,
+    check_attributes,
+    check_name,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from cellsearch.genome.parameters import ParameterSpec
 
-__all__ = ["MAX_NODES", "RESERVED_NAMES", "Attributes", "Genome", "Node", "State"]
-
-MAX_NODES = 5000
-MAX_STATES = 64
-MAX_NAME = 64
-RESERVED_NAMES = frozenset({"x", "t"}) | frozenset(ops.OPS)
-Attributes = tuple[tuple[str, float | bool], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One vertex: ``op`` applied to the values ``inputs``. ``name`` is ``""`` for an anonymous
-    node.
-
-    ``attrs``: ``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``, empty for
-    every other op.
-    """
-
-    name: str
-    op: str
-    inputs: tuple[int, ...]
-    attrs: Attributes = ()
-
-    @property
-    def bias(self) -> bool:
-        """Whether this ``linear`` adds a bias."""
-        return bool(dict(self.attrs).get("bias", False))
-
-    @property
-    def value(self) -> float:
-        """The number of this ``const``."""
-        return float(dict(self.attrs)["value"])
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A recurrent state and the value that it has before the first step."""
-
-    name: str
-    initial: float = 0.0
+__all__ = ["Genome", "Node", "State"]
 
 
 @dataclass(frozen=True)
 class Genome:
     """A recurrent cell as a value; see :mod:`cellsearch.genome.text` for its written form.
 
-    ``inputs``: names of the inputs of a step, always ``("x",)``. ``states``: the recurrent states.
-    ``nodes``: topological order. ``next_states``: for each state the value it takes, same order.
-    ``output``: the value that the cell puts out, under the name ``output_name`` (a state's name, or
-    one of its own). Raises :class:`GenomeError` for anything that is not a legal graph. Two genomes
-    are ``==`` when they are written alike; they compute the same when their ``key`` is equal.
+    Raises :class:`GenomeError` for anything that is not a legal graph. Two genomes are ``==`` when
+    they are written alike; they compute the same when their ``key`` is equal.
     """
 
     inputs: tuple[str, ...]
+    """Names of the inputs of a step, always ``("x",)``."""
     states: tuple[State, ...]
     nodes: tuple[Node, ...]
+    """In topological order."""
     next_states: tuple[int, ...]
+    """For each state the value that it takes."""
     output: int
+    """The value that the cell puts out."""
     output_name: str = "h"
+    """The name of what is put out: a state's, or one of its own."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -182,7 +153,8 @@ class Genome:
         """Equal exactly for genomes that compute the same family of functions.
 
         Names, order, operand order of commutative ops, dead nodes and identities do not matter;
-        sharing does.
+        sharing does. It knows no algebra: a search compares cells by
+        :func:`cellsearch.genome.identity.search_key`, the key of the simplified genome.
         """
         from cellsearch.genome.identity import canonical_key
 
@@ -264,31 +236,6 @@ class Genome:
         )
 
 
-def check_name(name: str, what: str, where: str) -> None:
-    """Raise :class:`GenomeError` unless ``name`` may stand in a text form and in generated
-    source.
-    """
-    if (
-        not isinstance(name, str)
-        or not name.isascii()
-        or not name.isidentifier()
-        or keyword.iskeyword(name)
-        or len(name) > MAX_NAME
-    ):
-        raise GenomeError(
-            f"{name!r} cannot name a {what}",
-            where=where,
-            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is not a "
-            f"Python keyword",
-        )
-    if name in RESERVED_NAMES or name.startswith("__"):
-        raise GenomeError(
-            f"{name!r} cannot name a {what}: it is the input or an op",
-            where=where,
-            hint="choose another name",
-        )
-
-
 def _check(genome: Genome) -> None:
     if genome.inputs != ("x",):
         raise GenomeError(f"the inputs of a cell are ('x',), not {genome.inputs!r}")
@@ -348,8 +295,8 @@ def _check_nodes(genome: Genome) -> None:
                     f"operand {operand} does not come before the node (numbers below {value} do)",
                     where=_where(genome, value),
                 )
-        if node.attrs or node.op in _ATTRIBUTES:
-            _check_attributes(node, _where(genome, value))
+        if node.attrs or node.op in ATTRIBUTES:
+            check_attributes(node, _where(genome, value))
 
 
 def _where(genome: Genome, value: int) -> str:
@@ -374,23 +321,6 @@ def _check_node_name(
             where=where,
             hint="choose another name",
         )
-
-
-_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {"linear": ("bias",), "const": ("value",)}
-
-
-def _check_attributes(node: Node, where: str) -> None:
-    expected = _ATTRIBUTES.get(node.op, ())
-    if tuple(name for name, _ in node.attrs) != expected:
-        raise GenomeError(
-            f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where
-        )
-    if node.op == "linear" and not isinstance(node.attrs[0][1], bool):
-        raise GenomeError(f"bias is True or False, not {node.attrs[0][1]!r}", where=where)
-    if node.op == "const" and (
-        isinstance(node.attrs[0][1], bool) or not math.isfinite(node.attrs[0][1])
-    ):
-        raise GenomeError(f"{node.attrs[0][1]!r} is not a finite number", where=where)
 
 
 def _check_ends(genome: Genome) -> None:

@@ -24,7 +24,8 @@ from operator import or_
 from cellsearch import ops
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.canonical import ColouredGraph, canonical_order
-from cellsearch.genome.graph import Genome, Node, State
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Node, State
 from cellsearch.genome.rewriting.graph import Draft
 from cellsearch.genome.rewriting.simplify import simplified
 

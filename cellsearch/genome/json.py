@@ -14,7 +14,8 @@ from typing import Any
 
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import arrange
-from cellsearch.genome.graph import MAX_NODES, Genome, Node, State
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import MAX_NODES, Node, State
 
 __all__ = ["FORMAT", "decode", "encode", "schema"]
 

@@ -22,8 +22,9 @@ from enum import IntEnum
 from typing import Literal
 
 from cellsearch import ops
-from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import parameter_count, widths
+from cellsearch.genome.parts import Node
 
 __all__ = [
     "Dependence",

@@ -20,7 +20,8 @@ import networkx as nx
 
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.graph import MAX_NODES, MAX_STATES, Attributes, Genome, Node, State
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import MAX_NODES, MAX_STATES, Attributes, Node, State
 
 __all__ = ["from_networkx", "to_networkx"]
 

@@ -16,7 +16,8 @@ from typing import Literal
 from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import statement_of
-from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Node
 
 __all__ = [
     "ParameterSpec",

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from cellsearch import ops
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.graph import MAX_NODES, Genome, Node, State, check_name
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import MAX_NODES, Node, State, check_name
 
 __all__ = ["CellText", "parse", "render"]
 

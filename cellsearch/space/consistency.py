@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
-from cellsearch.genome.graph import check_name
+from cellsearch.genome.parts import check_name
 from cellsearch.space.declaration import Declaration, Frozen, FullCell, SizeLimits
 from cellsearch.space.legality import CLASSES, violation
 

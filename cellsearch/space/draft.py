@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.graph import Attributes, Genome, Node, State
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Attributes, Node, State
 
 __all__ = ["Draft", "X"]
 

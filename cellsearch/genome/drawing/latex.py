@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 
-from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec
+from cellsearch.genome.parts import Node
 
 __all__ = ["to_latex"]
 

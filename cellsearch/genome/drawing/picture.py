@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cellsearch import ops
-from cellsearch.genome.graph import Genome, Node
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Node
 
 __all__ = ["DrawnVertex", "Kind", "Mark", "Picture", "Wire", "difference", "picture"]
 

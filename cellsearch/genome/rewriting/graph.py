@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from cellsearch import ops
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.graph import Genome, Node, State
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Node, State
 
 __all__ = [
     "Draft",

@@ -16,8 +16,9 @@ from typing import Any
 
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.graph import MAX_NODES, Genome, Node, State, check_name
+from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import requires_square
+from cellsearch.genome.parts import MAX_NODES, Node, State, check_name
 
 __all__ = ["read_recipe", "write_recipe"]
 

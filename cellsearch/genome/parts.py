@@ -1,0 +1,105 @@
+"""What a genome is made of: nodes and states, and the names and attributes that they may have."""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cellsearch import ops
+from cellsearch.errors import GenomeError
+
+__all__ = [
+    "ATTRIBUTES",
+    "MAX_NODES",
+    "MAX_STATES",
+    "RESERVED_NAMES",
+    "Attributes",
+    "Node",
+    "State",
+    "check_attributes",
+    "check_name",
+]
+
+MAX_NODES = 5000
+MAX_STATES = 64
+MAX_NAME = 64
+RESERVED_NAMES = frozenset({"x", "t"}) | frozenset(ops.OPS)
+Attributes = tuple[tuple[str, float | bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One vertex: ``op`` applied to the values ``inputs``."""
+
+    name: str
+    """``""`` for an anonymous node."""
+    op: str
+    inputs: tuple[int, ...]
+    """Numbers of values, see :mod:`cellsearch.genome.graph`."""
+    attrs: Attributes = ()
+    """``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``, empty for every
+    other op."""
+
+    @property
+    def bias(self) -> bool:
+        """Whether this ``linear`` adds a bias."""
+        return bool(dict(self.attrs).get("bias", False))
+
+    @property
+    def value(self) -> float:
+        """The number of this ``const``."""
+        return float(dict(self.attrs)["value"])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A recurrent state and the value that it has before the first step."""
+
+    name: str
+    initial: float = 0.0
+
+
+def check_name(name: str, what: str, where: str) -> None:
+    """Raise :class:`GenomeError` unless ``name`` may stand in a text form and in generated
+    source.
+    """
+    if (
+        not isinstance(name, str)
+        or not name.isascii()
+        or not name.isidentifier()
+        or keyword.iskeyword(name)
+        or len(name) > MAX_NAME
+    ):
+        raise GenomeError(
+            f"{name!r} cannot name a {what}",
+            where=where,
+            hint=f"use an ASCII identifier of at most {MAX_NAME} characters that is not a "
+            f"Python keyword",
+        )
+    if name in RESERVED_NAMES or name.startswith("__"):
+        raise GenomeError(
+            f"{name!r} cannot name a {what}: it is the input or an op",
+            where=where,
+            hint="choose another name",
+        )
+
+
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {"linear": ("bias",), "const": ("value",)}
+"""Names of the attributes of the ops that have any."""
+
+
+def check_attributes(node: Node, where: str) -> None:
+    """Raise :class:`GenomeError` unless the node has the attributes of its op."""
+    expected = ATTRIBUTES.get(node.op, ())
+    if tuple(name for name, _ in node.attrs) != expected:
+        raise GenomeError(
+            f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where
+        )
+    if node.op == "linear" and not isinstance(node.attrs[0][1], bool):
+        raise GenomeError(f"bias is True or False, not {node.attrs[0][1]!r}", where=where)
+    if node.op == "const" and (
+        isinstance(node.attrs[0][1], bool) or not math.isfinite(node.attrs[0][1])
+    ):
+        raise GenomeError(f"{node.attrs[0][1]!r} is not a finite number", where=where)
