@@ -1,0 +1,17 @@
+"""The text form (``.cell``): what people read, diff and write.
+
+A strict subset of Python's grammar, parsed with :mod:`ast` and never evaluated::
+
+    z = sigmoid(linear(x[t], h[t-1]))
+    h[t] = blend(z, h[t-1], tanh(linear(x[t], h[t-1])))
+
+A name assigned with ``[t]`` and read with ``[t-1]`` is a state; ``y[t] = ...`` without such a read
+is the output. ``m[0] = -1e30`` sets an initial state. Sums and products written with ``+`` and
+``*`` take any number of terms: ``a + b + c`` is one node. The state that is put out comes first,
+the others in order of appearance.
+"""
+
+from cellsearch.genome.text.parser import CellText, parse
+from cellsearch.genome.text.writer import render
+
+__all__ = ["CellText", "parse", "render"]

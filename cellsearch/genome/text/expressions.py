@@ -1,0 +1,205 @@
+"""Reading the right sides of statements: numbers, names, steps and ops become values."""
+
+from __future__ import annotations
+
+import ast
+import math
+
+from cellsearch import ops
+from cellsearch.errors import CellSyntaxError
+from cellsearch.genome.builder import Builder
+from cellsearch.genome.parts import MAX_NODES
+
+__all__ = ["MAX_DEPTH", "Expressions", "is_t", "is_t_minus_1"]
+
+MAX_DEPTH = 60
+_BINARY: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+}
+
+
+class Expressions:
+    """What is known at a place of a text, and the values of the expressions there."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.values: dict[str, int] = {}
+        """Values by the name that a statement gave them."""
+        self.slots: dict[str, int] = {}
+        """Values of statements ``name[t] = ...``."""
+        self.lines: dict[str, int] = {}
+        """Lines of the statements, those further down included."""
+        self.builder = Builder(())
+
+    def error(self, message: str, line: int, hint: str = "") -> CellSyntaxError:
+        """The error, with the line."""
+        return CellSyntaxError(message, where=f"{self.source}:{line}", hint=hint)
+
+    def expression(self, node: ast.expr, depth: int) -> int:
+        """The value of an expression that stands ``depth`` deep in its statement."""
+        if depth > 4 * MAX_DEPTH:
+            raise self.error(
+                "nested too deeply", node.lineno, hint="give the inner parts a name of their own"
+            )
+        number = self.number(node)
+        if number is not None:
+            return self.builder.const(number)
+        if isinstance(node, ast.Name):
+            return self._name(node)
+        if isinstance(node, ast.Subscript):
+            return self._step_value(node)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return self._make("neg", [self.expression(node.operand, depth + 1)], node)
+        if isinstance(node, ast.BinOp):
+            return self._binary(node, depth)
+        if isinstance(node, ast.Call):
+            return self._call(node, depth)
+        raise self.error(
+            f"{type(node).__name__} is not allowed here",
+            node.lineno,
+            hint="allowed: numbers, names, x[t], h[t-1], + - * /, and ops: "
+            + ", ".join(ops.names()),
+        )
+
+    def _name(self, node: ast.Name) -> int:
+        if node.id in self.values:
+            return self.values[node.id]
+        if (
+            node.id == "x"
+            or node.id in self.slots
+            or any(s.name == node.id for s in self.builder.states)
+        ):
+            raise self.error(
+                f"{node.id} is read without a step",
+                node.lineno,
+                hint=f"write {node.id}[t]" + ("" if node.id == "x" else f" or {node.id}[t-1]"),
+            )
+        later = f", it is assigned in line {self.lines[node.id]}" if node.id in self.lines else ""
+        raise self.error(
+            f"{node.id} is not known here{later}",
+            node.lineno,
+            hint="assign a name before it is read",
+        )
+
+    def _step_value(self, node: ast.Subscript) -> int:
+        if not isinstance(node.value, ast.Name):
+            raise self.error(
+                "only names carry a step", node.lineno, hint="write x[t], h[t-1] or c[t]"
+            )
+        name = node.value.id
+        if is_t_minus_1(node.slice):
+            if name == "x":
+                raise self.error(
+                    "x[t-1] is not available",
+                    node.lineno,
+                    hint="keep it in a state: p[t] = linear(x[t]), then read p[t-1]",
+                )
+            return self.builder.state(name)
+        if not is_t(node.slice):
+            raise self.error(
+                "a step is [t] or [t-1]",
+                node.lineno,
+                hint="longer delays need a state of their own: p[t] = h[t-1]",
+            )
+        if name == "x":
+            return self.builder.x
+        if name not in self.slots:
+            raise self.error(
+                f"{name}[t] is read before it is assigned",
+                node.lineno,
+                hint=f"move {name}[t] = ... up, or read {name}[t-1]",
+            )
+        return self.slots[name]
+
+    def _binary(self, node: ast.BinOp, depth: int) -> int:
+        op = _BINARY.get(type(node.op))
+        if op is None:
+            raise self.error(
+                f"the operator {type(node.op).__name__} is not allowed",
+                node.lineno,
+                hint="allowed: + - * /",
+            )
+        operands = [node.right]
+        left: ast.expr = node.left
+        if op in ("add", "mul"):  # a + b + c is one sum, not a sum of sums
+            while isinstance(left, ast.BinOp) and _BINARY.get(type(left.op)) == op:
+                operands.append(left.right)
+                left = left.left
+        operands.append(left)
+        return self._make(
+            op, [self.expression(operand, depth + 1) for operand in reversed(operands)], node
+        )
+
+    def _call(self, node: ast.Call, depth: int) -> int:
+        if (
+            not isinstance(node.func, ast.Name)
+            or node.func.id not in ops.OPS
+            or node.func.id == "const"
+        ):
+            called = (
+                node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
+            )
+            raise self.error(
+                f"unknown op {called}",
+                node.lineno,
+                hint="allowed: " + ", ".join(n for n in ops.names() if n != "const"),
+            )
+        bias = True
+        for word in node.keywords:
+            if word.arg != "bias" or node.func.id != "linear":
+                raise self.error(
+                    f"{node.func.id} does not take the option {word.arg}",
+                    node.lineno,
+                    hint="only linear has one: bias=True or bias=False",
+                )
+            if not (isinstance(word.value, ast.Constant) and isinstance(word.value.value, bool)):
+                raise self.error("bias is True or False", node.lineno)
+            bias = word.value.value
+        return self._make(
+            node.func.id, [self.expression(operand, depth + 1) for operand in node.args], node, bias
+        )
+
+    def _make(self, op: str, operands: list[int], node: ast.expr, bias: bool = True) -> int:
+        if not ops.get(op).accepts(len(operands)):
+            raise self.error(
+                f"{op} takes {ops.get(op).arity_text()} operands, not {len(operands)}", node.lineno
+            )
+        if len(self.builder.nodes) >= MAX_NODES:
+            raise self.error(f"more than {MAX_NODES} nodes", node.lineno)
+        return self.builder.node(op, *operands, bias=bias)
+
+    def number(self, node: ast.expr) -> float | None:
+        """The number that is written there, if it is one."""
+        negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+        inner = node.operand if isinstance(node, ast.UnaryOp) and negative else node
+        if not isinstance(inner, ast.Constant):
+            return None
+        if isinstance(inner.value, bool) or not isinstance(inner.value, int | float):
+            raise self.error(f"{inner.value!r:.40} is not a number", node.lineno)
+        try:
+            value = float(inner.value)
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise self.error("the number is too large", node.lineno)
+        return -value if negative else value
+
+
+def is_t(node: ast.expr) -> bool:
+    """Whether a step is written ``[t]``."""
+    return isinstance(node, ast.Name) and node.id == "t"
+
+
+def is_t_minus_1(node: ast.expr) -> bool:
+    """Whether a step is written ``[t-1]``."""
+    return (
+        isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Sub)
+        and is_t(node.left)
+        and isinstance(node.right, ast.Constant)
+        and node.right.value == 1
+        and not isinstance(node.right.value, bool)
+    )

@@ -1,0 +1,254 @@
+"""Reading the text form, statement by statement."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from dataclasses import dataclass
+
+from cellsearch.errors import CellSyntaxError, GenomeError
+from cellsearch.genome.builder import Builder
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import MAX_NODES, Node, State, check_name
+from cellsearch.genome.text.expressions import MAX_DEPTH, Expressions, is_t, is_t_minus_1
+
+__all__ = ["CellText", "parse"]
+
+MAX_TEXT = 262_144
+_SIGNS = re.compile(rf"(?:[-+~]\s*){{{MAX_DEPTH}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class CellText:
+    """A parsed ``.cell`` file: the genome and its docstring."""
+
+    genome: Genome
+    doc: str
+
+
+def parse(text: str, *, source: str = "<text>") -> CellText:
+    """Read a ``.cell`` text. Raises :class:`CellSyntaxError` that names the line, whatever the text
+    is.
+    """
+    return _Parser(text, source).read()
+
+
+class _Parser(Expressions):
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(source)
+        self.text = text
+        self.named: set[int] = set()  # values that a statement already defines
+
+    def read(self) -> CellText:
+        statements, doc = self.statements()
+        initial = self.initial_values(statements)
+        assigned = self.assigned_steps(statements)
+        states = self.order_states(statements, initial, assigned)
+        self.builder = Builder(State(name, initial.get(name, (0.0, 0))[0]) for name in states)
+        for statement in statements:
+            self.statement(statement)
+        outputs = [name for name in assigned if name not in states]
+        if len(outputs) > 1:
+            raise self.error(
+                f"{' and '.join(outputs)} are assigned with [t] but never read with "
+                f"[t-1]: only one output is allowed",
+                assigned[outputs[1]],
+                hint="drop the [t] of values that are neither states nor the output",
+            )
+        for name in states:
+            self.builder.next_state(name, self.slots[name])
+        if outputs:
+            self.builder.output(self.slots[outputs[0]], outputs[0])
+        try:
+            return CellText(self.builder.build(), doc)
+        except GenomeError as error:
+            name = error.where.removeprefix("node ").removeprefix("state ").removesuffix("[t]")
+            raise CellSyntaxError(
+                error.message,
+                where=f"{self.source}:{self.lines.get(name, 1)}: {error.where}".rstrip(": "),
+                hint=error.hint,
+            ) from None
+
+    # -- statements --------------------------------------------------------------------------------
+
+    def statements(self) -> tuple[list[ast.Assign], str]:
+        if not isinstance(self.text, str):
+            raise self.error(f"expected text, not {type(self.text).__name__}", 1)
+        if len(self.text) > MAX_TEXT:
+            raise self.error(f"{len(self.text)} characters; at most {MAX_TEXT} are allowed", 1)
+        self.check_nesting()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # ast warns of odd literals; the parser rejects them with a line number
+                module = ast.parse(self.text)
+        except SyntaxError as error:
+            raise self.error(
+                f"not a statement: {error.msg}",
+                error.lineno or 1,
+                hint="write name = op(operands), one a line",
+            ) from None
+        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+            raise self.error(f"cannot be read: {error or type(error).__name__}", 1) from None
+        body, doc = module.body, ""
+        if (
+            body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            doc, body = body[0].value.value, body[1:]
+        if not body:
+            raise self.error(
+                "the cell is empty", 1, hint="a smallest cell: h[t] = tanh(linear(x[t], h[t-1]))"
+            )
+        if len(body) > MAX_NODES:
+            raise self.error(
+                f"{len(body)} statements; at most {MAX_NODES} are allowed", body[MAX_NODES].lineno
+            )
+        statements = []
+        for node in body:
+            if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+                raise self.error(
+                    "only assignments are allowed",
+                    node.lineno,
+                    hint="write name = op(operands), one a line",
+                )
+            statements.append(node)
+        return statements, doc
+
+    def check_nesting(self) -> None:
+        """Refuse what the recursive descent below could not survive, before :mod:`ast` sees it."""
+        for number, line in enumerate(self.text.split("\n"), start=1):
+            depth = deepest = 0
+            for character in line:
+                depth += (character in "([{") - (character in ")]}")
+                deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH or _SIGNS.search(line):
+                raise self.error(
+                    f"nested more than {MAX_DEPTH} deep",
+                    number,
+                    hint="give the inner parts a name of their own",
+                )
+
+    def initial_values(self, statements: list[ast.Assign]) -> dict[str, tuple[float, int]]:
+        """``name[0] = number`` lines, taken out of ``statements``."""
+        initial: dict[str, tuple[float, int]] = {}
+        for statement in list(statements):
+            target = statement.targets[0]
+            if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
+                if (
+                    not isinstance(target.value, ast.Name)
+                    or target.slice.value != 0
+                    or isinstance(target.slice.value, bool)
+                ):
+                    raise self.error("an initial state is written name[0]", statement.lineno)
+                value = self.number(statement.value)
+                if value is None:
+                    raise self.error(
+                        "an initial state is a number",
+                        statement.lineno,
+                        hint="for example m[0] = -1e30",
+                    )
+                if target.value.id in initial:
+                    raise self.error(f"{target.value.id}[0] is set twice", statement.lineno)
+                initial[target.value.id] = (value, statement.lineno)
+                statements.remove(statement)
+        return initial
+
+    def assigned_steps(self, statements: list[ast.Assign]) -> dict[str, int]:
+        """Names assigned with ``[t]``, with their lines; checks every target."""
+        assigned: dict[str, int] = {}
+        for statement in statements:
+            target = statement.targets[0]
+            if isinstance(target, ast.Subscript):
+                if not (isinstance(target.value, ast.Name) and is_t(target.slice)):
+                    raise self.error("an assigned state is written name[t]", statement.lineno)
+                name = target.value.id
+                assigned.setdefault(name, statement.lineno)
+            elif isinstance(target, ast.Name):
+                name = target.id
+            else:
+                raise self.error("the left side is a name, or name[t]", statement.lineno)
+            if name in self.lines:
+                raise self.error(
+                    f"{name} is assigned twice (first in line {self.lines[name]})",
+                    statement.lineno,
+                    hint="every name is assigned once",
+                )
+            try:
+                check_name(name, "value", "")
+            except GenomeError as error:
+                raise self.error(error.message, statement.lineno, error.hint) from None
+            self.lines[name] = statement.lineno
+        return assigned
+
+    def order_states(
+        self,
+        statements: list[ast.Assign],
+        initial: dict[str, tuple[float, int]],
+        assigned: dict[str, int],
+    ) -> list[str]:
+        """States in order of appearance (initial values count as one)."""
+        read: dict[str, int] = {}
+        for statement in statements:
+            for node in _walk(statement.value):
+                if not (
+                    isinstance(node, ast.Subscript)
+                    and isinstance(node.value, ast.Name)
+                    and is_t_minus_1(node.slice)
+                ):
+                    continue
+                if (
+                    node.value.id != "x"
+                ):  # the expression that reads x[t-1] is refused, with what to write instead
+                    read.setdefault(node.value.id, node.lineno)
+        for name, line in read.items():
+            if name not in assigned:
+                raise self.error(
+                    f"{name}[t-1] is read, but {name}[t] is never assigned",
+                    line,
+                    hint=f"add a line {name}[t] = ...",
+                )
+        for name, (_, line) in initial.items():
+            if name not in read:
+                raise self.error(
+                    f"{name}[0] is set, but {name}[t-1] is never read: {name} is not a state", line
+                )
+        return list(dict.fromkeys((*initial, *read)))
+
+    def statement(self, statement: ast.Assign) -> None:
+        target = statement.targets[0]
+        if isinstance(target, ast.Name):
+            value = self.expression(statement.value, 0)
+            last = self.builder.nodes[-1] if self.builder.nodes else None
+            if not self.is_new(value) or last is None:
+                # ``a = b``: a name for a value that has one; an identity keeps it visible.
+                value, last = self.builder.node("identity", value), self.builder.nodes[-1]
+            self.builder.nodes[-1] = Node(target.id, last.op, last.inputs, last.attrs)
+            self.values[target.id] = value
+            self.named.add(value)
+        elif isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
+            value = self.expression(statement.value, 0)
+            self.slots[target.value.id] = value
+            self.named.add(value)
+
+    def is_new(self, value: int) -> bool:
+        return (
+            value == len(self.builder.states) + len(self.builder.nodes)
+            and value > len(self.builder.states)
+            and value not in self.named
+        )
+
+
+def _walk(node: ast.AST) -> list[ast.AST]:
+    """All nodes below, in the order in which they are written."""
+    found: list[ast.AST] = []
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        found.append(node)
+        stack.extend(reversed(list(ast.iter_child_nodes(node))))
+    return found

@@ -1,0 +1,106 @@
+"""Writing genomes in the text form."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import Node
+
+__all__ = ["render"]
+
+_INFIX = {"add": (" + ", 1), "sub": (" - ", 1), "mul": (" * ", 2), "div": (" / ", 2)}
+
+
+def render(genome: Genome, doc: str = "") -> str:
+    """The text form of a genome, with ``doc`` as its docstring."""
+    lines = [_docstring(doc)] if doc else []
+    body: list[str] = []
+    for value, node in genome.numbered():
+        if node.name:
+            body.append(f"{node.name} = {_node_text(genome, node)}")
+        elif value in genome.slots:
+            body.append(f"{genome.slots[value]}[t] = {_node_text(genome, node)}")
+    for name, value in zip(
+        (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
+    ):
+        line = f"{name}[t] = {_reference(genome, value)}"
+        if genome.slots.get(value) != name and line not in body:
+            body.append(line)
+    lines += _initial_lines(genome, body)
+    return "\n".join([*lines, *body]) + "\n"
+
+
+def _initial_lines(genome: Genome, body: list[str]) -> list[str]:
+    """``name[0] = ...`` for states that do not start at 0; for all of them where the order would
+    not follow from the text.
+    """
+    appearance = list(dict.fromkeys(re.findall(r"(\w+)\[t-1\]", "\n".join(body))))
+    some = [s.name for s in genome.states if s.initial]
+    order = sorted(dict.fromkeys((*some, *appearance)), key=lambda name: name != genome.output_name)
+    listed = (
+        genome.states
+        if tuple(order) != genome.state_names
+        else [s for s in genome.states if s.initial]
+    )
+    return [f"{s.name}[0] = {_number_text(s.initial)}" for s in listed]
+
+
+def _number_text(value: float) -> str:
+    """The shortest text that reads back as this number."""
+    return (
+        str(int(value))
+        if value.is_integer() and abs(value) < 1e16 and (value or math.copysign(1.0, value) > 0)
+        else repr(value)
+    )
+
+
+def _docstring(doc: str) -> str:
+    escaped = doc.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'"""{escaped}"""' if not escaped.endswith('"') else f'"""{escaped[:-1]}\\""""'
+
+
+def _reference(genome: Genome, value: int) -> str:
+    if genome.is_input(value):
+        return f"{genome.inputs[value]}[t]"
+    if genome.is_state(value):
+        return f"{genome.states[value - len(genome.inputs)].name}[t-1]"
+    if value in genome.slots:
+        return f"{genome.slots[value]}[t]"
+    return genome.nodes[value - genome.first_node].name
+
+
+def _operand(genome: Genome, value: int, binding: int, chain: str = "") -> str:
+    """Text of an operand, in parentheses where it binds weaker than ``binding``; a sum in a sum is
+    written ``add(a, b)``.
+    """
+    node = genome.node(value)
+    if node is None or node.name or value in genome.slots:
+        return _reference(genome, value)
+    if node.op == chain:
+        return f"{node.op}({', '.join(_operand(genome, v, 0) for v in node.inputs)})"
+    text = _node_text(genome, node)
+    weak = _INFIX[node.op][1] if node.op in _INFIX else 3
+    if text.startswith("-"):
+        weak = 1
+    return f"({text})" if weak < binding else text
+
+
+def _node_text(genome: Genome, node: Node) -> str:
+    if node.op == "const":
+        return _number_text(node.value)
+    if node.op in _INFIX:
+        sign, binding = _INFIX[node.op]
+        chain = node.op if node.op in ("add", "mul") else ""
+        first, *rest = node.inputs
+        return sign.join(
+            [
+                _operand(genome, first, binding, chain),
+                *(_operand(genome, v, binding + 1, chain) for v in rest),
+            ]
+        )
+    operands = [_operand(genome, v, 0) for v in node.inputs]
+    if node.op == "linear" and not node.bias:
+        operands.append("bias=False")
+    return f"{node.op}({', '.join(operands)})"
