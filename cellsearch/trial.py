@@ -183,6 +183,13 @@ class Trial:
             else float("inf")
         )
 
+    def score_at(self, rung: int) -> float | None:
+        """The score that a rung gave; ``None`` while it has no result."""
+        for done in self.rungs:
+            if done.budget.rung == rung and done.result is not None:
+                return done.result.score
+        return None
+
     @cached_property
     def standing(self) -> float:
         """By what the trial is ranked: the score of a trained cell that is a result of the search;

@@ -1,13 +1,10 @@
 """Schedules: who gets more training."""
 
-from cellsearch.schedules.base import (
-    CurveStop,
-    Fixed,
-    LookAhead,
-    Schedule,
-    SuccessiveHalving,
-    create,
-    names,
-)
+from cellsearch.schedules.base import Schedule
+from cellsearch.schedules.curve_stop import CurveStop
+from cellsearch.schedules.fixed import Fixed
+from cellsearch.schedules.halving import SuccessiveHalving
+from cellsearch.schedules.look_ahead import LookAhead
+from cellsearch.schedules.registry import create, names
 
 __all__ = ["CurveStop", "Fixed", "LookAhead", "Schedule", "SuccessiveHalving", "create", "names"]
