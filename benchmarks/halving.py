@@ -98,7 +98,7 @@ def main() -> None:
         best, chosen = winner(full, steps), winner(halved, steps)
         for trial in full:
             if trial.is_baseline:
-                baselines.setdefault(trial.proposal.origin, []).append(trial.score)
+                baselines.setdefault(str(trial.proposal.origin), []).append(trial.score)
         rank = 1 + sum(
             t.score < full.by_number[chosen.number].score for t in full.ranked if not t.is_baseline
         )

@@ -58,12 +58,12 @@ def pruned(count: int) -> list[Trial]:
             proposal = Proposal(space().sample(rng), (number - 1,), "prune:final")
         trials.append(completed(Trial(number, proposal), float(rng.normal())))
     for trial in own:
-        kind, _, rest = trial.proposal.origin.partition(":")
+        kind, _, rest = str(trial.proposal.origin).partition(":")
         chain, _, position = rest.partition(":")
         origin = (
             f"supernet:{int(chain) + old}:{position}"
             if kind == "supernet"
-            else trial.proposal.origin
+            else str(trial.proposal.origin)
         )
         parents = tuple(parent + old for parent in trial.proposal.parents)
         trials.append(

@@ -78,11 +78,7 @@ def main() -> None:
                 arguments.steps,
                 folder,
             )
-            baselines = {
-                t.proposal.origin.removeprefix("baseline:"): t.score
-                for t in history
-                if t.is_baseline
-            }
+            baselines = {t.proposal.origin.detail: t.score for t in history if t.is_baseline}
             curve = anytime(history, arguments.trials)
             results.setdefault(strategy, []).append(
                 {"seed": seed, "curve": curve, "baselines": baselines}

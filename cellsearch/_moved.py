@@ -56,6 +56,7 @@ MOVED = {
     "genome.rewrite": "genome.rewriting.graph",
     "genome.simplify": "genome.rewriting.simplify",
     "prefilter": "training.prefilter",
+    "search.decisions": "search.ledger",
     "search.order": "executors.order",
     "space.model": "space.space",
     "statistics": "finals.statistics",

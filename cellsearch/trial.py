@@ -1,9 +1,10 @@
-"""What a search remembers: proposals, trials, results, and the history that strategies read."""
+"""What a search remembers: proposals, trials, and the history that strategies read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from importlib import import_module
@@ -13,12 +14,18 @@ from typing import Any
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.genome.graph import Genome
+from cellsearch.job import Budget, Connection, Failure, JobId, Result
 
 __all__ = [
+    "BASELINE",
+    "ENQUEUED",
+    "IMPORTED",
+    "SUPERNET",
     "Budget",
     "Connection",
     "Failure",
     "History",
+    "Origin",
     "Proposal",
     "Result",
     "Rung",
@@ -48,80 +55,80 @@ class Status(StrEnum):
 
 
 _IN_FLIGHT = (Status.WAITING, Status.RUNNING)
+_TRAINED = (Status.COMPLETED, Status.STOPPED)
+
+BASELINE = "baseline"
+"""Kind of origin of a control that the experiment asked for; its detail is the name of the cell."""
+ENQUEUED = "enqueued"
+"""Kind of origin of a cell that a person asked for."""
+IMPORTED = "imported"
+"""Kind of origin of a trial whose result was taken over; its detail is the name of the run."""
+SUPERNET = "supernet"
+"""Kind of origin of a cell that only serves to find others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """How much training is granted: optimizer steps in total (those of earlier rungs included), and
-    which rung this is.
-    """
+class Origin:
+    """How a proposal came about.
 
-    steps: int
-    rung: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What a strategy hands over: a genome, the numbers of the trials it came from, and how
-    (``"crossover"``, ``"mutate:op"``).
-
-    ``inherit``: number of the trial from whose checkpoint equally named weights are taken over;
-    ``None``: training from scratch.
-    """
-
-    genome: Genome
-    parents: tuple[int, ...] = ()
-    origin: str = ""
-    inherit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """What training learned about one connection, keyed in :class:`Result` by the name of its
-    weight.
-
-    ``gate``: size of the connection's weight (|scale| of a gated candidate, root mean square of a
-    dense block). ``saliency``: first-order Taylor estimate of the loss added by removing it, |sum
-    of w * dL/dw| (Molchanov et al. 2017, eq. 8). ``perturbation``: validation loss without it minus
-    that with it (Wang et al. 2021, section 4); ``None``: was not measured.
-    """
-
-    gate: float
-    saliency: float
-    perturbation: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What training returns. ``score``: lower is better; ``metric``: the task's own number;
-    ``curve``: (step, validation score).
-
-    ``steps``: optimizer steps done; ``seconds``: training time; ``parameters``: trainable weights
-    of the whole model, ``cell_parameters``: of the recurrent layers; ``checkpoint``: path relative
-    to the run, ``""`` for none. ``metrics`` holds further numbers, finite or not; ``connections``
-    what was learned about each connection.
-    """
-
-    score: float
-    metric: float
-    steps: int
-    seconds: float
-    parameters: int
-    cell_parameters: int
-    curve: tuple[tuple[int, float], ...] = ()
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    connections: Mapping[str, Connection] = field(default_factory=dict)
-    checkpoint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a trial has no result. ``kind``: nan, diverged, timeout, memory, crash, invalid,
-    prefilter, error; ``message`` for people.
+    ``str()`` gives the text that stores and tables hold, such as ``"mutate:op@2"``, and
+    :meth:`parse` reads any text back.
     """
 
     kind: str
-    message: str
+    """What made it: ``"baseline"``, ``"seed"``, ``"mutate"``, ``"crossover"``, ``"grow"``, ..."""
+    detail: str = ""
+    """With what: the cell, the operator; ``"+operator"`` of a crossover that was mutated too."""
+    place: str = ""
+    """Where: the place in the cell, or the island."""
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        """The origin of this text, ``kind``, ``kind:detail``, ``kind:detail@place`` or alike."""
+        start = _SEPARATOR.search(text)
+        if start is None:
+            return cls(text)
+        kind, rest = text[: start.start()], text[start.start() :]
+        named, _, place = rest.partition("@")
+        detail = named if place else rest
+        if detail.startswith(":") and detail[1:2] not in _UNMARKED:
+            detail = detail[1:]
+        return cls(kind, detail, place)
+
+    def __str__(self) -> str:
+        mark = "" if self.detail[:1] in _UNMARKED else ":"
+        return f"{self.kind}{mark}{self.detail}{'@' if self.place else ''}{self.place}"
+
+
+_SEPARATOR = re.compile("[:+@]")
+_UNMARKED = ("", ":", "+", "@")
+"""Beginnings of a detail that no colon parts from the kind."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Proposal:
+    """What a strategy hands over."""
+
+    genome: Genome
+    """The candidate."""
+    parents: tuple[int, ...]
+    """Numbers of the trials that it came from."""
+    origin: Origin
+    """How it came from them; may be given as text, such as ``"mutate:op"``."""
+    inherit: int | None
+    """Trial from whose checkpoint equally named weights are taken over; ``None``: from scratch."""
+
+    def __init__(
+        self,
+        genome: Genome,
+        parents: tuple[int, ...] = (),
+        origin: Origin | str = "",
+        inherit: int | None = None,
+    ) -> None:
+        # Through its text, so that a strategy sees in a resumed run what it saw before.
+        origin = Origin.parse(str(origin))
+        for name, value in zip(self.__slots__, (genome, parents, origin, inherit), strict=True):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,24 +136,31 @@ class Rung:
     """One granted budget and what it gave."""
 
     budget: Budget
+    """What was granted."""
     result: Result | None = None
+    """What training gave; ``None`` while it has not ended, or when it failed."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate's record. ``number`` counts from 0; ``duplicate_of`` is the trial that answered
-    a duplicate.
+    """One candidate's record.
 
     What follows from the fields is worked out once: histories share their trials, and a proposal
     looks at all of them.
     """
 
     number: int
+    """Counts from 0."""
     proposal: Proposal
+    """What was proposed, and how."""
     status: Status = Status.WAITING
+    """What became of it so far."""
     rungs: tuple[Rung, ...] = ()
+    """The budgets that it was granted, lowest first, with their results."""
     failure: Failure | None = None
+    """Why it failed, if it did."""
     duplicate_of: int | None = None
+    """Number of the trial that answers it, if it is a duplicate."""
 
     @property
     def genome(self) -> Genome:
@@ -157,13 +171,18 @@ class Trial:
     def name(self) -> str:
         """What a person calls the trial: the zoo cell of a baseline, else its number."""
         if self.is_baseline:
-            return self.proposal.origin.removeprefix("baseline:").upper()
+            return self.proposal.origin.detail.upper()
         return f"trial {self.number}"
 
     @cached_property
     def key(self) -> str:
         """The key of the candidate."""
         return self.proposal.genome.key
+
+    @property
+    def newest_job(self) -> JobId:
+        """The last training that it was granted."""
+        return JobId(self.number, len(self.rungs) - 1)
 
     @property
     def result(self) -> Result | None:
@@ -176,12 +195,8 @@ class Trial:
     @cached_property
     def score(self) -> float:
         """The score of the result; infinity without one."""
-        result = self.result
-        return (
-            result.score
-            if result is not None and self.status is not Status.FAILED
-            else float("inf")
-        )
+        result = None if self.status is Status.FAILED else self.result
+        return float("inf") if result is None else result.score
 
     def score_at(self, rung: int) -> float | None:
         """The score that a rung gave; ``None`` while it has no result."""
@@ -190,38 +205,52 @@ class Trial:
                 return done.result.score
         return None
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether its training has ended with a finite score; duplicates have none."""
+        return self.status in _TRAINED and self.score < float("inf")
+
     @cached_property
     def standing(self) -> float:
         """By what the trial is ranked: the score of a trained cell that is a result of the search;
         infinity for everything else.
         """
-        ranks = (
-            self.status in (Status.COMPLETED, Status.STOPPED)
-            and self.score < float("inf")
-            and not self.is_intermediate
-        )
-        return self.score if ranks else float("inf")
+        return self.score if self.is_scored and not self.is_intermediate else float("inf")
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the trial has a place among the results of the search."""
+        return self.standing < float("inf")
 
     @cached_property
     def is_baseline(self) -> bool:
         """Whether the trial is a control that the experiment asked for (LSTM, GRU), not a proposal
         of the strategy.
         """
-        return self.proposal.origin.startswith("baseline:")
+        return self.proposal.origin.kind == BASELINE
 
     @property
     def is_intermediate(self) -> bool:
         """Whether the trial only serves to find others: a full cell on its way of being pruned. It
-        is no result of the search.
+        is not a result of the search.
         """
-        return self.proposal.origin.startswith("supernet:")
+        return self.proposal.origin.kind == SUPERNET
 
     @property
     def is_imported(self) -> bool:
         """Whether the result was taken over from another run: it does not count against the trials
         of the experiment.
         """
-        return self.proposal.origin.startswith("imported:")
+        return self.proposal.origin.kind == IMPORTED
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the trial must pass the checks before training.
+
+        What a person named is trained whatever they say, and a supernet is trained to be pruned,
+        not to be kept.
+        """
+        return self.proposal.origin.kind not in (BASELINE, ENQUEUED, SUPERNET)
 
     @property
     def is_rejected(self) -> bool:
@@ -231,12 +260,12 @@ class Trial:
         return self.failure is not None and self.failure.kind == "prefilter"
 
     def to_row(self) -> dict[str, Any]:
-        """The record as a row of a table; what there is not is ``None``."""
+        """The record as a row of a table; ``None`` for what is missing."""
         result, failure = self.result, self.failure
         return {
             "number": self.number,
             "name": self.name,
-            "origin": self.proposal.origin,
+            "origin": str(self.proposal.origin),
             "parents": list(self.proposal.parents),
             "baseline": self.is_baseline,
             "intermediate": self.is_intermediate,
@@ -315,22 +344,15 @@ class History(Sequence[Trial]):
     @cached_property
     def scored(self) -> tuple[Trial, ...]:
         """Trials with a finite score (duplicates excluded), in order of number."""
-        return tuple(
-            t
-            for t in self._trials
-            if t.status in (Status.COMPLETED, Status.STOPPED) and t.score < float("inf")
-        )
+        return tuple(trial for trial in self._trials if trial.is_scored)
 
     @cached_property
     def ranked(self) -> tuple[Trial, ...]:
-        """:attr:`scored` without what is no result (:attr:`Trial.is_intermediate`), best first;
-        ties go to the earlier trial.
+        """:attr:`scored` without those that only serve to find others
+        (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial.
         """
-        return tuple(
-            sorted(
-                (t for t in self.scored if not t.is_intermediate), key=lambda t: (t.score, t.number)
-            )
-        )
+        ranked = (trial for trial in self._trials if trial.ranks)
+        return tuple(sorted(ranked, key=attrgetter("score", "number")))
 
     @cached_property
     def counted(self) -> int:

@@ -164,7 +164,7 @@ def print_leaderboard(trials: list[Trial]) -> None:
                 str(result.steps) if result else "–",
                 number(result.seconds, 1) if result else "–",
                 f"{trial.status.value} {note}".strip(),
-                trial.proposal.origin,
+                str(trial.proposal.origin),
             )
         )
     print_table(

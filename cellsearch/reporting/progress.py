@@ -126,7 +126,7 @@ class PlainDisplay(Display):
         best = history.best()
         if best is not None:
             parts.append(f"best {best.score:.4f} {best.name}")
-        parts += [trial.proposal.origin] if not trial.is_baseline else []
+        parts += [str(trial.proposal.origin)] if not trial.is_baseline else []
         parts.append(f"ETA {duration(self.remaining(history))}")
         return "  ".join(parts)
 
@@ -217,7 +217,7 @@ class LiveDisplay(Display):
                 f"{trial.score:.4f}" if math.isfinite(trial.score) else "",
                 f"{result.cell_parameters:,}" if result else "",
                 trial.status.value,
-                trial.proposal.origin,
+                str(trial.proposal.origin),
             )
             style = (
                 "green"

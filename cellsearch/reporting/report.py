@@ -238,7 +238,7 @@ def _leaderboard(report: Report, history: History) -> str:
             str(result.steps),
             f"{result.seconds:.1f}",
             trial.status.value,
-            trial.proposal.origin,
+            str(trial.proposal.origin),
         )
         rows.append(("baseline" if trial.is_baseline else "winner" if trial is best else "", texts))
     numbers = ("#", report.metric, "score", "cell parameters", "nodes", "steps", "seconds")
@@ -340,7 +340,10 @@ def _top_cells(report: Report, history: History) -> str:
 
 def _cell(report: Report, trial: Trial) -> str:
     genome = trial.genome
-    facts = [f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}", trial.proposal.origin]
+    facts = [
+        f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}",
+        str(trial.proposal.origin),
+    ]
     if trial.result is not None:
         facts = [
             f"{report.metric} {_number(trial.result.metric)}",

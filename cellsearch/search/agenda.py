@@ -15,15 +15,16 @@ from cellsearch.errors import RunError
 from cellsearch.executors.order import expected_work, longest_first
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
+from cellsearch.job import JobId
 from cellsearch.search.allowance import steps_granted
 from cellsearch.search.best import BestCell
 from cellsearch.search.checkpoints import inheritable
 from cellsearch.search.declared import SearchedExperiment
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_seed
-from cellsearch.search.warm import ENQUEUED, renumbered
+from cellsearch.search.warm import renumbered
 from cellsearch.store import Duplicate
-from cellsearch.trial import History, Proposal, Rung, Status, Trial
+from cellsearch.trial import BASELINE, ENQUEUED, History, Origin, Proposal, Rung, Status, Trial
 
 __all__ = ["Agenda"]
 
@@ -50,16 +51,15 @@ class Agenda:
         tell: Callable[[SearchEvent], None],
     ) -> None:
         self._ledger = ledger
-        self._decisions = ledger.decisions
         self._experiment = experiment
         self._best = best
         self._tell = tell
-        self._undecided = self._decisions.undecided()
+        self._unjudged = ledger.unjudged()
         decided = {trial.proposal.origin for trial in ledger.trials}
         self._baselines = deque(
-            name for name in experiment.baselines if f"baseline:{name}" not in decided
+            name for name in experiment.baselines if Origin(BASELINE, name) not in decided
         )
-        self._waiting: deque[tuple[int, int]] = deque()
+        self._waiting: deque[JobId] = deque()
         self.refill()
 
     # -- jobs that were decided before -------------------------------------------------------------
@@ -75,14 +75,10 @@ class Agenda:
 
         Called while nobody trains: what was handed out is handed out again.
         """
-        jobs, trials, training = (
-            self._decisions.open_jobs(),
-            self._ledger.trials,
-            self._experiment.training,
-        )
+        jobs, training = self._ledger.open_jobs(), self._experiment.training
 
-        def work(job: tuple[int, int]) -> float:
-            trial, rung = trials[job[0]], job[1]
+        def work(job: JobId) -> float:
+            trial, rung = self._ledger.trials[job.trial], job.rung
             done = trial.rungs[rung - 1].budget.steps if rung else 0
             return expected_work(trial.genome, training, trial.rungs[rung].budget.steps - done)
 
@@ -90,7 +86,7 @@ class Agenda:
 
     def next_waiting(self) -> Trial | None:
         """The trial of the next job that waits, running from now on; ``None`` when none does."""
-        return self._ledger.start(*self._waiting.popleft()) if self._waiting else None
+        return self._ledger.start(self._waiting.popleft()) if self._waiting else None
 
     # -- decisions in their turn -------------------------------------------------------------------
 
@@ -103,28 +99,28 @@ class Agenda:
         """The next decision, recorded: a trial to train (running) or a duplicate; ``None`` when
         none can be made now.
         """
-        for horizon in self._decisions.horizons():
+        for horizon in self._ledger.horizons():
             decided = self._continue(horizon) or self._propose(horizon)
             if decided is not None:
                 return decided
         return None
 
-    def judge(self, number: int, rung: int) -> None:
+    def judge(self, job: JobId) -> None:
         """Let the verdict on a trial whose rung has its result be given in its turn."""
-        insort(self._undecided, self._decisions.position(number, rung))
+        insort(self._unjudged, self._ledger.position(job))
 
     def _continue(self, horizon: int) -> Trial | None:
         """Judge, in order of decision, the trials whose results are known by now; the first that
         gets more training.
         """
-        while self._undecided and self._undecided[0] < horizon:
-            position = self._undecided[0]
+        while self._unjudged and self._unjudged[0] < horizon:
+            position = self._unjudged[0]
             # In a deterministic search the verdict knows what was decided before, nothing that
             # happened to end earlier.
-            history = self._decisions.view(
-                position + 1 if self._experiment.deterministic else self._decisions.next_position
+            history = self._ledger.view(
+                position + 1 if self._experiment.deterministic else self._ledger.next_position
             )
-            trial = history.by_number[self._decisions.job_at(position)[0]]
+            trial = history.by_number[self._ledger.job_at(position).trial]
             budget = self._experiment.schedule.next_budget(
                 history, trial, self._experiment.training.steps
             )
@@ -132,10 +128,10 @@ class Agenda:
                 return None  # the verdict waits for a larger allowance
             if budget is not None:
                 further = self._ledger.grant(trial, budget, horizon=horizon)
-                self._undecided.pop(0)
+                self._unjudged.pop(0)
                 return further
             stopped = self._ledger.stop(trial)
-            self._undecided.pop(0)
+            self._unjudged.pop(0)
             self._best.update([stopped])
         return None
 
@@ -144,7 +140,7 @@ class Agenda:
         now.
         """
         number = len(self._ledger.trials)
-        history = self._decisions.view(horizon)
+        history = self._ledger.view(horizon)
         if self._enough(history) or self._steps_used_up(horizon):
             return None
         answered: list[Duplicate] = []
@@ -176,7 +172,7 @@ class Agenda:
 
     def _next_baseline(self) -> Proposal:
         name = self._baselines[0]
-        return Proposal(zoo.load(name), origin=f"baseline:{name}")
+        return Proposal(zoo.load(name), origin=Origin(BASELINE, name))
 
     def _enough(self, history: History) -> bool:
         """Whether there are all trials that the experiment asks for, as far as this history knows
@@ -195,7 +191,7 @@ class Agenda:
         results before the horizon alone.
         """
         allowed = self._experiment.allowance.steps
-        return allowed > 0 and steps_granted(self._decisions.view(horizon)) >= allowed
+        return allowed > 0 and steps_granted(self._ledger.view(horizon)) >= allowed
 
     # -- warm start --------------------------------------------------------------------------------
 
@@ -208,7 +204,7 @@ class Agenda:
         known = self._ledger.number_of(key)
         if known is not None:
             return self._ledger.trials[known]
-        return self._add_waiting(Proposal(genome, origin=ENQUEUED), key)
+        return self._add_waiting(Proposal(genome, origin=Origin(ENQUEUED)), key)
 
     def take_over(self, found: Sequence[tuple[Trial, str]]) -> tuple[int, int]:
         """Make trials of another run, each with its key, trials of this one, after the baselines.
@@ -241,7 +237,7 @@ class Agenda:
                     self._ledger.history,
                     duplicate,
                     key,
-                    self._decisions.last_horizon,
+                    self._ledger.last_horizon,
                     [Duplicate(number, 0, twin)],
                 )
             elif key in known:
@@ -283,8 +279,8 @@ class Agenda:
     def _add_waiting(self, proposal: Proposal, key: str) -> Trial:
         """A new trial out of turn, which is handed out next."""
         trial = Trial(len(self._ledger.trials), proposal, Status.RUNNING)
-        added = self._add(self._ledger.history, trial, key, self._decisions.last_horizon, [])
-        self._waiting.append((added.number, 0))
+        added = self._add(self._ledger.history, trial, key, self._ledger.last_horizon, [])
+        self._waiting.append(JobId(added.number, 0))
         return added
 
     def _add_ended(self, trial: Trial, key: str, numbers: Mapping[int, int]) -> int:
@@ -292,7 +288,7 @@ class Agenda:
         its own number here.
         """
         trial = renumbered(trial, len(self._ledger.trials), numbers)
-        self._ledger.add_ended(trial, key, horizon=self._decisions.last_horizon)
+        self._ledger.add_ended(trial, key, horizon=self._ledger.last_horizon)
         if trial.is_baseline:
             self._baselines.popleft()
         return trial.number

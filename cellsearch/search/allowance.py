@@ -1,27 +1,15 @@
-"""What a search has used up of what it may: time and optimizer steps; and which trials are checked
-before training.
-"""
+"""What a search has used up of what it may: time and optimizer steps."""
 
 from __future__ import annotations
 
 import math
 import time
 
-from cellsearch.search.warm import ENQUEUED
 from cellsearch.settings import Allowance
 from cellsearch.store import Store
-from cellsearch.trial import History, Trial
+from cellsearch.trial import History
 
-__all__ = ["Spending", "is_checked", "seconds_searched", "steps_granted"]
-
-
-def is_checked(trial: Trial) -> bool:
-    """Whether a trial must pass the checks before training.
-
-    What a person named is trained whatever they say, and a supernet is trained to be pruned, not to
-    be kept.
-    """
-    return not (trial.is_baseline or trial.is_intermediate or trial.proposal.origin == ENQUEUED)
+__all__ = ["Spending", "seconds_searched", "steps_granted"]
 
 
 def steps_granted(history: History) -> int:

@@ -15,9 +15,9 @@ from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
 from cellsearch.executors.base import Executor
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Outcome
+from cellsearch.job import Job, JobId, Outcome
 from cellsearch.search.agenda import Agenda
-from cellsearch.search.allowance import Spending, is_checked, seconds_searched, steps_granted
+from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
 from cellsearch.search.best import BestCell
 from cellsearch.search.checkpoints import Checkpoints
 from cellsearch.search.declared import SearchedExperiment
@@ -62,7 +62,7 @@ class Search:
         self._announcer = Announcer()
         self._stopping = self._stopping_now = self._closed = False
         self._told = 0
-        self._handed_out: set[tuple[int, int]] = set()
+        self._handed_out: set[JobId] = set()
 
         store.requeue()
         self._ledger = Ledger(
@@ -128,7 +128,7 @@ class Search:
         """Let go of the run. Trials that were handed out and not told about wait for the next time.
         May be called twice.
         """
-        if self._ledger.decisions.open_jobs() and not self._closed:
+        if self._ledger.open_jobs() and not self._closed:
             self._store.requeue()
         self._closed = True
         self._store.close()
@@ -238,10 +238,10 @@ class Search:
             steps=rung.budget.steps,
             seed=self._ledger.seed(trial.number),
             limits=experiment.limits,
-            prefilter=experiment.prefilter if number == 0 and is_checked(trial) else Prefilter(),
+            prefilter=experiment.prefilter if number == 0 and trial.is_checked else Prefilter(),
             checkpoint=self._checkpoints.path(trial.number, number),
             resume=self._checkpoints.absolute(before.checkpoint if before else ""),
-            inherit=self._checkpoints.absolute(self._ledger.inherited(trial.number, number)),
+            inherit=self._checkpoints.absolute(self._ledger.inherited(JobId(trial.number, number))),
             quiet=experiment.strategy.quiet_start,
             connections=experiment.strategy.wants_connections,
             perturbation=experiment.strategy.perturbation
@@ -254,7 +254,7 @@ class Search:
 
         Raises :class:`RunError` for a job that was not asked for or has an outcome already.
         """
-        if not self._ledger.decisions.awaited(outcome.trial, outcome.rung):
+        if not self._ledger.is_awaited(outcome.id):
             raise RunError(
                 f"no outcome is awaited for trial {outcome.trial}, rung {outcome.rung}",
                 where=str(self.path),
@@ -270,9 +270,9 @@ class Search:
             status = Status.RUNNING  # whether it gets more is decided in its turn
         trial = before.with_(rungs=rungs, status=status, failure=outcome.failure)
         self._ledger.end(trial, outcome)
-        self._handed_out.discard((outcome.trial, outcome.rung))
+        self._handed_out.discard(outcome.id)
         if outcome.failure is None and status is Status.RUNNING:
-            self._agenda.judge(outcome.trial, outcome.rung)
+            self._agenda.judge(outcome.id)
         self._announcer.tell(TrialEnded(trial, outcome))
         self._best.update([trial])
         self._told += 1
@@ -363,7 +363,7 @@ class Search:
     # -- inside ------------------------------------------------------------------------------------
 
     def _hand_out(self, trial: Trial) -> Trial:
-        self._handed_out.add((trial.number, len(trial.rungs) - 1))
+        self._handed_out.add(trial.newest_job)
         self._announcer.tell(TrialStarted(trial))
         return trial
 
@@ -387,11 +387,10 @@ class Search:
         )
 
     def _sweep(self) -> None:
-        decisions = self._ledger.decisions
+        ledger = self._ledger
         pinned: set[str] = set()
-        for number, rung in decisions.open_jobs():
-            trial = self._ledger.trials[number]
-            pinned.add(self._ledger.inherited(number, rung))
-            before = trial.rungs[rung - 1].result if rung else None
+        for job in ledger.open_jobs():
+            pinned.add(ledger.inherited(job))
+            before = ledger.trials[job.trial].rungs[job.rung - 1].result if job.rung else None
             pinned.add(before.checkpoint if before is not None else "")
-        self._checkpoints.sweep(decisions.view(decisions.last_horizon), pinned)
+        self._checkpoints.sweep(ledger.view(ledger.last_horizon), pinned)

@@ -14,14 +14,10 @@ from cellsearch.errors import ConfigError, RunError
 from cellsearch.genome.identity import search_key
 from cellsearch.search.declared import SearchedExperiment
 from cellsearch.store import Store
-from cellsearch.trial import Budget, History, Proposal, Rung, Status, Trial
+from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
 
-__all__ = ["ENQUEUED", "IMPORTER", "Imported", "importable", "renumbered"]
+__all__ = ["Imported", "importable", "renumbered"]
 
-ENQUEUED = "enqueued"
-"""Origin of a trial that a person asked for."""
-IMPORTER = "imported"
-"""Who did the work of imported trials, as far as this run knows."""
 _OF_THE_CELL = frozenset({"nan", "diverged", "invalid", "prefilter"})
 """Failures that the cell would have again here; others (time, memory, a crash) were the machine's.
 """
@@ -57,7 +53,7 @@ def importable(
     )
     skipped: Counter[str] = Counter()
     found: list[tuple[Trial, str]] = []
-    origin = "imported:" + re.sub(r"[^A-Za-z0-9._-]", "-", run.resolve().name)
+    origin = Origin(IMPORTED, re.sub(r"[^A-Za-z0-9._-]", "-", run.resolve().name))
     for trial in history:
         reason = _why_not(trial, experiment)
         if reason:
@@ -108,10 +104,7 @@ def _why_not(trial: Trial, experiment: SearchedExperiment) -> str:
         return "only served to find others (supernets)"
     if not _rungs(trial, experiment):
         return "were trained with budgets that the schedule does not grant"
-    named = (
-        trial.is_baseline
-        and trial.proposal.origin.removeprefix("baseline:") in experiment.baselines
-    )
+    named = trial.is_baseline and trial.proposal.origin.detail in experiment.baselines
     return (
         "" if named or experiment.space.contains(trial.genome) is None else "are not in the space"
     )

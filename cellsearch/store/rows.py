@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from cellsearch.errors import InputFileError
 from cellsearch.genome.graph import Genome
+from cellsearch.job import JobId
 from cellsearch.trial import Budget, Connection, Failure, Proposal, Result, Rung, Status, Trial
 
 __all__ = [
@@ -17,12 +18,10 @@ __all__ = [
     "Environment",
     "Event",
     "Timing",
-    "answered",
     "insert_result",
     "read_trials",
+    "with_answers",
 ]
-
-RungKey = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ def read_trials(
         )
 
 
-def answered(trials: list[Trial]) -> list[Trial]:
+def with_answers(trials: list[Trial]) -> list[Trial]:
     """The trials, by number from 0, each duplicate with the results of the trial that answers it,
     as far as there are any.
     """
@@ -151,18 +150,18 @@ def _answered(duplicate: Trial, original: Trial) -> Trial:
 def _read_rungs(
     connection: sqlite3.Connection, condition: str, values: tuple[int, ...]
 ) -> dict[int, list[Rung]]:
-    curves: dict[RungKey, list[tuple[int, float]]] = defaultdict(list)
+    curves: dict[JobId, list[tuple[int, float]]] = defaultdict(list)
     for trial, rung, step, score in connection.execute(
         f"SELECT trial, rung, step, score FROM curves{condition} ORDER BY trial, rung, position",
         values,
     ):
-        curves[trial, rung].append((step, _number(score)))
-    metrics: dict[RungKey, dict[str, float]] = defaultdict(dict)
+        curves[JobId(trial, rung)].append((step, _number(score)))
+    metrics: dict[JobId, dict[str, float]] = defaultdict(dict)
     for trial, rung, name, value in connection.execute(
         f"SELECT trial, rung, name, value FROM metrics{condition}", values
     ):
-        metrics[trial, rung][name] = _number(value)
-    connections: dict[RungKey, dict[str, Connection]] = defaultdict(dict)
+        metrics[JobId(trial, rung)][name] = _number(value)
+    connections: dict[JobId, dict[str, Connection]] = defaultdict(dict)
     # A store that is only read is not migrated: before version 2 nobody measured perturbations.
     perturbation = (
         "perturbation" if connection.execute("PRAGMA user_version").fetchone()[0] >= 2 else "NULL"
@@ -171,7 +170,7 @@ def _read_rungs(
         f"SELECT trial, rung, name, gate, saliency, {perturbation} FROM connections{condition}",
         values,
     ):
-        connections[trial, rung][name] = Connection(_number(gate), _number(saliency), added)
+        connections[JobId(trial, rung)][name] = Connection(_number(gate), _number(saliency), added)
 
     rungs: dict[int, list[Rung]] = defaultdict(list)
     columns = (
@@ -195,7 +194,7 @@ def _read_rungs(
         ) = row
         result = None
         if checkpoint is not None:
-            at = (trial, rung)
+            at = JobId(trial, rung)
             result = Result(
                 score=_number(score),
                 metric=_number(metric),

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cellsearch.errors import EnvironmentFailure, RunError
-from cellsearch.job import Outcome
+from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
 from cellsearch.store.rows import (
@@ -21,9 +21,9 @@ from cellsearch.store.rows import (
     Environment,
     Event,
     Timing,
-    answered,
     insert_result,
     read_trials,
+    with_answers,
 )
 from cellsearch.trial import Budget, History, Status, Trial
 
@@ -111,7 +111,7 @@ class Store:
                 "BEGIN"
             )  # one view of all tables, whatever a writer commits meanwhile
             try:
-                return History(answered(list(read_trials(self._connection, str(self._file)))))
+                return History(with_answers(list(read_trials(self._connection, str(self._file)))))
             finally:
                 self._connection.execute("COMMIT")
 
@@ -160,12 +160,10 @@ class Store:
         )
         return tuple(Timing(*row) for row in rows)
 
-    def inherited(self) -> Mapping[tuple[int, int], str]:
-        """The checkpoints that jobs took weights from: (trial, rung) -> path relative to the
-        run.
-        """
+    def inherited(self) -> Mapping[JobId, str]:
+        """The checkpoints that jobs took weights from: job -> path relative to the run."""
         return {
-            (trial, rung): path
+            JobId(trial, rung): path
             for trial, rung, path in self._rows(
                 "SELECT trial, rung, inherit FROM rungs WHERE inherit <> ''"
             )
@@ -244,7 +242,7 @@ class Store:
             trial.number,
             key,
             genome,
-            proposal.origin,
+            str(proposal.origin),
             attempt,
             seed,
             proposal.inherit,

@@ -9,12 +9,14 @@ import numpy as np
 
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.ranking import check_range, members, own, proposed, tournament
-from cellsearch.trial import History, Proposal, Trial
+from cellsearch.strategies.ranking import MUTATE, check_range, members, own, proposed, tournament
+from cellsearch.trial import History, Origin, Proposal, Trial
 
 __all__ = ["LocalSearch", "RegularizedEvolution"]
 
 TRIES = 30
+START, RESTART = "start", "restart"
+"""Kinds of origin of the random cells that a climb begins with."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class RegularizedEvolution(Strategy):
             parent = tournament(alive, self.tournament, rng)
             edit = space.mutation(parent.genome, rng)
             if edit.genome.key not in history.by_key:
-                return Proposal(edit.genome, (parent.number,), f"mutate:{edit.operator}")
+                return Proposal(edit.genome, (parent.number,), Origin(MUTATE, edit.operator))
         return None
 
 
@@ -77,30 +79,29 @@ class LocalSearch(Strategy):
         """A start while there are few, then a neighbour of the best cell of the current climb."""
         climb = self._climb(history)
         scored = [trial for trial in climb if trial.score < float("inf")]
-        restarted = bool(climb) and climb[0].proposal.origin == "restart"
-        if not scored or (
-            not restarted and sum([t.proposal.origin == "start" for t in climb]) < self.initial
-        ):
-            return sampled(space, history, rng, "start")
+        restarted = bool(climb) and climb[0].proposal.origin.kind == RESTART
+        starts = sum([trial.proposal.origin.kind == START for trial in climb])
+        if not scored or (not restarted and starts < self.initial):
+            return sampled(space, history, rng, START)
         best = min(scored, key=lambda t: (t.score, t.number))
         from_best = (best.number,)
         tried = sum(
             [trial.status.finished for trial in climb if trial.proposal.parents == from_best]
         )
         if tried >= self.patience:
-            return sampled(space, history, rng, "restart")
+            return sampled(space, history, rng, RESTART)
         for _ in range(TRIES):
             edit = space.mutation(best.genome, rng)
             if edit.genome.key not in history.by_key:
-                return Proposal(edit.genome, (best.number,), f"neighbour:{edit.operator}")
-        return sampled(space, history, rng, "restart")
+                return Proposal(edit.genome, (best.number,), Origin("neighbour", edit.operator))
+        return sampled(space, history, rng, RESTART)
 
     def _climb(self, history: History) -> list[Trial]:
         """The trials since the last restart, the restart included, in order of number."""
         climb: list[Trial] = []
         for trial in own(history):
             climb.append(trial)
-            if trial.proposal.origin == "restart":
+            if trial.proposal.origin.kind == RESTART:
                 break
         return climb[::-1]
 

@@ -27,6 +27,8 @@ from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
 from cellsearch.strategies.ranking import (
+    CROSSOVER,
+    MUTATE,
     check_range,
     crossover_rate,
     members,
@@ -34,7 +36,7 @@ from cellsearch.strategies.ranking import (
     success_rates,
     tournament,
 )
-from cellsearch.trial import History, Proposal, Trial
+from cellsearch.trial import History, Origin, Proposal, Trial
 
 __all__ = ["Genetic"]
 
@@ -90,7 +92,7 @@ class Genetic(Strategy):
         """Seed genomes first, then mutants of them, then children of the population."""
         for name, genome in space.seeds.items():
             if genome.key not in history.by_key:
-                return Proposal(genome, origin=f"seed:{name}")
+                return Proposal(genome, origin=Origin("seed", name))
         island = self._island(history)
         alive = self._alive(space, history, island)
         if proposed(history) < self.initial + len(space.seeds) or len(alive) < 2:
@@ -164,28 +166,31 @@ class Genetic(Strategy):
             first = self._parent(abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)
             genome: Genome = first.genome
-            origin = ""
+            crossed = False
             if rng.random() < crossover:
                 second = self._parent(abroad if rng.random() < self.migration else alive, rng)
                 try:
                     genome = space.crossover(first.genome, second.genome, rng)
                 except SpaceError:
                     continue  # the two have nothing to exchange: two others
-                parents, origin = (first, second), "crossover"
-            if not origin or rng.random() < self.also_mutate:
+                parents, crossed = (first, second), True
+            operator = ""
+            if not crossed or rng.random() < self.also_mutate:
                 edit = space.mutation(genome, rng, weights)
-                genome = edit.genome
-                origin = f"{origin}+{edit.operator}" if origin else f"mutate:{edit.operator}"
+                genome, operator = edit.genome, edit.operator
             if genome.key not in history.by_key:
                 numbers = tuple(dict.fromkeys(trial.number for trial in parents))
-                home = f"@{island}" if self.islands > 1 else ""
-                return Proposal(
-                    genome, numbers, origin + home, inherit=first.number if self.inherit else None
+                home = str(island) if self.islands > 1 else ""
+                origin = (
+                    Origin(CROSSOVER, operator and f"+{operator}", home)
+                    if crossed
+                    else Origin(MUTATE, operator, home)
                 )
+                return Proposal(genome, numbers, origin, first.number if self.inherit else None)
         return None
 
 
 def _home(trial: Trial) -> int | None:
     """The island that a trial belongs to; ``None`` when it belongs to all."""
-    name = trial.proposal.origin.rpartition("@")[2] if "@" in trial.proposal.origin else ""
-    return int(name) if name.isdigit() else None
+    place = trial.proposal.origin.place
+    return int(place) if place.isdigit() else None

@@ -32,11 +32,11 @@ from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import best, check_range, given_cell, position_rates
-from cellsearch.trial import History, Proposal, Status, Trial
+from cellsearch.trial import History, Origin, Proposal, Status, Trial
 
 __all__ = ["Grow"]
 
-PREFIX = "grow:"
+GROW = "grow"
 SMALLEST = "smallest"
 TRIES = 5
 """Extensions that are drawn of one parent before another is looked at; bounds the time of a
@@ -96,7 +96,7 @@ class Grow(Strategy):
         root_genome = self._root(space)
         root = history.by_key.get(root_genome.key)
         if root is None:
-            return Proposal(root_genome, origin=f"{PREFIX}start")
+            return Proposal(root_genome, origin=Origin(GROW, "start"))
         levels, children = _levels(history, root)
         open_parents: list[Trial] = []
         for depth, parents in enumerate(self._beams(levels), start=1):
@@ -212,7 +212,7 @@ class Grow(Strategy):
                     else None
                 )
                 return Proposal(
-                    edit.genome, (parent.number,), f"{PREFIX}{edit.operator}", inherit=inherit
+                    edit.genome, (parent.number,), f"{GROW}:{edit.operator}", inherit=inherit
                 )
         return None
 
@@ -222,7 +222,7 @@ def _is_grown(trial: Trial) -> bool:
     proposal = trial.proposal
     return (
         bool(proposal.parents)
-        and proposal.origin.startswith(PREFIX)
+        and proposal.origin.kind == GROW
         and trial.status is not Status.DUPLICATE
     )
 
@@ -240,11 +240,7 @@ def _levels(history: History, root: Trial) -> tuple[list[list[Trial]], Counter[i
         if proposal.parents:
             parent = proposal.parents[0]
             above = level.get(parent)
-            if (
-                above is not None
-                and trial.status is not duplicate
-                and proposal.origin.startswith(PREFIX)
-            ):
+            if above is not None and trial.status is not duplicate and proposal.origin.kind == GROW:
                 level[trial.number] = above + 1
                 extended.append(parent)
                 if above + 1 == len(found):

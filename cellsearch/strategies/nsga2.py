@@ -14,8 +14,8 @@ from cellsearch.genome.measures import RecurrenceClass, gemm_depth, multiply_add
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
-from cellsearch.strategies.ranking import best, check_range, members, proposed
-from cellsearch.trial import History, Proposal, Trial
+from cellsearch.strategies.ranking import CROSSOVER, MUTATE, best, check_range, members, proposed
+from cellsearch.trial import History, Origin, Proposal, Trial
 
 __all__ = ["Nsga2", "crowding", "fronts"]
 
@@ -113,7 +113,7 @@ class Nsga2(Strategy):
         """Seed genomes, then random cells, then children of the best fronts."""
         for name, genome in space.seeds.items():
             if genome.key not in history.by_key:
-                return Proposal(genome, origin=f"seed:{name}")
+                return Proposal(genome, origin=Origin("seed", name))
         chosen, strength = self._parents(space, history)
         if proposed(history) < self.initial or len(chosen) < 2:
             return sampled(space, history, rng, "initial")
@@ -122,19 +122,16 @@ class Nsga2(Strategy):
         )  # once: crossing fails more often than mutation, and would be declared in vain
         for k in range(TRIES):
             parents = [_duel(chosen, strength, rng)]
-            genome, origin = parents[0].genome, ""
+            genome, origin = parents[0].genome, Origin(CROSSOVER)
             if crossed and k < CROSSINGS:
                 parents.append(_duel(chosen, strength, rng))
                 try:
-                    genome, origin = (
-                        space.crossover(parents[0].genome, parents[1].genome, rng),
-                        "crossover",
-                    )
+                    genome = space.crossover(parents[0].genome, parents[1].genome, rng)
                 except SpaceError:
                     continue  # nothing to exchange: two others
             else:
                 edit = space.mutation(genome, rng)
-                genome, origin = edit.genome, f"mutate:{edit.operator}"
+                genome, origin = edit.genome, Origin(MUTATE, edit.operator)
             if genome.key not in history.by_key:
                 return Proposal(genome, tuple(dict.fromkeys(t.number for t in parents)), origin)
         return None

@@ -18,9 +18,9 @@ from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
 from cellsearch.strategies.features import matrix
-from cellsearch.strategies.ranking import best, check_range, proposed
+from cellsearch.strategies.ranking import MUTATE, best, check_range, proposed
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
-from cellsearch.trial import History, Proposal, Status, Trial
+from cellsearch.trial import History, Origin, Proposal, Status, Trial
 
 __all__ = ["Predictor"]
 
@@ -74,7 +74,7 @@ class Predictor(Strategy):
         """Seed genomes, random cells, then the most promising of some mutants of the best."""
         for name, genome in space.seeds.items():
             if genome.key not in history.by_key:
-                return Proposal(genome, origin=f"seed:{name}")
+                return Proposal(genome, origin=Origin("seed", name))
         ranked = [
             t
             for t in best(history, self.incumbents + BEST)
@@ -106,7 +106,7 @@ class Predictor(Strategy):
             edit = space.mutation(parent.genome, rng, tidy=False)
             if k % 3 == 2:
                 edit = space.mutation(edit.genome, rng, tidy=False)
-            made.append(Proposal(edit.genome, (parent.number,), f"mutate:{edit.operator}"))
+            made.append(Proposal(edit.genome, (parent.number,), Origin(MUTATE, edit.operator)))
         return made
 
     def _promise(

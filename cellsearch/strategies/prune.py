@@ -34,14 +34,13 @@ from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import check_range, given_cell
-from cellsearch.trial import Connection, History, Proposal, Status, Trial
+from cellsearch.trial import SUPERNET, Connection, History, Origin, Proposal, Status, Trial
 
 __all__ = ["Prune", "weakest_first"]
 
-SUPERNET = "supernet:"
-FINAL = "prune:final"
-START = "prune:start"
-ABLATION = "prune:ablation"
+FINAL = Origin("prune", "final")
+START = Origin("prune", "start")
+ABLATION = Origin("prune", "ablation")
 FULL = "full"
 FULL_TARGET = 12
 CONNECTIONS_A_NODE = 3
@@ -203,18 +202,13 @@ class Prune(Strategy):
         order = weakest_first(
             names, last.result.connections, self.criteria[chain % len(self.criteria)]
         )
-        number = int(last.proposal.origin.rpartition(":")[2]) + 1
+        number = int(last.proposal.origin.detail.rpartition(":")[2]) + 1
         for more in range(FURTHER):
             smaller = _take(space, last.genome, order[: count + more])
             if smaller.key not in history.by_key:
+                origin = _round_of(chain, number)
                 gated = space.is_gated(smaller)
-                return (
-                    Proposal(
-                        smaller, (last.number,), f"{SUPERNET}{chain}:{number}", inherit=last.number
-                    )
-                    if gated
-                    else None
-                )
+                return Proposal(smaller, (last.number,), origin, last.number) if gated else None
         return None
 
     def _target(self, space: SearchSpace) -> int:
@@ -247,7 +241,7 @@ class Prune(Strategy):
             names = np.array(space.connections(genome))
             dropped = names[rng.random(len(names)) < self.drop]
             genome = _take(space, genome, rng.permutation(dropped).tolist())
-        return Proposal(genome, origin=f"{SUPERNET}{chain}:0")
+        return Proposal(genome, origin=_round_of(chain, 0))
 
     def _from_given(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
         """The given cell with gates; while that is trained the cell itself, and without one
@@ -255,7 +249,7 @@ class Prune(Strategy):
         """
         cell = given_cell(space, self.start)
         if not found.chains:
-            return Proposal(space.gated(cell), origin=f"{SUPERNET}0:0")
+            return Proposal(space.gated(cell), origin=_round_of(0, 0))
         known = history.by_key.get(cell.key)
         if known is None:
             return Proposal(cell, origin=START)
@@ -281,8 +275,8 @@ class _Found:
             proposal = trial.proposal
             if trial.status is duplicate:
                 continue
-            chain = _chain(proposal.origin)
-            if chain is not None:
+            if trial.is_intermediate:
+                chain = _chain(proposal.origin.detail)
                 rounds = found.chains.get(chain)
                 if rounds is None:
                     found.chains[chain] = [trial]
@@ -294,10 +288,14 @@ class _Found:
         return found
 
 
+def _round_of(chain: int, number: int) -> Origin:
+    return Origin(SUPERNET, f"{chain}:{number}")
+
+
 @lru_cache(maxsize=100_000)
-def _chain(origin: str) -> int | None:
-    """The chain that an origin names; ``None`` for what is no round of one."""
-    return int(origin.split(":")[1]) if origin.startswith(SUPERNET) else None
+def _chain(detail: str) -> int:
+    """The chain that the origin of a round names."""
+    return int(detail.partition(":")[0])
 
 
 def weakest_first(

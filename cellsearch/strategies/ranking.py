@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
@@ -12,9 +14,11 @@ from cellsearch import zoo
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.genome.graph import Genome
 from cellsearch.space import SearchSpace
-from cellsearch.trial import History, Status, Trial
+from cellsearch.trial import History, Origin, Status, Trial
 
 __all__ = [
+    "CROSSOVER",
+    "MUTATE",
     "best",
     "check_range",
     "controls",
@@ -23,12 +27,14 @@ __all__ = [
     "given_cell",
     "members",
     "own",
-    "pick",
     "position_rates",
     "proposed",
     "success_rates",
     "tournament",
 ]
+
+CROSSOVER, MUTATE = "crossover", "mutate"
+"""Kinds of origin of children of two parents and of one."""
 
 
 def check_range(
@@ -106,7 +112,7 @@ def members(
         if len(found) == size or trial.is_baseline:
             break
         if (
-            _scored(trial)
+            trial.is_scored
             and not space.is_gated(trial.genome)
             and (accept is None or accept(trial))
         ):
@@ -114,7 +120,7 @@ def members(
     return found + [
         trial
         for trial in controls(history)
-        if _scored(trial) and space.contains(trial.genome) is None
+        if trial.is_scored and space.contains(trial.genome) is None
     ]
 
 
@@ -127,10 +133,6 @@ def best(history: History, count: int) -> list[Trial]:
     )
     order = np.argsort(standings, kind="stable")[:count]  # stable: ties go to the earlier trial
     return [history[k] for k in order.tolist() if standings[k] < np.inf]
-
-
-def _scored(trial: Trial) -> bool:
-    return trial.status in (Status.COMPLETED, Status.STOPPED) and trial.score < float("inf")
 
 
 def tournament(among: Sequence[Trial], size: int, rng: np.random.Generator) -> Trial:
@@ -148,32 +150,54 @@ def first_new(history: History, make: Callable[[], Genome | None], tries: int) -
     return None
 
 
+def _children(
+    history: History, counts: Callable[[Origin], bool], window: int
+) -> Iterator[tuple[Origin, bool]]:
+    """The newest ``window`` scored children whose origin counts, newest first: origin, and whether
+    the child is better than its first parent.
+    """
+    children = (
+        (trial.proposal.origin, trial.score < parent.score)
+        for trial in own(history)
+        if trial.proposal.parents
+        and trial.status.finished
+        and counts(trial.proposal.origin)
+        and (parent := history.by_number.get(trial.proposal.parents[0])) is not None
+        and parent.score < float("inf")
+    )
+    return itertools.islice(children, window)
+
+
+@dataclass
+class _Record:
+    """How many children there were, and how many of them were better than their first parent."""
+
+    tried: int = 0
+    better: int = 0
+
+    def add(self, better: bool) -> None:
+        self.tried += 1
+        self.better += better
+
+    @property
+    def rate(self) -> float:
+        """The mean of the posterior under a uniform prior."""
+        return (1 + self.better) / (2 + self.tried)
+
+
 def success_rates(
     history: History, names: Sequence[str], *, window: int, floor: float
 ) -> dict[str, float]:
-    """How often each operator led to a child better than its first parent, over the newest
-    ``window`` scored children.
+    """How often each operator, which origins name as their detail, led to a child better than its
+    first parent, over the newest ``window`` scored children.
 
-    The origin of a trial names its operator after the first colon. Rates are (1 + successes) / (2 +
-    children), which is the mean of the posterior under a uniform prior, normalised to sum 1 and
-    raised so that none is below ``floor``.
+    Rates are (1 + successes) / (2 + children), which is the mean of the posterior under a uniform
+    prior, normalised to sum 1 and raised so that none is below ``floor``.
     """
-    tried = dict.fromkeys(names, 0)
-    better = dict.fromkeys(names, 0)
-    seen = 0
-    for trial in own(history):
-        operator = trial.proposal.origin.partition(":")[2].partition("@")[0]
-        if operator not in tried or not trial.proposal.parents or not trial.status.finished:
-            continue
-        parent = history.by_number.get(trial.proposal.parents[0])
-        if parent is None or not parent.score < float("inf"):
-            continue
-        tried[operator] += 1
-        better[operator] += trial.score < parent.score
-        seen += 1
-        if seen >= window:
-            break
-    rates = np.array([(1 + better[name]) / (2 + tried[name]) for name in names])
+    records = {name: _Record() for name in names}
+    for origin, better in _children(history, lambda origin: origin.detail in records, window):
+        records[origin.detail].add(better)
+    rates = np.array([records[name].rate for name in names])
     rates = np.maximum(rates / rates.sum(), floor)
     return dict(zip(names, (rates / rates.sum()).tolist(), strict=True))
 
@@ -186,25 +210,11 @@ def crossover_rate(history: History, declared: float, *, window: int) -> float:
     ``declared c / (declared c + (1 - declared) m)``: the odds change by c / m. It stays between
     ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
-    tried, better = [0, 0], [0, 0]  # of mutants, of crossed children
-    for trial in own(history):
-        origin = trial.proposal.origin
-        crossed = origin.startswith("crossover")
-        if (
-            not (crossed or origin.startswith("mutate:"))
-            or not trial.proposal.parents
-            or not trial.status.finished
-        ):
-            continue
-        parent = history.by_number.get(trial.proposal.parents[0])
-        if parent is None or not parent.score < float("inf"):
-            continue
-        tried[crossed] += 1
-        better[crossed] += trial.score < parent.score
-        if sum(tried) >= window:
-            break
-    mutants, crossed_children = ((1 + better[k]) / (2 + tried[k]) for k in (0, 1))
-    share = declared * crossed_children / (declared * crossed_children + (1 - declared) * mutants)
+    records = {MUTATE: _Record(), CROSSOVER: _Record()}
+    for origin, better in _children(history, lambda origin: origin.kind in records, window):
+        records[origin.kind].add(better)
+    mutants, crossed = records[MUTATE].rate, records[CROSSOVER].rate
+    share = declared * crossed / (declared * crossed + (1 - declared) * mutants)
     return min(max(share, declared / 2), (1 + declared) / 2)
 
 
@@ -219,32 +229,14 @@ def position_rates(
     there), so that a place with few children borrows from the others. Relative to the highest rate,
     none below ``floor``.
     """
-    tried: dict[str, int] = {}
-    better: dict[str, int] = {}
-    seen = 0
-    for trial in own(history):
-        kind = trial.proposal.origin.partition(":")[2]
-        if "@" not in kind or not trial.proposal.parents or not trial.status.finished:
-            continue
-        parent = history.by_number.get(trial.proposal.parents[0])
-        if parent is None or not parent.score < float("inf"):
-            continue
-        for name in (kind, kind.partition("@")[0]):
-            tried[name] = tried.get(name, 0) + 1
-            better[name] = better.get(name, 0) + (trial.score < parent.score)
-        seen += 1
-        if seen >= window:
-            break
-    rates = []
+    ops: defaultdict[str, _Record] = defaultdict(_Record)
+    places: defaultdict[str, _Record] = defaultdict(_Record)
+    for origin, better in _children(history, lambda origin: bool(origin.place), window):
+        ops[origin.detail].add(better)
+        places[f"{origin.detail}@{origin.place}"].add(better)
+    rates = {}
     for kind in kinds:
-        op = kind.partition("@")[0]
-        of_op = (1 + better.get(op, 0)) / (2 + tried.get(op, 0))
-        rates.append((prior * of_op + better.get(kind, 0)) / (prior + tried.get(kind, 0)))
-    highest = max(rates, default=1.0)
-    return {kind: max(rate / highest, floor) for kind, rate in zip(kinds, rates, strict=True)}
-
-
-def pick(weights: Sequence[float], rng: np.random.Generator) -> int:
-    """An index, drawn by weight."""
-    chances = np.asarray(weights, dtype=float)
-    return int(rng.choice(len(chances), p=chances / chances.sum()))
+        of_op, here = ops[kind.partition("@")[0]].rate, places[kind]
+        rates[kind] = (prior * of_op + here.better) / (prior + here.tried)
+    highest = max(rates.values(), default=1.0)
+    return {kind: max(rate / highest, floor) for kind, rate in rates.items()}

@@ -59,7 +59,7 @@ def final_table(history: History) -> list[Row]:
                 trial.number,
                 trial.genome.to_json(),
                 proposal.parents,
-                proposal.origin,
+                str(proposal.origin),
                 trial.status.value,
                 scores,
                 failure,

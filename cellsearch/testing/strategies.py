@@ -31,7 +31,7 @@ from cellsearch.simulation.simulate import (
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
-from cellsearch.trial import Budget, History, Proposal, Rung, Status, Trial
+from cellsearch.trial import BASELINE, Budget, History, Proposal, Rung, Status, Trial
 
 __all__ = ["StrategyContract", "likeness", "space"]
 
@@ -134,8 +134,8 @@ class StrategyContract(ABC):
 
         def check(proposal: Proposal, history: History) -> None:
             assert self.space().contains(proposal.genome) is None
-            assert proposal.origin
-            assert not proposal.origin.startswith("baseline:")
+            assert str(proposal.origin)
+            assert proposal.origin.kind != BASELINE
             assert all(number in history.by_number for number in proposal.parents)
             if proposal.inherit is not None:
                 assert history.by_number[proposal.inherit].result is not None

@@ -125,7 +125,10 @@ def test_two_hosts_run_the_demo_as_one_process_does(tmp_path: Path) -> None:
         history = store.history()
         workers = {timing.worker for timing in store.timings()}
     assert differing_rows(final_table(history), expected) == []
-    assert [trial.proposal.origin for trial in history][:2] == ["baseline:lstm", "baseline:gru"]
+    assert [str(trial.proposal.origin) for trial in history][:2] == [
+        "baseline:lstm",
+        "baseline:gru",
+    ]
     assert len(workers) == 2
     assert all(
         (tmp_path / "run" / trial.result.checkpoint).is_file() for trial in history if trial.result

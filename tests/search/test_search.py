@@ -88,7 +88,7 @@ def kinds(events: list[SearchEvent]) -> Counter[str]:
 def test_a_search_from_beginning_to_end(tmp_path: Path) -> None:
     history, events = run(tmp_path, small_experiment(trials=30))
     assert [t.number for t in history] == list(range(30))
-    assert [t.proposal.origin for t in history[:2]] == ["baseline:lstm", "baseline:gru"]
+    assert [str(t.proposal.origin) for t in history[:2]] == ["baseline:lstm", "baseline:gru"]
     trained = [t for t in history if t.status is Status.COMPLETED]
     assert len({search_key(t.genome) for t in trained}) == len(trained)
     assert all(t.status.finished for t in history)

@@ -41,7 +41,7 @@ def test_enqueued_cells_come_right_after_the_baselines(tmp_path: Path) -> None:
         assert search.enqueue(MGU).number == first.number
         search.run(InProcess(evaluation=EVALUATION), arrays={})
         history = search.history
-    assert [t.proposal.origin for t in history][:4] == [
+    assert [str(t.proposal.origin) for t in history][:4] == [
         "baseline:lstm",
         "baseline:gru",
         "enqueued",
@@ -69,7 +69,11 @@ def test_an_enqueued_cell_survives_that_the_run_is_closed(tmp_path: Path) -> Non
     with Search.open(tmp_path / "a", small_experiment(trials=6, deterministic=True)) as search:
         search.enqueue(OWN)
     history = run(tmp_path / "a", trials=6, deterministic=True)
-    assert [t.proposal.origin for t in history][:3] == ["baseline:lstm", "baseline:gru", "enqueued"]
+    assert [str(t.proposal.origin) for t in history][:3] == [
+        "baseline:lstm",
+        "baseline:gru",
+        "enqueued",
+    ]
     with Search.open(tmp_path / "b", small_experiment(trials=6, deterministic=True)) as search:
         search.enqueue(OWN)
         search.run(Disordered(4, seed=2))
@@ -102,7 +106,7 @@ def test_an_imported_run_is_history_that_is_not_trained_again(tmp_path: Path) ->
     )  # two baselines, whose results were taken over, and eight cells of its own
     assert len(history) == 18
     assert len(executor.jobs) == 8
-    assert [t.proposal.origin for t in history][:3] == [
+    assert [str(t.proposal.origin) for t in history][:3] == [
         "baseline:lstm",
         "baseline:gru",
         "imported:old",

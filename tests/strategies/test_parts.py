@@ -372,7 +372,7 @@ def test_every_option_changes_the_search(name):
         strategy = strategies.create(name, options)
         history = simulate(strategy, space(), likeness, trials=45, seed=1)
         return [
-            (t.proposal.genome.key, t.proposal.origin, t.proposal.inherit) for t in history
+            (t.proposal.genome.key, str(t.proposal.origin), t.proposal.inherit) for t in history
         ], strategy.perturbation
 
     assert set(EFFECTS[name]) == set(strategies.options(name))
