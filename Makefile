@@ -1,4 +1,5 @@
-# make demo: sets up and runs the main job. make test: sets up and runs the tests. Second calls skip the set-up.
+# make demo: sets up and runs the main job. make test: sets up and runs the tests. make docs: builds
+# the documentation in site/. Second calls skip the set-up.
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/quickstart
@@ -7,10 +8,11 @@ SLOW_SECONDS ?= 400
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cellsearch-stamp
+DOCS_STAMP := $(VENV)/.cellsearch-docs-stamp
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint types ci-slow clean
+.PHONY: setup demo test lint types docs ci-slow clean
 
 setup: $(STAMP)
 
@@ -38,10 +40,17 @@ lint: setup
 types: setup
 	@$(BIN)/mypy
 
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $(DOCS_STAMP)
+
+docs: $(DOCS_STAMP)
+	@$(BIN)/python docs/make_site.py
+
 # The bounded share of the slow checks that CI runs.
 ci-slow: setup
 	@$(BIN)/python -m pytest -q -m slow --timeout 900 --slow-seconds $(SLOW_SECONDS)
 
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

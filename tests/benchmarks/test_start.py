@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = [
     *sorted((ROOT / "benchmarks").glob("*.py")),
     *sorted((ROOT / "scripts").glob("*.py")),
-    ROOT / "docs" / "make_gallery.py",
+    *sorted((ROOT / "docs").glob("make_*.py")),
 ]
 
 

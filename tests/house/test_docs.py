@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
+import cellsearch
 from cellsearch.cli import cli
 from cellsearch.tasks.data import shipped_text
 
@@ -29,6 +31,7 @@ DOCUMENTS = [
     *sorted((ROOT / "cellsearch").rglob("*.md")),
 ]
 WIDTH = 100
+SITE = runpy.run_path(str(ROOT / "docs" / "make_site.py"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)")
 IMAGE = re.compile(r'(?:src|srcset|href)="([^"]+)"')
@@ -180,18 +183,21 @@ def test_lines_are_no_wider_than_those_of_the_code(path: Path) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    reached, todo = set(), [README]
-    while todo:
-        path = todo.pop().resolve()
-        if path in reached or path.suffix != ".md":
-            continue
-        reached.add(path)
-        files = (link.partition("#")[0] for link in links(path.read_text("utf-8")))
-        todo += [path.parent / file for file in files if file]
-    orphans = {str(path.relative_to(ROOT)) for path in DOCUMENTS} - {
-        str(path.relative_to(ROOT)) for path in reached
+    assert set(DOCUMENTS) <= SITE["reached"]()
+
+
+def test_the_site_has_every_page_and_explains_every_public_name() -> None:
+    listed = re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8"))
+    pages = {
+        str(p.relative_to(ROOT)) for p in DOCUMENTS if "cellsearch" not in p.relative_to(ROOT).parts
     }
-    assert not orphans
+    assert {page for page in listed if not page.startswith("reference/")} == pages
+    assert {page for page in listed if page.startswith("reference/")} == {
+        f"reference/{page}.md" for page in SITE["REFERENCE"]
+    }
+    explained = {name for _, names in SITE["REFERENCE"].values() for name in names.split()}
+    assert set(cellsearch.__all__) - {"__version__"} <= explained
+    assert all(exists(f"cellsearch.{name}") for name in explained)
 
 
 def test_the_readme_starts_with_the_two_commands() -> None:

@@ -26,6 +26,8 @@ from cellsearch.errors import BackendError
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["docs"]
 
 
 def pins() -> dict[str, str]:
@@ -45,21 +47,15 @@ def test_torch_is_pinned_to_the_version_that_everything_was_measured_with() -> N
     assert pins()["torch"] == "2.13.0"
 
 
-@pytest.mark.parametrize("text", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"])
+@pytest.mark.parametrize("text", REQUIREMENTS)
 def test_each_requirement_is_pinned_to_a_version_that_it_allows(text: str) -> None:
     requirement = Requirement(text)
     assert requirement.specifier.contains(Version(pins()[requirement.name.lower()]))
 
 
 def test_what_the_requirements_require_is_pinned_too() -> None:
-    known, todo, missing = (
-        pins(),
-        [
-            Requirement(text).name
-            for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-        ],
-        [],
-    )
+    known, missing = pins(), []
+    todo = [Requirement(text).name for text in REQUIREMENTS]
     seen: set[str] = set()
     while todo:
         name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
@@ -91,7 +87,7 @@ def test_python_versions_and_licence_are_declared() -> None:
 
 def test_make_has_its_targets_and_ci_can_be_run() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-    assert {"setup", "demo", "test", "lint", "types", "ci-slow", "clean"} <= targets
+    assert {"setup", "demo", "test", "lint", "types", "docs", "ci-slow", "clean"} <= targets
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 

@@ -80,6 +80,8 @@ def test_the_version_is_that_of_the_project_file() -> None:
     if not project.is_file():
         pytest.skip("not a checkout")
     assert f'\nversion = "{cs.__version__}"\n' in project.read_text("utf-8")
+    citation = project.with_name("CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {cs.__version__}\n" in citation
 
 
 @pytest.mark.parametrize("name", ["load", "names", "import_cell"])

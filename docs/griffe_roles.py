@@ -1,0 +1,21 @@
+"""Docstrings name things as Sphinx does (:class:`Genome`); pages are Markdown, where that is code."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_ROLE = re.compile(r":(?:class|meth|func|mod|attr|data):`~?([^`]+)`")
+_LITERAL = re.compile(r"::\n(?=\n {4})")
+
+
+class Roles(griffe.Extension):
+    """Turns roles into code, and the mark of a literal block into a colon."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of an object, when it has been read."""
+        if obj.docstring is not None:
+            text = _ROLE.sub(r"`\1`", obj.docstring.value)
+            obj.docstring.value = _LITERAL.sub(":\n", text)
