@@ -1,4 +1,4 @@
-"""Docstrings name things as Sphinx does (:class:`Genome`); pages are Markdown, where that is code."""
+"""Docstrings name things as Sphinx does, :class:`Genome`; on pages in Markdown that is code."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ _FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="?(?:ht
 # Page of the reference -> its title, and the names below cellsearch that it explains.
 REFERENCE = {
     "cells": ("Cells", "Genome compile_cell zoo"),
-    "search": ("Searching", "load_experiment Experiment Search"),
+    "search": ("Searching", "load_experiment Experiment Search InProcess Ray"),
+    "run": ("What a search has left", "open_run Run runs.RunTrial"),
     "history": ("History", "History Trial Proposal Budget Result"),
     "space": ("Search spaces", "load_space SearchSpace"),
     "tasks": ("Tasks", "tasks"),
