@@ -35,8 +35,9 @@ from cellsearch.job import Job, Outcome
 from cellsearch.search import SearchEvent, TrialEnded
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Suite
+from cellsearch.training import Data, prepare
 from cellsearch.training.results import ResultCache
-from cellsearch.training.suite import load_data, train_suite
+from cellsearch.training.suite import train_suite
 from cellsearch.trial import History, Result, Status, Trial
 
 STRATEGIES = ("genetic", "random", "grow", "prune")
@@ -89,7 +90,7 @@ class Hunt:
     """
 
     search: cs.Search
-    arrays: Arrays
+    data: Data
     cache: ResultCache
     shares: dict[int, dict[str, float]] = field(default_factory=dict)
 
@@ -107,10 +108,12 @@ class Hunt:
         experiment = self.search.experiment
         suite = Suite.parse({**experiment.task_options, "stop_below": 0.0})
         shares: dict[str, float] = dict.fromkeys((member.name for member in suite.members), 0.0)
-        job = replace(self.search.job(trial), task_options=suite.to_document())
+        job = replace(
+            self.search.job(trial), task_options=suite.to_document(), targets=self.data.targets
+        )
         for seed in suite.seeds:
             try:
-                _, scored = train_suite(job, self.arrays, seed=seed, cache=self.cache)
+                _, scored = train_suite(job, self.data.arrays, seed=seed, cache=self.cache)
             except cs.errors.TrainingError:
                 return False
             for one in scored:
@@ -137,13 +140,13 @@ def run(strategy: str, seed: int, trials: int, folder: Path, cache: ResultCache)
     """One search, from where it is to its success or its end; what came out."""
     overrides = {"strategy": strategy, "seed": seed, "trials": trials, "workers": 0, "lookahead": 1}
     declared = cs.load_experiment("gating", overrides)
-    arrays = load_data(declared.task, declared.task_options, cache=cache)
+    data = prepare(declared.task, declared.task_options, cache=cache)
     started = time.perf_counter()
     with cs.Search.open(folder, declared) as search:
-        hunt = Hunt(search, arrays, cache)
+        hunt = Hunt(search, data, cache)
         found = next((trial for trial in search.history if hunt.succeeds(trial)), None)
         if found is None:
-            search.run(Shared(cache), hunt.on_event, arrays=arrays)
+            search.run(Shared(cache), hunt.on_event, data=data)
             found = next((trial for trial in search.history if hunt.succeeds(trial)), None)
         history = search.history
     first = next((trial.number for trial in history if reached(trial)), None)

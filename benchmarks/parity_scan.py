@@ -23,7 +23,7 @@ from cellsearch.executors.ray import Ray
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 from cellsearch.trial import Trial
 
 EXPERIMENT = "parity_scan"

@@ -21,7 +21,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.tasks.base import Batch, Task
 from cellsearch.tasks.translation import PAD
 from cellsearch.training.fused import FlatAdam
-from cellsearch.training.loop import cell_factory, make_task
+from cellsearch.training.model import cell_factory, make_task
 
 KEPT = 16
 """Batches that training steps are timed on."""

@@ -24,7 +24,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.settings import Prefilter
 from cellsearch.space import SearchSpace
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 from cellsearch.training.prefilter import check_cell
 
 ALL = Prefilter(gradient=True, growth=True, output=True)

@@ -36,8 +36,9 @@ from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
+from cellsearch.training import evaluate
 from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
-from cellsearch.training.loop import cell_factory, evaluate, make_task
+from cellsearch.training.model import cell_factory, make_task
 from cellsearch.training.prefilter import check_cell
 
 SIZES = (32, 64, 128, 256)

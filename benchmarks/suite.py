@@ -25,10 +25,10 @@ from cellsearch.experiment import catalog
 from cellsearch.finals.statistics import mean_and_deviation
 from cellsearch.job import Job
 from cellsearch.settings import Training
-from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Suite
+from cellsearch.training import Data, prepare
 from cellsearch.training.results import ResultCache
-from cellsearch.training.suite import load_data, train_suite
+from cellsearch.training.suite import train_suite
 
 CELLS = (
     *(
@@ -50,16 +50,17 @@ CELLS = (
 
 
 def train(
-    cell: str, suite: Suite, seeds: Sequence[int], arrays: Arrays, cache: ResultCache
+    cell: str, suite: Suite, seeds: Sequence[int], data: Data, cache: ResultCache
 ) -> dict[str, list[tuple[float, float, float]]]:
     """Score, share and seconds of each seed, by task. Raises :class:`TrainingError`."""
     document = suite.to_document()
     job = Job(0, 0, zoo.load(cell).to_json(), SUITE, document, Training(), suite.steps, 0)
+    job = replace(job, targets=data.targets)
     found: dict[str, list[tuple[float, float, float]]] = {
         member.name: [] for member in suite.members
     }
     for seed in seeds:
-        for one in train_suite(job, arrays, seed=seed, cache=cache)[1]:
+        for one in train_suite(job, data.arrays, seed=seed, cache=cache)[1]:
             found[one.member.name].append((one.result.score, one.share, one.result.seconds))
     return found
 
@@ -129,11 +130,11 @@ def main() -> None:
     arguments = parser.parse_args()
     suite = replace(catalog.load_suite(arguments.suite), stop_below=0.0)
     cache = ResultCache(arguments.cache)
-    arrays = load_data(SUITE, suite.to_document(), cache=cache)
+    data = prepare(SUITE, suite.to_document(), cache=cache)
     results = {}
     for cell in CELLS if arguments.cells == ["all"] else arguments.cells:
         try:
-            results[cell] = train(cell, suite, suite.seeds[: arguments.seeds], arrays, cache)
+            results[cell] = train(cell, suite, suite.seeds[: arguments.seeds], data, cache)
         except TrainingError as error:
             print(f"{cell} failed: {error}")
     show(suite, results)

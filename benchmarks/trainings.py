@@ -136,7 +136,7 @@ def run(task: str, cell: str, seed: int, plain_torch: bool = False) -> dict[str,
 
 
 def torch_factory(cell: str) -> Any:
-    """Stands in for :func:`cellsearch.training.loop.cell_factory`: torch's own layers."""
+    """Stands in for :func:`cellsearch.training.model.cell_factory`: torch's own layers."""
 
     def factory(genome: object, training: Training) -> CellFactory:
         return CellFactory(

@@ -74,6 +74,8 @@ class Job:
     """
     prefilter: Prefilter = field(default_factory=Prefilter)
     """What the untrained cell must pass."""
+    targets: tuple[float, ...] = ()
+    """Over a suite, the score of each task that counts as 1."""
 
     @property
     def id(self) -> JobId:

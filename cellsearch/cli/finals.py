@@ -95,6 +95,7 @@ def finals(
     from cellsearch.cli.searching import make_executor
     from cellsearch.finals import Protocol, equal_sizes, run_finals
     from cellsearch.runs import open_run
+    from cellsearch.training import prepare
 
     data = open_run(run)
     declared = data.experiment
@@ -107,7 +108,8 @@ def finals(
     )
     declared = replace(declared, training=training)
     finalists = _finalists(data, top, against or ("lstm", "gru"))
-    arrays = tasks.get(declared.task).load(declared.task_options)
+    task = tasks.get(declared.task)
+    arrays = prepare(declared.task, declared.task_options).arrays
     counts = {f.name: _parameter_count(declared, f.genome, arrays) for f in finalists}
     first = next(f.name for f in finalists if f.baseline)
     sizes = equal_sizes(counts, first, training.hidden_size)
@@ -126,7 +128,7 @@ def finals(
     if as_json:
         emit_json(table.to_document())
     else:
-        _print(table, tasks.get(declared.task).metric)
+        _print(table, task.metric)
 
 
 def _finalists(data: Run, top: int, against: Sequence[str]) -> list[Finalist]:
@@ -153,7 +155,7 @@ def _parameter_count(
 ) -> Callable[[int], int]:
     """Trainable weights of the whole model as a function of the hidden size."""
     from cellsearch.tasks import get
-    from cellsearch.training.loop import cell_factory
+    from cellsearch.training.model import cell_factory
 
     task = get(experiment.task).create(experiment.task_options, arrays)
 

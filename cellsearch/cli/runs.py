@@ -113,8 +113,8 @@ def write_report(data: Run, output: Path | None = None, *, force: bool = False) 
     """Write the HTML report; the one in the run folder is a product of the run and is always
     replaced.
     """
-    from cellsearch import tasks
     from cellsearch.reporting.report import Report, render_report
+    from cellsearch.tasks.suite import metric_of
 
     experiment = data.declared
     page = render_report(
@@ -122,7 +122,7 @@ def write_report(data: Run, output: Path | None = None, *, force: bool = False) 
             name=experiment["name"],
             question=experiment.get("question", ""),
             task=experiment["task"],
-            metric=tasks.get(experiment["task"]).metric,
+            metric=metric_of(experiment["task"]),
             strategy=experiment["strategy"],
             trials=tuple(data.trials),
             ended=data.ended,

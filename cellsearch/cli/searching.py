@@ -15,6 +15,7 @@ import click
 
 from cellsearch.cli.failures import INTERRUPTED, let_output_go
 from cellsearch.cli.output import data_option, emit_json
+from cellsearch.cli.suites import say_reference
 from cellsearch.runs.locate import Located, locate
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ def _run(
     allowance is used up.
     """
     from cellsearch.search import Search
+    from cellsearch.training import prepare
 
     with Search.open(folder, experiment) as search:
         for line in warm.apply(search):
@@ -209,6 +211,7 @@ def _run(
         history = search.history
         if search.finished:
             return False, ""  # without starting workers
+        data = prepare(experiment.task, experiment.task_options, on_training=say_reference)
         with (
             _interrupts(search, display) as interrupted,
             make_executor(experiment, ray_address, folder) as executor,
@@ -221,7 +224,7 @@ def _run(
             display.seconds_left = lambda: search.seconds_left
             display.begin(history)
             try:
-                search.run(executor, lambda event: _show(event, search, display))
+                search.run(executor, lambda event: _show(event, search, display), data=data)
             finally:
                 display.end()
         return interrupted(), "" if search.finished else search.used_up

@@ -15,11 +15,14 @@ from cellsearch.cli.output import emit_json, json_option, number, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cellsearch.tasks.base import Arrays
+    import numpy as np
+    from numpy.typing import NDArray
+
     from cellsearch.tasks.suite import Suite
+    from cellsearch.training import ReferenceTraining
     from cellsearch.training.suite import Scored
 
-__all__ = ["COMMANDS", "evaluate_suite"]
+__all__ = ["COMMANDS", "evaluate_suite", "say_reference"]
 
 
 @click.command("suites", short_help="List the suites of tasks.")
@@ -60,19 +63,29 @@ def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> Non
     from cellsearch.job import Job
     from cellsearch.runs.locate import locate
     from cellsearch.settings import Training
-    from cellsearch.tasks.suite import SUITE
-    from cellsearch.training.suite import load_data, train_suite
+    from cellsearch.tasks.suite import SUITE, load_suite_data
+    from cellsearch.training.results import ResultCache
+    from cellsearch.training.suite import references, targets, train_suite
 
     located, declared = locate(cell), catalog.load_suite(name)
     suite = replace(declared, stop_below=0.0)  # the table shall be complete
-    known = _Baselines(show=sys.stderr.isatty() and not as_json)
-    arrays = load_data(SUITE, suite.to_document(), on_training=known)
+    trained = _Trained(show=sys.stderr.isatty() and not as_json)
+    arrays = load_suite_data(suite)
+    scores = references(suite, arrays, ResultCache(), trained)
     job = Job(
-        0, 0, located.genome.to_json(), SUITE, suite.to_document(), Training(), suite.steps, 0
+        trial=0,
+        rung=0,
+        genome=located.genome.to_json(),
+        task=SUITE,
+        task_options=suite.to_document(),
+        training=Training(),
+        steps=suite.steps,
+        seed=0,
+        targets=targets(suite, scores),
     )
     seeds = suite.seeds if seed is None else (seed,)
     runs = [train_suite(job, arrays, seed=one)[1] for one in seeds]
-    document = _document(suite, arrays, runs, known)
+    document = _document(suite, scores, runs, trained)
     document = {"cell": located.label, "suite": suite.name, "seeds": list(seeds), **document}
     if as_json:
         emit_json(document)
@@ -80,26 +93,35 @@ def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> Non
         _print(document)
 
 
-class _Baselines:
-    """Notes which baselines had to be trained, and says so on standard error."""
+def say_reference(event: ReferenceTraining) -> None:
+    """Say on standard error which reference is trained now, or is known."""
+    known = " (known)" if event.known else ""
+    click.echo(f"reference {event.cell} on {event.task}, seed {event.seed} ...{known}", err=True)
+
+
+class _Trained:
+    """Notes for which tasks references have to be trained, and says so where somebody reads it."""
 
     def __init__(self, *, show: bool) -> None:
         self.show = show
-        self.cached: dict[str, bool] = {}
+        self.known: dict[str, bool] = {}
 
-    def __call__(self, cell: str, task: str, seed: int, known: bool) -> None:
-        self.cached[task] = self.cached.get(task, True) and known
-        if self.show and not known:
-            click.echo(f"trained {cell} on {task}, seed {seed}, once for all", err=True)
+    def __call__(self, event: ReferenceTraining) -> None:
+        self.known[event.task] = self.known.get(event.task, True) and event.known
+        if self.show:
+            say_reference(event)
 
 
 def _document(
-    suite: Suite, arrays: Arrays, runs: Sequence[Sequence[Scored]], known: _Baselines
+    suite: Suite,
+    scores: NDArray[np.float64],
+    runs: Sequence[Sequence[Scored]],
+    trained: _Trained,
 ) -> dict[str, Any]:
-    """The whole table as plain data. Means are over the seeds; ``fitness`` is that of the mean
-    shares.
+    """The whole table as plain data. ``scores [tasks, 2, seeds]``: of the references. Means are
+    over the seeds; ``fitness`` is that of the mean shares.
     """
-    from cellsearch.training.suite import BASELINES, fitness
+    from cellsearch.training.suite import REFERENCE_CELLS, fitness
 
     rows = []
     for k, member in enumerate(suite.members):
@@ -113,11 +135,11 @@ def _document(
                 "chance": member.chance,
                 "scores": [result.score for result in results],
                 "metrics": [result.metric for result in results],
-                **{name: arrays["references"][k, b].tolist() for b, name in enumerate(BASELINES)},
+                **{name: scores[k, b].tolist() for b, name in enumerate(REFERENCE_CELLS)},
                 "shares": shares,
                 "share": sum(shares) / len(shares),
                 "seconds": sum(result.seconds for result in results) / len(results),
-                "baselines_cached": known.cached[member.name],
+                "baselines_cached": trained.known[member.name],
             }
         )
     value = fitness(suite, [row["share"] for row in rows])
@@ -154,7 +176,7 @@ def _print(document: dict[str, Any]) -> None:
         "mean": "mean share",
         "pareto": "mean share (one objective a task in a search)",
     }
-    reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better baseline's"}[
+    reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better reference's"}[
         document["reference"]
     ]
     click.echo(

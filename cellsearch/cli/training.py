@@ -90,12 +90,13 @@ def _evaluate_task(
     from cellsearch import tasks
     from cellsearch.job import Job
     from cellsearch.runs.locate import locate
-    from cellsearch.training.loop import evaluate as train
+    from cellsearch.training import evaluate as train
+    from cellsearch.training import prepare
 
     located = locate(cell)
     kind = tasks.get(task)
     training, options = read_settings(settings, steps, hidden)
-    arrays = kind.load(options)
+    arrays = prepare(task, options).arrays
     job = Job(
         trial=0,
         rung=0,

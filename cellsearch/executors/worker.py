@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Evaluation = Callable[[Job, Arrays], Result]
-DEFAULT_EVALUATION = "cellsearch.training.suite:evaluate"
+DEFAULT_EVALUATION = "cellsearch.training:evaluate"
 
 # Bit-identical results need a fixed number of threads, and one thread a worker is the fastest for
 # many small trials. The libraries read these when they are loaded, so they are set before torch is
@@ -58,7 +58,7 @@ _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, err
 
 
 def load_evaluation(name: str) -> Evaluation:
-    """The function that an importable name such as ``"cellsearch.training.suite:evaluate"`` means.
+    """The function that an importable name such as ``"cellsearch.training:evaluate"`` means.
     Raises :class:`ConfigError`.
 
     A name instead of the function itself, because a worker process cannot be handed code, only what
@@ -73,7 +73,7 @@ def load_evaluation(name: str) -> Evaluation:
             f"no evaluation function can be imported as {name!r}: {error}", hint=hint
         ) from error
     if not callable(evaluation):
-        raise ConfigError(f"{name!r} is no function", hint=hint)
+        raise ConfigError(f"{name!r} is not a function", hint=hint)
     return evaluation  # type: ignore[no-any-return]
 
 

@@ -215,9 +215,7 @@ def read_training(table: Mapping[str, Any], where: str, task: str = "") -> Train
 
     ``task``: the name of what is trained for, where that is known.
     """
-    from cellsearch.training.loop import (
-        check_training,
-    )  # needs torch, which importing this module shall not load
+    from cellsearch.training.model import check_training  # torch: importing this module loads none
 
     training = _dataclass(Training, table, where)
     check_training(training, tasks.get(task) if task and task != SUITE else None)

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from torch import nn
 
-from cellsearch import tasks
 from cellsearch.errors import CheckpointError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays, Task
-from cellsearch.training import checkpoint
+from cellsearch.training import checkpoint, evaluate, prepare
 from cellsearch.training.gates import PREFIX as GATES
-from cellsearch.training.loop import cell_factory, evaluate, make_task
+from cellsearch.training.model import cell_factory, make_task
 from cellsearch.trial import Result
 
 __all__ = ["Trained", "load_arrays", "load_trained", "train", "trained_job"]
@@ -67,11 +66,11 @@ def trained_job(path: Path, steps: int) -> Job:
 
 def load_arrays(job: Job) -> Arrays:
     """The data of a job's task."""
-    return tasks.get(job.task).load(job.task_options)
+    return prepare(job.task, job.task_options).arrays
 
 
 def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
-    """The model that :func:`cellsearch.training.loop.evaluate` has written to ``path``, ready to be
+    """The model that :func:`cellsearch.training.evaluate` has written to ``path``, ready to be
     used.
 
     Raises :class:`CheckpointError` for a damaged file and for one whose weights do not fit the job.

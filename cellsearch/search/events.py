@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cellsearch.job import Outcome
+from cellsearch.training.data import ReferenceTraining
 from cellsearch.trial import Trial
 
 __all__ = [
@@ -81,7 +82,13 @@ class BestChanged:
 
 
 SearchEvent = (
-    Resumed | EnvironmentChanged | TrialStarted | TrialEnded | DuplicateAnswered | BestChanged
+    Resumed
+    | EnvironmentChanged
+    | ReferenceTraining
+    | TrialStarted
+    | TrialEnded
+    | DuplicateAnswered
+    | BestChanged
 )
 
 Observer = Callable[[SearchEvent], None]

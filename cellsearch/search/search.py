@@ -35,6 +35,7 @@ from cellsearch.search.warm import Imported, importable
 from cellsearch.settings import Prefilter
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
+from cellsearch.training.data import Data
 from cellsearch.training.environment import differences, fingerprint
 from cellsearch.trial import Failure, History, Rung, Status, Trial
 
@@ -62,6 +63,7 @@ class Search:
         self._announcer = Announcer()
         self._stopping = self._stopping_now = self._closed = False
         self._told = 0
+        self._targets: tuple[float, ...] = ()
         self._handed_out: set[JobId] = set()
 
         store.requeue()
@@ -224,7 +226,9 @@ class Search:
         return None
 
     def job(self, trial: Trial) -> Job:
-        """The work that a trial from :meth:`ask` stands for."""
+        """The work that a trial from :meth:`ask` stands for. Over a suite it holds the targets of
+        the data that :meth:`run` was given; who trains by hand puts them in.
+        """
         experiment, rung = self.experiment, trial.rungs[-1]
         number = len(trial.rungs) - 1
         before = trial.rungs[-2].result if number else None
@@ -247,6 +251,7 @@ class Search:
             perturbation=experiment.strategy.perturbation
             if experiment.space.is_gated(trial.genome)
             else 0,
+            targets=self._targets,
         )
 
     def tell(self, outcome: Outcome) -> Trial:
@@ -313,23 +318,28 @@ class Search:
     # -- run ---------------------------------------------------------------------------------------
 
     def run(
-        self, executor: Executor, on_event: Observer | None = None, *, arrays: Arrays | None = None
+        self,
+        executor: Executor,
+        on_event: Observer | None = None,
+        *,
+        arrays: Arrays | None = None,
+        data: Data | None = None,
     ) -> None:
         """Search until the trials of the experiment are done, or :meth:`stop` is called. The caller
         closes the executor.
 
-        ``on_event`` is told what happens; ``arrays``: the task's data, if it is not to be loaded
-        from the task's options.
+        ``on_event`` is told what happens. ``data``: from :func:`cellsearch.training.prepare`, which
+        is called here if neither that nor the ``arrays`` of a single task are given.
         """
         experiment = self.experiment
         self._stopping = self._stopping_now = False
         self._announcer.listen(on_event)
-        from cellsearch.training.suite import (
-            load_data,
-        )  # loads torch, which looking at a run does without
-
-        data = arrays if arrays is not None else load_data(experiment.task, experiment.task_options)
-        executor.start(experiment.task, dict(experiment.task_options), data, folder=self.path)
+        if data is None:
+            data = self._prepare() if arrays is None else Data(arrays)
+        self._targets = data.targets
+        executor.start(
+            experiment.task, dict(experiment.task_options), data.arrays, folder=self.path
+        )
         try:
             self._loop(executor)
             self._sweep()
@@ -361,6 +371,13 @@ class Search:
         self._stopping_now = now or self._stopping_now
 
     # -- inside ------------------------------------------------------------------------------------
+
+    def _prepare(self) -> Data:
+        from cellsearch.training import prepare  # torch, which looking at a run does without
+
+        experiment = self.experiment
+        tell = self._announcer.tell
+        return prepare(experiment.task, experiment.task_options, on_training=tell)
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add(trial.newest_job)

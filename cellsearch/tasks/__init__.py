@@ -64,10 +64,6 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "translation": ("cellsearch.tasks.translation", "Translation"),
     "word_lm": ("cellsearch.tasks.word_lm", "WordLM"),
 }
-_SUITE = ("cellsearch.tasks.suite", "SuiteTask")
-"""What an experiment with a suite has instead of a task. It is no task that could be trained by
-itself, so it is not among the names.
-"""
 _LAZY = {"from_arrays": "cellsearch.tasks.arrays", "from_text_file": "cellsearch.tasks.char_lm"}
 
 
@@ -78,8 +74,8 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> type[Task]:
     """The class of a task. Raises :class:`ConfigError` for an unknown name."""
-    if name in _REGISTRY or name == "suite":
-        module, attribute = _REGISTRY.get(name, _SUITE)
+    if name in _REGISTRY:
+        module, attribute = _REGISTRY[name]
         task: type[Task] = getattr(import_module(module), attribute)
         return task
     for entry in entry_points(group=ENTRY_POINTS, name=name):
@@ -91,6 +87,13 @@ def get(name: str) -> type[Task]:
                 hint="name a subclass of cellsearch.tasks.Task",
             )
         return found
+    if name == "suite":
+        raise ConfigError(
+            "a suite is several tasks, and here one is needed",
+            where="task",
+            hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL "
+            "--suite NAME trains all",
+        )
     raise ConfigError(
         f"there is no task {name!r}", where="task", hint="tasks: " + ", ".join(names())
     )

@@ -1,26 +1,30 @@
-"""Suites: several tasks that a cell must all be good at. How one is declared;
-:mod:`cellsearch.training.suite` trains and scores it.
+"""Suites: several tasks that a cell must all be good at. How one is declared, and its data;
+:mod:`cellsearch.training.suite` trains and scores it. A suite itself is not a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_type_hints
-
-from numpy.typing import NDArray
+from typing import Any, get_type_hints
 
 from cellsearch import options as tomltext
+from cellsearch import tasks
 from cellsearch.errors import ConfigError
 from cellsearch.settings import Training
-from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
+from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.options import parse_options
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
-__all__ = ["AGGREGATIONS", "REFERENCES", "SUITE", "Member", "Suite", "SuiteTask", "part"]
+__all__ = [
+    "AGGREGATIONS",
+    "REFERENCES",
+    "SUITE",
+    "Member",
+    "Suite",
+    "load_suite_data",
+    "metric_of",
+    "part",
+]
 
 SUITE = "suite"
 """What the task of an experiment with a suite is called; ``suite:NAME`` in an experiment file names
@@ -44,42 +48,46 @@ _WORDS = {str: "text", float: "a number", int: "a whole number", list: "a list",
 
 @dataclass(frozen=True)
 class Member:
-    """One task of a suite.
-
-    ``name``: what it is called in the suite; ``steps``: optimizer steps; ``chance``: the score of
-    who has learned nothing (the best answer that does not look at the input); ``options``: of the
-    task; ``training``: what differs from the suite's training.
-    """
+    """One task of a suite."""
 
     name: str
+    """What it is called in the suite."""
     task: str
+    """Name of the task itself."""
     steps: int
+    """Optimizer steps."""
     chance: float
+    """The score of who has learned nothing: the best answer that does not look at the input."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the task."""
     training: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the suite's training."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Tasks in the order in which they are trained (cheap ones first), and how their scores become
-    one.
-
-    ``aggregation``: ``min`` (as good as at the task that it is worst at, Jozefowicz et al. 2015),
-    ``mean``, or ``pareto`` (one objective a task; ranked by the mean). ``reference``: the score
-    that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both. ``stop_below``: with
-    ``min``, the tasks after one with a smaller share of the reference are not trained (0: all are).
-    ``seeds``: the reference is the mean over them; candidates of a search are trained with the
-    first. ``training``: of all tasks.
-    """
+    """Several tasks, and how their scores become one."""
 
     name: str
+    """What the suite is called."""
     members: tuple[Member, ...]
+    """Its tasks in the order in which they are trained, cheap ones first."""
     description: str = ""
+    """What it asks, for people."""
     aggregation: str = "min"
+    """``min``: as good as at the task that a cell is worst at (Jozefowicz et al. 2015); ``mean``;
+    ``pareto``: one objective a task, ranked by the mean.
+    """
     reference: str = "lstm"
+    """The score that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both."""
     stop_below: float = 0.0
+    """With ``min``, the tasks after one with a smaller share of the reference are not trained (0:
+    all are).
+    """
     seeds: tuple[int, ...] = (1, 2, 3)
+    """The reference is the mean over them; candidates of a search are trained with the first."""
     training: Mapping[str, Any] = field(default_factory=dict)
+    """Of all tasks."""
 
     @property
     def steps(self) -> int:
@@ -143,59 +151,20 @@ class Suite:
         }
 
 
-class SuiteTask(Task):
-    """The data of all tasks of a suite, under one name, so that workers get them like those of one
-    task.
-
-    A suite has no model and no loss of its own: :func:`cellsearch.training.suite.evaluate` trains
-    each of its tasks.
+def load_suite_data(suite: Suite) -> Arrays:
+    """The arrays of every task, as ``<number>/<name>``; :func:`part` takes those of one out
+    again.
     """
+    return {
+        f"{k}/{name}": array
+        for k, member in enumerate(suite.members)
+        for name, array in tasks.get(member.task).load(member.options).items()
+    }
 
-    name: ClassVar[str] = SUITE
-    metric: ClassVar[str] = "share of the reference"
-    summary: ClassVar[str] = "several tasks at once"
-    source: ClassVar[str] = "Jozefowicz, Zaremba & Sutskever 2015"
 
-    @classmethod
-    def load(cls, options: Mapping[str, Any]) -> Arrays:
-        """The arrays of every task, as ``<number>/<name>``; :func:`part` takes those of one out
-        again.
-        """
-        from cellsearch import tasks
-
-        arrays: dict[str, NDArray[Any]] = {}
-        for k, member in enumerate(Suite.parse(options).members):
-            arrays |= {
-                f"{k}/{name}": array
-                for name, array in tasks.get(member.task).load(member.options).items()
-            }
-        return arrays
-
-    @classmethod
-    def create(cls, options: Mapping[str, Any], arrays: Arrays) -> NoReturn:
-        """Raise :class:`ConfigError`: there is nothing that could be trained as one task."""
-        raise ConfigError(
-            f"the suite {options.get('name', '')} is several tasks, and here one is needed",
-            where="task",
-            hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL "
-            "--suite NAME trains all",
-        )
-
-    def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
-        """Never called: no such task is created."""
-        raise NotImplementedError
-
-    def model(self, cell_factory: CellFactory) -> nn.Module:
-        """Never called: no such task is created."""
-        raise NotImplementedError
-
-    def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Never called: no such task is created."""
-        raise NotImplementedError
-
-    def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
-        """Never called: no such task is created."""
-        raise NotImplementedError
+def metric_of(task: str) -> str:
+    """What the number of a task is called, or of a suite."""
+    return "share of the reference" if task == SUITE else tasks.get(task).metric
 
 
 def part(arrays: Arrays, number: int) -> Arrays:
@@ -209,8 +178,6 @@ def part(arrays: Arrays, number: int) -> Arrays:
 
 
 def _member(table: object, where: str) -> Member:
-    from cellsearch import tasks
-
     if not isinstance(table, Mapping):
         raise ConfigError(
             f"{table!r:.60} is no table",

@@ -18,6 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, TrainingError
+from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Result
@@ -36,9 +37,9 @@ def evaluate(job: Job, arrays: Arrays) -> Result:
         time.sleep(options["sleep"])
     _misbehave(job)
     if job.prefilter.any:
-        from cellsearch.training.prefilter import check_job
+        from cellsearch.training.prefilter import check_job  # torch
 
-        check_job(job)
+        check_job(job, Genome.from_json(job.genome))
     digest = hashlib.blake2b(f"{job.genome}{job.seed}".encode(), digest_size=8).digest()
     chance = int.from_bytes(digest, "big") / 2**64
     score = chance + 1.0 / job.steps

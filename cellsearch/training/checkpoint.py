@@ -39,7 +39,9 @@ class Checkpoint:
     """What a checkpoint file holds."""
 
     tensors: Mapping[str, torch.Tensor]
+    """By the names that the module tells of."""
     meta: Mapping[str, Any]
+    """The description."""
 
     def group(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors whose names start with ``prefix``, without it."""
@@ -114,7 +116,7 @@ def _entry(data: bytes, where: str) -> dict[str, str]:
     """
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > min(LARGEST_HEADER, len(data) - 8):
-        raise _damaged(where, "it is cut off, or no safetensors file")
+        raise _damaged(where, "it is cut off, or not a safetensors file")
     try:
         header = json.loads(data[8 : 8 + size])
         text = header["__metadata__"]["cellsearch"]

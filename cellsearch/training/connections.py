@@ -13,7 +13,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.tasks.base import Batch, Task
 from cellsearch.trial import Connection
 
-__all__ = ["ConnectionMeter", "connection_weights", "measure_perturbations"]
+__all__ = ["ConnectionMeter", "connection_weights", "gate_weights", "measure_perturbations"]
 
 
 def connection_weights(
@@ -23,7 +23,7 @@ def connection_weights(
     each layer and direction.
 
     A connection is an operand of a node with weights: a dense block, a ``diag`` vector, a
-    ``scale``; biases are none.
+    ``scale``; a bias is not.
     """
     wanted = [
         spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live
@@ -34,6 +34,12 @@ def connection_weights(
         if connection in found:
             found[connection].append(parameter)
     return found
+
+
+def gate_weights(genome: Genome, layer: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights of all connection gates (``scale``) of a compiled layer."""
+    found = connection_weights(genome, layer)
+    return [weight for name in found if name.endswith(".scale") for weight in found[name]]
 
 
 class ConnectionMeter:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["differences", "fingerprint"]
+__all__ = ["decisive", "differences", "fingerprint"]
 
 _PACKAGES = ("cellsearch", "torch", "numpy", "ray", "safetensors")
 # Training is bit-identical only where these are equal; the rest of the fingerprint is for people.
@@ -28,6 +28,12 @@ def fingerprint() -> dict[str, str]:
         except PackageNotFoundError:  # a checkout that is not installed, or an optional package
             found[package] = "unknown"
     return found
+
+
+def decisive() -> dict[str, str]:
+    """The part of the fingerprint that results depend on."""
+    found = fingerprint()
+    return {name: found[name] for name in _DECISIVE}
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch.genome.graph import Genome
-from cellsearch.training.connections import connection_weights
+from cellsearch.training.connections import gate_weights
 
 __all__ = ["BETA", "GAMMA", "PREFIX", "RELAXATIONS", "ZETA", "HardConcreteGates", "attach"]
 
@@ -44,12 +44,7 @@ class HardConcreteGates(nn.Module):
 
     def __init__(self, genome: Genome, layer: nn.Module) -> None:
         super().__init__()
-        wanted = {
-            id(weight)
-            for name, found in connection_weights(genome, layer).items()
-            if name.endswith(".scale")
-            for weight in found
-        }
+        wanted = {id(weight) for weight in gate_weights(genome, layer)}
         self._weights = [
             (name, weight) for name, weight in layer.named_parameters() if id(weight) in wanted
         ]

@@ -1,4 +1,4 @@
-"""Bounds of one training: time, memory, and numbers that are no numbers."""
+"""Bounds of one training: time, memory, and numbers that are not finite."""
 
 from __future__ import annotations
 

@@ -45,17 +45,17 @@ MEMORY = 4
 off at each of them.
 """
 VANISHED = 1e-30
-"""A gradient below this over :data:`MEMORY` positions is none."""
+"""A gradient below this over :data:`MEMORY` positions counts as 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``reason``: why the cell is rejected, with the figure that was measured; ``""``: it passes.
-    ``figures``: all that were measured.
-    """
+    """What the checks say of a cell."""
 
     reason: str
+    """Why it is rejected, with the figure that was measured; ``""``: it passes."""
     figures: dict[str, float]
+    """All that were measured, by the name of the check."""
 
 
 def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
@@ -101,12 +101,12 @@ def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
     return Verdict("", figures)
 
 
-def check_job(job: Job) -> None:
-    """Raise :class:`TrainingError` of kind ``"prefilter"`` for a cell that fails a check; a
+def check_job(job: Job, genome: Genome) -> None:
+    """Raise :class:`TrainingError` of kind ``"prefilter"`` if the job's ``genome`` fails a check; a
     training that is resumed has passed them.
     """
     if job.prefilter.any and not job.resume:
-        verdict = check_cell(Genome.from_json(job.genome), job.prefilter)
+        verdict = check_cell(genome, job.prefilter)
         if verdict.reason:
             raise TrainingError(f"rejected before training; {verdict.reason}", kind="prefilter")
 
@@ -130,7 +130,7 @@ def check_thresholds(wanted: Prefilter) -> None:
 
 def _growth(cell: CellModule, x: Tensor, scale: float) -> float:
     """The largest number among the outputs of all positions and the last states; infinity when one
-    is no number.
+    is not finite.
 
     The weights are scaled and set back.
     """

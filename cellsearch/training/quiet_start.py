@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
-from cellsearch.training import checkpoint
+from cellsearch.training.checkpoint import Checkpoint
 
 __all__ = ["GATE_BIAS", "quiet_start", "quiet_values", "renamed"]
 
@@ -30,24 +30,23 @@ GATE_BIAS = 4.0
 _KEEP_ZERO = frozenset({"tanh", "relu", "leaky_relu", "silu", "gelu", "identity", "neg", "sin"})
 
 
-def quiet_start(path: str, genome: Genome, layer: nn.Module) -> int:
-    """Set the weights of a compiled ``layer`` that the parent, whose checkpoint is at ``path``,
-    does not have; returns how many.
+def quiet_start(stored: Checkpoint, genome: Genome, layer: nn.Module, *, source: str = "") -> int:
+    """Set the weights of a compiled ``layer`` that the parent, whose checkpoint is ``stored``, does
+    not have; returns how many. ``source``: what errors call the checkpoint.
     """
-    stored = checkpoint.read(path)
     given = stored.cell_weights()
-    parent = Genome.from_json(stored.meta["identity"]["genome"], source=path)
+    parent = Genome.from_json(stored.meta["identity"]["genome"], source=source)
     elsewhere = renamed(genome, parent)
     start = quiet_values(genome, parent)
     count = 0
     with torch.no_grad():
         for name, weight in layer.named_parameters():
             place, _, own = name.partition(".")
-            source: Tensor | None = (
+            old: Tensor | None = (
                 given.get(f"{place}.{elsewhere[own]}") if own in elsewhere else None
             )
-            if source is not None and source.shape == weight.shape:
-                weight.copy_(source)
+            if old is not None and old.shape == weight.shape:
+                weight.copy_(old)
             elif own in start:
                 weight.fill_(start[own])
             else:

@@ -1,17 +1,17 @@
 """Trainings that are paid once: results of cells under a fixed protocol, kept in the user's cache
 folder.
 
-A suite compares every candidate with LSTM and GRU trained in the same way. Such results are kept
-under everything that they depend on: the cell's search key, task, options, data, training, steps,
-seed, the versions of cellsearch and torch, the processor, and the source text of everything that
-trains. Of two versions, or of a checkout before and after an edit, each has its own entries: they
-never mix.
+A suite compares every candidate with references, LSTM and GRU trained in the same way. Such results
+are kept under everything that they depend on: the cell's search key, task, options, data, training,
+steps, seed, the versions of cellsearch, torch and numpy, the processor, and the source text of
+everything that trains. Of two versions, or of a checkout before and after an edit, each has its own
+entries: they never mix.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
@@ -26,20 +26,26 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import Job
 from cellsearch.tasks.base import Arrays
-from cellsearch.training.environment import fingerprint
+from cellsearch.training.environment import decisive
 from cellsearch.training.loop import evaluate
+from cellsearch.training.model import decoded
 from cellsearch.trial import Connection, Result
 
 __all__ = ["ResultCache", "code_version"]
 
 FORMAT = 1
 _PACKAGE = Path(__file__).resolve().parents[1]
-_TRAINING = ("training/**/*", "compiler/**/*", "genome/**/*", "tasks/**/*", "ops.py")
-"""The files that decide what a training gives. A rounding that changes is a change: training
-amplifies it.
+_TRAINING = (
+    *("training/**/*", "compiler/**/*", "genome/**/*", "tasks/**/*"),
+    *("ops.py", "options.py", "settings.py"),
+)
+"""The files that decide what a training gives: those that train, and those that say what the
+declared options and settings mean. A rounding that changes is a change: training amplifies it. A
+file too many costs a training, one too few a wrong number.
 """
 _NO_MATTER = frozenset(
     {"trial", "rung", "genome", "limits", "checkpoint", "resume", "inherit", "quiet", "test"}
+    | {"targets"}
 )
 """What a training from scratch does not depend on (or, of the genome, what its key says)."""
 _LASTING = frozenset({"nan", "diverged", "invalid"})
@@ -57,19 +63,30 @@ class ResultCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder if folder is not None else cache_folder() / "results"
 
-    def train(self, job: Job, arrays: Arrays) -> tuple[Result, bool]:
+    def train(
+        self,
+        job: Job,
+        arrays: Arrays,
+        *,
+        genome: Genome | None = None,
+        on_known: Callable[[bool], None] | None = None,
+    ) -> tuple[Result, bool]:
         """The result of a training from scratch, and whether it was there already.
 
-        Raises what :func:`cellsearch.training.loop.evaluate` raises; a failure that would come
-        again is kept like a result.
+        ``genome``: the job's, where the caller has decoded it; ``on_known`` is told whether it was
+        there, before anything is trained. Raises what :func:`cellsearch.training.loop.evaluate`
+        raises; a failure that would come again is kept like a result.
         """
-        question = _question(job, arrays)
+        cell = decoded(job) if genome is None else genome
+        question = _question(job, cell, arrays)
         path = self.folder / f"{_digest(question)}.json"
         answer = _read(path, question)
+        if on_known is not None:
+            on_known(answer is not None)
         if answer is not None:
             return _answered(answer), True
         try:
-            result = evaluate(job, arrays)
+            result = evaluate(job, arrays, genome=cell)
         except TrainingError as error:
             if error.kind in _LASTING:
                 _write(path, question, {"failure": {"kind": error.kind, "message": error.message}})
@@ -78,16 +95,16 @@ class ResultCache:
         return result, False
 
 
-def _question(job: Job, arrays: Arrays) -> dict[str, Any]:
+def _question(job: Job, genome: Genome, arrays: Arrays) -> dict[str, Any]:
     if job.resume or job.inherit or job.checkpoint or job.test:
         raise ValueError(
             "only trainings from scratch that leave nothing behind can be answered from the cache"
         )
     asked = {
         "job": {name: value for name, value in asdict(job).items() if name not in _NO_MATTER},
-        "cell": search_key(Genome.from_json(job.genome)),
+        "cell": search_key(genome),
         "data": _data_digest(arrays),
-        "made by": {"code": code_version(), "torch": torch.__version__, **_maker()},
+        "made by": {**_machine(), "torch": torch.__version__, "code": code_version()},
     }
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
@@ -110,10 +127,7 @@ def code_version() -> str:
     return digest.hexdigest()[:20]
 
 
-@cache
-def _maker() -> Mapping[str, str]:
-    found = fingerprint()
-    return {name: found[name] for name in ("cellsearch", "machine", "processor")}
+_machine = cache(decisive)
 
 
 def _data_digest(arrays: Arrays) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -24,28 +24,39 @@ Carried = Tensor | tuple[Tensor, ...] | None
 # How long training is, where it is validated and how the cell is run do not change what a step
 # does.
 _NOT_IDENTITY = frozenset({"steps", "evaluations", "patience", "backend"})
+_TENSORS = ("best_weights", "state")
 
 
 @dataclass
 class Progress:
-    """How far a training has come. ``step``: optimizer steps done; ``state``: recurrent state
-    carried to the next segment, detached.
-
-    ``best_*``: of the best validation so far; ``best_weights`` is ``None`` while nothing was
-    validated.
-    """
+    """How far a training has come."""
 
     step: int = 0
+    """Optimizer steps done."""
     seconds: float = 0.0
+    """Wall clock of all sittings."""
     first_loss: float | None = None
+    """Training loss of the first step."""
     train_loss: float = float("nan")
+    """Training loss, averaged over the last steps."""
     inherited: int = 0
+    """How many tensors came from a parent."""
     curve: list[tuple[int, float]] = field(default_factory=list)
+    """Step and score of each validation."""
     best_step: int = -1
+    """Step of the best validation so far; -1 before the first."""
     best_score: float = float("inf")
+    """Its score."""
     best_metric: float = float("nan")
+    """Its metric."""
     best_weights: dict[str, Tensor] | None = None
+    """The model's weights then; ``None`` before the first."""
     state: Carried = None
+    """Recurrent state carried to the next segment, detached."""
+
+
+_NUMBERS = tuple(f.name for f in fields(Progress) if f.name not in _TENSORS)
+"""What of the progress stands in the description of a checkpoint, as it is."""
 
 
 def identity(job: Job) -> dict[str, Any]:
@@ -113,20 +124,7 @@ def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: 
         else "tensor"
         if isinstance(carried, Tensor)
         else "tuple",
-        "progress": {
-            name: getattr(progress, name)
-            for name in (
-                "step",
-                "seconds",
-                "first_loss",
-                "train_loss",
-                "inherited",
-                "curve",
-                "best_step",
-                "best_score",
-                "best_metric",
-            )
-        },
+        "progress": {name: getattr(progress, name) for name in _NUMBERS},
     }
     checkpoint.write(path, tensors, meta)
 
@@ -188,11 +186,11 @@ def _restore_optimizer(
     optimizer.load_state(state)
 
 
-def inherit(path: str, model: nn.Module) -> int:
-    """Take over the weights of another checkpoint (its best) that have the same name and shape
-    here; returns how many tensors.
+def inherit(parent: checkpoint.Checkpoint, model: nn.Module) -> int:
+    """Take over the weights of another training (its best) that have the same name and shape here;
+    returns how many tensors.
     """
-    given = checkpoint.read(path).weights()
+    given = parent.weights()
     taken = 0
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -14,102 +14,96 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch import tasks, zoo
+from cellsearch import zoo
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.job import Job
-from cellsearch.settings import Limits, Training
+from cellsearch.settings import Limits, Prefilter, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
+from cellsearch.training.data import OnTraining, ReferenceTraining
 from cellsearch.training.loop import evaluate as train_one
+from cellsearch.training.model import decoded
 from cellsearch.training.results import ResultCache
 from cellsearch.trial import Connection, Result
 
 __all__ = [
-    "BASELINES",
+    "REFERENCE_CELLS",
     "Scored",
-    "evaluate",
     "fitness",
-    "load_data",
     "member_job",
     "references",
     "share",
+    "targets",
     "train_suite",
 ]
 
-BASELINES = ("lstm", "gru")
+REFERENCE_CELLS = ("lstm", "gru")
 LEAST_SKILL = 0.02
 """A reference that is not better than chance by this share of chance has learned nothing, and
 nothing can be compared with it.
-"""
-_REFERENCES = "references"
-
-OnTraining = Callable[[str, str, int, bool], None]
-"""Told after each training of a baseline: cell, task, seed, and whether the result was there
-already.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One task of a suite: ``result``, and its ``share`` of the reference's skill."""
+    """What came out of one task of a suite."""
 
     member: Member
+    """The task."""
     result: Result
+    """Of the training for it."""
     share: float
-
-
-def load_data(
-    task: str,
-    options: Mapping[str, object],
-    *,
-    cache: ResultCache | None = None,
-    on_training: OnTraining | None = None,
-) -> Arrays:
-    """The data of a task, or those of all tasks of a suite together with the scores of its
-    baselines.
-
-    Baselines that are not in the cache are trained here, once, so that all workers compare with the
-    same numbers.
-    """
-    arrays = tasks.get(task).load(options)
-    if task != SUITE:
-        return arrays
-    suite = Suite.parse(options)
-    return {**arrays, _REFERENCES: references(suite, arrays, cache or ResultCache(), on_training)}
+    """How much of the reference's skill the cell has."""
 
 
 def references(
     suite: Suite, arrays: Arrays, cache: ResultCache, on_training: OnTraining | None = None
 ) -> NDArray[np.float64]:
-    """Scores ``[tasks, 2, seeds]`` of LSTM and GRU. Raises :class:`ConfigError` if one of them
-    cannot be trained.
+    """Scores ``[tasks, 2, seeds]`` of LSTM and GRU, trained where the cache does not hold them.
+
+    ``on_training`` is told before each. Raises :class:`ConfigError` if one of them cannot be
+    trained.
     """
-    found = np.empty((len(suite.members), len(BASELINES), len(suite.seeds)))
-    for k, member in enumerate(suite.members):
-        for b, name in enumerate(BASELINES):
-            whole = Job(0, 0, zoo.load(name).to_json(), SUITE, {}, Training(), suite.steps, 0)
-            for s, seed in enumerate(suite.seeds):
-                try:
-                    result, known = cache.train(
-                        member_job(whole, suite, member, seed), part(arrays, k)
-                    )
-                except TrainingError as error:
-                    where = f"suite {suite.name}, task {member.name}"
-                    raise ConfigError(
-                        f"{name} cannot be trained: {error.message}",
-                        where=where,
-                        hint="change the training",
-                    ) from error
-                found[k, b, s] = result.score
-                if on_training is not None:
-                    on_training(name, member.name, seed, known)
-    return found
+    genomes = {name: zoo.load(name) for name in REFERENCE_CELLS}
+
+    def score(number: int, member: Member, cell: str, seed: int) -> float:
+        def tell(known: bool) -> None:
+            if on_training is not None:
+                on_training(ReferenceTraining(cell, member.name, seed, known))
+
+        genome = genomes[cell]
+        whole = Job(0, 0, genome.to_json(), SUITE, {}, Training(), suite.steps, 0)
+        job = member_job(whole, suite, member, seed)
+        try:
+            result, _ = cache.train(job, part(arrays, number), genome=genome, on_known=tell)
+        except TrainingError as error:
+            raise ConfigError(
+                f"{cell} cannot be trained: {error.message}",
+                where=f"suite {suite.name}, task {member.name}",
+                hint="change the training",
+            ) from error
+        return result.score
+
+    return np.array(
+        [
+            [[score(k, member, cell, seed) for seed in suite.seeds] for cell in REFERENCE_CELLS]
+            for k, member in enumerate(suite.members)
+        ]
+    )
+
+
+def targets(suite: Suite, scores: NDArray[np.float64]) -> tuple[float, ...]:
+    """The score of each task that counts as 1, out of the ``scores`` of :func:`references`."""
+    means = scores.mean(axis=2)
+    if suite.reference == "best":
+        return tuple(float(value) for value in means.min(axis=1))
+    return tuple(float(value) for value in means[:, REFERENCE_CELLS.index(suite.reference)])
 
 
 def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
@@ -130,18 +124,8 @@ def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
         resume="",
         inherit="",
         quiet=False,
+        targets=(),
     )
-
-
-def evaluate(job: Job, arrays: Arrays) -> Result:
-    """What workers do with a job: train one task, or every task of a suite with the suite's first
-    seed.
-
-    ``arrays``: from :func:`load_data`. Raises as :func:`cellsearch.training.loop.evaluate` does.
-    """
-    if job.task != SUITE:
-        return train_one(job, arrays)
-    return train_suite(job, arrays)[0]
 
 
 def train_suite(
@@ -155,12 +139,15 @@ def train_suite(
     """Train a cell on the tasks of a suite, in their order, until one is so bad that the others do
     not matter.
 
-    ``seed``: of the trainings (default: the suite's first); ``cache``: where results are looked up
-    and kept (default: nowhere). A job of fewer steps than the suite's trains each task for the same
-    share of its steps, from scratch: weights are neither kept nor inherited. ``Result.score`` is 1
-    - :func:`fitness`, ``metric`` the fitness, ``metrics`` holds ``share.TASK`` and ``score.TASK``
-    of the trained tasks, their number ``trained_tasks``, and the plain ``minimum`` and ``mean`` of
-    the shares (NaN if not all were trained); ``parameters`` are those of the first task's model.
+    ``job.targets``: the scores that count as 1. ``seed``: of the trainings (default: the suite's
+    first); ``cache``: where results are looked up and kept (default: nowhere); ``on_task`` is told
+    what came out of each task. A job of fewer steps than the suite's trains each task for the same
+    share of its steps, from scratch: weights are neither kept nor inherited.
+
+    ``Result.score`` is 1 - :func:`fitness`, ``metric`` the fitness, ``metrics`` holds
+    ``share.TASK`` and ``score.TASK`` of the trained tasks, their number ``trained_tasks``, and the
+    plain ``minimum`` and ``mean`` of the shares (NaN if not all were trained); ``parameters`` are
+    those of the first task's model.
     Raises :class:`TrainingError` as soon as one training fails.
     """
     if job.test:
@@ -170,18 +157,26 @@ def train_suite(
             hint="evaluate its tasks one by one",
         )
     suite = Suite.parse(job.task_options)
-    targets = _targets(suite, arrays)
+    if len(job.targets) != len(suite.members):
+        raise ConfigError(
+            f"the job holds {len(job.targets)} scores of the references, and there are "
+            f"{len(suite.members)} tasks",
+            where=f"suite {suite.name}",
+            hint="give the job the targets of cellsearch.training.prepare",
+        )
     started = time.perf_counter()
+    genome = decoded(job)
     scored: list[Scored] = []
     for k, member in enumerate(suite.members):
         one = member_job(job, suite, member, suite.seeds[0] if seed is None else seed)
         one = replace(one, limits=_left(job.limits, started))
+        if k:  # the cell has passed the checks, which are the same for each task
+            one = replace(one, prefilter=Prefilter())
         try:
-            result = (
-                train_one(one, part(arrays, k))
-                if cache is None
-                else cache.train(one, part(arrays, k))[0]
-            )
+            if cache is None:
+                result = train_one(one, part(arrays, k), genome=genome)
+            else:
+                result, _ = cache.train(one, part(arrays, k), genome=genome)
         except TrainingError as error:
             raise TrainingError(
                 f"task {member.name}: {error.message}",
@@ -189,12 +184,11 @@ def train_suite(
                 where=error.where,
                 hint=error.hint,
             ) from error
-        scored.append(
-            Scored(member, result, share(member.chance, result.score, targets[k], member.name))
-        )
+        skill = share(member.chance, result.score, job.targets[k], member.name)
+        scored.append(Scored(member, result, skill))
         if on_task is not None:
             on_task(scored[-1])
-        if scored[-1].share < suite.stop_below:
+        if skill < suite.stop_below:
             break
     return _combined(suite, scored), tuple(scored)
 
@@ -228,20 +222,6 @@ def fitness(suite: Suite, shares: Sequence[float]) -> float:
     if failed is None:
         return min(shares)
     return suite.stop_below * (failed + shares[failed] / suite.stop_below) / len(suite.members)
-
-
-def _targets(suite: Suite, arrays: Arrays) -> list[float]:
-    """The score of each task that counts as 1."""
-    if _REFERENCES not in arrays:
-        raise ConfigError(
-            "the data hold no scores of the baselines",
-            where=f"suite {suite.name}",
-            hint="load them with suites.load_data",
-        )
-    means = arrays[_REFERENCES].mean(axis=2)
-    if suite.reference == "best":
-        return [float(value) for value in means.min(axis=1)]
-    return [float(value) for value in means[:, BASELINES.index(suite.reference)]]
 
 
 def _left(limits: Limits, started: float) -> Limits:

@@ -12,7 +12,7 @@ import sys
 from cellsearch import tasks, zoo
 from cellsearch.job import Job
 from cellsearch.settings import Training
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 
 if __name__ == "__main__":
     training = Training(

@@ -20,7 +20,7 @@ from cellsearch.job import Job
 from cellsearch.runs.trained import train
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Task
-from cellsearch.training.loop import cell_factory
+from cellsearch.training.model import cell_factory
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -125,7 +125,7 @@ def test_another_strategy_or_task_starts_from_its_own_options(tmp_path: Path) ->
         ),
         (
             MINIMAL + "[training]\nlearning_rate = inf",
-            "training.learning_rate: inf is no rate",
+            "training.learning_rate: inf is not a learning rate",
             "above 0",
         ),
         (
@@ -168,7 +168,7 @@ def test_another_strategy_or_task_starts_from_its_own_options(tmp_path: Path) ->
         # What would stop the first training, or the first proposal, is found before a run begins.
         (
             MINIMAL + '[training]\nbackend = "cuda"',
-            "training.backend: there is no backend 'cuda'",
+            "training.backend: 'cuda' is not a backend",
             "allowed: auto, ",
         ),
         (MINIMAL + '[training]\nrelaxation = "l1"', "training.relaxation: 'l1'", "none, l0"),

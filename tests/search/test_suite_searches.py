@@ -19,7 +19,7 @@ from cellsearch.options import render
 from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import Nsga2
 from cellsearch.tasks.suite import Suite
-from cellsearch.training import results as baselines
+from cellsearch.training import ReferenceTraining, prepare, results
 from cellsearch.trial import Status
 
 EXPERIMENT: dict[str, Any] = {
@@ -36,7 +36,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads what another, or the user, has trained. The compiled runtime stays where
     it is.
     """
-    monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(results, "cache_folder", lambda: tmp_path / "cache")
 
 
 # -- searching -------------------------------------------------------------------------------------
@@ -66,6 +66,45 @@ def test_a_search_over_a_suite_is_resumed_from_its_own_text(tmp_path: Path) -> N
     assert lstm.result.metrics["share.parity"] > 0.3
     assert lstm.result.metrics["trained_tasks"] >= 1
     assert lstm.score == pytest.approx(1 - lstm.result.metric)
+
+
+def test_a_search_trains_no_references_that_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared_so = experiment(tmp_path, trials=2)
+    data = prepare(declared_so.task, declared_so.task_options)
+    monkeypatch.setattr("cellsearch.training.prepare", None)
+    seen: list[object] = []
+    with cs.Search.open(tmp_path / "run", declared_so) as search, InProcess() as executor:
+        search.run(executor, seen.append, data=data)
+        assert search.finished
+        assert search.job(search.history[1]).targets == data.targets
+    assert not any(isinstance(event, ReferenceTraining) for event in seen)
+
+
+def test_a_search_that_was_given_nothing_announces_its_references(tmp_path: Path) -> None:
+    seen: list[object] = []
+    declared_so = experiment(tmp_path, trials=1)
+    with cs.Search.open(tmp_path / "run", declared_so) as search, InProcess() as executor:
+        search.run(executor, seen.append)
+    told = [event for event in seen if isinstance(event, ReferenceTraining)]
+    assert [(one.cell, one.task, one.seed) for one in told] == [
+        (cell, task, seed)
+        for task in ("parity", "adding")
+        for cell in ("lstm", "gru")
+        for seed in (3, 4)
+    ]
+    assert not any(one.known for one in told)
+
+
+def test_data_of_a_suite_without_targets_are_refused(tmp_path: Path) -> None:
+    declared_so = experiment(tmp_path, trials=1)
+    arrays = prepare(declared_so.task, declared_so.task_options).arrays
+    with cs.Search.open(tmp_path / "run", declared_so) as search, InProcess() as executor:
+        with pytest.raises(ConfigError, match="0 scores of the references"):
+            search.run(executor, arrays=arrays)
+        search.run(executor)
+        assert search.finished
 
 
 def test_a_suite_brings_its_own_training(tmp_path: Path) -> None:
@@ -136,6 +175,29 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     code = guarded(cli, list(arguments))
     printed = capsys.readouterr()
     return code, printed.out, printed.err
+
+
+def test_the_terminal_says_which_references_are_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(render(declared(seeds=[3]).to_document()), "utf-8")
+    file = tmp_path / "over.toml"
+    file.write_text(
+        f'task = "suite:{path}"\nspace = "tiny"\nstrategy = "random"\nworkers = 0\n', "utf-8"
+    )
+    arguments = ("search", str(file), "--run", str(tmp_path / "run"), "--json")
+    code, _, err = run(capsys, *arguments, "--trials", "2")
+    assert code in (0, 5)
+    lines = err.splitlines()
+    assert lines[:4] == [
+        f"reference {cell} on {task}, seed 3 ..."
+        for task in ("parity", "adding")
+        for cell in ("lstm", "gru")
+    ]
+    assert not any("reference" in line for line in lines[4:])
+    _, _, err = run(capsys, *arguments, "--trials", "3")
+    assert err.splitlines()[0] == "reference lstm on parity, seed 3 ... (known)"
 
 
 def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def started(parent: Genome, child: Genome, folder: Path, *, quiet: bool = True) 
             if name in given and given[name].shape == weight.shape:
                 weight.copy_(given[name])
         if quiet:
-            quiet_start(path, child, after)
+            quiet_start(checkpoint.read(path), child, after)
         expected, found = before(x)[0], after(x)[0]
         return float((found - expected).abs().max() / expected.abs().max())
 

@@ -19,7 +19,7 @@ from cellsearch.space import SearchSpace
 from cellsearch.strategies.prune import weakest_first
 from cellsearch.tasks.adding import Adding
 from cellsearch.testing.strategies import likeness, space
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 from cellsearch.trial import Connection, History, Proposal, Status, Trial
 
 ADDING = {"length": 6, "evaluation_size": 200}

@@ -18,7 +18,7 @@ from cellsearch.streaming import decode, generate
 from cellsearch.streaming.text import step
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.training.loop import cell_factory
+from cellsearch.training.model import cell_factory
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from cellsearch.tasks import sequences
 from cellsearch.tasks.arrays import ArraysTask, save
 from cellsearch.tasks.base import TaskData
 from cellsearch.testing.tasks import TaskContract, same_batch, torch_factory
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(3, 9, 120)

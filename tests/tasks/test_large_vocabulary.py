@@ -23,7 +23,7 @@ from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.word_lm import WordLM, word_arrays
 from cellsearch.testing.tasks import TaskContract, torch_factory
-from cellsearch.training.loop import cell_factory
+from cellsearch.training.model import cell_factory
 
 OPTIONS: dict[str, Any] = {
     "softmax": "adaptive",

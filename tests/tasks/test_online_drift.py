@@ -18,7 +18,8 @@ from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.online_drift import OnlineDrift
 from cellsearch.testing.tasks import torch_factory
-from cellsearch.training.loop import cell_factory, evaluate
+from cellsearch.training import evaluate
+from cellsearch.training.model import cell_factory
 
 SMALL: dict[str, Any] = {"length": 480, "laws": 2, "taps": 2, "tbptt": 16}
 

@@ -16,7 +16,7 @@ from cellsearch.settings import Training
 from cellsearch.tasks.bleu import corpus_bleu, plain_bleu
 from cellsearch.tasks.translation import Translation, TranslationModel
 from cellsearch.testing.tasks import TaskContract, torch_factory
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 
 
 class TestTranslation(TaskContract):

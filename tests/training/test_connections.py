@@ -17,10 +17,10 @@ from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Arrays
-from cellsearch.training import checkpoint
+from cellsearch.training import checkpoint, evaluate
 from cellsearch.training.connections import ConnectionMeter, measure_perturbations
 from cellsearch.training.gates import BETA, GAMMA, ZETA, HardConcreteGates, attach
-from cellsearch.training.loop import cell_factory, evaluate
+from cellsearch.training.model import cell_factory
 
 OPTIONS = {"length": 6, "evaluation_size": 200}
 GATED = """
@@ -242,6 +242,6 @@ def test_cells_without_gates_train_as_ever(data: Arrays) -> None:
 
 
 def test_an_unknown_relaxation_is_refused(data: Arrays) -> None:
-    with pytest.raises(ConfigError, match="no relaxation") as caught:
+    with pytest.raises(ConfigError, match="not a relaxation") as caught:
         evaluate(job(replace(SHORT, relaxation="l1")), data)
     assert caught.value.where == "training.relaxation"

@@ -23,9 +23,9 @@ from cellsearch.runs.trained import trained_job
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.training import checkpoint
+from cellsearch.training import checkpoint, evaluate
 from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
-from cellsearch.training.loop import cell_factory, evaluate, make_task
+from cellsearch.training.model import cell_factory, make_task
 
 LM: dict[str, Any] = {"valid_tokens": 2048, "tbptt": 8, "batch_size": 16}
 CHECKPOINT = Path(__file__).parents[1] / "data" / "checkpoint_v1.safetensors"

@@ -25,8 +25,8 @@ from cellsearch.settings import Limits, Training
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.tasks.char_lm import CharLM
-from cellsearch.training import checkpoint
-from cellsearch.training.loop import evaluate, validation_steps
+from cellsearch.training import checkpoint, evaluate
+from cellsearch.training.loop import validation_steps
 from cellsearch.trial import Result
 
 LM: dict[str, Any] = {"valid_tokens": 2048, "tbptt": 8, "batch_size": 16}
@@ -190,7 +190,7 @@ def test_another_process_gives_the_same_bits(text: Arrays) -> None:
 import json, sys
 from dataclasses import asdict
 from cellsearch import tasks
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 from cellsearch.job import Job
 from cellsearch.settings import Limits, Prefilter, Training
 given = json.loads(sys.stdin.read())
@@ -278,7 +278,7 @@ def test_the_best_weights_are_kept(text: Arrays, tmp_path: Path) -> None:
     assert result.metrics["best_step"] < 12
     assert result.score == min(score for _, score in result.curve) < result.curve[-1][1]
     task = tasks.get("char_lm").create(LM, text)
-    from cellsearch.training.loop import cell_factory
+    from cellsearch.training.model import cell_factory
 
     model = task.model(cell_factory(zoo.load("lstm"), training))
     model.load_state_dict(stored.weights())
@@ -289,7 +289,7 @@ def test_the_best_weights_are_kept(text: Arrays, tmp_path: Path) -> None:
 def test_the_test_split_is_read_with_the_weights_that_validation_chose(
     text: Arrays, tmp_path: Path
 ) -> None:
-    from cellsearch.training.loop import cell_factory
+    from cellsearch.training.model import cell_factory
 
     path = str(tmp_path / "best")
     training = replace(SHORT, learning_rate=0.5, evaluations=12)
@@ -474,7 +474,7 @@ def test_saliency_estimates_what_removing_costs(tmp_path: Path) -> None:
     becomes zero.
     """
     from cellsearch.training.connections import ConnectionMeter
-    from cellsearch.training.loop import cell_factory
+    from cellsearch.training.model import cell_factory
 
     genome = Genome.from_text(GATED)
     options = {"length": 6, "evaluation_size": 100}

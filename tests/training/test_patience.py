@@ -18,7 +18,7 @@ from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Arrays, Split
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 from cellsearch.trial import Result
 
 OPTIONS: dict[str, Any] = {"length": 4, "evaluation_size": 20, "batch_size": 4}

@@ -21,7 +21,7 @@ from cellsearch.search import Search
 from cellsearch.settings import Prefilter, Training
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import Disordered, differing_rows, final_table, small_experiment
-from cellsearch.training.loop import evaluate
+from cellsearch.training import evaluate
 from cellsearch.training.prefilter import check_cell
 from cellsearch.trial import History, Status
 

@@ -17,8 +17,8 @@ from cellsearch import zoo
 from cellsearch.errors import EnvironmentFailure, TrainingError
 from cellsearch.job import Job
 from cellsearch.settings import Limits
+from cellsearch.training import evaluate
 from cellsearch.training import results as baselines
-from cellsearch.training.loop import evaluate
 from cellsearch.training.results import ResultCache
 
 

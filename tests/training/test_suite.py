@@ -14,19 +14,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.suites import DOCUMENT, declared, facts, one_training
+from support.suites import DOCUMENT, declared, facts
 
 import cellsearch as cs
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.experiment import catalog
 from cellsearch.job import Job
-from cellsearch.settings import Limits, Training
+from cellsearch.settings import Limits, Prefilter, Training
 from cellsearch.tasks.base import Arrays
-from cellsearch.tasks.suite import Member, Suite, part
-from cellsearch.training import results as baselines
+from cellsearch.tasks.suite import Member, Suite, load_suite_data, part
+from cellsearch.training import ReferenceTraining, evaluate, prepare, results
 from cellsearch.training import suite as suites
-from cellsearch.training.loop import evaluate
 from cellsearch.trial import Result
 
 
@@ -35,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads what another, or the user, has trained. The compiled runtime stays where
     it is.
     """
-    monkeypatch.setattr(baselines, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(results, "cache_folder", lambda: tmp_path / "cache")
 
 
 def suite_job(suite: Suite, cell: str = "lstm", **changes: Any) -> Job:
@@ -52,13 +51,12 @@ def suite_job(suite: Suite, cell: str = "lstm", **changes: Any) -> Job:
     return replace(job, **changes)
 
 
-def with_references(suite: Suite, *scores: float) -> Arrays:
-    """The data of the suite with made-up scores of the LSTM (the GRU's are half of them)."""
-    arrays = tasks.get("suite").load(suite.to_document())
+def with_references(suite: Suite, *scores: float) -> tuple[float, ...]:
+    """The targets of a suite whose LSTM has these made-up scores (the GRU's are half of them)."""
     table = np.array(
         [[[score] * len(suite.seeds), [score / 2] * len(suite.seeds)] for score in scores]
     )
-    return {**arrays, "references": table}
+    return suites.targets(suite, table)
 
 
 # -- declaring -------------------------------------------------------------------------------------
@@ -120,7 +118,7 @@ def test_shipped_suites_and_their_experiment() -> None:
 def test_a_suite_is_no_task_that_could_be_trained_by_itself() -> None:
     assert "suite" not in tasks.names()
     with pytest.raises(ConfigError, match="several tasks, and here one is needed"):
-        tasks.get("suite").create(DOCUMENT, {})
+        tasks.get("suite")
 
 
 # -- one score of several --------------------------------------------------------------------------
@@ -190,26 +188,35 @@ def test_who_fails_later_or_less_is_better_and_who_fails_nothing_is_best(
 
 def test_references_are_those_of_an_ordinary_training_and_are_paid_once() -> None:
     suite = declared()
-    told: list[tuple[str, str, int, bool]] = []
-    arrays = suites.load_data(
-        "suite", suite.to_document(), on_training=lambda *what: told.append(what)
-    )
-    assert arrays["references"].shape == (2, 2, 2)
-    assert [known for *_, known in told] == [False] * 8
+    arrays = load_suite_data(suite)
+    told: list[ReferenceTraining] = []
+    scores = suites.references(suite, arrays, results.ResultCache(), told.append)
+    assert scores.shape == (2, 2, 2)
+    assert [one.known for one in told] == [False] * 8
+    assert told[5] == ReferenceTraining("lstm", "adding", 4, known=False)
     adding = DOCUMENT["tasks"][1]
     training = Training(steps=20, hidden_size=8, evaluations=3, learning_rate=0.02)
     job = Job(0, 0, zoo.load("gru").to_json(), "adding", adding["options"], training, 20, 4)
-    assert (
-        arrays["references"][1, 1, 1]
-        == evaluate(job, tasks.get("adding").load(adding["options"])).score
-    )
+    assert scores[1, 1, 1] == evaluate(job, tasks.get("adding").load(adding["options"])).score
 
     told.clear()
-    again = suites.load_data(
-        "suite", suite.to_document(), on_training=lambda *what: told.append(what)
-    )
-    assert [known for *_, known in told] == [True] * 8
-    np.testing.assert_array_equal(again["references"], arrays["references"])
+    data = prepare("suite", suite.to_document(), on_training=told.append)
+    assert [one.known for one in told] == [True] * 8
+    assert data.targets == (float(scores[0, 0].mean()), float(scores[1, 0].mean()))
+    assert data.arrays.keys() == arrays.keys()
+
+
+def test_a_reference_is_told_of_before_it_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def train(job: Job, arrays: Arrays, **more: Any) -> Result:
+        order.append(f"trained {job.task}")
+        return evaluate(job, arrays)
+
+    monkeypatch.setattr(results, "evaluate", train)
+    suite = declared(seeds=[3])
+    prepare("suite", suite.to_document(), on_training=lambda one: order.append(one.task))
+    assert order == ["parity", "trained parity"] * 2 + ["adding", "trained adding"] * 2
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -217,10 +224,11 @@ def test_references_are_those_of_an_ordinary_training_and_are_paid_once() -> Non
 
 def test_each_task_is_trained_as_by_itself() -> None:
     suite = declared()
-    arrays = with_references(suite, 0.1, 0.2)
-    result, scored = suites.train_suite(suite_job(suite, "gru"), arrays, seed=4)
+    arrays = load_suite_data(suite)
+    whole = suite_job(suite, "gru", targets=with_references(suite, 0.1, 0.2))
+    result, scored = suites.train_suite(whole, arrays, seed=4)
     for k, member in enumerate(suite.members):
-        job = suites.member_job(suite_job(suite, "gru"), suite, member, 4)
+        job = suites.member_job(whole, suite, member, 4)
         alone = evaluate(job, part(arrays, k))
         assert facts(alone) == facts(scored[k].result)
         assert result.metrics[f"score.{member.name}"] == alone.score
@@ -236,18 +244,17 @@ def test_each_task_is_trained_as_by_itself() -> None:
 
 def test_candidates_of_a_search_are_trained_with_the_first_seed() -> None:
     suite = declared()
-    arrays = with_references(suite, 0.1, 0.2)
-    job = suite_job(suite)
-    assert facts(suites.evaluate(job, arrays)) == facts(suites.train_suite(job, arrays, seed=3)[0])
-    assert (
-        suites.evaluate(job, arrays).metrics != suites.train_suite(job, arrays, seed=4)[0].metrics
-    )
+    arrays = load_suite_data(suite)
+    job = suite_job(suite, targets=with_references(suite, 0.1, 0.2))
+    assert facts(evaluate(job, arrays)) == facts(suites.train_suite(job, arrays, seed=3)[0])
+    assert evaluate(job, arrays).metrics != suites.train_suite(job, arrays, seed=4)[0].metrics
 
 
 @pytest.mark.parametrize(("reference", "index"), [("lstm", 1.0), ("gru", 0.5), ("best", 0.5)])
 def test_the_reference_is_the_declared_baseline(reference: str, index: float) -> None:
     suite = declared(reference=reference)
-    result = suites.evaluate(suite_job(suite), with_references(suite, 0.2, 0.4))
+    job = suite_job(suite, targets=with_references(suite, 0.2, 0.4))
+    result = evaluate(job, load_suite_data(suite))
     assert result.metrics["share.adding"] == pytest.approx(
         max(0, (1.0 - result.metrics["score.adding"]) / (1.0 - 0.4 * index))
     )
@@ -255,12 +262,12 @@ def test_the_reference_is_the_declared_baseline(reference: str, index: float) ->
 
 def test_after_a_failed_task_the_others_are_not_trained() -> None:
     suite = declared(stop_below=0.9)
-    arrays = with_references(
-        suite, 0.6 - 1e6, 0.2
-    )  # nobody can have a share worth mentioning of this skill
+    arrays = load_suite_data(suite)
+    # Nobody can have a share worth mentioning of the first skill.
+    targets = with_references(suite, 0.6 - 1e6, 0.2)
     seen: list[str] = []
     result, scored = suites.train_suite(
-        suite_job(suite), arrays, on_task=lambda one: seen.append(one.member.name)
+        suite_job(suite, targets=targets), arrays, on_task=lambda one: seen.append(one.member.name)
     )
     assert seen == ["parity"] == [one.member.name for one in scored]
     assert result.metrics["trained_tasks"] == 1
@@ -268,22 +275,22 @@ def test_after_a_failed_task_the_others_are_not_trained() -> None:
     assert math.isnan(result.metrics["mean"])
     assert "share.adding" not in result.metrics
     assert result.steps == 30
-    whole, _ = suites.train_suite(suite_job(declared()), arrays)
+    whole, _ = suites.train_suite(suite_job(declared(), targets=targets), arrays)
     assert whole.metrics["trained_tasks"] == 2
     assert result.score > 1 - 0.9, "it can never be better than a cell that failed nothing"
 
 
 def test_a_rung_trains_each_task_its_share() -> None:
     suite = declared()
-    result = suites.evaluate(suite_job(suite, steps=10), with_references(suite, 0.1, 0.2))
+    job = suite_job(suite, steps=10, targets=with_references(suite, 0.1, 0.2))
+    result = evaluate(job, load_suite_data(suite))
     assert result.steps == 6 + 4
 
 
 def test_what_tasks_say_of_connections_is_joined() -> None:
     suite = declared()
-    result, scored = suites.train_suite(
-        suite_job(suite, connections=True), with_references(suite, 0.1, 0.2)
-    )
+    job = suite_job(suite, connections=True, targets=with_references(suite, 0.1, 0.2))
+    result, scored = suites.train_suite(job, load_suite_data(suite))
     parts = [one.result.connections for one in scored]
     assert result.connections.keys() == parts[0].keys() == parts[1].keys()
     for name, joined in result.connections.items():
@@ -297,9 +304,10 @@ def test_what_tasks_say_of_connections_is_joined() -> None:
 
 def test_a_failed_training_is_the_failure_of_the_whole() -> None:
     suite = declared()
-    broken = replace(suite_job(suite), limits=Limits(seconds=1e-9))
+    targets = with_references(suite, 0.1, 0.2)
+    broken = suite_job(suite, limits=Limits(seconds=1e-9), targets=targets)
     with pytest.raises(TrainingError, match="task parity: ") as caught:
-        suites.evaluate(broken, with_references(suite, 0.1, 0.2))
+        evaluate(broken, load_suite_data(suite))
     assert caught.value.kind == "timeout"
 
 
@@ -307,25 +315,36 @@ def test_the_limit_of_seconds_is_for_all_tasks_together(monkeypatch: pytest.Monk
     suite = declared()
     left: list[float] = []
 
-    def train(job: Job, arrays: Arrays) -> Result:
+    def train(job: Job, arrays: Arrays, **more: Any) -> Result:
         left.append(job.limits.seconds)
         return evaluate(job, arrays)
 
     monkeypatch.setattr(suites, "train_one", train)
-    suites.evaluate(suite_job(suite, limits=Limits(seconds=50.0)), with_references(suite, 0.1, 0.2))
+    targets = with_references(suite, 0.1, 0.2)
+    job = suite_job(suite, limits=Limits(seconds=50.0), targets=targets)
+    suites.train_suite(job, load_suite_data(suite))
     assert 50 > left[0] > left[1] > 0
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     suite = declared()
-    with pytest.raises(ConfigError, match="no scores of the baselines"):
-        suites.evaluate(suite_job(suite), tasks.get("suite").load(suite.to_document()))
+    arrays, targets = load_suite_data(suite), with_references(suite, 0.1, 0.2)
+    with pytest.raises(ConfigError, match="0 scores of the references, and there are 2 tasks"):
+        evaluate(suite_job(suite), arrays)
     with pytest.raises(ConfigError, match="test data"):
-        suites.evaluate(suite_job(suite, test=True), with_references(suite, 0.1, 0.2))
+        evaluate(suite_job(suite, test=True, targets=targets), arrays)
 
 
-def test_a_plain_task_is_trained_as_ever() -> None:
-    job, arrays = one_training()
-    assert facts(suites.evaluate(job, arrays)) == facts(evaluate(job, arrays))
-    loaded = suites.load_data("parity", job.task_options)
-    assert loaded.keys() == arrays.keys()
+def test_the_checks_of_an_untrained_cell_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = declared()
+    checked: list[bool] = []
+
+    def train(job: Job, arrays: Arrays, **more: Any) -> Result:
+        checked.append(job.prefilter.any)
+        return evaluate(job, arrays)
+
+    monkeypatch.setattr(suites, "train_one", train)
+    targets = with_references(suite, 0.1, 0.2)
+    job = suite_job(suite, prefilter=Prefilter(growth=True), targets=targets)
+    suites.train_suite(job, load_suite_data(suite))
+    assert checked == [True, False]

@@ -1,0 +1,66 @@
+"""What is done once before the jobs of a task or a suite, and what is done with each job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cellsearch import tasks
+from cellsearch.errors import ConfigError
+from cellsearch.job import Job
+from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.suite import SUITE, Suite, load_suite_data
+from cellsearch.training import loop
+from cellsearch.training.data import Data, OnTraining
+from cellsearch.training.results import ResultCache
+from cellsearch.training.suite import references, targets, train_suite
+from cellsearch.trial import Result
+
+__all__ = ["evaluate", "prepare"]
+
+
+def prepare(
+    task: str,
+    task_options: Mapping[str, Any],
+    *,
+    on_training: OnTraining | None = None,
+    cache: ResultCache | None = None,
+) -> Data:
+    """Load the data of a task or a suite; train the references of a suite whose results are not in
+    the cache, once, so that all workers compare with the same numbers.
+
+    ``on_training`` is told before each reference; ``cache``: where their results are kept (default:
+    the user's). Raises :class:`ConfigError` for options that make no sense, and for a reference
+    that cannot be trained.
+    """
+    if task != SUITE:
+        return Data(tasks.get(task).load(task_options))
+    suite = Suite.parse(task_options)
+    arrays = load_suite_data(suite)
+    scores = references(suite, arrays, cache or ResultCache(), on_training)
+    return Data(arrays, targets(suite, scores))
+
+
+def evaluate(
+    job: Job,
+    arrays: Arrays,
+    *,
+    progress: loop.OnProgress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Result:
+    """Train the candidate of a job, on one task or on every task of a suite with the suite's first
+    seed, and return what came out.
+
+    ``arrays``: from :func:`prepare`, whose ``targets`` stand in the job of a suite. ``progress``
+    and ``should_stop`` (one task only) and what is raised: see
+    :func:`cellsearch.training.loop.evaluate`.
+    """
+    if job.task != SUITE:
+        return loop.evaluate(job, arrays, progress=progress, should_stop=should_stop)
+    if progress is not None or should_stop is not None:
+        raise ConfigError(
+            "the steps of a suite cannot be followed",
+            where="task",
+            hint="evaluate its tasks one by one, or use train_suite(on_task=...)",
+        )
+    return train_suite(job, arrays)[0]
