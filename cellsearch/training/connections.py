@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 
 from cellsearch.genome.graph import Genome
+from cellsearch.job import Connection
 from cellsearch.tasks.base import Batch, Task
-from cellsearch.trial import Connection
 
 __all__ = ["ConnectionMeter", "connection_weights", "gate_weights", "measure_perturbations"]
 

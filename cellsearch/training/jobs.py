@@ -7,14 +7,13 @@ from typing import Any
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
-from cellsearch.job import Job
+from cellsearch.job import Job, Result
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Suite, load_suite_data
 from cellsearch.training import loop
 from cellsearch.training.data import Data, OnTraining
 from cellsearch.training.results import ResultCache
 from cellsearch.training.suite import references, targets, train_suite
-from cellsearch.trial import Result
 
 __all__ = ["evaluate", "prepare"]
 

@@ -21,7 +21,7 @@ from cellsearch.compiler.cost import module_microseconds
 from cellsearch.compiler.module import CellModule
 from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
+from cellsearch.job import Connection, Job, Result
 from cellsearch.tasks.base import Arrays, Batch
 from cellsearch.training import checkpoint, gates
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
@@ -31,7 +31,6 @@ from cellsearch.training.model import DTYPES, cell_factory, check_training, deco
 from cellsearch.training.prefilter import check_job
 from cellsearch.training.quiet_start import quiet_start
 from cellsearch.training.state import Progress, detached, inherit, restore, store
-from cellsearch.trial import Connection, Result
 
 __all__ = ["OnProgress", "evaluate", "validation_steps"]
 

@@ -24,12 +24,11 @@ from cellsearch.errors import TrainingError
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
-from cellsearch.job import Job
+from cellsearch.job import Connection, Job, Result
 from cellsearch.tasks.base import Arrays
 from cellsearch.training.environment import decisive
 from cellsearch.training.loop import evaluate
 from cellsearch.training.model import decoded
-from cellsearch.trial import Connection, Result
 
 __all__ = ["ResultCache", "code_version"]
 

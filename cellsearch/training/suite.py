@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, TrainingError
-from cellsearch.job import Job
+from cellsearch.job import Connection, Job, Result
 from cellsearch.settings import Limits, Prefilter, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
@@ -30,7 +30,6 @@ from cellsearch.training.data import OnTraining, ReferenceTraining
 from cellsearch.training.loop import evaluate as train_one
 from cellsearch.training.model import decoded
 from cellsearch.training.results import ResultCache
-from cellsearch.trial import Connection, Result
 
 __all__ = [
     "REFERENCE_CELLS",
