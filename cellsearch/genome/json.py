@@ -44,7 +44,7 @@ def encode(genome: Genome) -> str:
 
 def schema() -> dict[str, Any]:
     """The published JSON Schema of the current format."""
-    text = resources.files("cellsearch.genome").joinpath("genome.schema.json").read_text("utf-8")
+    text = resources.files(__package__).joinpath("genome.schema.json").read_text("utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
 

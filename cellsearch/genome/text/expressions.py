@@ -10,7 +10,7 @@ from cellsearch.errors import CellSyntaxError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.parts import MAX_NODES
 
-__all__ = ["MAX_DEPTH", "Expressions", "is_t", "is_t_minus_1"]
+__all__ = ["MAX_DEPTH", "ExpressionReader", "is_t", "is_t_minus_1"]
 
 MAX_DEPTH = 60
 _BINARY: dict[type[ast.operator], str] = {
@@ -21,8 +21,8 @@ _BINARY: dict[type[ast.operator], str] = {
 }
 
 
-class Expressions:
-    """What is known at a place of a text, and the values of the expressions there."""
+class ExpressionReader:
+    """Reads expressions, with what the statements above them have defined."""
 
     def __init__(self, source: str) -> None:
         self.source = source

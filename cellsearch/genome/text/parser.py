@@ -11,7 +11,7 @@ from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import MAX_NODES, Node, State, check_name
-from cellsearch.genome.text.expressions import MAX_DEPTH, Expressions, is_t, is_t_minus_1
+from cellsearch.genome.text.expressions import MAX_DEPTH, ExpressionReader, is_t, is_t_minus_1
 
 __all__ = ["CellText", "parse"]
 
@@ -34,7 +34,7 @@ def parse(text: str, *, source: str = "<text>") -> CellText:
     return _Parser(text, source).read()
 
 
-class _Parser(Expressions):
+class _Parser(ExpressionReader):
     def __init__(self, text: str, source: str) -> None:
         super().__init__(source)
         self.text = text
