@@ -8,7 +8,8 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?:class|meth|func|mod|attr|data):`~?([^`]+)`")
-_LITERAL = re.compile(r"::\n(?=\n {4})")
+_LITERAL = re.compile(r"(?<=\S)::$", re.M)
+_LITERAL_ALONE = re.compile(r"^::$", re.M)
 
 
 class Roles(griffe.Extension):
@@ -18,4 +19,4 @@ class Roles(griffe.Extension):
         """Rewrite the docstring of an object, when it has been read."""
         if obj.docstring is not None:
             text = _ROLE.sub(r"`\1`", obj.docstring.value)
-            obj.docstring.value = _LITERAL.sub(":\n", text)
+            obj.docstring.value = _LITERAL.sub(":", _LITERAL_ALONE.sub("", text))

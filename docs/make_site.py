@@ -28,7 +28,7 @@ REFERENCE = {
     "space": ("Search spaces", "load_space SearchSpace"),
     "tasks": ("Tasks", "tasks"),
     "strategies": ("Strategies", "strategies"),
-    "errors": ("Errors", "errors CellsearchError"),
+    "errors": ("Errors", "errors"),
     "parts": (
         "Parts of your own",
         "strategies.base.Strategy schedules.base.Schedule tasks.base.Task tasks.base.Batch "
