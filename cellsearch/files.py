@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cellsearch.errors import EnvironmentFailure
+from cellsearch.errors import ConfigError, EnvironmentFailure
 
-__all__ = ["cache_folder", "replacing", "write_atomically"]
+__all__ = ["cache_folder", "refuse_existing", "replacing", "write_atomically", "write_new"]
 
 ROOM = "check the folder, its permissions and the free space"
 
@@ -66,3 +66,22 @@ def write_atomically(
     """Write a file by :func:`replacing`; text is written as UTF-8, its line ends as they are."""
     with replacing(path, what=what, hint=hint) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise :class:`ConfigError` if the file is there and may not be overwritten."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", hint="name a file")
+    if path.exists() and not force:
+        raise ConfigError(
+            f"{path} exists",
+            hint="choose another name, or overwrite it with --force (in Python, force=True)",
+        )
+
+
+def write_new(path: Path, data: str | bytes, *, force: bool = False) -> None:
+    """Write a file that a person asked for by :func:`write_atomically`. Raises
+    :class:`ConfigError` if it is there, unless ``force``.
+    """
+    refuse_existing(path, force=force)
+    write_atomically(path, data)

@@ -1,26 +1,17 @@
-"""The command line: ``cellsearch``. Nothing heavy is imported before a command needs it."""
+"""The command line: ``cellsearch``. It reads arguments and prints; a command's module is imported
+when the command is called.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
+from typing import Any
 
 import click
 
 from cellsearch import __version__
-from cellsearch.cli import (
-    cells,
-    diagnose,
-    doctor,
-    exporting,
-    finals,
-    generate,
-    listing,
-    runs,
-    searching,
-    suites,
-    training,
-)
 from cellsearch.cli.failures import ReaderGoneError, guarded
 
 __all__ = ["cli", "main"]
@@ -28,6 +19,30 @@ __all__ = ["cli", "main"]
 _EPILOG = """Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 invalid input file,
 4 run missing, existing or locked, 5 budget ended without a valid candidate, 6 environment,
 130 after Ctrl-C."""
+
+_COMMANDS = (
+    ("search", "searching", "Search for cells, or resume a search."),
+    ("ls", "runs", "List the trials of a run."),
+    ("best", "runs", "Show the best cell of a run."),
+    ("report", "runs", "Write the HTML report of a run."),
+    ("finals", "finals", "Retrain the best cells and the baselines, and judge."),
+    ("show", "cells", "Show a cell: equations, size, class, drawing."),
+    ("diff", "cells", "Show what leads from one cell to another."),
+    ("import", "cells", "Read a cell in another notation."),
+    ("export", "exporting", "Write a cell as PyTorch, fast package, JSON, text or weights."),
+    ("evaluate", "training", "Train one cell on one task or suite."),
+    ("diagnose", "diagnose", "Gradients, memory, gates of a trained cell, beside LSTM and GRU."),
+    ("generate", "generate", "Write text with a language model that a search has trained."),
+    ("experiments", "listing", "List the experiments known by name."),
+    ("spaces", "listing", "List the search spaces."),
+    ("zoo", "listing", "List the published cells known by name."),
+    ("strategies", "listing", "List the strategies and their options."),
+    ("schedules", "listing", "List the schedules: who gets more training."),
+    ("tasks", "listing", "List the tasks."),
+    ("suites", "suites", "List the suites of tasks."),
+    ("doctor", "doctor", "Say what is available here, and why not."),
+)
+"""Name, module and one line about each command, in the order in which they are listed."""
 
 
 class _InOrder(click.Group):
@@ -43,6 +58,25 @@ class _InOrder(click.Group):
             raise ReaderGoneError from error
 
 
+class _Later(click.Command):
+    """A command whose module is imported when it is called: ``--help`` needs none of them."""
+
+    def __init__(self, name: str, module: str, short_help: str) -> None:
+        super().__init__(name, short_help=short_help)
+        self._module = f"cellsearch.cli.{module}"
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        commands: tuple[click.Command, ...] = import_module(self._module).COMMANDS
+        real = next(command for command in commands if command.name == self.name)
+        return real.make_context(info_name, args, parent, **extra)
+
+
 @click.group(
     cls=_InOrder,
     epilog=_EPILOG,
@@ -54,21 +88,8 @@ def cli(debug: bool) -> None:
     """Discover recurrent neural-network cells: search, inspect, export to plain PyTorch."""
 
 
-for _module in (
-    searching,
-    runs,
-    finals,
-    cells,
-    exporting,
-    training,
-    diagnose,
-    generate,
-    listing,
-    suites,
-    doctor,
-):
-    for _command in _module.COMMANDS:
-        cli.add_command(_command)
+for _name, _module, _short_help in _COMMANDS:
+    cli.add_command(_Later(_name, _module, _short_help))
 
 
 def main(arguments: list[str] | None = None) -> None:

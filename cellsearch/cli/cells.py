@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cellsearch.cli.output import (
-    emit_json,
-    json_option,
-    print_table,
-    refuse_existing,
-    write_atomically,
-)
+from cellsearch.cli.output import emit_json, json_option, print_table
+from cellsearch.files import refuse_existing, write_new
+from cellsearch.genome.drawing.svg import diff_svg
+from cellsearch.genome.recognise import difference
+from cellsearch.options import parse_setting
+from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives
+from cellsearch.runs.locate import Located, locate, read_text
+from cellsearch.runs.trial import trial_record
+from cellsearch.zoo import importers
 
-if TYPE_CHECKING:
-    from cellsearch.genome.graph import Genome
-    from cellsearch.runs.locate import Located
+__all__ = ["COMMANDS"]
 
-__all__ = ["COMMANDS", "cell_facts"]
-
-DRAWINGS = ("svg", "dot", "mermaid", "latex")
 EDITS = 20
 
 
-@click.command("show", short_help="Show a cell: equations, size, class, drawing.")
+@click.command("show")
 @click.argument("cell")
 @click.option("--svg", "form", flag_value="svg", help="The drawing as SVG.")
 @click.option("--dot", "form", flag_value="dot", help="The graph in Graphviz's language.")
@@ -66,8 +63,6 @@ def show(
 
     CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
     """
-    from cellsearch.runs.locate import locate
-
     if output is not None:
         if form is None:
             raise click.UsageError(
@@ -78,7 +73,7 @@ def show(
     if form is not None:
         text = drawing(located.genome, form)
         if output is not None:
-            write_atomically(output, text, force=force)
+            write_new(output, text, force=force)
         if as_json:
             emit_json({"name": located.label, form: text if output is None else str(output)})
         elif output is None:
@@ -95,16 +90,16 @@ def show(
                 "name": located.label,
                 "doc": located.doc,
                 **facts,
-                **known(located.genome),
-                **_trial_facts(located),
+                **relatives(located.genome),
+                **({"trial": trial_record(located.trial.trial)} if located.trial else {}),
             }
         )
         return
     click.echo(located.genome.to_text(located.doc))
-    _print_facts(located, facts, known(located.genome))
+    _print_facts(located, facts, relatives(located.genome))
 
 
-@click.command("diff", short_help="Show what leads from one cell to another.")
+@click.command("diff")
 @click.argument("one")
 @click.argument("other")
 @click.option(
@@ -114,17 +109,13 @@ def show(
 @json_option
 def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> None:
     """Show the edits that lead from cell ONE to cell OTHER, both simplified."""
-    from cellsearch.genome.drawing.svg import diff_svg
-    from cellsearch.genome.recognise import difference
-    from cellsearch.runs.locate import locate
-
     if svg is not None:
         refuse_existing(svg, force=force)
     first, second = locate(one), locate(other)
     found = difference(first.genome, second.genome)
     if svg is not None:
         title = f"from {first.label} to {second.label}"
-        write_atomically(
+        write_new(
             svg, diff_svg(found.one, found.other, dict(found.pairs), title=title), force=force
         )
     if as_json:
@@ -140,7 +131,7 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
         click.echo(f"svg: {svg}")
 
 
-@click.command("import", short_help="Read a cell in another notation.")
+@click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--from", "source", required=True, help="The notation: nas-bench-nlp, darts, enas, ..."
@@ -169,17 +160,13 @@ def import_cell(
     as_json: bool,
 ) -> None:
     """Read a cell in another project's notation from FILE and print it as a .cell text."""
-    from cellsearch import options as tomltext
-    from cellsearch.runs.locate import read_text
-    from cellsearch.zoo import importers
-
     if output is not None:
         refuse_existing(output, force=force)
-    options = dict(tomltext.parse_setting(setting) for setting in settings)
+    options = dict(parse_setting(setting) for setting in settings)
     genome = importers.import_cell(read_text(file), format=source, **options)
     text = genome.to_text(f"Imported from {file.name} ({source}).")
     if output is not None:
-        write_atomically(output, text, force=force)
+        write_new(output, text, force=force)
     if as_json:
         emit_json(
             {
@@ -190,101 +177,6 @@ def import_cell(
         )
     else:
         click.echo(f"cell: {output}" if output is not None else text, nl=output is not None)
-
-
-def drawing(genome: Genome, form: str) -> str:
-    """The cell as text of one of :data:`DRAWINGS`, or the compiler's program."""
-    if form == "program":
-        from cellsearch.compiler.scheduling.listing import program_report
-
-        return program_report(genome)
-    from cellsearch.genome.drawing import svg
-
-    return {"svg": svg.to_svg, "dot": svg.to_dot, "mermaid": svg.to_mermaid, "latex": svg.to_latex}[
-        form
-    ](genome)
-
-
-def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
-    """What is known about a cell from its graph alone, as plain data."""
-    from cellsearch.genome import measures
-    from cellsearch.genome.parameters import parameter_count, requires_square
-
-    return {
-        "key": genome.key,
-        "cell": genome.to_text(),
-        "states": list(genome.state_names),
-        "output": genome.output_name,
-        "nodes": len(genome.nodes),
-        "matrices": measures.matrices(genome),
-        "input_size": input_size,
-        "hidden_size": hidden_size,
-        "parameters": parameter_count(genome, input_size, hidden_size),
-        "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size),
-        "class": measures.recurrence_class(genome),
-        "gemm_depth": measures.gemm_depth(genome),
-        "needs_equal_sizes": bool(requires_square(genome)),
-    }
-
-
-def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any] | None:
-    """What one position of 32 sequences costs on this machine, as plain data; ``None`` where
-    nothing can be predicted.
-
-    That is where the native runtime cannot be had, and for a cell that needs I = H in other sizes.
-    """
-    from cellsearch.compiler import cost
-    from cellsearch.errors import BackendError
-    from cellsearch.genome.parameters import requires_square
-
-    if requires_square(genome) and input_size != hidden_size:
-        return None
-    found: dict[str, Any] = {"sequences": cost.BATCH, "positions": cost.POSITIONS}
-    try:
-        for name, training in (("training", True), ("inference", False)):
-            sizes = {
-                "input_size": input_size,
-                "hidden_size": hidden_size,
-                "steps": cost.POSITIONS,
-                "batch": cost.BATCH,
-            }
-            counted = cost.estimate(genome, **sizes, training=training)
-            seconds = cost.predicted_seconds(counted) / cost.POSITIONS
-            found[name] = {
-                "microseconds": 1e6 * seconds,
-                "multiply_adds": counted.multiply_adds // cost.POSITIONS,
-                "bytes": counted.bytes // cost.POSITIONS,
-            }
-    except BackendError:
-        return None
-    return found
-
-
-def known(genome: Genome) -> dict[str, Any]:
-    """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the
-    graph alone says against it.
-    """
-    from cellsearch import zoo
-    from cellsearch.genome.checks import static_checks
-    from cellsearch.genome.recognise import recognise
-
-    found = recognise(genome, {entry.name: entry.genome for entry in zoo.entries()})
-    return {
-        "equals": list(found.same),
-        "nearest": [{"name": name, "edits": distance} for name, distance in found.near],
-        "edits_from_nearest": [str(edit) for edit in found.difference.edits]
-        if found.difference is not None
-        else [],
-        "findings": [
-            {"code": finding.code, "text": str(finding)} for finding in static_checks(genome)
-        ],
-    }
-
-
-def _trial_facts(located: Located) -> dict[str, Any]:
-    from cellsearch.runs.trial import trial_record
-
-    return {"trial": trial_record(located.trial.trial)} if located.trial is not None else {}
 
 
 def _predicted_text(predicted: dict[str, Any]) -> str:

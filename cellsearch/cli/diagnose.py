@@ -5,34 +5,25 @@ same way.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import (
-    data_option,
-    emit_json,
-    json_option,
-    print_table,
-    refuse_existing,
-    write_atomically,
-)
+from cellsearch import tasks
+from cellsearch.cli.output import data_option, emit_json, json_option, print_table
+from cellsearch.cli.training import read_settings
+from cellsearch.files import refuse_existing, write_new
+from cellsearch.job import Job
+from cellsearch.runs.locate import locate
 
 if TYPE_CHECKING:
-    from cellsearch.job import Job
-    from cellsearch.reporting.diagnosis import Diagnosed
-    from cellsearch.runs.locate import Located
+    from cellsearch.runs.diagnosis import Comparison
 
 __all__ = ["COMMANDS"]
 
-BESIDE = ("lstm", "gru")
 
-
-@click.command(
-    "diagnose", short_help="Gradients, memory, gates of a trained cell, beside LSTM and GRU."
-)
+@click.command("diagnose")
 @click.argument("cell")
 @click.option(
     "--task", help="Train for this task; left out: the checkpoint of a run's trial, and its task."
@@ -91,8 +82,6 @@ def diagnose(
     length, saturation of gates, the spectrum of the Jacobian of a step, and the loss over the
     position.
     """
-    from cellsearch.runs.locate import locate
-
     if output is not None:
         if output.suffix not in (".html", ".svg"):
             raise click.UsageError(f"{output} is neither .html nor .svg")
@@ -107,105 +96,45 @@ def diagnose(
             )
         if located.trial is None:
             raise click.UsageError(f"{cell} has no trained weights: say --task to train it")
-        path, job = located.trial.checkpoint, located.trial.job
+        found = located.trial.diagnose(
+            positions=positions, examples=examples, on_training=_say_training
+        )
     else:
-        path, job = (
-            None,
-            _new_job(
-                located, task, steps or 300, 64 if hidden is None else hidden, seed or 0, settings
-            ),
+        from cellsearch.runs.diagnosis import compare  # loads torch
+
+        tasks.get(task)
+        training, options = read_settings(settings, steps or 300, 64 if hidden is None else hidden)
+        genome = located.genome
+        job = Job(0, 0, genome.to_json(), task, options, training, training.steps, seed or 0)
+        found = compare(
+            located.label,
+            genome,
+            job,
+            positions=positions,
+            examples=examples,
+            on_training=_say_training,
         )
-    cells = _measure(located, job, path, positions, examples)
-    _show(cells, job, output, as_json=as_json, force=force)
+    _show(found, output, as_json=as_json, force=force)
 
 
-def _new_job(
-    located: Located, task: str, steps: int, hidden: int, seed: int, settings: tuple[str, ...]
-) -> Job:
-    from cellsearch import tasks
-    from cellsearch.cli.training import read_settings
-    from cellsearch.job import Job
-
-    tasks.get(task)
-    training, options = read_settings(settings, steps, hidden)
-    return Job(0, 0, located.genome.to_json(), task, options, training, steps, seed)
+def _say_training(name: str, steps: int) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"training {name} for {steps} steps ...", err=True)
 
 
-def _measure(
-    located: Located, job: Job, path: Path | None, positions: int, examples: int
-) -> list[Diagnosed]:
-    """The cell first, then LSTM and GRU under the same job, unless the cell is one of them."""
-    from cellsearch import zoo
-    from cellsearch.diagnostics import diagnose as measure
-    from cellsearch.reporting.diagnosis import Diagnosed
-    from cellsearch.runs.trained import load_arrays, load_trained, train
+def _show(found: Comparison, output: Path | None, *, as_json: bool, force: bool) -> None:
+    from cellsearch.runs.diagnosis_page import gate_rows, summary_rows  # loads torch
 
-    arrays = load_arrays(job)
-    beside = [(name, zoo.load(name)) for name in BESIDE]
-    cells: list[Diagnosed] = []
-    for name, genome in [
-        (located.label, located.genome),
-        *((n, g) for n, g in beside if g.key != located.genome.key),
-    ]:
-        if path is not None and not cells:
-            trained = load_trained(path, job, arrays)
-            score, metric = trained.task.score(trained.model, "valid")
-        else:
-            if sys.stderr.isatty():
-                click.echo(f"training {name} for {job.steps} steps ...", err=True)
-            trained, result = train(replace(job, genome=genome.to_json()), arrays)
-            score, metric = result.score, result.metric
-        cells.append(
-            Diagnosed(
-                name,
-                score,
-                metric,
-                measure(trained.model, trained.task, positions=positions, examples=examples),
-            )
-        )
-    return cells
-
-
-def _show(
-    cells: list[Diagnosed], job: Job, output: Path | None, *, as_json: bool, force: bool
-) -> None:
-    from cellsearch import tasks
-    from cellsearch.reporting import diagnosis as page
-
-    metric = tasks.get(job.task).metric
-    training = job.training
-    protocol = (
-        f"task {job.task} ({metric}), {job.steps} steps, H = {training.hidden_size}, seed "
-        f"{job.seed}, validation data"
-    )
-    title = f"{cells[0].name} on {job.task}"
     if output is not None:
-        draw = page.to_html if output.suffix == ".html" else page.to_svg
-        write_atomically(output, draw(title, protocol, cells), force=force)
+        drawn = found.to_html() if output.suffix == ".html" else found.to_svg()
+        write_new(output, drawn, force=force)
     if as_json:
-        document = {
-            "task": job.task,
-            "metric_name": metric,
-            "steps": job.steps,
-            "hidden_size": training.hidden_size,
-            "seed": job.seed,
-        }
-        rows = [
-            {
-                "cell": c.name,
-                "score": c.score,
-                "metric": c.metric,
-                **asdict(c.found),
-                "radius": c.found.spectrum.radius,
-            }
-            for c in cells
-        ]
-        emit_json({**document, "training": asdict(training), "cells": rows})
+        emit_json(found.to_document())
         return
-    click.echo(f"{title}: {protocol}")
-    headers, rows_ = page.summary_rows(cells)
-    print_table(headers, rows_, right=range(1, len(headers)))
-    gate_headers, gates = page.gate_rows(cells)
+    click.echo(f"{found.title}: {found.protocol}")
+    headers, rows = summary_rows(found.cells)
+    print_table(headers, rows, right=range(1, len(headers)))
+    gate_headers, gates = gate_rows(found.cells)
     if gates:
         click.echo("")
         print_table(gate_headers, gates, right=(1, 3, 4, 5))

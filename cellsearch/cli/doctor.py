@@ -36,7 +36,7 @@ class Check:
     detail: str
 
 
-@click.command("doctor", short_help="Say what is available here, and why not.")
+@click.command("doctor")
 @json_option
 def doctor(as_json: bool) -> int:
     """Say what is available here and why not: versions, compiler, GPU, Ray, disk. Exit code 6 if

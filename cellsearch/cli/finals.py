@@ -4,34 +4,23 @@ and say what is true.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import (
-    data_option,
-    emit_json,
-    json_option,
-    number,
-    print_table,
-    write_atomically,
-)
-
-if TYPE_CHECKING:
-    from cellsearch.experiment import Experiment
-    from cellsearch.finals import Finalist, FinalTable
-    from cellsearch.genome.graph import Genome
-    from cellsearch.runs import Run
-    from cellsearch.tasks.base import Arrays
+from cellsearch.cli.output import data_option, emit_json, json_option, number, print_table
+from cellsearch.cli.searching import make_executor
+from cellsearch.finals import FinalTable
+from cellsearch.job import Outcome
+from cellsearch.runs import open_run
+from cellsearch.tasks import get
 
 __all__ = ["COMMANDS"]
 
 
-@click.command("finals", short_help="Retrain the best cells and the baselines, and judge.")
+@click.command("finals")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--top",
@@ -91,82 +80,23 @@ def finals(
     decided by validation, and the same budget; test data is read once a training, at the end.
     Writes finals.json into the run's folder.
     """
-    from cellsearch import tasks
-    from cellsearch.cli.searching import make_executor
-    from cellsearch.finals import Protocol, equal_sizes, run_finals
-    from cellsearch.runs import open_run
-    from cellsearch.training import prepare
-
-    data = open_run(run)
-    declared = data.experiment
+    opened = open_run(run)
+    plan = opened.plan_finals(
+        top=top, seeds=seeds, against=against or ("lstm", "gru"), hidden_size=hidden, steps=steps
+    )
+    sizes = ", ".join(f"{name}: H = {size}" for name, size in plan.sizes.items())
+    click.echo(
+        f"{plan.trainings} trainings of {plan.protocol.training.steps} steps; {sizes}", err=True
+    )
+    declared = opened.experiment
     if workers is not None:
         declared = replace(declared, workers=workers)
-    training = replace(
-        declared.training,
-        steps=steps or declared.training.steps,
-        hidden_size=hidden or declared.training.hidden_size,
-    )
-    declared = replace(declared, training=training)
-    finalists = _finalists(data, top, against or ("lstm", "gru"))
-    task = tasks.get(declared.task)
-    arrays = prepare(declared.task, declared.task_options).arrays
-    counts = {f.name: _parameter_count(declared, f.genome, arrays) for f in finalists}
-    first = next(f.name for f in finalists if f.baseline)
-    sizes = equal_sizes(counts, first, training.hidden_size)
-    protocol = Protocol(declared.task, declared.task_options, training, declared.limits, seeds)
-    total = len(finalists) * (seeds + len(protocol.rates))
-    progress = _Progress(total)
-    click.echo(
-        f"{total} trainings of {training.steps} steps; "
-        + ", ".join(f"{n}: H = {h}" for n, h in sizes.items()),
-        err=True,
-    )
     with make_executor(declared, ray_address, run) as executor:
-        executor.start(declared.task, declared.task_options, arrays, folder=run)
-        table = run_finals(executor, finalists, sizes, protocol, progress)
-    write_atomically(run / "finals.json", table.to_json(), force=True)
+        table = plan.run(executor, _Progress(plan.trainings))
     if as_json:
         emit_json(table.to_document())
     else:
-        _print(table, task.metric)
-
-
-def _finalists(data: Run, top: int, against: Sequence[str]) -> list[Finalist]:
-    """The named zoo cells and the best found cells that differ from them and from each other."""
-    from cellsearch import zoo
-    from cellsearch.finals import Finalist
-
-    chosen = [Finalist(name, zoo.load(name), baseline=True) for name in dict.fromkeys(against)]
-    keys = {f.genome.simplify().key for f in chosen}
-    for trial in data.trials.ranked:
-        key = trial.genome.simplify().key
-        if not trial.is_baseline and key not in keys:
-            keys.add(key)
-            chosen.append(Finalist(f"trial {trial.number}", trial.genome))
-        if len(chosen) == len(set(against)) + top:
-            break
-    if all(f.baseline for f in chosen):
-        data.find_best()  # raises the error that says why there is none
-    return chosen
-
-
-def _parameter_count(
-    experiment: Experiment, genome: Genome, arrays: Arrays
-) -> Callable[[int], int]:
-    """Trainable weights of the whole model as a function of the hidden size."""
-    from cellsearch.tasks import get
-    from cellsearch.training.model import cell_factory
-
-    task = get(experiment.task).create(experiment.task_options, arrays)
-
-    @cache
-    def count(hidden_size: int) -> int:
-        model = task.model(
-            cell_factory(genome, replace(experiment.training, hidden_size=hidden_size))
-        )
-        return sum(p.numel() for p in model.parameters())
-
-    return count
+        _print(table, get(declared.task).metric)
 
 
 class _Progress:
@@ -176,17 +106,14 @@ class _Progress:
         self.total = total
         self.done = 0
 
-    def __call__(self, name: str, outcome: object) -> None:
-        from cellsearch.job import Outcome
-
+    def __call__(self, name: str, outcome: Outcome) -> None:
         self.done += 1
-        if isinstance(outcome, Outcome):
-            text = (
-                f"validation {outcome.result.score:.4f}"
-                if outcome.result
-                else f"failed: {outcome.failure and outcome.failure.kind}"
-            )
-            click.echo(f"[{self.done}/{self.total}] {name}: {text}", err=True)
+        text = (
+            f"validation {outcome.result.score:.4f}"
+            if outcome.result
+            else f"failed: {outcome.failure and outcome.failure.kind}"
+        )
+        click.echo(f"[{self.done}/{self.total}] {name}: {text}", err=True)
 
 
 def _print(table: FinalTable, metric: str) -> None:

@@ -6,22 +6,24 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
 
-from cellsearch import options as tomltext
+from cellsearch import options, schedules, strategies, tasks, zoo
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
+from cellsearch.experiment import catalog
+from cellsearch.genome import measures
+from cellsearch.zoo.entry import FAMILIES
 
 __all__ = ["COMMANDS"]
 
 
-@click.command("experiments", short_help="List the experiments known by name.")
+@click.command("experiments")
 @json_option
-def experiments(as_json: bool) -> None:
+def list_experiments(as_json: bool) -> None:
     """List the experiments that `cellsearch search` knows by name."""
-    from cellsearch.experiment import catalog
-
     found: list[dict[str, Any]] = []
     for name, path in catalog.entries(catalog.EXPERIMENTS).items():
         document = catalog.read(path).document()
@@ -36,12 +38,10 @@ def experiments(as_json: bool) -> None:
     print_table(("name", "strategy", "task", "trials", "question"), rows, right=(3,), wrap=4)
 
 
-@click.command("spaces", short_help="List the search spaces.")
+@click.command("spaces")
 @json_option
-def spaces(as_json: bool) -> None:
+def list_spaces(as_json: bool) -> None:
     """List the search spaces, with the size of the full cell that pruning starts from."""
-    from cellsearch.experiment import catalog
-
     found = []
     for path in catalog.entries(catalog.SPACES).values():
         found.append({**catalog.load_space(path).describe(), "file": str(path)})
@@ -74,19 +74,15 @@ def spaces(as_json: bool) -> None:
     print_table(headers, rows, right=(2, 3, 5), wrap=4)
 
 
-@click.command("zoo", short_help="List the published cells known by name.")
+@click.command("zoo")
 @click.option("--family", help="Only the cells of this family.")
 @json_option
-def zoo(family: str | None, as_json: bool) -> None:
+def list_zoo(family: str | None, as_json: bool) -> None:
     """List the named cells: states, weights in units of n^2, class, GEMM depth, source."""
-    from cellsearch import zoo as zoo_module
-    from cellsearch.genome import measures
-    from cellsearch.zoo.entry import FAMILIES
-
     if family is not None and family not in FAMILIES:
-        raise tomltext.unknown("family", family, FAMILIES, where="--family")
+        raise options.unknown("family", family, FAMILIES, where="--family")
     found: list[dict[str, Any]] = []
-    for entry in zoo_module.entries():
+    for entry in zoo.entries():
         if family in (None, entry.family):
             genome = entry.genome
             found.append(
@@ -124,38 +120,30 @@ def zoo(family: str | None, as_json: bool) -> None:
     )
 
 
-@click.command("strategies", short_help="List the strategies and their options.")
+@click.command("strategies")
 @json_option
-def strategies(as_json: bool) -> None:
+def list_strategies(as_json: bool) -> None:
     """List the strategies: what each does, its options and what they mean, and the papers it comes
     from.
     """
-    from cellsearch import strategies as module
-
-    _list_parts({name: module.create(name, {}) for name in module.names()}, as_json)
+    _list_parts({name: strategies.create(name, {}) for name in strategies.names()}, as_json)
 
 
-@click.command("schedules", short_help="List the schedules: who gets more training.")
+@click.command("schedules")
 @json_option
-def schedules(as_json: bool) -> None:
+def list_schedules(as_json: bool) -> None:
     """List the schedules (who gets more training): what each does, its options and what they mean,
     and the papers it comes from.
     """
-    from cellsearch import schedules as module
-
-    _list_parts({name: module.create(name, {}) for name in module.names()}, as_json)
+    _list_parts({name: schedules.create(name, {}) for name in schedules.names()}, as_json)
 
 
-@click.command("tasks", short_help="List the tasks.")
+@click.command("tasks")
 @data_option
 @json_option
-def tasks(as_json: bool) -> None:
+def list_tasks(as_json: bool) -> None:
     """List the tasks: metric, what is learned, source, options, and whether the data is there."""
-    from dataclasses import asdict
-
-    from cellsearch import tasks as module
-
-    found = module.describe()
+    found = tasks.describe()
     if as_json:
         emit_json([{**asdict(task), "available": not task.missing} for task in found])
         return
@@ -201,7 +189,7 @@ def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
     for k, part in enumerate(found):
         click.echo(f"{chr(10) * (k > 0)}{part['name']}: {part['summary']}")
         lines = {
-            "options": tomltext.render(part["options"]).strip().replace("\n", ", "),
+            "options": options.render(part["options"]).strip().replace("\n", ", "),
             "paper": part["paper"],
         }
         for what, text in lines.items():
@@ -212,9 +200,14 @@ def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
 
 
 def _options(part: Any) -> dict[str, Any]:
-    from dataclasses import fields
-
     return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
-COMMANDS = (experiments, spaces, zoo, strategies, schedules, tasks)
+COMMANDS = (
+    list_experiments,
+    list_spaces,
+    list_zoo,
+    list_strategies,
+    list_schedules,
+    list_tasks,
+)

@@ -1,6 +1,4 @@
-"""What commands print and write: one JSON document, tables, and files that are complete or not
-there.
-"""
+"""What commands print: one JSON document, tables, numbers; and the options that many have."""
 
 from __future__ import annotations
 
@@ -8,13 +6,11 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
 
-from cellsearch import files
-from cellsearch.errors import ConfigError
+from cellsearch.reporting.page import number
 
 __all__ = [
     "data_option",
@@ -22,8 +18,6 @@ __all__ = [
     "json_option",
     "number",
     "print_table",
-    "refuse_existing",
-    "write_atomically",
 ]
 
 NARROW = 24  # characters of a column whose text is broken into lines
@@ -82,11 +76,6 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A number for people; a dash for none."""
-    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "–"
-
-
 def print_table(
     headers: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -137,21 +126,3 @@ def print_table(
         console.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
-
-
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise :class:`ConfigError` if the file is there and may not be overwritten."""
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder", hint="name a file")
-    if path.exists() and not force:
-        raise ConfigError(
-            f"{path} exists", hint="choose another name, or overwrite it with --force"
-        )
-
-
-def write_atomically(path: Path, data: str | bytes, *, force: bool = False) -> None:
-    """Write a file so that it is either complete or not there. Raises :class:`ConfigError` if it
-    exists, unless ``force``.
-    """
-    refuse_existing(path, force=force)
-    files.write_atomically(path, data)

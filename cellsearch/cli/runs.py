@@ -5,22 +5,20 @@ and change nothing in its store.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, number, print_table, write_atomically
+from cellsearch.cli.output import emit_json, json_option, number, print_table
+from cellsearch.runs import Run, open_run
+from cellsearch.runs.trial import trial_record
+from cellsearch.trial import Trial
 
-if TYPE_CHECKING:
-    from cellsearch.runs import Run
-    from cellsearch.trial import Trial
-
-__all__ = ["COMMANDS", "leaderboard_order", "print_leaderboard", "summary", "write_report"]
+__all__ = ["COMMANDS", "leaderboard_order", "print_leaderboard", "summary"]
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
-@click.command("ls", short_help="List the trials of a run.")
+@click.command("ls")
 @RUN
 @click.option("--top", type=click.IntRange(min=1), help="Only the best N.")
 @click.option(
@@ -33,9 +31,6 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @json_option
 def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     """List the trials of RUN, best first; unfinished and failed ones last."""
-    from cellsearch.runs import open_run
-    from cellsearch.runs.trial import trial_record
-
     data = open_run(run)
     trials = list(data.trials)
     if sort == "score":
@@ -57,7 +52,7 @@ def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
     click.echo(summary(data))
 
 
-@click.command("best", short_help="Show the best cell of a run.")
+@click.command("best")
 @RUN
 @click.option("--baselines", is_flag=True, help="Also consider the baselines (LSTM, GRU).")
 @json_option
@@ -65,9 +60,6 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
     """Show the best cell that RUN has found: its equations, its score, and the baselines under the
     same budget.
     """
-    from cellsearch.runs import open_run
-    from cellsearch.runs.trial import trial_record
-
     data = open_run(run)
     trial = data.find_best(baselines=baselines)
     controls = [t for t in data.trials.ranked if t.is_baseline]
@@ -90,7 +82,7 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
     )
 
 
-@click.command("report", short_help="Write the HTML report of a run.")
+@click.command("report")
 @RUN
 @click.option(
     "-o",
@@ -103,37 +95,7 @@ def report(run: Path, output: Path | None, force: bool) -> None:
     """Write one self-contained HTML file about RUN: leaderboard, curves, pictures of the best
     cells, lineage.
     """
-    from cellsearch.runs import open_run
-
-    path = write_report(open_run(run), output, force=force)
-    click.echo(f"report: {path}")
-
-
-def write_report(data: Run, output: Path | None = None, *, force: bool = False) -> Path:
-    """Write the HTML report; the one in the run folder is a product of the run and is always
-    replaced.
-    """
-    from cellsearch.reporting.report import Report, render_report
-    from cellsearch.tasks.suite import metric_of
-
-    experiment = data.declared
-    page = render_report(
-        Report(
-            name=experiment["name"],
-            question=experiment.get("question", ""),
-            task=experiment["task"],
-            metric=metric_of(experiment["task"]),
-            strategy=experiment["strategy"],
-            trials=tuple(data.trials),
-            ended=data.ended,
-            settings=data.settings,
-            environment=data.environments[-1].fingerprint if data.environments else {},
-            finals=data.finals(),
-        )
-    )
-    path = output or data.path / "report.html"
-    write_atomically(path, page, force=force or output is None)
-    return path
+    click.echo(f"report: {open_run(run).report(output, force=force)}")
 
 
 def leaderboard_order(trial: Trial) -> tuple[bool, float, int]:

@@ -9,28 +9,30 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from cellsearch import options
 from cellsearch.cli.failures import INTERRUPTED, let_output_go
 from cellsearch.cli.output import data_option, emit_json
+from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
 from cellsearch.cli.suites import say_reference
+from cellsearch.executors.base import Executor
+from cellsearch.executors.in_process import InProcess
+from cellsearch.experiment import Experiment, load_experiment
+from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
+from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
-
-if TYPE_CHECKING:
-    from cellsearch.executors.base import Executor
-    from cellsearch.experiment import Experiment
-    from cellsearch.reporting.progress import Display
-    from cellsearch.runs import Run
-    from cellsearch.search import Search, SearchEvent
+from cellsearch.runs.trial import trial_record
+from cellsearch.search import EnvironmentChanged, Search, SearchEvent, TrialEnded, TrialStarted
 
 __all__ = ["COMMANDS", "make_executor"]
 
 SHOWN = 12
 
 
-@click.command("search", short_help="Search for cells, or resume a search.")
+@click.command("search")
 @click.argument("experiment")
 @click.option(
     "--run",
@@ -99,8 +101,6 @@ def search(
     The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way
     and stops; twice stops at once.
     """
-    from cellsearch.experiment import load_experiment
-
     declared = load_experiment(
         experiment,
         _overrides(settings, workers=workers, trials=trials, **{"allowance.hours": hours}),
@@ -137,18 +137,14 @@ class _Warm:
 
 
 def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, Any]:
-    from cellsearch import options as tomltext
-
-    overrides = dict(tomltext.parse_setting(setting) for setting in settings)
+    overrides = dict(options.parse_setting(setting) for setting in settings)
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 
 def _dry_run(experiment: Experiment, as_json: bool) -> None:
-    from cellsearch import options as tomltext
-
     text = experiment.to_toml()
     if as_json:
-        emit_json(tomltext.parse(text, experiment.name))
+        emit_json(options.parse(text, experiment.name))
     else:
         click.echo(text, nl=False)
 
@@ -162,8 +158,6 @@ def _search(
     plain: bool,
     as_json: bool,
 ) -> int:
-    from cellsearch.runs import open_run
-
     display = _display(experiment, plain=plain, stream_is_stderr=as_json)
     try:
         interrupted, used_up = _run(experiment, folder, ray_address, warm, display)
@@ -202,8 +196,7 @@ def _run(
     """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the
     allowance is used up.
     """
-    from cellsearch.search import Search
-    from cellsearch.training import prepare
+    from cellsearch.training import prepare  # loads torch
 
     with Search.open(folder, experiment) as search:
         for line in warm.apply(search):
@@ -233,17 +226,13 @@ def _run(
 def make_executor(experiment: Experiment, ray_address: str | None, folder: Path) -> Executor:
     """Ray workers, or none for ``workers = 0``."""
     if experiment.workers == 0:
-        from cellsearch.executors.in_process import InProcess
-
         return InProcess()
-    from cellsearch.executors.ray import Ray
+    from cellsearch.executors.ray import Ray  # takes a second, and not everybody has it
 
     return Ray(experiment.workers, ray_address, log_dir=folder)
 
 
 def _display(experiment: Experiment, *, plain: bool, stream_is_stderr: bool) -> Display:
-    from cellsearch.reporting.progress import LiveDisplay, PlainDisplay
-
     if plain or not sys.stdout.isatty():
         stream = sys.stderr if stream_is_stderr else sys.stdout
         return PlainDisplay(experiment.name, experiment.question, experiment.trials, stream=stream)
@@ -252,8 +241,6 @@ def _display(experiment: Experiment, *, plain: bool, stream_is_stderr: bool) -> 
 
 def _show(event: SearchEvent, search: Search, display: Display) -> None:
     """Tell the display what happened, in words that it knows."""
-    from cellsearch.search import EnvironmentChanged, TrialEnded, TrialStarted
-
     if isinstance(event, TrialStarted) and display.notice.startswith("starting"):
         display.notice = ""
     if isinstance(event, EnvironmentChanged):
@@ -291,10 +278,6 @@ def _interrupts(search: Search, display: Display) -> Iterator[Callable[[], bool]
 
 def _finish(folder: Path, as_json: bool) -> None:
     """The table, and where everything lies."""
-    from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
-    from cellsearch.runs import open_run
-    from cellsearch.runs.trial import trial_record
-
     data = open_run(folder)
     ranked = sorted(data.trials, key=leaderboard_order)
     if as_json:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "evaluate_suite", "say_reference"]
 
 
-@click.command("suites", short_help="List the suites of tasks.")
+@click.command("suites")
 @json_option
 def suites(as_json: bool) -> None:
     """List the suites: several tasks under one protocol, made one score. An experiment names one

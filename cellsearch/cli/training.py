@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "read_settings"]
 
 
-@click.command("evaluate", short_help="Train one cell on one task or suite.")
+@click.command("evaluate")
 @click.argument("cell")
 @click.option("--task", help="Name of the task (cellsearch tasks lists them).")
 @click.option("--suite", help="Name or file of a suite of tasks (cellsearch suites lists them).")

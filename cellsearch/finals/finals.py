@@ -13,9 +13,10 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.executors.base import Executor
 from cellsearch.executors.order import expected_work, longest_first
 from cellsearch.finals.statistics import holm, mean_and_deviation, permutation_test, smallest_p
@@ -100,6 +101,37 @@ class FinalTable:
     def to_json(self) -> str:
         """One JSON document."""
         return json.dumps(self.to_document(), allow_nan=False)
+
+    @classmethod
+    def read(cls, path: Path) -> FinalTable:
+        """Read a file that holds :meth:`to_json`. Raises :class:`InputFileError` for another."""
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return cls(tuple(map(_stored, document["rows"])), str(document["sentence"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputFileError(
+                f"this is not a table of finals ({error})",
+                where=str(path),
+                hint="delete it, or run finals again",
+            ) from error
+
+
+def _stored(row: Mapping[str, Any]) -> FinalRow:
+    def number(value: float | None) -> float:
+        return math.nan if value is None else float(value)
+
+    return FinalRow(
+        name=str(row["name"]),
+        baseline=bool(row["baseline"]),
+        hidden_size=int(row["hidden_size"]),
+        parameters=int(row["parameters"]),
+        learning_rate=number(row["learning_rate"]),
+        scores=tuple(map(number, row["scores"])),
+        metrics=tuple(map(number, row["metrics"])),
+        step_ms=number(row["step_ms"]),
+        failures=int(row["failures"]),
+        p=number(row["p"]),
+    )
 
 
 def _plain(value: Any) -> Any:

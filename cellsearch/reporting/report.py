@@ -8,30 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib import resources
 from typing import Any
 
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
+from cellsearch.reporting.page import cell, leaderboard, number, page, table
 from cellsearch.trial import History, Status, Trial
 
 __all__ = ["Report", "render_report"]
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · cellsearch</title>
-<style>
-{css}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
 
 TOP_CELLS = 5
 LEADERBOARD = 40
@@ -39,24 +22,28 @@ LEADERBOARD = 40
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows. ``ended``: seconds from the start of the run to the end of each trial,
-    by number.
-
-    ``settings``: the resolved experiment text; ``environment``: versions and machine; ``metric``:
-    name of the task's number; ``finals``: what ``cellsearch finals`` wrote (``rows`` and
-    ``sentence``), ``None`` before it ran.
-    """
+    """What a report shows."""
 
     name: str
+    """Of the experiment."""
     question: str
+    """What the experiment asks; ``""`` for nothing in particular."""
     task: str
+    """Name of the task."""
     metric: str
+    """Name of the task's number."""
     strategy: str
+    """Name of the strategy."""
     trials: Sequence[Trial]
+    """Every trial, finished or not."""
     ended: Mapping[int, float] = field(default_factory=dict)
+    """Seconds from the start of the run to the end of each trial, by number."""
     settings: str = ""
+    """The resolved experiment as text."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    """Versions and machine."""
     finals: Mapping[str, Any] | None = None
+    """The table of finals (``rows`` and ``sentence``); ``None`` before they ran."""
 
     @property
     def history(self) -> History:
@@ -67,12 +54,11 @@ class Report:
 def render_report(report: Report) -> str:
     """The whole page as text."""
     history = report.history
-    css = resources.files("cellsearch.reporting").joinpath("report.css").read_text("utf-8")
     body = "\n".join(
         [
             _head(report, history),
             _charts(report, history),
-            _leaderboard(report, history),
+            "<h2>Leaderboard</h2>" + leaderboard(history, report.metric, LEADERBOARD),
             _finals(report),
             _pruned(history),
             _top_cells(report, history),
@@ -81,11 +67,7 @@ def render_report(report: Report) -> str:
             _settings(report),
         ]
     )
-    return PAGE.format(title=escape(report.name), css=css, body=body)
-
-
-def _number(value: float, digits: int = 4) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+    return page(report.name, body)
 
 
 def _head(report: Report, history: History) -> str:
@@ -103,7 +85,7 @@ def _head(report: Report, history: History) -> str:
         tiles.insert(
             0,
             (
-                _number(best.result.metric),
+                number(best.result.metric),
                 f"best {report.metric} (validation), trial {best.number}",
             ),
         )
@@ -125,9 +107,7 @@ def _head(report: Report, history: History) -> str:
 
 
 def _charts(report: Report, history: History) -> str:
-    found = sorted(
-        (t for t in history.ranked if not t.is_baseline), key=lambda t: t.number
-    )  # a supernet is no find
+    found = sorted((t for t in history.ranked if not t.is_baseline), key=lambda t: t.number)
     by_trial = _best_so_far([(float(t.number), t.score) for t in found])
     by_time = _best_so_far(
         sorted((report.ended[t.number], t.score) for t in found if t.number in report.ended)
@@ -203,81 +183,21 @@ def _without_outliers(trials: Sequence[Trial]) -> list[Trial]:
     return [t for t in trials if t.score <= limit or t.is_baseline]
 
 
-def _table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A table. ``columns``: heading and whether it holds numbers; ``rows``: CSS class and the text
-    of each column.
-    """
-    kinds = [' class="number"' if number else "" for _, number in columns]
-    head = "".join(
-        f"<th{kind}>{escape(text)}</th>" for (text, _), kind in zip(columns, kinds, strict=True)
-    )
-    body = "".join(
-        f'<tr class="{css}">'
-        + "".join(f"<td{kind}>{escape(text)}</td>" for text, kind in zip(texts, kinds, strict=True))
-        + "</tr>"
-        for css, texts in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
-
-
-def _leaderboard(report: Report, history: History) -> str:
-    best = history.best(baselines=False)
-    rows = []
-    for rank, trial in enumerate(history.ranked[:LEADERBOARD], start=1):
-        result = trial.result
-        if result is None:
-            continue
-        texts = (
-            str(rank),
-            trial.name,
-            _number(result.metric),
-            _number(trial.score),
-            f"{result.cell_parameters:,}",
-            str(len(trial.genome.nodes)),
-            str(result.steps),
-            f"{result.seconds:.1f}",
-            trial.status.value,
-            str(trial.proposal.origin),
-        )
-        rows.append(("baseline" if trial.is_baseline else "winner" if trial is best else "", texts))
-    numbers = ("#", report.metric, "score", "cell parameters", "nodes", "steps", "seconds")
-    columns = (
-        "#",
-        "cell",
-        report.metric,
-        "score",
-        "cell parameters",
-        "nodes",
-        "steps",
-        "seconds",
-        "status",
-        "origin",
-    )
-    more = len(history.ranked) - LEADERBOARD
-    note = f'<p class="soft">{more} more trials are not shown.</p>' if more > 0 else ""
-    return "<h2>Leaderboard</h2>" + _table([(c, c in numbers) for c in columns], rows) + note
-
-
 def _finals(report: Report) -> str:
     if report.finals is None:
         return ""
-
-    def text(value: float | None, digits: int = 4) -> str:
-        return "–" if value is None else f"{value:.{digits}f}"
-
     rows = []
     for row in report.finals["rows"]:
         texts = (
             row["name"],
-            text(row["mean"]),
-            text(row["deviation"]),
+            number(row["mean"]),
+            number(row["deviation"]),
             str(len(row["scores"])),
             str(row["failures"]),
             f"{row['parameters']:,}",
             str(row["hidden_size"]),
             f"{row['learning_rate']:g}",
-            text(row["p"], 3),
+            number(row["p"], 3),
         )
         rows.append(("baseline" if row["baseline"] else "", texts))
     columns = (
@@ -291,10 +211,10 @@ def _finals(report: Report) -> str:
         "rate",
         "p",
     )
-    table = _table([(c, c != "cell") for c in columns], rows)
+    drawn = table([(c, c != "cell") for c in columns], rows)
     note = "Retrained from scratch with equally many weights; test data read once a training."
     return (
-        f"<h2>Finals</h2><p>{escape(report.finals['sentence'])}</p>{table}<p "
+        f"<h2>Finals</h2><p>{escape(report.finals['sentence'])}</p>{drawn}<p "
         f'class="soft">{note}</p>'
     )
 
@@ -312,9 +232,9 @@ def _pruned(history: History) -> str:
                     (
                         trial.name,
                         weights,
-                        _number(trial.score),
+                        number(trial.score),
                         parent.name,
-                        _number(parent.score),
+                        number(parent.score),
                         f"{gap:+.4f}",
                     ),
                 )
@@ -327,34 +247,15 @@ def _pruned(history: History) -> str:
         "score of the cell with connection gates that it was "
         "pruned from, which had the trainings of all rounds before it."
     )
-    table = _table([(c, c not in ("cell", "from")) for c in columns], rows)
-    return f'<h2>Pruned cells</h2>{table}<p class="soft">{note}</p>'
+    drawn = table([(c, c not in ("cell", "from")) for c in columns], rows)
+    return f'<h2>Pruned cells</h2>{drawn}<p class="soft">{note}</p>'
 
 
 def _top_cells(report: Report, history: History) -> str:
     found = [t for t in history.ranked if not t.is_baseline][:TOP_CELLS]
     if not found:
         return ""
-    return "<h2>The best cells</h2>" + "".join(_cell(report, trial) for trial in found)
-
-
-def _cell(report: Report, trial: Trial) -> str:
-    genome = trial.genome
-    facts = [
-        f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}",
-        str(trial.proposal.origin),
-    ]
-    if trial.result is not None:
-        facts = [
-            f"{report.metric} {_number(trial.result.metric)}",
-            f"{trial.result.cell_parameters:,} parameters",
-            *facts,
-        ]
-    return (
-        f'<section class="cell"><div><h3>Trial {trial.number}</h3><p '
-        f'class="soft">{escape(" · ".join(facts))}</p>'
-        f"<pre>{escape(genome.to_text())}</pre></div><div>{genome.to_svg()}</div></section>"
-    )
+    return "<h2>The best cells</h2>" + "".join(cell(trial, report.metric) for trial in found)
 
 
 def _lineage(report: Report, history: History) -> str:
@@ -365,7 +266,7 @@ def _lineage(report: Report, history: History) -> str:
     for depth, trial in _ancestors(best, history):
         parents = ", ".join(str(n) for n in trial.proposal.parents) or "none"
         text = (
-            f"{trial.name} · score {_number(trial.score)} · {trial.proposal.origin} · "
+            f"{trial.name} · score {number(trial.score)} · {trial.proposal.origin} · "
             f"parents: {parents}"
         )
         items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}</li>')
@@ -381,10 +282,10 @@ def _ancestors(trial: Trial, history: History) -> list[tuple[int, Trial]]:
     while level:
         found += [(depth, t) for t in level]
         above: list[Trial] = []
-        for number in (n for t in level for n in t.proposal.parents):
-            parent = history.by_number.get(number)
-            if parent is not None and number not in seen:
-                seen.add(number)
+        for above_it in (n for t in level for n in t.proposal.parents):
+            parent = history.by_number.get(above_it)
+            if parent is not None and above_it not in seen:
+                seen.add(above_it)
                 above.append(parent)
         level, depth = above, depth + 1
     return found
@@ -399,8 +300,8 @@ def _failures(history: History) -> str:
         for t in failed
         if t.failure is not None
     ]
-    table = _table([("trial", True), ("reason", False), ("message", False)], rows)
-    return f"<details><summary>{len(failed)} failed trials</summary>{table}</details>"
+    drawn = table([("trial", True), ("reason", False), ("message", False)], rows)
+    return f"<details><summary>{len(failed)} failed trials</summary>{drawn}</details>"
 
 
 def _settings(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, InputFileError
@@ -11,6 +12,9 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.text import parse
 from cellsearch.runs.run import open_run
 from cellsearch.runs.trial import RunTrial
+
+if TYPE_CHECKING:
+    from cellsearch.export.write import Exported, Form
 
 __all__ = ["Located", "locate", "read_cell_file", "read_text"]
 
@@ -49,6 +53,15 @@ class Located:
         if self.trial is not None:
             return self.trial.provenance
         return self.doc or f"{self.label}."
+
+    def export(self, path: Path, form: Form, **options: Any) -> Exported:
+        """Write the cell, see :meth:`cellsearch.runs.RunTrial.export`: ``options`` are of that."""
+        from cellsearch.export.write import export_cell  # loads torch
+
+        trained = form == "state-dict" or options.get("precision") is not None
+        if trained or self.trial is not None:
+            return self.trained.export(path, form, **options)
+        return export_cell(self.genome, path, form, doc=self.provenance, **options)
 
 
 def locate(text: str) -> Located:

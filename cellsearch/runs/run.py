@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cellsearch.runs.snapshot import Snapshot
+from cellsearch.files import write_atomically, write_new
+from cellsearch.reporting.page import cell, leaderboard
+from cellsearch.reporting.report import Report, render_report
+from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.runs.trial import RunTrial
+from cellsearch.tasks.suite import metric_of
 from cellsearch.trial import as_frame
 
+if TYPE_CHECKING:  # these load torch
+    from cellsearch.executors.base import Executor
+    from cellsearch.export.write import Exported, Form
+    from cellsearch.finals import FinalTable
+    from cellsearch.job import Outcome
+    from cellsearch.runs.finals import FinalPlan
+
 __all__ = ["Run", "open_run"]
+
+SHOWN = 12
+"""Rows of the table that a notebook shows."""
 
 
 def open_run(path: str | Path) -> Run:
@@ -34,6 +50,81 @@ class Run(Snapshot):
         """One trial. Raises :class:`RunError` if the run has none of this number."""
         return RunTrial(self, self.find(number))
 
+    def finals(self) -> FinalTable | None:
+        """The table that the last finals wrote; ``None`` before they ran. Raises
+        :class:`InputFileError` for a damaged file.
+        """
+        from cellsearch.finals import FinalTable  # loads numpy
+
+        path = self.path / FINALS
+        return FinalTable.read(path) if path.is_file() else None
+
+    def plan_finals(
+        self,
+        *,
+        top: int = 3,
+        seeds: int = 5,
+        against: Sequence[str] = ("lstm", "gru"),
+        hidden_size: int | None = None,
+        steps: int | None = None,
+    ) -> FinalPlan:
+        """Who takes part in finals, and how; see :func:`cellsearch.runs.finals.plan_finals`."""
+        from cellsearch.runs.finals import plan_finals  # loads torch
+
+        return plan_finals(
+            self, top=top, seeds=seeds, against=against, hidden_size=hidden_size, steps=steps
+        )
+
+    def run_finals(
+        self,
+        executor: Executor,
+        on_outcome: Callable[[str, Outcome], None] | None = None,
+        **options: Any,
+    ) -> FinalTable:
+        """Retrain the best cells and the baselines from scratch at equal weights with several
+        seeds, read the test data once a training, and judge. The table is kept in the run's folder.
+
+        executor: what trains; the caller closes it.
+        on_outcome: told the name of the finalist and the outcome of each training.
+        options: those of :meth:`plan_finals`.
+        """
+        return self.plan_finals(**options).run(executor, on_outcome)
+
+    def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:
+        """Write the report, one self-contained HTML file, and return where it is.
+
+        path: left out, ``report.html`` in the run's folder, which is a product of the run and is
+            always replaced.
+        force: overwrite another file.
+        """
+        text = render_report(self._report())
+        if path is None:
+            target = self.path / "report.html"
+            write_atomically(target, text)
+        else:
+            target = Path(path)
+            write_new(target, text, force=force)
+        return target
+
+    def export(self, path: str | Path, form: Form = "source", **options: Any) -> Exported:
+        """Write the best cell that was found, see :meth:`RunTrial.export`."""
+        return self.best().export(path, form, **options)
+
+    def _report(self) -> Report:
+        declared, finals = self.declared, self.finals()
+        return Report(
+            name=declared["name"],
+            question=declared.get("question", ""),
+            task=declared["task"],
+            metric=metric_of(declared["task"]),
+            strategy=declared["strategy"],
+            trials=tuple(self.trials),
+            ended=self.ended,
+            settings=self.settings,
+            environment=self.environments[-1].fingerprint if self.environments else {},
+            finals=finals.to_document() if finals is not None else None,
+        )
+
     def to_rows(self) -> list[dict[str, Any]]:
         """The history as a table: the rows of :meth:`cellsearch.trial.History.to_rows`, and
         ``ended``, the seconds of searching until the trial ended.
@@ -45,6 +136,16 @@ class Run(Snapshot):
         :meth:`cellsearch.trial.History.to_frame`.
         """
         return as_frame(self.to_rows(), library)
+
+    def _repr_html_(self) -> str:
+        declared = self.declared
+        metric = metric_of(declared["task"])
+        best = self.trials.best(baselines=False)
+        return (
+            f"<h3>{escape(declared['name'])}</h3><p>{escape(declared.get('question', ''))}</p>"
+            f"<p>{escape(repr(self))}</p>{leaderboard(self.trials, metric, SHOWN)}"
+            + (cell(best, metric) if best is not None else "")
+        )
 
     def __repr__(self) -> str:
         counts = self.counts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,27 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import options
-from cellsearch.errors import InputFileError, NoCandidateError, RunError
+from cellsearch.errors import NoCandidateError, RunError
 from cellsearch.store import Environment, Store, Timing
 from cellsearch.trial import History, Status, Trial
 
 if TYPE_CHECKING:
     from cellsearch.experiment import Experiment
 
-__all__ = ["Snapshot"]
+__all__ = ["FINALS", "Snapshot"]
 
-_FINALS = (
-    "name",
-    "baseline",
-    "mean",
-    "deviation",
-    "scores",
-    "failures",
-    "parameters",
-    "hidden_size",
-    "learning_rate",
-    "p",
-)
+FINALS = "finals.json"
+"""The file of a run's folder that holds the table of its finals."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,21 +156,3 @@ class Snapshot:
     def kept(self) -> tuple[int, ...]:
         """The numbers of the trials whose weights are kept."""
         return tuple(trial.number for trial in self.trials if self.has_weights(trial))
-
-    def finals(self) -> Mapping[str, Any] | None:
-        """What ``cellsearch finals`` wrote into the run's folder; ``None`` before it ran. Raises
-        :class:`InputFileError`.
-        """
-        path = self.path / "finals.json"
-        if not path.is_file():
-            return None
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            rows = [{name: row[name] for name in _FINALS} for row in document["rows"]]
-            return {"rows": rows, "sentence": str(document["sentence"])}
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputFileError(
-                f"this is not a table of finals ({error})",
-                where=str(path),
-                hint="delete it, or run finals again",
-            ) from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.genome.graph import Genome
+from cellsearch.reporting.page import cell
 from cellsearch.runs.snapshot import Snapshot
+from cellsearch.tasks.suite import metric_of
 from cellsearch.trial import Result, Trial
 
 if TYPE_CHECKING:  # these load torch
@@ -16,7 +19,9 @@ if TYPE_CHECKING:  # these load torch
 
     from cellsearch.compiler.module import CellModule
     from cellsearch.export.source import Precision
+    from cellsearch.export.write import Exported, Form
     from cellsearch.job import Job
+    from cellsearch.runs.diagnosis import Comparison
     from cellsearch.runs.trained import Trained
     from cellsearch.tasks.base import Arrays
 
@@ -158,24 +163,98 @@ class RunTrial:
         layer.load_state_dict(weights)
         return layer.eval()
 
-    def to_source(
-        self, *, class_name: str = "Recurrent", weights: str = "", precision: Precision = "float32"
-    ) -> str:
-        """The cell as a Python file that imports torch only.
+    def to_source(self, *, class_name: str = "Recurrent", precision: Precision = "float32") -> str:
+        """The cell as a Python file that imports torch only. Its weights: :meth:`export`.
 
         class_name: of the layer.
-        weights: name of the file of weights that will lie beside it.
-        precision: of those weights.
+        precision: of the weights that it will be given.
         """
         from cellsearch.export.source import to_source  # loads torch
 
+        sizes = self.sizes(self.weights()) if self.has_weights else {}
         return to_source(
+            self.genome, class_name=class_name, doc=self.provenance, precision=precision, **sizes
+        )
+
+    def to_svg(self) -> str:
+        """A drawing of the cell."""
+        return self.genome.to_svg()
+
+    def export(
+        self,
+        path: str | Path,
+        form: Form = "source",
+        *,
+        suffix: str = "pt",
+        class_name: str = "Recurrent",
+        precision: Precision | None = None,
+        force: bool = False,
+    ) -> Exported:
+        """Write the cell and its weights, see :func:`cellsearch.export.write.export_cell`. Source
+        and package of a cell whose weights were not kept are written without; where weights are
+        needed, :class:`ConfigError` is raised.
+        """
+        from cellsearch.export.write import export_cell  # loads torch
+
+        needed = form == "state-dict" or precision is not None
+        taken = form in ("source", "package") and self.has_weights
+        weights = self.weights() if needed or taken else {}
+        return export_cell(
             self.genome,
-            class_name=class_name,
+            Path(path),
+            form,
             doc=self.provenance,
             weights=weights,
+            sizes=self.sizes(weights) if weights else {},
+            suffix=suffix,
+            class_name=class_name,
             precision=precision,
-            **(self.sizes(self.weights()) if self.has_weights else {}),
+            force=force,
+        )
+
+    def diagnose(
+        self,
+        *,
+        positions: int = 100,
+        examples: int = 8,
+        on_training: Callable[[str, int], None] | None = None,
+    ) -> Comparison:
+        """What the trained cell does with time, beside LSTM and GRU, which are trained now in the
+        same way; see :func:`cellsearch.runs.diagnosis.compare`.
+        """
+        from cellsearch.runs.diagnosis import compare  # loads torch
+
+        return compare(
+            self.label,
+            self.genome,
+            self.job,
+            self.checkpoint,
+            positions=positions,
+            examples=examples,
+            on_training=on_training,
+        )
+
+    def write_text(
+        self,
+        length: int = 400,
+        *,
+        prompt: str | None = None,
+        temperature: float = 0.8,
+        seed: int = 0,
+    ) -> str:
+        """What the trained language model goes on with, see
+        :func:`cellsearch.streaming.language.write_text`.
+        """
+        from cellsearch.streaming.language import write_text  # loads torch
+
+        trained = self.trained()
+        return write_text(
+            trained.model,
+            trained.task,
+            length,
+            prompt=prompt,
+            temperature=temperature,
+            seed=seed,
         )
 
     def accuracy(self, precision: Precision) -> str:
@@ -191,6 +270,10 @@ class RunTrial:
             task = self.job.task
             return f"accuracy: not measured, for want of the data of {task}: {error}"
         return accuracy.accuracy(trained.model, trained.task, precision)
+
+    def _repr_html_(self) -> str:
+        metric = metric_of(self.run.declared["task"])
+        return cell(self.trial, metric)
 
     def __repr__(self) -> str:
         return f"<trial {self.number} of {self.run.path}: score {self.score:.6g}>\n{self.genome}"

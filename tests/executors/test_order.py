@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from cellsearch import load_space, zoo
-from cellsearch.cli.cells import predicted
 from cellsearch.compiler import cost
 from cellsearch.compiler.module import compile_cell
 from cellsearch.errors import BackendError
 from cellsearch.executors.order import expected_work, longest_first
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
+from cellsearch.runs.facts import predicted
 from cellsearch.search import Search
 from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import OBJECTIVES

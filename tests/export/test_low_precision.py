@@ -309,5 +309,5 @@ def test_a_package_of_a_run_has_its_weights(call: Call, searched: Path, tmp_path
     assert call("export", searched, "--to", "package", "-o", folder, "--force")[0] == 0
     code, _, err = call("export", searched, "--to", "package", "-o", tmp_path / "best-cell")
     assert code == 2
-    assert "no name in Python" in err
+    assert "not a name in Python" in err
     assert not (tmp_path / "best-cell").exists()

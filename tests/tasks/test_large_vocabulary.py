@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from cellsearch import zoo
-from cellsearch.cli.generate import _start, _text
 from cellsearch.errors import ConfigError
 from cellsearch.settings import Training
 from cellsearch.streaming import generate
+from cellsearch.streaming.language import as_text, prompt_tokens
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
@@ -148,9 +148,9 @@ def test_words_are_written_from_log_probabilities() -> None:
 
 def test_the_command_shows_words_and_lines() -> None:
     symbols = np.array(["the", "<eos>", "king", "<unk>"])
-    assert _text([0, 2, 1, 0, 3, 1], symbols) == "the king\nthe <unk>\n"
-    assert _start(None, symbols) == [1]
-    assert _start("the king", symbols) == [0, 2]
+    assert as_text([0, 2, 1, 0, 3, 1], symbols) == "the king\nthe <unk>\n"
+    assert prompt_tokens(None, symbols) == [1]
+    assert prompt_tokens("the king", symbols) == [0, 2]
     for prompt in ("the queen", ""):
         with pytest.raises(ConfigError, match="--prompt"):
-            _start(prompt, symbols)
+            prompt_tokens(prompt, symbols)

@@ -1,6 +1,4 @@
-"""How ``cellsearch diagnose`` shows what it found: a table for the terminal, a page, one SVG. All
-text is escaped.
-"""
+"""How a diagnosis is shown: tables, a page, one SVG. All text is escaped."""
 
 from __future__ import annotations
 
@@ -8,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import resources
 
-from cellsearch.cli.output import number
 from cellsearch.diagnostics import Diagnosis
 from cellsearch.reporting.charts import HEIGHT, WIDTH, Line, Point, line_chart, scatter_chart
-from cellsearch.reporting.report import PAGE
+from cellsearch.reporting.page import number, page, stylesheet, table
 
 __all__ = ["Diagnosed", "gate_rows", "summary_rows", "to_html", "to_svg"]
 
@@ -34,14 +30,16 @@ svg { --panel: #ffffff; --ink: #1d2126; --soft: #646b75; --rule: #e3e5e8;
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """One cell, what its training reached, and its diagnosis. The first of a list is the cell, the
-    others LSTM and GRU.
-    """
+    """One cell with its diagnosis."""
 
     name: str
+    """What to call it."""
     score: float
+    """Its validation score, lower is better."""
     metric: float
+    """The task's own number on validation data."""
     found: Diagnosis
+    """What was measured."""
 
 
 def summary_rows(cells: Sequence[Diagnosed]) -> tuple[list[str], list[list[str]]]:
@@ -164,7 +162,6 @@ def _gradient(cell: Diagnosed) -> list[tuple[int, float]]:
 
 def to_html(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
     """One self-contained page."""
-    css = resources.files("cellsearch.reporting").joinpath("report.css").read_text("utf-8") + _CSS
     figures = "".join(
         f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
         for caption, svg in _charts(cells)
@@ -177,24 +174,20 @@ def to_html(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
         f'<h1>{escape(title)}</h1><p class="soft">{escape(protocol)}</p><div '
         f'class="charts">{figures}</div>{tables}'
     )
-    return PAGE.format(title=escape(title), css=css, body=body)
+    return page(title, body, _CSS)
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return '<p class="soft">None of these cells has a gate.</p>'
-    head = "".join(f"<th>{escape(header)}</th>" for header in headers)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return table([(header, False) for header in headers], [("", row) for row in rows])
 
 
 def to_svg(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
     """All charts in one SVG file, two in a row."""
-    css = resources.files("cellsearch.reporting").joinpath("report.css").read_text("utf-8")
-    rules = "\n".join(line for line in css.splitlines() if line.startswith(".chart ")) + _CSS
+    rules = (
+        "\n".join(line for line in stylesheet().splitlines() if line.startswith(".chart ")) + _CSS
+    )
     charts = _charts(cells)
     height = 70 + (len(charts) + 1) // 2 * (HEIGHT + 40)
     parts = [

@@ -1,0 +1,121 @@
+"""What pages and notebooks are made of: numbers for people, tables, the section about a cell. All
+text is escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+
+from cellsearch.trial import History, Trial
+
+__all__ = ["cell", "leaderboard", "number", "page", "stylesheet", "table"]
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} · cellsearch</title>
+<style>
+{css}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+_COLUMNS = (
+    ("#", True),
+    ("cell", False),
+    ("", True),
+    ("score", True),
+    ("cell parameters", True),
+    ("nodes", True),
+    ("steps", True),
+    ("seconds", True),
+    ("status", False),
+    ("origin", False),
+)
+
+
+def page(title: str, body: str, css: str = "") -> str:
+    """A whole self-contained page. ``body``: HTML; ``css``: rules besides the common ones."""
+    return _PAGE.format(title=escape(title), css=stylesheet() + css, body=body)
+
+
+def stylesheet() -> str:
+    """The rules of every page."""
+    return resources.files("cellsearch.reporting").joinpath("report.css").read_text("utf-8")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for people; a dash for none."""
+    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else "–"
+
+
+def table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """A table.
+
+    columns: heading, and whether it holds numbers.
+    rows: CSS class, and the text of each column.
+    """
+    kinds = [' class="number"' if numbers else "" for _, numbers in columns]
+    head = "".join(
+        f"<th{kind}>{escape(text)}</th>" for (text, _), kind in zip(columns, kinds, strict=True)
+    )
+    body = "".join(
+        f'<tr class="{css}">'
+        + "".join(f"<td{kind}>{escape(text)}</td>" for text, kind in zip(texts, kinds, strict=True))
+        + "</tr>"
+        for css, texts in rows
+    )
+    drawn = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{drawn}</div>'
+
+
+def leaderboard(history: History, metric: str, most: int) -> str:
+    """The best trials, at most ``most``, as a table. ``metric``: name of the task's number."""
+    best = history.best(baselines=False)
+    rows = []
+    for rank, trial in enumerate(history.ranked[:most], start=1):
+        result = trial.result
+        if result is None:
+            continue
+        texts = (
+            str(rank),
+            trial.name,
+            number(result.metric),
+            number(trial.score),
+            f"{result.cell_parameters:,}",
+            str(len(trial.genome.nodes)),
+            str(result.steps),
+            f"{result.seconds:.1f}",
+            trial.status.value,
+            str(trial.proposal.origin),
+        )
+        rows.append(("baseline" if trial.is_baseline else "winner" if trial is best else "", texts))
+    more = len(history.ranked) - most
+    note = f'<p class="soft">{more} more trials are not shown.</p>' if more > 0 else ""
+    return table([(heading or metric, numbers) for heading, numbers in _COLUMNS], rows) + note
+
+
+def cell(trial: Trial, metric: str) -> str:
+    """The section about a trial: its numbers, equations, and drawing."""
+    genome, result = trial.genome, trial.result
+    facts = [
+        f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}",
+        str(trial.proposal.origin),
+    ]
+    if result is not None:
+        said = [f"{metric} {number(result.metric)}", f"{result.cell_parameters:,} parameters"]
+        facts = said + facts
+    return (
+        f'<section class="cell"><div><h3>Trial {trial.number}</h3><p '
+        f'class="soft">{escape(" · ".join(facts))}</p>'
+        f"<pre>{escape(genome.to_text())}</pre></div><div>{genome.to_svg()}</div></section>"
+    )

@@ -1,0 +1,100 @@
+"""What can be said of a cell without training it, as plain data, and its drawings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cellsearch import zoo
+from cellsearch.errors import BackendError
+from cellsearch.genome import measures
+from cellsearch.genome.checks import static_checks
+from cellsearch.genome.drawing import svg
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import parameter_count, requires_square
+from cellsearch.genome.recognise import recognise
+
+__all__ = ["DRAWINGS", "cell_facts", "drawing", "predicted", "relatives"]
+
+_LANGUAGES = {
+    "svg": svg.to_svg,
+    "dot": svg.to_dot,
+    "mermaid": svg.to_mermaid,
+    "latex": svg.to_latex,
+}
+DRAWINGS = (*_LANGUAGES, "program")
+
+
+def drawing(genome: Genome, form: str) -> str:
+    """The cell as text of one of :data:`DRAWINGS`; ``"program"``: what the compiler makes of it."""
+    if form == "program":
+        from cellsearch.compiler.scheduling.listing import program_report  # loads torch
+
+        return program_report(genome)
+    return _LANGUAGES[form](genome)
+
+
+def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
+    """What is known about a cell from its graph alone; counts for these sizes."""
+    return {
+        "key": genome.key,
+        "cell": genome.to_text(),
+        "states": list(genome.state_names),
+        "output": genome.output_name,
+        "nodes": len(genome.nodes),
+        "matrices": measures.matrices(genome),
+        "input_size": input_size,
+        "hidden_size": hidden_size,
+        "parameters": parameter_count(genome, input_size, hidden_size),
+        "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size),
+        "class": measures.recurrence_class(genome),
+        "gemm_depth": measures.gemm_depth(genome),
+        "needs_equal_sizes": bool(requires_square(genome)),
+    }
+
+
+def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any] | None:
+    """What one position of 32 sequences costs on this machine; ``None`` where nothing can be
+    predicted.
+
+    That is where the native runtime cannot be had, and for a cell that needs I = H in other sizes.
+    """
+    from cellsearch.compiler import cost  # loads torch
+
+    if requires_square(genome) and input_size != hidden_size:
+        return None
+    found: dict[str, Any] = {"sequences": cost.BATCH, "positions": cost.POSITIONS}
+    try:
+        for name, training in (("training", True), ("inference", False)):
+            counted = cost.estimate(
+                genome,
+                input_size=input_size,
+                hidden_size=hidden_size,
+                steps=cost.POSITIONS,
+                batch=cost.BATCH,
+                training=training,
+            )
+            seconds = cost.predicted_seconds(counted) / cost.POSITIONS
+            found[name] = {
+                "microseconds": 1e6 * seconds,
+                "multiply_adds": counted.multiply_adds // cost.POSITIONS,
+                "bytes": counted.bytes // cost.POSITIONS,
+            }
+    except BackendError:
+        return None
+    return found
+
+
+def relatives(genome: Genome) -> dict[str, Any]:
+    """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the
+    graph alone says against it.
+    """
+    found = recognise(genome, {entry.name: entry.genome for entry in zoo.entries()})
+    edits = found.difference.edits if found.difference is not None else ()
+    return {
+        "equals": list(found.same),
+        "nearest": [{"name": name, "edits": distance} for name, distance in found.near],
+        "edits_from_nearest": [str(edit) for edit in edits],
+        "findings": [
+            {"code": finding.code, "text": str(finding)} for finding in static_checks(genome)
+        ],
+    }
