@@ -19,7 +19,7 @@ MOVED = {
     "baselines": "training.results",
     "catalog": "experiment.catalog",
     "checkpoint": "training.checkpoint",
-    "cli.diagnosis_page": "reporting.diagnosis",
+    "cli.diagnosis_page": "runs.diagnosis_page",
     "cli.exported": "export.accuracy",
     "cli.locate": "runs.locate",
     "cli.rundata": "runs.run",
