@@ -4,7 +4,7 @@ resumes.
 
 from __future__ import annotations
 
-from cellsearch.search.declared import SearchedExperiment
+from cellsearch.search.continuing import Imported
 from cellsearch.search.events import (
     BestChanged,
     DuplicateAnswered,
@@ -15,7 +15,6 @@ from cellsearch.search.events import (
     TrialStarted,
 )
 from cellsearch.search.search import Search
-from cellsearch.search.warm import Imported
 
 __all__ = [
     "BestChanged",
@@ -25,7 +24,6 @@ __all__ = [
     "Resumed",
     "Search",
     "SearchEvent",
-    "SearchedExperiment",
     "TrialEnded",
     "TrialStarted",
 ]

@@ -13,16 +13,15 @@ import numpy as np
 from cellsearch import zoo
 from cellsearch.errors import RunError
 from cellsearch.executors.order import expected_work, longest_first
+from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import JobId
 from cellsearch.search.allowance import steps_granted
-from cellsearch.search.best import BestCell
-from cellsearch.search.checkpoints import inheritable
-from cellsearch.search.declared import SearchedExperiment
+from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_seed
-from cellsearch.search.warm import renumbered
+from cellsearch.search.run_files import BestCell, inheritable
 from cellsearch.store import Duplicate
 from cellsearch.trial import BASELINE, ENQUEUED, History, Origin, Proposal, Rung, Status, Trial
 
@@ -39,13 +38,14 @@ class Agenda:
     """Makes the decisions of a search, one at a time, and has each written to the ledger before
     anything is done about it.
 
-    ``best`` learns of trials that are stopped, ``tell`` of duplicates that are answered.
+    best: learns of trials that are stopped.
+    tell: learns of duplicates that are answered.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        experiment: SearchedExperiment,
+        experiment: Experiment,
         *,
         best: BestCell,
         tell: Callable[[SearchEvent], None],

@@ -48,8 +48,9 @@ def seconds_searched(store: Store) -> float:
 class Spending:
     """What a run uses up of its allowance. A sitting lasts from opening the run until closing it.
 
-    ``seconds_before`` and ``steps_before``: what earlier sittings took; ``opened``: when this one
-    began, by :func:`time.monotonic`.
+    seconds_before: wall clock of earlier sittings.
+    steps_before: optimizer steps of earlier sittings.
+    opened: when this one began, by :func:`time.monotonic`.
     """
 
     def __init__(

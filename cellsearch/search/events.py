@@ -24,54 +24,52 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The run existed: it has ``finished`` trials already, and ``requeued`` jobs were under way
-    when it ended and are done again.
-    """
+    """The run existed."""
 
     finished: int
+    """How many trials have ended already."""
     requeued: int
+    """How many jobs were under way when it ended, and are done again."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentChanged:
-    """The run was made on another machine or with other versions: what differs, as (before, now).
-    Results may differ slightly.
-    """
+    """The run was made on another machine or with other versions: results may differ slightly."""
 
     changes: Mapping[str, tuple[str, str]]
+    """What differs, as (before, now)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialStarted:
-    """A job was handed out: the first training of a trial, or a higher rung of it
-    (``trial.rungs[-1].budget``).
-    """
+    """A job was handed out: the first training of a trial, or a higher rung of it."""
 
     trial: Trial
+    """The trial; ``rungs[-1].budget`` is what it was granted."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """A job has an outcome, which is in the store. The trial may get more training later, if its
-    status is not finished.
-    """
+    """A job has an outcome, which is in the store."""
 
     trial: Trial
+    """The trial; it may get more training later if its status is not finished."""
     outcome: Outcome
+    """What became of the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateAnswered:
-    """A proposal was not trained, because ``duplicate_of`` has the same key. ``trial``: the number
-    that it was proposed for.
-
-    ``final``: the strategy gave nothing but duplicates, so the trial itself is recorded as one.
-    """
+    """A proposal was not trained, because another trial has the same key."""
 
     trial: int
+    """The number that it was proposed for."""
     attempt: int
+    """Which proposal for this number, from 0."""
     duplicate_of: int
+    """The trial that has the same key."""
     final: bool
+    """Whether the strategy gave nothing but duplicates, so that the trial is recorded as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,7 @@ class BestChanged:
     """There is a new best trial; ``best.cell`` holds its cell."""
 
     trial: Trial
+    """The trial."""
 
 
 SearchEvent = (

@@ -13,14 +13,13 @@ from typing import Self
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
 from cellsearch.executors.base import Executor
+from cellsearch.experiment import Experiment
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, JobId, Outcome
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
-from cellsearch.search.best import BestCell
-from cellsearch.search.checkpoints import Checkpoints
-from cellsearch.search.declared import SearchedExperiment
+from cellsearch.search.continuing import Imported, check_same_experiment, defaults, importable
 from cellsearch.search.events import (
     Announcer,
     EnvironmentChanged,
@@ -30,8 +29,7 @@ from cellsearch.search.events import (
     TrialStarted,
 )
 from cellsearch.search.ledger import Ledger
-from cellsearch.search.resume import check_same_experiment, defaults
-from cellsearch.search.warm import Imported, importable
+from cellsearch.search.run_files import BestCell, Checkpoints
 from cellsearch.settings import Prefilter
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
@@ -54,7 +52,7 @@ class Search:
     from a signal handler.
     """
 
-    def __init__(self, store: Store, experiment: SearchedExperiment) -> None:
+    def __init__(self, store: Store, experiment: Experiment) -> None:
         seconds_before, opened = seconds_searched(store), time.monotonic()
         self.path = store.path
         self.experiment = experiment
@@ -95,7 +93,7 @@ class Search:
     # -- opening and closing -----------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: str | Path, experiment: SearchedExperiment | None = None) -> Search:
+    def open(cls, path: str | Path, experiment: Experiment | None = None) -> Search:
         """Create the run in folder ``path``, or resume it: jobs that were under way when it ended
         are done again, nothing else is.
 

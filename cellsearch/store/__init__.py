@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing, with_answers
+from cellsearch.store.reading import with_answers
+from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
 from cellsearch.store.store import Store
 
 __all__ = ["Decision", "Duplicate", "Environment", "Event", "Store", "Timing", "with_answers"]

@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError, RunError
@@ -33,7 +32,7 @@ def _migrations() -> tuple[str, ...]:
     edited.
     """
     return (
-        files("cellsearch.store").joinpath("schema.sql").read_text(encoding="utf-8"),
+        Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"),
         "ALTER TABLE connections ADD COLUMN perturbation REAL",
     )
 
@@ -93,7 +92,7 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     lock.
 
     Raises :class:`EnvironmentFailure` on a network file system or a full disk,
-    :class:`InputFileError` for a file that is no store.
+    :class:`InputFileError` for a file that is not a store.
     """
     kind = network_file_system(folder)
     if kind:
@@ -204,7 +203,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours: the file is no store, the disk is full or broken, another
+    """Turn SQLite's errors into ours: the file is not a store, the disk is full or broken, another
     process holds the file.
     """
     try:
@@ -214,11 +213,12 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _translate(error: sqlite3.Error, path: Path) -> CellsearchError:
-    code = (
-        getattr(error, "sqlite_errorcode", 0) & 0xFF
-    )  # the primary code; the higher bits refine it
+    # the primary code; the higher bits refine it
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return InputFileError(f"the store is damaged or no SQLite file ({error})", where=str(path))
+        return InputFileError(
+            f"the store is damaged or not an SQLite file ({error})", where=str(path)
+        )
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return EnvironmentFailure(
             f"the store cannot be written: {error}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +16,9 @@ from cellsearch.errors import EnvironmentFailure, RunError
 from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
-from cellsearch.store.rows import (
-    Decision,
-    Duplicate,
-    Environment,
-    Event,
-    Timing,
-    insert_result,
-    read_trials,
-    with_answers,
-)
+from cellsearch.store.reading import read_trials, with_answers
+from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
+from cellsearch.store.writing import insert_decision, insert_trial, set_status, write_outcome
 from cellsearch.trial import Budget, History, Status, Trial
 
 __all__ = ["Store"]
@@ -107,9 +101,8 @@ class Store:
         answers it.
         """
         with translated(self._file):
-            self._connection.execute(
-                "BEGIN"
-            )  # one view of all tables, whatever a writer commits meanwhile
+            # one view of all tables, whatever a writer commits meanwhile
+            self._connection.execute("BEGIN")
             try:
                 return History(with_answers(list(read_trials(self._connection, str(self._file)))))
             finally:
@@ -194,26 +187,24 @@ class Store:
         """Set the resolved text of the experiment, and when the run was made, if that is not set
         yet.
         """
-        with self._writing():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO run VALUES ('experiment', ?)", (experiment,)
-            )
-            self._connection.execute(
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO run VALUES ('experiment', ?)", (experiment,))
+            connection.execute(
                 "INSERT OR IGNORE INTO run VALUES ('created', ?)", (repr(time.time()),)
             )
 
     def add_environment(self, fingerprint: Mapping[str, str]) -> None:
         """Record the machine and versions of this process."""
-        with self._writing():
+        with self._writing() as connection:
             text = json.dumps(fingerprint, sort_keys=True)
-            self._connection.execute(
+            connection.execute(
                 "INSERT INTO environments (opened, fingerprint) VALUES (?, ?)", (time.time(), text)
             )
 
     def add_event(self, kind: str, text: str) -> None:
         """Record that something happened to the run."""
-        with self._writing():
-            self._connection.execute(
+        with self._writing() as connection:
+            connection.execute(
                 "INSERT INTO events (time, kind, text) VALUES (?, ?, ?)", (time.time(), kind, text)
             )
 
@@ -230,117 +221,59 @@ class Store:
         duplicates: Sequence[Duplicate] = (),
     ) -> None:
         """Record a proposal and the decision to train it (or that it is a duplicate), before
-        anything is done about it.
+        anything is done about it. The position of the decision is the next one.
 
-        ``genome``: JSON form of the trial's genome; ``duplicates``: what was proposed for this
-        trial before and answered. The position of the decision is the next one. A trial to be
-        trained has one rung, without a result.
+        trial: to be trained, with one rung without a result; or a duplicate without rungs.
+        key: equal for cells that compute the same.
+        genome: JSON form of the trial's genome.
+        attempt: which proposal of the strategy it is; the ones before were duplicates.
+        seed: random seed of its training.
+        horizon: the decision knew the results of positions below this.
+        inherit: checkpoint that the training starts from, ``""`` for none.
+        duplicates: what was proposed for this trial and answered instead of trained.
         """
-        now = time.time()
-        proposal = trial.proposal
-        row = (
-            trial.number,
-            key,
-            genome,
-            str(proposal.origin),
-            attempt,
-            seed,
-            proposal.inherit,
-            trial.status.value,
-            trial.duplicate_of,
-            now,
-        )
-        with self._writing():
-            execute = self._connection.execute
-            columns = (
-                "number, key, genome, origin, attempt, seed, inherit, status, duplicate_of, created"
+        with self._writing() as connection:
+            insert_trial(
+                connection,
+                trial,
+                key=key,
+                genome=genome,
+                attempt=attempt,
+                seed=seed,
+                duplicates=duplicates,
             )
-            execute(f"INSERT INTO trials ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            for position, parent in enumerate(proposal.parents):
-                execute("INSERT INTO parents VALUES (?, ?, ?)", (trial.number, position, parent))
-            for duplicate in duplicates:
-                execute(
-                    "INSERT INTO duplicates VALUES (?, ?, ?)",
-                    (duplicate.trial, duplicate.attempt, duplicate.duplicate_of),
-                )
-            for rung in trial.rungs:
-                self._insert_rung(trial.number, rung.budget, inherit, now)
-            self._insert_decision(trial.number, 0, horizon)
+            budget = trial.rungs[0].budget if trial.rungs else None
+            insert_decision(connection, trial.number, budget, horizon=horizon, inherit=inherit)
 
     def add_rung(self, trial: int, budget: Budget, *, horizon: int) -> None:
         """Record the decision to train a trial further."""
-        with self._writing():
-            self._connection.execute(
-                "UPDATE trials SET status = ? WHERE number = ?", (Status.RUNNING.value, trial)
-            )
-            self._insert_rung(trial, budget, "", time.time())
-            self._insert_decision(trial, budget.rung, horizon)
+        with self._writing() as connection:
+            set_status(connection, trial, Status.RUNNING)
+            insert_decision(connection, trial, budget, horizon=horizon)
 
     def add_outcome(self, outcome: Outcome, status: Status) -> None:
         """Record what became of a job and the status that its trial has from now on.
 
         An outcome is final: raises :class:`RunError` if the job has one already.
         """
-        result, failure = outcome.result, outcome.failure
-        columns: tuple[object, ...] = (None,) * 7
-        if result is not None:
-            columns = (
-                result.score,
-                result.metric,
-                result.steps,
-                result.seconds,
-                result.parameters,
-                result.cell_parameters,
-                result.checkpoint,
-            )
-        with self._writing():
-            changed = self._connection.execute(
-                "UPDATE rungs SET ended = ?, wall_seconds = ?, worker = ?, score = ?, "
-                "metric = ?, steps = ?, seconds = ?, parameters = ?,"
-                " cell_parameters = ?, checkpoint = ? WHERE trial = ? AND rung = ? AND "
-                "ended IS NULL",
-                (
-                    time.time(),
-                    outcome.wall_seconds,
-                    outcome.worker,
-                    *columns,
-                    outcome.trial,
-                    outcome.rung,
-                ),
-            ).rowcount
-            if changed != 1:
+        with self._writing() as connection:
+            if not write_outcome(connection, outcome, status):
                 raise RunError(
                     f"no outcome is awaited for trial {outcome.trial}, rung {outcome.rung}",
                     where=str(self.path),
                     hint="tell each outcome once",
                 )
-            if result is not None:
-                insert_result(self._connection, outcome.trial, outcome.rung, result)
-            self._connection.execute(
-                "UPDATE trials SET status = ?, failure_kind = ?, failure_message = ? "
-                "WHERE number = ?",
-                (
-                    status.value,
-                    failure.kind if failure else None,
-                    failure.message if failure else None,
-                    outcome.trial,
-                ),
-            )
 
     def stop(self, trial: int) -> None:
         """Record that a trial gets no more training."""
-        with self._writing():
-            self._connection.execute(
-                "UPDATE trials SET status = ? WHERE number = ?", (Status.STOPPED.value, trial)
-            )
+        with self._writing() as connection:
+            set_status(connection, trial, Status.STOPPED)
 
     def start(self, trial: int, rung: int) -> None:
         """Record that a waiting job is run again."""
-        with self._writing():
-            self._connection.execute(
-                "UPDATE trials SET status = ? WHERE number = ?", (Status.RUNNING.value, trial)
-            )
-            self._connection.execute(
+        with self._writing() as connection:
+            set_status(connection, trial, Status.RUNNING)
+            connection.execute(
                 "UPDATE rungs SET started = ? WHERE trial = ? AND rung = ?",
                 (time.time(), trial, rung),
             )
@@ -349,8 +282,8 @@ class Store:
         """Let all trials without an outcome wait, because nobody works on them any more; how many
         there are.
         """
-        with self._writing():
-            return self._connection.execute(
+        with self._writing() as connection:
+            return connection.execute(
                 "UPDATE trials SET status = ? WHERE status IN (?, ?)",
                 (Status.WAITING.value, Status.RUNNING.value, Status.WAITING.value),
             ).rowcount
@@ -358,33 +291,20 @@ class Store:
     # -- inside ------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
         if self._lock is None:
             raise RunError(
                 "this store was opened for reading", where=str(self.path), hint="use Store.open"
             )
-        if (
-            _identity(self._file) != self._identity
-        ):  # SQLite would go on writing to a file that has no name any more
+        # SQLite would go on writing to a file that has no name any more.
+        if _identity(self._file) != self._identity:
             raise RunError(
                 "the store was deleted or replaced while it was being written",
                 where=str(self._file),
                 hint="choose another folder with --run, or start again",
             )
         with translated(self._file), transaction(self._connection):
-            yield
-
-    def _insert_rung(self, trial: int, budget: Budget, inherit: str, now: float) -> None:
-        self._connection.execute(
-            "INSERT INTO rungs (trial, rung, granted, inherit, started) VALUES (?, ?, ?, ?, ?)",
-            (trial, budget.rung, budget.steps, inherit, now),
-        )
-
-    def _insert_decision(self, trial: int, rung: int, horizon: int) -> None:
-        self._connection.execute(
-            "INSERT INTO decisions SELECT coalesce(max(position) + 1, 0), ?, ?, ? FROM decisions",
-            (trial, rung, horizon),
-        )
+            yield self._connection
 
     def _rows(self, query: str) -> list[tuple[Any, ...]]:
         with translated(self._file):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cellsearch import zoo
-from cellsearch.search.checkpoints import Checkpoints, inheritable
+from cellsearch.search.run_files import Checkpoints, inheritable
 from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
 
 

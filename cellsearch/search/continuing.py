@@ -1,42 +1,125 @@
-"""Warm start: which trials of another run may become history of this one, and in what form."""
+"""Going on with what there is: whether a run may be resumed with an experiment, and which trials of
+another run hold in this one, and in what form (warm start).
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cellsearch import options as tomltext
 from cellsearch.errors import ConfigError, RunError
+from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
-from cellsearch.search.declared import SearchedExperiment
 from cellsearch.store import Store
 from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
 
-__all__ = ["Imported", "importable", "renumbered"]
+__all__ = ["Imported", "check_same_experiment", "defaults", "importable", "renumbered"]
 
+# None of them changes which trials there are or what they give, only how many.
+_FREE = frozenset({"workers", "question", "allowance.hours", "allowance.steps"})
 _OF_THE_CELL = frozenset({"nan", "diverged", "invalid", "prefilter"})
 """Failures that the cell would have again here; others (time, memory, a crash) were the machine's.
 """
 _SAME = ("task", "task_options", "training")
 
 
+def defaults(experiment: Experiment) -> dict[str, Any]:
+    """The value of each option that a run does not mention, because it was made before there was
+    this option, by dotted key.
+
+    A new option's default is what was done before there was it; that is why such a run goes on as
+    it began.
+    """
+    space = experiment.space
+    parts: dict[str, object] = {
+        "strategy_options": experiment.strategy,
+        "schedule_options": experiment.schedule,
+        "training": experiment.training,
+        "limits": experiment.limits,
+        "prefilter": experiment.prefilter,
+        "space.limits": space.limits,
+        "space.full_cell": space.full_cell,
+        "space.constraints": space.constraints,
+    }
+    found: dict[str, Any] = {}
+    for prefix, part in parts.items():
+        for field in fields(part) if is_dataclass(part) else ():
+            name = (
+                "class"
+                if (prefix, field.name) == ("space.constraints", "recurrence")
+                else field.name
+            )
+            value = (
+                field.default_factory() if field.default_factory is not MISSING else field.default
+            )
+            found[f"{prefix}.{name}"] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def check_same_experiment(
+    before: str, now: str, *, where: str, meant: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Raise :class:`RunError` that names the differing keys, unless ``now`` may go on with what
+    ``before`` began.
+
+    Both are resolved texts; ``meant``: :func:`defaults`, for what ``before`` does not mention.
+    ``trials`` may be raised; ``workers``, ``question`` and the allowance may be anything.
+    """
+    old, new = _flat(tomltext.parse(before, where)), _flat(tomltext.parse(now, where))
+    old = {key: value for key, value in meant.items() if key in new} | old
+    differing = sorted(
+        key for key in old.keys() | new.keys() if key not in _FREE and old.get(key) != new.get(key)
+    )
+    if "trials" in differing and int(new.get("trials", 0)) >= int(old.get("trials", 0)):
+        differing.remove("trials")
+    if differing:
+        changes = "; ".join(
+            f"{key} was {_show(old.get(key))}, is {_show(new.get(key))}" for key in differing[:5]
+        )
+        more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+        raise RunError(
+            f"the run was made with another experiment: {changes}{more}",
+            where=where,
+            hint="choose another folder with --run, or undo the change; only trials and the "
+            "allowance may be raised, and workers changed",
+        )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """All values that are not tables, by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _show(value: object) -> str:
+    return "not there" if value is None else f"{value!r:.60}"
+
+
+# -- warm start -----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of an import: how many trials were taken over, and how many were not, by the reason
-    in words.
-    """
+    """What came of an import."""
 
     taken: int
+    """How many trials were taken over."""
     skipped: Mapping[str, int]
+    """How many were not, by the reason in words."""
 
 
-def importable(
-    run: Path, experiment: SearchedExperiment
-) -> tuple[list[tuple[Trial, str]], Counter[str]]:
+def importable(run: Path, experiment: Experiment) -> tuple[list[tuple[Trial, str]], Counter[str]]:
     """The trials of a run that hold here, each with its key, and the number of the others by
     reason.
 
@@ -91,7 +174,7 @@ def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
             yield key
 
 
-def _why_not(trial: Trial, experiment: SearchedExperiment) -> str:
+def _why_not(trial: Trial, experiment: Experiment) -> str:
     """Why a trial does not hold here, in words that follow a number; ``""`` when it does."""
     if trial.status is Status.DUPLICATE:
         return "were duplicates of others"
@@ -110,7 +193,7 @@ def _why_not(trial: Trial, experiment: SearchedExperiment) -> str:
     )
 
 
-def _rungs(trial: Trial, experiment: SearchedExperiment) -> tuple[Rung, ...]:
+def _rungs(trial: Trial, experiment: Experiment) -> tuple[Rung, ...]:
     """The trial's rungs as this experiment's schedule would have granted them; empty when it would
     not.
     """
@@ -125,16 +208,14 @@ def _rungs(trial: Trial, experiment: SearchedExperiment) -> tuple[Rung, ...]:
     if first is not None and granted == (first.steps,):
         return trial.rungs  # a schedule may give some cells everything at once
     if allowed == (steps,) and trial.status is Status.COMPLETED and granted[-1] == steps:
-        return (
-            Rung(Budget(steps, 0), trial.rungs[-1].result),
-        )  # where it stopped on the way does not matter
+        # where it stopped on the way does not matter
+        return (Rung(Budget(steps, 0), trial.rungs[-1].result),)
     return ()
 
 
 def _without_checkpoint(rung: Rung) -> Rung:
-    return Rung(
-        rung.budget, replace(rung.result, checkpoint="") if rung.result is not None else None
-    )
+    result = rung.result
+    return rung if result is None else Rung(rung.budget, replace(result, checkpoint=""))
 
 
 def renumbered(trial: Trial, number: int, numbers: Mapping[int, int]) -> Trial:

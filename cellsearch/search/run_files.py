@@ -1,15 +1,17 @@
-"""Which checkpoints a run keeps, and where they are."""
+"""Files of a run beside its store: which checkpoints it keeps and where, and ``best.cell``."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from cellsearch.trial import History
+from cellsearch.files import write_atomically
+from cellsearch.search.events import BestChanged, SearchEvent
+from cellsearch.trial import History, Trial
 
-__all__ = ["Checkpoints", "inheritable"]
+__all__ = ["BestCell", "Checkpoints", "inheritable"]
 
 _BEST = 10
 _NEWEST = 64
@@ -73,10 +75,10 @@ class Checkpoints:
     def sweep(self, history: History, pinned: Collection[str]) -> None:
         """Delete the files of trials that are neither among the best nor the newest nor unfinished.
 
-        ``history``: what the last decision knew, so that no later decision can want a file that is
+        history: what the last decision knew, so that no later decision can want a file that is
         gone (the best of a longer history are among the best of a shorter one and those that came
-        since; a margin covers trials that fall back at a higher rung). ``pinned``: paths relative
-        to the run that jobs under way read.
+        since; a margin covers trials that fall back at a higher rung).
+        pinned: paths relative to the run that jobs under way read.
         """
         if not self._folder.is_dir():
             return
@@ -104,3 +106,47 @@ class Checkpoints:
                 obsolete = number < len(history) - _NEWEST
             if obsolete and path not in pinned:
                 file.unlink(missing_ok=True)
+
+
+class BestCell:
+    """Remembers the best trial so far, and keeps ``best.cell`` true, which holds its cell.
+
+    run: the folder.
+    name: the experiment's, which the file mentions.
+    tell: learns of each new best trial.
+    """
+
+    def __init__(self, run: Path, name: str, *, tell: Callable[[SearchEvent], None]) -> None:
+        self._file = run / "best.cell"
+        self._name = name
+        self._tell = tell
+        self._trial: Trial | None = None
+
+    @property
+    def trial(self) -> Trial | None:
+        """The best trial that the strategy proposed; the best baseline if there is none; ``None``
+        while nothing has a score.
+        """
+        return self._trial
+
+    def update(self, trials: Iterable[Trial]) -> None:
+        """Compare with these. A trial in flight to a higher rung does not count until it is
+        done.
+        """
+        candidates = [trial for trial in trials if trial.ranks]
+        if self._trial is not None:
+            candidates.append(self._trial)
+        if not candidates:
+            return
+        best = min(candidates, key=lambda trial: (trial.is_baseline, trial.score, trial.number))
+        if self._trial is not None and best.number == self._trial.number:
+            return
+        self._trial = best
+        result = best.result
+        assert result is not None
+        doc = (
+            f"Best cell of {self._name}: trial {best.number}, score {result.score:.6g} "
+            f"after {result.steps} steps."
+        )
+        write_atomically(self._file, best.genome.to_text(doc))
+        self._tell(BestChanged(best))

@@ -1,0 +1,134 @@
+"""Trials, decisions and outcomes into the tables of a store. The caller holds the transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+
+from cellsearch.job import Budget, JobId, Outcome, Result
+from cellsearch.store.rows import Duplicate
+from cellsearch.trial import Status, Trial
+
+__all__ = ["insert_decision", "insert_trial", "set_status", "write_outcome"]
+
+
+def insert_trial(
+    connection: sqlite3.Connection,
+    trial: Trial,
+    *,
+    key: str,
+    genome: str,
+    attempt: int,
+    seed: int,
+    duplicates: Sequence[Duplicate],
+) -> None:
+    """A trial without its rungs; see :meth:`cellsearch.store.Store.add_trial`."""
+    proposal = trial.proposal
+    row = {
+        "number": trial.number,
+        "key": key,
+        "genome": genome,
+        "origin": str(proposal.origin),
+        "attempt": attempt,
+        "seed": seed,
+        "inherit": proposal.inherit,
+        "status": trial.status.value,
+        "duplicate_of": trial.duplicate_of,
+        "created": time.time(),
+    }
+    marks = ", ".join("?" * len(row))
+    connection.execute(
+        f"INSERT INTO trials ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+    )
+    for position, parent in enumerate(proposal.parents):
+        connection.execute("INSERT INTO parents VALUES (?, ?, ?)", (trial.number, position, parent))
+    for duplicate in duplicates:
+        connection.execute(
+            "INSERT INTO duplicates VALUES (?, ?, ?)",
+            (duplicate.trial, duplicate.attempt, duplicate.duplicate_of),
+        )
+
+
+def insert_decision(
+    connection: sqlite3.Connection,
+    trial: int,
+    budget: Budget | None,
+    *,
+    horizon: int,
+    inherit: str = "",
+) -> None:
+    """The decision to train a trial, which starts now; without a budget to answer it as a
+    duplicate. Its position is the next one.
+    """
+    if budget is not None:
+        connection.execute(
+            "INSERT INTO rungs (trial, rung, granted, inherit, started) VALUES (?, ?, ?, ?, ?)",
+            (trial, budget.rung, budget.steps, inherit, time.time()),
+        )
+    connection.execute(
+        "INSERT INTO decisions SELECT coalesce(max(position) + 1, 0), ?, ?, ? FROM decisions",
+        (trial, budget.rung if budget is not None else 0, horizon),
+    )
+
+
+def set_status(connection: sqlite3.Connection, trial: int, status: Status) -> None:
+    """What became of a trial that has not failed."""
+    connection.execute("UPDATE trials SET status = ? WHERE number = ?", (status.value, trial))
+
+
+def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Status) -> bool:
+    """What became of a job and of its trial; ``False``, with nothing written, when no outcome was
+    awaited.
+    """
+    result, failure = outcome.result, outcome.failure
+    ended: dict[str, object] = {
+        "ended": time.time(),
+        "wall_seconds": outcome.wall_seconds,
+        "worker": outcome.worker,
+    }
+    if result is not None:
+        ended |= {
+            "score": result.score,
+            "metric": result.metric,
+            "steps": result.steps,
+            "seconds": result.seconds,
+            "parameters": result.parameters,
+            "cell_parameters": result.cell_parameters,
+            "checkpoint": result.checkpoint,
+        }
+    columns = ", ".join(f"{name} = ?" for name in ended)
+    changed = connection.execute(
+        f"UPDATE rungs SET {columns} WHERE trial = ? AND rung = ? AND ended IS NULL",
+        (*ended.values(), *outcome.id),
+    ).rowcount
+    if changed != 1:
+        return False
+    if result is not None:
+        _insert_result(connection, outcome.id, result)
+    connection.execute(
+        "UPDATE trials SET status = ?, failure_kind = ?, failure_message = ? WHERE number = ?",
+        (
+            status.value,
+            failure.kind if failure else None,
+            failure.message if failure else None,
+            outcome.trial,
+        ),
+    )
+    return True
+
+
+def _insert_result(connection: sqlite3.Connection, job: JobId, result: Result) -> None:
+    """The parts of a result that have tables of their own."""
+    if result.curve:
+        points = [(*job, position, *point) for position, point in enumerate(result.curve)]
+        connection.executemany("INSERT INTO curves VALUES (?, ?, ?, ?, ?)", points)
+    if result.metrics:
+        metrics = [(*job, name, value) for name, value in result.metrics.items()]
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", metrics)
+    if result.connections:
+        learned = [
+            (*job, name, c.gate, c.saliency, c.perturbation)
+            for name, c in result.connections.items()
+        ]
+        connection.executemany("INSERT INTO connections VALUES (?, ?, ?, ?, ?, ?)", learned)
