@@ -59,7 +59,7 @@ MOVED = {
     "search.best": "search.run_files",
     "search.checkpoints": "search.run_files",
     "search.decisions": "search.ledger",
-    "search.order": "executors.order",
+    "search.order": "executors.longest_first",
     "search.resume": "search.continuing",
     "search.warm": "search.continuing",
     "space.full_scan": "space.full_cell",

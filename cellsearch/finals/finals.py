@@ -18,7 +18,7 @@ from typing import Any
 
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.executors.base import Executor
-from cellsearch.executors.order import expected_work, longest_first
+from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.finals.statistics import holm, mean_and_deviation, permutation_test, smallest_p
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Outcome

@@ -12,7 +12,7 @@ import numpy as np
 
 from cellsearch import zoo
 from cellsearch.errors import RunError
-from cellsearch.executors.order import expected_work, longest_first
+from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key

@@ -11,7 +11,7 @@ from cellsearch import load_space, zoo
 from cellsearch.compiler import cost
 from cellsearch.compiler.module import compile_cell
 from cellsearch.errors import BackendError
-from cellsearch.executors.order import expected_work, longest_first
+from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
 from cellsearch.runs.facts import predicted
