@@ -24,8 +24,9 @@ from cellsearch.compiler.backends.native.build import (
     key,
     library,
 )
-from cellsearch.compiler.backends.native.bytecode import OUTER, POINTWISE, PRODUCT, Bytecode
+from cellsearch.compiler.backends.native.bytecode import Bytecode
 from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.backends.native.structures import CommandKind
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
@@ -160,18 +161,19 @@ def _features(code: Bytecode, runtime: Library, steps: int, batch: int) -> np.nd
     costly = {number for name, number in runtime.opcodes.items() if name in _COSTLY}
     positions = steps * batch
     multiply_adds = cheap = expensive = 0.0
-    for command in code.commands[code.phases[1] : code.phases[5]]:
-        kind, first, count, _, _, width, depth, _, _ = (int(number) for number in command)
-        if kind == PRODUCT:
+    for command in code.commands[code.first_command("before") : code.first_command("epilogue")]:
+        kind, width, depth = (int(command[name]) for name in ("kind", "width", "depth"))
+        rows = slice(command["first"], command["first"] + command["count"])
+        if kind == CommandKind.PRODUCT:
             multiply_adds += positions * depth * -(-width // runtime.panel) * runtime.panel
-        elif kind == OUTER:
-            rows = sum(int(piece[3]) for piece in code.pieces[first : first + count])
-            multiply_adds += positions * rows * -(-depth // runtime.panel) * runtime.panel
-        elif kind == POINTWISE:
-            ops = [int(op) for op in code.instructions[first : first + count, 0]]
+        elif kind == CommandKind.OUTER:
+            columns = int(code.pieces["rows"][rows].sum())
+            multiply_adds += positions * columns * -(-depth // runtime.panel) * runtime.panel
+        elif kind == CommandKind.POINTWISE:
+            ops = code.instructions["op"][rows].tolist()
             expensive += positions * width * sum(op in costly for op in ops)
             cheap += positions * width * sum(op not in costly for op in ops)
-    loop = code.phases[3] - code.phases[2]
+    loop = code.first_command("after") - code.first_command("loop")
     return np.array([multiply_adds, cheap, expensive, steps * loop, 1.0])
 
 

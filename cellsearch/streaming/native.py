@@ -82,7 +82,7 @@ class _Rows:
             direct=rows <= DIRECT_ROWS,
         )
         self._shapes = ((rows, input_size), *[(rows, hidden_size)] * len(kernel.program.states))
-        self._kept = (torch.empty(plan.scratch), weights)  # their memory is used by address
+        self._kept = (torch.empty(plan.memory.scratch), weights)  # their memory is used by address
         given = {
             "input x": 0,
             **{f"initial {state.name}": 1 + k for k, state in enumerate(kernel.program.states)},
@@ -90,12 +90,12 @@ class _Rows:
         owned = {f"parameter {name}": weight.data_ptr() for name, weight in weights.items()}
         scratch = self._kept[0]
         self._bound = Bound(
-            plan, scratch.data_ptr(), [owned.get(name, 0) for name in plan.external]
+            plan, scratch.data_ptr(), [owned.get(name, 0) for name in plan.memory.external]
         )
-        slots = dict(zip(plan.external, self._bound.slots, strict=True))
+        slots = dict(zip(plan.memory.external, self._bound.slots, strict=True))
         self._moved = tuple((given[name], slot) for name, slot in slots.items() if name in given)
-        fresh = [name for name in plan.external if name not in given and name not in owned]
-        self._fresh = tuple((plan.floats[name], slots[name]) for name in fresh)
+        fresh = [name for name in plan.memory.external if name not in given and name not in owned]
+        self._fresh = tuple((plan.memory.floats[name], slots[name]) for name in fresh)
         self._shape, self._strides = (rows, hidden_size), (hidden_size, 1)
         size = rows * hidden_size
         output = next(iter(layout.outputs.values()))
@@ -110,7 +110,7 @@ class _Rows:
             if buffer in fresh:
                 self._results.append((fresh.index(buffer), start, None))
             elif layout.buffers[buffer].lifetime is Lifetime.RING:
-                begin = plan.offsets[buffer] + start
+                begin = plan.memory.offsets[buffer] + start
                 self._results.append((-1, 0, scratch[begin : begin + size].view(self._shape)))
             else:
                 raise BackendError(

@@ -15,9 +15,9 @@ import torch
 
 from cellsearch import zoo
 from cellsearch.compiler.backends.native.build import Library, library
-from cellsearch.compiler.backends.native.bytecode import Table
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.plan import JobPlan, make_plan
+from cellsearch.compiler.backends.native.structures import CJob, Numbers
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
@@ -47,11 +47,14 @@ _VALUES = (
     1 << 62,
 )
 _STEPS, _ROWS = 5, 3
-# Columns of a job that say how many numbers the caller brought: they describe memory, so they are
+# Fields of a job that say how many numbers the caller brought: they describe memory, so they are
 # only made smaller.
-_COUNTS = range(17, 23)
-_FREE = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, *range(29, 36))
-_LARGE = (1, 2, 3)  # steps, rows, chunk: kept small, or a correct program would run for ever
+_COUNTS = ("buffers", "operands", "instructions", "commands", "pieces", "carried")
+_FREE = (
+    *("format", "steps", "rows", "chunk", "backwards", "together", "blocked", "direct"),
+    *("registers", "register_floats"),
+)
+_LARGE = ("steps", "rows", "chunk")  # kept small, or a correct program would run for ever
 
 
 def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
@@ -81,25 +84,33 @@ def _plan(kernel: NativeKernel, kind: str, library: Library) -> JobPlan:
 def _run_spoiled(plan: JobPlan, rng: np.random.Generator) -> bool:
     """Spoil some numbers of a copy of the plan and run it; whether it was refused."""
     code = plan.code
-    tables = [
-        part.copy()
-        for part in (code.operands, code.instructions, code.commands, code.pieces, code.carried)
-    ]
-    table, job = plan.table.copy(), plan.job.copy()
+    tables = {
+        "operand": code.operands.copy(),
+        "instruction": code.instructions.copy(),
+        "command": code.commands.copy(),
+        "piece": code.pieces.copy(),
+        "carry": code.carried.copy(),
+    }
+    buffers, job = plan.memory.buffers.copy(), CJob.from_buffer_copy(plan.job)
     for _ in range(int(rng.integers(1, 4))):
         target = int(rng.integers(7))
-        if target < 5 and tables[target].size:
-            _spoil(tables[target].reshape(-1), rng)
-        elif target == 5:
-            column = int(rng.choice((2, 3, 4, 5)))
-            table[int(rng.integers(len(table))), column] = rng.choice(_VALUES)
+        if target < 5:
+            numbers = list(tables.values())[target].view(np.int64)
+            if numbers.size:
+                _spoil(numbers, rng)
+                continue
+        if target == 5:
+            field = str(rng.choice(("kind", "slots", "step_stride", "row_stride")))
+            buffers[field][int(rng.integers(len(buffers)))] = rng.choice(_VALUES)
         else:
             _spoil_job(job, rng)
-    job[24:29] = [part.ctypes.data for part in tables]
-    memory = [torch.zeros(plan.floats[name]) for name in plan.external]
-    scratch, saved = torch.zeros(plan.scratch + 16), torch.zeros(max(1, plan.saved))
+    for name, table in tables.items():
+        setattr(job, name, table.ctypes.data)
+    memory = [torch.zeros(plan.memory.floats[name]) for name in plan.memory.external]
+    scratch = torch.zeros(plan.memory.scratch + 16)
+    saved = torch.zeros(max(1, plan.memory.saved))
     try:
-        replace(plan, job=job, table=table).run(
+        replace(plan, job=job, memory=replace(plan.memory, buffers=buffers)).run(
             scratch.data_ptr(), saved.data_ptr(), [m.data_ptr() for m in memory]
         )
     except BackendError:
@@ -107,18 +118,23 @@ def _run_spoiled(plan: JobPlan, rng: np.random.Generator) -> bool:
     return False
 
 
-def _spoil(numbers: Table, rng: np.random.Generator) -> None:
+def _spoil(numbers: Numbers, rng: np.random.Generator) -> None:
     k = int(rng.integers(len(numbers)))
     numbers[k] = rng.choice(_VALUES) if rng.random() < 0.5 else numbers[k] + rng.integers(-3, 4)
 
 
-def _spoil_job(job: Table, rng: np.random.Generator) -> None:
+def _spoil_job(job: CJob, rng: np.random.Generator) -> None:
     if rng.random() < 0.3:
-        k = int(rng.choice(list(_COUNTS)))
-        job[k] = rng.integers(0, job[k] + 1)
+        name = str(rng.choice(_COUNTS))
+        setattr(job, name, int(rng.integers(0, getattr(job, name) + 1)))
         return
-    k = int(rng.choice(_FREE))
-    job[k] = rng.integers(-1, 9) if k in _LARGE else rng.choice(_VALUES)
+    k = int(rng.integers(len(_FREE) + len(job.phase)))
+    name = _FREE[k] if k < len(_FREE) else "phase"
+    value = int(rng.integers(-1, 9) if name in _LARGE else rng.choice(_VALUES))
+    if name == "phase":
+        job.phase[k - len(_FREE)] = value
+    else:
+        setattr(job, name, value)
 
 
 def run_cells(names: Sequence[str], library: Library) -> None:

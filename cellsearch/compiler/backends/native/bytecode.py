@@ -1,19 +1,26 @@
-"""From a schedule to the tables of 64-bit numbers that the runtime reads; ``src/format.h`` names
-the same columns.
-"""
+"""From a schedule to the tables that the runtime reads."""
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.instructions import Place, encode_stage
+from cellsearch.compiler.backends.native.structures import (
+    CCarried,
+    CCommand,
+    CInstruction,
+    CommandKind,
+    COperand,
+    CPiece,
+    ProductStart,
+    Table,
+    table,
+)
 from cellsearch.compiler.scheduling.commands import (
     PHASES,
     Buffer,
@@ -30,41 +37,45 @@ from cellsearch.compiler.scheduling.commands import (
 from cellsearch.compiler.scheduling.tokens import Folding
 from cellsearch.genome.parameters import Width
 
-__all__ = ["Bytecode", "Table", "encode"]
+__all__ = ["TABLE", "Bytecode", "encode"]
 
-Table = NDArray[np.int64]
-
-POINTWISE, PRODUCT, OUTER, GATHER, SCATTER = 0, 1, 2, 3, 4
 TABLE = "table"
-START_ZERO, START_RESULT, START_BIAS = 0, 1, 2
+"""The buffer of the token table."""
 
 
 @dataclass(frozen=True)
 class Bytecode:
-    """A schedule for given sizes, ready but for the addresses. ``row``: floats of a row of each
-    buffer, in the order of ``buffers``.
-
-    ``floats``: the size of each fixed buffer; a weight and its gradient have as many as the weight.
-    """
+    """A schedule for given sizes, ready but for the addresses."""
 
     buffers: tuple[Buffer, ...]
     row: tuple[int, ...]
+    """Floats of a row of each buffer."""
     floats: tuple[int, ...]
+    """The size of each fixed buffer; a weight and its gradient have as many as the weight."""
     operands: Table
     instructions: Table
     commands: Table
     pieces: Table
     carried: Table
     phases: tuple[int, ...]
+    """The first command of each phase, and the end."""
     registers: int
+    """Scratch registers that the longest stage needs."""
     register_floats: int
     outer_floats: int
+    """Scratch memory of the widest weight gradient."""
     packed_floats: int
+    """Memory of all packed weights."""
     blocked: bool
+    """Whether the loop has no product, so that a block of rows may run through a whole chunk."""
 
     def index(self, name: str) -> int:
         """The number of a buffer."""
         return next(k for k, buffer in enumerate(self.buffers) if buffer.name == name)
+
+    def first_command(self, phase: str) -> int:
+        """The number of the first command of a phase."""
+        return self.phases[PHASES.index(phase)]
 
 
 def encode(
@@ -78,10 +89,37 @@ def encode(
     """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters;
     ``folding``: columns of the token table.
     """
-    return _Encoder(plan, library, weights, input_size, hidden_size, folding).run()
+    encoder = _Encoder(plan, library, weights, input_size, hidden_size, folding)
+    phases = [0]
+    for name in PHASES:
+        for command in getattr(plan, name):
+            encoder.command(command)
+        phases.append(len(encoder.commands))
+    carried = [
+        CCarried(state=encoder.operand(home), initial=encoder.operand(Home(initial)))
+        for home, initial in plan.carried
+    ]
+    return Bytecode(
+        buffers=tuple(encoder.buffers),
+        row=tuple(encoder.row(buffer) for buffer in encoder.buffers),
+        floats=tuple(encoder.floats(buffer) for buffer in encoder.buffers),
+        operands=table(COperand, encoder.operands),
+        instructions=table(CInstruction, encoder.instructions),
+        commands=table(CCommand, encoder.commands),
+        pieces=table(CPiece, encoder.pieces),
+        carried=table(CCarried, carried),
+        phases=tuple(phases),
+        registers=encoder.registers,
+        register_floats=-(-max(library.block, encoder.widest) // 16) * 16,
+        outer_floats=encoder.outer_floats,
+        packed_floats=encoder.packed_floats,
+        blocked=all(isinstance(command, Stage) for command in plan.loop),
+    )
 
 
 class _Encoder:
+    """Rows of tables as they grow, and the largest of what commands need."""
+
     def __init__(
         self,
         plan: ProgramSchedule,
@@ -101,41 +139,14 @@ class _Encoder:
         if folding:
             self.buffers.append(Buffer(TABLE, "parameter", Lifetime.FIXED, "H"))
         self.numbers = {buffer.name: k for k, buffer in enumerate(self.buffers)}
-        self.operands: list[tuple[int, int, int]] = []
-        self.instructions: list[tuple[int, ...]] = []
-        self.commands: list[tuple[int, ...]] = []
-        self.pieces: list[tuple[int, ...]] = []
+        self.operands: list[COperand] = []
+        self.instructions: list[CInstruction] = []
+        self.commands: list[CCommand] = []
+        self.pieces: list[CPiece] = []
         self.registers = 0
         self.widest = 1
         self.outer_floats = 0
         self.packed_floats = 0
-
-    def run(self) -> Bytecode:
-        phases = [0]
-        for name in PHASES:
-            commands: Sequence[Command] = getattr(self.plan, name)
-            for command in commands:
-                self.command(command)
-            phases.append(len(self.commands))
-        carried = [
-            (self.operand(home), self.operand(Home(initial))) for home, initial in self.plan.carried
-        ]
-        return Bytecode(
-            buffers=tuple(self.buffers),
-            row=tuple(self.row(buffer) for buffer in self.buffers),
-            floats=tuple(self.floats(buffer) for buffer in self.buffers),
-            operands=_table(self.operands, 3),
-            instructions=_table(self.instructions, 6),
-            commands=_table(self.commands, 9),
-            pieces=_table(self.pieces, 6),
-            carried=_table(carried, 2),
-            phases=tuple(phases),
-            registers=self.registers,
-            register_floats=-(-max(self.library.block, self.widest) // 16) * 16,
-            outer_floats=self.outer_floats,
-            packed_floats=self.packed_floats,
-            blocked=all(isinstance(command, Stage) for command in self.plan.loop),
-        )
 
     def row(self, buffer: Buffer) -> int:
         """Floats of a row."""
@@ -146,28 +157,32 @@ class _Encoder:
         name = buffer.name.partition(" ")[2]
         if buffer.role not in ("parameter", "gradient") or buffer.name == TABLE:
             return self.row(buffer)
-        return math.prod(
-            1 if letter == "1" else self.sizes[letter] for letter in self.weights[name]
-        )
+        return math.prod(self.unit(letter) for letter in self.weights[name])
+
+    def unit(self, letter: Width) -> int:
+        """Floats of a value in a matrix, where a number is one float."""
+        return 1 if letter == "1" else self.sizes[letter]
 
     def operand(self, place: Place) -> int:
         if isinstance(place, int):
-            self.operands.append((-1 - place, 0, 0))
+            self.operands.append(COperand(buffer=-1 - place, shift=0, column=0))
         else:
             width = self.sizes[self.plan.buffers[place.buffer].width]
-            self.operands.append((self.numbers[place.buffer], place.shift, place.column * width))
+            number, column = self.numbers[place.buffer], place.column * width
+            self.operands.append(COperand(buffer=number, shift=place.shift, column=column))
         return len(self.operands) - 1
 
-    def weight(self, name: str, role: str) -> int:
+    def first_operand(self, *places: Place) -> int:
+        """The number of the first of these operands, which stand side by side."""
+        numbers = [self.operand(place) for place in places]
+        return numbers[0]
+
+    def weight(self, name: str, role: Literal["parameter", "gradient"]) -> int:
         """The number of the buffer of a weight or its gradient."""
         title = f"{role} {name}"
         if title not in self.numbers:
             self.numbers[title] = len(self.buffers)
-            self.buffers.append(
-                Buffer(
-                    title, "parameter" if role == "parameter" else "gradient", Lifetime.FIXED, "H"
-                )
-            )
+            self.buffers.append(Buffer(title, role, Lifetime.FIXED, "H"))
         return self.numbers[title]
 
     def command(self, command: Command) -> None:
@@ -194,85 +209,86 @@ class _Encoder:
 
         for op, destination, operands, number in code.instructions:
             d = place(destination)
-            used = [place(operand) for operand in operands]
-            bits = _float_bits(number)
+            a, b, c = (*[place(operand) for operand in operands], d, d, d)[:3]
             self.instructions.append(
-                (self.library.opcodes[op], d, *used, *[d] * (3 - len(used)), bits)
+                CInstruction(
+                    op=self.library.opcodes[op], d=d, a=a, b=b, c=c, number=_float_bits(number)
+                )
             )
         width = self.sizes[stage.width]
         self.registers, self.widest = max(self.registers, code.registers), max(self.widest, width)
         self.commands.append(
-            (
-                POINTWISE,
-                first,
-                len(self.instructions) - first,
-                first_operand,
-                len(self.operands) - first_operand,
-                width,
-                0,
-                0,
-                0,
+            CCommand(
+                kind=CommandKind.POINTWISE,
+                first=first,
+                count=len(self.instructions) - first,
+                operand=first_operand,
+                operands=len(self.operands) - first_operand,
+                width=width,
             )
         )
 
     def product(self, product: DenseProduct) -> None:
-        depth_unit, width_unit = (
-            1 if letter == "1" else self.sizes[letter]
-            for letter in (product.depth[1], product.width[1])
-        )
-        depth, width = product.depth[0] * depth_unit, product.width[0] * width_unit
-        first, first_operand = len(self.pieces), len(self.operands)
+        rows, columns = self.unit(product.depth[1]), self.unit(product.width[1])
+        depth, width = product.depth[0] * rows, product.width[0] * columns
+        first = len(self.pieces)
         for piece in product.pieces:
-            number = self.weight(piece.parameter, "parameter")
             self.pieces.append(
-                (
-                    number,
-                    piece.row * depth_unit,
-                    piece.column * width_unit,
-                    depth_unit,
-                    width_unit,
-                    int(piece.transposed),
+                CPiece(
+                    buffer=self.weight(piece.parameter, "parameter"),
+                    row=piece.row * rows,
+                    column=piece.column * columns,
+                    rows=rows,
+                    columns=columns,
+                    transposed=piece.transposed,
                 )
             )
-        self.operand(product.source)
-        self.operand(product.target)
-        start = (
-            {"zero": START_ZERO, "result": START_RESULT}.get(product.start, START_BIAS)
-            if isinstance(product.start, str)
-            else START_BIAS
-        )
+        places = [product.source, product.target]
         if isinstance(product.start, Home):
-            self.operand(product.start)
-        count = len(self.operands) - first_operand
+            places.append(product.start)
+            start = ProductStart.BIAS
+        else:
+            start = ProductStart.ZERO if product.start == "zero" else ProductStart.RESULT
         self.commands.append(
-            (
-                PRODUCT,
-                first,
-                len(product.pieces),
-                first_operand,
-                count,
-                width,
-                depth,
-                start,
-                self.packed_floats,
+            CCommand(
+                kind=CommandKind.PRODUCT,
+                first=first,
+                count=len(product.pieces),
+                operand=self.first_operand(*places),
+                operands=len(places),
+                width=width,
+                depth=depth,
+                start=start,
+                packed=self.packed_floats,
             )
         )
         panel = self.library.panel
         self.packed_floats += -(-width // panel) * panel * depth
 
     def outer(self, outer: Outer) -> None:
-        unit, depth = (
-            1 if letter == "1" else self.sizes[letter] for letter in (outer.width[1], outer.depth)
-        )
-        first, first_operand = len(self.pieces), len(self.operands)
+        rows, depth = self.unit(outer.width[1]), self.unit(outer.depth)
+        first = len(self.pieces)
         for name, column, fresh in outer.pieces:
             self.pieces.append(
-                (self.weight(name, "gradient"), column * unit, 0, unit, depth, int(fresh))
+                CPiece(
+                    buffer=self.weight(name, "gradient"),
+                    row=column * rows,
+                    column=0,
+                    rows=rows,
+                    columns=depth,
+                    transposed=fresh,
+                )
             )
-        self.operand(outer.left)
-        self.operand(outer.right)
         self.commands.append(
-            (OUTER, first, len(outer.pieces), first_operand, 2, outer.width[0] * unit, depth, 0, 0)
+            CCommand(
+                kind=CommandKind.OUTER,
+                first=first,
+                count=len(outer.pieces),
+                operand=self.first_operand(outer.left, outer.right),
+                operands=2,
+                width=outer.width[0] * rows,
+                depth=depth,
+            )
         )
         panel = self.library.panel
         floats = self.library.outer_rows * (-(-depth // panel) * panel + self.library.outer_columns)
@@ -282,27 +298,22 @@ class _Encoder:
         """Reading or adding to rows of the table; columns that do not lie side by side need
         commands of their own.
         """
-        kind, place = (
-            (GATHER, command.target) if isinstance(command, Gather) else (SCATTER, command.left)
-        )
-        width, start = (
-            self.sizes[command.width[1]],
-            int(isinstance(command, Gather) and command.adds),
-        )
+        if isinstance(command, Gather):
+            kind, place, start = CommandKind.GATHER, command.target, int(command.adds)
+        else:
+            kind, place, start = CommandKind.SCATTER, command.left, 0
+        width = self.sizes[command.width[1]]
         for k, name in enumerate(command.parameters):
-            operand = self.operand(place._replace(column=place.column + k))
-            column = self.columns[name] * width
             self.commands.append(
-                (
-                    kind,
-                    self.numbers[TABLE],
-                    0,
-                    operand,
-                    1,
-                    width,
-                    len(self.columns) * width,
-                    start,
-                    column,
+                CCommand(
+                    kind=kind,
+                    first=self.numbers[TABLE],
+                    operand=self.operand(place._replace(column=place.column + k)),
+                    operands=1,
+                    width=width,
+                    depth=len(self.columns) * width,
+                    start=start,
+                    packed=self.columns[name] * width,
                 )
             )
 
@@ -310,7 +321,3 @@ class _Encoder:
 def _float_bits(number: float) -> int:
     """The bits of a float32; as in torch, what is too large for one becomes infinity."""
     return ctypes.c_int32.from_buffer(ctypes.c_float(number)).value
-
-
-def _table(rows: Sequence[tuple[int, ...]], columns: int) -> Table:
-    return np.array(rows, dtype=np.int64).reshape(len(rows), columns)

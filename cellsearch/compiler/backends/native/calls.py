@@ -4,40 +4,56 @@ addresses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.native.bytecode import TABLE, Table
+from cellsearch.compiler.backends.native.bytecode import TABLE
 from cellsearch.compiler.backends.native.plan import ALIGN, JobPlan, Tables
+from cellsearch.compiler.backends.native.structures import CCopy, Numbers, Table, table
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.scheduling.commands import Home, Lifetime, ProgramSchedule
+from cellsearch.compiler.scheduling.commands import Lifetime, ProgramSchedule
 from cellsearch.errors import BackendError
 
-__all__ = ["Call", "ResultMemory", "wire"]
+__all__ = ["Call", "MemorySource", "ResultMemory", "wire"]
 
-# Whose memory an external buffer is: that of a tensor of the forward call, of the gradient of a
-# result, of the gradient of a weight or of the token table, of the result, or the memory of the
-# call or of the segment (with an offset in floats).
-_HELD, _OUTER, _WEIGHT, _RESULT, _SAVED, _SCRATCH = range(6)
+Group = Literal[
+    "scratch",  # memory of the call
+    "saved",  # memory of the segment
+    "held",  # x, states, weights; backward also the memory of the output
+    "outer",  # backward: gradients of the output and of final states
+    "weights",  # backward: gradients of weights
+    "table",  # backward: gradient of the token table
+    "result",  # memory of the sequence that the call makes; 0 if there is none
+    "copied",  # final states or gradients of initial ones, copied there at the end; 0: not
+]
+"""The groups of addresses that a call lists, in this order."""
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Whose memory a buffer is: that of address ``number`` of a group, from float ``start`` on."""
+
+    group: Group
+    number: int = 0
+    start: int = 0
 
 
 @dataclass(frozen=True)
 class ResultMemory:
-    """The sequence that a call makes: ``shape`` of its memory ``[slots, B, width]``, and which
-    slots are the result.
-
-    ``parts``: slots before, of and after the result; ``number``: of the result among those. Empty
-    if the result is all of the memory.
-    """
+    """The memory of the sequence that a call makes, and which slots of it are the result."""
 
     shape: tuple[int, int, int]
+    """``[slots, B, width]``."""
     parts: list[int]
+    """Slots before, of and after the result; empty if the result is all of the memory."""
     number: int
+    """Which of the parts is the result."""
 
     def of(self, memory: Tensor) -> Tensor:
         """The result as a tensor of its own (not a view, so autograd treats it like any other
@@ -50,31 +66,32 @@ class ResultMemory:
 class Call:
     """A plan, and where its external buffers come from: everything about a call that does not
     depend on its tensors.
-
-    A call lists addresses in this order: memory of the call (``scratch`` floats) and of the segment
-    (``saved`` floats), held tensors, gradients of results, gradients of weights, the memory of
-    ``result`` (0 if there is none), and where the carried values are copied to at the end (final
-    states, or gradients of initial ones; 0: not). ``sizes``: elements of the held tensors, without
-    x. ``carried``: in which listed memory each of those lies, and at which float it begins.
-    ``offsets``: of buffers in saved memory.
     """
 
     plan: JobPlan
     layout: ProgramSchedule
     scratch: int
+    """Floats of memory that the call needs for itself."""
     saved: int
+    """Floats of memory that lasts until the backward pass."""
     sizes: list[int]
+    """Elements of states and weights."""
     carried: tuple[tuple[int, int], ...]
-    offsets: Mapping[str, int]
-    held: Mapping[str, int]
+    """For each carried value which listed memory it lies in, and at which float it begins."""
+    readable: Mapping[str, MemorySource]
+    """Of a forward call: where the buffers lie that the backward call reads."""
     result: ResultMemory | None
-    area: Table
-    place: Table
+    area: Numbers
+    """For each buffer the position of its memory's address in the list."""
+    place: Numbers
+    """For each buffer the bytes into that memory."""
     copies: Table
     count: int
+    """How many addresses are listed."""
     zeroed: tuple[bool, ...] = ()
     """Which gradients of weights must begin as 0; empty if none must."""
     spare: list[Tables] = field(default_factory=list)
+    """Tables that no call is using."""
 
     @cached_property
     def zeros(self) -> Tensor:
@@ -83,13 +100,16 @@ class Call:
         with torch.inference_mode(mode=False):
             return torch.zeros(self.plan.rows, width, dtype=torch.float32)
 
+    @cached_property
+    def is_empty(self) -> bool:
+        """Whether there is no sequence, so nothing runs."""
+        return not self.plan.rows
+
     def run(
-        self, addresses: Sequence[int], active: Table | None, tokens: tuple[int, int, int] | None
+        self, addresses: Sequence[int], active: Numbers | None, tokens: tuple[int, int, int] | None
     ) -> None:
-        """Run at these addresses; ``tokens`` as of :meth:`JobPlan.run_tables`. An empty batch has
-        nothing to run.
-        """
-        if not self.plan.rows:
+        """Run at these addresses; ``tokens`` as of :meth:`JobPlan.run_tables`."""
+        if self.is_empty:
             return
         try:
             tables = self.spare.pop()
@@ -112,134 +132,160 @@ def wire(
     ``weights``: their names; ``sizes``: elements of states and weights; ``forward``: the call that
     comes before, if this is a gradient.
     """
-    states = [state.name for state in program.states]
-    inputs = 1 + len(states) + len(weights)
-    start = {_HELD: 2, _SAVED: 1, _SCRATCH: 0}
-    if forward is None:
-        known = _known_forward(program, weights)
-        start[_RESULT] = 2 + inputs
-        home: Home | None = next(iter(layout.outputs.values()))
-    else:
-        known = _known_backward(program, weights, forward)
-        start |= {
-            _OUTER: 3 + inputs,
-            _WEIGHT: 4 + inputs + len(states),
-            _RESULT: 5 + inputs + len(states) + len(weights),
-        }
-        home = layout.outputs.get("x")
-    own, ends = (_SAVED, plan.saved) if forward is None else (_SCRATCH, plan.scratch)
-    area, place = plan.area.copy(), plan.place.copy()
-    offsets = {name: offset for name, offset in plan.offsets.items() if forward is None}
-    for row, external in enumerate(plan.area):
-        if external < 2:
-            continue
-        name = plan.external[external - 2]
-        kind, number = (
-            (_RESULT, 0)
-            if home is not None and name == home.buffer
-            else known.get(name, (own, ends))
-        )
-        if name not in known and kind == own:
-            offsets[name] = ends
-            ends += -(-plan.floats[name] // ALIGN) * ALIGN
-        area[row], place[row] = (
-            (start[kind], 4 * number) if kind in (_SAVED, _SCRATCH) else (start[kind] + number, 0)
-        )
-    if home is not None and home.buffer in known:
-        raise BackendError(
-            f"the schedule gives {home.buffer} away as a result",
-            hint='use backend="aten" and report this',
-        )
-    carried = tuple(
-        _carried(plan, layout, k, area, place, forward is None) for k in range(len(states))
-    )
-    rows = [
-        (number, 4 * at, start[_RESULT] + 1 + k, 4 * sizes[k])
-        for k, (number, at) in enumerate(carried)
-    ]
-    copied = forward is not None or bool(plan.job[_TOGETHER])
-    held = (
-        {name: number for name, (kind, number) in known.items() if kind == _HELD}
+    is_gradient = forward is not None
+    known = dict(
+        _known_forward(program, weights)
         if forward is None
-        else {}
+        else _known_backward(program, weights, forward)
     )
-    if forward is None and home is not None:
-        held[home.buffer] = inputs
-    zeroed = tuple(name in layout.zero for name in weights) if forward is not None else ()
+    home = layout.outputs.get("x") if is_gradient else next(iter(layout.outputs.values()))
+    if home is not None:
+        if home.buffer in known:
+            raise BackendError(
+                f"the schedule gives {home.buffer} away as a result",
+                hint='use backend="aten" and report this',
+            )
+        known[home.buffer] = MemorySource("result")
+    starts = _starts(len(program.states), len(weights), is_gradient=is_gradient)
+    located = _locate(plan, starts, known, "scratch" if is_gradient else "saved")
+    carried = tuple(
+        _carried(plan, layout, k, located, forward=not is_gradient)
+        for k in range(len(program.states))
+    )
+    copies = [
+        CCopy(area=number, place=4 * start, to=starts["copied"] + k, bytes=4 * sizes[k])
+        for k, (number, start) in enumerate(carried)
+        if is_gradient or plan.job.together
+    ]
+    zeroed = tuple(name in layout.zero for name in weights) if is_gradient else ()
+    output = starts["result"] - starts["held"]
     return Call(
         plan=plan,
         layout=layout,
-        scratch=plan.scratch if forward is None else ends,
-        saved=ends if forward is None else 0,
+        scratch=located.ends["scratch"],
+        saved=0 if is_gradient else located.ends["saved"],
         sizes=sizes,
         carried=carried,
-        offsets=offsets if forward is None else {},
-        held=held,
+        readable={} if is_gradient else _readable(plan, known, located.added, output),
         result=None if home is None else _result(plan, home.buffer, home.shift),
-        area=area,
-        place=place,
-        copies=np.array(rows if copied else [], dtype=np.int64).reshape(-1, 4),
-        count=start[_RESULT] + 1 + len(states),
+        area=located.area,
+        place=located.place,
+        copies=table(CCopy, copies),
+        count=starts["end"],
         zeroed=zeroed if any(zeroed) else (),
     )
 
 
-_TOGETHER = 5  # column of a job: all sequences are of one length
+def _starts(states: int, weights: int, *, is_gradient: bool) -> dict[str, int]:
+    """The position of the first address of each group, and (``end``) how many there are."""
+    counts = {"scratch": 1, "saved": 1, "held": 1 + states + weights}
+    if is_gradient:
+        counts["held"] += 1
+        counts |= {"outer": 1 + states, "weights": weights, "table": 1}
+    counts |= {"result": 1, "copied": states}
+    return dict(zip((*counts, "end"), accumulate(counts.values(), initial=0), strict=True))
 
 
-def _known_forward(program: Program, weights: Sequence[str]) -> dict[str, tuple[int, int]]:
+@dataclass(frozen=True)
+class _Located:
+    """The memory of every buffer."""
+
+    area: Numbers
+    place: Numbers
+    added: Mapping[str, int]
+    """Where buffers were put that nobody brings: floats into memory of this call's own."""
+    ends: Mapping[str, int]
+    """Floats of that memory, with them."""
+
+
+def _locate(
+    plan: JobPlan,
+    starts: Mapping[str, int],
+    known: Mapping[str, MemorySource],
+    own: Literal["scratch", "saved"],
+) -> _Located:
+    """External buffers where they are known to lie, those that are left behind the memory
+    ``own``.
+    """
+    memory = plan.memory
+    area, place = memory.area.copy(), memory.place.copy()
+    ends = {"scratch": memory.scratch, "saved": memory.saved}
+    added: dict[str, int] = {}
+    for row, external in enumerate(memory.area):
+        if external < 2:
+            continue
+        name = memory.external[external - 2]
+        source = known.get(name)
+        if source is None:
+            source = MemorySource(own, 0, ends[own])
+            added[name] = ends[own]
+            ends[own] += -(-memory.floats[name] // ALIGN) * ALIGN
+        area[row] = starts[source.group] + source.number
+        place[row] = 4 * source.start
+    return _Located(area, place, added, ends)
+
+
+def _readable(
+    plan: JobPlan, known: Mapping[str, MemorySource], added: Mapping[str, int], output: int
+) -> dict[str, MemorySource]:
+    """Where the buffers of a forward call lie afterwards; ``output``: number of the memory of its
+    result among what is held then.
+    """
+    found = {name: MemorySource("saved", 0, start) for name, start in added.items()}
+    for buffer, area in zip(plan.code.buffers, plan.memory.area, strict=True):
+        if area == 1:
+            start = plan.memory.offsets[buffer.name]
+            found[buffer.name] = MemorySource("saved", 0, start)
+    for name, source in known.items():
+        found[name] = MemorySource("held", output) if source.group == "result" else source
+    return found
+
+
+def _known_forward(program: Program, weights: Sequence[str]) -> Iterator[tuple[str, MemorySource]]:
     """Whose memory the buffers are that a forward call is given."""
-    known = {"input x": (_HELD, 0), TABLE: (_HELD, 0)}
-    known.update(
-        {f"initial {state.name}": (_HELD, 1 + k) for k, state in enumerate(program.states)}
-    )
-    known.update(
-        {
-            f"parameter {name}": (_HELD, 1 + len(program.states) + k)
-            for k, name in enumerate(weights)
-        }
-    )
-    return known
+    yield "input x", MemorySource("held", 0)
+    yield TABLE, MemorySource("held", 0)
+    for k, state in enumerate(program.states):
+        yield f"initial {state.name}", MemorySource("held", 1 + k)
+    for k, name in enumerate(weights):
+        yield f"parameter {name}", MemorySource("held", 1 + len(program.states) + k)
 
 
 def _known_backward(
     program: Program, weights: Sequence[str], forward: Call
-) -> dict[str, tuple[int, int]]:
+) -> Iterator[tuple[str, MemorySource]]:
     """Whose memory the buffers are that a backward call is given."""
-    known = {
-        f"parameter {name}": (_HELD, 1 + len(program.states) + k) for k, name in enumerate(weights)
-    }
-    known[f"input d_{program.outputs[0][0]}"] = (_OUTER, 0)
-    known.update(
-        {f"initial d_{state.name}": (_OUTER, 1 + k) for k, state in enumerate(program.states)}
-    )
-    known.update({f"gradient {name}": (_WEIGHT, k) for k, name in enumerate(weights)})
-    known[TABLE] = (_WEIGHT, len(weights))
-    known.update({f"forward {name}": (_HELD, number) for name, number in forward.held.items()})
-    known.update({f"forward {name}": (_SAVED, offset) for name, offset in forward.offsets.items()})
-    return known
+    for k, name in enumerate(weights):
+        yield f"parameter {name}", MemorySource("held", 1 + len(program.states) + k)
+        yield f"gradient {name}", MemorySource("weights", k)
+    yield f"input d_{program.outputs[0][0]}", MemorySource("outer", 0)
+    for k, state in enumerate(program.states):
+        yield f"initial d_{state.name}", MemorySource("outer", 1 + k)
+    yield TABLE, MemorySource("table")
+    for name, source in forward.readable.items():
+        yield f"forward {name}", source
 
 
 def _carried(
-    plan: JobPlan, layout: ProgramSchedule, state: int, area: Table, place: Table, forward: bool
+    plan: JobPlan, layout: ProgramSchedule, state: int, located: _Located, *, forward: bool
 ) -> tuple[int, int]:
     """In which listed memory a carried value lies after the run, and at which float. Of a forward
     call: where its slots begin.
     """
     name = layout.final[state].buffer
     row = plan.code.index(name)
-    at = int(place[row]) // 4
-    if forward and plan.job[_TOGETHER]:
+    start = int(located.place[row]) // 4
+    if forward and plan.job.together:
         ring = layout.buffers[name].lifetime is Lifetime.RING
-        at += (plan.steps % 2 if ring else plan.steps) * plan.rows * plan.code.row[row]
-    return int(area[row]), at
+        start += (plan.steps % 2 if ring else plan.steps) * plan.rows * plan.code.row[row]
+    return int(located.area[row]), start
 
 
 def _result(plan: JobPlan, buffer: str, shift: int) -> ResultMemory:
     """The memory of a buffer that leaves the call, of which ``steps`` slots from ``shift`` on are
     the result.
     """
-    slots, width = plan.slots[buffer], plan.code.row[plan.code.index(buffer)]
+    slots, width = plan.memory.slots[buffer], plan.code.row[plan.code.index(buffer)]
     parts = [part for part in (shift, plan.steps, slots - shift - plan.steps) if part]
     return ResultMemory(
         (slots, plan.rows, width), parts if len(parts) > 1 else [], 1 if shift else 0

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from cellsearch.compiler.backends.native.build import Library
-from cellsearch.compiler.backends.native.bytecode import Table
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
+from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.gradient import Gradient, gradient
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.recompute import recompute
@@ -74,7 +74,7 @@ class NativeKernel:
         is not in the table.
         """
         sized = self.at(embedding.shape[1], states[0].shape[-1])
-        if sized.folding is None or embedding.shape[0] > tokens.numel():
+        if not sized.folding or embedding.shape[0] > tokens.numel():
             return self(functional.embedding(tokens, embedding), states, parameters, batch_sizes)
         if int(tokens.min()) < 0 or int(tokens.max()) >= embedding.shape[0]:
             raise IndexError(f"a token is not in the embedding of {embedding.shape[0]} rows")
@@ -100,7 +100,13 @@ class NativeKernel:
         key = (input_size, hidden_size)
         sized = self.sized.get(key)
         if sized is None:
-            sized = self.sized[key] = Sized(self, input_size, hidden_size)
+            sized = self.sized[key] = Sized(
+                self.gradient,
+                self.library,
+                self.pool,
+                input_size=input_size,
+                hidden_size=hidden_size,
+            )
         return sized
 
 
@@ -112,7 +118,7 @@ class _Segment(torch.autograd.Function):
         ctx: Any,
         sized: Sized,
         x: Tensor,
-        batch_sizes: Table | None,
+        batch_sizes: Numbers | None,
         source: Tokens | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:

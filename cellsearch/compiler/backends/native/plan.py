@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,37 +13,42 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.native.build import FORMAT, Library
-from cellsearch.compiler.backends.native.bytecode import TABLE, Bytecode, Table
+from cellsearch.compiler.backends.native.bytecode import TABLE, Bytecode
+from cellsearch.compiler.backends.native.structures import (
+    CBuffer,
+    CCall,
+    CCopy,
+    CJob,
+    Numbers,
+    Refusal,
+    Table,
+    table,
+)
 from cellsearch.compiler.scheduling.commands import Buffer, Lifetime
 from cellsearch.errors import BackendError
 
-__all__ = ["ALIGN", "Bound", "JobPlan", "Pool", "Tables", "make_plan"]
+__all__ = ["ALIGN", "Bound", "JobPlan", "MemoryLayout", "Pool", "Tables", "make_plan"]
 
 ALIGN = 16  # floats: a cache line
-CALL_BYTES = 48  # of a call in src/format.h before the list of addresses
 CHUNK_FLOATS = (
     1 << 16
 )  # of the buffers of a chunk: with the weights' panels they fit the second-level cache
 CHUNK_ROWS = 256  # at most, and in a gradient at least: what a weight gradient adds at once
 
-# Columns of a buffer and of a job in src/format.h.
-_BASE, _FLOATS = 0, 1
-_SCRATCH, _PACKED, _TOKENS, _VOCABULARY, _ACTIVE, _BUFFERS = 12, 13, 14, 15, 16, 23
-_CODES = {
-    1: "format",
-    2: "sizes",
-    3: "buffers",
-    4: "operands",
-    5: "instructions",
-    6: "commands",
-    7: "weights",
-    8: "carried values",
-    9: "active rows",
-    10: "scratch memory",
-    11: "tokens",
+_REFUSED = {
+    Refusal.FORMAT: "format",
+    Refusal.SIZE: "sizes",
+    Refusal.BUFFER: "buffers",
+    Refusal.OPERAND: "operands",
+    Refusal.INSTRUCTION: "instructions",
+    Refusal.COMMAND: "commands",
+    Refusal.PIECE: "weights",
+    Refusal.CARRIED: "carried values",
+    Refusal.ACTIVE: "active rows",
+    Refusal.SCRATCH: "scratch memory",
+    Refusal.TOKEN: "tokens",
 }
-
-_NO_COPIES = np.zeros((0, 4), dtype=np.int64)
+_NO_COPIES = table(CCopy, [])
 
 
 class Pool:
@@ -84,49 +90,56 @@ class Pool:
 class Tables:
     """One copy of what the runtime reads. Calls that run at the same time, in threads, have one
     each.
-
-    ``area``, ``place``: of each buffer, as in :class:`JobPlan`; ``copies``: what is copied after
-    the run (columns of Copy in ``src/format.h``); ``count``: how many addresses are listed.
     """
 
-    def __init__(self, plan: JobPlan, area: Table, place: Table, copies: Table, count: int) -> None:
-        self.job, self.table = plan.job.copy(), plan.table.copy()
-        self.job[_BUFFERS] = self.table.ctypes.data
-        self.words = self.job.data.cast("B").cast(
-            "q"
-        )  # a memory view is written faster than an array
-        self.address = self.job.ctypes.data
+    def __init__(
+        self, plan: JobPlan, area: Numbers, place: Numbers, copies: Table, count: int
+    ) -> None:
+        """``area``, ``place``: of each buffer, as in :class:`MemoryLayout`; ``copies``: what is
+        copied after the run; ``count``: how many addresses are listed.
+        """
+        self.job = CJob.from_buffer_copy(plan.job)
+        self.table = plan.memory.buffers.copy()
+        self.job.buffer = self.table.ctypes.data
+        self.address = ctypes.addressof(self.job)
         self._kept = (area, place, copies)  # used by address
-        pointers = (self.address, *(part.ctypes.data for part in self._kept))
-        call = np.array([*pointers, len(copies), plan.packed_at, *[0] * count], dtype=np.int64)
-        self.call, self.call_address = call.data.cast("B"), call.ctypes.data
-        self.list = struct.Struct(f"{count}q").pack_into
+        self.call = bytearray(ctypes.sizeof(CCall) + 8 * count)
+        call = CCall.from_buffer(self.call)
+        call.job, call.packed, call.copies = self.address, 4 * plan.memory.packed, len(copies)
+        call.area, call.place, call.copy = (part.ctypes.data for part in self._kept)
+        self.call_address = ctypes.addressof(call)
+        self._listed = struct.Struct(f"{count}q")
+
+    def list_addresses(self, addresses: Sequence[int]) -> None:
+        """Write the addresses behind the call."""
+        self._listed.pack_into(self.call, _LIST_AT, *addresses)
+
+
+_LIST_AT = ctypes.sizeof(CCall)
 
 
 class Bound:
     """A plan on memory that stays where it is, with the least cost of a call; only external buffers
     can be moved between calls.
 
-    The memory must outlive this object, and only one call may run at a time. See
-    :class:`JobPlan` for ``scratch`` and ``external``.
+    The memory must outlive this object, and only one call may run at a time.
     """
 
     def __init__(self, plan: JobPlan, scratch: int, external: Sequence[int]) -> None:
-        self._tables = Tables(plan, plan.area, plan.place, _NO_COPIES, 2 + len(plan.external))
-        self._tables.table[:, _BASE] = (
-            plan.place + np.array((scratch, scratch, *external))[plan.area]
-        )
-        self._tables.job[_SCRATCH] = scratch
-        self._tables.job[_PACKED] = scratch + plan.job[_PACKED]
-        self._tables.job[_ACTIVE] = 0
+        """See :class:`JobPlan` for ``scratch`` and ``external``."""
+        memory = plan.memory
+        self._tables = Tables(plan, memory.area, memory.place, _NO_COPIES, 2 + len(external))
+        table, job = self._tables.table, self._tables.job
+        table["base"] = memory.place + np.array((scratch, scratch, *external))[memory.area]
+        job.scratch, job.packed, job.active = scratch, scratch + 4 * memory.packed, 0
         self._run = plan.library.run
         self._address = self._tables.address
-        rows = {int(area) - 2: row for row, area in enumerate(plan.area) if area >= 2}
-        self.addresses = self._tables.table.data.cast("B").cast("q")
-        """The table that the runtime reads; the address of external buffer k stands at
+        rows = {int(area) - 2: row for row, area in enumerate(memory.area) if area >= 2}
+        self.addresses = table["base"].data  # a memory view is written faster than an array
+        """Where the runtime reads the addresses; that of external buffer k stands at
         ``slots[k]``.
         """
-        self.slots = tuple(rows[k] * plan.table.shape[1] + _BASE for k in range(len(plan.external)))
+        self.slots = tuple(rows[k] for k in range(len(external)))
 
     def __call__(self) -> int:
         """Run; 0, or the number of what the runtime finds malformed."""
@@ -135,50 +148,72 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class JobPlan:
-    """Everything about a job that does not change from call to call.
-
-    ``scratch`` and ``saved``: floats of memory that a call needs for itself, and that must last
-    until the backward pass. ``external``: names of the buffers whose memory the caller brings.
-    ``area``: for each buffer the position of its memory's address in (scratch, saved, external...);
-    ``place``: bytes into it. ``slots``, ``offsets``, ``floats``: of buffers by name; offsets are
-    floats into scratch or saved memory.
+class MemoryLayout:
+    """Where the buffers of a job lie. Memory of the call (*scratch*) and of the segment (*saved*)
+    is given in floats.
     """
+
+    buffers: Table
+    """What the runtime is told about each buffer, but for its address."""
+    scratch: int
+    """Memory that a call needs for itself."""
+    saved: int
+    """Memory that must last until the backward pass."""
+    packed: int
+    """Where in the scratch memory the packed weights lie."""
+    external: tuple[str, ...]
+    """Names of the buffers whose memory the caller brings."""
+    area: Numbers
+    """For each buffer the position of its memory's address in (scratch, saved, external...)."""
+    place: Numbers
+    """For each buffer the bytes into that memory."""
+    slots: Mapping[str, int]
+    """How many slots each buffer has."""
+    offsets: Mapping[str, int]
+    """Where in scratch or saved memory each buffer lies that is not external."""
+    floats: Mapping[str, int]
+    """The size of each buffer."""
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """Everything about a job that does not change from call to call."""
 
     code: Bytecode
     library: Library
-    job: Table
-    table: Table
-    scratch: int
-    saved: int
-    external: tuple[str, ...]
-    area: Table
-    place: Table
-    steps: int
-    rows: int
-    slots: Mapping[str, int]
-    offsets: Mapping[str, int]
-    floats: Mapping[str, int]
-    lookup: int = 0  # number of the buffer that is the table of tokens
-    packed_at: int = 0  # bytes into the scratch memory, where the packed weights lie
+    job: CJob
+    memory: MemoryLayout
+    lookup: int = 0
+    """The number of the buffer that is the table of tokens."""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.job.steps
+
+    @property
+    def rows(self) -> int:
+        """B."""
+        return self.job.rows
 
     def run(
         self,
         scratch: int,
         saved: int,
         external: Sequence[int],
-        active: Table | None = None,
+        active: Numbers | None = None,
         tokens: tuple[int, int, int] | None = None,
     ) -> None:
         """Run the job on memory at these addresses; see :meth:`run_tables`."""
-        tables = Tables(self, self.area, self.place, _NO_COPIES, 2 + len(external))
+        memory = self.memory
+        tables = Tables(self, memory.area, memory.place, _NO_COPIES, 2 + len(external))
         self.run_tables(tables, (scratch, saved, *external), active, tokens)
 
     def run_tables(
         self,
         tables: Tables,
         addresses: Sequence[int],
-        active: Table | None = None,
+        active: Numbers | None = None,
         tokens: tuple[int, int, int] | None = None,
     ) -> None:
         """Run the job with these tables at the listed addresses; the first one is that of the
@@ -188,16 +223,17 @@ class JobPlan:
         are always used with the same kind of arguments. Raises :class:`BackendError` if the runtime
         finds the job malformed.
         """
-        tables.list(tables.call, CALL_BYTES, *addresses)
+        tables.list_addresses(addresses)
+        job = tables.job
         if tokens is not None:
-            words = tables.words
-            words[_TOKENS], words[_VOCABULARY], tables.table[self.lookup, _FLOATS] = tokens
+            job.tokens, job.vocabulary, floats = tokens
+            tables.table["floats"][self.lookup] = floats
         if active is not None:
-            tables.words[_ACTIVE] = active.ctypes.data
+            job.active = active.ctypes.data
         code = self.library.call(tables.call_address)
         if code:
             raise BackendError(
-                f"the native runtime refused a program: its {_CODES.get(code, code)} do not fit",
+                f"the native runtime refused a program: its {_REFUSED.get(code, code)} do not fit",
                 hint='use backend="aten" and report this',
             )
 
@@ -215,115 +251,96 @@ def make_plan(
     """The plan for ``steps`` positions of ``rows`` sequences. ``packed``: of various lengths.
     ``direct``: without packing weights.
     """
+    if ctypes.sizeof(CJob) != library.job_bytes:
+        raise BackendError(
+            "the native runtime and its driver disagree about the job",
+            hint="delete the cached runtime",
+        )
     chunk = _chunk(code, steps, rows, reverse)
-    table = np.zeros((len(code.buffers), 6), dtype=np.int64)
+    memory = _lay_out(code, steps, rows, chunk)
+    job = CJob(
+        format=FORMAT,
+        steps=steps,
+        rows=rows,
+        chunk=chunk,
+        backwards=reverse,
+        together=not packed,
+        blocked=code.blocked,
+        direct=direct,
+        registers=code.registers,
+        register_floats=code.register_floats,
+        scratch_floats=memory.packed,
+        packed_floats=code.packed_floats,
+        buffers=len(memory.buffers),
+        operands=len(code.operands),
+        instructions=len(code.instructions),
+        commands=len(code.commands),
+        pieces=len(code.pieces),
+        carried=len(code.carried),
+        operand=code.operands.ctypes.data,
+        instruction=code.instructions.ctypes.data,
+        command=code.commands.ctypes.data,
+        piece=code.pieces.ctypes.data,
+        carry=code.carried.ctypes.data,
+        phase=code.phases,
+    )
+    lookup = next((k for k, buffer in enumerate(code.buffers) if buffer.name == TABLE), 0)
+    return JobPlan(code, library, job, memory, lookup)
+
+
+def _lay_out(code: Bytecode, steps: int, rows: int, chunk: int) -> MemoryLayout:
+    """Scratch memory holds registers (or the factors of a weight gradient), packed weights and
+    buffers, in this order.
+    """
+    packed = _aligned(max(code.registers * code.register_floats, code.outer_floats, ALIGN))
+    ends = {"scratch": packed + _aligned(code.packed_floats), "saved": 0}
+    buffers: list[CBuffer] = []
     external: list[str] = []
-    sizes: dict[str, int] = {}
-    slots: dict[str, int] = {}
-    offsets: dict[str, int] = {}
-    ends = {"scratch": code.registers * code.register_floats, "saved": 0}
-    ends["scratch"] = -(-max(ends["scratch"], code.outer_floats, ALIGN) // ALIGN) * ALIGN
-    packed_at = ends["scratch"]
-    ends["scratch"] += -(-code.packed_floats // ALIGN) * ALIGN
     area: list[int] = []
     place: list[int] = []
-    for k, (buffer, row) in enumerate(zip(code.buffers, code.row, strict=True)):
+    slots: dict[str, int] = {}
+    offsets: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for buffer, row, floats in zip(code.buffers, code.row, code.floats, strict=True):
+        count = slots[buffer.name] = _slots(buffer, steps, chunk)
         fixed = buffer.lifetime is Lifetime.FIXED
-        count = _slots(buffer, steps, chunk)
-        floats = code.floats[k] if fixed else count * rows * row
-        slots[buffer.name], sizes[buffer.name] = count, floats
-        table[k] = (
-            0,
-            floats,
-            buffer.lifetime,
-            count,
-            0 if fixed else rows * row,
-            0 if fixed else row,
+        size = sizes[buffer.name] = floats if fixed else count * rows * row
+        step_stride, row_stride = (0, 0) if fixed else (rows * row, row)
+        buffers.append(
+            CBuffer(
+                floats=size,
+                kind=buffer.lifetime,
+                slots=count,
+                step_stride=step_stride,
+                row_stride=row_stride,
+            )
         )
         where = _area(buffer)
         if where is None:
             area.append(2 + len(external))
             place.append(0)
             external.append(buffer.name)
-            continue
-        area.append(0 if where == "scratch" else 1)
-        place.append(4 * ends[where])
-        offsets[buffer.name] = ends[where]
-        ends[where] += -(-floats // ALIGN) * ALIGN
-    job = np.array(
-        [
-            *(
-                FORMAT,
-                steps,
-                rows,
-                chunk,
-                int(reverse),
-                int(not packed),
-                int(code.blocked),
-                int(direct),
-            ),
-            *(
-                code.registers,
-                code.register_floats,
-                packed_at,
-                code.packed_floats,
-                0,
-                4 * packed_at,
-                0,
-                0,
-                0,
-            ),
-            *(
-                len(part)
-                for part in (
-                    table,
-                    code.operands,
-                    code.instructions,
-                    code.commands,
-                    code.pieces,
-                    code.carried,
-                )
-            ),
-            *(
-                0,
-                *(
-                    part.ctypes.data
-                    for part in (
-                        code.operands,
-                        code.instructions,
-                        code.commands,
-                        code.pieces,
-                        code.carried,
-                    )
-                ),
-            ),
-            *code.phases,
-        ],
-        dtype=np.int64,
-    )
-    if job.nbytes != library.job_bytes:
-        raise BackendError(
-            "the native runtime and its driver disagree about the job",
-            hint="delete the cached runtime",
-        )
-    return JobPlan(
-        code=code,
-        library=library,
-        job=job,
-        table=table,
+        else:
+            area.append(0 if where == "scratch" else 1)
+            place.append(4 * ends[where])
+            offsets[buffer.name] = ends[where]
+            ends[where] += _aligned(size)
+    return MemoryLayout(
+        buffers=table(CBuffer, buffers),
         scratch=ends["scratch"],
         saved=ends["saved"],
+        packed=packed,
         external=tuple(external),
         area=np.array(area, dtype=np.int64),
         place=np.array(place, dtype=np.int64),
-        steps=steps,
-        rows=rows,
         slots=slots,
         offsets=offsets,
         floats=sizes,
-        packed_at=4 * packed_at,
-        lookup=next((k for k, buffer in enumerate(code.buffers) if buffer.name == TABLE), 0),
     )
+
+
+def _aligned(floats: int) -> int:
+    return -(-floats // ALIGN) * ALIGN
 
 
 def _area(buffer: Buffer) -> Literal["scratch", "saved"] | None:

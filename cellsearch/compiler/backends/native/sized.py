@@ -8,27 +8,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.native.bytecode import Bytecode, Table, encode
+from cellsearch.compiler.backends.native.build import Library
+from cellsearch.compiler.backends.native.bytecode import Bytecode, encode
 from cellsearch.compiler.backends.native.calls import Call, wire
-from cellsearch.compiler.backends.native.plan import make_plan
-from cellsearch.compiler.scheduling.commands import (
-    Buffer,
-    Home,
-    Lifetime,
-    ProgramSchedule,
-)
+from cellsearch.compiler.backends.native.plan import Pool, make_plan
+from cellsearch.compiler.backends.native.structures import Numbers
+from cellsearch.compiler.gradient import Gradient
+from cellsearch.compiler.scheduling.commands import Buffer, Home, Lifetime, ProgramSchedule
 from cellsearch.compiler.scheduling.schedule import schedule
 from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
 from cellsearch.compiler.simplify import drop_dead
-
-if TYPE_CHECKING:
-    from cellsearch.compiler.backends.native.kernel import NativeKernel
 
 __all__ = ["DIRECT_ROWS", "Kept", "Sized", "Tokens"]
 
@@ -38,20 +32,18 @@ products.
 """
 PLANS = 64
 _WITH_TOKENS = " (tokens)"
-_INFERENCE_TOKENS, _TRAINING_TOKENS, _BACKWARD_TOKENS = (
-    kind + _WITH_TOKENS for kind in ("inference", "training", "backward")
-)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token inputs ``[T, B]``; where they are given, the table of their products stands in the
-    place of x.
-    """
+    """Token inputs; where they are given, the table of their products stands in the place of x."""
 
     tokens: Tensor
+    """``[T, B]``."""
     vocabulary: int
+    """Rows of the table."""
     floats: int
+    """Elements of the table."""
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -61,14 +53,15 @@ class Tokens:
 
 @dataclass(slots=True)
 class Kept:
-    """What the backward pass needs of the forward pass: the tensors (x, states, weights, memory of
-    the output), contiguous, their addresses, and the memory of the segment.
-    """
+    """What the backward pass needs of the forward pass."""
 
     held: list[Tensor]
+    """x, states, weights and the memory of the output, contiguous."""
     addresses: list[int]
+    """Where these lay."""
     saved: Tensor | None
-    batch_sizes: Table | None
+    """The memory of the segment."""
+    batch_sizes: Numbers | None
     source: Tokens | None
 
 
@@ -77,18 +70,30 @@ class Sized:
     calls of them.
     """
 
-    def __init__(self, kernel: NativeKernel, input_size: int, hidden_size: int) -> None:
-        self.kernel = kernel
+    def __init__(
+        self,
+        gradient: Gradient,
+        library: Library,
+        pool: Pool,
+        *,
+        input_size: int,
+        hidden_size: int,
+    ) -> None:
+        self.program = gradient.forward
+        self.gradient = gradient
+        self.library = library
+        self.pool = pool
+        self.names = [name for name, _ in self.program.parameters]
         self.input_size, self.hidden_size = input_size, hidden_size
         self.square = input_size == hidden_size
-        self.states = len(kernel.program.states)
+        self.states = len(self.program.states)
         self._not_copied = [0] * self.states
         self.schedules: dict[str, ProgramSchedule] = {}
         self.codes: dict[str, Bytecode] = {}
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
         letters = {"I": input_size, "H": hidden_size, "1": 1}
         self.weight_sizes = [
-            math.prod(letters[letter] for letter in shape) for _, shape in kernel.program.parameters
+            math.prod(letters[letter] for letter in shape) for _, shape in self.program.parameters
         ]
 
     # -- what is made once -------------------------------------------------------------------------
@@ -108,23 +113,21 @@ class Sized:
         return self.schedules[kind]
 
     def _schedule(self, kind: str) -> ProgramSchedule:
-        source = self.kernel.gradient
         if kind.endswith(_WITH_TOKENS):
-            if not kind.startswith("backward"):
-                folded = fold_forward(self.schedule(kind.removesuffix(_WITH_TOKENS)))
-                assert folded is not None
-                return folded[0]
-            return fold_backward(self.schedule("backward without x"), self.folding or ())
+            if kind.startswith("backward"):
+                return fold_backward(self.schedule("backward without x"), self.folding or ())
+            folded = fold_forward(self.schedule(kind.removesuffix(_WITH_TOKENS)))
+            assert folded is not None
+            return folded[0]
         if kind in ("inference", "training"):
-            keep = source.saved if kind == "training" else ()
-            return schedule(self.kernel.program, keep=keep, square=self.square)
-        program = source.program
+            keep = self.gradient.saved if kind == "training" else ()
+            return schedule(self.program, keep=keep, square=self.square)
+        program = self.gradient.program
         if kind != "backward":
             program = drop_dead(replace(program, outputs=program.outputs[1:]))
-        given = {k: self.forward_home(v) for k, v in enumerate(source.saved)}
-        return schedule(
-            program, given=given, square=self.square, weights=dict(source.forward.parameters)
-        )
+        given = {k: self.forward_home(v) for k, v in enumerate(self.gradient.saved)}
+        weights = self.program.parameter_shapes
+        return schedule(program, given=given, square=self.square, weights=weights)
 
     def forward_home(self, value: int) -> tuple[Buffer, Home]:
         """Where the backward pass finds a saved value."""
@@ -139,15 +142,13 @@ class Sized:
     def code(self, kind: str) -> Bytecode:
         """The bytecode of a schedule."""
         if kind not in self.codes:
-            weights = dict(self.kernel.program.parameters)
-            folding = (self.folding or ()) if kind.endswith(_WITH_TOKENS) else ()
             self.codes[kind] = encode(
                 self.schedule(kind),
-                self.kernel.library,
-                weights,
+                self.library,
+                self.program.parameter_shapes,
                 self.input_size,
                 self.hidden_size,
-                folding,
+                (self.folding or ()) if kind.endswith(_WITH_TOKENS) else (),
             )
         return self.codes[kind]
 
@@ -158,22 +159,21 @@ class Sized:
         if call is None:
             if len(self.plans) >= PLANS:
                 self.plans.clear()
-            direct = kind == "inference" and steps * rows <= DIRECT_ROWS
             reverse = kind.startswith("backward")
             plan = make_plan(
                 self.code(kind),
-                self.kernel.library,
+                self.library,
                 steps,
                 rows,
                 reverse=reverse,
                 packed=packed,
-                direct=direct,
+                direct=kind == "inference" and steps * rows <= DIRECT_ROWS,
             )
             tokens = _WITH_TOKENS if kind.endswith(_WITH_TOKENS) else ""
             forward = self.plan("training" + tokens, steps, rows, packed) if reverse else None
             sizes = [rows * self.hidden_size] * self.states + self.weight_sizes
             call = self.plans[key] = wire(
-                plan, self.schedule(kind), self.kernel.program, self.kernel.names, sizes, forward
+                plan, self.schedule(kind), self.program, self.names, sizes, forward
             )
         return call
 
@@ -183,7 +183,7 @@ class Sized:
         self,
         x: Tensor,
         tensors: Sequence[Tensor],
-        batch_sizes: Table | None,
+        batch_sizes: Numbers | None,
         source: Tokens | None,
         *,
         training: bool,
@@ -191,68 +191,64 @@ class Sized:
         """Output and final states (in the shape of the initial ones); in training what the backward
         pass needs.
         """
-        pool = self.kernel.pool
+        pool, packed = self.pool, batch_sizes is not None
+        kind = "training" if training else "inference"
         if source is None:
-            (steps, rows, width), kind, tokens = (
-                x.shape,
-                "training" if training else "inference",
-                None,
-            )
-            size_x = steps * rows * width
+            (steps, rows), tokens = x.shape[:2], None
         else:
-            (steps, rows), kind, tokens = (
-                source.tokens.shape,
-                _TRAINING_TOKENS if training else _INFERENCE_TOKENS,
-                source.place,
-            )
-            size_x = source.floats
-        call = self.plan(kind, steps, rows, batch_sizes is not None)
+            (steps, rows), tokens = source.tokens.shape, source.place
+            kind += _WITH_TOKENS
+        call = self.plan(kind, steps, rows, packed)
+        if [tensor.numel() for tensor in tensors] != call.sizes:
+            self._refuse(tensors, call.sizes)
         held = [
             tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in (x, *tensors)
         ]
-        if [tensor.numel() for tensor in held] != [size_x, *call.sizes]:
-            self._refuse(held, [size_x, *call.sizes])
         assert call.result is not None
-        memory = self._new(call.result.shape, batch_sizes is not None)
+        memory = self._new(call.result.shape, packed)
         held.append(memory)
         scratch = pool.take(call.scratch)
         saved = pool.take(call.saved) if call.saved else scratch
         addresses = [tensor.data_ptr() for tensor in held]
-        final = (
-            [torch.empty_like(state) for state in held[1 : 1 + self.states]]
-            if batch_sizes is None
-            else []
-        )
+        final = [] if packed else [torch.empty_like(state) for state in held[1 : 1 + self.states]]
         copied = [state.data_ptr() for state in final] or self._not_copied
         call.run([scratch.data_ptr(), saved.data_ptr(), *addresses, *copied], batch_sizes, tokens)
-        if not rows:
+        if call.is_empty:
             final = [torch.empty_like(state) for state in tensors[: self.states]]
         elif batch_sizes is not None:
-            memories = (scratch, saved, *held)
-            final = [
-                _last(memories[number], start, call, self.hidden_size, home, batch_sizes).view(
-                    state.shape
-                )
-                for (number, start), home, state in zip(
-                    call.carried, call.layout.final, tensors, strict=False
-                )
-            ]
+            final = self._ends(call, (scratch, saved, *held), batch_sizes)
         pool.give(scratch)
         results = (call.result.of(memory), *final)
         if training:
-            return results, Kept(
-                held, addresses, saved if call.saved else None, batch_sizes, source
-            )
+            kept_saved = saved if call.saved else None
+            return results, Kept(held, addresses, kept_saved, batch_sizes, source)
         if call.saved:
             pool.give(saved)
         return results, None
 
-    def _refuse(self, held: Sequence[Tensor], sizes: Sequence[int]) -> None:
+    def _ends(self, call: Call, memories: Sequence[Tensor], batch_sizes: Numbers) -> list[Tensor]:
+        """The states after the last step of each sequence, in the shape of the initial ones, from
+        the memories that the call listed.
+        """
+        rows, width = call.plan.rows, self.hidden_size
+        lengths = torch.from_numpy((batch_sizes[:, None] > np.arange(rows)[None, :]).sum(0))
+        found: list[Tensor] = []
+        for k, ((number, start), home) in enumerate(
+            zip(call.carried, call.layout.final, strict=True)
+        ):
+            ring = call.layout.buffers[home.buffer].lifetime is Lifetime.RING
+            floats = call.plan.memory.slots[home.buffer] * rows * width
+            slots = memories[number].view(-1)[start : start + floats].view(-1, rows, width)
+            last = slots[lengths % 2 if ring else lengths, torch.arange(rows)]
+            found.append(last.view(memories[3 + k].shape))
+        return found
+
+    def _refuse(self, tensors: Sequence[Tensor], sizes: Sequence[int]) -> None:
         """The runtime trusts these sizes: a tensor that is too small would be read beyond its
         end.
         """
-        names = ["x", *(state.name for state in self.kernel.program.states), *self.kernel.names]
-        for name, tensor, size in zip(names, held, sizes, strict=True):
+        names = [*(state.name for state in self.program.states), *self.names]
+        for name, tensor, size in zip(names, tensors, sizes, strict=True):
             if tensor.numel() != size:
                 raise ValueError(f"{name} has {tensor.numel()} elements, not {size}")
 
@@ -263,7 +259,7 @@ class Sized:
         if packed:
             return torch.zeros(shape, dtype=torch.float32)
         memory = torch.empty(shape, dtype=torch.float32)
-        return memory.fill_(float("nan")) if self.kernel.pool.poison else memory
+        return memory.fill_(float("nan")) if self.pool.poison else memory
 
     # -- backward ----------------------------------------------------------------------------------
 
@@ -273,36 +269,23 @@ class Sized:
         """Gradients of x, of the initial states and of the weights; ``outer``: gradients of the
         results of :meth:`forward`.
         """
-        pool, source, held = self.kernel.pool, kept.source, kept.held
-        x, states, weights = held[0], held[1 : 1 + self.states], held[1 + self.states : -1]
+        pool, source, held = self.pool, kept.source, kept.held
+        packed, first = kept.batch_sizes is not None, 1 + self.states
+        x, states, weights = held[0], held[1:first], held[first:-1]
+        kind = "backward" if source is not None or want_x else "backward without x"
+        kind += _WITH_TOKENS if source is not None else ""
         steps, rows = x.shape[:2] if source is None else source.tokens.shape
-        kind = (
-            _BACKWARD_TOKENS
-            if source is not None
-            else "backward"
-            if want_x
-            else "backward without x"
-        )
-        call = self.plan(kind, steps, rows, kept.batch_sizes is not None)
+        call = self.plan(kind, steps, rows, packed)
         addresses = [tensor.data_ptr() for tensor in held]
         if addresses != kept.addresses:
             raise RuntimeError(
                 "the memory of a tensor was exchanged between forward and backward of "
                 "the native backend"
             )
-        given = [gradient if gradient is not None else call.zeros for gradient in outer]
-        if outer[0] is None:
-            given[0] = torch.zeros(steps, rows, self.hidden_size, dtype=torch.float32)
-        given = [
-            gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given
-        ]
+        given = self._given(outer, call)
         gradients = self._gradients(weights, call)
         table = torch.zeros_like(x) if source is not None else None
-        memory = (
-            None
-            if call.result is None
-            else self._new(call.result.shape, kept.batch_sizes is not None)
-        )
+        memory = None if call.result is None else self._new(call.result.shape, packed)
         initial = [
             torch.empty_like(state) if want else None
             for state, want in zip(states, want_states, strict=True)
@@ -320,21 +303,26 @@ class Sized:
         if kept.saved is not None:
             pool.give(kept.saved)
         if table is not None:
-            folded = {name for name, _ in self.folding or ()}
-            left = [
-                None if name in folded else weight
-                for name, weight in zip(self.kernel.names, gradients, strict=True)
-            ]
-            return table, initial, left
+            return table, initial, self._without_folded(gradients)
         if memory is not None and call.result is not None:
             return call.result.of(memory), initial, [*gradients]
         return torch.zeros_like(x) if want_x else None, initial, [*gradients]
+
+    def _given(self, outer: Sequence[Tensor | None], call: Call) -> list[Tensor]:
+        """The gradients of the results, contiguous; zeros for a result that nothing depends on."""
+        given = [gradient if gradient is not None else call.zeros for gradient in outer]
+        if outer[0] is None:
+            plan = call.plan
+            given[0] = torch.zeros(plan.steps, plan.rows, self.hidden_size, dtype=torch.float32)
+        return [
+            gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given
+        ]
 
     def _gradients(self, weights: Sequence[Tensor], call: Call) -> list[Tensor]:
         """Memory for the gradients of the weights; zero where the runtime only adds to it, or does
         not run.
         """
-        if not call.plan.rows:
+        if call.is_empty:
             return [torch.zeros_like(weight) for weight in weights]
         if call.zeroed:
             return [
@@ -343,16 +331,10 @@ class Sized:
             ]
         return [torch.empty_like(weight) for weight in weights]
 
-
-def _last(
-    memory: Tensor, start: int, call: Call, width: int, home: Home, batch_sizes: Table
-) -> Tensor:
-    """A state ``[B, H]`` after the last step of each sequence; its slots begin at float ``start``
-    of the memory.
-    """
-    rows, ring = call.plan.rows, call.layout.buffers[home.buffer].lifetime is Lifetime.RING
-    lengths = torch.from_numpy((batch_sizes[:, None] > np.arange(rows)[None, :]).sum(0))
-    slots = memory.view(-1)[start : start + call.plan.slots[home.buffer] * rows * width].view(
-        -1, rows, width
-    )
-    return slots[lengths % 2 if ring else lengths, torch.arange(rows)]
+    def _without_folded(self, gradients: Sequence[Tensor]) -> list[Tensor | None]:
+        """Gradients of weights whose share went into that of the token table are left out."""
+        folded = {name for name, _ in self.folding or ()}
+        return [
+            None if name in folded else gradient
+            for name, gradient in zip(self.names, gradients, strict=True)
+        ]
