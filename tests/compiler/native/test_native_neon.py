@@ -10,7 +10,6 @@ run where the processor has it.
 from __future__ import annotations
 
 import ctypes
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +22,17 @@ from cellsearch import Genome, zoo
 from cellsearch.compiler import backends
 from cellsearch.compiler.backends.native import build
 from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.backends.native.structures import (
+    CBuffer,
+    CCall,
+    CCarried,
+    CCommand,
+    CCopy,
+    CInstruction,
+    CJob,
+    COperand,
+    CPiece,
+)
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.simplify import simplify_program
 
@@ -69,21 +79,14 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def fields(struct: str) -> dict[str, int]:
-    """Places of a struct's fields in ``format.h``, in 64-bit numbers; the last place is that of its
-    end, ``""``.
-    """
-    text = (build.SOURCES / "format.h").read_text("utf-8")
-    found = re.search(r"typedef struct \{([^}]*)\} " + struct + ";", text)
-    assert found is not None
-    places, place = {}, 0
-    for declaration in re.sub(r"/\*.*?\*/", "", found[1], flags=re.DOTALL).split(";")[:-1]:
-        for part in re.sub(r"^\s*(const )?\w+ ", "", declaration).split(","):
-            name = re.search(r"\w+", part)
-            assert name is not None
-            places[name[0]] = place
-            place += 7 if "PHASES + 1" in part else 1
-    return {**places, "": place}
+def rows(kind: type[ctypes.Structure], address: int | None, count: int) -> np.ndarray:
+    """The rows of a table at an address."""
+    array = (kind * count).from_address(address) if address and count else (kind * 0)()
+    return np.frombuffer(array, dtype=np.dtype(kind))
+
+
+def numbers(address: int, count: int) -> np.ndarray:
+    return np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(address))
 
 
 class Emulated(build.Library):
@@ -104,67 +107,39 @@ class Emulated(build.Library):
         """As ``cellsearch_call`` does it: addresses filled in and results copied here, the run
         there.
         """
-        start = fields("Call")
-        head = np.ctypeslib.as_array((ctypes.c_int64 * start["address"]).from_address(address))
-        job_address, area, place, copy, copies, packed = (int(n) for n in head)
-        job, buffer = fields("Job"), fields("Buffer")
-        values = np.ctypeslib.as_array((ctypes.c_int64 * job[""]).from_address(job_address))
-        count = int(values[job["buffers"]])
-        areas = np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(area))
-        places = np.ctypeslib.as_array((ctypes.c_int64 * count).from_address(place))
-        copied = (
-            np.ctypeslib.as_array((ctypes.c_int64 * (4 * copies)).from_address(copy)).reshape(-1, 4)
-            if copies
-            else np.zeros((0, 4), int)
-        )
-        listed = max([*areas.tolist(), *copied[:, 2].tolist()]) + 1
-        addresses = np.ctypeslib.as_array(
-            (ctypes.c_int64 * listed).from_address(address + 8 * start["address"])
-        )
-        table = np.ctypeslib.as_array(
-            (ctypes.c_int64 * (buffer[""] * count)).from_address(int(values[job["buffer"]]))
-        )
-        table.reshape(-1, buffer[""])[:, buffer["base"]] = addresses[areas] + places
-        values[job["scratch"]], values[job["packed"]] = addresses[0], addresses[0] + packed
-        code = self.run(job_address)
-        for source, begin, to, size in copied.tolist():
+        call = CCall.from_address(address)
+        job = CJob.from_address(call.job)
+        areas, places = numbers(call.area, job.buffers), numbers(call.place, job.buffers)
+        copied = rows(CCopy, call.copy, call.copies)
+        listed = max([*areas.tolist(), *copied["to"].tolist()]) + 1
+        addresses = numbers(address + ctypes.sizeof(CCall), listed)
+        rows(CBuffer, job.buffer, job.buffers)["base"] = addresses[areas] + places
+        job.scratch, job.packed = int(addresses[0]), int(addresses[0]) + call.packed
+        code = self.run(call.job)
+        for area, place, to, size in copied.tolist():
             if code == 0 and addresses[to]:
-                ctypes.memmove(int(addresses[to]), int(addresses[source]) + begin, size)
+                ctypes.memmove(int(addresses[to]), int(addresses[area]) + place, size)
         return code
 
     def run(self, address: int) -> int:  # type: ignore[override]
         """As ``cellsearch_run`` does it, there."""
-        job = fields("Job")
-        values = np.ctypeslib.as_array((ctypes.c_int64 * job[""]).from_address(address))
-        assert 8 * job[""] == self.job_bytes
-
-        def value(name: str) -> int:
-            return int(values[job[name]])
-
-        parts = [(address, 8 * job[""])]
-        counts = {
-            "buffer": "Buffer",
-            "operand": "Operand",
-            "instruction": "Instruction",
-            "command": "Command",
-            "piece": "Piece",
-        }
-        for name, struct in counts.items():
-            parts.append((value(name), 8 * fields(struct)[""] * value(f"{name}s")))
-        parts.append((value("carry"), 8 * fields("Carried")[""] * value("carried")))
-        parts.append((value("tokens"), 8 * value("steps") * value("rows")))
-        parts.append((value("active"), 8 * value("steps")))
-        parts = [part for part in parts if all(part)]
-        memory = [
-            (value("scratch"), 4 * value("scratch_floats")),
-            (value("packed"), 4 * value("packed_floats")),
-        ]
-        buffer = fields("Buffer")
-        table = np.ctypeslib.as_array(
-            (ctypes.c_int64 * (buffer[""] * value("buffers"))).from_address(value("buffer"))
+        job = CJob.from_address(address)
+        assert ctypes.sizeof(CJob) == self.job_bytes
+        tables = (
+            (job.buffer, CBuffer, job.buffers),
+            (job.operand, COperand, job.operands),
+            (job.instruction, CInstruction, job.instructions),
+            (job.command, CCommand, job.commands),
+            (job.piece, CPiece, job.pieces),
+            (job.carry, CCarried, job.carried),
         )
-        for row in table.reshape(-1, buffer[""]):
-            memory.append((int(row[buffer["base"]]), 4 * int(row[buffer["floats"]])))
+        parts = [(address, ctypes.sizeof(CJob))]
+        parts += [(start, ctypes.sizeof(kind) * count) for start, kind, count in tables]
+        parts += [(job.tokens, 8 * job.steps * job.rows), (job.active, 8 * job.steps)]
+        parts = [part for part in parts if all(part)]
+        memory = [(job.scratch, 4 * job.scratch_floats), (job.packed, 4 * job.packed_floats)]
+        for row in rows(CBuffer, job.buffer, job.buffers):
+            memory.append((int(row["base"]), 4 * int(row["floats"])))
         areas = merged(memory)
         header = [
             len(parts) + len(areas),
@@ -243,6 +218,6 @@ def test_a_malformed_job_is_refused_there_too(neon: Emulated) -> None:
     call = (torch.randn(3, 2, 4), [torch.zeros(2, 4) for _ in program.states], weights)
     kernel(*call)
     for plan in kernel.at(4, 4).plans.values():
-        plan.plan.code.commands[0, 0] = 99
+        plan.plan.code.commands["kind"][0] = 99
     with pytest.raises(build.BackendError, match="its commands do not fit"):
         kernel(*call)
