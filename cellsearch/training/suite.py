@@ -147,22 +147,10 @@ def train_suite(
     ``share.TASK`` and ``score.TASK`` of the trained tasks, their number ``trained_tasks``, and the
     plain ``minimum`` and ``mean`` of the shares (NaN if not all were trained); ``parameters`` are
     those of the first task's model.
+
     Raises :class:`TrainingError` as soon as one training fails.
     """
-    if job.test:
-        raise ConfigError(
-            "the test data of a suite cannot be read together",
-            where="task",
-            hint="evaluate its tasks one by one",
-        )
-    suite = Suite.parse(job.task_options)
-    if len(job.targets) != len(suite.members):
-        raise ConfigError(
-            f"the job holds {len(job.targets)} scores of the references, and there are "
-            f"{len(suite.members)} tasks",
-            where=f"suite {suite.name}",
-            hint="give the job the targets of cellsearch.training.prepare",
-        )
+    suite = _comparable(job)
     started = time.perf_counter()
     genome = decoded(job)
     scored: list[Scored] = []
@@ -177,11 +165,9 @@ def train_suite(
             else:
                 result, _ = cache.train(one, part(arrays, k), genome=genome)
         except TrainingError as error:
+            message = f"task {member.name}: {error.message}"
             raise TrainingError(
-                f"task {member.name}: {error.message}",
-                kind=error.kind,
-                where=error.where,
-                hint=error.hint,
+                message, kind=error.kind, where=error.where, hint=error.hint
             ) from error
         skill = share(member.chance, result.score, job.targets[k], member.name)
         scored.append(Scored(member, result, skill))
@@ -190,6 +176,25 @@ def train_suite(
         if skill < suite.stop_below:
             break
     return _combined(suite, scored), tuple(scored)
+
+
+def _comparable(job: Job) -> Suite:
+    """The job's suite. Raises :class:`ConfigError` if nothing could be said of its score."""
+    if job.test:
+        raise ConfigError(
+            "the test data of a suite cannot be read together",
+            where="task",
+            hint="evaluate its tasks one by one",
+        )
+    suite = Suite.parse(job.task_options)
+    if len(job.targets) != len(suite.members):
+        raise ConfigError(
+            f"the job holds {len(job.targets)} scores of the references, and there are "
+            f"{len(suite.members)} tasks",
+            where=f"suite {suite.name}",
+            hint="give the job the targets of cellsearch.training.prepare",
+        )
+    return suite
 
 
 def share(chance: float, score: float, reference: float, task: str = "") -> float:
