@@ -1,5 +1,5 @@
 """A suite of two tasks and a training that take less than a second, for tests of suites and of the
-baselines they are compared with.
+references they are compared with.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Suite
-from cellsearch.trial import Result
 
-__all__ = ["DOCUMENT", "declared", "facts", "one_training"]
+__all__ = ["DOCUMENT", "declared", "one_training"]
 
 DOCUMENT: dict[str, Any] = {
     "name": "small",
@@ -53,11 +52,3 @@ def one_training(**changes: Any) -> tuple[Job, Arrays]:
         0, 0, zoo.load("lstm").to_json(), "parity", options, Training(steps=3, hidden_size=4), 3, 1
     )
     return replace(job, **changes), tasks.get("parity").load(options)
-
-
-def facts(result: Result) -> dict[str, Any]:
-    """What a training gives again whenever it is repeated: everything but its time and place."""
-    return {
-        name: getattr(result, name)
-        for name in ("score", "metric", "steps", "parameters", "curve", "metrics", "connections")
-    }

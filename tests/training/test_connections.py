@@ -1,48 +1,84 @@
-"""What training does with connections: removing each for a moment, and gates that close."""
+"""What training learns about each connection: its gate, its saliency, and what removing it adds to
+the loss.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from support.trainings import ADDING, GATED, SHORT, gated_job, job
 
-from cellsearch.compiler.module import compile_cell
-from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Training
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Arrays
-from cellsearch.training import checkpoint, evaluate
+from cellsearch.training import evaluate
 from cellsearch.training.connections import ConnectionMeter, measure_perturbations
-from cellsearch.training.gates import BETA, GAMMA, ZETA, HardConcreteGates, attach
 from cellsearch.training.model import cell_factory
 
-OPTIONS = {"length": 6, "evaluation_size": 200}
-GATED = """
-n1 = tanh(linear(x[t], h[t-1]))
-n2 = sigmoid(linear(x[t], h[t-1]))
-a = scale(n1)
-b = scale(n2 * h[t-1])
-c = scale(h[t-1])
-d = scale(sin(n1))
-h[t] = a + b + c + d
-"""
-SHORT = Training(steps=20, hidden_size=8, learning_rate=2e-2, evaluations=2)
+# -- gate and saliency -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def data() -> Arrays:
-    return Adding.load(OPTIONS)
+def test_connections_have_gate_and_saliency(text: Arrays) -> None:
+    genome = Genome.from_text(GATED)
+    names = {spec.name for spec in genome.parameters if spec.operand >= 0}
+    assert {"a.weight_x", "a.weight_h", "b.weight_x", "b.weight_h"} < names
+    result = evaluate(job(genome, steps=20, connections=True), text)
+    assert set(result.connections) == names
+    assert all(
+        c.gate > 0 and c.saliency > 0 and math.isfinite(c.gate + c.saliency)
+        for c in result.connections.values()
+    )
 
 
-def job(training: Training = SHORT, cell: str = GATED, **changes: Any) -> Job:
-    values = {"steps": training.steps, "seed": 1, "connections": True, **changes}
-    return Job(0, 0, Genome.from_text(cell).to_json(), "adding", OPTIONS, training, **values)
+def test_saliency_estimates_what_removing_costs(tmp_path: Path) -> None:
+    """For a small gate the first-order estimate is what really happens to the loss when the gate
+    becomes zero.
+    """
+    from cellsearch.training.connections import ConnectionMeter
+    from cellsearch.training.model import cell_factory
+
+    genome = Genome.from_text(GATED)
+    options = {"length": 6, "evaluation_size": 100}
+    task = Adding.create(options, Adding.load(options))
+    torch.manual_seed(0)
+    model = task.model(cell_factory(genome, replace(SHORT, dtype="float64"))).double()
+    assert isinstance(model.cell, torch.nn.Module)
+    meter = ConnectionMeter(genome, model.cell, 1)
+    gates = {name: weights[0] for name, weights in meter.weights.items() if name.endswith("scale")}
+    assert len(gates) == 3
+    with torch.no_grad():
+        for gate in gates.values():
+            gate.copy_(torch.tensor(1e-4))
+    batch = next(task.batches("train", 0))
+    loss = task.loss(model(batch.x)[0], batch)
+    before = float(loss.detach())
+    loss.backward()  # type: ignore[no-untyped-call]
+    meter.observe(1)
+    for name, gate in gates.items():
+        with torch.no_grad():
+            kept = gate.clone()
+            gate.zero_()
+            removed = float(task.loss(model(batch.x)[0], batch))
+            gate.copy_(kept)
+        assert meter.result()[name].saliency == pytest.approx(abs(removed - before), rel=0.02)
+        assert meter.result()[name].gate == pytest.approx(1e-4)
+
+
+def test_the_gate_penalty_makes_gates_smaller(text: Arrays) -> None:
+    genome = Genome.from_text(GATED)
+    free = evaluate(job(genome, steps=40, connections=True), text)
+    held = evaluate(
+        job(genome, steps=40, connections=True, training=replace(SHORT, gate_penalty=0.3)), text
+    )
+    for name in (name for name in free.connections if name.endswith("scale")):
+        assert held.connections[name].gate < free.connections[name].gate
+    assert math.isfinite(
+        evaluate(job(steps=2, training=replace(SHORT, gate_penalty=0.3)), text).score
+    )  # no gates, no penalty
 
 
 # -- perturbation ----------------------------------------------------------------------------------
@@ -55,7 +91,7 @@ def test_perturbation_is_what_removing_adds_to_the_validation_loss(data: Arrays)
     genome = Genome.from_text(
         "n = sigmoid(linear(x[t], h[t-1]))\nm = tanh(linear(x[t], h[t-1]))\nh[t] = n * m"
     )
-    task = Adding.create(OPTIONS, data)
+    task = Adding.create(ADDING, data)
     torch.manual_seed(0)
     model = task.model(cell_factory(genome, replace(SHORT, dtype="float64"))).double().eval()
     assert isinstance(model.cell, torch.nn.Module)
@@ -86,7 +122,7 @@ def test_perturbation_is_what_removing_adds_to_the_validation_loss(data: Arrays)
 
 
 def test_perturbation_is_measured_when_asked_for_and_changes_nothing_else(data: Arrays) -> None:
-    plain, measured = evaluate(job(), data), evaluate(job(perturbation=1), data)
+    plain, measured = evaluate(gated_job(), data), evaluate(gated_job(perturbation=1), data)
     assert all(c.perturbation is None for c in plain.connections.values())
     assert all(
         c.perturbation is not None and math.isfinite(c.perturbation)
@@ -95,153 +131,3 @@ def test_perturbation_is_measured_when_asked_for_and_changes_nothing_else(data: 
     assert plain.score == measured.score
     for name, connection in plain.connections.items():
         assert replace(measured.connections[name], perturbation=None) == connection
-
-
-# -- hard-concrete gates ---------------------------------------------------------------------------
-
-
-def gates(start: float = 0.7) -> tuple[HardConcreteGates, dict[str, torch.nn.Parameter]]:
-    layer = compile_cell(
-        Genome.from_text(GATED),
-        input_size=3,
-        hidden_size=4,
-        backend="reference",
-        dtype=torch.float64,
-    )
-    found = HardConcreteGates(Genome.from_text(GATED), layer)
-    for parameter in found.parameters():
-        parameter.data[1] = start
-    return found, {
-        name: weight for name, weight in layer.named_parameters() if name.endswith(".scale")
-    }
-
-
-def test_gates_are_open_as_often_as_the_formula_says() -> None:
-    """Louizos et al. 2018, eq. 12, against 6,000 draws."""
-    for log_alpha in (-1.5, 0.3):
-        made, weights = gates(log_alpha)
-        opened = 0
-        for step in range(1500):
-            made.sample(7, step)
-            opened += sum(bool(weight != 0) for weight in weights.values())
-        expected = 1 / (1 + math.exp(-(log_alpha - BETA * math.log(-GAMMA / ZETA))))
-        assert opened / 6_000 == pytest.approx(
-            expected, abs=4 * math.sqrt(expected * (1 - expected) / 6_000)
-        )
-
-
-def test_the_same_seed_and_step_draw_the_same_gates() -> None:
-    first, weights = gates()
-    first.sample(3, 5)
-    values = [float(weight.detach()) for weight in weights.values()]
-    first.sample(3, 6)
-    assert [float(weight.detach()) for weight in weights.values()] != values
-    first.sample(3, 5)
-    assert [float(weight.detach()) for weight in weights.values()] == values
-
-
-def test_gradients_are_those_of_the_loss_and_the_penalty() -> None:
-    """Against differences of the whole expression, with the noise held fixed."""
-    made, weights = gates(0.2)
-    factors = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
-    penalty = 0.3
-
-    def total() -> float:
-        made.sample(1, 1)
-        loss = sum(
-            float(f) * float(w.detach()) ** 2
-            for f, w in zip(factors, weights.values(), strict=True)
-        )
-        open_gates = sum(
-            1 / (1 + math.exp(-(float(p[1]) - BETA * math.log(-GAMMA / ZETA))))
-            for p in made.parameters()
-        )
-        return loss + penalty * open_gates
-
-    made.sample(1, 1)
-    for factor, weight in zip(factors, weights.values(), strict=True):
-        weight.grad = 2 * factor * weight.detach()
-    made.backward(penalty)
-    assert all(weight.grad is None for weight in weights.values())
-    for parameter in made.parameters():
-        assert parameter.grad is not None
-        for position in range(2):
-            step = 1e-6
-            with torch.no_grad():
-                parameter[position] += step
-                above = total()
-                parameter[position] -= 2 * step
-                below = total()
-                parameter[position] += step
-            assert float(parameter.grad[position]) == pytest.approx(
-                (above - below) / (2 * step), abs=1e-5
-            )
-
-
-def test_adopted_weights_are_what_the_gates_settle_to() -> None:
-    made, weights = gates(2.0)
-    with torch.no_grad():
-        for k, weight in enumerate(weights.values()):
-            weight.fill_(0.3 * k - 0.5)
-    made.adopt()
-    made.settle()
-    assert [float(weight.detach()) for weight in weights.values()] == pytest.approx(
-        [-0.5, -0.2, 0.1, 0.4]
-    )
-
-
-def test_a_penalty_closes_gates_altogether(data: Arrays) -> None:
-    long = replace(SHORT, steps=120, learning_rate=5e-2, relaxation="l0")
-    held = evaluate(job(replace(long, gate_penalty=1.0)), data)
-    closed = [
-        name for name, c in held.connections.items() if name.endswith(".scale") and c.gate == 0
-    ]
-    assert len(closed) >= 3
-    free = evaluate(job(long), data)
-    assert sum(
-        c.gate == 0 for name, c in free.connections.items() if name.endswith(".scale")
-    ) < len(closed)
-    small = evaluate(job(replace(long, gate_penalty=1.0, relaxation="none")), data)
-    assert all(
-        c.gate > 0 for name, c in small.connections.items() if name.endswith(".scale")
-    )  # L1 makes small, not zero
-
-
-def test_a_training_with_relaxed_gates_resumes_exactly(data: Arrays, tmp_path: Path) -> None:
-    paths = {name: str(tmp_path / name) for name in ("whole", "half", "resumed")}
-    training = replace(SHORT, relaxation="l0", gate_penalty=0.01, evaluations=1)
-    evaluate(job(training, steps=14, checkpoint=paths["whole"]), data)
-    evaluate(job(training, steps=5, checkpoint=paths["half"]), data)
-    evaluate(job(training, steps=14, resume=paths["half"], checkpoint=paths["resumed"]), data)
-    whole, resumed = (checkpoint.read(paths[name]).group("model.") for name in ("whole", "resumed"))
-    assert any(name.startswith("connection_gates.") for name in whole)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
-def test_a_smaller_cell_inherits_gates(data: Arrays, tmp_path: Path) -> None:
-    path = str(tmp_path / "parent")
-    training = replace(SHORT, relaxation="l0", gate_penalty=0.01)
-    evaluate(job(training, checkpoint=path), data)
-    smaller = GATED.replace("c = scale(h[t-1])\n", "").replace("a + b + c + d", "a + b + d")
-    child = evaluate(job(training, smaller, steps=0, inherit=path), data)
-    given = checkpoint.read(path).weights()
-    for name in ("a", "b", "d"):
-        assert child.connections[f"{name}.scale"].gate == pytest.approx(
-            abs(float(given[f"cell.l0.{name}.scale"])), rel=1e-5
-        )
-
-
-def test_cells_without_gates_train_as_ever(data: Arrays) -> None:
-    plain = "h[t] = tanh(linear(x[t], h[t-1]))"
-    assert (
-        evaluate(job(cell=plain), data).score
-        == evaluate(job(replace(SHORT, relaxation="l0"), plain), data).score
-    )
-    layer = compile_cell(Genome.from_text(plain), input_size=3, hidden_size=4)
-    assert attach(torch.nn.Module(), Genome.from_text(plain), layer, "l0") is None
-
-
-def test_an_unknown_relaxation_is_refused(data: Arrays) -> None:
-    with pytest.raises(ConfigError, match="not a relaxation") as caught:
-        evaluate(job(replace(SHORT, relaxation="l1")), data)
-    assert caught.value.where == "training.relaxation"

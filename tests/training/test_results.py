@@ -1,4 +1,4 @@
-"""Trainings of baselines are paid once: what the cache of their results answers, and what it does
+"""Trainings of references are paid once: what the cache of their results answers, and what it does
 not.
 """
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.suites import facts, one_training
+from support.suites import one_training
+from support.trainings import facts
 
 import cellsearch as cs
 from cellsearch import zoo
 from cellsearch.errors import EnvironmentFailure, TrainingError
 from cellsearch.job import Job
 from cellsearch.settings import Limits
-from cellsearch.training import evaluate
-from cellsearch.training import results as baselines
+from cellsearch.training import evaluate, results
 from cellsearch.training.results import ResultCache
 
 
@@ -61,33 +61,40 @@ def test_other_data_and_other_versions_are_not_mixed(
     other = {**arrays, "valid_0_y": 1 - arrays["valid_0_y"]}
     assert not cache.train(job, other)[1]
     with monkeypatch.context() as newer:
-        newer.setattr(baselines, "code_version", lambda: "another")
+        newer.setattr(results, "code_version", lambda: "another")
         assert not cache.train(job, arrays)[1]
     with monkeypatch.context() as newer:
         newer.setattr(torch, "__version__", "9.9")
         assert not cache.train(job, arrays)[1]
-    assert cache.train(job, arrays)[1]
+    with monkeypatch.context() as newer:
+        newer.setattr(results, "_machine", lambda: {"numpy": "9.9"})
+        assert not cache.train(job, arrays)[1]
+    assert cache.train(replace(job, targets=(0.1,)), arrays)[1]
 
 
 def test_the_version_of_the_code_is_that_of_the_files_that_train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version = baselines.code_version.__wrapped__
+    version = results.code_version.__wrapped__
     for name in (
         "training/loop.py",
         "compiler/backends/native/runtime.c",
         "tasks/adding.py",
+        "settings.py",
+        "options.py",
         "cli/output.py",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1", "utf-8")
-    monkeypatch.setattr(baselines, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(results, "_PACKAGE", tmp_path)
     first = version()
     for name, matters in (
         ("cli/output.py", False),
         ("training/loop.py", True),
         ("compiler/backends/native/runtime.c", True),
         ("tasks/adding.py", True),
+        ("settings.py", True),
+        ("options.py", True),
     ):
         (tmp_path / name).write_text("2", "utf-8")
         assert (version() != first) == matters, name

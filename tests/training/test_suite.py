@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.suites import DOCUMENT, declared, facts
+from support.suites import DOCUMENT, declared
+from support.trainings import facts
 
 import cellsearch as cs
 from cellsearch import tasks, zoo
