@@ -68,7 +68,7 @@ def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> Non
     from cellsearch.training.suite import references, targets, train_suite
 
     located, declared = locate(cell), catalog.load_suite(name)
-    suite = replace(declared, stop_below=0.0)  # the table shall be complete
+    suite = replace(declared, stop_below=0.0)  # so that the table is complete
     trained = _Trained(show=sys.stderr.isatty() and not as_json)
     arrays = load_suite_data(suite)
     scores = references(suite, arrays, ResultCache(), trained)

@@ -107,12 +107,12 @@ class CellModule(nn.Module):
         super().__init__()
         if not isinstance(genome, Genome):
             hint = "write cellsearch.zoo.load(name) or Genome.from_text(text)"
-            raise ConfigError(f"{genome!r:.60} is no genome", where="compile_cell", hint=hint)
+            raise ConfigError(f"{genome!r:.60} is not a genome", where="compile_cell", hint=hint)
         _check_sizes(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         for name, share in (("dropout", dropout), ("variational_dropout", variational_dropout)):
             if isinstance(share, bool) or not 0 <= share <= 1:
                 raise ConfigError(
-                    f"{name} {share!r} is no probability", hint="a number from 0 to 1"
+                    f"{name} {share!r} is not a probability", hint="a number from 0 to 1"
                 )
         dtype = dtype or torch.get_default_dtype()
         if not dtype.is_floating_point:

@@ -114,7 +114,7 @@ class Ray(Executor):
                 f"{workers} workers",
                 hint="the number of workers is at least 1, or 0 for one each CPU",
             )
-        load_evaluation(evaluation)  # a wrong name shall fail here, not in every worker
+        load_evaluation(evaluation)  # a wrong name fails here, not in every worker
         self._cluster = RayCluster(
             address,
             allow_unauthenticated=allow_unauthenticated,

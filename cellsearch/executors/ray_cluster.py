@@ -153,7 +153,7 @@ def check_trust(address: str, environment: Mapping[str, str]) -> None:
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit() or not host:
         raise ConfigError(
-            f"{address!r} is no address of a Ray cluster",
+            f"{address!r} is not the address of a Ray cluster",
             hint="write HOST:PORT, for example 127.0.0.1:6379, or auto",
         )
     if _is_loopback(host.strip("[]")) or environment.get("RAY_AUTH_MODE", "").lower() == "token":

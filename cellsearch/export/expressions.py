@@ -96,7 +96,7 @@ def number(value: float) -> str:
 
 
 def _strength(node: Node) -> int:
-    """How strongly the text of a node that is no sum of several terms binds."""
+    """How strongly the text of a node that is not a sum of several terms binds."""
     if node.op in ("const", "bias") or ops.OPS[node.op].torch.startswith("torch."):
         return _ATOM
     return _PRODUCT if node.op in ("linear", "mul", "div", "diag", "scale") else _SUM
@@ -202,7 +202,7 @@ class Expressions:
         return f"{self.operand(operand)} @ {weight}.T"
 
     def expression(self, value: int, node: Node) -> str:
-        """A node that is no sum, from its expression in the op table."""
+        """A node that is not a sum, from its expression in the op table."""
         if node.op == "const":
             self.numbers.add(value)
             text = number(node.value)

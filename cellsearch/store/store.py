@@ -30,7 +30,7 @@ class Store:
     :meth:`open` makes the writer, of which a run has one at a time; :meth:`read` makes a reader,
     which works while a search runs and changes nothing. What a method of the writer has written
     when it returns survives the death of the process. Readers raise :class:`RunError` where there
-    is no run; every method raises :class:`EnvironmentFailure` when the disk is full.
+    is not a run; every method raises :class:`EnvironmentFailure` when the disk is full.
     """
 
     def __init__(self, path: Path, *, lock: RunLock | None) -> None:

@@ -26,7 +26,7 @@ class Strategy(ABC):
     name: ClassVar[str]
     paper: ClassVar[str]
     wants_connections: ClassVar[bool] = False
-    """Whether training shall return gate and saliency of each connection."""
+    """Whether training returns gate and saliency of each connection."""
     quiet_start: ClassVar[bool] = False
     """Whether new weights of a cell that inherits start so that it computes what its parent did,
     where its ops allow that.
@@ -34,7 +34,7 @@ class Strategy(ABC):
 
     @property
     def perturbation(self) -> int:
-        """On how many validation batches training shall remove each connection of a cell with
+        """On how many validation batches training removes each connection of a cell with
         connection gates; 0: not at all.
         """
         return 0

@@ -60,7 +60,7 @@ class Stepper:
             )
         if precision not in PRECISIONS:
             raise ConfigError(
-                f"{precision!r} is no precision", hint="precisions: " + ", ".join(PRECISIONS)
+                f"{precision!r} is not a precision", hint="precisions: " + ", ".join(PRECISIONS)
             )
         self.precision = precision
         self.dtype: torch.dtype = (
@@ -117,7 +117,7 @@ def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, s
     """For each backend ``"taken"`` or why not."""
     if backend not in ("auto", "native", "torch"):
         raise ConfigError(
-            f"{backend!r} is no backend of a stepper", hint="backends: auto, native, torch"
+            f"{backend!r} is not a backend of a stepper", hint="backends: auto, native, torch"
         )
     if backend == "torch":
         return {"native": "not asked for", "torch": "taken"}
@@ -235,7 +235,7 @@ Layer = NativeLayer | _Layer
 
 def _within(value: float, dtype: torch.dtype) -> float:
     """The number of the dtype's range that is nearest: -1e30, which stands for the logarithm of
-    nothing, is no infinity in float16.
+    nothing, is not infinity in float16.
     """
     bound = torch.finfo(dtype).max
     return min(max(value, -bound), bound)

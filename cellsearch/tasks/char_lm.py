@@ -70,7 +70,7 @@ class CharLM(LanguageModel):
 
 def read_text(path: str) -> str:
     """A UTF-8 text file. Raises :class:`ConfigError` if it is not there, :class:`InputFileError` if
-    it is no text.
+    it is not text.
     """
     file = Path(path)
     if not file.is_file():
@@ -156,7 +156,7 @@ def from_text_file(
     the text.
 
     Raises :class:`ConfigError` if the file is not there or too short, :class:`InputFileError` if it
-    is no text.
+    is not text.
     """
     options = {
         "text": str(Path(path).resolve()),

@@ -164,7 +164,7 @@ class ExecutorContract(ABC):
                 assert outcomes[1].result is not None
 
     def test_what_would_fail_every_job_is_raised(self, arrays: Arrays) -> None:
-        """A wrong option or a full disk is no candidate's fault; the executor goes on working."""
+        """A wrong option or a full disk is not a candidate's fault; the executor works on."""
         kinds: dict[str, type[Exception]] = {
             "config": ConfigError,
             "environment": EnvironmentFailure,

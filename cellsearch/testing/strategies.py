@@ -173,7 +173,7 @@ class StrategyContract(ABC):
                 records[number - 1] = completed(before, likeness(before.genome), learned)
 
     def test_it_goes_on_when_everything_fails(self) -> None:
-        """A failed training is no end."""
+        """A failed training does not end a search."""
         strategy, records = self.strategy(), list[Trial]()
         for number in range(12):
             proposal = strategy.propose(

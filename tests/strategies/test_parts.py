@@ -253,7 +253,7 @@ def test_a_changed_trial_forgets_what_was_worked_out():
     assert (first.score, first.standing) == (1.0, 1.0)
     failed = first.with_(status=Status.FAILED)
     assert failed.score == failed.standing == float("inf")
-    assert first == trial(3, some(1)[0], 1.0)  # what is kept is no part of the value
+    assert first == trial(3, some(1)[0], 1.0)  # what is kept is not part of the value
     gated = first.with_(proposal=Proposal(first.genome, origin="supernet:0:0"))
     assert (gated.score, gated.standing) == (1.0, float("inf"))
 

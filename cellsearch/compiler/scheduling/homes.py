@@ -30,7 +30,7 @@ class Homes:
         return name
 
     def parameter(self, name: str, width: Width) -> Home:
-        """The memory of a weight that is no matrix."""
+        """The memory of a weight that is not a matrix."""
         return Home(self.buffer(f"parameter {name}", "parameter", Lifetime.FIXED, width))
 
     def gradient(self, name: str) -> Home:

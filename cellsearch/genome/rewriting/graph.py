@@ -49,7 +49,7 @@ def add_weights(a: Weight, b: Weight) -> Weight:
 
 
 def sum_bias(a: Weight | None, b: Weight | None) -> Weight | None:
-    """A + b, where ``None`` is no bias."""
+    """A + b, where ``None`` stands for no bias."""
     if a is None or b is None:
         return b if a is None else a
     return add_weights(a, b)

@@ -36,7 +36,7 @@ def import_cell(text: str, format: str = "nas-bench-nlp", **options: object) -> 
     ``nas-bench-nlp``: ``square=True`` accepts cells that need I = H. ``darts``: ``concat=(1, 2,
     8)`` names the nodes that are averaged. ``enas``: ``opcodes="enas"|"enas_lm"``,
     ``average="loose"|"all"``. Raises :class:`ConfigError` for an unknown format or option and
-    :class:`CellSyntaxError` for a text that is no cell.
+    :class:`CellSyntaxError` for a text that is not a cell.
     """
     if format not in _READERS:
         raise ConfigError(

@@ -76,7 +76,7 @@ class TestNative(BackendContract):
         "n[0] = -1e30\nn[t] = max(n[t-1], linear(x[t]))\nh[t] = tanh(linear(x[t],h[t-1])) * exp(n[t-1]-n[t])\n",
     ])  # fmt: skip
     def test_unusual_graphs(self, text: str) -> None:
-        """Aliases, swapped states, outputs that are no state, sums of sums, weights of numbers."""
+        """Aliases, swapped states, outputs that are not states, sums of sums, weights of numbers."""
         genome = Genome.from_text(text)
         for case in (Case(6, 3, 7, 7), Case(5, 4, 6, 6, lengths=(5, 2, 4, 1))):
             self.check(genome, case, text)
@@ -116,7 +116,7 @@ class TestNative(BackendContract):
 
     @pytest.mark.parametrize("batch", [1, 20, 65])
     def test_weights_that_do_not_fit_the_cache(self, batch: int) -> None:
-        """Their products fetch panels ahead, and sums that are far away; 130 is no multiple of a panel."""
+        """Their products fetch panels ahead, and sums that are far away; 130 is not a multiple of a panel."""
         for name in ("lstm", "darts_v2"):
             self.check(zoo.load(name), Case(6, batch, 130, 130), name)
 

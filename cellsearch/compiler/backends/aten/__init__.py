@@ -111,7 +111,7 @@ class _Function(torch.autograd.Function):
         output, final, slots = _forward(kernel.program, kernel.training, tensors, sizes)
         saved = kernel.gradient.saved
         ctx.kernel, ctx.sizes, ctx.n_saved = kernel, sizes, len(saved)
-        # An output that shares memory with saved values is no view of them, so that a caller may
+        # An output that shares memory with saved values is not a view of them, so that a caller may
         # change it in place; it is saved too, so that such a change is noticed before it falsifies
         # a gradient.
         output = output.contiguous()

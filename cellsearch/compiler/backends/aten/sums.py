@@ -29,7 +29,7 @@ class FlatSum:
 
 @dataclass(frozen=True)
 class Sums:
-    """``sums`` by root; ``absorbed``: instructions that are no value of their own any more;
+    """``sums`` by root; ``absorbed``: instructions that are not values of their own any more;
     ``factors``: products ``a * b`` among them.
     """
 

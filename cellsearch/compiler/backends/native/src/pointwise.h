@@ -167,7 +167,7 @@ static void sine_rows(float *d, const float *a, int64_t n, int quarter) {
 
 /* Each case runs its expression over all numbers of the block. Destination and operands may be the same place, never shifted.
  *
- * Where the width is no multiple of LANES, the last vector overlaps the one before it: it is computed first, from operands that nothing
+ * Where the width is not a multiple of LANES, the last vector overlaps the one before it: it is computed first, from operands that nothing
  * has been written over yet, and stored last. Rows shorter than a vector are filled up with zeros. */
 #define EACH(expression)                                                                                                \
     for (int64_t r = 0; r < rows; r++) {                                                                                \
