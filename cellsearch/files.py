@@ -1,4 +1,5 @@
-"""Files that appear whole or not at all, and the folder of what is kept for this user.
+"""What lies on this machine: files that appear whole or not at all, the folder of what is kept for
+this user, and what other installed packages declare.
 
 Imports the standard library and :mod:`cellsearch.errors` only: the hook that builds the wheel and
 exported packages load this file where there is nothing else.
@@ -6,15 +7,37 @@ exported packages load this file where there is nothing else.
 
 from __future__ import annotations
 
+import difflib
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 
-__all__ = ["cache_folder", "refuse_existing", "replacing", "write_atomically", "write_new"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
+
+__all__ = [
+    "Parts",
+    "cache_folder",
+    "declared",
+    "declared_folders",
+    "load_declared",
+    "refuse_existing",
+    "replacing",
+    "write_atomically",
+    "write_new",
+]
+
+Part = TypeVar("Part")
 
 ROOM = "check the folder, its permissions and the free space"
 
@@ -85,3 +108,122 @@ def write_new(path: Path, data: str | bytes, *, force: bool = False) -> None:
     """
     refuse_existing(path, force=force)
     write_atomically(path, data)
+
+
+# -- parts of other packages -----------------------------------------------------------------------
+
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """Those of a group, of every package that is installed on the path."""
+    from importlib.metadata import entry_points  # 50 ms, which most commands need not spend
+
+    return entry_points(group=group)
+
+
+def declared(group: str, what: str, own: Collection[str]) -> dict[str, EntryPoint]:
+    """What other packages declare in a group of entry points, by name; nothing is imported.
+
+    Raises :class:`ConfigError` for a name that is among ``own``, or that two packages declare.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(_entry_points(group, tuple(sys.path))):
+        other = found.setdefault(entry.name, entry)
+        rival = "cellsearch" if entry.name in own else _package(other) if other != entry else ""
+        if rival:
+            raise ConfigError(
+                f"the package {_package(entry)} declares the {what} {entry.name!r}, and so does "
+                f"{rival}",
+                where=_place(entry),
+                hint=f"give it another name there, or uninstall {_package(entry)}",
+            )
+    return found
+
+
+def load_declared(entry: EntryPoint, what: str, is_one: Callable[[object], bool]) -> Any:
+    """What an entry point names. Raises :class:`ConfigError` with package, entry and reason where
+    it cannot be imported, or is something else.
+    """
+    problem = f"the {what} {entry.name!r} of the package {_package(entry)}"
+    hint = f"repair or uninstall {_package(entry)}"
+    try:
+        found = entry.load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        message = f"{problem} cannot be imported: {reason}"
+        raise ConfigError(message, where=_place(entry), hint=hint) from error
+    if not is_one(found):
+        raise ConfigError(f"{problem} is {found!r:.80}", where=_place(entry), hint=hint)
+    return found
+
+
+def declared_folders(group: str, what: str) -> Iterator[tuple[str, Path]]:
+    """The folders that other packages declare in a group, each with the name of its package: of a
+    package that an entry point names, or of the module.
+    """
+    for entry in declared(group, what, ()).values():
+        try:
+            spec = find_spec(entry.module)
+        except (ImportError, ValueError):
+            spec = None
+        places = [] if spec is None else [*(spec.submodule_search_locations or ())]
+        if spec is not None and not places and spec.origin is not None:
+            places = [str(Path(spec.origin).parent)]
+        if not places or not Path(places[0]).is_dir():
+            raise ConfigError(
+                f"the package {_package(entry)} declares a folder of {what} files that is not "
+                "there",
+                where=_place(entry),
+                hint="the entry point names a package, or a module, in whose folder the files are",
+            )
+        yield _package(entry), Path(places[0])
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "?"
+
+
+def _place(entry: EntryPoint) -> str:
+    return f"entry point {entry.name} = {entry.value} of {entry.group}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Generic[Part]):
+    """The classes of one family by name: cellsearch's own, and those of other packages."""
+
+    what: str
+    """What one is called in messages."""
+    group: str
+    """The group of entry points in which other packages declare theirs."""
+    base: type[Part]
+    """Every one is a subclass of this."""
+    own: Mapping[str, str]
+    """Name -> ``"module:class"``."""
+
+    def names(self) -> tuple[str, ...]:
+        """All names: cellsearch's own in their order, then the others."""
+        return (*self.own, *declared(self.group, self.what, self.own))
+
+    def get(self, name: str) -> type[Part]:
+        """The class of this name. Raises :class:`ConfigError` for an unknown or a broken one."""
+        place = self.own.get(name)
+        if place is not None:
+            module, _, attribute = place.partition(":")
+            found: type[Part] = getattr(import_module(module), attribute)
+            return found
+        others = declared(self.group, self.what, self.own)
+        if name in others:
+            loaded: type[Part] = load_declared(others[name], self.what, self._is_one(name))
+            return loaded
+        near = difflib.get_close_matches(str(name), self.names(), n=2)
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
+        listed = f"{self.group.partition('.')[2]}: {', '.join(self.names())}"
+        raise ConfigError(f"there is no {self.what} {name!r}", where=self.what, hint=guess + listed)
+
+    def _is_one(self, name: str) -> Callable[[object], bool]:
+        """Experiments and stores know a class by its own ``name``, so that must be the entry's."""
+        return lambda found: (
+            isinstance(found, type)
+            and issubclass(found, self.base)
+            and getattr(found, "name", None) == name
+        )

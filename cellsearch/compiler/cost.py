@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from cellsearch import ops
 from cellsearch.compiler.backends.native.build import (
     NATIVE,
     Library,
@@ -25,6 +26,7 @@ from cellsearch.compiler.backends.native.build import (
     library,
 )
 from cellsearch.compiler.backends.native.bytecode import Bytecode
+from cellsearch.compiler.backends.native.instructions import OPERATIONS
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.structures import CommandKind
 from cellsearch.compiler.lower import lower
@@ -46,22 +48,10 @@ __all__ = [
     "predicted_seconds",
 ]
 
-_COSTLY = (
-    "SIGMOID",
-    "TANH",
-    "SILU",
-    "GELU",
-    "SOFTPLUS",
-    "LOG_SIGMOID",
-    "EXP",
-    "SIN",
-    "COS",
-    "ERF",
-    "LAYER_NORM",
-    "LAYER_NORM_GRADIENT",
-    "DIV",
-    "SQRT",
-)
+_COSTLY = {"ERF", "LAYER_NORM_GRADIENT"} | {
+    OPERATIONS[name] for name, row in ops.OPS.items() if row.costly
+}
+"""Instructions of the runtime that count as costly."""
 FEATURES = ("multiply_add", "cheap", "costly", "command", "segment")
 BATCH = POSITIONS = 32
 """The segment whose time is stated as microseconds a position: T and B of it."""

@@ -38,26 +38,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from cellsearch import ops
 from cellsearch.genome.graph import State
 from cellsearch.genome.parameters import Width
+from cellsearch.ops import POINTWISE
 
 __all__ = ["PARAMETRIC", "POINTWISE", "STRUCTURAL", "Extent", "Instruction", "Program", "Shape"]
 
 Extent = Literal["fixed", "step"]
 
-POINTWISE: dict[str, int] = {
-    **{
-        row.name: row.min_arity
-        for row in ops.OPS.values()
-        if row.kind == "pointwise" and row.name != "identity"
-    },
-    "step": 1,
-    "sign": 1,
-    "erf": 1,
-}
-"""Pointwise primitives with their number of operands (sums and products have two)."""
-
+# POINTWISE is the op table's, so that an op registered later is a primitive at once.
 STRUCTURAL: dict[str, int] = {
     "const": 0,
     "zeros": 0,
@@ -72,8 +61,6 @@ STRUCTURAL: dict[str, int] = {
     "outer": 2,
 }
 """The other primitives with their number of operands."""
-
-_ARITY = {**POINTWISE, **STRUCTURAL}
 
 PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t"})
 """Primitives that read a named weight."""
@@ -265,7 +252,7 @@ def _check(program: Program) -> None:
     first, parameters = program.first, program.parameter_shapes
     for value, instruction in enumerate(program.instructions, start=first):
         op, inputs, parameter = instruction.op, instruction.inputs, instruction.parameter
-        arity = _ARITY.get(op)
+        arity = POINTWISE.get(op, STRUCTURAL.get(op))
         if arity is None:
             raise ValueError(f"unknown primitive {op!r}")
         if len(inputs) != arity:

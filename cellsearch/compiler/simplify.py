@@ -13,15 +13,14 @@ from collections.abc import Sequence
 
 import torch
 
+from cellsearch import ops
 from cellsearch.compiler.backends.functions import FUNCTIONS
 from cellsearch.compiler.program import POINTWISE, Instruction, Program
 from cellsearch.genome.graph import State
 from cellsearch.genome.parameters import Width
-from cellsearch.ops import OPS
 
 __all__ = ["build_simplified", "drop_dead", "simplify_program"]
 
-_COMMUTATIVE = frozenset(name for name, row in OPS.items() if row.commutative)
 _RULED = frozenset({"const", "neg"})
 """Every rule is about an operand of one of these kinds."""
 
@@ -68,7 +67,7 @@ def _rewrite(
     new = list(range(first))
     for instruction in instructions:
         operands = tuple([new[v] for v in instruction.inputs])
-        if len(operands) > 1 and instruction.op in _COMMUTATIVE:
+        if len(operands) > 1 and instruction.op in ops.COMMUTATIVE:
             operands = tuple(sorted(operands))
         if ruled and not ruled.isdisjoint(operands):
             result = _rule(

@@ -4,8 +4,10 @@ table.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import Counter
+from functools import cache
 
 from torch import nn
 
@@ -95,9 +97,18 @@ def number(value: float) -> str:
     return repr(float(value)).replace("e+", "e")
 
 
+@cache
+def _is_one_call(op: str) -> bool:
+    """Whether the expression of an op is a call, so that nothing around it takes it apart."""
+    text = ops.OPS[op].torch
+    if not text.startswith("torch."):
+        return False
+    return isinstance(ast.parse(text.format("a", "b"), mode="eval").body, ast.Call)
+
+
 def _strength(node: Node) -> int:
     """How strongly the text of a node that is not a sum of several terms binds."""
-    if node.op in ("const", "bias") or ops.OPS[node.op].torch.startswith("torch."):
+    if node.op in ("const", "bias") or _is_one_call(node.op):
         return _ATOM
     return _PRODUCT if node.op in ("linear", "mul", "div", "diag", "scale") else _SUM
 
@@ -173,8 +184,8 @@ class Expressions:
         return False
 
     def is_call(self, node: Node) -> bool:
-        """Whether the node is a call of a torch function, which takes tensors only."""
-        return ops.OPS[node.op].torch.startswith("torch.")
+        """Whether the node calls a torch function, which takes tensors only."""
+        return "torch." in ops.OPS[node.op].torch
 
     # -- expressions -------------------------------------------------------------------------------
 

@@ -232,9 +232,10 @@ def _levels(genome: Genome, in_unit: Sequence[bool], tame: set[int]) -> list[Gro
 def _level(genome: Genome, node: Node, in_unit: Sequence[bool], level: Sequence[Growth]) -> Growth:
     growing = [v for v in node.inputs if level[v] > Growth.BOUNDED]
     worst = max((level[v] for v in node.inputs), default=Growth.BOUNDED)
-    if not growing or ops.OPS[node.op].squashing or node.op == "layer_norm":
+    row = ops.OPS[node.op]
+    if not growing or row.squashing or row.kind == "normalisation":
         return Growth.BOUNDED
-    if ops.OPS[node.op].parametric or node.op in ("exp", "square"):
+    if row.parametric or row.superlinear:
         return Growth.MULTIPLIES
     if node.op in ("add", "sub"):
         zeros = all(_constant(genome, v) == 0.0 for v in node.inputs if v not in growing)
@@ -258,7 +259,7 @@ def _level(genome: Genome, node: Node, in_unit: Sequence[bool], level: Sequence[
         if not in_unit[gate]:
             return Growth.MULTIPLIES
         return worst if level[one] and level[other] else _decayed(worst)
-    return worst  # one of the functions with |f(a)| <= |a|, or an extremum
+    return worst  # a function that grows no faster than its operand, or an extremum
 
 
 def _summed(level: Sequence[Growth], growing: Sequence[int]) -> Growth:
@@ -325,18 +326,7 @@ def _is_gate(genome: Genome, node: Node, found: Sequence[bool]) -> bool:
             and highest.op == "max"
             and inner.inputs[0] in highest.inputs
         )
-    return node.op in (
-        "mul",
-        "blend",
-        "max",
-        "min",
-        "identity",
-        "square",
-        "sqrt",
-        "abs",
-        "relu",
-        "tanh",
-    ) and all(found[v] for v in inputs)
+    return ops.OPS[node.op].keeps_unit and all(found[v] for v in inputs)
 
 
 def _growing_states(genome: Genome, end: int, level: Sequence[Growth]) -> set[int]:

@@ -31,9 +31,6 @@ from cellsearch.genome.rewriting.simplify import simplified
 
 __all__ = ["canonical_form", "canonical_key", "canonical_values", "search_key", "subgraph_keys"]
 
-_COMMUTATIVE = frozenset(name for name, op in ops.OPS.items() if op.commutative)
-_PARAMETRIC = frozenset(name for name, op in ops.OPS.items() if op.parametric)
-
 
 def canonical_key(genome: Genome) -> str:
     """32 hexadecimal digits, equal exactly for equal cells; see the module docstring for what
@@ -278,8 +275,8 @@ def _add(
     """The vertex of a node: one of its own if the op has weights, else the one computed alike if it
     is ``known``.
     """
-    commutative = op in _COMMUTATIVE
-    if op in _PARAMETRIC:
+    commutative = op in ops.COMMUTATIVE
+    if op in ops.PARAMETRIC:
         return graph.add(text, operands, commutative, node)
     alike = (text, tuple(sorted(operands)) if commutative else operands)
     vertex = known.get(alike)

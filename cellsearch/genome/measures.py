@@ -49,9 +49,6 @@ class Dependence(IntEnum):
     MIXED = 3  # a unit on several units
 
 
-_LINEAR_OPS = frozenset({"add", "sub", "neg", "identity", "diag", "scale"})
-
-
 def dependences(genome: Genome) -> tuple[tuple[Dependence, frozenset[int]], ...]:
     """For each value how it depends on the previous states, and on which (their value numbers)."""
     found: list[tuple[Dependence, frozenset[int]]] = []
@@ -87,7 +84,7 @@ def _keeps_affine(op: str, operands: list[Dependence]) -> bool:
         return free[1]
     if op == "blend":  # g*a + (1-g)*b
         return free[0] or (free[1] and free[2])
-    return op in _LINEAR_OPS
+    return ops.OPS[op].additive
 
 
 def recurrence_class(genome: Genome) -> RecurrenceClass:
@@ -139,13 +136,6 @@ def multiply_adds(genome: Genome, input_size: int, hidden_size: int) -> int:
         if node.op == "linear":
             total += sum(hidden_size * size[width[v]] for v in node.inputs)
         else:
-            factors = {
-                "mul": len(node.inputs) - 1,
-                "div": 1,
-                "blend": 2,
-                "diag": 1,
-                "scale": 1,
-                "square": 1,
-            }
-            total += factors.get(node.op, 0) * size[width[value]]
+            several = len(node.inputs) - 1 if node.op == "mul" else 0
+            total += (ops.OPS[node.op].multiplications or several) * size[width[value]]
     return total

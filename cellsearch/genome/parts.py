@@ -26,6 +26,9 @@ MAX_NODES = 5000
 MAX_STATES = 64
 MAX_NAME = 64
 RESERVED_NAMES = frozenset({"x", "t"}) | frozenset(ops.OPS)
+"""Names that no node may have; ops of other packages do not count, or installing one would make
+stored cells illegal.
+"""
 Attributes = tuple[tuple[str, float | bool], ...]
 
 

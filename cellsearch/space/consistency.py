@@ -51,8 +51,8 @@ def check_space(space: Declaration) -> None:
         except GenomeError as error:
             raise fail("states", error.message, error.hint) from None
     for op, weight in space.ops.items():
-        if op not in ops.OPS:
-            raise fail(f"ops.{op}", f"unknown op {op!r}", hint="allowed: " + ", ".join(ops.OPS))
+        if ops.find(op) is None:
+            raise fail(f"ops.{op}", f"unknown op {op!r}", hint="allowed: " + ", ".join(ops.names()))
         if not 0 <= weight < float("inf"):
             raise fail(f"ops.{op}", f"the weight {weight} is not a finite number >= 0")
     if "linear" not in space.ops or not _squashers(space):
@@ -102,9 +102,9 @@ def _check_constraints(space: Declaration, fail: Callable[..., SpaceError]) -> N
             "allowed: " + ", ".join(CLASSES),
         )
     for op in rules.forbid_ops:
-        if op not in ops.OPS:
+        if ops.find(op) is None:
             raise fail(
-                "constraints.forbid_ops", f"unknown op {op!r}", "allowed: " + ", ".join(ops.OPS)
+                "constraints.forbid_ops", f"unknown op {op!r}", "allowed: " + ", ".join(ops.names())
             )
     for op in rules.require_ops:
         if op not in space.ops:
@@ -142,7 +142,8 @@ def _check_full(space: Declaration, fail: Callable[..., SpaceError]) -> None:
         raise fail("full_cell.nodes", f"{full.nodes} is not a number from 1 to 32")
     for key in ("sums", "gates", "direct"):
         for op in getattr(full, key):
-            if op not in ops.OPS or not ops.OPS[op].unary:
+            row = ops.find(op)
+            if row is None or not row.unary:
                 allowed = ", ".join(name for name, row in ops.OPS.items() if row.unary)
                 raise fail(
                     f"full_cell.{key}",

@@ -28,26 +28,6 @@ class _Left(Enum):
     CONSTANT = "a constant vector"
 
 
-_KEEPS_ZERO = frozenset(
-    {
-        "scale",
-        "diag",
-        "tanh",
-        "relu",
-        "leaky_relu",
-        "silu",
-        "gelu",
-        "identity",
-        "neg",
-        "abs",
-        "sin",
-        "square",
-        "sqrt",
-        "layer_norm",
-    }
-)
-
-
 def remove(space: Declaration, genome: Genome, names: Iterable[str]) -> Genome:
     """See :meth:`SearchSpace.remove`."""
     specs = {spec.name: spec for spec in genome.parameters if spec.operand >= 0}
@@ -271,8 +251,10 @@ def _reduce(
                 "a quotient has no dividend any more", where=f"node {node.name or number}"
             )
         _alias(draft, number, kept[0], keep_names=keep_names)
-    else:
+    elif node.op == "blend":
         _reduce_blend(draft, number, [left for _, left in given])
+    else:
+        raise GenomeError(f"{node.op} has lost an operand", where=f"node {node.name or number}")
 
 
 def _left(node: Node, operands: list[_Left | None]) -> _Left | None:
@@ -287,8 +269,7 @@ def _left(node: Node, operands: list[_Left | None]) -> _Left | None:
         return _Left.CONSTANT if node.bias else _Left.NOTHING
     if _Left.CONSTANT in operands:
         return _Left.CONSTANT
-    zero = node.op in _KEEPS_ZERO or node.op in ("add", "sub", "max", "min", "blend")
-    return _Left.NOTHING if zero else _Left.CONSTANT
+    return _Left.NOTHING if ops.OPS[node.op].keeps_zero else _Left.CONSTANT
 
 
 def _reduce_blend(draft: Draft, number: int, operands: list[_Left | None]) -> None:

@@ -27,7 +27,6 @@ __all__ = ["GATE_BIAS", "quiet_start", "quiet_values", "renamed"]
 
 GATE_BIAS = 4.0
 """Bias of a new gate: sigmoid(4) = 0.982."""
-_KEEP_ZERO = frozenset({"tanh", "relu", "leaky_relu", "silu", "gelu", "identity", "neg", "sin"})
 
 
 def quiet_start(stored: Checkpoint, genome: Genome, layer: nn.Module, *, source: str = "") -> int:
@@ -83,12 +82,11 @@ def _bias(genome: Genome, parent: Genome, value: int) -> float | None:
     where there is no such number.
     """
     reader = _only_reader(genome, value)
-    while reader is not None and genome.nodes[reader - genome.first_node].op in _KEEP_ZERO:
+    while reader is not None and _passes_zero(genome, reader):
         following = _only_reader(genome, reader)
-        if following is None or genome.nodes[following - genome.first_node].op not in (
-            *_KEEP_ZERO,
-            "add",
-            "sub",
+        if following is None or not (
+            _passes_zero(genome, following)
+            or genome.nodes[following - genome.first_node].op in ("add", "sub")
         ):
             return None
         value, reader = reader, following
@@ -100,6 +98,14 @@ def _bias(genome: Genome, parent: Genome, value: int) -> float | None:
     if node.op == "mul" or (node.op == "div" and node.inputs[1] == value):
         return 1.0
     return _gate_bias(genome, parent, reader) if ops.OPS[node.op].gate else None
+
+
+def _passes_zero(genome: Genome, value: int) -> bool:
+    """Whether the node is a function of one value that is 0 at 0 and goes on through it: one that
+    turns there (``abs``) or ends there (``sqrt``) would not let a new weight learn.
+    """
+    row = ops.OPS[genome.nodes[value - genome.first_node].op]
+    return row.unary and row.keeps_zero and not row.even and not row.half_line
 
 
 def _gate_bias(genome: Genome, parent: Genome, gate: int) -> float | None:

@@ -164,9 +164,9 @@ def test_functions_are_what_the_op_table_says():
         torch.ones(7, dtype=torch.float64),
     ]
     seen = 0
-    for name, function in FUNCTIONS.items():
-        row = ops.OPS.get(name)
-        if row is not None and row.torch:
+    for name, row in ops.OPS.items():
+        if row.torch and name in ops.POINTWISE:
+            function = FUNCTIONS[name]
             written = eval(
                 row.torch.format(*(f"v[{k}]" for k in range(row.min_arity))),
                 {"torch": torch, "v": values},

@@ -1,59 +1,63 @@
-"""What each pointwise primitive means in torch: one callable a primitive, equal to the op table's
-expression (a test compares them).
-"""
+"""What each pointwise primitive means in torch: a callable each, made from the op table."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn import functional
 
-__all__ = ["FUNCTIONS", "LAYER_NORM_EPS", "layer_norm", "layer_norm_gradient"]
+from cellsearch import ops
+from cellsearch.errors import ConfigError
+
+__all__ = ["FUNCTIONS", "LAYER_NORM_EPS", "function_of", "layer_norm", "layer_norm_gradient"]
 
 LAYER_NORM_EPS = 1e-5
+_CALL = re.compile(r"torch\.([\w.]+)\(\{0\}(?:, \{1\})?\)")
+"""A call of the operands in their order: nothing stands between such a function and its caller."""
 
 
-def _leaky_relu(a: torch.Tensor) -> torch.Tensor:
-    return functional.leaky_relu(a, 0.01)
+def function_of(text: str) -> Callable[..., torch.Tensor]:
+    """The function that an expression of the op table is."""
+    call = _CALL.fullmatch(text)
+    if call:
+        return _of_torch(call[1])
+    operands = sorted(set(re.findall(r"\{(\d)\}", text)))
+    source = f"lambda {', '.join(f'a{k}' for k in operands)}: " + re.sub(r"\{(\d)\}", r"a\1", text)
+    # The table is code: ours, or an installed package's, whose row was checked when it was added.
+    made: Callable[..., torch.Tensor] = eval(source, {"torch": torch})  # noqa: S307
+    return made
 
 
-def _blend(gate: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return gate * a + (1 - gate) * b
+def _of_torch(path: str) -> Callable[..., torch.Tensor]:
+    found: Any = torch
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found  # type: ignore[no-any-return]
 
 
 def _step(a: torch.Tensor) -> torch.Tensor:
     return (a > 0).to(a.dtype)
 
 
-FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
-    "add": torch.add,
-    "mul": torch.mul,
-    "sub": torch.sub,
-    "div": torch.div,
-    "max": torch.maximum,
-    "min": torch.minimum,
-    "blend": _blend,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "leaky_relu": _leaky_relu,
-    "silu": functional.silu,
-    "gelu": functional.gelu,
-    "softplus": functional.softplus,
-    "log_sigmoid": functional.logsigmoid,
-    "exp": torch.exp,
-    "neg": torch.neg,
-    "abs": torch.abs,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "square": torch.square,
-    "sqrt": torch.sqrt,
-    "step": _step,
-    "sign": torch.sign,
-    "erf": torch.erf,
-}
-"""Primitive -> function of its operands."""
+class _Functions(dict[str, Callable[..., torch.Tensor]]):
+    """Finds the function of an op that was registered later when it is asked for."""
+
+    def __missing__(self, name: str) -> Callable[..., torch.Tensor]:
+        row = ops.OPS[name]
+        try:
+            made = self[name] = _of_torch(row.out) if row.out else function_of(row.torch)
+        except AttributeError as error:
+            raise ConfigError(f"{row.torch}: {error}", where=f"op {name}") from None
+        return made
+
+
+FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = _Functions(
+    step=_step, sign=torch.sign, erf=torch.erf
+)
+"""Primitive -> function of its operands (a sum or product of two)."""
 
 
 def layer_norm(a: torch.Tensor) -> torch.Tensor:

@@ -7,33 +7,16 @@ traffic costs more than an addition or a product in a fused stage.
 
 from __future__ import annotations
 
+from cellsearch import ops
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.compiler.simplify import build_simplified
 
 __all__ = ["recompute"]
 
-_CHEAP = frozenset(
-    {
-        "add",
-        "sub",
-        "mul",
-        "neg",
-        "abs",
-        "square",
-        "max",
-        "min",
-        "blend",
-        "relu",
-        "leaky_relu",
-        "step",
-        "sign",
-        "const",
-        "vector",
-        "scalar",
-        "zeros",
-    }
-)
+_CHEAP = frozenset({"step", "sign", "const", "vector", "scalar", "zeros"}) | {
+    name for name, row in ops.OPS.items() if row.kind == "pointwise" and not row.costly
+}
 _SIGN_KEEPERS = frozenset({"relu", "leaky_relu"})
 _DEPTH = 4
 """At most so many instructions one after the other are computed again for a value."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec
 from cellsearch.genome.parts import Node
@@ -20,16 +21,6 @@ _GREEK = frozenset({
     "nu", "xi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
     "Gamma", "Delta", "Theta", "Xi", "Phi", "Psi", "Omega",
 })  # fmt: skip
-_FUNCTIONS = {
-    "sigmoid": r"\sigma",
-    "tanh": r"\tanh",
-    "exp": r"\exp",
-    "sin": r"\sin",
-    "cos": r"\cos",
-    "log_sigmoid": r"\log\sigma",
-    "max": r"\max",
-    "min": r"\min",
-}
 SUM, PRODUCT, ATOM = 1, 2, 3  # how strongly a piece binds
 
 
@@ -144,15 +135,10 @@ class _Writer:
 
     def function(self, node: Node) -> tuple[str, int]:
         arguments = ", ".join(self.operand(v, 0) for v in node.inputs)
-        if node.op == "identity":
-            return rf"\left({arguments}\right)", ATOM
-        if node.op == "square":
-            return rf"\left({arguments}\right)^2", ATOM
-        if node.op == "sqrt":
-            return rf"\sqrt{{{arguments}}}", ATOM
-        if node.op == "abs":
-            return rf"\left|{arguments}\right|", ATOM
-        name = _FUNCTIONS.get(node.op) or rf"\operatorname{{{_escape(node.op)}}}"
+        pattern = ops.OPS[node.op].latex
+        if "#1" in pattern:
+            return pattern.replace("#1", arguments), ATOM
+        name = pattern or rf"\operatorname{{{_escape(node.op)}}}"
         return rf"{name}\left({arguments}\right)", ATOM
 
 

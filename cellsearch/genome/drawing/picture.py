@@ -18,7 +18,6 @@ __all__ = ["DrawnVertex", "Kind", "Mark", "Picture", "Wire", "difference", "pict
 
 Mark = Literal["", "added", "removed", "changed"]
 Kind = Literal["input", "state", "output", "operation", "product", "gate", "function"]
-_SIGNS = {"add": "+", "mul": "×", "sub": "−", "div": "÷", "sigmoid": "σ"}
 _NEUTRAL: dict[Kind, Kind] = {"gate": "function", "product": "operation"}
 _WITH_NUMBERS = ("add", "mul", "sub", "div", "max", "min", "scale")
 _PORTS = {"blend": ("g", "a", "b"), "sub": ("", "−"), "div": ("", "÷")}
@@ -272,17 +271,19 @@ def _text(genome: Genome, value: int, inside: list[int]) -> str:
             for v in node.inputs
         ]
         return (
-            f" {_SIGNS[node.op]} ".join(parts).replace("· ", "", 1)
+            f" {ops.OPS[node.op].symbol} ".join(parts).replace("· ", "", 1)
             if parts[0] == "·"
-            else f" {_SIGNS[node.op]} ".join(parts)
+            else f" {ops.OPS[node.op].symbol} ".join(parts)
         )
     if node.op in ("add", "mul", "max", "min", "scale"):
         written = [
             f"{genome.nodes[v - genome.first_node].value:g}" for v in node.inputs if v in numbers
         ]
-        return " ".join([_SIGNS.get(node.op, node.op), *written])
+        return " ".join([ops.OPS[node.op].symbol or node.op, *written])
     chain = [genome.nodes[v - genome.first_node] for v in sorted(inside, reverse=True)]
-    return " ∘ ".join(_SIGNS.get(n.op, n.op.replace("_", " ")) for n in chain if n.op != "const")
+    return " ∘ ".join(
+        ops.OPS[n.op].symbol or n.op.replace("_", " ") for n in chain if n.op != "const"
+    )
 
 
 def _port(genome: Genome, node: Node, position: int, shown: Mapping[int, int]) -> str:

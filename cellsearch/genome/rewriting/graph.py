@@ -28,10 +28,6 @@ __all__ = [
     "times_weight",
 ]
 
-_COMMUTATIVE = frozenset(name for name, op in ops.OPS.items() if op.commutative)
-_PARAMETRIC = frozenset(name for name, op in ops.OPS.items() if op.parametric)
-_NO_WEIGHTS = frozenset(ops.OPS) - _PARAMETRIC
-
 Weight = tuple[Any, ...]
 """An expression: ``("own", value, operand)`` is a weight of the genome that came in; operand -1 is
 its bias.
@@ -129,7 +125,7 @@ class Draft:
             operands = tuple([number[v] for v in node.inputs])
             if node.op == "identity":
                 number.append(operands[0])
-            elif node.op in _PARAMETRIC:
+            elif node.op in ops.PARAMETRIC:
                 weights = tuple([("own", value, k) for k in range(len(operands))])
                 bias = ("own", value, -1) if node.op == "bias" or node.bias else None
                 number.append(self._append(Vertex(node.op, operands, weights=weights, bias=bias)))
@@ -164,7 +160,7 @@ class Draft:
         """The weight-free value of these operands, new if there is none; its uses are not counted
         here.
         """
-        key = (op, number + 0.0, tuple(sorted(operands)) if op in _COMMUTATIVE else operands)
+        key = (op, number + 0.0, tuple(sorted(operands)) if op in ops.COMMUTATIVE else operands)
         known = self.known.get(key)
         if known is None or known in self.replaced:
             known = self.known[key] = self._append(Vertex(op, operands, number + 0.0))
@@ -303,12 +299,12 @@ class Draft:
     def unify(self, value: int) -> bool:
         """Replace a weight-free value that has become like another one."""
         vertex = self.at(value)
-        if vertex.op not in _NO_WEIGHTS:
+        if vertex.op not in ops.WEIGHT_FREE:
             return False
         key = (
             vertex.op,
             vertex.number,
-            tuple(sorted(vertex.operands)) if vertex.op in _COMMUTATIVE else vertex.operands,
+            tuple(sorted(vertex.operands)) if vertex.op in ops.COMMUTATIVE else vertex.operands,
         )
         known = self.known.setdefault(key, value)
         if known == value or known in self.replaced:

@@ -22,7 +22,7 @@ from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.rewriting import value_rules, weight_rules
 from cellsearch.genome.rewriting.graph import Draft, column_weight, evaluate_weight
-from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS
+from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
 
 __all__ = ["RULES", "Rule", "simplified", "simplify", "simplify_weights"]
 
@@ -42,11 +42,20 @@ class Rule:
     kind: RuleKind
     ops: tuple[str, ...]
     apply: Callable[[Draft, int], int | None]
+    fact: Callable[[str], bool] | None = None
+    """Whether an op has the fact that the rule is about; holds for ops registered later too."""
 
     @property
     def meaning(self) -> str:
         """What the rule does, in a line."""
         return (self.apply.__doc__ or "").strip().splitlines()[0]
+
+
+def _about(
+    name: str, apply: Callable[[Draft, int], int | None], fact: Callable[[str], bool]
+) -> Rule:
+    """An algebraic rule for all ops that have a fact."""
+    return Rule(name, "algebra", tuple(sorted(filter(fact, ops.OPS))), apply, fact)
 
 
 def alike_states(draft: Draft, value: int) -> int | None:
@@ -69,21 +78,18 @@ _SUMS = tuple(sorted(SUM_OPS))
 _PRODUCTS = tuple(sorted(PRODUCT_OPS))
 RULES: tuple[Rule, ...] = (
     Rule("alike states", "structure", ("state",), alike_states),
-    Rule(
-        "function of a number",
-        "algebra",
-        tuple(sorted(value_rules.FUNCTIONS)),
-        value_rules.constant,
+    _about(
+        "function of a number", value_rules.constant, lambda op: ops.OPS[op].numeric is not None
     ),
-    Rule("odd function", "algebra", ("layer_norm", "sin", "tanh"), value_rules.odd_function),
-    Rule("even function", "algebra", ("abs", "cos", "square"), value_rules.even_function),
+    _about("odd function", value_rules.odd_function, is_odd_function),
+    _about("even function", value_rules.even_function, lambda op: ops.OPS[op].even),
     Rule(
         "complement of a sigmoid",
         "algebra",
         ("log_sigmoid", "sigmoid", "softplus"),
         value_rules.complement_of_sigmoid,
     ),
-    Rule("never negative", "algebra", ("abs", "leaky_relu", "relu"), value_rules.nonnegative),
+    _about("never negative", value_rules.nonnegative, lambda op: ops.OPS[op].keeps_positive),
     Rule(
         "function of a function",
         "algebra",
@@ -150,21 +156,28 @@ def simplify_weights(
     return simple, carried
 
 
-def _by_op(rules: Sequence[Rule]) -> Mapping[str, Sequence[Rule]]:
-    by_op: dict[str, list[Rule]] = {}
-    for rule in rules:
-        for op in rule.ops:
-            by_op.setdefault(op, []).append(rule)
-    return by_op
+class _ByOp(dict[str, tuple[Rule, ...]]):
+    """The rules about each op, in order; found when a cell first has the op."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+
+    def __missing__(self, op: str) -> tuple[Rule, ...]:
+        found = self[op] = tuple(
+            rule
+            for rule in self.rules
+            if op in rule.ops or (rule.fact is not None and op in ops.OPS and rule.fact(op))
+        )
+        return found
 
 
-_ALL_BY_OP = _by_op(RULES)
+_ALL_BY_OP = _ByOp(RULES)
 
 
 def simplified(genome: Genome, rules: Sequence[Rule] = RULES) -> Draft:
     """The genome taken apart after the rules were applied, operands first, until none applies."""
     draft = Draft(genome)
-    by_op = _ALL_BY_OP if rules is RULES else _by_op(rules)
+    by_op = _ALL_BY_OP if rules is RULES else _ByOp(rules)
     for _ in range(MAX_PASSES):
         if not _one_pass(draft, by_op):
             if any(not rule.ops for rule in rules):
@@ -214,7 +227,7 @@ def _order_free_blends(draft: Draft) -> None:
         ) + digest
 
 
-def _one_pass(draft: Draft, by_op: Mapping[str, Sequence[Rule]]) -> bool:
+def _one_pass(draft: Draft, by_op: _ByOp) -> bool:
     changed = False
     for value in draft.live_order():
         if value in draft.replaced:
@@ -222,7 +235,7 @@ def _one_pass(draft: Draft, by_op: Mapping[str, Sequence[Rule]]) -> bool:
         if draft.unify(value):
             changed = True
             continue
-        for rule in by_op.get(draft.op(value), ()):
+        for rule in by_op[draft.op(value)]:
             if (rule.ops is _SUMS and draft.inside(value, SUM_OPS)) or (
                 rule.ops is _PRODUCTS and draft.inside(value, PRODUCT_OPS)
             ):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cellsearch import ops
 from cellsearch.genome.rewriting.graph import Draft
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Product",
     "Sum",
     "complement",
+    "is_odd_function",
     "product_of",
     "scaled",
     "sum_of",
@@ -30,6 +32,12 @@ __all__ = [
 
 SUM_OPS = frozenset({"add", "sub", "neg"})
 PRODUCT_OPS = frozenset({"mul", "div", "square"})
+
+
+def is_odd_function(op: str) -> bool:
+    """Whether f(-a) = -f(a), and no sum."""
+    row = ops.OPS.get(op)
+    return row is not None and row.odd and op not in SUM_OPS
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ a`` is 0 here, also where ``a`` overflows).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
+from cellsearch import ops
 from cellsearch.genome.rewriting.graph import Draft
 from cellsearch.genome.rewriting.sums_products import (
     Product,
@@ -24,7 +24,6 @@ from cellsearch.genome.rewriting.sums_products import (
 )
 
 __all__ = [
-    "FUNCTIONS",
     "complement_of_sigmoid",
     "constant",
     "degenerate_blend",
@@ -41,46 +40,15 @@ __all__ = [
     "written_blend",
 ]
 
-_ODD = frozenset({"tanh", "sin", "layer_norm"})
-_EVEN = frozenset({"cos", "abs", "square"})
-_NONNEGATIVE = frozenset({"sigmoid", "relu", "abs", "square", "exp", "softplus", "sqrt"})
-
-
-def _sigmoid(a: float) -> float:
-    return 1.0 / (1.0 + math.exp(-a)) if a >= 0 else math.exp(a) / (1.0 + math.exp(a))
-
-
-def _softplus(a: float) -> float:
-    return max(a, 0.0) + math.log1p(math.exp(-abs(a)))
-
-
-FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "sigmoid": _sigmoid,
-    "tanh": math.tanh,
-    "relu": lambda a: max(a, 0.0),
-    "leaky_relu": lambda a: max(a, 0.01 * a),
-    "silu": lambda a: a * _sigmoid(a),
-    "gelu": lambda a: 0.5 * a * (1.0 + math.erf(a / math.sqrt(2.0))),
-    "softplus": _softplus,
-    "log_sigmoid": lambda a: -_softplus(-a),
-    "exp": math.exp,
-    "abs": abs,
-    "sin": math.sin,
-    "cos": math.cos,
-    "square": lambda a: a * a,
-    "sqrt": math.sqrt,
-    "layer_norm": lambda a: 0.0,
-}
-
 
 def constant(draft: Draft, value: int) -> int | None:
     """A function of a number is a number: tanh(0) -> 0."""
     vertex = draft.at(value)
-    number = draft.number(vertex.operands[0])
-    if number is None:
+    number, function = draft.number(vertex.operands[0]), ops.OPS[vertex.op].numeric
+    if number is None or function is None:
         return None
     try:
-        result = FUNCTIONS[vertex.op](number)
+        result = function(number)
     except (OverflowError, ValueError):  # exp(1000), sqrt(-1): left as they are
         return None
     return draft.const(tidy(result)) if math.isfinite(result) else None
@@ -177,7 +145,8 @@ def nonnegative(draft: Draft, value: int) -> int | None:
     sigmoid(b).
     """
     inner = draft.at(value).operands[0]
-    return inner if draft.op(inner) in _NONNEGATIVE else None
+    row = ops.OPS.get(draft.op(inner))
+    return inner if row is not None and row.nonnegative else None
 
 
 def function_of_function(draft: Draft, value: int) -> int | None:

@@ -24,6 +24,7 @@ from cellsearch.genome.rewriting.graph import (
 from cellsearch.genome.rewriting.sums_products import (
     Product,
     Sum,
+    is_odd_function,
     product_of,
     sum_of,
     write_product,
@@ -306,20 +307,14 @@ def _negative(draft: Draft, value: int) -> int | None:
 
 def _sign_carrier(draft: Draft, vertex: Vertex) -> int | None:
     """Position of the operand whose sign is the sign of the value."""
-    if vertex.op in ("tanh", "sin", "layer_norm"):
+    if is_odd_function(vertex.op):
         return 0
     if vertex.op in ("mul", "div"):
         numerators = vertex.operands if vertex.op == "mul" else vertex.operands[:1]
         for place, operand in enumerate(numerators):
-            if draft.single(operand) and draft.op(operand) in (
-                "linear",
-                "diag",
-                "bias",
-                "tanh",
-                "sin",
-                "layer_norm",
-                "mul",
-                "div",
+            op = draft.op(operand)
+            if draft.single(operand) and (
+                op in ("linear", "diag", "bias", "mul", "div") or is_odd_function(op)
             ):
                 return place
     return None

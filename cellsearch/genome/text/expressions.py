@@ -136,8 +136,8 @@ class ExpressionReader:
     def _call(self, node: ast.Call, depth: int) -> int:
         if (
             not isinstance(node.func, ast.Name)
-            or node.func.id not in ops.OPS
             or node.func.id == "const"
+            or ops.find(node.func.id) is None
         ):
             called = (
                 node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]

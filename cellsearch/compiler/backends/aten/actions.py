@@ -8,20 +8,26 @@ otherwise the slot is set.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm, layer_norm_gradient
+from cellsearch import ops
+from cellsearch.compiler.backends.functions import (
+    FUNCTIONS,
+    function_of,
+    layer_norm,
+    layer_norm_gradient,
+)
 
 __all__ = [
-    "INPLACE",
     "Action",
     "accumulate",
     "apply",
     "combine",
     "fill",
+    "in_place",
     "overwrite",
     "sum_rows",
     "transposed_product",
@@ -41,56 +47,32 @@ def _blend(gate: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.lerp(b, a, gate)
 
 
-_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    **FUNCTIONS,
+_OWN: dict[str, Callable[..., Tensor]] = {
     "blend": _blend,
     "layer_norm": layer_norm,
     "layer_norm_gradient": layer_norm_gradient,
     "fold": _fold,
 }
-_WITH_OUT: dict[str, Callable[..., Tensor]] = {
-    name: FUNCTIONS[name]
-    for name in (
-        "add",
-        "mul",
-        "sub",
-        "div",
-        "max",
-        "min",
-        "sigmoid",
-        "tanh",
-        "exp",
-        "neg",
-        "abs",
-        "sin",
-        "cos",
-        "square",
-        "sqrt",
-        "sign",
-        "erf",
-    )
-}
-INPLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid_,
-    "tanh": torch.tanh_,
-    "relu": torch.relu_,
-    "leaky_relu": lambda a: functional.leaky_relu_(a, 0.01),
-    "exp": torch.exp_,
-    "neg": torch.neg_,
-    "abs": torch.abs_,
-    "sin": torch.sin_,
-    "cos": torch.cos_,
-    "square": torch.square_,
-    "sqrt": torch.sqrt_,
-}
-"""Primitives that can overwrite their operand."""
+"""What this backend computes its own way."""
+
+
+@cache
+def in_place(op: str) -> Callable[[Tensor], Tensor] | None:
+    """The function that overwrites the operand of a primitive; ``None`` if there is none."""
+    row = ops.OPS.get(op)
+    return function_of(row.in_place) if row is not None and row.in_place else None
+
+
+def _takes_out(op: str) -> bool:
+    """Whether the function of a primitive can write into given memory."""
+    return op in ("sign", "erf") or (op in ops.OPS and bool(ops.OPS[op].out))
 
 
 def apply(op: str, result: int, operands: Sequence[int], *, into: bool) -> Action:
     """A primitive other than the dense ones."""
-    if into and op in _WITH_OUT:
-        return _with_out(_WITH_OUT[op], result, operands)
-    function = _FUNCTIONS[op]
+    if into and _takes_out(op):
+        return _with_out(FUNCTIONS[op], result, operands)
+    function = _OWN.get(op) or FUNCTIONS[op]
     if into:
 
         def copied(env: Slots) -> None:
@@ -136,7 +118,8 @@ def _with_out(function: Callable[..., Tensor], result: int, operands: Sequence[i
 
 def overwrite(op: str, slot: int) -> Action:
     """A function of one value in place, on a view of neighbouring columns."""
-    function = INPLACE[op]
+    function = in_place(op)
+    assert function is not None
 
     def run(env: Slots) -> None:
         function(env[slot])

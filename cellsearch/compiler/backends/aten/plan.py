@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cellsearch.compiler.backends.aten import actions
-from cellsearch.compiler.backends.aten.actions import INPLACE, Action
+from cellsearch.compiler.backends.aten.actions import Action, in_place
 from cellsearch.compiler.backends.aten.columns import arrange, runs
 from cellsearch.compiler.backends.aten.pending import PendingAction, in_order
 from cellsearch.compiler.backends.aten.sums import FlatSum, find_sums
@@ -208,7 +208,7 @@ class _Planner:
             if len(users) == 1 and root not in self.standing:
                 user = users[0]
                 if (
-                    self.instruction(user).op in INPLACE
+                    in_place(self.instruction(user).op) is not None
                     and self.phase[user] is self.phase[root]
                     and user not in self.absorbed
                 ):
