@@ -26,9 +26,11 @@ from pathlib import Path
 
 import cellsearch
 from cellsearch.compiler.backends.native import build
+from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
+from cellsearch.errors import BackendError
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
 
@@ -52,7 +54,14 @@ def to_package(
 ) -> dict[str, bytes]:
     """The files of the package by their paths in it, ``__init__.py`` last; arguments and errors as
     of :func:`to_source`.
+
+    Raises :class:`BackendError` for a cell that the native runtime cannot run.
     """
+    program = simplify_program(lower(genome))
+    missing = missing_instruction(program)
+    if missing:
+        hint = "export it to source instead"
+        raise BackendError(f"the native runtime cannot run this cell: {missing}", hint=hint)
     plain = to_source(
         genome,
         class_name=class_name,
@@ -70,7 +79,7 @@ def to_package(
     contents |= {
         "plain.py": plain.encode(),
         "fast.py": fast.encode(),
-        "program.json": program_to_json(simplify_program(lower(genome))).encode(),
+        "program.json": program_to_json(program).encode(),
         "__init__.py": _init(
             class_name, weights, sized=hidden_size is not None and input_size is not None
         ).encode(),

@@ -12,7 +12,7 @@ import torch
 
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
 from cellsearch.compiler.backends.native.build import library
-from cellsearch.compiler.backends.native.instructions import OPERATIONS
+from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.program import Program
 from cellsearch.errors import BackendError
@@ -31,13 +31,9 @@ class Native(Backend):
             return Support(False, f"it runs on the CPU, not on {device}")
         if dtype != torch.float32:
             return Support(False, f"it computes in float32, not in {dtype}")
-        unknown = sorted(
-            {i.op for i in program.instructions}
-            - set(OPERATIONS)
-            - {"dense", "dense_t", "outer", "vector", "scalar"}
-        )
-        if unknown:
-            return Support(False, f"it does not know the primitive {unknown[0]}")
+        missing = missing_instruction(program)
+        if missing:
+            return Support(False, missing)
         try:
             library()
         except BackendError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.commands import Home, Operation, Stage
 
-__all__ = ["OPERATIONS", "Code", "StageCode", "encode_stage"]
+__all__ = ["OPERATIONS", "Code", "StageCode", "encode_stage", "missing_instruction"]
 
 OPERATIONS = {
     "add": "ADD",
@@ -45,6 +46,19 @@ OPERATIONS = {
     "zeros": "SPLAT",
 }
 """Operation of a stage -> instruction of the runtime."""
+_SCHEDULED = frozenset({"dense", "dense_t", "outer", "vector", "scalar"})
+"""Primitives that become commands, or nothing at all."""
+
+
+def missing_instruction(program: Program) -> str:
+    """Why the runtime cannot compute a program, whatever the machine; ``""`` if it can."""
+    for instruction in program.instructions:
+        if instruction.op not in OPERATIONS and instruction.op not in _SCHEDULED:
+            return (
+                f"its runtime, which is C, has no instruction for {instruction.op}; other backends "
+                "run an op by its row of the op table alone"
+            )
+    return ""
 
 
 @dataclass(slots=True)

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from cellsearch.compiler.backends.native.build import Library
+from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.gradient import Gradient, gradient
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.recompute import recompute
+from cellsearch.errors import BackendError
 
 __all__ = ["NativeKernel"]
 
@@ -32,6 +34,9 @@ class NativeKernel:
     whole_states = True
 
     def __init__(self, program: Program, library: Library) -> None:
+        missing = missing_instruction(program)
+        if missing:
+            raise BackendError(f"the native backend cannot run this cell: {missing}")
         self.program = program
         self.library = library
         self.gradient: Gradient = recompute(gradient(program))
