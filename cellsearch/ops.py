@@ -20,11 +20,15 @@ import ast
 import keyword
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from cellsearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "COMMUTATIVE",
@@ -271,7 +275,10 @@ def find(name: str) -> Op | None:
     Raises :class:`ConfigError` for a declaration that is broken.
     """
     row = OPS.get(name)
-    return row if row is not None else _declared(name)
+    if row is None:
+        load = _declared().get(name)
+        row = None if load is None else load()
+    return row
 
 
 def get(name: str) -> Op:
@@ -284,20 +291,21 @@ def get(name: str) -> Op:
 
 def names() -> tuple[str, ...]:
     """The names of all ops, in table order, then those of other packages."""
-    from cellsearch.files import declared  # exported packages carry this file, and not that one
-
-    return tuple(dict.fromkeys((*OPS, *declared(GROUP, "op", _BUILT_IN))))
+    return tuple(dict.fromkeys((*OPS, *_declared())))
 
 
-def _declared(name: str) -> Op | None:
-    from cellsearch.files import declared, load_declared
+def _declared() -> Mapping[str, Callable[[], Op]]:
+    """The ops of other packages: name -> what loads and registers it."""
+    from cellsearch.files import declared, load_declared  # start-up: few cells have such an op
 
-    entry = declared(GROUP, "op", _BUILT_IN).get(name)
-    if entry is None:
-        return None
-    row = load_declared(entry, "op", lambda found: isinstance(found, Op) and found.name == name)
-    assert isinstance(row, Op)
-    return register(row)
+    def load(entry: EntryPoint) -> Op:
+        def is_one(found: object) -> bool:
+            return isinstance(found, Op) and found.name == entry.name
+
+        return register(load_declared(entry, "op", is_one))
+
+    found = declared(GROUP, "op", _BUILT_IN)
+    return {name: partial(load, entry) for name, entry in found.items()}
 
 
 def register(row: Op) -> Op:
