@@ -144,16 +144,22 @@ def load_declared(entry: EntryPoint, what: str, is_one: Callable[[object], bool]
     """What an entry point names. Raises :class:`ConfigError` with package, entry and reason where
     it cannot be imported, or is something else.
     """
-    problem = f"the {what} {entry.name!r} of the package {_package(entry)}"
-    hint = f"repair or uninstall {_package(entry)}"
+    package, hint = _package(entry), f"repair or uninstall {_package(entry)}"
     try:
         found = entry.load()
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        message = f"{problem} cannot be imported: {reason}"
-        raise ConfigError(message, where=_place(entry), hint=hint) from error
+        raise ConfigError(
+            f"the {what} {entry.name!r} of the package {package} cannot be imported: "
+            f"{type(error).__name__}: {error}",
+            where=_place(entry),
+            hint=hint,
+        ) from error
     if not is_one(found):
-        raise ConfigError(f"{problem} is {found!r:.80}", where=_place(entry), hint=hint)
+        raise ConfigError(
+            f"the package {package} names no {what} called {entry.name!r}, but {found!r:.80}",
+            where=_place(entry),
+            hint=hint,
+        )
     return found
 
 
@@ -195,7 +201,7 @@ class Parts(Generic[Part]):
     """What one is called in messages."""
     group: str
     """The group of entry points in which other packages declare theirs."""
-    base: type[Part]
+    base: type
     """Every one is a subclass of this."""
     own: Mapping[str, str]
     """Name -> ``"module:class"``."""

@@ -5,6 +5,15 @@ from cellsearch.schedules.curve_stop import CurveStop
 from cellsearch.schedules.fixed import Fixed
 from cellsearch.schedules.halving import SuccessiveHalving
 from cellsearch.schedules.look_ahead import LookAhead
-from cellsearch.schedules.registry import create, names
+from cellsearch.schedules.registry import create, get, names
 
-__all__ = ["CurveStop", "Fixed", "LookAhead", "Schedule", "SuccessiveHalving", "create", "names"]
+__all__ = [
+    "CurveStop",
+    "Fixed",
+    "LookAhead",
+    "Schedule",
+    "SuccessiveHalving",
+    "create",
+    "get",
+    "names",
+]

@@ -7,36 +7,39 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from cellsearch.errors import ConfigError
+from cellsearch.files import Parts
 from cellsearch.schedules.base import Schedule
-from cellsearch.schedules.curve_stop import CurveStop
-from cellsearch.schedules.fixed import Fixed
-from cellsearch.schedules.halving import SuccessiveHalving
-from cellsearch.schedules.look_ahead import LookAhead
 
-__all__ = ["create", "names"]
+__all__ = ["create", "get", "names"]
 
-
-_SCHEDULES: dict[str, type[Schedule]] = {
-    cls.name: cls for cls in (CurveStop, Fixed, LookAhead, SuccessiveHalving)
-}
+_SCHEDULES: Parts[Schedule] = Parts(
+    "schedule",
+    "cellsearch.schedules",
+    Schedule,
+    {
+        "curve_stop": "cellsearch.schedules.curve_stop:CurveStop",
+        "fixed": "cellsearch.schedules.fixed:Fixed",
+        "halving": "cellsearch.schedules.halving:SuccessiveHalving",
+        "lookahead": "cellsearch.schedules.look_ahead:LookAhead",
+    },
+)
 
 
 def names() -> tuple[str, ...]:
-    """The names of all schedules."""
-    return tuple(sorted(_SCHEDULES))
+    """The names of all schedules, those of other installed packages included."""
+    return _SCHEDULES.names()
+
+
+def get(name: str) -> type[Schedule]:
+    """The schedule of this name; raises :class:`ConfigError` for an unknown one."""
+    return _SCHEDULES.get(name)
 
 
 def create(name: str, options: Mapping[str, Any] | None = None) -> Schedule:
     """The schedule of this name. Raises :class:`ConfigError` for an unknown name, an unknown
     option, or a wrong value.
     """
-    if name not in _SCHEDULES:
-        raise ConfigError(
-            f"there is no schedule {name!r}",
-            where="schedule",
-            hint="schedules: " + ", ".join(names()),
-        )
-    kind = _SCHEDULES[name]
+    kind = get(name)
     allowed = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for option, value in (options or {}).items():
         where = f"schedule_options.{option}"

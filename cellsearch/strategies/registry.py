@@ -4,44 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from cellsearch.errors import ConfigError
+from cellsearch.files import Parts
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.evolution import LocalSearch, RegularizedEvolution
-from cellsearch.strategies.genetic import Genetic
-from cellsearch.strategies.grow import Grow
-from cellsearch.strategies.nsga2 import Nsga2
-from cellsearch.strategies.predictor import Predictor
-from cellsearch.strategies.prune import Prune
-from cellsearch.strategies.random import Random
 
 __all__ = ["create", "get", "names", "options"]
 
-_STRATEGIES: dict[str, type[Strategy]] = {
-    kind.name: kind
-    for kind in (Random, Prune, Grow, Genetic, RegularizedEvolution, LocalSearch, Predictor, Nsga2)
-}
+_STRATEGIES: Parts[Strategy] = Parts(
+    "strategy",
+    "cellsearch.strategies",
+    Strategy,
+    {
+        "random": "cellsearch.strategies.random:Random",
+        "prune": "cellsearch.strategies.prune:Prune",
+        "grow": "cellsearch.strategies.grow:Grow",
+        "genetic": "cellsearch.strategies.genetic:Genetic",
+        "regularized_evolution": "cellsearch.strategies.evolution:RegularizedEvolution",
+        "local_search": "cellsearch.strategies.evolution:LocalSearch",
+        "predictor": "cellsearch.strategies.predictor:Predictor",
+        "nsga2": "cellsearch.strategies.nsga2:Nsga2",
+    },
+)
 
 
 def names() -> tuple[str, ...]:
-    """The names of all strategies."""
-    return tuple(_STRATEGIES)
+    """The names of all strategies, those of other installed packages included."""
+    return _STRATEGIES.names()
 
 
 def get(name: str) -> type[Strategy]:
     """The strategy of this name; raises :class:`ConfigError` for an unknown one."""
-    if name not in _STRATEGIES:
-        near = get_close_matches(str(name), _STRATEGIES, n=2)
-        raise ConfigError(
-            f"there is no strategy {name!r}",
-            where="strategy",
-            hint=("did you mean " + " or ".join(near) + "? " if near else "")
-            + "strategies: "
-            + ", ".join(_STRATEGIES),
-        )
-    return _STRATEGIES[name]
+    return _STRATEGIES.get(name)
 
 
 def options(name: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import ConfigError
+from cellsearch.files import Parts
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, TaskData
 from cellsearch.tasks.data import registry
 
@@ -35,58 +35,48 @@ __all__ = [
     "names",
 ]
 
-ENTRY_POINTS = "cellsearch.tasks"
-"""Group of entry points in which another package declares tasks of its own."""
-_REGISTRY: dict[str, tuple[str, str]] = {
-    "adding": ("cellsearch.tasks.adding", "Adding"),
-    "anbncn": ("cellsearch.tasks.anbncn", "AnBnCn"),
-    "associative_recall": ("cellsearch.tasks.associative_recall", "AssociativeRecall"),
-    "dyck1": ("cellsearch.tasks.dyck", "Dyck1"),
-    "dyck2": ("cellsearch.tasks.dyck", "Dyck2"),
-    "modular_sum": ("cellsearch.tasks.parity", "ModularSum"),
-    "selective_copy": ("cellsearch.tasks.selective_copy", "SelectiveCopy"),
-    "arrays": ("cellsearch.tasks.arrays", "ArraysTask"),
-    "char_lm": ("cellsearch.tasks.char_lm", "CharLM"),
-    "copy": ("cellsearch.tasks.copy", "Copy"),
-    "etth1": ("cellsearch.tasks.forecasting", "ETTh1"),
-    "japanese_vowels": ("cellsearch.tasks.classification", "JapaneseVowels"),
-    "jsb": ("cellsearch.tasks.jsb", "JSB"),
-    "mnist1d": ("cellsearch.tasks.classification", "Mnist1D"),
-    "online_drift": ("cellsearch.tasks.online_drift", "OnlineDrift"),
-    "parity": ("cellsearch.tasks.parity", "Parity"),
-    "pen_digits": ("cellsearch.tasks.classification", "PenDigits"),
-    "pixels": ("cellsearch.tasks.pixels", "Pixels"),
-    "sentiment": ("cellsearch.tasks.sentiment", "Sentiment"),
-    "spoken_digits": ("cellsearch.tasks.classification", "SpokenDigits"),
-    "sunspots": ("cellsearch.tasks.forecasting", "Sunspots"),
-    "time_machine": ("cellsearch.tasks.corpora", "TimeMachine"),
-    "tiny_shakespeare": ("cellsearch.tasks.corpora", "TinyShakespeare"),
-    "translation": ("cellsearch.tasks.translation", "Translation"),
-    "word_lm": ("cellsearch.tasks.word_lm", "WordLM"),
-}
+_TASKS: Parts[Task] = Parts(
+    "task",
+    "cellsearch.tasks",
+    Task,
+    {
+        "adding": "cellsearch.tasks.adding:Adding",
+        "anbncn": "cellsearch.tasks.anbncn:AnBnCn",
+        "associative_recall": "cellsearch.tasks.associative_recall:AssociativeRecall",
+        "dyck1": "cellsearch.tasks.dyck:Dyck1",
+        "dyck2": "cellsearch.tasks.dyck:Dyck2",
+        "modular_sum": "cellsearch.tasks.parity:ModularSum",
+        "selective_copy": "cellsearch.tasks.selective_copy:SelectiveCopy",
+        "arrays": "cellsearch.tasks.arrays:ArraysTask",
+        "char_lm": "cellsearch.tasks.char_lm:CharLM",
+        "copy": "cellsearch.tasks.copy:Copy",
+        "etth1": "cellsearch.tasks.forecasting:ETTh1",
+        "japanese_vowels": "cellsearch.tasks.classification:JapaneseVowels",
+        "jsb": "cellsearch.tasks.jsb:JSB",
+        "mnist1d": "cellsearch.tasks.classification:Mnist1D",
+        "online_drift": "cellsearch.tasks.online_drift:OnlineDrift",
+        "parity": "cellsearch.tasks.parity:Parity",
+        "pen_digits": "cellsearch.tasks.classification:PenDigits",
+        "pixels": "cellsearch.tasks.pixels:Pixels",
+        "sentiment": "cellsearch.tasks.sentiment:Sentiment",
+        "spoken_digits": "cellsearch.tasks.classification:SpokenDigits",
+        "sunspots": "cellsearch.tasks.forecasting:Sunspots",
+        "time_machine": "cellsearch.tasks.corpora:TimeMachine",
+        "tiny_shakespeare": "cellsearch.tasks.corpora:TinyShakespeare",
+        "translation": "cellsearch.tasks.translation:Translation",
+        "word_lm": "cellsearch.tasks.word_lm:WordLM",
+    },
+)
 _LAZY = {"from_arrays": "cellsearch.tasks.arrays", "from_text_file": "cellsearch.tasks.char_lm"}
 
 
 def names() -> tuple[str, ...]:
     """The names of all tasks, those of other installed packages included."""
-    return tuple(sorted({*_REGISTRY, *(entry.name for entry in entry_points(group=ENTRY_POINTS))}))
+    return tuple(sorted(_TASKS.names()))
 
 
 def get(name: str) -> type[Task]:
     """The class of a task. Raises :class:`ConfigError` for an unknown name."""
-    if name in _REGISTRY:
-        module, attribute = _REGISTRY[name]
-        task: type[Task] = getattr(import_module(module), attribute)
-        return task
-    for entry in entry_points(group=ENTRY_POINTS, name=name):
-        found = entry.load()
-        if not (isinstance(found, type) and issubclass(found, Task)):
-            raise ConfigError(
-                f"the entry point {name!r} names no task",
-                where=str(entry.value),
-                hint="name a subclass of cellsearch.tasks.Task",
-            )
-        return found
     if name == "suite":
         raise ConfigError(
             "a suite is several tasks, and here one is needed",
@@ -94,9 +84,7 @@ def get(name: str) -> type[Task]:
             hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL "
             "--suite NAME trains all",
         )
-    raise ConfigError(
-        f"there is no task {name!r}", where="task", hint="tasks: " + ", ".join(names())
-    )
+    return _TASKS.get(name)
 
 
 @dataclass(frozen=True, slots=True)
