@@ -38,7 +38,8 @@ REFERENCE = {
     "contracts": (
         "Contracts",
         "testing.strategies.StrategyContract testing.tasks.TaskContract "
-        "testing.backends.BackendContract testing.executors.ExecutorContract",
+        "testing.ops.OpContract testing.backends.BackendContract "
+        "testing.executors.ExecutorContract",
     ),
 }
 
