@@ -26,8 +26,8 @@ from cellsearch.genome.builder import Builder
 from cellsearch.genome.canonical import ColouredGraph, canonical_order
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node, State
-from cellsearch.genome.rewriting.graph import Draft
-from cellsearch.genome.rewriting.simplify import simplified
+from cellsearch.genome.rewriting.graph import RewriteGraph
+from cellsearch.genome.rewriting.simplify import rewrite
 
 __all__ = ["canonical_form", "canonical_key", "canonical_values", "search_key", "subgraph_keys"]
 
@@ -46,7 +46,7 @@ def search_key(genome: Genome) -> str:
     It also merges cells that differ by algebra, and by weights that training could not tell apart
     (a linear of a linear).
     """
-    graph, roots = _reduce_draft(simplified(genome))
+    graph, roots = _reduce_rewritten(rewrite(genome))
     return _digest(graph, canonical_order(graph), roots)
 
 
@@ -159,20 +159,20 @@ def _reduce(genome: Genome) -> tuple[ColouredGraph, tuple[int, ...]]:
     return graph, (number[genome.output],)
 
 
-def _reduce_draft(draft: Draft) -> tuple[ColouredGraph, tuple[int, ...]]:
-    """What :func:`_reduce` gives for ``draft.genome()``, without building that genome."""
+def _reduce_rewritten(simple: RewriteGraph) -> tuple[ColouredGraph, tuple[int, ...]]:
+    """What :func:`_reduce` gives for ``simple.genome()``, without building that genome."""
     graph = ColouredGraph()
     number = {0: graph.add("x")}
-    states = draft.needed_states()
+    states = simple.needed_states()
     for k in states:
-        number[1 + k] = graph.add(f"state={_number(draft.states[k].initial)}")
+        number[1 + k] = graph.add(f"state={_number(simple.states[k].initial)}")
     known: dict[tuple[str, tuple[int, ...]], int] = {}
-    ends = [draft.find(draft.next_states[k]) for k in states]
-    output = draft.find(draft.output)
-    for value in draft.below([output, *ends]):
+    ends = [simple.find(simple.next_states[k]) for k in states]
+    output = simple.find(simple.output)
+    for value in simple.below([output, *ends]):
         if value in number:
             continue
-        vertex = draft.at(value)
+        vertex = simple.at(value)
         op = vertex.op
         number[value] = _add(
             graph,

@@ -1,6 +1,6 @@
 """The mutable graph that :mod:`cellsearch.genome.rewriting.simplify` works on.
 
-A :class:`Draft` never changes a vertex: a rule makes new ones and the old one is replaced.
+A :class:`RewriteGraph` never changes a vertex: a rule makes new ones and the old one is replaced.
 Weight-free vertices that are alike are one vertex. Every weight is an expression over the weights
 of the genome that came in, so that trained weights survive simplification.
 """
@@ -16,7 +16,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node, State
 
 __all__ = [
-    "Draft",
+    "RewriteGraph",
     "Vertex",
     "Weight",
     "add_weights",
@@ -93,18 +93,19 @@ def evaluate_weight(weight: Weight, own: Mapping[tuple[int, int], Any]) -> Any:
 
 
 class Vertex(NamedTuple):
-    """One value: ``op`` is an op, ``"x"`` or ``"state"``. ``weights``: one for each operand of an
-    op with weights; ``bias``: its bias.
-    """
+    """One value."""
 
     op: str
+    """An op, ``"x"`` or ``"state"``."""
     operands: tuple[int, ...] = ()
     number: float = 0.0
+    """Of a ``const``."""
     weights: tuple[Weight, ...] = ()
+    """One for each operand of an op with weights."""
     bias: Weight | None = None
 
 
-class Draft:
+class RewriteGraph:
     """A genome taken apart; see the module docstring."""
 
     def __init__(self, genome: Genome) -> None:
@@ -117,9 +118,8 @@ class Draft:
         self.uses: dict[int, int] = {}
         self.user: dict[int, int] = {}  # the last one counted
         self.place: dict[int, int] = {}  # where a reader expects the value
-        self.forms: dict[
-            tuple[str, int], Any
-        ] = {}  # sums and products, until a value or a use is new; see sums_products.py
+        # Sums and products, until a value or a use is new; see sums_products.py.
+        self.forms: dict[tuple[str, int], Any] = {}
         number = list(range(genome.first_node))
         for value, node in genome.numbered():
             operands = tuple([number[v] for v in node.inputs])

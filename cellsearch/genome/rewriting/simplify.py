@@ -21,10 +21,10 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.rewriting import value_rules, weight_rules
-from cellsearch.genome.rewriting.graph import Draft, column_weight, evaluate_weight
+from cellsearch.genome.rewriting.graph import RewriteGraph, column_weight, evaluate_weight
 from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
 
-__all__ = ["RULES", "Rule", "simplified", "simplify", "simplify_weights"]
+__all__ = ["RULES", "Rule", "rewrite", "simplify", "simplify_weights"]
 
 MAX_PASSES = 200
 RuleKind = Literal["structure", "algebra", "absorb"]
@@ -32,16 +32,14 @@ RuleKind = Literal["structure", "algebra", "absorb"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: ``apply(draft, value)`` returns what may stand in the place of a value of these
-    ops, or ``None``.
-
-    The rule without ops orders what has two orders, once nothing else applies.
-    """
+    """One rule. The rule without ops orders what has two orders, once nothing else applies."""
 
     name: str
     kind: RuleKind
     ops: tuple[str, ...]
-    apply: Callable[[Draft, int], int | None]
+    """Of the values that it is about."""
+    apply: Callable[[RewriteGraph, int], int | None]
+    """``apply(graph, value)`` returns what may stand in the place of the value, or ``None``."""
     fact: Callable[[str], bool] | None = None
     """Whether an op has the fact that the rule is about; holds for ops registered later too."""
 
@@ -52,23 +50,23 @@ class Rule:
 
 
 def _about(
-    name: str, apply: Callable[[Draft, int], int | None], fact: Callable[[str], bool]
+    name: str, apply: Callable[[RewriteGraph, int], int | None], fact: Callable[[str], bool]
 ) -> Rule:
     """An algebraic rule for all ops that have a fact."""
     return Rule(name, "algebra", tuple(sorted(filter(fact, ops.OPS))), apply, fact)
 
 
-def alike_states(draft: Draft, value: int) -> int | None:
+def alike_states(graph: RewriteGraph, value: int) -> int | None:
     """Two states that start and go on alike are one; a state that never changes is a number."""
-    state = draft.states[value - 1]
-    following = draft.find(draft.next_states[value - 1])
-    if following == value or draft.number(following) == state.initial:
-        return draft.const(state.initial)
+    state = graph.states[value - 1]
+    following = graph.find(graph.next_states[value - 1])
+    if following == value or graph.number(following) == state.initial:
+        return graph.const(state.initial)
     for k in range(value - 1):
         if (
-            1 + k not in draft.replaced
-            and draft.find(draft.next_states[k]) == following
-            and draft.states[k].initial == state.initial
+            1 + k not in graph.replaced
+            and graph.find(graph.next_states[k]) == following
+            and graph.states[k].initial == state.initial
         ):
             return 1 + k
     return None
@@ -123,7 +121,7 @@ def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
 
     Nodes that remain keep their names. A state that the output never depends on goes too.
     """
-    return simplified(genome, rules).genome()[0]
+    return rewrite(genome, rules).genome()[0]
 
 
 def simplify_weights(
@@ -146,7 +144,7 @@ def simplify_weights(
         for spec in genome.parameters
         if spec.name in weights
     }
-    simple, expressions = simplified(genome, rules).genome()
+    simple, expressions = rewrite(genome, rules).genome()
     carried = {}
     for spec in simple.parameters:
         weight = expressions[spec.node, spec.operand]
@@ -174,75 +172,75 @@ class _ByOp(dict[str, tuple[Rule, ...]]):
 _ALL_BY_OP = _ByOp(RULES)
 
 
-def simplified(genome: Genome, rules: Sequence[Rule] = RULES) -> Draft:
+def rewrite(genome: Genome, rules: Sequence[Rule] = RULES) -> RewriteGraph:
     """The genome taken apart after the rules were applied, operands first, until none applies."""
-    draft = Draft(genome)
+    graph = RewriteGraph(genome)
     by_op = _ALL_BY_OP if rules is RULES else _ByOp(rules)
     for _ in range(MAX_PASSES):
-        if not _one_pass(draft, by_op):
+        if not _one_pass(graph, by_op):
             if any(not rule.ops for rule in rules):
-                _order_free_blends(draft)
-            return draft
+                _order_free_blends(graph)
+            return graph
     raise GenomeError(
         f"the cell was not simple after {MAX_PASSES} passes",
         hint="report this cell: two rules undo one another",
     )
 
 
-def _order_free_blends(draft: Draft) -> None:
+def _order_free_blends(graph: RewriteGraph) -> None:
     """Turn each blend whose gate may as well be its own complement into the one order that is kept:
     a previous state first.
 
     Otherwise the content below the two sides decides, in which such blends count alike in both
     orders.
     """
-    if not any(vertex.op == "blend" for vertex in draft.vertices):
+    if not any(vertex.op == "blend" for vertex in graph.vertices):
         return
-    order = draft.live_order()
+    order = graph.live_order()
     if not any(
-        draft.op(value) == "blend" and weight_rules.free_gate(draft, draft.at(value).operands[0])
+        graph.op(value) == "blend" and weight_rules.free_gate(graph, graph.at(value).operands[0])
         for value in order
     ):
         return
     content: dict[int, str] = {}
     for value in order:
-        vertex = draft.at(value)
+        vertex = graph.at(value)
         below = [content[v] for v in vertex.operands]
         detail = f"{vertex.number.hex()} {vertex.bias is not None}"
         if vertex.op == "state":
             detail = (
-                f"{draft.states[value - 1].initial + 0.0} "
-                f"{draft.find(draft.next_states[value - 1]) == draft.find(draft.output)}"
+                f"{graph.states[value - 1].initial + 0.0} "
+                f"{graph.find(graph.next_states[value - 1]) == graph.find(graph.output)}"
             )
-        elif vertex.op == "blend" and weight_rules.free_gate(draft, vertex.operands[0]):
-            turned = weight_rules.turned_free_blend(draft, value) if below[2] < below[1] else None
+        elif vertex.op == "blend" and weight_rules.free_gate(graph, vertex.operands[0]):
+            turned = weight_rules.turned_free_blend(graph, value) if below[2] < below[1] else None
             if turned is not None:
-                draft.replace(value, turned)
+                graph.replace(value, turned)
             below[1:] = sorted(below[1:])
         elif vertex.op not in ("x", "const") and ops.OPS[vertex.op].commutative:
             below.sort()
         digest = blake2b(f"{vertex.op} {detail} {below}".encode(), digest_size=16).hexdigest()
-        content[value] = content[draft.find(value)] = (
+        content[value] = content[graph.find(value)] = (
             "state " if vertex.op == "state" else "value "
         ) + digest
 
 
-def _one_pass(draft: Draft, by_op: _ByOp) -> bool:
+def _one_pass(graph: RewriteGraph, by_op: _ByOp) -> bool:
     changed = False
-    for value in draft.live_order():
-        if value in draft.replaced:
+    for value in graph.live_order():
+        if value in graph.replaced:
             continue
-        if draft.unify(value):
+        if graph.unify(value):
             changed = True
             continue
-        for rule in by_op[draft.op(value)]:
-            if (rule.ops is _SUMS and draft.inside(value, SUM_OPS)) or (
-                rule.ops is _PRODUCTS and draft.inside(value, PRODUCT_OPS)
+        for rule in by_op[graph.op(value)]:
+            if (rule.ops is _SUMS and graph.inside(value, SUM_OPS)) or (
+                rule.ops is _PRODUCTS and graph.inside(value, PRODUCT_OPS)
             ):
                 continue  # the sum or product around it takes it apart
-            new = rule.apply(draft, value)
-            if new is not None and draft.find(new) != value:
-                draft.replace(value, draft.find(new))
+            new = rule.apply(graph, value)
+            if new is not None and graph.find(new) != value:
+                graph.replace(value, graph.find(new))
                 changed = True
                 break
     return changed

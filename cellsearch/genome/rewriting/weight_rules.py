@@ -11,7 +11,7 @@ search has to tell them apart.
 from __future__ import annotations
 
 from cellsearch.genome.rewriting.graph import (
-    Draft,
+    RewriteGraph,
     Vertex,
     Weight,
     add_weights,
@@ -22,8 +22,8 @@ from cellsearch.genome.rewriting.graph import (
     times_weight,
 )
 from cellsearch.genome.rewriting.sums_products import (
-    Product,
-    Sum,
+    ProductForm,
+    SumForm,
     is_odd_function,
     product_of,
     sum_of,
@@ -49,47 +49,47 @@ __all__ = [
 _OUTER_DIAGONAL = frozenset({"linear", "diag", "scale", "bias"})
 
 
-def _weighted(draft: Draft, value: int) -> list[tuple[int, Weight]]:
+def _weighted(graph: RewriteGraph, value: int) -> list[tuple[int, Weight]]:
     """Operands and matrices of a linear; the matrix of a number is a column."""
-    vertex = draft.at(value)
+    vertex = graph.at(value)
     pairs = zip(vertex.operands, vertex.weights, strict=True)
-    return [(v, column_weight(w) if draft.op(v) == "const" else w) for v, w in pairs]
+    return [(v, column_weight(w) if graph.op(v) == "const" else w) for v, w in pairs]
 
 
-def _linear(draft: Draft, pairs: list[tuple[int, Weight]], bias: Weight | None) -> int:
+def _linear(graph: RewriteGraph, pairs: list[tuple[int, Weight]], bias: Weight | None) -> int:
     operands, weights = zip(*pairs, strict=True)
-    return draft.add(Vertex("linear", operands, weights=weights, bias=bias))
+    return graph.add(Vertex("linear", operands, weights=weights, bias=bias))
 
 
-def linear_of_repeated(draft: Draft, value: int) -> int | None:
+def linear_of_repeated(graph: RewriteGraph, value: int) -> int | None:
     """linear(a, a, b) -> linear(a, b), linear(0, b) -> linear(b)."""
-    vertex = draft.at(value)
+    vertex = graph.at(value)
     merged: dict[int, Weight] = {}
-    for operand, weight in _weighted(draft, value):
-        if draft.number(operand) != 0.0:
+    for operand, weight in _weighted(graph, value):
+        if graph.number(operand) != 0.0:
             merged[operand] = add_weights(merged[operand], weight) if operand in merged else weight
     if len(merged) == len(vertex.operands):
         return None
     if merged:
-        return _linear(draft, list(merged.items()), vertex.bias)
-    return draft.const(0.0) if vertex.bias is None else draft.add(Vertex("bias", bias=vertex.bias))
+        return _linear(graph, list(merged.items()), vertex.bias)
+    return graph.const(0.0) if vertex.bias is None else graph.add(Vertex("bias", bias=vertex.bias))
 
 
-def linear_of_linear(draft: Draft, value: int) -> int | None:
+def linear_of_linear(graph: RewriteGraph, value: int) -> int | None:
     """linear(linear(a, b), d) -> linear(a, b, d); what is below may also be diag, scale or -a, and
     a bias goes into the bias.
     """
-    vertex = draft.at(value)
+    vertex = graph.at(value)
     pairs: list[tuple[int, Weight]] = []
     bias = vertex.bias
-    for operand, weight in _weighted(draft, value):
-        inner = draft.at(operand)
+    for operand, weight in _weighted(graph, value):
+        inner = graph.at(operand)
         if inner.op == "neg":
             pairs.append((inner.operands[0], negated_weight(weight)))
         elif (
-            draft.single(operand)
+            graph.single(operand)
             and inner.op in ("linear", "diag", "scale")
-            and not _of_number(draft, inner)
+            and not _of_number(graph, inner)
         ):
             pairs += [
                 (u, times_weight(weight, w))
@@ -98,34 +98,34 @@ def linear_of_linear(draft: Draft, value: int) -> int | None:
             bias = sum_bias(bias, apply_weight(weight, inner.bias))
         else:
             pairs.append((operand, weight))
-    return None if tuple(v for v, _ in pairs) == vertex.operands else _linear(draft, pairs, bias)
+    return None if tuple(v for v, _ in pairs) == vertex.operands else _linear(graph, pairs, bias)
 
 
-def diagonal_of_weighted(draft: Draft, value: int) -> int | None:
+def diagonal_of_weighted(graph: RewriteGraph, value: int) -> int | None:
     """diag(linear(a, b)) -> linear(a, b); below a diag may also be diag, scale, bias or -a."""
-    return _outer(draft, value, _OUTER_DIAGONAL)
+    return _outer(graph, value, _OUTER_DIAGONAL)
 
 
-def scale_of_weighted(draft: Draft, value: int) -> int | None:
+def scale_of_weighted(graph: RewriteGraph, value: int) -> int | None:
     """scale(linear(a, b)) -> linear(a, b), scale(scale(a)) -> scale(a); below a scale may also be
     diag or bias.
     """
-    return _outer(draft, value, _OUTER_DIAGONAL)
+    return _outer(graph, value, _OUTER_DIAGONAL)
 
 
-def _outer(draft: Draft, value: int, allowed: frozenset[str]) -> int | None:
-    vertex = draft.at(value)
+def _outer(graph: RewriteGraph, value: int, allowed: frozenset[str]) -> int | None:
+    vertex = graph.at(value)
     operand, weight = vertex.operands[0], vertex.weights[0]
-    inner = draft.at(operand)
-    if draft.number(operand) == 0.0:
+    inner = graph.at(operand)
+    if graph.number(operand) == 0.0:
         return operand
     if inner.op == "neg" and vertex.op == "diag":
-        return draft.add(Vertex("diag", inner.operands, weights=(negated_weight(weight),)))
-    if inner.op not in allowed or not draft.single(operand) or _of_number(draft, inner):
+        return graph.add(Vertex("diag", inner.operands, weights=(negated_weight(weight),)))
+    if inner.op not in allowed or not graph.single(operand) or _of_number(graph, inner):
         return None
     op = "diag" if inner.op == "scale" else inner.op
     weights = tuple(times_weight(weight, w) for w in inner.weights)
-    return draft.add(
+    return graph.add(
         Vertex(
             vertex.op if inner.op == "scale" else op,
             inner.operands,
@@ -135,124 +135,124 @@ def _outer(draft: Draft, value: int, allowed: frozenset[str]) -> int | None:
     )
 
 
-def _of_number(draft: Draft, vertex: Vertex) -> bool:
-    return any(draft.op(v) == "const" for v in vertex.operands)
+def _of_number(graph: RewriteGraph, vertex: Vertex) -> bool:
+    return any(graph.op(v) == "const" for v in vertex.operands)
 
 
 # -- sums of weights -------------------------------------------------------------------------------
 
 
-def sum_of_linears(draft: Draft, value: int) -> int | None:
+def sum_of_linears(graph: RewriteGraph, value: int) -> int | None:
     """linear(a) + linear(b) -> linear(a, b), linear(a) + bias() -> linear(a) with a bias, bias() +
     bias() -> bias().
     """
-    form = sum_of(draft, value)
-    linears = [v for v in _plain_terms(draft, form) if draft.op(v) == "linear"]
-    biases = [v for v in _plain_terms(draft, form) if draft.op(v) == "bias"]
+    form = sum_of(graph, value)
+    linears = [v for v in _plain_terms(graph, form) if graph.op(v) == "linear"]
+    biases = [v for v in _plain_terms(graph, form) if graph.op(v) == "bias"]
     if len(linears) + len(biases) < 2:
         return None
     bias: Weight | None = None
     pairs: list[tuple[int, Weight]] = []
     for v in (*linears, *biases):
-        vertex = draft.at(v)
+        vertex = graph.at(v)
         bias = sum_bias(bias, vertex.bias)
-        pairs += _weighted(draft, v)
-    merged = _linear(draft, pairs, bias) if pairs else draft.add(Vertex("bias", bias=bias))
-    return _in_place_of(draft, form, [*linears, *biases], merged)
+        pairs += _weighted(graph, v)
+    merged = _linear(graph, pairs, bias) if pairs else graph.add(Vertex("bias", bias=bias))
+    return _in_place_of(graph, form, [*linears, *biases], merged)
 
 
-def sum_of_diagonals(draft: Draft, value: int) -> int | None:
+def sum_of_diagonals(graph: RewriteGraph, value: int) -> int | None:
     """diag(a) + diag(a) -> diag(a), scale(a) + scale(a) -> scale(a)."""
-    form = sum_of(draft, value)
+    form = sum_of(graph, value)
     seen: dict[tuple[str, int], int] = {}
-    for v in _plain_terms(draft, form):
-        vertex = draft.at(v)
+    for v in _plain_terms(graph, form):
+        vertex = graph.at(v)
         if vertex.op in ("diag", "scale"):
             other = seen.setdefault((vertex.op, vertex.operands[0]), v)
             if other != v:
-                weight = add_weights(draft.at(other).weights[0], vertex.weights[0])
+                weight = add_weights(graph.at(other).weights[0], vertex.weights[0])
                 return _in_place_of(
-                    draft,
+                    graph,
                     form,
                     [other, v],
-                    draft.add(Vertex(vertex.op, vertex.operands, weights=(weight,))),
+                    graph.add(Vertex(vertex.op, vertex.operands, weights=(weight,))),
                 )
     return None
 
 
-def _plain_terms(draft: Draft, form: Sum) -> list[int]:
+def _plain_terms(graph: RewriteGraph, form: SumForm) -> list[int]:
     """Terms with the coefficient 1 that nothing else reads."""
-    return [v for v, c in form.terms.items() if c == 1.0 and draft.single(v)]
+    return [v for v, c in form.terms.items() if c == 1.0 and graph.single(v)]
 
 
-def _in_place_of(draft: Draft, form: Sum, gone: list[int], new: int) -> int:
-    rest = Sum(form.constant, {v: c for v, c in form.terms.items() if v not in gone})
+def _in_place_of(graph: RewriteGraph, form: SumForm, gone: list[int], new: int) -> int:
+    rest = SumForm(form.constant, {v: c for v, c in form.terms.items() if v not in gone})
     rest.add(new, 1.0)
-    return write_sum(draft, rest)
+    return write_sum(graph, rest)
 
 
 # -- signs -----------------------------------------------------------------------------------------
 
 
-def absorbed_sign(draft: Draft, value: int) -> int | None:
+def absorbed_sign(graph: RewriteGraph, value: int) -> int | None:
     """A - linear(b) -> a + linear(b), -tanh(linear(b)) -> tanh(linear(b)): the weights change their
     sign.
     """
-    form = sum_of(draft, value)
+    form = sum_of(graph, value)
     for v, c in form.terms.items():
-        negative = _negative(draft, v) if c < 0 else None
+        negative = _negative(graph, v) if c < 0 else None
         if negative is not None:
-            rest = Sum(
+            rest = SumForm(
                 form.constant,
                 {negative if u == v else u: -k if u == v else k for u, k in form.terms.items()},
             )
-            return write_sum(draft, rest)
+            return write_sum(graph, rest)
     return None
 
 
-def absorbed_complement(draft: Draft, value: int) -> int | None:
+def absorbed_complement(graph: RewriteGraph, value: int) -> int | None:
     """1 - sigmoid(linear(b)) -> sigmoid(linear(b)): the weights change their sign."""
-    form = sum_of(draft, value)
+    form = sum_of(graph, value)
     if form.constant != 1.0 or list(form.terms.values()) != [-1.0]:
         return None
     gate = next(iter(form.terms))
-    return _turned(draft, gate) if free_gate(draft, gate) else None
+    return _turned(graph, gate) if free_gate(graph, gate) else None
 
 
-def free_gate(draft: Draft, gate: int) -> bool:
+def free_gate(graph: RewriteGraph, gate: int) -> bool:
     """Whether ``1 - gate`` costs nothing: a sigmoid of weights that act nowhere else."""
     return (
-        draft.op(gate) == "sigmoid"
-        and draft.single(gate)
-        and takes_sign(draft, draft.at(gate).operands[0])
+        graph.op(gate) == "sigmoid"
+        and graph.single(gate)
+        and takes_sign(graph, graph.at(gate).operands[0])
     )
 
 
-def _turned(draft: Draft, gate: int) -> int | None:
-    negative = _negative(draft, draft.at(gate).operands[0])
-    return None if negative is None else draft.make("sigmoid", negative)
+def _turned(graph: RewriteGraph, gate: int) -> int | None:
+    negative = _negative(graph, graph.at(gate).operands[0])
+    return None if negative is None else graph.make("sigmoid", negative)
 
 
-def turned_free_blend(draft: Draft, value: int) -> int | None:
+def turned_free_blend(graph: RewriteGraph, value: int) -> int | None:
     """blend(sigmoid(linear(c)), a, b) = blend(sigmoid(linear(c)), b, a): the weights change their
     sign, and one order is kept.
     """
-    gate, one, other = draft.at(value).operands
-    turned = _turned(draft, gate)
-    return None if turned is None else draft.make("blend", turned, other, one)
+    gate, one, other = graph.at(value).operands
+    turned = _turned(graph, gate)
+    return None if turned is None else graph.make("blend", turned, other, one)
 
 
-def absorbed_product_sign(draft: Draft, value: int) -> int | None:
+def absorbed_product_sign(graph: RewriteGraph, value: int) -> int | None:
     """-2 * linear(b) -> 2 * linear(b): the weights change their sign."""
-    form = product_of(draft, value)
+    form = product_of(graph, value)
     if form is None or form.coefficient >= 0:
         return None
     for k, v in enumerate(form.factors):
-        negative = _negative(draft, v)
+        negative = _negative(graph, v)
         if negative is not None:
             return write_product(
-                draft,
-                Product(
+                graph,
+                ProductForm(
                     -form.coefficient,
                     [*form.factors[:k], negative, *form.factors[k + 1 :]],
                     form.divisors,
@@ -261,23 +261,23 @@ def absorbed_product_sign(draft: Draft, value: int) -> int | None:
     return None
 
 
-def takes_sign(draft: Draft, value: int) -> bool:
+def takes_sign(graph: RewriteGraph, value: int) -> bool:
     """Whether ``-value`` costs nothing, because weights that act nowhere else can take the
     sign in.
     """
-    return _sign_path(draft, value) is not None
+    return _sign_path(graph, value) is not None
 
 
-def _sign_path(draft: Draft, value: int) -> list[tuple[int, int]] | None:
+def _sign_path(graph: RewriteGraph, value: int) -> list[tuple[int, int]] | None:
     """The values through which the sign goes, each with the position of the operand; at its end a
     node with weights.
     """
     path: list[tuple[int, int]] = []
-    while draft.single(value):
-        vertex = draft.at(value)
+    while graph.single(value):
+        vertex = graph.at(value)
         if vertex.op in ("linear", "diag", "bias"):
             return [*path, (value, -1)]
-        place = _sign_carrier(draft, vertex)
+        place = _sign_carrier(graph, vertex)
         if place is None:
             return None
         path.append((value, place))
@@ -285,35 +285,35 @@ def _sign_path(draft: Draft, value: int) -> list[tuple[int, int]] | None:
     return None
 
 
-def _negative(draft: Draft, value: int) -> int | None:
+def _negative(graph: RewriteGraph, value: int) -> int | None:
     """-value, if weights that act nowhere else can take the sign in."""
-    path = _sign_path(draft, value)
+    path = _sign_path(graph, value)
     if path is None:
         return None
-    end = draft.at(path[-1][0])
+    end = graph.at(path[-1][0])
     bias = None if end.bias is None else negated_weight(end.bias)
-    negative = draft.add(
+    negative = graph.add(
         Vertex(
             end.op, end.operands, weights=tuple(negated_weight(w) for w in end.weights), bias=bias
         )
     )
     for v, place in reversed(path[:-1]):
-        vertex = draft.at(v)
-        negative = draft.make(
+        vertex = graph.at(v)
+        negative = graph.make(
             vertex.op, *vertex.operands[:place], negative, *vertex.operands[place + 1 :]
         )
     return negative
 
 
-def _sign_carrier(draft: Draft, vertex: Vertex) -> int | None:
+def _sign_carrier(graph: RewriteGraph, vertex: Vertex) -> int | None:
     """Position of the operand whose sign is the sign of the value."""
     if is_odd_function(vertex.op):
         return 0
     if vertex.op in ("mul", "div"):
         numerators = vertex.operands if vertex.op == "mul" else vertex.operands[:1]
         for place, operand in enumerate(numerators):
-            op = draft.op(operand)
-            if draft.single(operand) and (
+            op = graph.op(operand)
+            if graph.single(operand) and (
                 op in ("linear", "diag", "bias", "mul", "div") or is_odd_function(op)
             ):
                 return place
