@@ -181,3 +181,29 @@ def test_layer_norm_gradient_is_that_of_layer_norm():
     g = torch.randn(3, 5, dtype=torch.float64)
     (expected,) = torch.autograd.grad(layer_norm(a), a, g)
     assert torch.allclose(layer_norm_gradient(g, a.detach()), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_kernel_must_be_one(monkeypatch):
+    class Mine(Reference):
+        name = "mine"
+
+        def build(self, program):
+            return super().build(program).__call__
+
+    monkeypatch.setattr(backends, "_REGISTERED", {})
+    backends.register(Mine())
+    with pytest.raises(TypeError, match=r"the backend mine built a method.*derive its class"):
+        compile_cell(zoo.load("gru"), input_size=2, hidden_size=2)
+
+
+def test_every_kernel_takes_tokens_cheaper_or_not():
+    tokens, embedding = torch.tensor([[0, 2], [1, 1]]), torch.randn(3, 4)
+    for name in ("native", "aten", "reference"):
+        torch.manual_seed(0)
+        module = compile_cell(zoo.load("gru"), input_size=4, hidden_size=5, backend=name)
+        kernel = backends.get(name).build(module.program)
+        weights = module.get_submodule("l0").weights()
+        states = [torch.zeros(2, 5)]
+        with torch.no_grad():
+            output, _ = kernel.run_tokens(tokens, embedding, states, weights)
+            assert torch.allclose(output, module(embedding[tokens])[0], rtol=1e-5, atol=1e-6)

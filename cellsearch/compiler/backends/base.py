@@ -7,34 +7,46 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-    from cellsearch.compiler.program import Program
+from cellsearch.compiler.program import Program
 
-__all__ = ["Backend", "Kernel", "Support", "TokenKernel"]
+__all__ = ["Backend", "Kernel", "Support"]
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Whether a backend can run a program; ``reason`` says why not."""
+    """Whether a backend can run a program."""
 
     ok: bool
     reason: str = ""
+    """Why not."""
 
 
-class Kernel(Protocol):
-    """Runs one layer in one direction over a whole sequence, differentiably."""
+class Kernel(ABC):
+    """Runs one layer in one direction over a whole sequence, differentiably. A subclass says what
+    it can do beyond that.
+    """
 
+    whole_states: ClassVar[bool] = False
+    """Initial states are only read and may be ``[1, B, H]``, and final states are new tensors of
+    the same shape.
+    """
+    takes_tokens: ClassVar[bool] = False
+    """:meth:`run_tokens` is cheaper than embedding the tokens first."""
+
+    @abstractmethod
     def __call__(
         self,
-        x: torch.Tensor,
-        states: Sequence[torch.Tensor],
-        parameters: Mapping[str, torch.Tensor],
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """``x [T, B, I]``, ``states`` each ``[B, H]``, ``parameters`` by name (``i.weight_x [H,
         I]``) -> ``(output [T, B, H], states)``.
 
@@ -42,26 +54,21 @@ class Kernel(Protocol):
         sorted by length, longest first); ``None``: all at every position. Output beyond the end of
         a sequence is zero; its final state is that of its last position.
         """
-        ...
-
-
-class TokenKernel(Kernel, Protocol):
-    """A kernel that can take tokens in the place of x, and gains by it."""
 
     def run_tokens(
         self,
-        tokens: torch.Tensor,
-        embedding: torch.Tensor,
-        states: Sequence[torch.Tensor],
-        parameters: Mapping[str, torch.Tensor],
+        tokens: Tensor,
+        embedding: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64),
         ``embedding [V, I]``; gradients too.
 
         Raises :class:`IndexError` for a token that is not in the embedding.
         """
-        ...
+        return self(functional.embedding(tokens, embedding), states, parameters, batch_sizes)
 
 
 class Backend(ABC):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
-from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
-from cellsearch.compiler.program import Instruction, Program
+from cellsearch.compiler.backends.evaluate import evaluate
+from cellsearch.compiler.program import Program
 
 __all__ = ["Reference"]
 
@@ -32,7 +32,7 @@ class Reference(Backend):
         return _Loop(program)
 
 
-class _Loop:
+class _Loop(Kernel):
     def __init__(self, program: Program) -> None:
         self.program = program
 
@@ -63,30 +63,9 @@ class _Loop:
         """One step: ``x [B, I]``, states ``[B, H]`` -> output ``[B, H]``, next states."""
         values = [x, *states]
         for instruction in self.program.instructions:
-            values.append(
-                _evaluate(
-                    instruction, [values[v] for v in instruction.inputs], parameters, states[0]
-                )
-            )
+            operands = [values[v] for v in instruction.inputs]
+            values.append(evaluate(instruction, operands, parameters, states[0]))
         full = states[0].shape
         return values[self.program.output].expand(full), [
             values[v].expand(full) for v in self.program.next_states
         ]
-
-
-def _evaluate(
-    instruction: Instruction, operands: list[Tensor], parameters: Mapping[str, Tensor], like: Tensor
-) -> Tensor:
-    if instruction.op == "const":
-        return torch.tensor(
-            [instruction.value], dtype=like.dtype, device=like.device
-        )  # too large a number becomes infinity
-    if instruction.op == "zeros":
-        return like.new_zeros(like.shape[1])
-    if instruction.op in ("vector", "scalar"):
-        return parameters[instruction.parameter].reshape(-1)
-    if instruction.op == "dense":
-        return operands[0] @ parameters[instruction.parameter].T
-    if instruction.op == "layer_norm":
-        return layer_norm(operands[0])
-    return FUNCTIONS[instruction.op](*operands)

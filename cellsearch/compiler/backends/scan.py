@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
-from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
+from cellsearch.compiler.backends.evaluate import evaluate
 from cellsearch.compiler.program import Instruction, Program
 
 __all__ = ["Scan", "affine_scan", "solving_order"]
@@ -156,7 +156,7 @@ _Affine = tuple[Tensor | None, Tensor | None]
 """
 
 
-class _ScanKernel:
+class _ScanKernel(Kernel):
     def __init__(self, program: Program, order: Sequence[int]) -> None:
         self.program = program
         self.order = order
@@ -178,8 +178,10 @@ class _ScanKernel:
             running = running[:, :, None]
         before: dict[int, Tensor] = {}
         final: dict[int, Tensor] = {}
+        like = states[0]
         for state in self.order:
-            scale, shift = self.affine(state, x, before, parameters)
+            values = self.evaluate(x, like, before, parameters, state)
+            scale, shift = values[self.program.next_states[state]]
             shape = (steps, batch, states[state].shape[1])
             a = x.new_zeros(shape) if scale is None else scale.expand(shape)
             b = x.new_zeros(shape) if shift is None else shift.expand(shape)
@@ -188,22 +190,17 @@ class _ScanKernel:
             after = affine_scan(a, b, states[state])
             before[state] = torch.cat([states[state][None], after[:-1]])
             final[state] = after[-1]
-        output = self.evaluate(x, before, parameters)[self.program.output][1]
+        output = self.evaluate(x, like, before, parameters)[self.program.output][1]
         assert output is not None
         output = output.expand(steps, batch, states[0].shape[1])
         if running is not None:
             output = torch.where(running, output, 0.0)
         return output, tuple(final[k] for k in range(len(states)))
 
-    def affine(
-        self, state: int, x: Tensor, before: Mapping[int, Tensor], parameters: Mapping[str, Tensor]
-    ) -> _Affine:
-        """Scale and shift of the next value of a state."""
-        return self.evaluate(x, before, parameters, state)[self.program.next_states[state]]
-
     def evaluate(
         self,
         x: Tensor,
+        like: Tensor,
         before: Mapping[int, Tensor],
         parameters: Mapping[str, Tensor],
         state: int | None = None,
@@ -228,34 +225,14 @@ class _ScanKernel:
             elif _AFFINE in kinds:
                 values.append(_apply_affine(instruction.op, below))
             else:
-                values.append(
-                    (
-                        None,
-                        _apply(instruction, [_known(shift) for _, shift in below], parameters, x),
-                    )
-                )
+                operands = [_known(shift) for _, shift in below]
+                values.append((None, evaluate(instruction, operands, parameters, like)))
         return values
 
 
 def _known(value: Tensor | None) -> Tensor:
     assert value is not None
     return value
-
-
-def _apply(
-    instruction: Instruction, operands: list[Tensor], parameters: Mapping[str, Tensor], like: Tensor
-) -> Tensor:
-    if instruction.op == "const":
-        return like.new_full((1,), instruction.value)
-    if instruction.op == "zeros":
-        return like.new_zeros(1)
-    if instruction.op in ("vector", "scalar"):
-        return parameters[instruction.parameter].reshape(-1)
-    if instruction.op == "dense":
-        return operands[0] @ parameters[instruction.parameter].T
-    if instruction.op == "layer_norm":
-        return layer_norm(operands[0])
-    return FUNCTIONS[instruction.op](*operands)
 
 
 def _apply_affine(op: str, below: Sequence[_Affine]) -> _Affine:

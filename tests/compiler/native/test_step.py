@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from cellsearch import zoo
+from cellsearch import Genome, zoo
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.module import CellModule, State, compile_cell
 from cellsearch.errors import ConfigError
@@ -131,6 +131,14 @@ def test_tokens_are_really_looked_up() -> None:
     kernel = module._choose(torch.device("cpu"), torch.float32).kernel
     module.run_tokens(torch.randint(0, V, (T, B)), embedding)
     assert any("tokens" in kind for kind in kernel.at(X, H).codes)  # type: ignore[attr-defined]
+
+
+def test_a_cell_that_never_reads_x_takes_tokens_too() -> None:
+    genome = Genome.from_text("h[t] = tanh(linear(h[t-1]) + bias())\n")
+    module = compile_cell(genome, input_size=X, hidden_size=H, backend="native")
+    tokens, embedding = torch.randint(0, V, (T, B)), torch.randn(V, X)
+    output, _ = module.run_tokens(tokens, embedding)
+    assert torch.equal(output, module(embedding[tokens])[0])
 
 
 def test_a_forward_hook_sees_the_embedded_input() -> None:

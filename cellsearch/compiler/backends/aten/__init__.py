@@ -41,7 +41,7 @@ class Aten(Backend):
         return _Aten(program)
 
 
-class _Aten:
+class _Aten(Kernel):
     """One program. Holds no data of a call, so one kernel serves all layers and may run several
     times before a backward pass.
     """

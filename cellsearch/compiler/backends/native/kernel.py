@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.plan import Pool
@@ -23,15 +23,16 @@ from cellsearch.errors import BackendError
 __all__ = ["NativeKernel"]
 
 
-class NativeKernel:
+class NativeKernel(Kernel):
     """Runs a program with the native runtime; see
     :class:`cellsearch.compiler.backends.base.Kernel`.
 
-    ``whole_states`` says that initial states are only read, that they may be ``[1, B, H]``, and
-    that final states are new tensors of the same shape.
+    Token inputs are folded into a table (:mod:`cellsearch.compiler.scheduling.tokens`) where that
+    is cheaper.
     """
 
     whole_states = True
+    takes_tokens = True
 
     def __init__(self, program: Program, library: Library) -> None:
         missing = missing_instruction(program)
@@ -71,16 +72,10 @@ class NativeKernel:
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The same as calling the kernel on ``embedding[tokens]``: ``tokens [T, B]`` (int64),
-        ``embedding [V, I]``; gradients too.
-
-        Where it is cheaper, the products of x are looked up in a table of all tokens
-        (:mod:`cellsearch.compiler.scheduling.tokens`). Raises :class:`IndexError` for a token that
-        is not in the table.
-        """
+        """See :class:`cellsearch.compiler.backends.base.Kernel`."""
         sized = self.at(embedding.shape[1], states[0].shape[-1])
         if not sized.folding or embedding.shape[0] > tokens.numel():
-            return self(functional.embedding(tokens, embedding), states, parameters, batch_sizes)
+            return super().run_tokens(tokens, embedding, states, parameters, batch_sizes)
         if int(tokens.min()) < 0 or int(tokens.max()) >= embedding.shape[0]:
             raise IndexError(f"a token is not in the embedding of {embedding.shape[0]} rows")
         weights = torch.cat([parameters[name] for name, _ in sized.folding])

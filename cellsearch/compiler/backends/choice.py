@@ -1,0 +1,61 @@
+"""Which backend runs a program: the one that was asked for, or the first that can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from cellsearch.compiler import backends
+from cellsearch.compiler.backends.base import Kernel
+from cellsearch.compiler.program import Program
+from cellsearch.errors import BackendError
+
+__all__ = ["Choice", "choose"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The kernel for one device and dtype."""
+
+    kernel: Kernel
+    report: Mapping[str, str]
+    """For each backend ``"taken"``, or why it was not."""
+
+
+def choose(backend: str, program: Program, device: torch.device, dtype: torch.dtype) -> Choice:
+    """``backend``: a name, or ``"auto"`` for the first that supports the program. Raises
+    :class:`BackendError` if the one that was asked for does not, :class:`ConfigError` if there is
+    none of that name.
+    """
+    if backend != "auto":
+        support = backends.get(backend).supports(program, device, dtype)
+        if not support.ok:
+            raise BackendError(
+                f"the backend {backend} cannot run this cell on {device} in {dtype}: "
+                f"{support.reason}",
+                hint='backend="auto" takes one that can',
+            )
+        others = dict.fromkeys(backends.names(), f"not asked for (backend={backend!r})")
+        return Choice(_built(backend, program), {**others, backend: "taken"})
+    report: dict[str, str] = {}
+    taken = ""
+    for name in backends.names():
+        if taken:
+            report[name] = f"not needed, {taken} comes first"
+            continue
+        support = backends.get(name).supports(program, device, dtype)
+        report[name] = "taken" if support.ok else support.reason
+        taken = name if support.ok else ""
+    return Choice(_built(taken, program), report)
+
+
+def _built(backend: str, program: Program) -> Kernel:
+    kernel = backends.get(backend).build(program)
+    if not isinstance(kernel, Kernel):
+        raise TypeError(
+            f"the backend {backend} built a {type(kernel).__name__}, which is not a "
+            "cellsearch.compiler.backends.Kernel: derive its class from that one"
+        )
+    return kernel

@@ -1,0 +1,88 @@
+"""What a module is called with, checked as ``torch.nn.LSTM`` checks it, with its words."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cellsearch.genome.graph import Genome
+
+__all__ = ["State", "check_input", "check_states", "initial_states", "pack_states"]
+
+State = Tensor | tuple[Tensor, ...]
+"""One tensor for a cell with one state, else a tuple in the order of ``genome.states``."""
+
+
+def pack_states(states: list[Tensor]) -> State:
+    """States as a module returns them."""
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def check_input(x: Tensor, dim: int, input_size: int, weight: Tensor | None) -> None:
+    """Whether ``x [..., I]`` fits a module with this weight. Raises :class:`ValueError` for another
+    dtype, :class:`RuntimeError` for another device or shape.
+    """
+    if weight is not None and x.dtype != weight.dtype:
+        raise ValueError(
+            f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
+            f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
+        )
+    if weight is not None and x.device != weight.device:
+        raise RuntimeError(
+            f"Input and parameter tensors are not at the same device, found input "
+            f"at {x.device} and parameters at {weight.device}"
+        )
+    if x.dim() != dim:
+        raise RuntimeError(f"input must have {dim} dimensions, got {x.dim()}")
+    if x.shape[-1] != input_size:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {input_size}, got {x.shape[-1]}"
+        )
+
+
+def check_states(
+    hx: State, names: tuple[str, ...], shape: torch.Size, like: Tensor, *, batched: bool
+) -> list[Tensor]:
+    """The given states as ``[L * D, B, H]``, which is ``shape``; without a batch they have no B.
+    Raises :class:`RuntimeError` for another number or shape, :class:`ValueError` for another dtype
+    or device than those of the input, ``like``.
+    """
+    given = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    if len(given) != len(names):
+        raise RuntimeError(
+            f"Expected hx to hold the states ({', '.join(names)}), got {len(given)} tensor(s)"
+        )
+    for state in given:
+        if state.dim() != (3 if batched else 2):
+            what = "batched 3-D" if batched else "unbatched 2-D"
+            raise RuntimeError(
+                f"For {what} input, hx should also be {3 if batched else 2}-D but "
+                f"got {state.dim()}-D tensor"
+            )
+    states = [state if batched else state.unsqueeze(1) for state in given]
+    for k, state in enumerate(states):
+        if state.shape != shape:
+            what = f"hidden[{k}]" if len(states) > 1 else "hidden"
+            raise RuntimeError(f"Expected {what} size {tuple(shape)}, got {list(state.shape)}")
+        if state.dtype != like.dtype or state.device != like.device:
+            raise ValueError(
+                f"RNN hx ({state.dtype}, {state.device}) does not match input "
+                f"({like.dtype}, {like.device}). Convert hx with .to(input)"
+            )
+    return states
+
+
+def initial_states(genome: Genome, shape: torch.Size, like: Tensor) -> list[Tensor]:
+    """The states before the first position, ``[L * D, B, H]``."""
+    # A lowest value such as -1e30 stays finite in half precision.
+    largest = torch.finfo(like.dtype).max
+    with torch.inference_mode(mode=False):  # they may be used again in training
+        return [
+            torch.full(
+                shape,
+                min(max(state.initial, -largest), largest),
+                dtype=like.dtype,
+                device=like.device,
+            )
+            for state in genome.states
+        ]
