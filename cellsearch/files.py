@@ -29,7 +29,7 @@ __all__ = [
     "Parts",
     "cache_folder",
     "declared",
-    "declared_folders",
+    "declared_files",
     "load_declared",
     "refuse_existing",
     "replacing",
@@ -131,13 +131,18 @@ def declared(group: str, what: str, own: Collection[str]) -> dict[str, EntryPoin
         other = found.setdefault(entry.name, entry)
         rival = "cellsearch" if entry.name in own else _package(other) if other != entry else ""
         if rival:
-            raise ConfigError(
-                f"the package {_package(entry)} declares the {what} {entry.name!r}, and so does "
-                f"{rival}",
-                where=_place(entry),
-                hint=f"give it another name there, or uninstall {_package(entry)}",
-            )
+            raise _taken(what, entry.name, entry, rival)
     return found
+
+
+def _taken(what: str, name: str, entry: EntryPoint, rival: str) -> ConfigError:
+    """The error for a name that a package declares, and a rival as well."""
+    package = _package(entry)
+    return ConfigError(
+        f"the package {package} declares the {what} {name!r}, and so does {rival}",
+        where=_place(entry),
+        hint=f"give it another name there, or uninstall {package}",
+    )
 
 
 def load_declared(entry: EntryPoint, what: str, is_one: Callable[[object], bool]) -> Any:
@@ -163,26 +168,41 @@ def load_declared(entry: EntryPoint, what: str, is_one: Callable[[object], bool]
     return found
 
 
-def declared_folders(group: str, what: str) -> Iterator[tuple[str, Path]]:
-    """The folders that other packages declare in a group, each with the name of its package: of a
-    package that an entry point names, or of the module.
+def declared_files(
+    group: str, what: str, pattern: str, own: Callable[[], Collection[str]]
+) -> dict[str, Path]:
+    """The files in the folders that other packages declare in a group, by name without suffix.
+
+    An entry point names a package, whose folder it is, or a module in it. ``own`` gives the names
+    that cellsearch has itself; it is asked only where there is something to compare with.
+
+    Raises :class:`ConfigError` for a folder that is not there and a name that is taken.
     """
-    for entry in declared(group, what, ()).values():
-        try:
-            spec = find_spec(entry.module)
-        except (ImportError, ValueError):
-            spec = None
-        places = [] if spec is None else [*(spec.submodule_search_locations or ())]
-        if spec is not None and not places and spec.origin is not None:
-            places = [str(Path(spec.origin).parent)]
-        if not places or not Path(places[0]).is_dir():
-            raise ConfigError(
-                f"the package {_package(entry)} declares a folder of {what} files that is not "
-                "there",
-                where=_place(entry),
-                hint="the entry point names a package, or a module, in whose folder the files are",
-            )
-        yield _package(entry), Path(places[0])
+    found: dict[str, Path] = {}
+    for entry in declared(group, f"folder of {what} files", ()).values():
+        for path in sorted(_folder(entry, what).glob(pattern)):
+            other = found.setdefault(path.stem, path)
+            if path.stem in own() or other != path:
+                rival = "cellsearch" if path.stem in own() else str(other)
+                raise _taken(what, path.stem, entry, rival)
+    return found
+
+
+def _folder(entry: EntryPoint, what: str) -> Path:
+    try:
+        spec = find_spec(entry.module)
+    except (ImportError, ValueError):
+        spec = None
+    places = [] if spec is None else [*(spec.submodule_search_locations or ())]
+    if spec is not None and not places and spec.origin is not None:
+        places = [str(Path(spec.origin).parent)]
+    if not places or not Path(places[0]).is_dir():
+        raise ConfigError(
+            f"the package {_package(entry)} declares a folder of {what} files that is not there",
+            where=_place(entry),
+            hint="the entry point names a package, or a module, in whose folder the files are",
+        )
+    return Path(places[0])
 
 
 def _package(entry: EntryPoint) -> str:

@@ -39,6 +39,7 @@ _COMMANDS = (
     ("strategies", "listing", "List the strategies and their options."),
     ("schedules", "listing", "List the schedules: who gets more training."),
     ("tasks", "listing", "List the tasks."),
+    ("ops", "listing", "List the ops that cells are made of."),
     ("suites", "suites", "List the suites of tasks."),
     ("doctor", "doctor", "Say what is available here, and why not."),
 )

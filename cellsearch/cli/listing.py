@@ -1,5 +1,5 @@
 """Commands that list what there is by name: ``experiments``, ``spaces``, ``zoo``, ``strategies``,
-``schedules``, ``tasks``.
+``schedules``, ``tasks``, ``ops``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from typing import Any
 
 import click
 
-from cellsearch import options, schedules, strategies, tasks, zoo
+from cellsearch import ops, options, schedules, strategies, tasks, zoo
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
 from cellsearch.experiment import catalog
 from cellsearch.genome import measures
 from cellsearch.zoo.entry import FAMILIES
 
 __all__ = ["COMMANDS"]
+
+_FACTS = tuple(field.name for field in fields(ops.Op) if field.type == "bool")
+"""The columns of the op table that are true or false."""
 
 
 @click.command("experiments")
@@ -138,6 +141,30 @@ def list_schedules(as_json: bool) -> None:
     _list_parts({name: schedules.create(name, {}) for name in schedules.names()}, as_json)
 
 
+@click.command("ops")
+@json_option
+def list_ops(as_json: bool) -> None:
+    """List the ops of cells: operands, meaning in torch, what is known of the function, source."""
+    found: list[dict[str, Any]] = []
+    for row in map(ops.get, ops.names()):
+        known = [fact for fact in _FACTS if getattr(row, fact)]
+        found.append(
+            {
+                "name": row.name,
+                "operands": row.arity_text(),
+                "torch": row.torch,
+                "gradient": list(row.gradient),
+                "facts": known,
+                "source": row.source,
+            }
+        )
+    if as_json:
+        emit_json(found)
+        return
+    rows = [(o["name"], o["operands"], ", ".join(o["facts"]), o["source"]) for o in found]
+    print_table(("name", "operands", "known of it", "source"), rows, wrap=3)
+
+
 @click.command("tasks")
 @data_option
 @json_option
@@ -210,4 +237,5 @@ COMMANDS = (
     list_strategies,
     list_schedules,
     list_tasks,
+    list_ops,
 )

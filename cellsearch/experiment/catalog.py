@@ -1,16 +1,19 @@
 """Search spaces, experiments and suites by name: a checkout's files win over the copy that the
-wheel carries.
+wheel carries; other packages add files of other names, in folders that they declare in the groups
+``cellsearch.search_spaces``, ``cellsearch.experiments`` and ``cellsearch.suites`` of entry points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cellsearch import options as tomltext
 from cellsearch.errors import ConfigError
+from cellsearch.files import declared_files
 from cellsearch.space import SearchSpace
 from cellsearch.tasks.suite import Suite
 
@@ -46,29 +49,25 @@ class Entry:
         return tomltext.parse(self.text, str(self.path))
 
 
-def folders(kind: str) -> Iterator[Path]:
-    """Where files of a kind are looked for, first match wins: the current folder, the checkout, the
+def _own(kind: str, *, here: bool = True) -> dict[str, Path]:
+    """Names with their files, first match wins: the current folder (``here``), the checkout, the
     wheel's copy.
     """
-    seen: set[Path] = set()
     checkout = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
-    for folder in (
-        Path.cwd() / kind,
-        checkout / kind if checkout else None,
-        _PACKAGE / "_catalog" / kind,
-    ):
-        if folder is not None and folder.is_dir() and folder.resolve() not in seen:
-            seen.add(folder.resolve())
-            yield folder
+    places = (Path.cwd() if here else None, checkout, _PACKAGE / "_catalog")
+    found: dict[str, Path] = {}
+    for place in filter(None, places):
+        for path in sorted((place / kind).glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return found
 
 
 def entries(kind: str) -> Mapping[str, Path]:
-    """All names of a kind with their files."""
-    found: dict[str, Path] = {}
-    for folder in folders(kind):
-        for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return dict(sorted(found.items()))
+    """All names of a kind with their files, those of other installed packages included."""
+    others = declared_files(
+        f"cellsearch.{kind}", _WORD[kind], "*.toml", partial(_own, kind, here=False)
+    )
+    return dict(sorted((others | _own(kind)).items()))
 
 
 def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> Entry:
@@ -86,7 +85,9 @@ def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> 
             f"there is no {_WORD[kind]} file {text}",
             hint=f"known names: {', '.join(entries(kind))}",
         )
-    known = entries(kind)
+    known: Mapping[str, Path] = _own(kind)
+    if text not in known:
+        known = entries(kind)
     if text not in known:
         raise tomltext.unknown(_WORD[kind], text, known)
     return read(known[text])

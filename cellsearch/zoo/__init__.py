@@ -1,5 +1,6 @@
 """Named recurrent cells, one ``.cell`` file each, with paper, year, equations and pitfalls in the
-docstring.
+docstring. Other packages add cells in folders that they declare in the group ``cellsearch.zoo`` of
+entry points.
 
 >>> load("lstm").state_names
 ('h', 'c')
@@ -9,23 +10,36 @@ docstring.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from cellsearch.errors import ConfigError
+from cellsearch.files import declared_files
 from cellsearch.genome.graph import Genome
 from cellsearch.zoo.entry import ZooEntry, read_entry
 
 __all__ = ["ZooEntry", "entries", "entry", "import_cell", "load", "names"]
 
 
-@cache
 def names() -> tuple[str, ...]:
-    """The names of all cells of the zoo, sorted."""
-    found = (file.name for file in files(__name__).iterdir())
-    return tuple(sorted(name.removesuffix(".cell") for name in found if name.endswith(".cell")))
+    """The names of all cells of the zoo, sorted, those of other installed packages included."""
+    return tuple(sorted((*_own(), *_others())))
+
+
+@cache
+def _own() -> Mapping[str, Path]:
+    """The cells of this package: name -> file."""
+    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.cell"))}
+
+
+def _others() -> Mapping[str, Path]:
+    """Those of other packages."""
+    return declared_files(
+        "cellsearch.zoo", "cell", "*.cell", lambda: {*_own(), *_other_names(tuple(_own().items()))}
+    )
 
 
 def load(name: str) -> Genome:
@@ -38,22 +52,21 @@ def load(name: str) -> Genome:
 def entry(name: str) -> ZooEntry:
     """A zoo cell with what its docstring says; raises :class:`ConfigError` for an unknown name."""
     wanted = name.strip().lower() if isinstance(name, str) else ""
-    if wanted not in names():
-        wanted = _other_names().get(wanted, wanted)
-    if wanted not in names():
-        near = get_close_matches(wanted, (*names(), *_other_names()), n=4, cutoff=0.5)
+    if wanted in _own():
+        return _entry(wanted, _own()[wanted])
+    places = {**_own(), **_others()}
+    aliases = _other_names(tuple(places.items()))
+    wanted = wanted if wanted in places else aliases.get(wanted, wanted)
+    if wanted not in places:
+        near = get_close_matches(wanted, (*places, *aliases), n=4, cutoff=0.5)
         hint = "did you mean " + " or ".join(near) + "?" if near else "cells: " + ", ".join(names())
         raise ConfigError(f"there is no cell {name!r} in the zoo", hint=hint)
-    return _entry(wanted)
+    return _entry(wanted, places[wanted])
 
 
 def entries() -> tuple[ZooEntry, ...]:
     """All cells of the zoo, by family, then year, then name."""
-    return tuple(
-        sorted(
-            (_entry(name) for name in names()), key=lambda e: (e.family_position, e.year, e.name)
-        )
-    )
+    return tuple(sorted(map(entry, names()), key=lambda e: (e.family_position, e.year, e.name)))
 
 
 def import_cell(text: str, format: str, **options: Any) -> Genome:
@@ -69,12 +82,11 @@ def import_cell(text: str, format: str, **options: Any) -> Genome:
 
 
 @cache
-def _entry(name: str) -> ZooEntry:
-    text = (files(__name__) / f"{name}.cell").read_text(encoding="utf-8")
-    return read_entry(text, name=name, source=f"{name}.cell")
+def _entry(name: str, place: Path) -> ZooEntry:
+    return read_entry(place.read_text(encoding="utf-8"), name=name, source=place.name)
 
 
 @cache
-def _other_names() -> dict[str, str]:
-    """Other name -> name of the cell."""
-    return {other: cell.name for cell in map(_entry, names()) for other in cell.also}
+def _other_names(places: tuple[tuple[str, Path], ...]) -> Mapping[str, str]:
+    """Other name -> name of the cell, for cells with their files."""
+    return {other: name for name, place in places for other in _entry(name, place).also}

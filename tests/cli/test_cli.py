@@ -231,6 +231,7 @@ def test_output_that_the_caller_closed_is_no_error() -> None:
         ("strategies", {"random", "prune", "grow", "genetic"}),
         ("schedules", {"fixed", "halving"}),
         ("tasks", {"char_lm", "adding", "copy", "parity"}),
+        ("ops", {"linear", "add", "sigmoid", "layer_norm"}),
     ],
 )
 def test_lists_name_everything_in_both_forms(run: Run, command: str, names: set[str]) -> None:
