@@ -36,6 +36,8 @@ from cellsearch.space.moves import (
     of_one,
     of_two,
     places,
+    put_function,
+    put_gate,
     weight,
     wrap,
 )
@@ -154,13 +156,13 @@ def _inside_linear(space: Declaration, place: Place) -> Iterator[Move]:
             yield Move(op, partial(_function_of_block, place, op), weight(space, op))
     if place.value < 0 and "mul" in space.ops:
         for gate in gates(space):
-            yield Move("gate", partial(_gate, place, gate), space.ops["mul"])
+            yield Move("gate", partial(put_gate, place, gate), space.ops["mul"])
 
 
 def _elementwise(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
     for op in of_one(space):
         if place.value < 0 or not (op in ops.OPS and ops.OPS[op].parametric):
-            yield Move(op, partial(_function, place, op), weight(space, op))
+            yield Move(op, partial(put_function, place, op), weight(space, op))
     for op in of_two(space):
         for leaf in (None, *(state for state in draft.states if state != place.value)):
             yield Move(op, partial(_pair, place, op, leaf, False), weight(space, op))
@@ -168,7 +170,7 @@ def _elementwise(space: Declaration, draft: Draft, place: Place) -> Iterator[Mov
                 yield Move(op, partial(_pair, place, op, leaf, True), weight(space, op))
     for gate in gates(space):
         if "mul" in space.ops:
-            yield Move("gate", partial(_gate, place, gate), space.ops["mul"])
+            yield Move("gate", partial(put_gate, place, gate), space.ops["mul"])
         if "blend" in space.ops:
             for state in draft.states:
                 yield Move("blend", partial(_blend, place, gate, state), space.ops["blend"])
@@ -180,18 +182,10 @@ def _function_of_block(place: Place, op: str, draft: Draft) -> None:
     place.put(draft, wrap(draft, op, block(draft)))
 
 
-def _function(place: Place, op: str, draft: Draft) -> None:
-    place.put(draft, wrap(draft, op, place.value))
-
-
 def _pair(place: Place, op: str, leaf: int | None, leaf_first: bool, draft: Draft) -> None:
     other = block(draft) if leaf is None else leaf
     operands = (other, place.value) if leaf_first else (place.value, other)
     place.put(draft, draft.add(op, *operands))
-
-
-def _gate(place: Place, gate: str, draft: Draft) -> None:
-    place.put(draft, draft.add("mul", draft.add(gate, block(draft)), place.value))
 
 
 def _blend(place: Place, gate: str, state: int, draft: Draft) -> None:

@@ -23,6 +23,8 @@ __all__ = [
     "of_one",
     "of_two",
     "places",
+    "put_function",
+    "put_gate",
     "weight",
     "wrap",
 ]
@@ -133,6 +135,16 @@ def block(draft: Draft) -> int:
     if state is None:
         state = next(iter(draft.states))
     return draft.add("linear", X, state, name=draft.fresh_name())
+
+
+def put_function(place: Place, op: str, draft: Draft) -> None:
+    """Let an op of one value stand between a value and the place where it is read."""
+    place.put(draft, wrap(draft, op, place.value))
+
+
+def put_gate(place: Place, gate: str, draft: Draft) -> None:
+    """Let a product with a new gate over a new linear stand there."""
+    place.put(draft, draft.add("mul", draft.add(gate, block(draft)), place.value))
 
 
 def apply(space: Declaration, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:

@@ -43,8 +43,9 @@ from cellsearch.space.moves import (
     of_one,
     of_two,
     places,
+    put_function,
+    put_gate,
     weight,
-    wrap,
 )
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
@@ -227,11 +228,7 @@ def _set_inputs(number: int, inputs: tuple[int, ...], draft: Draft) -> None:
 def _wrap_moves(space: Declaration, place: Place) -> Iterator[Move]:
     if place.value != X:
         for op in of_one(space):
-            yield Move("insert", partial(_wrap, place, op), weight(space, op))
-
-
-def _wrap(place: Place, op: str, draft: Draft) -> None:
-    place.put(draft, wrap(draft, op, place.value))
+            yield Move("insert", partial(put_function, place, op), weight(space, op))
 
 
 def _insert(space: Declaration, draft: Draft) -> _Moves:
@@ -271,11 +268,7 @@ def _gate(space: Declaration, draft: Draft) -> _Moves:
     for place in places(draft):
         if place.value != X:
             for gate in gates(space):
-                yield partial(_gate_by_block, place, gate), weight(space, gate)
-
-
-def _gate_by_block(place: Place, gate: str, draft: Draft) -> None:
-    place.put(draft, draft.add("mul", draft.add(gate, block(draft)), place.value))
+                yield partial(put_gate, place, gate), weight(space, gate)
 
 
 def _duplicate(space: Declaration, draft: Draft) -> _Moves:
