@@ -207,7 +207,7 @@ def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
                 "summary": summary,
                 "details": details,
                 "paper": part.paper,
-                "options": _options(part),
+                "options": options.table_of(part),
             }
         )
     if as_json:
@@ -216,7 +216,7 @@ def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
     for k, part in enumerate(found):
         click.echo(f"{chr(10) * (k > 0)}{part['name']}: {part['summary']}")
         lines = {
-            "options": options.render(part["options"]).strip().replace("\n", ", "),
+            "options": options.render_toml(part["options"]).strip().replace("\n", ", "),
             "paper": part["paper"],
         }
         for what, text in lines.items():
@@ -224,10 +224,6 @@ def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
                 click.echo(f"  {what}: {text}")
         if part["details"]:
             click.echo(textwrap.indent(part["details"], "    "))
-
-
-def _options(part: Any) -> dict[str, Any]:
-    return {field.name: getattr(part, field.name) for field in fields(part)}
 
 
 COMMANDS = (

@@ -144,7 +144,7 @@ def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, An
 def _dry_run(experiment: Experiment, as_json: bool) -> None:
     text = experiment.to_toml()
     if as_json:
-        emit_json(options.parse(text, experiment.name))
+        emit_json(options.parse_toml(text, experiment.name))
     else:
         click.echo(text, nl=False)
 

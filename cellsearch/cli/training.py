@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from cellsearch.cli.output import data_option, emit_json, json_option, number
 from cellsearch.cli.suites import evaluate_suite
+from cellsearch.options import parse_setting, unknown
 
 if TYPE_CHECKING:
     from cellsearch.settings import Training
@@ -141,17 +142,14 @@ def read_settings(
     settings: tuple[str, ...], steps: int, hidden: int
 ) -> tuple[Training, dict[str, Any]]:
     """The training and the task's options that ``--set`` asks for."""
-    from cellsearch import options as tomltext
     from cellsearch.experiment import read_training
 
     tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}
     for setting in settings:
-        key, value = tomltext.parse_setting(setting)
+        key, value = parse_setting(setting)
         table, _, option = key.partition(".")
         if table not in tables or not option:
-            raise tomltext.unknown(
-                "setting", key, [f"{name}.KEY" for name in tables], where="--set"
-            )
+            raise unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
         tables[table][option] = value
     training = read_training(tables["training"], "--set")
     if "hidden_size" in tables["training"] or "steps" in tables["training"]:

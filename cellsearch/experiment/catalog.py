@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cellsearch import options as tomltext
 from cellsearch.errors import ConfigError
 from cellsearch.files import declared_files
+from cellsearch.options import parse_toml, unknown
 from cellsearch.space import SearchSpace
 from cellsearch.tasks.suite import Suite
 
@@ -46,7 +46,7 @@ class Entry:
 
     def document(self) -> dict[str, Any]:
         """The file's values."""
-        return tomltext.parse(self.text, str(self.path))
+        return parse_toml(self.text, str(self.path))
 
 
 def _own(kind: str, *, here: bool = True) -> dict[str, Path]:
@@ -89,7 +89,7 @@ def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> 
     if text not in known:
         known = entries(kind)
     if text not in known:
-        raise tomltext.unknown(_WORD[kind], text, known)
+        raise unknown(_WORD[kind], text, known)
     return read(known[text])
 
 

@@ -75,7 +75,7 @@ class Snapshot:
     @cached_property
     def declared(self) -> Mapping[str, Any]:
         """The resolved experiment as plain values."""
-        return options.parse(self.settings, self._settings_name)
+        return options.parse_toml(self.settings, self._settings_name)
 
     @cached_property
     def experiment(self) -> Experiment:

@@ -9,18 +9,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from cellsearch.options import check_options
 from cellsearch.trial import Budget, History, Trial
 
 __all__ = ["Schedule"]
 
 
 class Schedule(ABC):
-    """Grants training. Subclasses are frozen dataclasses whose fields are the options of an
-    experiment, nothing else.
+    """Grants training. Subclasses are frozen dataclasses: their fields are the options of an
+    experiment, nothing else, and say in their annotations what they allow (see
+    :mod:`cellsearch.options`).
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @abstractmethod
     def next_budget(self, history: History, trial: Trial, steps: int) -> Budget | None:

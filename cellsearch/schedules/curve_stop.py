@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, between
 from cellsearch.schedules.base import Schedule
 from cellsearch.trial import Budget, History, Status, Trial
 
@@ -35,24 +35,10 @@ class CurveStop(Schedule):
         "Golovin et al. 2017, Google Vizier: A Service for Black-Box Optimization"
     )
 
-    looks: int = 4
-    grace: float = 0.2
-    quantile: float = 0.5
-    minimum: int = 5
-
-    def __post_init__(self) -> None:
-        if (
-            self.looks < 1
-            or self.minimum < 1
-            or not 0 < self.grace < 1
-            or not 0 < self.quantile < 1
-        ):
-            raise ConfigError(
-                f"looks = {self.looks}, grace = {self.grace}, quantile = "
-                f"{self.quantile}, minimum = {self.minimum}",
-                where="schedule_options",
-                hint="looks and minimum are at least 1; grace and quantile lie between 0 and 1",
-            )
+    looks: Annotated[int, at_least(1)] = 4
+    grace: Annotated[float, between(0, 1, open_low=True, open_high=True)] = 0.2
+    quantile: Annotated[float, between(0, 1, open_low=True, open_high=True)] = 0.5
+    minimum: Annotated[int, at_least(1)] = 5
 
     def rungs(self, steps: int) -> tuple[int, ...]:
         """The looks and the end."""

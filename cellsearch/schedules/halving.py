@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from cellsearch.errors import ConfigError
+from cellsearch.options import at_least
 from cellsearch.schedules.base import Schedule
 from cellsearch.trial import Budget, History, Trial
 
@@ -29,16 +29,8 @@ class SuccessiveHalving(Schedule):
     name: ClassVar[str] = "halving"
     paper: ClassVar[str] = "Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning"
 
-    eta: int = 3
-    levels: int = 3
-
-    def __post_init__(self) -> None:
-        if self.eta < 2 or self.levels < 1:
-            raise ConfigError(
-                f"eta = {self.eta}, levels = {self.levels}",
-                where="schedule_options",
-                hint="eta is at least 2, levels at least 1",
-            )
+    eta: Annotated[int, at_least(2)] = 3
+    levels: Annotated[int, at_least(1)] = 3
 
     def rungs(self, steps: int) -> tuple[int, ...]:
         """The budgets; levels that would come below one step, or equal to the next, are left

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from cellsearch.errors import ConfigError
+from cellsearch.options import between
 from cellsearch.schedules.base import Schedule
 from cellsearch.trial import Budget, History, Trial
 
@@ -34,15 +34,7 @@ class LookAhead(Schedule):
         "in place of a predictor)"
     )
 
-    share: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ConfigError(
-                f"{self.share} is no share of a training",
-                where="schedule_options.share",
-                hint="more than 0, less than 1",
-            )
+    share: Annotated[float, between(0, 1, open_low=True, open_high=True)] = 0.2
 
     def rungs(self, steps: int) -> tuple[int, ...]:
         """The short training and the full one."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
-from cellsearch.errors import ConfigError
 from cellsearch.files import Parts
+from cellsearch.options import read_options
 from cellsearch.schedules.base import Schedule
 
 __all__ = ["create", "get", "names"]
@@ -35,25 +34,8 @@ def get(name: str) -> type[Schedule]:
     return _SCHEDULES.get(name)
 
 
-def create(name: str, options: Mapping[str, Any] | None = None) -> Schedule:
-    """The schedule of this name. Raises :class:`ConfigError` for an unknown name, an unknown
-    option, or a wrong value.
+def create(name: str, options: Mapping[str, Any] | None = None, *, source: str = "") -> Schedule:
+    """The schedule of this name with these options; ``source``: the file that says so. Raises
+    :class:`ConfigError` for an unknown name, option, or value.
     """
-    kind = get(name)
-    allowed = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for option, value in (options or {}).items():
-        where = f"schedule_options.{option}"
-        if option not in allowed:
-            raise ConfigError(
-                f"schedule {name} has no option {option!r}",
-                where=where,
-                hint="allowed: " + (", ".join(sorted(allowed)) or "none"),
-            )
-        default = allowed[option].default
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if default is not MISSING and (isinstance(value, bool) or not isinstance(value, kinds)):
-            wanted = "a number" if float in kinds else "a whole number"
-            raise ConfigError(
-                f"{value!r:.60} is not {wanted}", where=where, hint=f"the default is {default!r}"
-            )
-    return kind(**dict(options or {}))
+    return read_options(get(name), options or {}, source=source, path="schedule_options")

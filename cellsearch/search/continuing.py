@@ -7,15 +7,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cellsearch import options as tomltext
 from cellsearch.errors import ConfigError, RunError
 from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
+from cellsearch.options import default_table, parse_toml
 from cellsearch.store import Store
 from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
 
@@ -47,19 +47,12 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
         "space.full_cell": space.full_cell,
         "space.constraints": space.constraints,
     }
-    found: dict[str, Any] = {}
-    for prefix, part in parts.items():
-        for field in fields(part) if is_dataclass(part) else ():
-            name = (
-                "class"
-                if (prefix, field.name) == ("space.constraints", "recurrence")
-                else field.name
-            )
-            value = (
-                field.default_factory() if field.default_factory is not MISSING else field.default
-            )
-            found[f"{prefix}.{name}"] = list(value) if isinstance(value, tuple) else value
-    return found
+    return {
+        f"{prefix}.{key}": value
+        for prefix, part in parts.items()
+        if is_dataclass(part)
+        for key, value in default_table(type(part)).items()
+    }
 
 
 def check_same_experiment(
@@ -71,7 +64,7 @@ def check_same_experiment(
     Both are resolved texts; ``meant``: :func:`defaults`, for what ``before`` does not mention.
     ``trials`` may be raised; ``workers``, ``question`` and the allowance may be anything.
     """
-    old, new = _flat(tomltext.parse(before, where)), _flat(tomltext.parse(now, where))
+    old, new = _flat(parse_toml(before, where)), _flat(parse_toml(now, where))
     old = {key: value for key, value in meant.items() if key in new} | old
     differing = sorted(
         key for key in old.keys() | new.keys() if key not in _FREE and old.get(key) != new.get(key)
@@ -132,7 +125,7 @@ def importable(run: Path, experiment: Experiment) -> tuple[list[tuple[Trial, str
     with Store.read(run) as store:
         text, history = store.experiment, list(store.history())
     _require_same(
-        tomltext.parse(text, str(run)), tomltext.parse(experiment.to_toml(), experiment.name), run
+        parse_toml(text, str(run)), parse_toml(experiment.to_toml(), experiment.name), run
     )
     skipped: Counter[str] = Counter()
     found: list[tuple[Trial, str]] = []

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError, SpaceError
+from cellsearch.errors import ConfigError, GenomeError, SpaceError
 from cellsearch.genome.parts import check_name
+from cellsearch.options import check_options
 from cellsearch.space.declaration import Declaration, Frozen, FullCell, SizeLimits
-from cellsearch.space.legality import CLASSES, violation
+from cellsearch.space.legality import violation
 
 __all__ = ["check_space", "without_forbidden"]
 
@@ -61,6 +62,11 @@ def check_space(space: Declaration) -> None:
             "a space needs linear and at least one function of one value",
             hint="for example linear = 1 and tanh = 1",
         )
+    for key in ("limits", "constraints", "full_cell"):
+        try:
+            check_options(getattr(space, key))
+        except ConfigError as error:
+            raise fail(f"{key}.{error.where}", error.message, error.hint) from None
     _check_limits(space.limits, fail)
     _check_constraints(space, fail)
     _check_full(space, fail)
@@ -81,26 +87,15 @@ def _squashers(space: Declaration) -> list[str]:
 
 
 def _check_limits(limits: SizeLimits, fail: Callable[..., SpaceError]) -> None:
-    for key in SizeLimits.__dataclass_fields__:
-        if getattr(limits, key) < 1:
-            raise fail(f"limits.{key}", f"{getattr(limits, key)} is not a number of at least 1")
     if limits.min_nodes > limits.max_nodes:
         raise fail(
             "limits.min_nodes",
             f"min_nodes {limits.min_nodes} is greater than max_nodes {limits.max_nodes}",
         )
-    if limits.max_nodes < 2:
-        raise fail("limits.max_nodes", "the smallest cell has 2 nodes: one op over one linear")
 
 
 def _check_constraints(space: Declaration, fail: Callable[..., SpaceError]) -> None:
     rules = space.constraints
-    if rules.recurrence not in CLASSES:
-        raise fail(
-            "constraints.class",
-            f"{rules.recurrence!r} is not a class of recurrence",
-            "allowed: " + ", ".join(CLASSES),
-        )
     for op in rules.forbid_ops:
         if ops.find(op) is None:
             raise fail(
@@ -138,8 +133,6 @@ def _check_frozen(space: Declaration, frozen: Frozen, fail: Callable[..., SpaceE
 
 def _check_full(space: Declaration, fail: Callable[..., SpaceError]) -> None:
     full = space.full_cell
-    if not 1 <= full.nodes <= 32:
-        raise fail("full_cell.nodes", f"{full.nodes} is not a number from 1 to 32")
     for key in ("sums", "gates", "direct"):
         for op in getattr(full, key):
             row = ops.find(op)

@@ -8,13 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Annotated
 
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
+from cellsearch.genome.measures import RecurrenceClass
 from cellsearch.genome.parameters import parameter_count
+from cellsearch.options import Key, at_least, between
 
 __all__ = ["Constraints", "Declaration", "Edit", "Frozen", "FullCell", "SizeLimits", "Violation"]
+
+Size = Annotated[int, at_least(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,22 @@ class Edit:
 class SizeLimits:
     """Sizes of a cell, of one layer; in TOML ``[limits]``. Nodes are live nodes."""
 
-    min_nodes: int = 2
+    min_nodes: Size = 2
     """Binds samples only."""
-    max_nodes: int = 24
-    max_depth: int = 12
+    max_nodes: Annotated[int, at_least(2)] = 24
+    """The smallest cell has two: one op over one linear."""
+    max_depth: Size = 12
     """Nodes above one another within a step."""
-    max_operands: int = 4
+    max_operands: Size = 4
     """Of one linear, sum or product."""
-    max_parameters: int = 100_000
+    max_parameters: Size = 100_000
     """Trainable weights at ``input_size`` and ``hidden_size``."""
-    max_gemm_depth: int = 1000
+    max_gemm_depth: Size = 1000
     """Dense products that follow one another in a step, see
     :func:`cellsearch.genome.measures.gemm_depth`."""
-    input_size: int = 64
+    input_size: Size = 64
     """I, for counting parameters."""
-    hidden_size: int = 64
+    hidden_size: Size = 64
     """H, for counting parameters."""
 
 
@@ -81,7 +87,7 @@ class Constraints:
     """Taken out of the ops of the space and of its full cell."""
     require_ops: tuple[str, ...] = ()
     """Each stands in every cell."""
-    recurrence: str = "dense"
+    recurrence: Annotated[RecurrenceClass, Key("class")] = "dense"
     """The costliest class of a cell, see :mod:`cellsearch.genome.measures`: ``"affine-diagonal"``,
     ``"elementwise"`` (which includes the former) or ``"dense"`` (all); in TOML ``class``."""
 
@@ -104,7 +110,7 @@ class Frozen:
 class FullCell:
     """What the cell holds from which pruning starts; see :mod:`cellsearch.space.full_cell`."""
 
-    nodes: int = 6
+    nodes: Annotated[int, between(1, 32)] = 6
     """N, the number of ordered nodes."""
     sums: tuple[str, ...] = ("sigmoid", "tanh", "identity")
     """Unary ops on the linear of a node."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cellsearch.genome.graph import Genome
+from cellsearch.options import render_toml
 from cellsearch.space.consistency import check_space, without_forbidden
 from cellsearch.space.crossover import crossover
 from cellsearch.space.declaration import Declaration, Edit, Violation
@@ -21,7 +22,7 @@ from cellsearch.space.legality import violation
 from cellsearch.space.mutation import mutate, neighbours, operators
 from cellsearch.space.pruning import discrete, each_pruning, gated, remove
 from cellsearch.space.sampling import sample
-from cellsearch.space.toml import constrained, read, write
+from cellsearch.space.toml import constrained, from_table, from_toml, to_table
 
 __all__ = ["SearchSpace"]
 
@@ -45,13 +46,22 @@ class SearchSpace(Declaration):
         """Read a space; ``source`` is what errors call it. Raises :class:`SpaceError` that names
         the key.
         """
-        return read(cls, text, source)
+        return from_toml(cls, text, source)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], *, source: str = "<space>") -> SearchSpace:
+        """:meth:`from_toml` for values that are decoded already."""
+        return from_table(cls, table, source)
 
     def to_toml(self) -> str:
         """The space as TOML that :meth:`from_toml` reads back; seed genomes are written out in
         full.
         """
-        return write(self)
+        return render_toml(self.to_table())
+
+    def to_table(self) -> dict[str, Any]:
+        """The space as plain values that :meth:`from_table` reads back."""
+        return to_table(self)
 
     def constrained(self, table: Mapping[str, Any], *, source: str = "[constrain]") -> SearchSpace:
         """The space with more constraints, by their names in TOML: ``forbid_ops``, ``class``,

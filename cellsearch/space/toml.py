@@ -1,4 +1,4 @@
-"""The TOML form of a search space.
+"""A search space as a table of plain values, which is how TOML holds it.
 
 ::
 
@@ -20,247 +20,154 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from cellsearch import options as tomltext
-from cellsearch.errors import GenomeError, SpaceError
+from cellsearch import zoo
+from cellsearch.errors import CellsearchError, ConfigError, GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.options import keys, parse_toml, read_options, table_of, unknown
 from cellsearch.space.declaration import Constraints, Declaration, Frozen, FullCell, SizeLimits
 
-__all__ = ["constrained", "read", "write"]
+__all__ = ["constrained", "from_table", "from_toml", "to_table"]
 
-_KEYS = (
+_Space = TypeVar("_Space", bound=Declaration)
+_Rules = TypeVar("_Rules", Constraints, SizeLimits)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The table ``frozen``: see :class:`Frozen`; the cell by zoo name or as text."""
+
+    cell: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """The table of a search space: its fields, with cells as text or zoo names."""
+
+    name: str
+    description: str = Declaration.description
+    states: tuple[str, ...]
+    constants: tuple[float, ...] = Declaration.constants
+    initial: tuple[float, ...] = Declaration.initial
+    ops: Mapping[str, float]
+    limits: SizeLimits = field(default_factory=SizeLimits)
+    constraints: Constraints = field(default_factory=Constraints)
+    full_cell: FullCell = field(default_factory=FullCell)
+    frozen: _Parts | None = None
+    seeds: tuple[str, ...] | Mapping[str, str] | None = None
+
+
+_SAME = (
     "name",
     "description",
     "states",
     "constants",
     "initial",
-    "seeds",
-    "frozen",
-    "ops",
     "limits",
     "constraints",
     "full_cell",
 )
-_WRITTEN = {"recurrence": "class"}
-"""Fields that have another name in TOML."""
-_FIELDS = {name: field for field, name in _WRITTEN.items()}
-_Part = TypeVar("_Part", SizeLimits, Constraints, FullCell)
-_Space = TypeVar("_Space", bound=Declaration)
+"""Fields that a space and its table have alike."""
 
 
-def read(kind: type[_Space], text: str, source: str) -> _Space:
+def from_toml(kind: type[_Space], text: str, source: str) -> _Space:
     """See :meth:`SearchSpace.from_toml`; ``kind`` is that class."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpaceError(f"not TOML: {error}", where=source) from None
-    for key in table:
-        if key not in _KEYS:
-            raise SpaceError(
-                f"unknown key {key!r}",
-                where=f"{source}: {key}",
-                hint="allowed: " + ", ".join(_KEYS),
-            )
-    for key in ("name", "states", "ops"):
-        if key not in table:
-            raise SpaceError(f"the key {key!r} is missing", where=source, hint=f"add {key} = ...")
+    with _space_errors():
+        table = parse_toml(text, source)
+    return from_table(kind, table, source)
+
+
+def from_table(kind: type[_Space], table: Mapping[str, Any], source: str) -> _Space:
+    """See :meth:`SearchSpace.from_table`; ``kind`` is that class."""
+    with _space_errors():
+        document = read_options(_Document, table, source=source)
     return kind(
-        name=_expect(table["name"], str, "name", source),
-        description=_expect(table.get("description", ""), str, "description", source),
-        states=tuple(_items(table["states"], str, "states", source)),
-        ops=_ops(table["ops"], source),
-        constants=tuple(_items(table.get("constants", [1.0]), float, "constants", source)),
-        initial=tuple(_items(table.get("initial", [0.0]), float, "initial", source)),
-        limits=_part(SizeLimits, table.get("limits", {}), "limits", source),
-        constraints=_part(Constraints, table.get("constraints", {}), "constraints", source),
-        full_cell=_part(FullCell, table.get("full_cell", {}), "full_cell", source),
-        seeds=_seeds(table.get("seeds", []), source),
-        frozen=_frozen(table["frozen"], source) if "frozen" in table else None,
+        **{key: getattr(document, key) for key in _SAME},
+        ops=document.ops,
+        seeds=_seeds(document.seeds or (), source),
+        frozen=_frozen(document.frozen, source) if document.frozen is not None else None,
         source=source,
     )
 
 
-def _expect(value: Any, kind: type, key: str, source: str) -> Any:
-    """The value when it is of this kind (an integer is also a number). Raises :class:`SpaceError`
-    that names the key.
-    """
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        words = {
-            str: "a text",
-            float: "a number",
-            int: "a whole number",
-            bool: "true or false",
-            list: "a list",
-            dict: "a table",
-        }
-        raise SpaceError(f"{value!r:.80} is not {words[kind]}", where=f"{source}: {key}")
-    return value
-
-
-def _items(value: Any, kind: type, key: str, source: str) -> list[Any]:
-    return [_expect(item, kind, key, source) for item in _expect(value, list, key, source)]
-
-
-def _ops(value: Any, source: str) -> dict[str, float]:
-    return {
-        op: _expect(weight, float, f"ops.{op}", source)
-        for op, weight in _expect(value, dict, "ops", source).items()
-    }
-
-
-def _part(kind: type[_Part], value: Any, key: str, source: str) -> _Part:
-    """A table read into one of the dataclasses, field by field."""
-    defaults = kind()
-    names = _names(kind)
-    given: dict[str, Any] = {}
-    for name, entry in _expect(value, dict, key, source).items():
-        if name not in names:
-            raise SpaceError(
-                f"unknown key {name!r}",
-                where=f"{source}: {key}.{name}",
-                hint="allowed: " + ", ".join(names),
-            )
-        own = _FIELDS.get(name, name)
-        default = getattr(defaults, own)
-        if isinstance(default, tuple):
-            given[own] = tuple(_items(entry, str, f"{key}.{name}", source))
-        else:
-            given[own] = _expect(entry, type(default), f"{key}.{name}", source)
-    return kind(**given)
-
-
-def _names(kind: type[_Part]) -> list[str]:
-    return [_WRITTEN.get(f.name, f.name) for f in fields(kind)]
-
-
-def _frozen(value: Any, source: str) -> Frozen:
-    table = _expect(value, dict, "frozen", source)
-    if set(table) != {"cell", "nodes"}:
-        raise SpaceError(
-            f"the keys are {', '.join(table) or 'none'}",
-            where=f"{source}: frozen",
-            hint="write cell and nodes, nothing else",
-        )
-    text = _expect(table["cell"], str, "frozen.cell", source)
-    if "=" in text:
-        cell = _from_text(text, "frozen.cell", source)
-    else:
-        cell = _from_zoo(text, source, "frozen.cell")
-    return Frozen(cell, tuple(_items(table["nodes"], str, "frozen.nodes", source)))
+def to_table(space: Declaration) -> dict[str, Any]:
+    """See :meth:`SearchSpace.to_table`."""
+    frozen = space.frozen
+    document = _Document(
+        **{key: getattr(space, key) for key in _SAME},
+        ops={op: float(weight) for op, weight in space.ops.items()},
+        seeds={name: genome.to_text() for name, genome in space.seeds.items()} or None,
+        frozen=_Parts(frozen.cell.to_text(), frozen.nodes) if frozen is not None else None,
+    )
+    return table_of(document)
 
 
 def constrained(space: _Space, table: Mapping[str, Any], source: str) -> _Space:
     """See :meth:`SearchSpace.constrained`."""
     if not table:
         return space
-    document = tomllib.loads(write(space))
-    rules, limits = _names(Constraints), _names(SizeLimits)
-    for key, value in table.items():
-        if key not in (*rules, *limits, "frozen"):
-            allowed = ", ".join((*rules, *limits, "frozen"))
-            raise SpaceError(
-                f"unknown key {key!r}", where=f"{source}: {key}", hint="allowed: " + allowed
-            )
-        if key == "frozen":
-            document[key] = value
-        else:
-            document["constraints" if key in rules else "limits"][key] = value
-    document.pop("seeds", None)
-    bare = read(type(space), tomltext.render(document), source)
+    rules, limits = keys(Constraints), keys(SizeLimits)
+    frozen = space.frozen
+    with _space_errors():
+        for key in table:
+            if key not in (*rules, *limits, "frozen"):
+                raise unknown("key", key, (*rules, *limits, "frozen"), where=f"{source}: {key}")
+        if "frozen" in table:
+            part = read_options(_Parts, table["frozen"], source=source, path="frozen")
+            frozen = _frozen(part, source)
+        bare: _Space = replace(
+            space,
+            constraints=_changed(space.constraints, table, source),
+            limits=_changed(space.limits, table, source),
+            frozen=frozen,
+            seeds={},
+            source=source,
+        )
     legal = {name: genome for name, genome in space.seeds.items() if bare.contains(genome) is None}
     return replace(bare, seeds=legal, source=space.source)
 
 
-def _seeds(value: Any, source: str) -> dict[str, Genome]:
-    if isinstance(value, list):
-        return {
-            name: _from_zoo(name, source, "seeds") for name in _items(value, str, "seeds", source)
-        }
-    table = _expect(value, dict, "seeds", source)
-    return {
-        name: _from_text(_expect(text, str, f"seeds.{name}", source), f"seeds.{name}", source)
-        for name, text in table.items()
-    }
+def _changed(part: _Rules, table: Mapping[str, Any], source: str) -> _Rules:
+    """The constraints or limits with those values of the table that are theirs."""
+    mine = {key: value for key, value in table.items() if key in keys(type(part))}
+    return read_options(type(part), table_of(part) | mine, source=source)
 
 
-def _from_text(text: str, key: str, source: str) -> Genome:
-    try:
-        return Genome.from_text(text, source=f"{source}: {key}")
-    except GenomeError as error:
-        raise SpaceError(error.message, where=error.where, hint=error.hint) from None
+def _frozen(part: _Parts, source: str) -> Frozen:
+    place = f"{source}: frozen.cell"
+    cell = _from_text(part.cell, place) if "=" in part.cell else _from_zoo(part.cell, place)
+    return Frozen(cell, part.nodes)
 
 
-def _from_zoo(name: str, source: str, key: str) -> Genome:
-    from cellsearch import zoo
+def _seeds(seeds: tuple[str, ...] | Mapping[str, str], source: str) -> dict[str, Genome]:
+    if isinstance(seeds, tuple):
+        return {name: _from_zoo(name, f"{source}: seeds") for name in seeds}
+    return {name: _from_text(text, f"{source}: seeds.{name}") for name, text in seeds.items()}
 
+
+def _from_text(text: str, place: str) -> Genome:
+    with _space_errors():
+        return Genome.from_text(text, source=place)
+
+
+def _from_zoo(name: str, place: str) -> Genome:
     try:
         return zoo.load(name)
+    except CellsearchError as error:
+        raise SpaceError(str(error), where=place, hint=error.hint) from error
+
+
+@contextmanager
+def _space_errors() -> Iterator[None]:
+    """Whatever is wrong with a space is a :class:`SpaceError`."""
+    try:
+        yield
     except SpaceError:
         raise
-    except Exception as error:
-        raise SpaceError(
-            str(error), where=f"{source}: {key}", hint=getattr(error, "hint", "")
-        ) from error
-
-
-# -- writing ---------------------------------------------------------------------------------------
-
-
-def write(space: Declaration) -> str:
-    """See :meth:`SearchSpace.to_toml`."""
-    lines = [f"name = {_value(space.name)}", f"description = {_value(space.description)}"]
-    lines += [
-        f"{key} = {_value(getattr(space, key))}" for key in ("states", "constants", "initial")
-    ]
-    lines += ["", "[ops]", *(f"{op} = {_value(float(weight))}" for op, weight in space.ops.items())]
-    for key in ("limits", "constraints", "full_cell"):
-        part = getattr(space, key)
-        lines += [
-            "",
-            f"[{key}]",
-            *(
-                f"{_WRITTEN.get(f.name, f.name)} = {_value(getattr(part, f.name))}"
-                for f in fields(part)
-            ),
-        ]
-    if space.frozen is not None:
-        lines += [
-            "",
-            "[frozen]",
-            f"cell = '''\n{space.frozen.cell.to_text()}'''",
-            f"nodes = {_value(space.frozen.nodes)}",
-        ]
-    if space.seeds:
-        lines += [
-            "",
-            "[seeds]",
-            *(f"{_key(name)} = '''\n{genome.to_text()}'''" for name, genome in space.seeds.items()),
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    return (
-        name
-        if name.replace("_", "").replace("-", "").isalnum() and name.isascii()
-        else _value(name)
-    )
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
-    if isinstance(value, Mapping):
-        raise TypeError("tables are written by their own header")
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return repr(value)
+    except (ConfigError, GenomeError) as error:
+        raise SpaceError(error.message, where=error.where, hint=error.hint) from None

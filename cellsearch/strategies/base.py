@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from cellsearch.options import check_options
 from cellsearch.space import SearchSpace
 from cellsearch.trial import History, Proposal
 
@@ -16,7 +17,8 @@ __all__ = ["Strategy"]
 
 class Strategy(ABC):
     """Proposes genomes. Subclasses are frozen dataclasses: their fields are the options of the
-    experiment, nothing else.
+    experiment, nothing else, and say in their annotations what they allow (see
+    :mod:`cellsearch.options`).
 
     A strategy keeps nothing between calls: the same ``space``, ``history`` and state of ``rng``
     give the same proposal, so a run resumes by opening its store. ``name`` is what experiments call
@@ -31,6 +33,9 @@ class Strategy(ABC):
     """Whether new weights of a cell that inherits start so that it computes what its parent did,
     where its ops allow that.
     """
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @property
     def perturbation(self) -> int:

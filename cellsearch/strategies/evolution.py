@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.ranking import MUTATE, check_range, members, own, proposed, tournament
+from cellsearch.strategies.ranking import MUTATE, members, own, proposed, tournament
 from cellsearch.trial import History, Origin, Proposal, Trial
 
 __all__ = ["LocalSearch", "RegularizedEvolution"]
@@ -23,19 +24,15 @@ START, RESTART = "start", "restart"
 class RegularizedEvolution(Strategy):
     """Mutates the winner of a tournament among the newest cells; the oldest dies.
 
-    ``population``: how many of the newest cells live; as many random cells come first.
-    ``tournament``: size.
+    population: how many of the newest cells live; as many random cells come first.
+    tournament: how many of them compete to be the parent.
     """
 
     name: ClassVar[str] = "regularized_evolution"
     paper: ClassVar[str] = "Real et al. 2019, algorithm 1"
 
-    population: int = 30
-    tournament: int = 10
-
-    def __post_init__(self) -> None:
-        check_range(self.name, "population", self.population, 2)
-        check_range(self.name, "tournament", self.tournament, 1)
+    population: Annotated[int, at_least(2)] = 30
+    tournament: Annotated[int, at_least(1)] = 10
 
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator
@@ -59,19 +56,15 @@ class RegularizedEvolution(Strategy):
 class LocalSearch(Strategy):
     """Tries neighbours of the best cell in random order, and moves on as soon as one is better.
 
-    ``initial``: random cells before the first climb. ``patience``: neighbours of a cell without
-    success before a random restart.
+    initial: random cells before the first climb.
+    patience: neighbours of a cell without success before a random restart.
     """
 
     name: ClassVar[str] = "local_search"
     paper: ClassVar[str] = "White et al. 2021, local search is state of the art for NAS benchmarks"
 
-    initial: int = 6
-    patience: int = 30
-
-    def __post_init__(self) -> None:
-        check_range(self.name, "initial", self.initial, 1)
-        check_range(self.name, "patience", self.patience, 1)
+    initial: Annotated[int, at_least(1)] = 6
+    patience: Annotated[int, at_least(1)] = 30
 
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator

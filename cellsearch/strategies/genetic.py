@@ -17,19 +17,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
 from cellsearch.strategies.ranking import (
     CROSSOVER,
     MUTATE,
-    check_range,
     crossover_rate,
     members,
     proposed,
@@ -49,14 +49,17 @@ WINDOW = 200
 class Genetic(Strategy):
     """Breeds cells.
 
-    ``population``: how many of the newest cells live. ``initial``: how many mutants of the seed
-    genomes are made first. ``tournament``: size. ``crossover``: share of children of two parents;
-    such a child is mutated too with chance ``also_mutate``. ``islands``: populations that breed
-    apart; ``migration``: chance that a parent comes from another one. ``species``: distance from 0
-    to 1 up to which cells compete for parenthood (0: all do). ``adaptive``: operators are chosen by
-    their record instead of alike, and crossover becomes more or less frequent by its own, between
-    half of what is declared and half way to always. ``inherit``: children start from their first
-    parent's weights.
+    population: how many of the newest cells live.
+    initial: how many mutants of the seed genomes are made first.
+    tournament: how many cells compete to be a parent.
+    crossover: share of children of two parents.
+    also_mutate: chance that such a child is mutated too.
+    islands: populations that breed apart.
+    migration: chance that a parent comes from another island.
+    species: distance from 0 to 1 up to which cells compete for parenthood (0: all do).
+    adaptive: operators are chosen by their record instead of alike, and crossover becomes more or
+        less frequent by its own, between half of what is declared and half way to always.
+    inherit: children start from their first parent's weights.
     """
 
     name: ClassVar[str] = "genetic"
@@ -65,26 +68,16 @@ class Genetic(Strategy):
         "Jozefowicz et al. 2015 (seeds)"
     )
 
-    population: int = 24
-    initial: int = 8
-    tournament: int = 4
-    crossover: float = 0.3
-    also_mutate: float = 0.3
-    islands: int = 1
-    migration: float = 0.1
-    species: float = 0.0
+    population: Annotated[int, at_least(2)] = 24
+    initial: Annotated[int, at_least(0)] = 8
+    tournament: Annotated[int, at_least(1)] = 4
+    crossover: Annotated[float, between(0, 1)] = 0.3
+    also_mutate: Annotated[float, between(0, 1)] = 0.3
+    islands: Annotated[int, between(1, 64)] = 1
+    migration: Annotated[float, between(0, 1)] = 0.1
+    species: Annotated[float, between(0, 1)] = 0.0
     adaptive: bool = True
     inherit: bool = False
-
-    def __post_init__(self) -> None:
-        check_range(self.name, "population", self.population, 2)
-        check_range(self.name, "initial", self.initial, 0)
-        check_range(self.name, "tournament", self.tournament, 1)
-        check_range(self.name, "crossover", self.crossover, 0, 1)
-        check_range(self.name, "also_mutate", self.also_mutate, 0, 1)
-        check_range(self.name, "islands", self.islands, 1, 64)
-        check_range(self.name, "migration", self.migration, 0, 1)
-        check_range(self.name, "species", self.species, 0, 1)
 
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator

@@ -24,14 +24,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from cellsearch.genome.graph import Genome
+from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.ranking import best, check_range, given_cell, position_rates
+from cellsearch.strategies.ranking import best, given_cell, position_rates
 from cellsearch.trial import History, Origin, Proposal, Status, Trial
 
 __all__ = ["Grow"]
@@ -52,12 +53,13 @@ PARENTS = 3
 class Grow(Strategy):
     """Extends cells node by node.
 
-    ``beam``: cells of a level that are extended. ``branch``: extensions of each. ``patience``:
-    levels without a better cell. ``start``: ``"smallest"``, a seed genome of the space, a zoo cell,
-    or the text of a cell. ``inherit``: extensions start from their parent's weights, as its
-    function where that is possible. ``pay``: by how much the score must fall for each 1,000 weights
-    that an extension adds to the layer (0: any improvement counts, and growth never stops by
-    itself).
+    beam: cells of a level that are extended.
+    branch: extensions of each.
+    patience: levels without a better cell.
+    start: ``"smallest"``, a seed genome of the space, a zoo cell, or the text of a cell.
+    inherit: extensions start from their parent's weights, as its function where that is possible.
+    pay: by how much the score must fall for each 1,000 weights that an extension adds to the layer
+        (0: any improvement counts, and growth never stops by itself).
     """
 
     name: ClassVar[str] = "grow"
@@ -67,18 +69,12 @@ class Grow(Strategy):
     )
     quiet_start: ClassVar[bool] = True
 
-    beam: int = 2
-    branch: int = 3
-    patience: int = 2
+    beam: Annotated[int, at_least(1)] = 2
+    branch: Annotated[int, at_least(1)] = 3
+    patience: Annotated[int, at_least(1)] = 2
     start: str = SMALLEST
     inherit: bool = False
-    pay: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_range(self.name, "beam", self.beam, 1)
-        check_range(self.name, "branch", self.branch, 1)
-        check_range(self.name, "patience", self.patience, 1)
-        check_range(self.name, "pay", self.pay, 0)
+    pay: Annotated[float, at_least(0)] = 0.0
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
         """See :meth:`Strategy.check`: the cell that growth starts from."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.measures import RecurrenceClass, gemm_depth, multiply_adds, recurrence_class
+from cellsearch.options import at_least, between, check_options, unknown
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
-from cellsearch.strategies.ranking import CROSSOVER, MUTATE, best, check_range, members, proposed
+from cellsearch.strategies.ranking import CROSSOVER, MUTATE, best, members, proposed
 from cellsearch.trial import History, Origin, Proposal, Trial
 
 __all__ = ["Nsga2", "crowding", "fronts"]
@@ -59,37 +60,31 @@ the slowest)."""
 class Nsga2(Strategy):
     """Breeds the non-dominated cells: small and cheap ones stay in the race against good ones.
 
-    ``objectives``: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class,
-    seconds, time. In a suite also ``share.TASK``, the share of the reference's skill at one of its
-    tasks. ``population``: parents that compete. ``initial``: seed genomes and random cells first.
-    ``crossover``: share of children of two parents.
+    objectives: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class, seconds,
+        time; in a suite also ``share.TASK``, the share of the reference's skill at one task.
+    population: parents that compete.
+    initial: seed genomes and random cells first.
+    crossover: share of children of two parents.
     """
 
     name: ClassVar[str] = "nsga2"
     paper: ClassVar[str] = "Deb et al. 2002; for architectures: Lu et al. 2019 (NSGA-Net)"
 
     objectives: tuple[str, ...] = ("score", "parameters")
-    population: int = 24
-    initial: int = 12
-    crossover: float = 0.3
+    population: Annotated[int, at_least(4)] = 24
+    initial: Annotated[int, at_least(2)] = 12
+    crossover: Annotated[float, between(0, 1)] = 0.3
 
     def __post_init__(self) -> None:
-        check_range(self.name, "population", self.population, 4)
-        check_range(self.name, "initial", self.initial, 2)
-        check_range(self.name, "crossover", self.crossover, 0, 1)
+        check_options(self)
         for objective in self.objectives:
             if objective not in OBJECTIVES and not objective.startswith(SHARE):
-                hint = "allowed: " + ", ".join(OBJECTIVES) + f"; in a suite also {SHARE}TASK"
-                raise ConfigError(
-                    f"unknown objective {objective!r}",
-                    where="strategy_options.objectives",
-                    hint=hint,
-                )
+                error = unknown("objective", objective, OBJECTIVES, where="objectives")
+                error.hint += f"; in a suite also {SHARE}TASK"
+                raise error
         if len(set(self.objectives)) < 2:
             raise ConfigError(
-                "name two or more objectives",
-                where="strategy_options.objectives",
-                hint="for one, use genetic",
+                "name two or more objectives", where="objectives", hint="for one, use genetic"
             )
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:

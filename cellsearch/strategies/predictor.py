@@ -7,24 +7,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
 from cellsearch.strategies.features import matrix
-from cellsearch.strategies.ranking import MUTATE, best, check_range, proposed
+from cellsearch.strategies.ranking import MUTATE, best, proposed
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
 from cellsearch.trial import History, Origin, Proposal, Status, Trial
 
 __all__ = ["Predictor"]
 
-MODELS = ("gp", "ridge")
 RECENT = 80
 BEST = 40
 
@@ -33,11 +32,13 @@ BEST = 40
 class Predictor(Strategy):
     """Trains what a model of the scores so far likes best among mutants of the best cells.
 
-    ``initial``: seed genomes and random cells before the model counts. ``incumbents``: how many of
-    the best cells are mutated. ``candidates``: cells that compete for one training, a share of
-    ``fresh`` of them random instead of mutants. ``model``: ``"gp"`` or ``"ridge"``. ``caution``:
-    how much uncertainty attracts (mean - caution * deviation is minimised). ``random_share``:
-    chance of a random cell instead of all this.
+    initial: seed genomes and random cells before the model counts.
+    incumbents: how many of the best cells are mutated.
+    candidates: cells that compete for one training.
+    fresh: share of the candidates that are random cells instead of mutants.
+    model: ``"gp"`` or ``"ridge"``.
+    caution: how much uncertainty attracts (mean - caution * deviation is minimised).
+    random_share: chance of a random cell instead of all this.
     """
 
     name: ClassVar[str] = "predictor"
@@ -46,27 +47,13 @@ class Predictor(Strategy):
         "al. 2018, Ru et al. 2021"
     )
 
-    initial: int = 8
-    incumbents: int = 5
-    candidates: int = 10
-    fresh: float = 0.1
-    model: str = "gp"
-    caution: float = 0.5
-    random_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        check_range(self.name, "initial", self.initial, 2)
-        check_range(self.name, "incumbents", self.incumbents, 1)
-        check_range(self.name, "candidates", self.candidates, 1, 500)
-        check_range(self.name, "fresh", self.fresh, 0, 1)
-        check_range(self.name, "caution", self.caution, 0)
-        check_range(self.name, "random_share", self.random_share, 0, 1)
-        if self.model not in MODELS:
-            raise ConfigError(
-                f"unknown model {self.model!r}",
-                where="strategy_options.model",
-                hint="allowed: " + ", ".join(MODELS),
-            )
+    initial: Annotated[int, at_least(2)] = 8
+    incumbents: Annotated[int, at_least(1)] = 5
+    candidates: Annotated[int, between(1, 500)] = 10
+    fresh: Annotated[float, between(0, 1)] = 0.1
+    model: Literal["gp", "ridge"] = "gp"
+    caution: Annotated[float, at_least(0)] = 0.5
+    random_share: Annotated[float, between(0, 1)] = 0.05
 
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator

@@ -25,15 +25,16 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 
-from cellsearch.errors import ConfigError, SpaceError
+from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.ranking import check_range, given_cell
+from cellsearch.strategies.ranking import given_cell
 from cellsearch.trial import SUPERNET, Connection, History, Origin, Proposal, Status, Trial
 
 __all__ = ["Prune", "weakest_first"]
@@ -44,7 +45,8 @@ ABLATION = Origin("prune", "ablation")
 FULL = "full"
 FULL_TARGET = 12
 CONNECTIONS_A_NODE = 3
-CRITERIA = ("saliency", "gate", "perturbation")
+Criterion = Literal["saliency", "gate", "perturbation"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 FURTHER = 4
 """Sizes of a round that are tried before a chain ends because all of them are known."""
 WINDOW = 16
@@ -57,15 +59,19 @@ ended: it had its turn since.
 class Prune(Strategy):
     """Removes the weakest connections, round by round.
 
-    ``start``: ``"full"``, or the cell that is pruned: a seed genome of the space, a zoo cell, or
-    the text of a cell. ``criteria``: what is weak, one chain after the other (``saliency``:
-    estimated loss without it; ``gate``: size of its weight; ``perturbation``: measured validation
-    loss without it, on ``batches`` batches, at ``batches`` forward passes a connection).
-    ``remove``: share of the connections that a round takes away. ``target``: a chain ends at so
-    many connections (0: 12 from the full cell, half of them from a given one); or when the score
-    has risen by ``tolerance``, relative to the best of its rounds. ``chains``: how many run side by
-    side at most (0: as many as there is work for). ``drop``: share left out at random at the start
-    of chains that have a full cell of their own.
+    start: ``"full"``, or the cell that is pruned: a seed genome of the space, a zoo cell, or the
+        text of a cell.
+    criteria: what is weak, one chain after the other: ``saliency`` (estimated loss without it),
+        ``gate`` (size of its weight), ``perturbation`` (measured validation loss without it, at
+        ``batches`` forward passes a connection).
+    remove: share of the connections that a round takes away.
+    target: a chain ends at so many connections (0: 12 from the full cell, half of them from a given
+        one).
+    tolerance: a chain ends too when the score has risen by so much, relative to the best of its
+        rounds.
+    chains: how many run side by side at most (0: as many as there is work for).
+    drop: share left out at random at the start of chains that have a full cell of their own.
+    batches: of the validation data, for ``perturbation``.
     """
 
     name: ClassVar[str] = "prune"
@@ -76,28 +82,13 @@ class Prune(Strategy):
     wants_connections: ClassVar[bool] = True
 
     start: str = FULL
-    criteria: tuple[str, ...] = CRITERIA
-    remove: float = 0.35
-    target: int = 0
-    tolerance: float = 0.05
-    chains: int = 0
-    drop: float = 0.3
-    batches: int = 2
-
-    def __post_init__(self) -> None:
-        check_range(self.name, "remove", self.remove, 0.01, 0.95)
-        check_range(self.name, "target", self.target, 0)
-        check_range(self.name, "tolerance", self.tolerance, 0)
-        check_range(self.name, "chains", self.chains, 0)
-        check_range(self.name, "drop", self.drop, 0, 0.9)
-        check_range(self.name, "batches", self.batches, 1)
-        for criterion in self.criteria or ("",):
-            if criterion not in CRITERIA:
-                raise ConfigError(
-                    f"unknown criterion {criterion!r}",
-                    where="strategy_options.criteria",
-                    hint="allowed: " + ", ".join(CRITERIA),
-                )
+    criteria: Annotated[tuple[Criterion, ...], at_least(1)] = CRITERIA
+    remove: Annotated[float, between(0.01, 0.95)] = 0.35
+    target: Annotated[int, at_least(0)] = 0
+    tolerance: Annotated[float, at_least(0)] = 0.05
+    chains: Annotated[int, at_least(0)] = 0
+    drop: Annotated[float, between(0, 0.9)] = 0.3
+    batches: Annotated[int, at_least(1)] = 2
 
     @property
     def perturbation(self) -> int:

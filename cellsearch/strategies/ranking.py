@@ -20,7 +20,6 @@ __all__ = [
     "CROSSOVER",
     "MUTATE",
     "best",
-    "check_range",
     "controls",
     "crossover_rate",
     "first_new",
@@ -35,19 +34,6 @@ __all__ = [
 
 CROSSOVER, MUTATE = "crossover", "mutate"
 """Kinds of origin of children of two parents and of one."""
-
-
-def check_range(
-    strategy: str, option: str, value: float, low: float, high: float = float("inf")
-) -> None:
-    """Raise :class:`ConfigError` unless ``low <= value <= high``."""
-    if not low <= value <= high:
-        allowed = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
-        raise ConfigError(
-            f"{value} is out of range",
-            where=f"strategy_options.{option}",
-            hint=f"{strategy} allows {allowed}",
-        )
 
 
 def given_cell(space: SearchSpace, start: str) -> Genome:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
-from cellsearch.errors import ConfigError
 from cellsearch.files import Parts
+from cellsearch.options import default_table, read_options
 from cellsearch.strategies.base import Strategy
 
 __all__ = ["create", "get", "names", "options"]
@@ -41,49 +40,11 @@ def get(name: str) -> type[Strategy]:
 
 def options(name: str) -> dict[str, Any]:
     """The options of a strategy with their defaults."""
-    kind = get(name)
-    # strategies are dataclasses
-    return {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]
+    return default_table(get(name))
 
 
-def create(name: str, given: Mapping[str, Any] | None = None) -> Strategy:
-    """A strategy with these options; raises :class:`ConfigError` for an unknown name, option, or
-    value of another type.
+def create(name: str, given: Mapping[str, Any] | None = None, *, source: str = "") -> Strategy:
+    """A strategy with these options; ``source``: the file that says so. Raises
+    :class:`ConfigError` for an unknown name, option, or value.
     """
-    kind, known = get(name), options(name)
-    checked: dict[str, Any] = {}
-    for key, value in (given or {}).items():
-        where = f"strategy_options.{key}"
-        if key not in known:
-            raise ConfigError(
-                f"the strategy {name} has no option {key!r}",
-                where=where,
-                hint="options: " + (", ".join(known) or "none"),
-            )
-        checked[key] = _checked(value, known[key], where)
-    return kind(**checked)
-
-
-def _checked(value: Any, default: Any, where: str) -> Any:
-    """The value when it has the type of the default (an integer may stand for a number)."""
-    kind = type(default)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if (
-        kind is tuple
-        and isinstance(value, (list, tuple))
-        and all(isinstance(item, str) for item in value)
-    ):
-        return tuple(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        words = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            str: "a text",
-            tuple: "a list of texts",
-        }
-        raise ConfigError(
-            f"{value!r:.60} is not {words[kind]}", where=where, hint=f"the default is {default!r}"
-        )
-    return value
+    return read_options(get(name), given or {}, source=source, path="strategy_options")

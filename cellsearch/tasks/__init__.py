@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import ConfigError
 from cellsearch.files import Parts
+from cellsearch.options import default_table
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, TaskData
 from cellsearch.tasks.data import registry
 
@@ -115,7 +116,7 @@ def describe() -> tuple[TaskInfo, ...]:
 def _info(name: str) -> TaskInfo:
     task = get(name)
     missing = registry.available(task.dataset) if task.dataset else ""
-    options = {field.name: field.default for field in fields(task.Options)}
+    options = default_table(task.Options)
     files = registry.to_download(task.dataset) if missing else ()
     urls, size = tuple(file.url for file in files), sum(file.size for file in files)
     return TaskInfo(

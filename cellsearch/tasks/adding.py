@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
 __all__ = ["Adding", "AddingOptions"]
@@ -19,18 +20,12 @@ __all__ = ["Adding", "AddingOptions"]
 
 @dataclass(frozen=True, slots=True)
 class AddingOptions(TaskOptions):
-    """``length`` T of the sequences; ``evaluation_size``: examples of the validation and of the
-    test set.
-    """
+    """Options of :class:`Adding`."""
 
-    length: int = 50
-    evaluation_size: int = 1000
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(2, length=self.length)
-        at_least(1, evaluation_size=self.evaluation_size)
+    length: Annotated[int, at_least(2)] = 50
+    """T of the sequences."""
+    evaluation_size: Annotated[int, at_least(1)] = 1000
+    """Examples of the validation and of the test set."""
 
 
 class Adding(SyntheticTask):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, check_options
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["AnBnCn", "AnBnCnOptions"]
 
@@ -27,23 +28,20 @@ START, END = 3, 3
 
 @dataclass(frozen=True, slots=True)
 class AnBnCnOptions(TaskOptions):
-    """``max_n``: largest n in training; ``valid_n``, ``test_n``: largest n of evaluation, which
-    begins at 1.
-    """
+    """Options of :class:`AnBnCn`; evaluation begins at n = 1."""
 
-    max_n: int = 10
-    valid_n: int = 15
-    test_n: int = 30
+    max_n: Annotated[int, at_least(1)] = 10
+    """Largest n in training."""
+    valid_n: Annotated[int, at_least(1)] = 15
+    """Largest n of the validation set."""
+    test_n: Annotated[int, at_least(1)] = 30
+    """Largest n of the test set."""
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, max_n=self.max_n, valid_n=self.valid_n, test_n=self.test_n)
+    def __post_init__(self) -> None:
+        check_options(self)
         if self.valid_n == self.test_n:
             raise ConfigError(
-                "validation and test would be the same",
-                where="task_options.test_n",
-                hint="use another number",
+                "validation and test would be the same", where="test_n", hint="use another number"
             )
 
 
@@ -71,7 +69,7 @@ class AnBnCn(Task):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """The values of n in evaluation."""
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         return {"valid": np.arange(1, parsed.valid_n + 1), "test": np.arange(1, parsed.test_n + 1)}
 
     def __init__(self, options: AnBnCnOptions, arrays: Arrays) -> None:

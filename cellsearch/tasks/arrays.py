@@ -69,7 +69,7 @@ class ArraysTask(SequenceTask):
         """Read the file named ``path``. Raises :class:`ConfigError` without one,
         :class:`InputFileError` for a damaged one.
         """
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         if not parsed.path:
             raise ConfigError(
                 "the arrays of this task were given in memory and are not stored anywhere",

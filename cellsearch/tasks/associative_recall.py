@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, between, check_options
 from cellsearch.tasks.base import Split
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import NOTHING, Example, RecallTask
 
 __all__ = ["AssociativeRecall", "AssociativeRecallOptions"]
@@ -20,23 +21,22 @@ FILLER = 0
 
 @dataclass(frozen=True, slots=True)
 class AssociativeRecallOptions(TaskOptions):
-    """``pairs`` of key and value; ``length`` T of the sequence that holds pairs and questions;
-    ``evaluation_size``: of each set.
-    """
+    """Options of :class:`AssociativeRecall`."""
 
-    pairs: int = 4
+    pairs: Annotated[int, between(1, KEYS - 1)] = 4
+    """Pairs of key and value."""
     length: int = 32
-    evaluation_size: int = 500
+    """T of the sequence that holds pairs and questions."""
+    evaluation_size: Annotated[int, at_least(1)] = 500
+    """Examples of each evaluation set."""
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, pairs=self.pairs, evaluation_size=self.evaluation_size)
-        if self.pairs >= KEYS or self.length < 3 * self.pairs:
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.length < 3 * self.pairs:
             raise ConfigError(
                 f"{self.pairs} pairs in {self.length} positions",
-                where="task_options.length",
-                hint="use at most 31 pairs, and three positions a pair",
+                where="length",
+                hint="three positions a pair are needed",
             )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cellsearch.errors import ConfigError
+from cellsearch.settings import Training
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 if TYPE_CHECKING:
@@ -142,7 +144,19 @@ class Task(ABC):
         """The task over loaded data. Raises :class:`cellsearch.errors.ConfigError` for an unknown
         or illegal option.
         """
-        return cls(parse_options(cls.Options, options, cls.name), arrays)
+        return cls(parse_options(cls.Options, options), arrays)
+
+    @classmethod
+    def check_training(cls, training: Training, *, where: str = "training") -> None:
+        """Raise :class:`cellsearch.errors.ConfigError` for a training that this task does not
+        allow; ``where``: the table that says how to train.
+        """
+        if training.bidirectional and not cls.bidirectional:
+            raise ConfigError(
+                f"task {cls.name} cannot be read in both directions",
+                where=f"{where}.bidirectional",
+                hint="set it to false",
+            )
 
     @abstractmethod
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:

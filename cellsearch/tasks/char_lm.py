@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, TaskData
 from cellsearch.tasks.data import shipped_text
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
-from cellsearch.tasks.options import at_least, parse_options
+from cellsearch.tasks.options import parse_options
 
 __all__ = ["CharLM", "CharLMOptions", "encode", "from_text_file", "text_arrays"]
 
@@ -25,17 +26,12 @@ LARGEST_FILE = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class CharLMOptions(LanguageOptions):
-    """``text``: ``"kjv"`` (shipped), or the path of a UTF-8 text file; ``max_symbols``: rarer
-    characters become U+FFFD.
-    """
+    """Options of :class:`CharLM`."""
 
     text: str = "kjv"
-    max_symbols: int = 512
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        LanguageOptions.check(self)
-        at_least(2, max_symbols=self.max_symbols)
+    """``"kjv"`` (shipped), or the path of a UTF-8 text file."""
+    max_symbols: Annotated[int, at_least(2)] = 512
+    """Rarer characters become U+FFFD."""
 
 
 class CharLM(LanguageModel):
@@ -63,7 +59,7 @@ class CharLM(LanguageModel):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Token numbers of the three splits, and the symbols (code points)."""
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         text = shipped_text() if parsed.text == "kjv" else read_text(parsed.text)
         return text_arrays(text, parsed.max_symbols)
 

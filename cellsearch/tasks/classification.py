@@ -34,7 +34,7 @@ class StoredSequences(SequenceTask):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Standardised sequences, labels, split."""
-        parse_options(cls.Options, options, cls.name)
+        parse_options(cls.Options, options)
         sequences, labels, split = cls.labelled(registry.read_arrays(cls.dataset))
         return pack(sequences, labels.astype(np.int64), split)
 

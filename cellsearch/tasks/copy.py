@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
 __all__ = ["Copy", "CopyOptions"]
@@ -22,18 +23,14 @@ BLANK, DELIMITER = SYMBOLS, SYMBOLS + 1
 
 @dataclass(frozen=True, slots=True)
 class CopyOptions(TaskOptions):
-    """``delay`` T between the symbols and their recall; ``items``: symbols to copy;
-    ``evaluation_size``: of validation and test set.
-    """
+    """Options of :class:`Copy`."""
 
-    delay: int = 20
-    items: int = 10
-    evaluation_size: int = 500
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, delay=self.delay, items=self.items, evaluation_size=self.evaluation_size)
+    delay: Annotated[int, at_least(1)] = 20
+    """T between the symbols and their recall."""
+    items: Annotated[int, at_least(1)] = 10
+    """Symbols to copy."""
+    evaluation_size: Annotated[int, at_least(1)] = 500
+    """Examples of validation and test set."""
 
 
 class Copy(SyntheticTask):

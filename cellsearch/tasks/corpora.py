@@ -34,7 +34,7 @@ class Corpus(LanguageModel):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Token numbers of the three splits, and the symbols."""
-        parse_options(cls.Options, options, cls.name)
+        parse_options(cls.Options, options)
         text = cls.prepared(registry.read_text(cls.dataset))
         symbols = np.array(sorted(ord(c) for c in set(text)), dtype=np.int32)
         a, b = (len(text) * percent // 100 for percent in cls.ends)

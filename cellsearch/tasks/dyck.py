@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, check_options
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
 __all__ = ["Dyck1", "Dyck2", "DyckOptions"]
@@ -20,28 +21,23 @@ __all__ = ["Dyck1", "Dyck2", "DyckOptions"]
 
 @dataclass(frozen=True, slots=True)
 class DyckOptions(TaskOptions):
-    """``max_length``: training strings have 2 to this many brackets; ``valid_lengths``,
-    ``test_lengths``: those of evaluation.
-    """
+    """Options of the Dyck languages; lengths are numbers of brackets, even ones."""
 
-    max_length: int = 30
-    valid_lengths: tuple[int, ...] = (30, 60)
-    test_lengths: tuple[int, ...] = (30, 60, 120)
-    evaluation_size: int = 300
+    max_length: Annotated[int, at_least(2)] = 30
+    """Longest string in training; the shortest has 2."""
+    valid_lengths: Annotated[tuple[Annotated[int, at_least(2)], ...], at_least(1)] = (30, 60)
+    test_lengths: Annotated[tuple[Annotated[int, at_least(2)], ...], at_least(1)] = (30, 60, 120)
+    evaluation_size: Annotated[int, at_least(1)] = 300
+    """Examples of each length."""
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(2, max_length=self.max_length)
-        at_least(1, evaluation_size=self.evaluation_size)
-        for name, lengths in (
-            ("valid_lengths", self.valid_lengths),
-            ("test_lengths", self.test_lengths),
-        ):
-            if not lengths or any(length < 2 or length % 2 for length in lengths):
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name in ("valid_lengths", "test_lengths"):
+            lengths = getattr(self, name)
+            if any(length % 2 for length in lengths):
                 raise ConfigError(
                     f"{list(lengths)} are not lengths of balanced strings",
-                    where=f"task_options.{name}",
+                    where=name,
                     hint="even, 2 or more",
                 )
 

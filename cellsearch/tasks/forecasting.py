@@ -7,18 +7,19 @@ import io
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cellsearch.errors import InputFileError
+from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["ETTh1", "ETTh1Options", "ForecastOptions", "ForecastTask", "Sunspots"]
 
@@ -27,19 +28,17 @@ ETTH1_HOURS = (8640, 2880, 2880)
 """Training, validation and test of ETTh1: 12, 4 and 4 months."""
 GROUP = 8
 """Training batches that are made at once: one alone costs hardly less."""
+Positions = Annotated[int, at_least(1)]
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastOptions(TaskOptions):
-    """``history``: positions that the cell reads; ``horizon``: how many it predicts at once."""
+    """Options of the forecasts."""
 
-    history: int = 48
-    horizon: int = 1
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, history=self.history, horizon=self.horizon)
+    history: Positions = 48
+    """Positions that the cell reads."""
+    horizon: Positions = 1
+    """How many positions it predicts at once."""
 
 
 class ForecastTask(Task):
@@ -66,7 +65,7 @@ class ForecastTask(Task):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """The standardised series and the ends of the splits."""
-        parse_options(cls.Options, options, cls.name)
+        parse_options(cls.Options, options)
         values, ends = cls.series()
         train = values[: ends[0]].astype(np.float64)
         standard = (values - train.mean(0)) / train.std(0)
@@ -79,7 +78,13 @@ class ForecastTask(Task):
         self._targets: dict[str, NDArray[np.int64]] = {}
         for split, end in zip(("train", "valid", "test"), arrays["ends"].tolist(), strict=True):
             self._targets[split] = np.arange(max(begin, options.history), end - options.horizon + 1)
-            at_least(1, history=len(self._targets[split]))
+            if not len(self._targets[split]):
+                raise ConfigError(
+                    f"no window of {options.history} + {options.horizon} positions fits into the "
+                    f"{split} part",
+                    where="task_options.history",
+                    hint="use a shorter history or horizon",
+                )
             begin = end
         # Row k is the window of history and horizon that begins at position k, as it lies in the
         # series.
@@ -168,8 +173,8 @@ class Sunspots(ForecastTask):
 class ETTh1Options(ForecastOptions):
     """See :class:`ForecastOptions`."""
 
-    history: int = 96
-    horizon: int = 24
+    history: Positions = 96
+    horizon: Positions = 24
 
 
 class ETTh1(ForecastTask):

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import InputFileError
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import Readout, evaluation
@@ -30,7 +31,7 @@ PIECES = {"train": 229, "valid": 76, "test": 77}
 class JSBOptions(TaskOptions):
     """See :class:`TaskOptions`."""
 
-    batch_size: int = 8
+    batch_size: Annotated[int, at_least(1)] = 8
 
 
 class JSB(SequenceTask):
@@ -59,7 +60,7 @@ class JSB(SequenceTask):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Piano rolls: x without the last frame, y without the first."""
-        parse_options(cls.Options, options, cls.name)
+        parse_options(cls.Options, options)
         pieces = json.loads(registry.read_text(cls.dataset))
         if {name: len(pieces.get(name, ())) for name in PIECES} != PIECES:
             raise InputFileError("the numbers of pieces are not 229, 76 and 77", where=cls.dataset)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 
 __all__ = ["LanguageModel", "LanguageOptions"]
 
@@ -29,18 +30,12 @@ EVALUATION_STREAMS = 32
 
 @dataclass(frozen=True, slots=True)
 class LanguageOptions(TaskOptions):
-    """``tbptt``: positions T of a training segment. ``valid_tokens``: validation reads this many
-    tokens from the front (0: all).
-    """
+    """Options of every language model."""
 
-    tbptt: int = 64
-    valid_tokens: int = 32_768
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, tbptt=self.tbptt)
-        at_least(0, valid_tokens=self.valid_tokens)
+    tbptt: Annotated[int, at_least(1)] = 64
+    """Positions T of a training segment."""
+    valid_tokens: Annotated[int, at_least(0)] = 32_768
+    """Validation reads this many tokens from the front (0: all)."""
 
 
 class LanguageModel(Task):

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, check_options
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["OnlineDrift", "OnlineDriftOptions"]
 
@@ -30,31 +31,33 @@ _TRAIN, _VALID, _TEST = range(3)
 
 @dataclass(frozen=True, slots=True)
 class OnlineDriftOptions(TaskOptions):
-    """``length``: positions of the validation and the test stream; ``laws``: how many laws follow
-    one another in each, the first being that of training. ``taps``: inputs that the law looks back
-    on. ``noise``: deviation of the noise of the targets. ``every``: positions between two updates
-    in the stream, each on these positions alone; ``online_rate``: learning rate of the updates.
-    ``tbptt``: positions T of a training segment.
-    """
+    """Options of :class:`OnlineDrift`."""
 
-    tbptt: int = 32
+    tbptt: Annotated[int, at_least(1)] = 32
+    """Positions T of a training segment, at least ``taps``."""
     length: int = 960
-    laws: int = 3
-    taps: int = 6
-    noise: float = 0.05
-    every: int = 8
-    online_rate: float = 5e-3
+    """Positions of the validation and of the test stream."""
+    laws: Annotated[int, at_least(1)] = 3
+    """How many laws follow one another in each, the first being that of training."""
+    taps: Annotated[int, at_least(1)] = 6
+    """Inputs that the law looks back on."""
+    noise: Annotated[float, at_least(0)] = 0.05
+    """Deviation of the noise of the targets."""
+    every: Annotated[int, at_least(1)] = 8
+    """Positions between two updates in the stream, each on these positions alone."""
+    online_rate: Annotated[float, at_least(0)] = 5e-3
+    """Learning rate of the updates."""
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, tbptt=self.tbptt, laws=self.laws, taps=self.taps, every=self.every)
-        at_least(0, noise=self.noise, online_rate=self.online_rate)
-        at_least(self.taps, tbptt=self.tbptt)
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.tbptt < self.taps:
+            raise ConfigError(
+                f"{self.tbptt} is too small", where="tbptt", hint=f"use {self.taps} (taps) or more"
+            )
         if self.length < self.laws * self.every:
             raise ConfigError(
                 f"{self.length} positions hold no update under each of {self.laws} laws",
-                where="task_options.length",
+                where="length",
                 hint=f"use {self.laws * self.every} or more",
             )
 
@@ -95,7 +98,7 @@ class OnlineDrift(Task):
         """The law of training ``laws [taps]``, and the streams ``valid`` and ``test`` ``[length, 8,
         2]``: input and target.
         """
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         first = _draw_law(np.random.default_rng([0, _TRAIN]), parsed.taps)
         arrays: dict[str, NDArray[Any]] = {"laws": first}
         for number, split in ((_VALID, "valid"), (_TEST, "test")):

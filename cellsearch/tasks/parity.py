@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
 __all__ = ["ModularSum", "Parity", "ParityOptions"]
@@ -19,24 +20,14 @@ __all__ = ["ModularSum", "Parity", "ParityOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ParityOptions(TaskOptions):
-    """``max_length``: training strings have 1 to this many bits; ``valid_lengths``,
-    ``test_lengths``: those of evaluation.
-    """
+    """Options of :class:`Parity` and :class:`ModularSum`; lengths are numbers of digits."""
 
-    max_length: int = 20
-    valid_lengths: tuple[int, ...] = (20, 40)
-    test_lengths: tuple[int, ...] = (20, 40, 100)
-    evaluation_size: int = 500
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, max_length=self.max_length, evaluation_size=self.evaluation_size)
-        at_least(
-            1,
-            valid_lengths=min(self.valid_lengths, default=0),
-            test_lengths=min(self.test_lengths, default=0),
-        )
+    max_length: Annotated[int, at_least(1)] = 20
+    """Longest string in training; the shortest has 1."""
+    valid_lengths: Annotated[tuple[Annotated[int, at_least(1)], ...], at_least(1)] = (20, 40)
+    test_lengths: Annotated[tuple[Annotated[int, at_least(1)], ...], at_least(1)] = (20, 40, 100)
+    evaluation_size: Annotated[int, at_least(1)] = 500
+    """Examples of each length."""
 
 
 class Parity(SyntheticTask):

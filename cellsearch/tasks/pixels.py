@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, check_options
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import registry
-from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SequenceTask, carve
 
 __all__ = ["Pixels", "PixelsOptions", "permutation"]
@@ -28,29 +29,26 @@ PERMUTATION_SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class PixelsOptions(TaskOptions):
-    """``permuted``: pixels in a fixed disorder; ``pool``: side of the squares averaged first;
-    ``per_step``: pixels read at once.
-    """
+    """Options of :class:`Pixels`."""
 
     permuted: bool = False
-    pool: int = 4
-    per_step: int = 1
+    """Pixels in a fixed disorder."""
+    pool: Annotated[int, at_least(1)] = 4
+    """Side of the squares that are averaged first."""
+    per_step: Annotated[int, at_least(1)] = 1
+    """Pixels read at once."""
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, pool=self.pool, per_step=self.per_step)
+    def __post_init__(self) -> None:
+        check_options(self)
         if SIDE % self.pool:
             raise ConfigError(
-                f"{self.pool} does not divide {SIDE}",
-                where="task_options.pool",
-                hint="use 1, 2, 4, 7 or 14",
+                f"{self.pool} does not divide {SIDE}", where="pool", hint="use 1, 2, 4, 7 or 14"
             )
         pixels = (SIDE // self.pool) ** 2
         if pixels % self.per_step:
             raise ConfigError(
                 f"{self.per_step} pixels at once do not divide a picture of {pixels}",
-                where="task_options.per_step",
+                where="per_step",
                 hint=f"use 1, or {SIDE // self.pool} for a row at once",
             )
 
@@ -86,7 +84,7 @@ class Pixels(SequenceTask):
         """Standardised pixels (one mean and deviation for all, of the training part), labels,
         split.
         """
-        given = parse_options(cls.Options, options, cls.name)
+        given = parse_options(cls.Options, options)
         images = np.concatenate(
             [
                 registry.read_idx(cls.dataset, 0, (TRAIN, SIDE, SIDE)),

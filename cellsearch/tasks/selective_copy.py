@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from cellsearch.errors import ConfigError
+from cellsearch.options import at_least, check_options
 from cellsearch.tasks.base import Split
-from cellsearch.tasks.options import TaskOptions, at_least
+from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import NOTHING, Example, RecallTask
 
 __all__ = ["SelectiveCopy", "SelectiveCopyOptions"]
@@ -20,23 +21,21 @@ NOISE, RECALL = SYMBOLS, SYMBOLS + 1
 
 @dataclass(frozen=True, slots=True)
 class SelectiveCopyOptions(TaskOptions):
-    """``length`` L that holds the ``items``; ``test_lengths``: of the test set;
-    ``evaluation_size``: examples of each evaluation set.
-    """
+    """Options of :class:`SelectiveCopy`."""
 
     length: int = 24
-    items: int = 4
+    """L, which holds the ``items``."""
+    items: Annotated[int, at_least(1)] = 4
     test_lengths: tuple[int, ...] = (24, 48)
-    evaluation_size: int = 500
+    evaluation_size: Annotated[int, at_least(1)] = 500
+    """Examples of each evaluation set."""
 
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, items=self.items, evaluation_size=self.evaluation_size)
+    def __post_init__(self) -> None:
+        check_options(self)
         if min(self.length, *self.test_lengths) < self.items:
             raise ConfigError(
                 "the length is smaller than the number of items",
-                where="task_options.length",
+                where="length",
                 hint="use a larger one",
             )
 

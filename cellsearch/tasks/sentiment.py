@@ -6,14 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.errors import InputFileError
+from cellsearch.options import at_least, between
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import registry
-from cellsearch.tasks.options import TaskOptions, at_least, one_of, parse_options
+from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SequenceTask, join
 
 __all__ = ["Sentiment", "SentimentOptions", "sentences"]
@@ -24,25 +25,14 @@ _WORD = re.compile(r"[a-z]+|[0-9]+|[!?]")
 
 @dataclass(frozen=True, slots=True)
 class SentimentOptions(TaskOptions):
-    """``fold``: 0 to 9, which tenth is the test; the next one is validation. ``least_count``: rarer
-    words become the unknown word.
+    """Options of :class:`Sentiment`."""
 
-    ``readout``: what the classifier reads, the ``"last"`` position or the ``"mean"`` over all.
-    """
-
-    fold: int = 0
-    least_count: int = 2
-    readout: str = "last"
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, least_count=self.least_count)
-        one_of(("last", "mean"), readout=self.readout)
-        if not 0 <= self.fold < FOLDS:
-            raise ConfigError(
-                f"there is no fold {self.fold}", where="task_options.fold", hint="use 0 to 9"
-            )
+    fold: Annotated[int, between(0, FOLDS - 1)] = 0
+    """Which tenth is the test; the next one is validation."""
+    least_count: Annotated[int, at_least(1)] = 2
+    """Rarer words become the unknown word."""
+    readout: Literal["last", "mean"] = "last"
+    """What the classifier reads: the last position, or the mean over all."""
 
 
 class Sentiment(SequenceTask):
@@ -73,7 +63,7 @@ class Sentiment(SequenceTask):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Word numbers (0: unknown), labels, split."""
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         pairs = sentences()
         fold = np.random.default_rng(0).permutation(len(pairs)) % FOLDS
         split = np.select([fold == parsed.fold, fold == (parsed.fold + 1) % FOLDS], [2, 1], 0)

@@ -54,7 +54,7 @@ class SyntheticTask(Task):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Generate the validation and test sets: ``valid_<k>_x``, ``valid_<k>_y``, ..."""
-        parsed: Any = parse_options(cls.Options, options, cls.name)
+        parsed: Any = parse_options(cls.Options, options)
         arrays: dict[str, NDArray[Any]] = {}
         for split, number in _SPLITS.items():
             for k, length in enumerate(cls.evaluation_lengths(parsed, split)):  # type: ignore[arg-type]

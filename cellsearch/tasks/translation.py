@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.bleu import corpus_bleu
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import evaluation
-from cellsearch.tasks.options import TaskOptions, at_least, parse_options
+from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import POOL, SPLITS, join
 
 __all__ = ["Translation", "TranslationModel", "TranslationOptions"]
@@ -31,17 +32,12 @@ _WORD = re.compile(r"\w+'?|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class TranslationOptions(TaskOptions):
-    """``attention``: the decoder looks back at all positions of the source; ``least_count``: rarer
-    words become the unknown word.
-    """
+    """Options of :class:`Translation`."""
 
     attention: bool = True
-    least_count: int = 2
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        TaskOptions.check(self)
-        at_least(1, least_count=self.least_count)
+    """The decoder looks back at all positions of the source."""
+    least_count: Annotated[int, at_least(1)] = 2
+    """Rarer words become the unknown word."""
 
 
 class TranslationModel(nn.Module):
@@ -139,7 +135,7 @@ class Translation(Task):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Word numbers of all pairs, one behind the other, the split, and the words."""
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         pairs = [
             line.split("\t")[:2] for line in registry.read_text(cls.dataset).split("\n") if line
         ]

@@ -6,17 +6,18 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from cellsearch.options import at_least
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
-from cellsearch.tasks.options import at_least, one_of, parse_options
+from cellsearch.tasks.options import parse_options
 
 __all__ = ["WordLM", "WordLMOptions", "word_arrays"]
 
@@ -25,26 +26,20 @@ END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 
 @dataclass(frozen=True, slots=True)
 class WordLMOptions(LanguageOptions):
-    """``max_words``: rarer words become ``<unk>``, which makes a step cheaper and figures
-    incomparable with published ones (0: all).
+    """Options of :class:`WordLM`."""
 
-    ``softmax``: ``"full"``, with the decoder tied to the embedding, or ``"adaptive"``, which is as
-    exact, several times cheaper a step, and not tied; ``cutoffs``: where its clusters begin, in
-    words by frequency (those beyond the vocabulary do not count).
-    """
-
-    batch_size: int = 20
-    tbptt: int = 35
-    valid_tokens: int = 16_384
-    max_words: int = 0
-    softmax: str = "full"
+    batch_size: Annotated[int, at_least(1)] = 20
+    tbptt: Annotated[int, at_least(1)] = 35
+    valid_tokens: Annotated[int, at_least(0)] = 16_384
+    max_words: Annotated[int, at_least(0)] = 0
+    """Rarer words become ``<unk>``, which makes a step cheaper and figures incomparable with
+    published ones (0: all)."""
+    softmax: Literal["full", "adaptive"] = "full"
+    """``"full"``, with the decoder tied to the embedding, or ``"adaptive"``, which is as exact,
+    several times cheaper a step, and not tied."""
     cutoffs: tuple[int, ...] = (2000, 10_000)
-
-    def check(self) -> None:
-        """Raise :class:`ConfigError` for an illegal value."""
-        LanguageOptions.check(self)
-        at_least(0, max_words=self.max_words)
-        one_of(("full", "adaptive"), softmax=self.softmax)
+    """Where the clusters of the adaptive softmax begin, in words by frequency (those beyond the
+    vocabulary do not count)."""
 
 
 class WordLM(LanguageModel):
@@ -75,7 +70,7 @@ class WordLM(LanguageModel):
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """Word numbers of the three splits, the most frequent word first, and the words."""
-        parsed = parse_options(cls.Options, options, cls.name)
+        parsed = parse_options(cls.Options, options)
         return word_arrays(
             [registry.read_text(cls.dataset, number) for number in range(3)], parsed.max_words
         )

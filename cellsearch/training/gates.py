@@ -23,11 +23,10 @@ from torch import Tensor, nn
 from cellsearch.genome.graph import Genome
 from cellsearch.training.connections import gate_weights
 
-__all__ = ["BETA", "GAMMA", "PREFIX", "RELAXATIONS", "ZETA", "HardConcreteGates", "attach"]
+__all__ = ["BETA", "GAMMA", "PREFIX", "ZETA", "HardConcreteGates", "attach"]
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 """Temperature and stretch of the paper's experiments (section 4)."""
-RELAXATIONS = ("none", "l0")
 PREFIX = "connection_gates"
 """The gates' name within a model; their weights in a checkpoint begin so."""
 _OPEN = 2.0

@@ -27,7 +27,7 @@ from cellsearch.training import checkpoint, gates
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
 from cellsearch.training.fused import FlatAdam
 from cellsearch.training.guard import Guard
-from cellsearch.training.model import DTYPES, cell_factory, check_training, decoded, make_task
+from cellsearch.training.model import DTYPES, cell_factory, decoded, make_task
 from cellsearch.training.prefilter import check_job
 from cellsearch.training.quiet_start import quiet_start
 from cellsearch.training.state import Progress, detached, inherit, restore, store
@@ -94,7 +94,7 @@ class _Run:
     """One training from start, checkpoint or inherited weights to the end of its budget."""
 
     def __init__(self, job: Job, genome: Genome, arrays: Arrays) -> None:
-        check_training(job.training, tasks.get(job.task))
+        tasks.get(job.task).check_training(job.training)
         self.job, self.genome = job, genome
         self.guard = Guard(job.limits)
         self.started = time.perf_counter()

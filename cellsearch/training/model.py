@@ -4,39 +4,25 @@ settings make sense for them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 
 import torch
 from torch import nn
 
 from cellsearch import tasks
-from cellsearch.compiler import backends
 from cellsearch.compiler.module import compile_cell
-from cellsearch.errors import ConfigError, GenomeError, TrainingError
+from cellsearch.errors import GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import requires_square
 from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.training.fused import fused_linear_cross_entropy
-from cellsearch.training.gates import RELAXATIONS
 
-__all__ = ["DTYPES", "cell_factory", "check_training", "decoded", "make_task"]
+__all__ = ["DTYPES", "cell_factory", "decoded", "make_task"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """What ``Training.dtype`` may say."""
-_LEAST = {
-    "hidden_size": 1,
-    "num_layers": 1,
-    "evaluations": 1,
-    "clip_norm": 0,
-    "weight_decay": 0,
-    "gate_penalty": 0,
-    "batch_size": 0,
-    "tbptt": 0,
-    "patience": 0,
-}
 
 
 def decoded(job: Job) -> Genome:
@@ -88,46 +74,3 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
         square=bool(requires_square(genome)),
         cross_entropy=fused_linear_cross_entropy,
     )
-
-
-def check_training(training: Training, task: type[Task] | None = None) -> None:
-    """Raise :class:`ConfigError` for settings with which nothing can be trained (for this task),
-    whatever the cell.
-    """
-    _one_of("relaxation", training.relaxation, RELAXATIONS)
-    _one_of("dtype", training.dtype, tuple(DTYPES))
-    _one_of("backend", training.backend, ("auto", *backends.names()))
-    for name, bound in _LEAST.items():
-        value = getattr(training, name)
-        if not value >= bound:
-            raise ConfigError(
-                f"{value} is too small", where=f"training.{name}", hint=f"use {bound} or more"
-            )
-    if not 0 < training.learning_rate < math.inf:
-        raise ConfigError(
-            f"{training.learning_rate} is not a learning rate",
-            where="training.learning_rate",
-            hint="use a number above 0",
-        )
-    for name in ("dropout", "variational_dropout"):
-        if not 0 <= getattr(training, name) < 1:
-            raise ConfigError(
-                f"{getattr(training, name)} is not a share",
-                where=f"training.{name}",
-                hint="use 0 to less than 1",
-            )
-    if task is not None and training.bidirectional and not task.bidirectional:
-        raise ConfigError(
-            f"task {task.name} cannot be read in both directions",
-            where="training.bidirectional",
-            hint="set it to false",
-        )
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(
-            f"{value!r} is not a {name}",
-            where=f"training.{name}",
-            hint="allowed: " + ", ".join(allowed),
-        )

@@ -31,19 +31,15 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.module import CellModule, compile_cell
-from cellsearch.errors import ConfigError, TrainingError
+from cellsearch.errors import TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
-from cellsearch.settings import Prefilter
+from cellsearch.settings import MEMORY, Prefilter
 
-__all__ = ["Verdict", "check_cell", "check_job", "check_thresholds"]
+__all__ = ["Verdict", "check_cell", "check_job"]
 
 SIZE = 32
 BATCH = 4
-MEMORY = 4
-"""Positions over which the gradient must not vanish altogether. With relu half of the units may be
-off at each of them.
-"""
 VANISHED = 1e-30
 """A gradient below this over :data:`MEMORY` positions counts as 0."""
 
@@ -62,10 +58,8 @@ def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
     """Measure what is wanted on a cell with weights and input drawn from ``seed``; stops at the
     first check that fails.
 
-    Leaves torch's random generator as it was. Raises :class:`ConfigError` for thresholds that make
-    no sense.
+    Leaves torch's random generator as it was.
     """
-    check_thresholds(wanted)
     figures: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -109,23 +103,6 @@ def check_job(job: Job, genome: Genome) -> None:
         verdict = check_cell(genome, job.prefilter)
         if verdict.reason:
             raise TrainingError(f"rejected before training; {verdict.reason}", kind="prefilter")
-
-
-def check_thresholds(wanted: Prefilter) -> None:
-    """Raise :class:`ConfigError` for a threshold with which the checks mean nothing."""
-    least = {
-        "positions": MEMORY + 1,
-        "growth_scale": 1.0,
-        "growth_max": 1.0,
-        "gradient_max": wanted.gradient_min,
-    }
-    for name, bound in least.items():
-        if not getattr(wanted, name) >= bound:
-            raise ConfigError(
-                f"{getattr(wanted, name):g} is too small",
-                where=f"prefilter.{name}",
-                hint=f"use {bound:g} or more",
-            )
 
 
 def _growth(cell: CellModule, x: Tensor, scale: float) -> float:

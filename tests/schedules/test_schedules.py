@@ -229,8 +229,9 @@ def test_curve_stop_is_made_by_name_and_checks_its_options() -> None:
     made = schedules.create("curve_stop", {"quantile": 0.8, "grace": 0.3})
     assert made == CurveStop(quantile=0.8, grace=0.3)
     for wrong in ({"quantile": 1}, {"grace": 0.0}, {"looks": 0}, {"minimum": 0}):
-        with pytest.raises(ConfigError, match="looks ="):
+        (name,) = wrong
+        with pytest.raises(ConfigError, match=f"schedule_options.{name}: .* is out of range"):
             schedules.create("curve_stop", wrong)
     with pytest.raises(ConfigError, match=r"2\.5 is not a whole number") as caught:
         schedules.create("curve_stop", {"looks": 2.5})
-    assert caught.value.hint == "the default is 4"
+    assert caught.value.hint == "allowed: a whole number, at least 1; the default is 4"

@@ -15,7 +15,7 @@ from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import parse_experiment
-from cellsearch.options import render
+from cellsearch.options import render_toml
 from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import Nsga2
 from cellsearch.tasks.suite import Suite
@@ -45,7 +45,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def experiment(tmp_path: Path, **changes: Any) -> cs.Experiment:
     tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "small.toml"
-    path.write_text(render(declared(stop_below=0.3).to_document()), "utf-8")
+    path.write_text(render_toml(declared(stop_below=0.3).to_document()), "utf-8")
     return parse_experiment({**EXPERIMENT, "task": f"suite:{path}", **changes}, source="test")
 
 
@@ -181,7 +181,7 @@ def test_the_terminal_says_which_references_are_trained(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "small.toml"
-    path.write_text(render(declared(seeds=[3]).to_document()), "utf-8")
+    path.write_text(render_toml(declared(seeds=[3]).to_document()), "utf-8")
     file = tmp_path / "over.toml"
     file.write_text(
         f'task = "suite:{path}"\nspace = "tiny"\nstrategy = "random"\nworkers = 0\n', "utf-8"
@@ -216,7 +216,7 @@ def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_cell_is_evaluated_on_a_suite(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
-    path.write_text(render(DOCUMENT), "utf-8")
+    path.write_text(render_toml(DOCUMENT), "utf-8")
     code, out, err = run(capsys, "evaluate", "lstm", "--suite", str(path), "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)

@@ -74,20 +74,20 @@ def test_defaults_are_filled_in():
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
-        ("name = ", "x.toml", "not TOML"),
-        ("states = ['h']\n[ops]\nlinear=1", "x.toml", "'name' is missing"),
+        ("name = ", "x.toml", "not valid TOML"),
+        ("states = ['h']\n[ops]\nlinear=1", "x.toml", "the key name is missing"),
         (SMALL.replace("states", "stats"), "x.toml: stats", "unknown key"),
         (SMALL.replace('["h"]', '["h", "h"]'), "x.toml: states", "each once"),
         (SMALL.replace('["h"]', "[]"), "x.toml: states", "at least one state"),
         (SMALL.replace('["h"]', '["x"]'), "x.toml: states", "cannot name a state"),
-        (SMALL.replace('["h"]', "[1]"), "x.toml: states", "not a text"),
+        (SMALL.replace('["h"]', "[1]"), "x.toml: states", "1 is not text"),
         (SMALL.replace("tanh", "tahn"), "x.toml: ops.tahn", "unknown op"),
         (SMALL.replace("tanh = 1", "tanh = -1"), "x.toml: ops.tanh", "weight -1"),
         (SMALL.replace("tanh = 1", "tanh = 'much'"), "x.toml: ops.tanh", "not a number"),
         (SMALL.replace("tanh = 1", "tanh = true"), "x.toml: ops.tanh", "not a number"),
         (SMALL.replace("tanh = 1", "add = 1"), "x.toml: ops", "function of one value"),
         (SMALL + "[limits]\nmax_nods = 3", "x.toml: limits.max_nods", "unknown key"),
-        (SMALL + "[limits]\nmax_nodes = 0", "x.toml: limits.max_nodes", "at least 1"),
+        (SMALL + "[limits]\nmax_nodes = 0", "x.toml: limits.max_nodes", "0 is out of range"),
         (SMALL + "[limits]\nmax_nodes = 2.5", "x.toml: limits.max_nodes", "not a whole number"),
         (
             SMALL + "[limits]\nmin_nodes = 9\nmax_nodes = 8",
@@ -99,7 +99,7 @@ def test_defaults_are_filled_in():
             "x.toml: constraints.hidden_width",
             "not true or false",
         ),
-        (SMALL + "[full_cell]\nnodes = 100", "x.toml: full_cell.nodes", "1 to 32"),
+        (SMALL + "[full_cell]\nnodes = 100", "x.toml: full_cell.nodes", "100 is out of range"),
         (
             SMALL + "[full_cell]\nsums = ['add']",
             "x.toml: full_cell.sums",

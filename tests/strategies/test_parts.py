@@ -305,12 +305,12 @@ def test_the_weakest_connections_come_first():
         ("genetic", {"population": True}, "population", "not a whole number"),
         ("genetic", {"crossover": 1.5}, "crossover", "out of range"),
         ("genetic", {"adaptive": 1}, "adaptive", "not true or false"),
-        ("prune", {"criteria": ["weight"]}, "criteria", "unknown criterion"),
-        ("prune", {"criteria": "gate"}, "criteria", "not a list of texts"),
-        ("predictor", {"model": "forest"}, "model", "unknown model"),
+        ("prune", {"criteria": ["weight"]}, "criteria", "unknown value 'weight'"),
+        ("prune", {"criteria": "gate"}, "criteria", "not a list"),
+        ("predictor", {"model": "forest"}, "model", "unknown value 'forest'"),
         ("nsga2", {"objectives": ["score"]}, "objectives", "two or more"),
         ("nsga2", {"objectives": ["score", "beauty"]}, "objectives", "unknown objective"),
-        ("random", {"seed": 1}, "seed", "no option"),
+        ("random", {"seed": 1}, "seed", "unknown key 'seed'"),
     ],
 )
 def test_wrong_options_are_refused_with_their_name(name, options, where, what):

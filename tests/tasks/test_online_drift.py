@@ -128,7 +128,7 @@ def test_a_learner_that_blows_up_has_no_score() -> None:
     [
         ({"length": 8, "laws": 2}, "no update"),
         ({"taps": 40}, "too small"),
-        ({"every": 0}, "too small"),
+        ({"every": 0}, "out of range"),
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, Any], says: str) -> None:

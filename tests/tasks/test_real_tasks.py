@@ -207,7 +207,7 @@ def test_pixels_are_read_row_by_row_or_in_one_fixed_disorder(data_folder: Path) 
     [
         ({"pool": 3}, "does not divide 28"),
         ({"per_step": 5}, "a picture of 49"),
-        ({"pool": 0}, "small"),
+        ({"pool": 0}, "out of range"),
     ],
 )
 def test_pixels_refuse_what_does_not_divide_a_picture(wrong: dict[str, int], says: str) -> None:
@@ -229,7 +229,7 @@ def test_no_sentence_is_in_two_parts(data_folder: Path) -> None:
     assert len(texts) == len(set(texts)) == 2982
     folds = [tasks.get("sentiment").load({"fold": fold})["split"] for fold in range(10)]
     assert (sum((split == 2).astype(int) for split in folds) == 1).all()
-    with pytest.raises(ConfigError, match="fold 10"):
+    with pytest.raises(ConfigError, match="fold: 10 is out of range"):
         tasks.get("sentiment").load({"fold": 10})
 
 

@@ -205,7 +205,7 @@ def test_set_tasks_score_positions_and_strings() -> None:
 def test_illegal_options_are_refused(kind: type[ParityOptions], options: dict[str, object]) -> None:
     (name,) = options
     with pytest.raises(ConfigError, match=f"task_options.{name}"):
-        parse_options(kind, options, "a task")
+        parse_options(kind, options)
 
 
 def test_strings_of_similar_length_stand_side_by_side() -> None:

@@ -78,25 +78,28 @@ def test_what_is_declared_is_read_and_written() -> None:
         ({"colour": 1}, "unknown key 'colour'"),
         ({"aggregation": "median"}, "unknown value 'median'"),
         ({"reference": "rnn"}, "unknown value 'rnn'"),
-        ({"stop_below": 1.0}, "is no share"),
+        ({"stop_below": 1.0}, "1.0 is out of range"),
         ({"stop_below": 0.5, "aggregation": "mean"}, "needs all tasks"),
-        ({"seeds": []}, "are no seeds"),
-        ({"seeds": [1, 1]}, "are no seeds"),
-        ({"seeds": [True]}, "are no seeds"),
+        ({"seeds": []}, r"\[\] is out of range"),
+        ({"seeds": [1, 1]}, "names a seed twice"),
+        ({"seeds": [True]}, "True is not a whole number"),
         ({"training": {"steps": 3}}, "unknown key 'steps'"),
-        ({"training": {"hidden_size": "8"}}, "is not allowed"),
-        ({"training": {"hidden_size": -1}}, "is not allowed"),
-        ({"tasks": []}, "names of their own"),
+        ({"training": {"hidden_size": "8"}}, "is not a whole number"),
+        ({"training": {"hidden_size": -1}}, "-1 is out of range"),
+        ({"tasks": []}, r"\[\] is out of range"),
         ({"tasks": [DOCUMENT["tasks"][0]] * 2}, "names of their own"),
-        ({"tasks": [3]}, "is no table"),
+        ({"tasks": [3]}, r"tasks\[0\]: 3 is not a table"),
         ({"tasks": [{"task": "parity", "steps": 3}]}, "the key chance is missing"),
-        ({"tasks": [{"task": "parity", "steps": 0, "chance": 0.5}]}, "0 steps"),
+        (
+            {"tasks": [{"task": "parity", "steps": 0, "chance": 0.5}]},
+            r"tasks\[0\].steps: 0 is out of range",
+        ),
         ({"tasks": [{"task": "parity", "steps": 3.5, "chance": 0.5}]}, "is not a whole number"),
         ({"tasks": [{"task": "parety", "steps": 3, "chance": 0.5}]}, "no task 'parety'"),
         ({"tasks": [{"task": "suite", "steps": 3, "chance": 0.5}]}, "cannot hold a suite"),
         (
             {"tasks": [{"task": "parity", "steps": 3, "chance": 0.5, "options": {"lenght": 3}}]},
-            "no option 'lenght'",
+            r"tasks\[0\].options.lenght: unknown key 'lenght'",
         ),
     ],
 )
@@ -141,9 +144,8 @@ def test_nothing_is_compared_with_a_reference_that_learned_nothing(reference: fl
 
 
 def members(count: int, **changes: Any) -> Suite:
-    return Suite(
-        "made up", tuple(Member(f"m{k}", "parity", 1, 0.5) for k in range(count)), **changes
-    )
+    members = (Member(name=f"m{k}", task="parity", steps=1, chance=0.5) for k in range(count))
+    return Suite(name="made up", members=tuple(members), **changes)
 
 
 def test_fitness_by_aggregation() -> None:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
 from cellsearch.errors import ConfigError
 
-__all__ = ["Backend", "Kernel", "Support", "get", "names", "register"]
+__all__ = ["Backend", "Kernel", "Support", "check_name", "get", "names", "register"]
 
 # In the order in which "auto" tries them: fastest first, the one that runs everything last.
 _TABLE: dict[str, str] = {
@@ -43,11 +43,15 @@ def get(name: str) -> Backend:
     """The backend of this name. Raises :class:`ConfigError` for a name that is not there."""
     if name in _REGISTERED:
         return _REGISTERED[name]
-    if name not in names():
-        raise ConfigError(
-            f"there is no backend {name!r}", hint="backends: auto, " + ", ".join(names())
-        )
+    check_name(name)
     return _load(_TABLE[name])
+
+
+def check_name(name: str, *, where: str = "") -> None:
+    """Raise :class:`ConfigError` for a name that is not there; ``where``: what says it."""
+    if name not in names():
+        allowed = "allowed: auto, " + ", ".join(names())
+        raise ConfigError(f"there is no backend {name!r}", where=where, hint=allowed)
 
 
 def register(backend: Backend) -> None:
