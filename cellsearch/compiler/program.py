@@ -145,6 +145,12 @@ class Program:
         """The instruction that computes this value; ``None`` for an input or a carried value."""
         return self.instructions[value - self.first] if value >= self.first else None
 
+    def made_by(self, value: int) -> Instruction:
+        """The instruction that computes this value. Raises :class:`ValueError` for an input or a carried value."""
+        if value < self.first:
+            raise ValueError(f"{self.names[value]} is not computed by an instruction")
+        return self.instructions[value - self.first]
+
     def numbered(self) -> Iterable[tuple[int, Instruction]]:
         """The instructions with the numbers of their values."""
         return enumerate(self.instructions, start=self.first)

@@ -282,8 +282,7 @@ def _terms(
     stack = [value]
     while stack:
         current = stack.pop()
-        instruction = flow.program.instruction(current)
-        assert instruction is not None
+        instruction = flow.program.made_by(current)
         if instruction.op in _PRODUCTS:
             source, transposed = instruction.inputs[0], instruction.op == "dense"
             products.append(AddedProduct(source, instruction.parameter, transposed, phase[current]))
@@ -351,8 +350,7 @@ def _outer_terms(program: Program, value: int) -> list[Instruction]:
     terms: list[Instruction] = []
     stack = [value]
     while stack:
-        instruction = program.instruction(stack.pop())
-        assert instruction is not None
+        instruction = program.made_by(stack.pop())
         if instruction.op == "outer":
             terms.append(instruction)
         elif instruction.op == "add":

@@ -40,8 +40,7 @@ def recompute(gradient: Gradient) -> Gradient:
         """The number in the new program of a value of the forward program."""
         if value in place:
             return place[value]
-        instruction = forward.instruction(value)
-        assert instruction is not None
+        instruction = forward.made_by(value)
         return emit(instruction.reading(tuple([forward_value(v) for v in instruction.inputs])))
 
     def emit(instruction: Instruction) -> int:

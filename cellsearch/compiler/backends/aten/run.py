@@ -76,25 +76,25 @@ class _Memory:
     """The slots and the buffers behind them."""
 
     def __init__(self, plan: ActionPlan, like: Tensor, rows: int) -> None:
-        program, hidden = plan.program, like.shape[1]
+        program, places, hidden = plan.program, plan.places, like.shape[1]
         self.plan = plan
         self.batch = like.shape[0]
         self.env: Slots = [like] * plan.n_slots
-        self.z = like.new_empty(rows, plan.z_columns * hidden)
-        self.bias = like.new_zeros(plan.z_columns * hidden)
+        self.z = like.new_empty(rows, len(places.biases) * hidden)
+        self.bias = like.new_zeros(len(places.biases) * hidden)
         self.hidden = hidden
-        buffers = {"z": self.z, "d": like.new_empty(rows, plan.d_columns * hidden)}
+        buffers = {"z": self.z, "d": like.new_empty(rows, len(places.d_column) * hidden)}
         for view in plan.views:
             buffer = self.bias if view.buffer == "bias" else buffers[view.buffer]
             self.env[view.slot] = buffer.narrow(
                 -1, view.start * hidden, (view.stop - view.start) * hidden
             )
         self.whole: dict[int, Tensor] = {}
-        for value in plan.owned:
-            head = self.batch if value in plan.heads else 0
+        for value in places.owned:
+            head = self.batch if value in places.heads else 0
             self.whole[value] = like.new_empty(head + rows, hidden)
             self.env[value] = self.whole[value][head:]
-        for _, slot in plan.copied:
+        for _, slot in places.copied:
             self.env[slot] = like.new_empty(rows, hidden)
         for value, instruction in program.numbered():
             if instruction.op == "const":
@@ -107,7 +107,7 @@ class _Memory:
     def start_accumulators(self) -> None:
         """Give Z the fixed terms of its sums, as far as no product writes them."""
         hidden = self.hidden
-        for k, values in enumerate(self.plan.biases):
+        for k, values in enumerate(self.plan.places.biases):
             for value in values:
                 self.bias[k * hidden : (k + 1) * hidden] += self.env[value]
         for start, stop in self.plan.blank:
@@ -115,9 +115,9 @@ class _Memory:
 
     def bind_states(self, initial: Sequence[Tensor], sizes: Sequence[int]) -> None:
         """Carried values over all positions, for those that are wanted."""
-        for state, slot in self.plan.copied:
+        for state, slot in self.plan.places.copied:
             self.env[state] = self.env[slot]
-        for value, state in self.plan.heads.items():
+        for value, state in self.plan.places.heads.items():
             whole = self.whole[value]
             if sizes[0] == sizes[-1]:
                 self.env[state] = whole[: whole.shape[0] - self.batch]
@@ -147,7 +147,7 @@ def _loop(
 ) -> list[Tensor]:
     env, program = memory.env, plan.program
     first = len(program.inputs)
-    for value, state in plan.heads.items():
+    for value, state in plan.places.heads.items():
         memory.whole[value][: memory.batch] = initial[state - first]
     flat = [env[slot] for slot in plan.loop_slots]
     views = [torch.split(value, list(sizes)) for value in flat]
@@ -163,7 +163,7 @@ def _loop(
         for slot, view in zip(plan.loop_slots, views, strict=True):
             env[slot] = view[t]
         env[first : first + len(carried)] = carried
-        for value, slot in plan.copied:
+        for value, slot in plan.places.copied:
             env[slot].copy_(env[value])
         for action in actions:
             action(env)
