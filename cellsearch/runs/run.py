@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellsearch.errors import RunError
 from cellsearch.files import write_atomically, write_new
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
@@ -34,6 +35,13 @@ def open_run(path: str | Path) -> Run:
 
     Raises :class:`RunError` if there is none, :class:`InputFileError` for a damaged store.
     """
+    folder, colon, number = str(path).rpartition(":")
+    if colon and number.isdecimal() and not Path(path).exists():
+        raise RunError(
+            "this names a trial, not a run",
+            where=str(path),
+            hint=f"cellsearch.open_run({folder!r}).trial({number})",
+        )
     return Run.read(path)
 
 
