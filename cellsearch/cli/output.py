@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import click
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from cellsearch.reporting.page import number
 
@@ -86,11 +90,6 @@ def print_table(
     """A plain table, columns padded with spaces. ``headers``: empty for none; ``right``: columns
     aligned right; ``wrap``: the column that takes what width is left, the others are never cut.
     """
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(
         box=None,
         pad_edge=False,

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cellsearch import options
+from cellsearch import options, training
 from cellsearch.cli.failures import INTERRUPTED, let_output_go
 from cellsearch.cli.output import data_option, emit_json
 from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
@@ -196,15 +196,13 @@ def _run(
     """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the
     allowance is used up.
     """
-    from cellsearch.training import prepare  # loads torch
-
     with Search.open(folder, experiment) as search:
         for line in warm.apply(search):
             click.echo(line, err=True)
         history = search.history
         if search.finished:
             return False, ""  # without starting workers
-        data = prepare(experiment.task, experiment.task_options, on_training=say_reference)
+        data = training.prepare(experiment.task, experiment.task_options, on_training=say_reference)
         with (
             _interrupts(search, display) as interrupted,
             make_executor(experiment, ray_address, folder) as executor,

@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from cellsearch import options, tasks, training
 from cellsearch.cli.output import data_option, emit_json, json_option, number
 from cellsearch.cli.suites import evaluate_suite
-from cellsearch.options import parse_setting, unknown
-
-if TYPE_CHECKING:
-    from cellsearch.settings import Training
+from cellsearch.experiment import read_training
+from cellsearch.job import Job
+from cellsearch.runs.locate import locate
+from cellsearch.settings import Training
 
 __all__ = ["COMMANDS", "read_settings"]
 
@@ -88,29 +89,23 @@ def _evaluate_task(
     test: bool,
     as_json: bool,
 ) -> None:
-    from cellsearch import tasks
-    from cellsearch.job import Job
-    from cellsearch.runs.locate import locate
-    from cellsearch.training import evaluate as train
-    from cellsearch.training import prepare
-
     located = locate(cell)
     kind = tasks.get(task)
-    training, options = read_settings(settings, steps, hidden)
-    arrays = prepare(task, options).arrays
+    declared, task_options = read_settings(settings, steps, hidden)
+    arrays = training.prepare(task, task_options).arrays
     job = Job(
         trial=0,
         rung=0,
         genome=located.genome.to_json(),
         task=task,
-        task_options=options,
-        training=training,
+        task_options=task_options,
+        training=declared,
         steps=steps,
         seed=seed,
         test=test,
     )
     show = sys.stderr.isatty() and not as_json
-    result = train(job, arrays, progress=_Progress(steps) if show else None)
+    result = training.evaluate(job, arrays, progress=_Progress(steps) if show else None)
     if as_json:
         emit_json(
             {
@@ -119,7 +114,7 @@ def _evaluate_task(
                 "metric_name": kind.metric,
                 "seed": seed,
                 **asdict(result),
-                "training": asdict(training),
+                "training": asdict(declared),
             }
         )
         return
@@ -142,21 +137,19 @@ def read_settings(
     settings: tuple[str, ...], steps: int, hidden: int
 ) -> tuple[Training, dict[str, Any]]:
     """The training and the task's options that ``--set`` asks for."""
-    from cellsearch.experiment import read_training
-
     tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}
     for setting in settings:
-        key, value = parse_setting(setting)
+        key, value = options.parse_setting(setting)
         table, _, option = key.partition(".")
         if table not in tables or not option:
-            raise unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
+            raise options.unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
         tables[table][option] = value
-    training = read_training(tables["training"], "--set")
+    declared = read_training(tables["training"], "--set")
     if "hidden_size" in tables["training"] or "steps" in tables["training"]:
         raise click.UsageError(
             "say --hidden and --steps, not --set training.hidden_size or training.steps"
         )
-    return replace(training, steps=steps, hidden_size=hidden), tables["task_options"]
+    return replace(declared, steps=steps, hidden_size=hidden), tables["task_options"]
 
 
 class _Progress:

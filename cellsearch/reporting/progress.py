@@ -8,12 +8,15 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from cellsearch.trial import History, Status, Trial
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "eta_seconds"]
 
@@ -151,9 +154,6 @@ class LiveDisplay(Display):
         self, name: str, question: str, total: int, *, clock: Clock = time.monotonic
     ) -> None:
         super().__init__(name, question, total, clock=clock)
-        from rich.console import Console
-        from rich.live import Live
-
         self._history = History()
         self._live = Live(
             console=Console(highlight=False),
@@ -177,11 +177,6 @@ class LiveDisplay(Display):
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
         history = self._history
         bar = Table.grid(padding=(0, 2, 0, 0))
         done = ended(history)
@@ -196,9 +191,6 @@ class LiveDisplay(Display):
         return Group(bar, self._table(history), *notice)
 
     def _table(self, history: History) -> RenderableType:
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         for header in ("", "cell", "score", "weights", "status", "origin"):
             table.add_column(

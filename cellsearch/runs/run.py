@@ -13,7 +13,6 @@ from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
 from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.runs.trial import RunTrial
-from cellsearch.tasks.suite import metric_of
 from cellsearch.trial import as_frame
 
 if TYPE_CHECKING:  # these load torch
@@ -124,7 +123,7 @@ class Run(Snapshot):
             name=declared["name"],
             question=declared.get("question", ""),
             task=declared["task"],
-            metric=metric_of(declared["task"]),
+            metric=self.metric,
             strategy=declared["strategy"],
             trials=tuple(self.trials),
             ended=self.ended,
@@ -147,12 +146,11 @@ class Run(Snapshot):
 
     def _repr_html_(self) -> str:
         declared = self.declared
-        metric = metric_of(declared["task"])
         best = self.trials.best(baselines=False)
         return (
             f"<h3>{escape(declared['name'])}</h3><p>{escape(declared.get('question', ''))}</p>"
-            f"<p>{escape(repr(self))}</p>{leaderboard(self.trials, metric, SHOWN)}"
-            + (cell(best, metric) if best is not None else "")
+            f"<p>{escape(repr(self))}</p>{leaderboard(self.trials, self.metric, SHOWN)}"
+            + (cell(best, self.metric) if best is not None else "")
         )
 
     def __repr__(self) -> str:

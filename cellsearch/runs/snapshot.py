@@ -87,6 +87,13 @@ class Snapshot:
         return parse_experiment(self.declared, source=self._settings_name)
 
     @cached_property
+    def metric(self) -> str:
+        """Name of the task's own number."""
+        from cellsearch.tasks.suite import metric_of  # loads numpy, as listing a run does not
+
+        return metric_of(self.declared["task"])
+
+    @cached_property
     def ended(self) -> Mapping[int, float]:
         """Seconds of searching until each trial ended: pauses between two sittings of a resumed run
         are left out.

@@ -11,7 +11,6 @@ from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.genome.graph import Genome
 from cellsearch.reporting.page import cell
 from cellsearch.runs.snapshot import Snapshot
-from cellsearch.tasks.suite import metric_of
 from cellsearch.trial import Result, Trial
 
 if TYPE_CHECKING:  # these load torch
@@ -272,8 +271,7 @@ class RunTrial:
         return accuracy.accuracy(trained.model, trained.task, precision)
 
     def _repr_html_(self) -> str:
-        metric = metric_of(self.run.declared["task"])
-        return cell(self.trial, metric)
+        return cell(self.trial, self.run.metric)
 
     def __repr__(self) -> str:
         return f"<trial {self.number} of {self.run.path}: score {self.score:.6g}>\n{self.genome}"
