@@ -3,7 +3,7 @@
 The author of a backend writes::
 
     class TestMine(BackendContract):
-        backend = "mine"
+        backend = Mine
         dtype = torch.float32
         tolerance = 1e-4
 
@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from cellsearch import zoo
+from cellsearch.compiler import backends
+from cellsearch.compiler.backends import Backend
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.genome.graph import Genome
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome
@@ -206,15 +209,27 @@ def _size(value: Tensor) -> float:
 
 
 class BackendContract:
-    """Subclass it in a test file; see the module docstring. ``random_genomes``: how many random
-    cells are compared.
-    """
+    """Subclass it in a test file; see the module docstring."""
 
-    backend: ClassVar[str]
+    backend: ClassVar[str | type[Backend]]
+    """The backend, or its name."""
     dtype: ClassVar[torch.dtype] = torch.float64
     device: ClassVar[str] = "cpu"
     tolerance: ClassVar[float] = 1e-10
     random_genomes: ClassVar[int] = 40
+    """How many random cells are compared."""
+
+    @pytest.fixture(autouse=True)
+    def _registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A class is known by its name while it is tested."""
+        if not isinstance(self.backend, str):
+            made = self.backend()
+            monkeypatch.setitem(backends._REGISTERED, made.name, made)
+
+    @property
+    def name(self) -> str:
+        """What ``compile_cell`` calls the backend."""
+        return self.backend if isinstance(self.backend, str) else self.backend.name
 
     def check(self, genome: Genome, case: Case, what: str) -> None:
         """Compare one cell with the reference, unless its numbers are too large for any
@@ -223,9 +238,7 @@ class BackendContract:
         if any(abs(number) > _LARGEST for number in _numbers(genome)):
             return  # sin(1e30) and the like amplify the last bit beyond all bounds
         reference = run_module(build(genome, case, "reference", torch.float64), case)
-        got = run_module(
-            build(genome, case, self.backend, self.dtype, self.device), case, self.dtype
-        )
+        got = run_module(build(genome, case, self.name, self.dtype, self.device), case, self.dtype)
         largest = float("inf") if self.dtype is torch.float64 else _HUGE
         if not all(
             value.isfinite().all() and _size(value) < largest for value in reference.values()
@@ -302,7 +315,7 @@ class BackendContract:
         """
         case = Case()
         genome = zoo.load("lstm")
-        module = build(genome, case, self.backend, self.dtype, self.device)
+        module = build(genome, case, self.name, self.dtype, self.device)
         x = torch.randn(4, 2, case.input_size, dtype=self.dtype, device=self.device)
         z = torch.randn(6, 3, case.input_size, dtype=self.dtype, device=self.device)
         apart = [self.weight_gradients(module, [inputs]) for inputs in (x, z)]
@@ -328,7 +341,7 @@ class BackendContract:
 
     def test_second_backward_raises(self) -> None:
         """The saved values are gone after the first backward pass, and that is said."""
-        module = build(zoo.load("lstm"), Case(), self.backend, self.dtype, self.device)
+        module = build(zoo.load("lstm"), Case(), self.name, self.dtype, self.device)
         total = module(torch.randn(3, 2, 7, dtype=self.dtype, device=self.device))[0].sum()
         total.backward()
         try:
@@ -339,7 +352,7 @@ class BackendContract:
 
     def test_same_without_gradients(self) -> None:
         """With and without recording for gradients the results are equal."""
-        module = build(zoo.load("lstm"), Case(), self.backend, self.dtype, self.device)
+        module = build(zoo.load("lstm"), Case(), self.name, self.dtype, self.device)
         x = torch.randn(5, 3, 7, dtype=self.dtype, device=self.device)
         with torch.no_grad():
             plain, (h, c) = module(x)
@@ -353,7 +366,7 @@ class BackendContract:
 
     def test_nan_and_infinity_propagate(self) -> None:
         """A NaN in the input reaches the output: divergence must be seen."""
-        module = build(zoo.load("lstm"), Case(), self.backend, self.dtype, self.device)
+        module = build(zoo.load("lstm"), Case(), self.name, self.dtype, self.device)
         for bad in (float("nan"), float("inf")):
             x = torch.zeros(3, 2, 7, dtype=self.dtype, device=self.device)
             x[1, 0, 0] = bad
@@ -366,6 +379,6 @@ class BackendContract:
     def test_deterministic(self) -> None:
         """The same call gives the same bits."""
         case = Case(steps=20, batch=5)
-        module = build(zoo.load("gru"), case, self.backend, self.dtype, self.device)
+        module = build(zoo.load("gru"), case, self.name, self.dtype, self.device)
         first, second = run_module(module, case), run_module(module, case)
         assert all(torch.equal(first[name], second[name]) for name in first)

@@ -13,13 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import FrozenInstanceError, fields
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError
+from cellsearch.experiment.catalog import load_space
 from cellsearch.genome.graph import Genome
 from cellsearch.options import read_options
 from cellsearch.simulation.simulate import (
@@ -40,8 +40,7 @@ __all__ = ["StrategyContract", "likeness", "space"]
 @cache
 def space(name: str = "lstm_gru") -> SearchSpace:
     """A search space of the project."""
-    path = Path(__file__).parents[2] / "search_spaces" / f"{name}.toml"
-    return SearchSpace.from_toml(path.read_text(encoding="utf-8"), source=path.name)
+    return load_space(name)
 
 
 @cache

@@ -3,7 +3,7 @@
 Write one class a task::
 
     class TestAdding(TaskContract):
-        task = "adding"
+        task = Adding
         options = {"length": 10}
         beats = 0.1
 """
@@ -53,32 +53,41 @@ def same_batch(a: Batch, b: Batch) -> bool:
 
 
 class TaskContract:
-    """What holds for every task. ``task``: its name; ``options``: those of a small version of it.
+    """What holds for every task."""
 
-    ``beats``: the validation score that an LSTM of width ``hidden_size`` must come below within
-    ``steps`` steps of Adam with ``learning_rate``: what a predictor without memory reaches, or
-    less.
-    """
-
-    task: ClassVar[str]
+    task: ClassVar[str | type[Task]]
+    """The task, or its name."""
     options: ClassVar[Mapping[str, Any]] = {}
+    """Those of a small version of it."""
     beats: ClassVar[float]
+    """The validation score that an LSTM must come below: what a predictor without memory reaches,
+    or less.
+    """
     steps: ClassVar[int] = 150
+    """How many steps of Adam that takes at most."""
     hidden_size: ClassVar[int] = 16
+    """Width of the LSTM."""
     learning_rate: ClassVar[float] = 1e-2
+    """Of Adam."""
+
+    @property
+    def kind(self) -> type[Task]:
+        """The class of the task."""
+        return tasks.get(self.task) if isinstance(self.task, str) else self.task
 
     def arrays(self) -> Arrays:
         """The data of the small version."""
-        return tasks.get(self.task).load(self.options)
+        return self.kind.load(self.options)
 
     def made(self) -> Task:
         """The small version of the task."""
-        return tasks.get(self.task).create(self.options, self.arrays())
+        return self.kind.create(self.options, self.arrays())
 
     def test_it_says_what_it_is(self) -> None:
         """Name, metric, one line, source, and a docstring that names the metric."""
-        cls = tasks.get(self.task)
-        assert cls.name == self.task
+        cls = self.kind
+        assert cls.name
+        assert self.task in (cls, cls.name)
         assert cls.metric
         assert cls.summary
         assert cls.source
@@ -101,13 +110,13 @@ class TaskContract:
             array.flags.writeable = False
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            task = tasks.get(self.task).create(self.options, arrays)
+            task = self.kind.create(self.options, arrays)
             next(task.batches("train", 0))
 
     def test_an_unknown_option_is_refused(self) -> None:
         """With its name, and the names that are allowed."""
         try:
-            tasks.get(self.task).create({**self.options, "no_such_option": 1}, self.arrays())
+            self.kind.create({**self.options, "no_such_option": 1}, self.arrays())
         except ConfigError as refused:
             error = refused
         else:

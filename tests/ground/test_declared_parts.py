@@ -12,6 +12,7 @@ import pytest
 
 import cellsearch as cs
 from cellsearch import files, ops, schedules, strategies, tasks, zoo
+from cellsearch.compiler import backends
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.experiment import catalog
 from cellsearch.genome.graph import Genome
@@ -122,6 +123,7 @@ GROUPS = [
     ("schedule", "schedules", schedules.get, "fixed"),
     ("task", "tasks", tasks.get, "adding"),
     ("op", "ops", ops.get, "tanh"),
+    ("backend", "backends", backends.get, "aten"),
 ]
 
 
@@ -150,16 +152,17 @@ def test_a_broken_declaration_names_package_entry_and_reason(
 def test_a_name_that_is_taken_is_refused(
     install: Install, what: str, group: str, get: Callable[[str], object], own: str
 ) -> None:
-    module = {
-        "strategies": strategies, "schedules": schedules, "tasks": tasks, "ops": ops
-    }[group]  # fmt: skip
     install(f"[cellsearch.{group}]\n{own} = other_parts:Mine\n")
     said = rf"the package other declares the {what} '{own}', and so does cellsearch"
     with pytest.raises(ConfigError, match=said):
-        module.names()  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=said):
         get("anything")
     assert get(own)
+
+
+def test_a_list_of_names_says_which_are_taken(install: Install) -> None:
+    install("[cellsearch.tasks]\nadding = other_parts:Twice\n")
+    with pytest.raises(ConfigError, match="'adding', and so does cellsearch"):
+        tasks.names()
 
 
 def test_two_packages_may_not_declare_one_name(install: Install) -> None:
