@@ -1,16 +1,25 @@
-"""Imports point down only, those inside functions and under TYPE_CHECKING included; only one file
-imports ray.
+"""The laws of the layout.
+
+Imports point down only and never in a circle, those inside functions, under TYPE_CHECKING and
+those that are strings (``"cellsearch.training:evaluate"``) included; nothing imports the command
+line; only one executor imports ray; a public class name means one thing.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import networkx as nx
 
 import cellsearch
 
 PACKAGE = Path(cellsearch.__file__).parent
+DESIGN = PACKAGE.parent / "docs" / "design.md"
 
 # Lower layers know nothing of higher ones; parts of layers 4 and 5 do not know one another either.
 LAYERS = {
@@ -44,6 +53,22 @@ LAYERS = {
     "testing": 10,
 }
 STRANGERS = (4, 5)
+# Not parts: the public names, which are loaded on first use, and the old names of modules.
+DOORS = {"cellsearch", "cellsearch.__main__", "cellsearch._moved"}
+# The only import of something higher in its own folder: the members of Genome that are doors to
+# what is computed from a graph, by imports inside functions. They are promised names.
+EXCEPTION = "cellsearch.genome.graph"
+MOST_IN_FUNCTIONS = 60
+
+
+@dataclass(frozen=True)
+class Import:
+    """``there`` is imported in line ``line`` of ``here``."""
+
+    here: str
+    line: int
+    there: str
+    in_function: bool
 
 
 def module_name(path: Path) -> str:
@@ -51,94 +76,153 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[str, int]]:
-    """Full names of everything that is imported anywhere in a file, with lines."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = module.split(".")
-                keep = len(parents) - node.level + (1 if is_package else 0)
-                base = ".".join([*parents[:keep], *([base] if base else [])])
-            for alias in node.names:
-                yield f"{base}.{alias.name}", node.lineno
+def sources() -> dict[str, str]:
+    """Every module of the package, with its text."""
+    return {module_name(path): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def part_of(name: str) -> str | None:
-    """``cellsearch.genome.graph.Node`` -> ``genome``; ``None`` for what is not ours, or the package
-    itself.
-    """
-    pieces = name.split(".")
-    part = pieces[1] if pieces[0] == "cellsearch" and len(pieces) > 1 else ""
-    return part if part in LAYERS else None
-
-
-def violations(module: str, source: str, *, is_package: bool = False) -> list[str]:
-    here = part_of(f"{module}._")
-    found = []
-    for name, line in imports(ast.parse(source), module, is_package=is_package):
-        there = part_of(name)
-        if here is None or there is None or there == here:
-            continue
-        if LAYERS[there] > LAYERS[here]:
-            found.append(
-                f"{module}:{line} (layer {LAYERS[here]}) imports {name} (layer {LAYERS[there]})"
-            )
-        elif LAYERS[there] == LAYERS[here] and LAYERS[here] in STRANGERS:
-            found.append(
-                f"{module}:{line} imports {name}: {here} and {there} do not know one another"
-            )
-    return found
-
-
-def files() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-def test_every_part_has_a_layer() -> None:
-    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in files()} - {
-        "__init__",
-        "__main__",
+def imports(here: str, source: str, known: Mapping[str, str]) -> Iterator[Import]:
+    """What a module imports, in whatever way; our own modules by the name of their file."""
+    tree = ast.parse(source)
+    inside = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
     }
-    without = parts - set(LAYERS)
-    assert not without, f"give these a layer: {without}"
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{here}:{node.lineno}: write the whole name"
+            full = [(f"{node.module}.{alias.name}", node.module or "") for alias in node.names]
+            names = [name if name in known else base for name, base in full]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.partition(":")[0]
+            names = [name] if name in known and name not in DOORS else []
+        for name in dict.fromkeys(names):
+            yield Import(here, node.lineno, name, node in inside)  # type: ignore[attr-defined]
+
+
+def all_imports(texts: Mapping[str, str]) -> list[Import]:
+    return [found for here, text in texts.items() for found in imports(here, text, texts)]
+
+
+def part_of(module: str) -> str:
+    """``cellsearch.genome.graph`` -> ``genome``; ``""`` for what is no part of the package."""
+    pieces = module.split(".")
+    return (
+        pieces[1] if pieces[0] == "cellsearch" and len(pieces) > 1 and module not in DOORS else ""
+    )
+
+
+def violations(found: list[Import]) -> list[str]:
+    """Imports that do not point down."""
+    wrong = []
+    for one in found:
+        here, there = part_of(one.here), part_of(one.there)
+        if not here or not there or here == there:
+            continue
+        place = f"{one.here}:{one.line} (layer {LAYERS[here]}) imports {one.there}"
+        if LAYERS[there] > LAYERS[here]:
+            wrong.append(f"{place} (layer {LAYERS[there]})")
+        elif LAYERS[there] == LAYERS[here] and LAYERS[here] in STRANGERS:
+            wrong.append(f"{place}: {here} and {there} do not know one another")
+    return wrong
+
+
+def circles(found: list[Import]) -> list[list[str]]:
+    """Modules that import one another, but for the named exception."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for one in found:
+        if one.here == EXCEPTION and one.in_function:
+            continue
+        if part_of(one.here) and part_of(one.there) and one.here != one.there:
+            graph.add_edge(one.here, one.there)
+    return [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
+
+
+def test_every_part_has_a_layer_and_the_design_names_it() -> None:
+    parts = {part_of(f"{module}.x" if "." not in module else module) for module in sources()} - {""}
+    parts -= {"x", "__main__", "_moved"}
+    assert parts == set(LAYERS), f"without a layer: {parts - set(LAYERS)}"
+    block = re.search(r"## Layers.*?```\n(.*?)```", DESIGN.read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    named: dict[str, int] = {}
+    for number, names in re.findall(r"^(\d+) +(.*)$", block[1], re.MULTILINE):
+        named |= dict.fromkeys(re.findall(r"\w+", re.sub(r"\(.*?\)", "", names)), int(number))
+    assert named == LAYERS
 
 
 def test_imports_point_down() -> None:
-    found = []
-    for path in files():
-        if path.name not in ("__init__.py", "__main__.py") or path.parent != PACKAGE:
-            found += violations(
-                module_name(path), path.read_text("utf-8"), is_package=path.name == "__init__.py"
-            )
-    assert not found, "\n".join(found)
+    wrong = violations(all_imports(sources()))
+    assert not wrong, "\n".join(wrong)
 
 
-def test_only_the_ray_executor_imports_ray() -> None:
-    users = []
-    for path in files():
-        names = [
-            name.split(".")[0]
-            for name, _ in imports(
-                ast.parse(path.read_text("utf-8")), module_name(path), is_package=False
-            )
-        ]
-        if "ray" in names:
-            users.append(str(path.relative_to(PACKAGE)))
-    assert users == ["executors/ray.py", "executors/ray_cluster.py"]
+def test_there_are_no_circles() -> None:
+    found = circles(all_imports(sources()))
+    assert not found, "\n".join(map(" <-> ".join, found))
 
 
-def test_the_check_sees_imports_in_functions_relative_ones_and_strangers() -> None:
-    upwards = "def f():\n    from cellsearch.search import Search\n"
-    assert violations("cellsearch.genome.graph", upwards) == [
-        "cellsearch.genome.graph:2 (layer 2) imports cellsearch.search.Search (layer 7)"
-    ]
-    assert violations("cellsearch.genome.graph", "from .. import cli\n")
-    assert violations("cellsearch.tasks.copy", "import cellsearch.compiler.module\n")
-    assert not violations(
-        "cellsearch.search.loop",
-        "from cellsearch.genome.graph import Genome\nfrom cellsearch.search.events import Event\n",
+def test_the_exception_is_needed_and_the_only_one() -> None:
+    doors = {
+        one.there for one in all_imports(sources()) if one.here == EXCEPTION and one.in_function
+    }
+    assert doors
+    assert all(part_of(door) == "genome" for door in doors)
+
+
+def test_nothing_imports_the_command_line() -> None:
+    users = {one.here for one in all_imports(sources()) if part_of(one.there) == "cli"}
+    assert {part_of(user) for user in users} <= {"cli", ""}
+    assert users & DOORS == {"cellsearch.__main__"}
+
+
+def test_imports_in_functions_are_few() -> None:
+    inside = [one for one in all_imports(sources()) if one.in_function and "." in one.there]
+    lines = {(one.here, one.line) for one in inside}
+    assert len(lines) <= MOST_IN_FUNCTIONS, "\n".join(
+        f"{here}:{line}" for here, line in sorted(lines)
     )
+
+
+def test_only_the_ray_executors_import_ray() -> None:
+    users = {one.here for one in all_imports(sources()) if one.there.split(".")[0] == "ray"}
+    assert users == {"cellsearch.executors.ray", "cellsearch.executors.ray_cluster"}
+
+
+def class_names(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """Public classes, each with the modules that define one of this name."""
+    found = defaultdict(list)
+    for module, text in texts.items():
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(module)
+    return found
+
+
+def test_a_class_name_means_one_thing() -> None:
+    several = {name: where for name, where in class_names(sources()).items() if len(where) > 1}
+    assert not several
+
+
+def test_the_checks_see_what_they_forbid() -> None:
+    texts = {
+        "cellsearch": "",
+        "cellsearch.genome.graph": "def f():\n    from cellsearch.search import Search\n",
+        "cellsearch.genome.text": "from cellsearch.genome import json\n",
+        "cellsearch.genome.json": "if TYPE_CHECKING:\n    import cellsearch.genome.text\n",
+        "cellsearch.tasks.copy": "import cellsearch.compiler.module\n",
+        "cellsearch.compiler.module": "class Job: ...\n",
+        "cellsearch.search": "TRAIN = 'cellsearch.cli:main'\n",
+        "cellsearch.cli": "class Job: ...\n",
+    }
+    found = all_imports(texts)
+    assert [line.partition(" imports ")[2] for line in violations(found)] == [
+        "cellsearch.search (layer 7)",
+        "cellsearch.compiler.module: tasks and compiler do not know one another",
+        "cellsearch.cli (layer 9)",
+    ]
+    assert circles(found) == [["cellsearch.genome.json", "cellsearch.genome.text"]]
+    assert class_names(texts)["Job"] == ["cellsearch.compiler.module", "cellsearch.cli"]
