@@ -25,7 +25,6 @@ __all__ = [
     "LinearCrossEntropy",
     "Split",
     "Task",
-    "TaskData",
     "TokenCell",
 ]
 
@@ -89,23 +88,6 @@ class Batch:
     y: torch.Tensor
     lengths: torch.Tensor | None = None
     first: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TaskData:
-    """A task's name, options and loaded arrays: all that a search needs, as plain data that may
-    cross a process border.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    arrays: Arrays
-
-    def create(self, **changes: Any) -> Task:
-        """The task itself, with some options changed."""
-        from cellsearch.tasks import get
-
-        return get(self.name).create({**self.options, **changes}, self.arrays)
 
 
 class Task(ABC):

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.options import at_least
-from cellsearch.tasks.base import Arrays, TaskData
+from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import shipped_text
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
 from cellsearch.tasks.options import parse_options
 
-__all__ = ["CharLM", "CharLMOptions", "encode", "from_text_file", "text_arrays"]
+__all__ = ["CharLM", "CharLMOptions", "encode", "text_arrays"]
 
 UNKNOWN = "\ufffd"
 LARGEST_FILE = 1 << 30
@@ -138,29 +138,3 @@ def encode(text: str, symbols: NDArray[Any]) -> NDArray[np.int32]:
             )
         numbers = np.where(foreign, unknown, numbers)
     return numbers.astype(np.int32)
-
-
-def from_text_file(
-    path: str | Path,
-    *,
-    batch_size: int = 32,
-    tbptt: int = 64,
-    valid_tokens: int = 32_768,
-    max_symbols: int = 512,
-) -> TaskData:
-    """Character language modelling on a UTF-8 text file of your own, split 90/5/5 in the order of
-    the text.
-
-    Raises :class:`ConfigError` if the file is not there or too short, :class:`InputFileError` if it
-    is not text.
-    """
-    options = {
-        "text": str(Path(path).resolve()),
-        "batch_size": batch_size,
-        "tbptt": tbptt,
-        "valid_tokens": valid_tokens,
-        "max_symbols": max_symbols,
-    }
-    data = TaskData(CharLM.name, options, CharLM.load(options))
-    data.create()
-    return data

@@ -100,7 +100,9 @@ def imports(here: str, source: str, known: Mapping[str, str]) -> Iterator[Import
             names = [name if name in known else base for name, base in full]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value.partition(":")[0]
-            names = [name] if name in known and name not in DOORS else []
+            # The name of the package that it stands in is that of its group of entry points.
+            own = here == name or here.startswith(f"{name}.")
+            names = [name] if name in known and name not in DOORS and not own else []
         for name in dict.fromkeys(names):
             yield Import(here, node.lineno, name, node in inside)  # type: ignore[attr-defined]
 

@@ -20,7 +20,7 @@ from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks import sequences
 from cellsearch.tasks.arrays import ArraysTask, save
-from cellsearch.tasks.base import TaskData
+from cellsearch.tasks.registry import TaskData
 from cellsearch.testing.tasks import TaskContract, same_batch, torch_factory
 from cellsearch.training import evaluate
 

@@ -1,0 +1,116 @@
+"""Finds tasks by name, and says what is known of each without loading its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cellsearch.errors import ConfigError
+from cellsearch.files import Parts
+from cellsearch.options import default_table
+from cellsearch.tasks.base import Arrays, Task
+from cellsearch.tasks.data import registry
+
+__all__ = ["TaskData", "TaskInfo", "describe", "get", "names"]
+
+_TASKS: Parts[Task] = Parts(
+    "task",
+    "cellsearch.tasks",
+    Task,
+    {
+        "adding": "cellsearch.tasks.adding:Adding",
+        "anbncn": "cellsearch.tasks.anbncn:AnBnCn",
+        "associative_recall": "cellsearch.tasks.associative_recall:AssociativeRecall",
+        "dyck1": "cellsearch.tasks.dyck:Dyck1",
+        "dyck2": "cellsearch.tasks.dyck:Dyck2",
+        "modular_sum": "cellsearch.tasks.parity:ModularSum",
+        "selective_copy": "cellsearch.tasks.selective_copy:SelectiveCopy",
+        "arrays": "cellsearch.tasks.own_sequences:ArraysTask",
+        "char_lm": "cellsearch.tasks.char_lm:CharLM",
+        "copy": "cellsearch.tasks.copy:Copy",
+        "etth1": "cellsearch.tasks.forecasting:ETTh1",
+        "japanese_vowels": "cellsearch.tasks.classification:JapaneseVowels",
+        "jsb": "cellsearch.tasks.jsb:JSB",
+        "mnist1d": "cellsearch.tasks.classification:Mnist1D",
+        "online_drift": "cellsearch.tasks.online_drift:OnlineDrift",
+        "parity": "cellsearch.tasks.parity:Parity",
+        "pen_digits": "cellsearch.tasks.classification:PenDigits",
+        "pixels": "cellsearch.tasks.pixels:Pixels",
+        "sentiment": "cellsearch.tasks.sentiment:Sentiment",
+        "spoken_digits": "cellsearch.tasks.classification:SpokenDigits",
+        "sunspots": "cellsearch.tasks.forecasting:Sunspots",
+        "time_machine": "cellsearch.tasks.corpora:TimeMachine",
+        "tiny_shakespeare": "cellsearch.tasks.corpora:TinyShakespeare",
+        "translation": "cellsearch.tasks.translation:Translation",
+        "word_lm": "cellsearch.tasks.word_lm:WordLM",
+    },
+)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all tasks, those of other installed packages included."""
+    return tuple(sorted(_TASKS.names()))
+
+
+def get(name: str) -> type[Task]:
+    """The class of a task. Raises :class:`ConfigError` for an unknown name."""
+    if name == "suite":
+        raise ConfigError(
+            "a suite is several tasks, and here one is needed",
+            where="task",
+            hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL "
+            "--suite NAME trains all",
+        )
+    return _TASKS.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """What is known of a task without loading its data. ``missing``: ``""`` if the data are there,
+    else what is missing.
+
+    ``download``: addresses from which missing data would be downloaded when they are needed,
+    ``download_bytes``: their size in all. ``options``: name and default of each option of the task.
+    """
+
+    name: str
+    metric: str
+    summary: str
+    source: str
+    dataset: str
+    missing: str
+    options: Mapping[str, Any]
+    download: tuple[str, ...] = ()
+    download_bytes: int = 0
+
+
+def describe() -> tuple[TaskInfo, ...]:
+    """All tasks, by name. Whether data files are damaged is found out when they are read."""
+    return tuple(_info(name) for name in names())
+
+
+def _info(name: str) -> TaskInfo:
+    task = get(name)
+    missing = registry.available(task.dataset) if task.dataset else ""
+    options = default_table(task.Options)
+    files = registry.to_download(task.dataset) if missing else ()
+    urls, size = tuple(file.url for file in files), sum(file.size for file in files)
+    return TaskInfo(
+        name, task.metric, task.summary, task.source, task.dataset, missing, options, urls, size
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """A task's name, options and loaded arrays: all that a search needs, as plain data that may
+    cross a process border.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    arrays: Arrays
+
+    def create(self, **changes: Any) -> Task:
+        """The task itself, with some options changed."""
+        return get(self.name).create({**self.options, **changes}, self.arrays)
