@@ -55,8 +55,9 @@ LAYERS = {
 STRANGERS = (4, 5)
 # Not parts: the public names, which are loaded on first use, and the old names of modules.
 DOORS = {"cellsearch", "cellsearch.__main__", "cellsearch._moved"}
-# The only import of something higher in its own folder: the members of Genome that are doors to
-# what is computed from a graph, by imports inside functions. They are promised names.
+# The only imports of something higher in their own folder: the members of Genome that are doors
+# to what is computed from a graph, by imports inside functions, and the types that these return.
+# They are promised names.
 EXCEPTION = "cellsearch.genome.graph"
 MOST_IN_FUNCTIONS = 60
 
@@ -69,6 +70,8 @@ class Import:
     line: int
     there: str
     in_function: bool
+    for_types: bool = False
+    """Under TYPE_CHECKING: it does not run."""
 
 
 def module_name(path: Path) -> str:
@@ -90,6 +93,12 @@ def imports(here: str, source: str, known: Mapping[str, str]) -> Iterator[Import
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
     }
+    typing = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -104,7 +113,8 @@ def imports(here: str, source: str, known: Mapping[str, str]) -> Iterator[Import
             own = here == name or here.startswith(f"{name}.")
             names = [name] if name in known and name not in DOORS and not own else []
         for name in dict.fromkeys(names):
-            yield Import(here, node.lineno, name, node in inside)  # type: ignore[attr-defined]
+            line: int = node.lineno  # type: ignore[attr-defined]
+            yield Import(here, line, name, node in inside, node in typing)
 
 
 def all_imports(texts: Mapping[str, str]) -> list[Import]:
@@ -138,7 +148,7 @@ def circles(found: list[Import]) -> list[list[str]]:
     """Modules that import one another, but for the named exception."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     for one in found:
-        if one.here == EXCEPTION and one.in_function:
+        if one.here == EXCEPTION and (one.in_function or one.for_types):
             continue
         if part_of(one.here) and part_of(one.there) and one.here != one.there:
             graph.add_edge(one.here, one.there)
