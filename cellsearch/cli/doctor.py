@@ -26,14 +26,16 @@ LOW_DISK = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. ``needed``: cellsearch does not work without it; ``detail``: version, or why not
-    and what to do.
-    """
+    """One finding."""
 
     name: str
+    """What was looked for."""
     ok: bool
+    """Whether it is there and good enough."""
     needed: bool
+    """Whether cellsearch does not work without it."""
     detail: str
+    """Its version, or why not and what to do."""
 
 
 @click.command("doctor")

@@ -115,12 +115,12 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class _Warm:
-    """What a search starts from besides its experiment: runs to import, then cells to train
-    next.
-    """
+    """What a search starts from besides its experiment."""
 
     runs: tuple[Path, ...]
+    """To import, before anything else."""
     cells: tuple[Located, ...]
+    """To train next."""
 
     def apply(self, search: Search) -> Iterator[str]:
         """Do it, and say in words what came of it."""

@@ -34,46 +34,58 @@ SWEEP_SEED, FIRST_SEED = 10_000, 20_000
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """A cell that takes part; ``baseline``: whether found cells are compared against it."""
+    """A cell that takes part."""
 
     name: str
+    """What the table calls it."""
     genome: Genome
+    """The cell."""
     baseline: bool = False
+    """Whether found cells are compared against it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How all of them are trained. ``rates``: factors of the learning rate; ``seeds``: trainings of
-    each cell that count.
-    """
+    """How all of them are trained."""
 
     task: str
+    """Name of the task."""
     task_options: Mapping[str, Any]
+    """Its options."""
     training: Training
+    """Steps and all else; hidden size and learning rate are set for each cell."""
     limits: Limits
+    """Bounds of each training."""
     seeds: int = 5
+    """Trainings of each cell that count."""
     rates: tuple[float, ...] = RATES
+    """Factors of the learning rate that the sweep tries."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinalRow:
-    """One cell's final. ``scores``: test score of each seed (lower is better), ``metrics``: the
-    task's own number.
-
-    ``p``: corrected p-value of the comparison with the best baseline (NaN for baselines);
-    ``step_ms``: time of a training step.
-    """
+    """One cell's final."""
 
     name: str
+    """Of the finalist."""
     baseline: bool
+    """Whether found cells are compared against it."""
     hidden_size: int
+    """H at which the whole model has as many weights as the others."""
     parameters: int
+    """Trainable weights of the whole model."""
     learning_rate: float
+    """The one that the sweep chose."""
     scores: tuple[float, ...]
+    """Test score of each seed, lower is better."""
     metrics: tuple[float, ...]
+    """The task's own number on test data for each seed."""
     step_ms: float
+    """Milliseconds of a training step."""
     failures: int
+    """Trainings that failed."""
     p: float = math.nan
+    """Corrected p-value of the comparison with the best baseline; NaN for baselines."""
 
     @property
     def mean(self) -> float:
@@ -88,10 +100,12 @@ class FinalRow:
 
 @dataclass(frozen=True, slots=True)
 class FinalTable:
-    """All rows, best first, and the sentence that says what they mean."""
+    """What finals found."""
 
     rows: tuple[FinalRow, ...]
+    """One a cell, best first."""
     sentence: str
+    """What they mean, in words."""
 
     def to_document(self) -> dict[str, Any]:
         """Plain data; numbers that do not exist are ``None``."""

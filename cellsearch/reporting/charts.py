@@ -21,29 +21,34 @@ LETTER, APART = 6.7, 15
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A dot: position, text shown when the pointer rests on it, CSS class (``dot``, ``dot
-    baseline``, ``dot winner``), label beside it.
-    """
+    """A dot."""
 
     x: float
+    """Position on the horizontal axis."""
     y: float
+    """Position on the vertical axis."""
     title: str = ""
+    """Text shown when the pointer rests on it."""
     css: str = "dot"
+    """CSS class: ``dot``, ``dot baseline``, ``dot winner``."""
     label: str = ""
+    """Text beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A polyline with a label at its right end; ``css`` is its class (``line``, ``line baseline``).
-
-    ``band``: x, lowest and highest value of the uncertainty around the line, drawn as an area.
-    """
+    """A polyline."""
 
     points: tuple[tuple[float, float], ...]
+    """x and y of each point, from left to right."""
     label: str = ""
+    """Text at its right end."""
     css: str = "line"
+    """CSS class: ``line``, ``line baseline``."""
     steps: bool = False
+    """Whether it holds its value until the next point."""
     band: tuple[tuple[float, float, float], ...] = ()
+    """x, lowest and highest value of the uncertainty around the line, drawn as an area."""
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -32,8 +32,11 @@ def eta_seconds(done: int, total: int, elapsed: float) -> float:
 
 
 class Display(ABC):
-    """Shows a search. ``total``: trials that the experiment asks for; ``question``: what it wants
-    to know.
+    """Shows a search.
+
+    name, question: of the experiment, and what it wants to know.
+    total: trials that it asks for.
+    clock: seconds of any origin.
     """
 
     def __init__(
