@@ -59,14 +59,14 @@ BATCH = POSITIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one segment. ``multiply_adds``: of the dense products as written, gradients included when
-    training; ``bytes``: of values that outlive a step, written and read, and weights. ``features``:
-    what :class:`Constants` multiply, in the order of :data:`FEATURES`.
-    """
+    """Of one segment."""
 
     multiply_adds: int
+    """Of the dense products as written, gradients included when training."""
     bytes: int
+    """Of values that outlive a step, written and read, and weights."""
     features: tuple[float, ...]
+    """What :class:`Constants` multiply, in the order of :data:`FEATURES`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,20 +25,21 @@ __all__ = ["Gradient", "gradient"]
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """The gradient of ``forward``.
-
-    ``program``: its inputs are the saved values, then the gradient of the output (``d_<output>``);
-    its states ``d_<state>`` are the gradients with respect to the states of a step, carried from
-    the last step to the first (at the end: of the initial states); its outputs are ``x [B, I]`` in
-    each step, then one a weight, by the weight's name, in the order of ``forward.parameters``. A
-    weight of shape ``[]`` has a gradient of shape ``[1]``; a constant 0 stands for a gradient that
-    is zero. ``saved``: for each input but the last the number of the value of ``forward`` that it
-    is; always of extent ``step``.
-    """
+    """The gradient of a program."""
 
     forward: Program
     program: Program
+    """Its inputs are the saved values, then the gradient of the output (``d_<output>``). Its states
+    ``d_<state>`` are the gradients with respect to the states of a step, carried from the last step
+    to the first (at the end: of the initial states). Its outputs are ``x [B, I]`` in each step,
+    then one a weight, by the weight's name, in the order of ``forward.parameters``; a weight of
+    shape ``[]`` has a gradient of shape ``[1]``, and a constant 0 stands for a gradient that is
+    zero.
+    """
     saved: tuple[int, ...]
+    """For each input but the last the number of the value of ``forward`` that it is; always of
+    extent ``step``.
+    """
 
 
 def gradient(forward: Program) -> Gradient:

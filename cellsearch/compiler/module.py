@@ -49,16 +49,23 @@ def compile_cell(
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``.
 
-    ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
-    dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
-    :class:`BackendError`. ``dropout``: probability, applied between layers in training mode.
-    ``variational_dropout``: probability with which a unit is dropped for a whole call, at all
-    positions alike, in training mode: of the input of each layer, of the output of the last one,
-    and of the previous states where a dense product reads them
-    (:mod:`cellsearch.compiler.variational`). Weights start as
-    :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises :class:`GenomeError` for
-    a cell in which x meets a state without a linear between, where the widths differ, and
-    :class:`ConfigError` for arguments that make no sense.
+    * ``input_size``, ``hidden_size``: I and H.
+    * ``num_layers``: layers on top of each other.
+    * ``batch_first``: sequences are ``[B, T, I]``, not ``[T, B, I]``.
+    * ``dropout``: probability, applied between layers in training mode.
+    * ``variational_dropout``: probability with which a unit is dropped for a whole call, at all
+      positions alike, in training mode: of the input of each layer, of the output of the last one,
+      and of the previous states where a dense product reads them
+      (:mod:`cellsearch.compiler.variational`).
+    * ``bidirectional``: a second direction, from the last position to the first, in each layer.
+    * ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
+      dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
+      :class:`BackendError`.
+    * ``device``, ``dtype``: of the weights; torch's defaults.
+
+    Weights start as :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises
+    :class:`GenomeError` for a cell in which x meets a state without a linear between, where the
+    widths differ, and :class:`ConfigError` for arguments that make no sense.
     """
     options = LayerOptions(
         input_size=input_size,

@@ -1,34 +1,40 @@
-"""The program: what a cell computes in one step, as a list of primitive instructions in single assignment form.
+"""The program: what a cell computes in one step, as a list of primitive instructions in single
+assignment form.
 
-Values are numbered: first the inputs of a step (``x``), then the carried values (previous states), then one value an
-instruction. A program is immutable; passes are functions from program to program. The same form holds the *gradient* of a cell
-(:mod:`cellsearch.compiler.gradient`): there the inputs are saved values and the gradient of the output, and what is carried,
-backwards in time, are the gradients of the states. So whoever can run a program over time can run both.
+Values are numbered: first the inputs of a step (``x``), then the carried values (previous states),
+then one value an instruction. A program is immutable; passes are functions from program to program.
+The same form holds the *gradient* of a cell (:mod:`cellsearch.compiler.gradient`): there the inputs
+are saved values and the gradient of the output, and what is carried, backwards in time, are the
+gradients of the states. So whoever can run a program over time can run both.
 
 Shapes. A value has a *width* (``"I"``, ``"H"`` or ``"1"``, its last dimension) and an *extent*:
 
-* ``step``: one row for each position and sequence, ``[B, width]`` in a step, ``[T * B, width]`` over all steps;
+* ``step``: one row for each position and sequence, ``[B, width]`` in a step, ``[T * B, width]``
+  over all steps;
 * ``fixed``: the same at every position (it depends on weights only), ``[width]``.
 
-A value of width ``"1"`` is always fixed. Pointwise instructions broadcast ``fixed`` to ``step`` and width ``"1"`` to any width.
-In a cell that needs I = H an instruction over widths ``"I"`` and ``"H"`` has width ``"H"``.
+A value of width ``"1"`` is always fixed. Pointwise instructions broadcast ``fixed`` to ``step`` and
+width ``"1"`` to any width. In a cell that needs I = H an instruction over widths ``"I"`` and
+``"H"`` has width ``"H"``.
 
 Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named ``parameter``:
 
-=====================  ======================================================================================================
-``const``              the number ``value``                                                     fixed, width 1
-``zeros``              a vector of zeros (``layer_norm`` of a number)                            fixed, width H
-``vector``             W, a weight of shape ``[width]``                                          fixed
-``scalar``             W, a weight of shape ``[]``                                               fixed, width 1
-``dense a``            ``a @ W.T`` with W ``[H, width(a)]``
-``dense_t g``          ``g @ W``: the product of a gradient with the weight of a ``dense``
-``layer_norm a``       ``(a - mean(a)) / sqrt(var(a) + 1e-5)`` over the width, variance of the population
-``layer_norm_gradient g a``   gradient with respect to ``a`` of ``layer_norm a``, given the gradient ``g`` of its value
-``total a``            sum of a step value over all positions and sequences                     fixed, same width
-``fold a``             sum of a fixed value over its width                                      fixed, width 1
-``outer g a``          ``g.T @ a`` summed over all positions and sequences (both step or both fixed): the gradient of a weight
-pointwise              an op of the op table by its name and meaning, and ``step``, ``sign``, ``erf`` (used by gradients)
-=====================  ======================================================================================================
+* ``const`` (fixed, width 1): the number ``value``.
+* ``zeros`` (fixed, width H): ``layer_norm`` of a number.
+* ``vector`` (fixed): W, a weight of shape ``[width]``.
+* ``scalar`` (fixed, width 1): W, a weight of shape ``[]``.
+* ``dense a``: ``a @ W.T`` with W ``[H, width(a)]``.
+* ``dense_t g``: ``g @ W``, the product of a gradient with the weight of a ``dense``.
+* ``layer_norm a``: ``(a - mean(a)) / sqrt(var(a) + 1e-5)`` over the width, variance of the
+  population.
+* ``layer_norm_gradient g a``: gradient with respect to ``a`` of ``layer_norm a``, given the
+  gradient ``g`` of its value.
+* ``total a`` (fixed, same width): sum of a step value over all positions and sequences.
+* ``fold a`` (fixed, width 1): sum of a fixed value over its width.
+* ``outer g a``: ``g.T @ a`` summed over all positions and sequences (both step or both fixed), the
+  gradient of a weight.
+* pointwise: an op of the op table by its name and meaning, and ``step``, ``sign``, ``erf`` (used by
+  gradients).
 """
 
 from __future__ import annotations
@@ -67,16 +73,16 @@ PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t"})
 
 
 class Instruction(NamedTuple):
-    """One primitive. ``parameter`` names the weight of a parametric one, ``value`` is the number of a ``const``.
-
-    ``label`` is for people: the name of the node that the instruction computes, ``""`` for a part of one.
-    """
+    """One primitive."""
 
     op: str
     inputs: tuple[int, ...] = ()
     parameter: str = ""
+    """The weight of a parametric one."""
     value: float = 0.0
+    """The number of a ``const``."""
     label: str = ""
+    """For people: the name of the node that the instruction computes, ``""`` for a part of one."""
 
     def reading(self, inputs: tuple[int, ...]) -> Instruction:
         """The same instruction with other operands."""
@@ -89,11 +95,12 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Width and extent of a value; a gradient of a dense weight (``outer``) has two widths, rows first."""
+    """Width and extent of a value."""
 
     width: Width
     extent: Extent
     columns: Width | None = None
+    """Of a gradient of a dense weight (``outer``), whose width counts its rows."""
 
 
 _WIDTHS: tuple[Width, ...] = ("I", "H", "1")
@@ -103,20 +110,21 @@ _FIXED = {width: Shape(width, "fixed") for width in _WIDTHS}
 
 @dataclass(frozen=True)
 class Program:
-    """One step of a computation over time.
-
-    ``inputs``: names and widths of what each step is given; ``states``: what is carried from step to step (of width H), with
-    its initial value; ``next_states``: for each of them the value that it takes; ``outputs``: named values that leave the program,
-    the cell's output first. ``parameters``: shape in letters of each weight that an instruction reads.
-    Raises :class:`ValueError` for a program that is not well-formed: that is a bug of a pass.
+    """One step of a computation over time. Raises :class:`ValueError` for a program that is not
+    well-formed: that is a bug of a pass.
     """
 
     inputs: tuple[tuple[str, Width], ...]
+    """Names and widths of what each step is given."""
     states: tuple[State, ...]
+    """What is carried from step to step (of width H), with its initial value."""
     instructions: tuple[Instruction, ...]
     next_states: tuple[int, ...]
+    """For each state the value that it takes."""
     outputs: tuple[tuple[str, int], ...]
+    """Named values that leave the program, the cell's output first."""
     parameters: tuple[tuple[str, tuple[Width, ...]], ...]
+    """Shape in letters of each weight that an instruction reads."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -146,7 +154,9 @@ class Program:
         return self.instructions[value - self.first] if value >= self.first else None
 
     def made_by(self, value: int) -> Instruction:
-        """The instruction that computes this value. Raises :class:`ValueError` for an input or a carried value."""
+        """The instruction that computes this value. Raises :class:`ValueError` for an input or a
+        carried value.
+        """
         if value < self.first:
             raise ValueError(f"{self.names[value]} is not computed by an instruction")
         return self.instructions[value - self.first]
@@ -170,7 +180,9 @@ class Program:
 
     @cached_property
     def uses(self) -> tuple[tuple[int, ...], ...]:
-        """For each value the instructions that read it, once an operand, by the numbers of their values."""
+        """For each value the instructions that read it, once an operand, by the numbers of their
+        values.
+        """
         uses: list[list[int]] = [[] for _ in range(self.n_values)]
         for value, instruction in self.numbered():
             for operand in instruction.inputs:
@@ -191,7 +203,9 @@ class Program:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What :meth:`to_text` calls each value: ``x``, ``h'`` for a carried state, ``%0`` for the first instruction."""
+        """What :meth:`to_text` calls each value: ``x``, ``h'`` for a carried state, ``%0`` for the
+        first instruction.
+        """
         carried = [f"{state.name}'" for state in self.states]
         return (
             *(name for name, _ in self.inputs),
@@ -200,7 +214,9 @@ class Program:
         )
 
     def to_text(self, notes: Iterable[str] = ()) -> str:
-        """A readable listing, one instruction a line; ``notes`` adds a remark to each instruction (a pass's finding)."""
+        """A readable listing, one instruction a line; ``notes`` adds a remark to each instruction
+        (a pass's finding).
+        """
         lines = ["inputs  " + ", ".join(f"{name} [{width}]" for name, width in self.inputs)]
         lines.append(
             "carried "
@@ -220,9 +236,9 @@ class Program:
                 + (f",{shape.columns}" if shape.columns else "")
                 + (" fixed" if shape.extent == "fixed" else "")
             )
-            lines.append(
-                f"{text:<44} [{extent}]{'  ' + remark if remark else ''}{'  # ' + instruction.label if instruction.label else ''}"
-            )
+            remark = f"  {remark}" if remark else ""
+            label = f"  # {instruction.label}" if instruction.label else ""
+            lines.append(f"{text:<44} [{extent}]{remark}{label}")
         lines += [
             f"next    {state.name} = {self.names[v]}"
             for state, v in zip(self.states, self.next_states, strict=True)

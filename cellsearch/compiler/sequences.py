@@ -17,14 +17,13 @@ __all__ = ["Packing", "reverse"]
 class Packing:
     """How the rows of a packed sequence lie in a padded one ``[T, B, ...]`` whose sequences are
     sorted by length, longest first.
-
-    ``sizes``: sequences still running at each position; ``rows``: for each packed row its row in
-    ``[T * B]``.
     """
 
     packed: PackedSequence
     sizes: tuple[int, ...]
+    """Sequences still running at each position."""
     rows: Tensor
+    """For each packed row its row in ``[T * B]``."""
 
     @classmethod
     def of(cls, packed: PackedSequence) -> Packing:

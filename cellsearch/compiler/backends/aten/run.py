@@ -22,12 +22,12 @@ __all__ = ["RunValues", "run"]
 
 @dataclass(frozen=True)
 class RunValues:
-    """``slots``: all values, those of extent ``step`` over all positions; ``carried``: what the
-    loop ends with, each ``[B, H]``.
-    """
+    """What a run has computed."""
 
     slots: Slots
+    """All values, those of extent ``step`` over all positions."""
     carried: list[Tensor]
+    """What the loop ends with, each ``[B, H]``."""
 
 
 def run(

@@ -14,28 +14,31 @@ __all__ = ["FlatSum", "Sums", "find_sums"]
 
 @dataclass
 class FlatSum:
-    """The value ``root`` as a sum: ``dense`` and ``deltas`` are products (with weights, with
-    transposed weights) that only this sum reads, ``rest`` are values. ``column``: its column of Z,
-    if it has dense products.
-    """
+    """A value as a sum of terms."""
 
     root: int
+    """The value."""
     phase: Phase
     dense: list[int]
+    """Products with weights that only this sum reads."""
     deltas: list[int]
+    """Products with transposed weights that only this sum reads."""
     rest: list[int]
+    """Other values."""
     column: int = -1
+    """Its column of Z, if it has dense products."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """``sums`` by root; ``absorbed``: instructions that are not values of their own any more;
-    ``factors``: products ``a * b`` among them.
-    """
+    """All sums of a program."""
 
     sums: dict[int, FlatSum]
+    """By root."""
     absorbed: frozenset[int]
+    """Instructions that are not values of their own any more."""
     factors: frozenset[int]
+    """Products ``a * b`` among them."""
 
 
 def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[int]) -> Sums:

@@ -37,11 +37,13 @@ Group = Literal[
 
 @dataclass(frozen=True)
 class MemorySource:
-    """Whose memory a buffer is: that of address ``number`` of a group, from float ``start`` on."""
+    """Whose memory a buffer is."""
 
     group: Group
     number: int = 0
+    """Which address of the group."""
     start: int = 0
+    """Floats into that memory."""
 
 
 @dataclass(frozen=True)

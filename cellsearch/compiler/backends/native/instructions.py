@@ -63,15 +63,14 @@ def missing_instruction(program: Program) -> str:
 
 @dataclass(slots=True)
 class Code:
-    """One instruction before registers are given out: ``value`` = ``op(inputs)``; ``targets``:
-    homes that it is stored in.
-    """
+    """One instruction before registers are given out: ``value = op(inputs)``."""
 
     op: str
     value: int
     inputs: tuple[int, ...]
     number: float = 0.0
     targets: list[Home] = field(default_factory=list)
+    """Homes that the value is stored in."""
 
     def turned(self, op: str, inputs: tuple[int, ...], number: float = 0.0) -> Code:
         """Another instruction for the same value."""
@@ -84,10 +83,12 @@ Place = Home | int
 
 @dataclass(frozen=True)
 class StageCode:
-    """Instructions as (op, destination, operands, number), and how many registers they need."""
+    """Instructions with places in the stead of values."""
 
     instructions: tuple[tuple[str, Place, tuple[Place, ...], float], ...]
+    """(op, destination, operands, number)."""
     registers: int
+    """How many scratch registers they need."""
 
 
 def encode_stage(stage: Stage) -> StageCode:
