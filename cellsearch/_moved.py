@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+TYPE_CHECKING = False  # what type checkers take for true; importing typing takes a third more time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+else:
+    Loader = object  # importing importlib.abc takes as long as all the rest
 
 __all__ = ["MOVED", "install"]
 
@@ -105,6 +110,9 @@ class _OldNames:
 
 
 class _Loader(Loader):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None  # Python makes it
+
     def exec_module(self, module: ModuleType) -> None:
         new = f"{_PACKAGE}.{MOVED[module.__name__.partition('.')[2]]}"
         warnings.warn(
