@@ -23,7 +23,7 @@ FINALS = "finals.json"
 """The file of a run's folder that holds the table of its finals."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Snapshot:
     """What a run's store held at one moment. It is not locked, and does not follow a search that
     goes on.

@@ -16,7 +16,7 @@ from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.training import checkpoint, evaluate, prepare
 from cellsearch.training.gates import PREFIX as GATES
-from cellsearch.training.model import cell_factory, make_task
+from cellsearch.training.model import DTYPES, cell_factory, make_task
 from cellsearch.trial import Result
 
 __all__ = ["Trained", "load_arrays", "load_trained", "train", "trained_job"]
@@ -77,6 +77,7 @@ def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
     """
     task = make_task(job, arrays)
     model = task.model(cell_factory(Genome.from_json(job.genome), job.training))
+    model = model.to(DTYPES[job.training.dtype])
     # What trained the connection gates is not part of the model: their values are in the cell's own
     # weights.
     weights = {

@@ -100,14 +100,15 @@ class Search:
         Raises :class:`RunError` if another process writes the run, or if it is the run of another
         experiment (it names the keys that differ; ``trials`` may be raised, ``workers`` may be
         anything), :class:`EnvironmentFailure` if the place cannot hold a run. To look at a run
-        without writing it, use :meth:`cellsearch.store.Store.read`.
+        without writing it, use :func:`cellsearch.open_run`.
         """
         if experiment is None:
             text = str(Path(path) / "experiment.toml")
             raise ConfigError(
                 "a search needs its experiment",
                 where=str(path),
-                hint=f"pass cellsearch.load_experiment({text!r})",
+                hint=f"pass cellsearch.load_experiment({text!r}), or only look at the run: "
+                f"cellsearch.open_run({str(path)!r})",
             )
         store = Store.open(path)
         try:

@@ -17,6 +17,7 @@ import cellsearch as cs
 from cellsearch.errors import ConfigError, InputFileError, NoCandidateError, RunError
 from cellsearch.job import Outcome
 from cellsearch.runs import RunTrial
+from cellsearch.runs.locate import locate
 from cellsearch.search import Search
 from cellsearch.trial import Failure
 
@@ -62,6 +63,7 @@ def test_it_holds_experiment_trials_and_counts(run: cs.Run, folder: Path) -> Non
     assert ended == sorted(ended)
     assert ended[0] > 0
     assert "5 trials" in repr(run)
+    assert run.best() == run.best() != run.trial(0)
 
 
 def test_the_best_is_the_best_of_the_history_and_controls_count_when_asked(run: cs.Run) -> None:
@@ -83,6 +85,26 @@ def test_every_kept_model_scores_what_the_run_recorded(run: cs.Run) -> None:
         score, metric = trained.task.score(trained.model, "valid")
         assert (score, metric) == pytest.approx((trial.score, trial.result.metric), rel=1e-6)
         assert trained.job.seed != 0
+
+
+def test_models_of_version_0_1_score_what_it_recorded(tmp_path: Path) -> None:
+    stored = Path(__file__).parents[1] / "data" / "v0_1" / "genetic_whole"
+    run = cs.open_run(shutil.copytree(stored, tmp_path / "run"))
+    assert len(run.kept) == 10
+    for number in run.kept:
+        trained = run.trial(number).trained()
+        score, _ = trained.task.score(trained.model, "valid")
+        assert score == pytest.approx(run.trial(number).score, rel=1e-6)
+
+
+def test_a_model_of_64_bit_numbers_scores_what_the_run_recorded(tmp_path: Path) -> None:
+    run = cs.open_run(search(tmp_path / "run", trials=3, **{"training.dtype": "float64"}))
+    for number in run.kept:
+        trained = run.trial(number).trained()
+        assert trained.task.score(trained.model, "valid")[0] == run.trial(number).score
+        assert (
+            run.trial(number).layer()(torch.zeros(3, 1, 8, dtype=torch.float64))[0].isfinite().all()
+        )
 
 
 def test_the_layer_is_the_one_in_the_model(run: cs.Run) -> None:
@@ -123,6 +145,18 @@ def test_what_is_not_there_is_said(run: cs.Run, tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_bytes(b"SQLite format 3\0 but not really" * 99)
     with pytest.raises(InputFileError, match=r"store\.sqlite"):
         cs.open_run(tmp_path)
+
+
+def test_a_cell_is_named_as_on_the_command_line(run: cs.Run) -> None:
+    found = locate(f"{run.path}:2")
+    assert found.trial is not None
+    assert (found.label, found.genome) == ("a-2", run.trial(2).genome)
+    assert locate(str(run.path)).genome == run.best().genome
+    assert found.provenance.startswith("Trial 2 of the experiment parity (random, parity), score ")
+    with pytest.raises(ConfigError, match="'two' is not the number of a trial"):
+        locate(f"{run.path}:two")
+    with pytest.raises(ConfigError, match="lstm has no trained weights"):
+        locate("lstm").trained  # noqa: B018
 
 
 def test_a_damaged_checkpoint_is_told(folder: Path, tmp_path: Path) -> None:
