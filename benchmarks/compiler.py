@@ -485,10 +485,9 @@ def compilation(quick: bool) -> None:
     cold, warm = ([build_time(program) for program in programs] for _ in range(2))
     memory = cs.zoo.load("lstm"), 128
     kernel = NativeKernel(simplify_program(lower(memory[0])), library()).at(memory[1], memory[1])
-    plan = kernel.plan("training", 64, 32, False).plan
-    floats = (
-        plan.saved + sum(plan.floats[name] for name in plan.external if name.startswith("state"))
-    ) / (64 * 32 * memory[1])
+    layout = kernel.plan("training", 64, 32, False).plan.memory
+    states = sum(layout.floats[name] for name in layout.external if name.startswith("state"))
+    floats = (layout.saved + states) / (64 * 32 * memory[1])
     module = cs.compile_cell(memory[0], input_size=1, hidden_size=1, backend="native")
     x = torch.zeros(1, 1, 1)
     with torch.no_grad():

@@ -27,7 +27,7 @@ __all__ = ["PRECISIONS", "Precision", "Stepper"]
 
 Precision = Literal["float64", "float32", "float16", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "float16", "bfloat16", "int8")
-Product = Callable[[Tensor], Tensor]
+_Product = Callable[[Tensor], Tensor]
 
 
 class Stepper:
@@ -69,7 +69,7 @@ class Stepper:
         self.hidden_size = cell.hidden_size
         self.initial = tuple(state.initial for state in cell.genome.states)
         self.report = _choose(cell, precision, backend)
-        self._layers: list[Layer] = []
+        self._layers: list[_AnyLayer] = []
         with torch.no_grad():
             for k, (_, layer) in enumerate(cell.layers()):
                 weights = layer.weights()
@@ -143,7 +143,7 @@ class _Group:
 
     operand: int
     results: tuple[int, ...]
-    product: Product
+    product: _Product
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ class _Layer:
         return output, tuple(new)
 
 
-Layer = NativeLayer | _Layer
+_AnyLayer = NativeLayer | _Layer
 
 
 def _within(value: float, dtype: torch.dtype) -> float:
@@ -262,12 +262,12 @@ def _fixed(
     return FUNCTIONS[instruction.op](*operands)
 
 
-def _plain_product(weight: Tensor) -> Product:
+def _plain_product(weight: Tensor) -> _Product:
     transposed = weight.t()
     return lambda operand: operand @ transposed
 
 
-def _integer_product(weight: Tensor) -> Product:
+def _integer_product(weight: Tensor) -> _Product:
     """``operand @ weight.T`` in 8-bit integers: one scale a row of the weight, one scale and zero
     point for the operand as it comes.
 
