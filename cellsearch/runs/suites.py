@@ -9,10 +9,17 @@ from typing import Any
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.settings import Training
-from cellsearch.tasks.suite import SUITE, Suite, load_suite_data
+from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data
 from cellsearch.training import ReferenceTraining
 from cellsearch.training.results import ResultCache
-from cellsearch.training.suite import REFERENCE_CELLS, fitness, references, targets, train_suite
+from cellsearch.training.suite import (
+    REFERENCE_CELLS,
+    Scored,
+    fitness,
+    references,
+    targets,
+    train_suite,
+)
 
 __all__ = ["suite_table"]
 
@@ -54,25 +61,12 @@ def suite_table(
         targets=targets(suite, scores),
     )
     runs = [train_suite(job, arrays, seed=seed)[1] for seed in seeds or suite.seeds]
-    rows = []
-    for k, member in enumerate(suite.members):
-        results = [run[k].result for run in runs]
-        shares = [run[k].share for run in runs]
-        rows.append(
-            {
-                "name": member.name,
-                "task": member.task,
-                "steps": member.steps,
-                "chance": member.chance,
-                "scores": [result.score for result in results],
-                "metrics": [result.metric for result in results],
-                **{name: scores[k, b].tolist() for b, name in enumerate(REFERENCE_CELLS)},
-                "shares": shares,
-                "share": sum(shares) / len(shares),
-                "seconds": sum(result.seconds for result in results) / len(results),
-                "baselines_cached": known[member.name],
-            }
-        )
+    rows = [
+        _row(member, [run[k] for run in runs])
+        | {name: scores[k, b].tolist() for b, name in enumerate(REFERENCE_CELLS)}
+        | {"baselines_cached": known[member.name]}
+        for k, member in enumerate(suite.members)
+    ]
     value = fitness(suite, [row["share"] for row in rows])
     return {
         "suite": suite.name,
@@ -83,4 +77,21 @@ def suite_table(
         "tasks": rows,
         "fitness": value,
         "score": 1.0 - value,
+    }
+
+
+def _row(member: Member, scored: Sequence[Scored]) -> dict[str, Any]:
+    """What a cell has reached at one task, with each seed."""
+    results = [one.result for one in scored]
+    shares = [one.share for one in scored]
+    return {
+        "name": member.name,
+        "task": member.task,
+        "steps": member.steps,
+        "chance": member.chance,
+        "scores": [result.score for result in results],
+        "metrics": [result.metric for result in results],
+        "shares": shares,
+        "share": sum(shares) / len(shares),
+        "seconds": sum(result.seconds for result in results) / len(results),
     }

@@ -127,6 +127,7 @@ def built(folder: Path, *arguments: str, **environment: str) -> tuple[Path, set[
 def test_the_wheel_carries_what_it_needs_and_nothing_else(tmp_path: Path) -> None:
     wheel, names, _ = built(tmp_path)  # the archive of sources, and the wheel from it
     assert {
+        "cellsearch/__init__.pyi",
         "cellsearch/py.typed",
         "cellsearch/_catalog/search_spaces/lstm_gru.toml",
         "cellsearch/_catalog/experiments/quickstart.toml",
@@ -134,7 +135,7 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(tmp_path: Path) -> Non
         "cellsearch/genome/genome.schema.json",
         "cellsearch/store/schema.sql",
         "cellsearch/reporting/report.css",
-        "cellsearch/data/kjv_new_testament.txt.xz",
+        "cellsearch/tasks/data/kjv_new_testament.txt.xz",
         *(
             f"cellsearch/compiler/backends/native/src/{source.name}"
             for source in build.SOURCES.iterdir()
