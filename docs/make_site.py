@@ -37,8 +37,8 @@ REFERENCE = {
     ),
     "contracts": (
         "Contracts",
-        "testing.strategies.StrategyContract testing.tasks.TaskContract "
-        "testing.ops.OpContract testing.backends.BackendContract "
+        "testing.strategies.StrategyContract testing.schedules.ScheduleContract "
+        "testing.tasks.TaskContract testing.ops.OpContract testing.backends.BackendContract "
         "testing.executors.ExecutorContract",
     ),
 }

@@ -16,6 +16,8 @@ os.environ["CELLSEARCH_OFFLINE"] = (
     "1"  # no test, nor a process that it starts, asks the network for data
 )
 
+collect_ignore = ["packages"]
+"""Packages of their own, whose tests run where they are installed."""
 _BUDGET = "--slow-seconds"
 
 

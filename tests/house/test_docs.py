@@ -39,6 +39,8 @@ IMAGE = re.compile(r'(?:src|srcset|href)="([^"]+)"')
 # ``cellsearch/tasks/base.py``, ``tests/zoo/golden.json``: a file of this repository, or a pattern.
 FILE = re.compile(r"(?:cellsearch|tests|benchmarks|docs|scripts|\.ci)/[\w./*-]*\w\.\w+")
 NAME = re.compile(r"\bcellsearch(?:\.[A-Za-z_]\w*)+")
+GROUPS = {f"cellsearch.{kind}" for kind in ("backends", "experiments", "search_spaces", "suites")}
+"""Groups of entry points that are not the name of a module as well."""
 
 
 def blocks(path: Path, *languages: str) -> Iterator[str]:
@@ -171,7 +173,7 @@ def test_links_and_anchors_lead_somewhere(path: Path) -> None:
 def test_files_and_names_that_are_mentioned_exist(path: Path) -> None:
     text = path.read_text("utf-8")
     files = [name for name in FILE.findall(text) if not list(ROOT.glob(name))]
-    names = [name for name in NAME.findall(FILE.sub("", text)) if not exists(name)]
+    names = [n for n in NAME.findall(FILE.sub("", text)) if n not in GROUPS and not exists(n)]
     assert not files + names
 
 
@@ -237,6 +239,17 @@ def test_python_examples_run(path: Path, tmp_path: Path) -> None:
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
+
+
+SHOWN = re.compile(r"^`([\w./]+)`:\n\n```\w*\n(.*?)^```", re.M | re.S)
+
+
+def test_the_example_package_is_shown_as_it_is() -> None:
+    package = ROOT / "tests" / "packages" / "cellsearch_example"
+    shown = dict(SHOWN.findall((ROOT / "docs" / "extending.md").read_text("utf-8")))
+    assert {name: (package / name).read_text("utf-8") for name in shown} == shown
+    written = {str(path.relative_to(package)) for path in package.rglob("*.py")}
+    assert written - {"cellsearch_example/__init__.py"} <= set(shown)
 
 
 def test_the_readme_has_python_examples() -> None:
