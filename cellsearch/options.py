@@ -299,8 +299,10 @@ def _fits(hint: Any, value: Any) -> bool:
 
 def _number(kind: type, value: Any, place: _Place) -> Any:
     if isinstance(value, int) and not -_WORD <= value < _WORD:
-        most = f"the largest whole number is {_WORD - 1}; {place.allowed}"
-        raise place.error(f"{_shown(value)} is too large", most)
+        most = f"the largest whole number is {_WORD - 1}"
+        raise place.error(
+            f"{_shown(value)} is too large", "; ".join(filter(None, (most, place.allowed)))
+        )
     if not math.isfinite(value):
         raise place.error(f"{value} is not a finite number")
     return kind(value)
@@ -309,7 +311,10 @@ def _number(kind: type, value: Any, place: _Place) -> Any:
 def _shown(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 256:
         return f"a number of {value.bit_length()} bits"
-    return f"{value!r:.60}"
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # numbers of more digits than Python writes, somewhere inside
+        return f"a {type(value).__name__} with a number of thousands of digits"
 
 
 def table_of(part: Any) -> dict[str, Any]:
@@ -342,7 +347,7 @@ def unknown(what: str, name: object, allowed: Iterable[str], *, where: str = "")
     meant.
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name if isinstance(name, str) else "", names, 1, cutoff=0.5)
     guess = f"did you mean {close[0]}? " if close else ""
     hint = f"{guess}allowed: {', '.join(names) or '(none)'}"
     return ConfigError(f"unknown {what} {_shown(name)}", where=where, hint=hint)
@@ -353,17 +358,32 @@ def unknown(what: str, name: object, allowed: Iterable[str], *, where: str = "")
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
     """The document as plain values. Raises :class:`ConfigError` that names ``source`` and the
-    line.
+    line; as TOML asks, also for a whole number of more than 64 bits. A byte order mark at the head
+    is skipped.
     """
     if len(text) > MAX_TEXT:
         raise ConfigError(f"{len(text)} characters; at most {MAX_TEXT} are read", where=source)
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text.removeprefix("\ufeff"))
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         message = str(error) or type(error).__name__
         raise ConfigError(
             f"not valid TOML: {message}", where=source, hint="see https://toml.io for the format"
         ) from None
+    _check_numbers(document, _Place(f"{source}: "))
+    return document
+
+
+def _check_numbers(value: Any, place: _Place) -> None:
+    """Refuse whole numbers of more than 64 bits at any depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_numbers(item, place.below(key))
+    elif isinstance(value, list):
+        for k, item in enumerate(value):
+            _check_numbers(item, place.below(f"[{k}]"))
+    elif isinstance(value, int):
+        _number(int, value, place)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -387,6 +407,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(
             f"the value {value!r:.200} of {key} is not valid TOML", where="--set", hint=hint
         )
+    _check_numbers(document["value"], _Place(f"--set {key}"))
     return key, document["value"]
 
 

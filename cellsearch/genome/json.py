@@ -50,7 +50,9 @@ def schema() -> dict[str, Any]:
 
 
 def decode(text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> Genome:
-    """Read the JSON form. Raises :class:`CellSyntaxError`, whatever the text is."""
+    """Read the JSON form; a byte order mark at the head of a text is skipped. Raises
+    :class:`CellSyntaxError`, whatever the text is.
+    """
     document = dict(text) if isinstance(text, Mapping) else _load(text, source)
     reader = _Reader(source)
     try:
@@ -72,6 +74,7 @@ def _load(text: str | bytes, source: str) -> dict[str, Any]:
         )
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        decoded = decoded.removeprefix("\ufeff")  # the mark that some editors write
         if _depth(decoded) > _MAX_DEPTH:
             raise CellSyntaxError(f"nested more than {_MAX_DEPTH} deep", where=source)
         document = json.loads(decoded)

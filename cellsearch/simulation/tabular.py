@@ -158,7 +158,7 @@ def nas_bench_nlp(path: Path, *, hand_written: bool = False) -> TabularSpace:
     found: dict[str, list[Row]] = {}
     hand: set[str] = set()
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
+        with gzip.open(path, "rt", encoding="utf-8-sig") as lines:
             for line in lines:
                 entry = json.loads(line)
                 genome = zoo.import_cell(json.dumps(entry["recipe"]), format="nas-bench-nlp")

@@ -65,8 +65,8 @@ class CharLM(LanguageModel):
 
 
 def read_text(path: str) -> str:
-    """A UTF-8 text file. Raises :class:`ConfigError` if it is not there, :class:`InputFileError` if
-    it is not text.
+    """A UTF-8 text file, without a byte order mark at its head. Raises :class:`ConfigError` if it
+    is not there, :class:`InputFileError` if it is not text.
     """
     file = Path(path)
     if not file.is_file():
@@ -80,7 +80,7 @@ def read_text(path: str) -> str:
             f"the file is larger than {LARGEST_FILE >> 20} MiB", where=path, hint="use a part of it"
         )
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputFileError(
             f"the file is not UTF-8 text: {error}",

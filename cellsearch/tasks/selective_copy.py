@@ -32,7 +32,7 @@ class SelectiveCopyOptions(TaskOptions):
 
     def __post_init__(self) -> None:
         check_options(self)
-        if min(self.length, *self.test_lengths) < self.items:
+        if min((self.length, *self.test_lengths)) < self.items:
             raise ConfigError(
                 "the length is smaller than the number of items",
                 where="length",

@@ -32,7 +32,7 @@ from cellsearch.training.model import decoded
 
 __all__ = ["ResultCache", "code_version"]
 
-FORMAT = 1
+FORMAT = 2
 _PACKAGE = Path(__file__).resolve().parents[1]
 _TRAINING = (
     *("training/**/*", "compiler/**/*", "genome/**/*", "tasks/**/*"),
@@ -82,8 +82,10 @@ class ResultCache:
         answer = _read(path, question)
         if on_known is not None:
             on_known(answer is not None)
+        if isinstance(answer, TrainingError):
+            raise answer
         if answer is not None:
-            return _answered(answer), True
+            return answer, True
         try:
             result = evaluate(job, arrays, genome=cell)
         except TrainingError as error:
@@ -138,33 +140,28 @@ def _data_digest(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def _digest(question: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
+def _digest(*parts: Any) -> str:
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _read(path: Path, question: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The answer in this file, if there is one to this very question."""
+def _read(path: Path, question: Mapping[str, Any]) -> Result | TrainingError | None:
+    """The answer in this file, if there is a whole one to this very question."""
     try:
+        if not path.is_file():
+            return None
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        answer = document["answer"]
+        if document["question"] != question or document["digest"] != _digest(question, answer):
+            return None
+        return _answered(answer) if document["format"] == FORMAT else None
+    # Whatever a damaged file makes of our own: it is made again.
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
-    if (
-        not isinstance(document, dict)
-        or document.get("format") != FORMAT
-        or document.get("question") != question
-    ):
-        return None
-    answer = document.get("answer")
-    return (
-        answer
-        if isinstance(answer, dict) and len(answer.keys() & {"result", "failure"}) == 1
-        else None
-    )
 
 
-def _answered(answer: Mapping[str, Any]) -> Result:
+def _answered(answer: Mapping[str, Any]) -> Result | TrainingError:
     if "failure" in answer:
-        raise TrainingError(answer["failure"]["message"], kind=answer["failure"]["kind"])
+        return TrainingError(answer["failure"]["message"], kind=answer["failure"]["kind"])
     values = dict(answer["result"])
     values["curve"] = tuple((int(step), float(score)) for step, score in values["curve"])
     values["connections"] = {
@@ -174,5 +171,7 @@ def _answered(answer: Mapping[str, Any]) -> Result:
 
 
 def _write(path: Path, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-    text = json.dumps({"format": FORMAT, "question": question, "answer": answer})
+    plain = json.loads(json.dumps(answer))
+    document = {"format": FORMAT, "question": question, "answer": plain}
+    text = json.dumps(document | {"digest": _digest(question, plain)})
     write_atomically(path, text, what="result", hint="set CELLSEARCH_CACHE to a folder to write to")

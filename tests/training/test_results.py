@@ -4,10 +4,12 @@ not.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.suites import one_training
@@ -16,7 +18,7 @@ from support.trainings import facts
 import cellsearch as cs
 from cellsearch import zoo
 from cellsearch.errors import EnvironmentFailure, TrainingError
-from cellsearch.job import Job
+from cellsearch.job import Job, Result
 from cellsearch.settings import Limits
 from cellsearch.training import evaluate, results
 from cellsearch.training.results import ResultCache
@@ -153,3 +155,37 @@ def test_only_plain_trainings_are_kept(tmp_path: Path) -> None:
     job, arrays = one_training(checkpoint=str(tmp_path / "a.safetensors"))
     with pytest.raises(ValueError, match="from scratch"):
         ResultCache(tmp_path).train(job, arrays)
+
+
+def test_however_an_entry_is_damaged_the_right_result_is_made_again(tmp_path: Path) -> None:
+    """Bits, cuts, and values of other kinds at any place: never another error, never another
+    number.
+    """
+    job, arrays = one_training(connections=True)
+    cache = ResultCache(tmp_path)
+    first, _ = cache.train(job, arrays)
+    (file,) = tmp_path.glob("*.json")
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    question = json.loads(whole)["question"]
+    damaged = [whole[: int(n)] for n in rng.integers(0, len(whole), 100)]
+    for place in rng.integers(0, len(whole), 400):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        damaged.append(bytes(flipped))
+    for odd in (None, [], {}, "x", 1, {"result": None}, {"result": {}}, {"failure": {}}):
+        document = {**json.loads(whole), "answer": odd}
+        damaged.append(json.dumps(document).encode())
+        document["digest"] = results._digest(question, odd)
+        damaged.append(json.dumps(document).encode())
+    damaged += [b"[" * 100_000, b"9" * 5000, b"\xff\xfe", b"null", b"{}"]
+    wrong = 0
+    for data in damaged:
+        file.write_bytes(data)
+        found = results._read(file, question)
+        assert found is None or (isinstance(found, Result) and facts(found) == facts(first))
+        wrong += found is None
+    assert wrong > 500
+    file.unlink()
+    file.mkdir()
+    assert results._read(file, question) is None

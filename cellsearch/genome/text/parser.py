@@ -28,8 +28,8 @@ class CellText:
 
 
 def parse(text: str, *, source: str = "<text>") -> CellText:
-    """Read a ``.cell`` text. Raises :class:`CellSyntaxError` that names the line, whatever the text
-    is.
+    """Read a ``.cell`` text; a byte order mark at its head is skipped. Raises
+    :class:`CellSyntaxError` that names the line, whatever the text is.
     """
     return _Parser(text, source).read()
 
@@ -37,7 +37,7 @@ def parse(text: str, *, source: str = "<text>") -> CellText:
 class _Parser(ExpressionReader):
     def __init__(self, text: str, source: str) -> None:
         super().__init__(source)
-        self.text = text
+        self.text = text.removeprefix("\ufeff") if isinstance(text, str) else text
         self.named: set[int] = set()  # values that a statement already defines
 
     def read(self) -> CellText:

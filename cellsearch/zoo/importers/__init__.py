@@ -31,7 +31,7 @@ FORMATS = tuple(_READERS)
 
 def import_cell(text: str, format: str = "nas-bench-nlp", **options: object) -> Genome:
     """The genome of a text in another notation; what the options mean is said where each format is
-    read.
+    read. A byte order mark at its head is skipped.
 
     ``nas-bench-nlp``: ``square=True`` accepts cells that need I = H. ``darts``: ``concat=(1, 2,
     8)`` names the nodes that are averaged. ``enas``: ``opcodes="enas"|"enas_lm"``,
@@ -48,7 +48,8 @@ def import_cell(text: str, format: str = "nas-bench-nlp", **options: object) -> 
             f"{format} has no option {unknown[0]!r}",
             hint="options: " + ", ".join(sorted(_OPTIONS[format])),
         )
-    return _READERS[format](text, **options)
+    plain = text.removeprefix("\ufeff") if isinstance(text, str) else text
+    return _READERS[format](plain, **options)
 
 
 def export_cell(genome: Genome, format: str = "nas-bench-nlp") -> str:
