@@ -137,6 +137,11 @@ SEEDS = "allowed: a list of whole numbers, at least 0; at least 1 of them; the d
             "rate: a number of 16610 bits is too large",
             f"the largest whole number is 9223372036854775807; {RATE}",
         ),
+        (
+            {"name": [10**5000]},
+            "name: a list with a number of thousands of digits is not text",
+            "allowed: text",
+        ),
         ({"on": 1}, "on: 1 is not true or false", "allowed: true or false; the default is false"),
         (
             {"mode": "men"},
@@ -213,3 +218,19 @@ def test_an_unknown_name_lists_what_is_allowed_and_the_nearest() -> None:
     error = unknown("key", "trails", ["trials", "seed"], where="x.toml")
     assert str(error) == "x.toml: unknown key 'trails'"
     assert error.hint == "did you mean trials? allowed: seed, trials"
+
+
+@dataclass(frozen=True)
+class OfAnotherType:
+    pair: tuple[int, int] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Listed:
+    items: Annotated[list[int], "numbers"] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("kind", [OfAnotherType, Listed])
+def test_a_type_that_the_reader_cannot_check_is_an_error_of_the_programmer(kind: type) -> None:
+    with pytest.raises(TypeError, match="options cannot have the type "):
+        read_options(kind, {})
