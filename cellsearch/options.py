@@ -38,7 +38,6 @@ __all__ = [
     "check_options",
     "default_table",
     "keys",
-    "parse_setting",
     "parse_toml",
     "read_options",
     "render_toml",
@@ -57,7 +56,6 @@ _NOUNS = {
 }
 _WORD = 2**63  # whole numbers of TOML and of the store have 64 bits
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_BARE_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:-]*")
 
 
 # -- what a field allows ---------------------------------------------------------------------------
@@ -387,31 +385,6 @@ def _check_numbers(value: Any, place: _Place) -> None:
             _check_numbers(item, place.below(f"[{k}]"))
     elif isinstance(value, int):
         _number(int, value, place)
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """``"training.steps=100"`` as ``("training.steps", 100)``; the value is TOML, a bare word is
-    taken as a string.
-    """
-    key, equals, value = text.partition("=")
-    key, value = key.strip(), value.strip()
-    if not equals or not all(_BARE_KEY.fullmatch(part) for part in key.split(".")):
-        raise ConfigError(
-            f"{text!r} is not a setting",
-            where="--set",
-            hint="write key=value, for example --set training.steps=100",
-        )
-    try:
-        document = tomllib.loads(f"value = {value}")
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        document = {"value": value} if _BARE_WORD.fullmatch(value) else {}
-    if set(document) != {"value"}:  # not TOML, or more than one line of it
-        hint = f'put text in quotes: --set \'{key}="..."\'; lists are written ["a", "b"]'
-        raise ConfigError(
-            f"the value {value!r:.200} of {key} is not valid TOML", where="--set", hint=hint
-        )
-    _check_numbers(document["value"], _Place(f"--set {key}"))
-    return key, document["value"]
 
 
 def render_toml(document: Mapping[str, Any]) -> str:

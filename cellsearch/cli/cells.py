@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from cellsearch.cli.output import emit_json, json_option, print_table
+from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.drawing.svg import diff_svg
 from cellsearch.genome.recognise import difference
-from cellsearch.options import parse_setting
 from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives
 from cellsearch.runs.locate import Located, locate, read_text
 from cellsearch.runs.trial import trial_record

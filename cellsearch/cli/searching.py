@@ -21,6 +21,7 @@ from cellsearch.cli.suites import say_reference
 from cellsearch.executors.base import Executor
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment, load_experiment
+from cellsearch.experiment.overrides import parse_setting
 from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
@@ -137,7 +138,7 @@ class _Warm:
 
 
 def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, Any]:
-    overrides = dict(options.parse_setting(setting) for setting in settings)
+    overrides = dict(parse_setting(setting) for setting in settings)
     return overrides | {key: value for key, value in given.items() if value is not None}
 
 

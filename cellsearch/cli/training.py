@@ -15,6 +15,7 @@ from cellsearch import options, tasks, training
 from cellsearch.cli.output import data_option, emit_json, json_option, number
 from cellsearch.cli.suites import evaluate_suite
 from cellsearch.experiment import read_training
+from cellsearch.experiment.overrides import parse_setting
 from cellsearch.job import Job
 from cellsearch.runs.locate import locate
 from cellsearch.settings import Training
@@ -139,7 +140,7 @@ def read_settings(
     """The training and the task's options that ``--set`` asks for."""
     tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}
     for setting in settings:
-        key, value = options.parse_setting(setting)
+        key, value = parse_setting(setting)
         table, _, option = key.partition(".")
         if table not in tables or not option:
             raise options.unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 from cellsearch import schedules, strategies, tasks, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.experiment import catalog
+from cellsearch.experiment.overrides import overridden
 from cellsearch.options import at_least, read_options, render_toml, table_of
 from cellsearch.schedules import Fixed, Schedule
 from cellsearch.settings import Allowance, Limits, Prefilter, Training
@@ -42,11 +43,6 @@ _PLAIN = (
     "lookahead",
     "baselines",
 )
-_OPTIONS_OF = {
-    "strategy": "strategy_options",
-    "task": "task_options",
-    "schedule": "schedule_options",
-}
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,7 @@ def load_experiment(
     :class:`ConfigError` that names file, key, allowed keys and the nearest match.
     """
     entry = catalog.find(catalog.EXPERIMENTS, name_or_path)
-    document = _overridden(entry.document(), overrides or {})
+    document = overridden(entry.document(), overrides or {})
     document.setdefault("name", entry.name)
     return parse_experiment(document, source=str(entry.path), folder=entry.path.parent)
 
@@ -205,23 +201,6 @@ def _check_training(training: Training, place: str, task: str) -> None:
         backends.check_name(training.backend, where=f"{place}training.backend")
     if task not in ("", SUITE):
         tasks.get(task).check_training(training, where=f"{place}training")
-
-
-def _overridden(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    for key, options in _OPTIONS_OF.items():
-        if key in overrides and overrides[key] != document.get(key):
-            document.pop(options, None)
-    for dotted, value in overrides.items():
-        *path, last = dotted.split(".")
-        table = document
-        for part in path:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise ConfigError(
-                    f"{part} is not a table, so {dotted} cannot be set", where="--set"
-                )
-        table[last] = value
-    return document
 
 
 def _with_suite(document: Mapping[str, Any], source: str, folder: Path | None) -> Mapping[str, Any]:

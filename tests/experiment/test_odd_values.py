@@ -18,7 +18,8 @@ from cellsearch import schedules, strategies, tasks
 from cellsearch.errors import CellsearchError, ConfigError
 from cellsearch.experiment import catalog
 from cellsearch.experiment.experiment import parse_experiment
-from cellsearch.options import keys, parse_setting, parse_toml, read_options, render_toml
+from cellsearch.experiment.overrides import parse_setting
+from cellsearch.options import keys, parse_toml, read_options, render_toml
 from cellsearch.space import SearchSpace
 from cellsearch.tasks.suite import Suite
 

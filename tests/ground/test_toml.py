@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import parse_setting, parse_toml, render_toml
+from cellsearch.options import parse_toml, render_toml
 
 keys = st.text(min_size=1, max_size=8)
 scalars = (
@@ -52,30 +52,3 @@ def test_a_syntax_error_names_file_and_line() -> None:
 def test_hostile_text_is_a_config_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_toml(text, "a.toml")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("trials=8", ("trials", 8)),
-        ("training.steps = 100", ("training.steps", 100)),
-        ("strategy=grow", ("strategy", "grow")),
-        ("task=suite:long_memory", ("task", "suite:long_memory")),
-        ("space=./mine.toml", ("space", "./mine.toml")),
-        ('question="a = b"', ("question", "a = b")),
-        ('baselines=["lstm"]', ("baselines", ["lstm"])),
-        ("deterministic=true", ("deterministic", True)),
-        ("training.learning_rate=1e-3", ("training.learning_rate", 1e-3)),
-    ],
-)
-def test_settings(text: str, expected: tuple[str, object]) -> None:
-    assert parse_setting(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["trials", "=3", "a b=3", "a=[1", "a=1 2", "question=what is it", "a=1\nb=2"]
-)
-def test_wrong_settings(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_setting(text)
-    assert caught.value.hint

@@ -1,0 +1,64 @@
+"""Values that replace those of an experiment: ``--set training.steps=100``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cellsearch.errors import ConfigError
+from cellsearch.options import parse_toml
+
+__all__ = ["overridden", "parse_setting"]
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:-]*")
+_OPTIONS_OF = {
+    "strategy": "strategy_options",
+    "task": "task_options",
+    "schedule": "schedule_options",
+}
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """``"training.steps=100"`` as ``("training.steps", 100)``; the value is TOML, a bare word is
+    taken as a string.
+    """
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not _KEY.fullmatch(key):
+        raise ConfigError(
+            f"{text!r} is not a setting",
+            where="--set",
+            hint="write key=value, for example --set training.steps=100",
+        )
+    if _WORD.fullmatch(value) and value not in ("true", "false", "inf", "nan"):
+        return key, value
+    hint = f'put text in quotes: --set \'{key}="..."\'; lists are written ["a", "b"]'
+    try:
+        document = parse_toml(f"value = {value}", f"--set {key}")
+    except ConfigError as error:
+        raise ConfigError(error.message, where=error.where, hint=f"{error.hint}; {hint}") from None
+    if set(document) != {"value"}:
+        raise ConfigError(f"{value!r:.200} is more than a value", where=f"--set {key}", hint=hint)
+    return key, document["value"]
+
+
+def overridden(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with values replaced, by dotted key. Another strategy, task or schedule than the
+    document's starts from its own default options.
+    """
+    for key, options in _OPTIONS_OF.items():
+        if key in overrides and overrides[key] != document.get(key):
+            document.pop(options, None)
+    for dotted, value in overrides.items():
+        *path, last = dotted.split(".")
+        table = document
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(
+                    f"{part} is not a table, so {dotted} cannot be set", where="--set"
+                )
+        table[last] = value
+    return document
