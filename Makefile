@@ -52,5 +52,5 @@ ci-slow: setup
 	@$(BIN)/python -m pytest -q -m slow --timeout 900 --slow-seconds $(SLOW_SECONDS)
 
 clean:
-	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)
+	rm -rf build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -122,7 +122,7 @@ def all_imports(texts: Mapping[str, str]) -> list[Import]:
 
 
 def part_of(module: str) -> str:
-    """``cellsearch.genome.graph`` -> ``genome``; ``""`` for what is no part of the package."""
+    """``cellsearch.genome.graph`` -> ``genome``; ``""`` for what is not part of the package."""
     pieces = module.split(".")
     return (
         pieces[1] if pieces[0] == "cellsearch" and len(pieces) > 1 and module not in DOORS else ""
