@@ -33,7 +33,7 @@ REFERENCE = {
         "Parts of your own",
         "strategies.base.Strategy schedules.base.Schedule tasks.base.Task tasks.base.Batch "
         "tasks.base.CellFactory tasks.options.TaskOptions compiler.backends.base.Backend "
-        "compiler.backends.base.Kernel executors.base.Executor job.Job job.Outcome ops.Op",
+        "compiler.backends.base.Kernel executors.base.Executor job.Job job.Outcome ops.Op options",
     ),
     "contracts": (
         "Contracts",
