@@ -71,7 +71,7 @@ class Names:
         """The attribute that holds a node's weights; one that torch uses itself is reached through
         the table of children.
         """
-        if hasattr(nn.Module, name) or name in ("training", "input_size", "hidden_size"):
+        if name in _attributes_of_a_cell():
             return f'self._modules["{name}"]'
         return f"self.{name}"
 
@@ -83,6 +83,12 @@ class Names:
     def weight_of(self, value: int, operand: int) -> str:
         """The weight of a node at this operand, -1: its bias."""
         return self.weight(self.weights[value, operand])
+
+
+@cache
+def _attributes_of_a_cell() -> frozenset[str]:
+    """What an exported cell has as attributes, those of torch that only an instance has too."""
+    return frozenset(dir(nn.Module())) | {"reset_parameters", "input_size", "hidden_size"}
 
 
 def is_dense(spec: ParameterSpec) -> bool:

@@ -14,12 +14,14 @@ __all__ = [
     "ATTRIBUTES",
     "MAX_NODES",
     "MAX_STATES",
+    "MODULE_NAMES",
     "RESERVED_NAMES",
     "Attributes",
     "Node",
     "State",
     "check_attributes",
     "check_name",
+    "check_written_name",
 ]
 
 MAX_NODES = 5000
@@ -28,6 +30,52 @@ MAX_NAME = 64
 RESERVED_NAMES = frozenset({"x", "t"}) | frozenset(ops.OPS)
 """Names that no node may have; ops of other packages do not count, or installing one would make
 stored cells illegal.
+"""
+MODULE_NAMES = frozenset(
+    [
+        "_apply",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_buffers",
+        "_call_impl",
+        "_compiled_call_impl",
+        "_forward_hooks",
+        "_forward_hooks_always_called",
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks",
+        "_forward_pre_hooks_with_kwargs",
+        "_gate_start",
+        "_get_backward_hooks",
+        "_get_backward_pre_hooks",
+        "_get_name",
+        "_hidden_size",
+        "_is_full_backward_hook",
+        "_layers",
+        "_load_from_state_dict",
+        "_load_state_dict_post_hooks",
+        "_load_state_dict_pre_hooks",
+        "_maybe_warn_non_full_backward_hook",
+        "_modules",
+        "_named_members",
+        "_names",
+        "_non_persistent_buffers_set",
+        "_packed",
+        "_parameters",
+        "_register_load_state_dict_pre_hook",
+        "_register_state_dict_hook",
+        "_replicate_for_data_parallel",
+        "_run",
+        "_save_to_state_dict",
+        "_slow_forward",
+        "_state_dict_hooks",
+        "_state_dict_pre_hooks",
+        "_states",
+        "_version",
+        "_wrapped_call_impl",
+    ]
+)
+"""Private attributes of ``torch.nn.Module``, of compiled layers and of exported classes: nobody may
+write such a name. Stored genomes may have them, and public ones (``half``) are legal everywhere.
 """
 Attributes = tuple[tuple[str, float | bool], ...]
 
@@ -86,6 +134,20 @@ def check_name(name: str, what: str, where: str) -> None:
             f"{name!r} cannot name a {what}: it is the input or an op",
             where=where,
             hint="choose another name",
+        )
+
+
+def check_written_name(name: str, what: str, where: str) -> None:
+    """As :func:`check_name`, for a name that somebody writes: what torch keeps in a module of that
+    name is refused too.
+    """
+    check_name(name, what, where)
+    if name in MODULE_NAMES:
+        raise GenomeError(
+            f"{name!r} cannot name a {what}: layers and exported files keep something of their own "
+            "under this name",
+            where=where,
+            hint="choose another name, for example without the _ at its head",
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import MAX_NODES, Node, State, check_name
+from cellsearch.genome.parts import MAX_NODES, Node, State, check_written_name
 from cellsearch.genome.text.expressions import MAX_DEPTH, ExpressionReader, is_t, is_t_minus_1
 
 __all__ = ["CellText", "parse"]
@@ -179,7 +179,7 @@ class _Parser(ExpressionReader):
                     hint="every name is assigned once",
                 )
             try:
-                check_name(name, "value", "")
+                check_written_name(name, "value", "")
             except GenomeError as error:
                 raise self.error(error.message, statement.lineno, error.hint) from None
             self.lines[name] = statement.lineno
