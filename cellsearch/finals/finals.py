@@ -108,7 +108,7 @@ class FinalTable:
     """What they mean, in words."""
 
     def to_document(self) -> dict[str, Any]:
-        """Plain data; numbers that do not exist are ``None``."""
+        """Plain data; ``None`` for numbers that do not exist."""
         rows = [{**asdict(row), "mean": row.mean, "deviation": row.deviation} for row in self.rows]
         return {"rows": _plain(rows), "sentence": self.sentence}
 
@@ -163,10 +163,11 @@ def equal_sizes(
 ) -> dict[str, int]:
     """Hidden sizes at which all models have equally many parameters.
 
-    ``counts``: for each cell its number of parameters as a function of H (growing); ``reference``
-    has about ``hidden_size`` units. Sizes are whole numbers, so the target is moved by up to 10 %
-    to where the largest difference is smallest. Raises :class:`ConfigError` where no target brings
-    all of them within 1 %.
+    Sizes are whole numbers, so the target is moved by up to 10 % to where the largest difference is
+    smallest. Raises :class:`ConfigError` where no target brings all of them within 1 %.
+
+    counts: for each cell its number of parameters as a function of H (growing).
+    reference: the cell that has about ``hidden_size`` units.
     """
     centre = counts[reference](hidden_size)
     best: tuple[float, dict[str, int]] = (math.inf, {})
@@ -203,8 +204,11 @@ def run_finals(
     protocol: Protocol,
     on_outcome: Callable[[str, Outcome], None] | None = None,
 ) -> FinalTable:
-    """Sweep, train all seeds, test once. ``sizes``: hidden size by name (:func:`equal_sizes`); the
-    executor is ready for the task.
+    """Sweep, train all seeds, test once.
+
+    executor: ready for the task.
+    sizes: hidden size by name, see :func:`equal_sizes`.
+    on_outcome: learns of each training, with the name of its cell.
     """
     if not any(f.baseline for f in finalists):
         raise ConfigError(

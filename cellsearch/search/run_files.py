@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from cellsearch.files import write_atomically
+from cellsearch.job import JobId
 from cellsearch.search.events import BestChanged, SearchEvent
 from cellsearch.trial import History, Trial
 
@@ -47,9 +48,9 @@ class Checkpoints:
         self._folder = (run / "checkpoints").absolute()
         self._prefix = os.path.join(self._folder, "trial-")
 
-    def path(self, trial: int, rung: int) -> str:
+    def path(self, job: JobId) -> str:
         """Where the checkpoint of a job is written."""
-        return f"{self._prefix}{trial:05d}{f'.r{rung}' if rung else ''}.safetensors"
+        return f"{self._prefix}{job.trial:05d}{f'.r{job.rung}' if job.rung else ''}.safetensors"
 
     def relative(self, path: str) -> str:
         """The path as the store keeps it: relative to the run, so that a run can be moved; ``""``

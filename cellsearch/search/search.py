@@ -82,12 +82,8 @@ class Search:
             opened=opened,
         )
         if len(history):
-            self._announcer.tell(
-                Resumed(
-                    sum(trial.status.finished for trial in self._ledger.trials),
-                    self._agenda.waiting,
-                )
-            )
+            finished = sum(trial.status.finished for trial in self._ledger.trials)
+            self._announcer.tell(Resumed(finished, self._agenda.waiting))
         self._record_environment()
 
     # -- opening and closing -----------------------------------------------------------------------
@@ -228,28 +224,27 @@ class Search:
         """The work that a trial from :meth:`ask` stands for. Over a suite it holds the targets of
         the data that :meth:`run` was given; who trains by hand puts them in.
         """
-        experiment, rung = self.experiment, trial.rungs[-1]
-        number = len(trial.rungs) - 1
-        before = trial.rungs[-2].result if number else None
+        experiment, strategy, job = self.experiment, self.experiment.strategy, trial.newest_job
+        first = job.rung == 0
+        before = None if first else trial.rungs[-2].result
+        is_gated = experiment.space.is_gated(trial.genome)
         return Job(
             trial=trial.number,
-            rung=number,
+            rung=job.rung,
             genome=self._ledger.genome_text(trial),
             task=experiment.task,
             task_options=dict(experiment.task_options),
             training=experiment.training,
-            steps=rung.budget.steps,
+            steps=trial.rungs[-1].budget.steps,
             seed=self._ledger.seed(trial.number),
             limits=experiment.limits,
-            prefilter=experiment.prefilter if number == 0 and trial.is_checked else Prefilter(),
-            checkpoint=self._checkpoints.path(trial.number, number),
+            prefilter=experiment.prefilter if first and trial.is_checked else Prefilter(),
+            checkpoint=self._checkpoints.path(job),
             resume=self._checkpoints.absolute(before.checkpoint if before else ""),
-            inherit=self._checkpoints.absolute(self._ledger.inherited(JobId(trial.number, number))),
-            quiet=experiment.strategy.quiet_start,
-            connections=experiment.strategy.wants_connections,
-            perturbation=experiment.strategy.perturbation
-            if experiment.space.is_gated(trial.genome)
-            else 0,
+            inherit=self._checkpoints.absolute(self._ledger.inherited(job)),
+            quiet=strategy.quiet_start,
+            connections=strategy.wants_connections,
+            perturbation=strategy.perturbation if is_gated else 0,
             targets=self._targets,
         )
 
@@ -327,8 +322,9 @@ class Search:
         """Search until the trials of the experiment are done, or :meth:`stop` is called. The caller
         closes the executor.
 
-        ``on_event`` is told what happens. ``data``: from :func:`cellsearch.training.prepare`, which
-        is called here if neither that nor the ``arrays`` of a single task are given.
+        on_event: is told what happens.
+        arrays: data of a single task, instead of ``data``.
+        data: from :func:`cellsearch.training.prepare`, which is called here if neither is given.
         """
         experiment = self.experiment
         self._stopping = self._stopping_now = False
@@ -336,9 +332,8 @@ class Search:
         if data is None:
             data = self._prepare() if arrays is None else Data(arrays)
         self._targets = data.targets
-        executor.start(
-            experiment.task, dict(experiment.task_options), data.arrays, folder=self.path
-        )
+        options = dict(experiment.task_options)
+        executor.start(experiment.task, options, data.arrays, folder=self.path)
         try:
             self._loop(executor)
             self._sweep()
@@ -374,9 +369,8 @@ class Search:
     def _prepare(self) -> Data:
         from cellsearch.training import prepare  # torch, which looking at a run does without
 
-        experiment = self.experiment
-        tell = self._announcer.tell
-        return prepare(experiment.task, experiment.task_options, on_training=tell)
+        task, options = self.experiment.task, self.experiment.task_options
+        return prepare(task, options, on_training=self._announcer.tell)
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add(trial.newest_job)
@@ -398,9 +392,7 @@ class Search:
             )
         if result is not None and result.checkpoint:
             result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
-        return Outcome(
-            outcome.trial, outcome.rung, result, failure, outcome.worker, outcome.wall_seconds
-        )
+        return replace(outcome, result=result, failure=failure)
 
     def _sweep(self) -> None:
         ledger = self._ledger

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cellsearch import zoo
+from cellsearch.job import JobId
 from cellsearch.search.run_files import Checkpoints, inheritable
 from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
 
@@ -103,7 +104,7 @@ def test_only_what_has_a_checkpoint_is_inherited() -> None:
 def test_paths_are_relative_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     checkpoints = Checkpoints(Path("runs/a"))
-    path = checkpoints.path(12, 0)
+    path = checkpoints.path(JobId(12, 0))
     assert path == str(tmp_path / "runs/a/checkpoints/trial-00012.safetensors")
     assert checkpoints.relative(path) == "checkpoints/trial-00012.safetensors"
     assert checkpoints.absolute("checkpoints/trial-00012.safetensors") == path
