@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
@@ -83,6 +83,7 @@ class Origin:
     """Where: the place in the cell, or the island."""
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> Origin:
         """The origin of this text, ``kind``, ``kind:detail``, ``kind:detail@place`` or alike."""
         start = _SEPARATOR.search(text)

@@ -392,6 +392,8 @@ class Search:
             )
         if result is not None and result.checkpoint:
             result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
+        if result is outcome.result:
+            return outcome
         return replace(outcome, result=result, failure=failure)
 
     def _sweep(self) -> None:

@@ -25,21 +25,21 @@ def insert_trial(
 ) -> None:
     """A trial without its rungs; see :meth:`cellsearch.store.Store.add_trial`."""
     proposal = trial.proposal
-    row = {
-        "number": trial.number,
-        "key": key,
-        "genome": genome,
-        "origin": str(proposal.origin),
-        "attempt": attempt,
-        "seed": seed,
-        "inherit": proposal.inherit,
-        "status": trial.status.value,
-        "duplicate_of": trial.duplicate_of,
-        "created": time.time(),
-    }
-    marks = ", ".join("?" * len(row))
     connection.execute(
-        f"INSERT INTO trials ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+        "INSERT INTO trials (number, key, genome, origin, attempt, seed, inherit, status, "
+        "duplicate_of, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            trial.number,
+            key,
+            genome,
+            str(proposal.origin),
+            attempt,
+            seed,
+            proposal.inherit,
+            trial.status.value,
+            trial.duplicate_of,
+            time.time(),
+        ),
     )
     for position, parent in enumerate(proposal.parents):
         connection.execute("INSERT INTO parents VALUES (?, ?, ?)", (trial.number, position, parent))

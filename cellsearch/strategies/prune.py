@@ -263,18 +263,18 @@ class _Found:
     def of(cls, history: History) -> _Found:
         found, duplicate = cls(), Status.DUPLICATE
         for trial in history:
-            proposal = trial.proposal
             if trial.status is duplicate:
                 continue
-            if trial.is_intermediate:
-                chain = _chain(proposal.origin.detail)
+            origin = trial.proposal.origin
+            if origin.kind == SUPERNET:
+                chain = _chain(origin.detail)
                 rounds = found.chains.get(chain)
                 if rounds is None:
                     found.chains[chain] = [trial]
                 else:
                     rounds.append(trial)
-            elif proposal.origin == FINAL:
-                for parent in proposal.parents:
+            elif origin.kind == FINAL.kind and origin.detail == FINAL.detail:
+                for parent in trial.proposal.parents:
                     found.finals[parent] = trial.number
         return found
 
