@@ -30,6 +30,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from cellsearch.errors import ConfigError
 
 __all__ = [
+    "OR_INFINITY",
     "Key",
     "Range",
     "above",
@@ -104,6 +105,10 @@ def between(low: float, high: float, *, open_low: bool = False, open_high: bool 
     return Range(low, high, open_low, open_high)
 
 
+OR_INFINITY = "inf"
+"""In the annotation of a bound: infinity, which bounds nothing, is allowed too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """In the annotation of a field: its name in tables, where that is not the field's own."""
@@ -166,8 +171,9 @@ def _describe(hint: Any, *, many: bool = False) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         plain = _describe(args[0], many=many)
-        words = [rule for rule in args[1:] if isinstance(rule, str)]
+        words = [rule for rule in args[1:] if isinstance(rule, str) and rule != OR_INFINITY]
         rules = [str(rule) for rule in args[1:] if isinstance(rule, Range)]
+        rules += ["or inf"] if OR_INFINITY in args[1:] else []
         if get_origin(args[0]) is tuple:
             return words[0] if words else "; ".join([plain, *(f"{rule} of them" for rule in rules)])
         return words[0] if words else ", ".join([plain, *rules])
@@ -246,6 +252,8 @@ def _read_value(hint: Any, value: Any, place: _Place) -> Any:
     """The value as its field holds it: lists become tuples, tables dataclasses."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if OR_INFINITY in args[1:] and value == math.inf:
+            return value
         made = _read_value(args[0], value, place)
         number = len(made) if isinstance(made, tuple) else made
         for rule in args[1:]:

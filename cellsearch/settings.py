@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import above, at_least, between, check_options
+from cellsearch.options import OR_INFINITY, above, at_least, between, check_options
 
 __all__ = ["MEMORY", "Allowance", "Limits", "Prefilter", "Training"]
 
@@ -20,6 +20,7 @@ of the units may be off at each of them.
 Count = Annotated[int, at_least(0)]
 Size = Annotated[int, at_least(1)]
 Amount = Annotated[float, at_least(0)]
+Bound = Annotated[float, at_least(0), OR_INFINITY]
 Share = Annotated[float, between(0, 1, open_high=True)]
 
 
@@ -42,7 +43,7 @@ class Training:
     tbptt: Count = 0
     """Positions of a segment of truncated backpropagation through time (0: the task's own)."""
     learning_rate: Annotated[float, above(0)] = 4e-3
-    clip_norm: Amount = 1.0
+    clip_norm: Bound = 1.0
     """Largest global gradient norm (0: no clipping)."""
     weight_decay: Amount = 0.0
     gate_penalty: Amount = 0.0
@@ -66,7 +67,7 @@ class Training:
 class Limits:
     """Bounds of one candidate; 0 means none."""
 
-    seconds: Amount = 0.0
+    seconds: Bound = 0.0
     """Wall clock."""
     memory_mb: Count = 0
     """Resident memory added by the training."""
@@ -93,9 +94,9 @@ class Prefilter:
     puts out the same whatever it reads)."""
     positions: Annotated[int, at_least(MEMORY + 1)] = 100
     gradient_min: Amount = 0.0
-    gradient_max: Amount = 1e8
+    gradient_max: Bound = 1e8
     growth_scale: Annotated[float, at_least(1)] = 4.0
-    growth_max: Annotated[float, at_least(1)] = 1e100
+    growth_max: Annotated[float, at_least(1), OR_INFINITY] = 1e100
     output_min: Amount = 1e-6
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class Allowance:
     raised when a run is resumed. When one is used up, nothing new begins; what is under way ends.
     """
 
-    hours: Amount = 0.0
+    hours: Bound = 0.0
     """Wall clock, of all sittings together."""
     steps: Count = 0
     """Optimizer steps of all trials together, as granted; a candidate that fails on the way counts

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from cellsearch import SearchSpace, schedules, strategies, tasks
 from cellsearch.errors import ConfigError
-from cellsearch.experiment.experiment import Experiment, parse_experiment
-from cellsearch.options import Range, default_table, keys, read_options, table_of
+from cellsearch.experiment.experiment import Experiment, load_experiment, parse_experiment
+from cellsearch.options import OR_INFINITY, Range, default_table, keys, read_options, table_of
 from cellsearch.settings import Allowance, Limits, Prefilter, Training
 from cellsearch.space.declaration import Constraints, FullCell, SizeLimits
 from cellsearch.tasks.suite import Suite
@@ -76,7 +76,8 @@ def wrong(hint: Any) -> st.SearchStrategy[Any]:
             return wrong(args[0])
         if get_origin(args[0]) is tuple:
             return wrong(args[0]) | st.just([])
-        return wrong(args[0]) | outside(ranges[0], args[0])
+        numbers = wrong(args[0]) | outside(ranges[0], args[0])
+        return numbers.filter(lambda v: v != math.inf) if OR_INFINITY in args[1:] else numbers
     if origin is Literal:
         return (scalars | st.lists(texts, max_size=2)).filter(lambda value: value not in args)
     if origin is tuple:
@@ -238,3 +239,22 @@ def test_the_nearest_name_is_guessed() -> None:
         with pytest.raises(ConfigError) as caught:
             READERS[reader]({f"{key}s": 1})
         assert caught.value.hint.startswith(f"did you mean {key}? "), reader
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "prefilter.gradient_max",
+        "prefilter.growth_max",
+        "limits.seconds",
+        "allowance.hours",
+        "training.clip_norm",
+    ],
+)
+def test_a_bound_may_be_infinite_as_it_could_in_version_0_1(table: str) -> None:
+    experiment = load_experiment("quickstart", {table: math.inf})
+    part, key = table.split(".")
+    assert getattr(getattr(experiment, part), key) == math.inf
+    assert f"{key} = inf" in experiment.to_toml()
+    with pytest.raises(ConfigError, match=rf"{key}"):
+        load_experiment("quickstart", {table: -math.inf})
