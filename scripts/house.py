@@ -67,8 +67,10 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
-def imported(tree: ast.AST, known: dict[str, Path]) -> Iterator[str]:
-    """Modules of the package that a file imports, anywhere in it, or names in a string."""
+def imported(here: str, tree: ast.AST, known: dict[str, Path]) -> Iterator[str]:
+    """Modules of the package that a file imports, anywhere in it, or names in a string (but for
+    the package that it stands in, whose name is that of its group of entry points).
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
@@ -77,7 +79,9 @@ def imported(tree: ast.AST, known: dict[str, Path]) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value.partition(":")[0]
+            name = node.value.partition(":")[0]
+            if name in known and here != name and not here.startswith(f"{name}."):
+                yield name
 
 
 def circles(trees: dict[str, ast.Module], known: dict[str, Path]) -> list[list[str]]:
@@ -87,7 +91,9 @@ def circles(trees: dict[str, ast.Module], known: dict[str, Path]) -> list[list[s
         if name == PACKAGE:  # its names are doors for users, loaded on first use
             continue
         graph.add_edges_from(
-            (name, other) for other in imported(tree, known) if other in known and other != name
+            (name, other)
+            for other in imported(name, tree, known)
+            if other in known and other != name
         )
     graph.remove_nodes_from([PACKAGE])
     found = [sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1]
