@@ -67,43 +67,58 @@ SUPERNET = "supernet"
 """Kind of origin of a cell that only serves to find others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """How a proposal came about.
+class Origin(str):
+    """How a proposal came about, as a value: the text that stores and tables hold, such as
+    ``"mutate:op@2"``, and its parts. Whoever compares it with text goes on as before.
 
-    ``str()`` gives the text that stores and tables hold, such as ``"mutate:op@2"``, and
-    :meth:`parse` reads any text back.
+    Made of its parts, or by :meth:`parse` of any text.
     """
 
-    kind: str
-    """What made it: ``"baseline"``, ``"seed"``, ``"mutate"``, ``"crossover"``, ``"grow"``, ..."""
-    detail: str = ""
-    """With what: the cell, the operator; ``"+operator"`` of a crossover that was mutated too."""
-    place: str = ""
-    """Where: the place in the cell, or the island."""
+    __slots__ = ()
+
+    def __new__(cls, kind: str, detail: str = "", place: str = "") -> Origin:
+        """The origin with these parts; of a kind alone that holds separators, what they part."""
+        mark = "" if detail[:1] in _UNMARKED else ":"
+        return super().__new__(cls, f"{kind}{mark}{detail}{'@' if place else ''}{place}")
 
     @classmethod
-    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> Origin:
         """The origin of this text, ``kind``, ``kind:detail``, ``kind:detail@place`` or alike."""
-        start = _SEPARATOR.search(text)
-        if start is None:
-            return cls(text)
-        kind, rest = text[: start.start()], text[start.start() :]
-        named, _, place = rest.partition("@")
-        detail = named if place else rest
-        if detail.startswith(":") and detail[1:2] not in _UNMARKED:
-            detail = detail[1:]
-        return cls(kind, detail, place)
+        return cls(text)
 
-    def __str__(self) -> str:
-        mark = "" if self.detail[:1] in _UNMARKED else ":"
-        return f"{self.kind}{mark}{self.detail}{'@' if self.place else ''}{self.place}"
+    @property
+    def kind(self) -> str:
+        """What made it: ``"baseline"``, ``"seed"``, ``"mutate"``, ``"crossover"``, ``"grow"``."""
+        return _origin_parts(str(self))[0]
+
+    @property
+    def detail(self) -> str:
+        """With what: the cell, the operator; ``"+operator"`` of a crossover that mutates too."""
+        return _origin_parts(str(self))[1]
+
+    @property
+    def place(self) -> str:
+        """Where: the place in the cell, or the island."""
+        return _origin_parts(str(self))[2]
 
 
 _SEPARATOR = re.compile("[:+@]")
 _UNMARKED = ("", ":", "+", "@")
 """Beginnings of a detail that no colon parts from the kind."""
+
+
+@lru_cache(maxsize=1024)
+def _origin_parts(text: str) -> tuple[str, str, str]:
+    """Kind, detail and place, of which :class:`Origin` makes the text again."""
+    start = _SEPARATOR.search(text)
+    if start is None:
+        return text, "", ""
+    kind, rest = text[: start.start()], text[start.start() :]
+    named, _, place = rest.partition("@")
+    detail = named if place else rest
+    if detail.startswith(":") and detail[1:2] not in _UNMARKED:
+        detail = detail[1:]
+    return kind, detail, place
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -126,8 +141,7 @@ class Proposal:
         origin: Origin | str = "",
         inherit: int | None = None,
     ) -> None:
-        # Through its text, so that a strategy sees in a resumed run what it saw before.
-        origin = Origin.parse(str(origin))
+        origin = Origin.parse(origin)
         for name, value in zip(self.__slots__, (genome, parents, origin, inherit), strict=True):
             object.__setattr__(self, name, value)
 

@@ -8,10 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 
+# On a busy machine making examples is slow; that says nothing of what is tested.
+settings.register_profile(
+    "any machine", suppress_health_check=[HealthCheck.too_slow], deadline=None
+)
+settings.load_profile("any machine")
 os.environ["CELLSEARCH_OFFLINE"] = (
     "1"  # no test, nor a process that it starts, asks the network for data
 )

@@ -32,6 +32,19 @@ def test_texts_of_version_0_1_are_read_and_written(text: str) -> None:
     origin = OF_VERSION_0_1[text]
     assert Origin.parse(text) == origin
     assert str(origin) == text
+    parts = OF_VERSION_0_1[text]
+    assert (origin.kind, origin.detail, origin.place) == (parts.kind, parts.detail, parts.place)
+
+
+def test_an_origin_has_parts_and_is_its_text_for_who_knows_it_as_text() -> None:
+    origin = Origin("mutate", "op", "2")
+    assert (origin.kind, origin.detail, origin.place) == ("mutate", "op", "2")
+    assert origin == "mutate:op@2"
+    assert origin.startswith("mutate:")
+    assert {origin: 1}["mutate:op@2"] == 1
+    assert pickle.loads(pickle.dumps(origin)).place == "2"
+    with pytest.raises(AttributeError):
+        origin.kind = "seed"  # type: ignore[misc]
 
 
 @given(st.text() | st.text("a:+@", max_size=6))
