@@ -6,8 +6,10 @@ from cellsearch.schedules.fixed import Fixed
 from cellsearch.schedules.halving import SuccessiveHalving
 from cellsearch.schedules.look_ahead import LookAhead
 from cellsearch.schedules.registry import create, get, names
+from cellsearch.settings import Allowance
 
 __all__ = [
+    "Allowance",
     "CurveStop",
     "Fixed",
     "LookAhead",

@@ -5,4 +5,7 @@ pruned.
 from cellsearch.space.declaration import Constraints, Edit, FullCell, SizeLimits, Violation
 from cellsearch.space.space import SearchSpace
 
+Limits = SizeLimits
+"""The name in version 0.1."""
+
 __all__ = ["Constraints", "Edit", "FullCell", "SearchSpace", "SizeLimits", "Violation"]

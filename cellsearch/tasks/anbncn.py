@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import at_least, check_options
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.options import TaskOptions, parse_options
@@ -37,8 +37,8 @@ class AnBnCnOptions(TaskOptions):
     test_n: Annotated[int, at_least(1)] = 30
     """Largest n of the test set."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    def check(self) -> None:
+        """See :meth:`TaskOptions.check`."""
         if self.valid_n == self.test_n:
             raise ConfigError(
                 "validation and test would be the same", where="test_n", hint="use another number"

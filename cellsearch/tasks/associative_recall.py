@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import at_least, between, check_options
+from cellsearch.options import at_least, between
 from cellsearch.tasks.base import Split
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import NOTHING, Example, RecallTask
@@ -30,8 +30,8 @@ class AssociativeRecallOptions(TaskOptions):
     evaluation_size: Annotated[int, at_least(1)] = 500
     """Examples of each evaluation set."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    def check(self) -> None:
+        """See :meth:`TaskOptions.check`."""
         if self.length < 3 * self.pairs:
             raise ConfigError(
                 f"{self.pairs} pairs in {self.length} positions",

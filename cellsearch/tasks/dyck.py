@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import at_least, check_options
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.options import TaskOptions
@@ -30,8 +30,8 @@ class DyckOptions(TaskOptions):
     evaluation_size: Annotated[int, at_least(1)] = 300
     """Examples of each length."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    def check(self) -> None:
+        """See :meth:`TaskOptions.check`."""
         for name in ("valid_lengths", "test_lengths"):
             lengths = getattr(self, name)
             if any(length % 2 for length in lengths):

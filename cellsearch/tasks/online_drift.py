@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import at_least, check_options
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.options import TaskOptions, parse_options
@@ -48,8 +48,8 @@ class OnlineDriftOptions(TaskOptions):
     online_rate: Annotated[float, at_least(0)] = 5e-3
     """Learning rate of the updates."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    def check(self) -> None:
+        """See :meth:`TaskOptions.check`."""
         if self.tbptt < self.taps:
             raise ConfigError(
                 f"{self.tbptt} is too small", where="tbptt", hint=f"use {self.taps} (taps) or more"

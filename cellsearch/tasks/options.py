@@ -6,30 +6,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from cellsearch.options import at_least, check_options, read_options
+from cellsearch import options as declared
+from cellsearch.errors import ConfigError
 
-__all__ = ["TaskOptions", "parse_options"]
+__all__ = ["TaskOptions", "at_least", "one_of", "parse_options"]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
     """Options that every task has. Annotations say what a field allows, see
-    :mod:`cellsearch.options`; what fields must have in common a subclass checks in
-    ``__post_init__``, after ``check_options(self)``.
+    :mod:`cellsearch.options`; what else must hold a subclass checks in :meth:`check`.
     """
 
-    batch_size: Annotated[int, at_least(1)] = 32
+    batch_size: Annotated[int, declared.at_least(1)] = 32
     """B, sequences in a training batch."""
 
     def __post_init__(self) -> None:
-        check_options(self)
+        declared.check_options(self)
+        self.check()
+
+    def check(self) -> None:
+        """Raise :class:`ConfigError` for what annotations cannot say; here nothing."""
 
 
 T = TypeVar("T", bound=TaskOptions)
 
 
-def parse_options(kind: type[T], options: Mapping[str, Any], *, source: str = "") -> T:
-    """The options of a task from plain data; ``source``: the file that says so. Raises
-    :class:`ConfigError` for an unknown name, a wrong type or an illegal value.
+def parse_options(
+    kind: type[T], options: Mapping[str, Any], task: str = "", *, source: str = ""
+) -> T:
+    """The options of a task from plain data.
+
+    task: not used; tasks that were written for version 0.1 give their name.
+    source: the file that says so.
+
+    Raises :class:`ConfigError` for an unknown name, a wrong type or an illegal value.
     """
-    return read_options(kind, options, source=source, path="task_options")
+    return declared.read_options(kind, options, source=source, path="task_options")
+
+
+def at_least(least: float, **values: float) -> None:
+    """In :meth:`TaskOptions.check`: raise :class:`ConfigError` for a value below ``least``."""
+    for name, value in values.items():
+        if not value >= least:
+            raise ConfigError(
+                f"{value} is out of range", where=name, hint=f"allowed: at least {least}"
+            )
+
+
+def one_of(allowed: tuple[str, ...], **values: str) -> None:
+    """In :meth:`TaskOptions.check`: raise :class:`ConfigError` for a value that is not among the
+    allowed ones.
+    """
+    for name, value in values.items():
+        if value not in allowed:
+            hint = "allowed: " + ", ".join(allowed)
+            raise ConfigError(f"unknown value {value!r}", where=name, hint=hint)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import at_least, check_options
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.options import TaskOptions, parse_options
@@ -38,8 +38,8 @@ class PixelsOptions(TaskOptions):
     per_step: Annotated[int, at_least(1)] = 1
     """Pixels read at once."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    def check(self) -> None:
+        """See :meth:`TaskOptions.check`."""
         if SIDE % self.pool:
             raise ConfigError(
                 f"{self.pool} does not divide {SIDE}", where="pool", hint="use 1, 2, 4, 7 or 14"

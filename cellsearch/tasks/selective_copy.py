@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from cellsearch.errors import ConfigError
-from cellsearch.options import at_least, check_options
+from cellsearch.options import at_least
 from cellsearch.tasks.base import Split
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import NOTHING, Example, RecallTask
@@ -30,8 +30,8 @@ class SelectiveCopyOptions(TaskOptions):
     evaluation_size: Annotated[int, at_least(1)] = 500
     """Examples of each evaluation set."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
+    def check(self) -> None:
+        """See :meth:`TaskOptions.check`."""
         if min((self.length, *self.test_lengths)) < self.items:
             raise ConfigError(
                 "the length is smaller than the number of items",

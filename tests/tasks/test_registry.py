@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from cellsearch import tasks
 from cellsearch.errors import ConfigError, EnvironmentFailure, InputFileError
 from cellsearch.tasks.data import registry
+from cellsearch.tasks.options import TaskOptions, at_least, one_of, parse_options
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +154,29 @@ def test_tasks_say_whether_their_data_are_there(
     described = {info.name: info for info in tasks.describe()}
     assert described["jsb"].missing == ""
     assert "pendigits.npz" in described["pen_digits"].missing
+
+
+@dataclass(frozen=True, slots=True)
+class OldOptions(TaskOptions):
+    """Options as tasks of other packages declared them for version 0.1."""
+
+    length: int = 5
+    mode: str = "a"
+
+    def check(self) -> None:
+        """See the class."""
+        TaskOptions.check(self)
+        at_least(1, length=self.length)
+        one_of(("a", "b"), mode=self.mode)
+
+
+def test_options_that_were_written_for_version_0_1_are_read_and_checked() -> None:
+    assert parse_options(OldOptions, {"length": 3, "mode": "b"}, "old") == OldOptions(32, 3, "b")
+    for table, place in (
+        ({"length": 0}, "task_options.length: 0 is out of range"),
+        ({"mode": "c"}, "task_options.mode: unknown value 'c'"),
+        ({"batch_size": 0}, "task_options.batch_size: 0 is out of range"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            parse_options(OldOptions, table, "old")
+        assert f"{caught.value.where}: {caught.value.message}" == place
