@@ -26,6 +26,7 @@ __all__ = [
     "CellsearchError",
     "CheckpointError",
     "ConfigError",
+    "DataWarning",
     "EnvironmentFailure",
     "GenomeError",
     "InputFileError",
@@ -127,3 +128,9 @@ class TrainingError(CellsearchError):
 
 def _rebuild_training(message: str, kind: str, where: str, hint: str) -> TrainingError:
     return TrainingError(message, kind=kind, where=where, hint=hint)
+
+
+class DataWarning(UserWarning):
+    """Something about your data that is probably not meant; what is asked for happens all the
+    same. The command line prints it as a line ``warning:``.
+    """

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from cellsearch import __version__
 from cellsearch.cli.failures import ReaderGoneError, guarded
+from cellsearch.errors import DataWarning
 
 __all__ = ["cli", "main"]
 
@@ -97,4 +99,25 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point: runs a command and exits with its code."""
     if sys.stdout is None:  # the caller closed it (>&-): what is printed is wanted by nobody
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (for the life of the process)
-    sys.exit(guarded(cli, sys.argv[1:] if arguments is None else arguments))
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        code = guarded(cli, sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code)
+
+
+_python_shows = warnings.showwarning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Ours as one line, as errors are; others as Python does."""
+    if issubclass(category, DataWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        _python_shows(message, category, filename, lineno, file, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,16 @@ from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import CharLM
 from cellsearch.tasks.heads import Readout
-from cellsearch.tasks.own_sequences import NAMES, ArraysOptions, ArraysTask, digest, read
+from cellsearch.tasks.own_sequences import (
+    MOST_TOKENS,
+    NAMES,
+    ArraysOptions,
+    ArraysTask,
+    digest,
+    read,
+)
 from cellsearch.tasks.registry import TaskData
+from cellsearch.tasks.scaling import SHOWN, narrowed, standardised
 from cellsearch.tasks.sequences import SPLITS, join
 
 __all__ = ["ArraysOptions", "ArraysTask", "digest", "from_arrays", "from_text_file", "read", "save"]
@@ -42,9 +51,11 @@ def from_arrays(
     a position, in the form of x. ``valid``, ``test``: pairs like ``(x, y)``; what is not given is
     taken from x: 10 % each, at random but always the same, or from its end with ``shuffle=False``.
     ``standardise``: each input feature is brought to mean 0 and deviation 1 of the training
-    sequences; regression targets always are.
+    sequences; regression targets always are. Numbers are centred in float64, so that a feature may
+    lie far from 0 (times in seconds since 1970).
 
-    Raises :class:`ConfigError` for data that do not fit together or are not finite.
+    Raises :class:`ConfigError` for data that do not fit together or are not finite; a
+    :class:`DataWarning` says what is constant, or cannot be told apart in float32.
     """
     if kind not in ("classification", "regression"):
         raise ConfigError(
@@ -72,8 +83,9 @@ def from_arrays(
 
 
 def _sequences(x: Any, where: str) -> list[NDArray[Any]]:
+    """Checked sequences: tokens ``[T]`` as int64, others ``[T, I]`` in the type that they have."""
     try:
-        sequences = [np.asarray(s) for s in x]
+        sequences = [_plain(s) for s in x]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"x is not a set of sequences: {error}", where=where) from error
     if not sequences:
@@ -81,7 +93,7 @@ def _sequences(x: Any, where: str) -> list[NDArray[Any]]:
     for k, s in enumerate(sequences):
         if (
             s.ndim not in (1, 2)
-            or not len(s)
+            or not s.size
             or s.dtype.kind not in "iufb"
             or s.shape[1:] != sequences[0].shape[1:]
         ):
@@ -92,24 +104,69 @@ def _sequences(x: Any, where: str) -> list[NDArray[Any]]:
                 hint="each sequence is an array [T, I] or [T] of numbers, with T at least 1 "
                 "and the same I",
             )
-        if s.dtype.kind == "f" and not np.isfinite(s).all():
-            raise ConfigError(
-                f"sequence {k} holds a value that is not finite",
-                where=where,
-                hint="fill in or remove it",
-            )
     if all(s.ndim == 1 and s.dtype.kind in "iu" for s in sequences):
-        if min(int(s.min()) for s in sequences) < 0:
-            raise ConfigError(
-                "tokens are numbers from 0 on", where=where, hint="give real inputs as floats"
-            )
-        return [s.astype(np.int64) for s in sequences]
-    return [s.astype(np.float32).reshape(len(s), -1) for s in sequences]
+        return _tokens(sequences, where)
+    sequences = [s.reshape(len(s), -1) for s in sequences]
+    _check_finite(sequences, "feature", "sequence", where)
+    return sequences
+
+
+def _tokens(sequences: list[NDArray[Any]], where: str) -> list[NDArray[Any]]:
+    if min(int(s.min()) for s in sequences) < 0:
+        raise ConfigError(
+            "tokens are numbers from 0 on", where=where, hint="give real inputs as floats"
+        )
+    largest = max(int(s.max()) for s in sequences)
+    if largest >= MOST_TOKENS:
+        raise ConfigError(
+            f"the largest token is {largest}, and the model would hold a vector for each number "
+            f"up to it; at most {MOST_TOKENS - 1}",
+            where=where,
+            hint="number the tokens that occur from 0 on, for example with numpy.unique(..., "
+            "return_inverse=True); give real inputs as floats",
+        )
+    return [s.astype(np.int64) for s in sequences]
+
+
+def _plain(values: Any) -> NDArray[Any]:
+    """An array; what a masked one hides is not a number."""
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        return np.asarray(np.ma.filled(values.astype(np.float64), np.nan))
+    return np.asarray(values)
+
+
+def _check_finite(parts: list[NDArray[Any]], column: str, part: str, where: str) -> None:
+    """Raise :class:`ConfigError` that says which columns of which of the arrays ``[..., C]`` hold
+    how many values that are not finite.
+    """
+    counts: Counter[int] = Counter()
+    bad: list[int] = []
+    for k, values in enumerate(parts):
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            continue
+        wrong = ~np.isfinite(values)
+        bad.append(k)
+        counts.update({c: int(n) for c, n in enumerate(wrong.reshape(-1, _width(values)).sum(0))})
+    if bad:
+        listed = [f"{column} {c}: {n}" for c, n in sorted(counts.items()) if n]
+        more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+        raise ConfigError(
+            f"not finite (NaN, infinite, masked): {counts.total()} of the values, in {len(bad)} of "
+            f"the {len(parts)} {part}s, the first of them {part} {bad[0]}; "
+            f"{', '.join(listed[:SHOWN])}{more}",
+            where=where,
+            hint=f"fill them in, and add a feature that is 1 where one was missing; or leave out "
+            f"the {part}s",
+        )
+
+
+def _width(values: NDArray[Any]) -> int:
+    return values.shape[-1] if values.ndim else 1
 
 
 def _targets(y: Any, readout: Readout, where: str) -> list[NDArray[Any]]:
     try:
-        targets = [np.asarray(t) for t in y]
+        targets = [_plain(t) for t in y]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"y is not a set of targets: {error}", where=where) from error
     least = 1 if readout == "every" else 0
@@ -120,8 +177,9 @@ def _targets(y: Any, readout: Readout, where: str) -> list[NDArray[Any]]:
                 where=where,
                 hint="use numbers or strings",
             )
-        if t.dtype.kind == "f" and not np.isfinite(t).all():
-            raise ConfigError(f"target {k} is not finite", where=where, hint="fill in or remove it")
+    rows = [t[..., None] if t.ndim == least else t for t in targets]
+    part = "sequence" if readout == "every" else "target"
+    _check_finite(rows, "column", part, where)
     return targets
 
 
@@ -173,9 +231,8 @@ def _arrays(
     every = readout == "every"
     y = np.concatenate(ys) if every else np.stack(ys)
     in_train = np.repeat(split == 0, lengths)
-    if x.ndim == 2 and standardise:
-        mean, scale = x[in_train].mean(0, dtype=np.float64), x[in_train].std(0, dtype=np.float64)
-        x = ((x - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
+    if x.ndim == 2:
+        x = standardised(x, in_train, "x: feature")[0] if standardise else narrowed(x, "x: feature")
     classes: NDArray[Any] = np.array([])
     y_mean, y_scale = np.zeros(1), np.ones(1)
     if kind == "classification":
@@ -194,10 +251,8 @@ def _arrays(
             hint='use kind="classification"',
         )
     else:
-        known = y[in_train if every else split == 0].astype(np.float64)
-        y_mean, y_scale = known.mean(0), known.std(0)
-        y_scale = np.where(y_scale > 0, y_scale, 1.0)
-        y = ((y - y_mean) / y_scale).astype(np.float32)
+        known = in_train if every else split == 0
+        y, y_mean, y_scale = standardised(y, known, "y: column")
     return {
         "x": x,
         "y": y,
@@ -206,8 +261,8 @@ def _arrays(
         "kind": np.array(kind),
         "readout": np.array(readout),
         "classes": classes,
-        "y_mean": np.atleast_1d(y_mean),
-        "y_scale": np.atleast_1d(y_scale),
+        "y_mean": y_mean,
+        "y_scale": y_scale,
     }
 
 

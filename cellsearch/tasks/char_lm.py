@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import statistics
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.errors import ConfigError, DataWarning, InputFileError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import shipped_text
@@ -22,6 +25,12 @@ __all__ = ["CharLM", "CharLMOptions", "encode", "text_arrays"]
 
 UNKNOWN = "\ufffd"
 LARGEST_FILE = 1 << 30
+A_TABLE = 0.5
+"""More numbers than this among the fields of a text, and it is a table rather."""
+FIRST_CHARACTERS = 16_384
+FEWEST_ROWS = 5
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN|NA|")
+"""A number, or what stands for a missing one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +89,40 @@ def read_text(path: str) -> str:
             f"the file is larger than {LARGEST_FILE >> 20} MiB", where=path, hint="use a part of it"
         )
     try:
-        return file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputFileError(
             f"the file is not UTF-8 text: {error}",
             where=path,
-            hint="convert it, for example with iconv",
+            hint="convert it, for example with iconv; arrays are given as task = arrays with "
+            "task_options.path",
         ) from error
+    share = _share_of_numbers(text)
+    if share > A_TABLE:
+        warnings.warn(
+            f"{path} looks like a table of numbers ({share:.0%} of the fields of its first lines), "
+            "and is read as text: the model predicts the next character, not the next value. For a "
+            "forecast cut it into sequences and use task = arrays, see docs/own_data.md",
+            DataWarning,
+            stacklevel=2,
+        )
+    return text
+
+
+def _share_of_numbers(text: str) -> float:
+    """How many fields of the first lines are numbers, if these are rows of one table; else 0."""
+    rows = [
+        [field.strip() for field in re.split(r"[,;\t]", line)]
+        for line in text[:FIRST_CHARACTERS].splitlines()[1:-1]  # the first: names, the last: cut
+        if line.strip()
+    ]
+    width = statistics.mode(map(len, rows)) if rows else 0
+    alike = [row for row in rows if len(row) == width]
+    if len(alike) < max(FEWEST_ROWS, 0.9 * len(rows)):
+        return 0.0
+    return sum(bool(_NUMBER.fullmatch(field)) for row in alike for field in row) / (
+        width * len(alike)
+    )
 
 
 def text_arrays(text: str, max_symbols: int) -> Arrays:

@@ -20,6 +20,7 @@ from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writa
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.options import TaskOptions, parse_options
+from cellsearch.tasks.scaling import standardised
 
 __all__ = ["ETTh1", "ETTh1Options", "ForecastOptions", "ForecastTask", "Sunspots"]
 
@@ -67,9 +68,8 @@ class ForecastTask(Task):
         """The standardised series and the ends of the splits."""
         parse_options(cls.Options, options)
         values, ends = cls.series()
-        train = values[: ends[0]].astype(np.float64)
-        standard = (values - train.mean(0)) / train.std(0)
-        return {"series": standard.astype(np.float32), "ends": np.array(ends)}
+        series, _, _ = standardised(values, np.arange(len(values)) < ends[0], "channel")
+        return {"series": series, "ends": np.array(ends)}
 
     def __init__(self, options: ForecastOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)

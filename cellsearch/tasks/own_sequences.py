@@ -6,23 +6,32 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Arrays, Split
+from cellsearch.tasks.data.npz import kind_of_file, read_npz
 from cellsearch.tasks.heads import Readout
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SequenceTask
 
 __all__ = ["NAMES", "ArraysOptions", "ArraysTask", "digest", "read"]
 
+MOST_TOKENS = 1 << 24
+"""A model holds a vector for each number up to the largest token."""
+_WRITE = (
+    "read your data with what wrote them, cut them into sequences x and targets y (for a forecast: "
+    "windows, and what follows them), and write them with cellsearch.tasks.arrays.save(cellsearch."
+    'tasks.from_arrays(x, y), "mine.npz"); docs/own_data.md shows it'
+)
+"""What to do about a file that :func:`read` cannot take."""
 NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", "y_scale")
 """What the data of this task consist of."""
 
@@ -100,24 +109,69 @@ def digest(arrays: Arrays) -> str:
 
 
 def read(path: str | Path) -> Arrays:
-    """Read what :func:`cellsearch.tasks.arrays.save` wrote."""
-    if not Path(path).is_file():
-        raise ConfigError(
-            f"there is no file {path}",
-            where="task_options.path",
-            hint="write it with cellsearch.tasks.arrays.save",
-        )
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputFileError(
-            f"the file is damaged or no .npz file: {error}", where=str(path)
-        ) from error
+    """Read what :func:`cellsearch.tasks.arrays.save` wrote. Raises :class:`ConfigError` where there
+    is no file, :class:`InputFileError` that says what is wrong with another one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}", where="task_options.path", hint=_WRITE)
+    kind = kind_of_file(path)
+    if kind:
+        raise InputFileError(f"the file holds {kind}", where=str(path), hint=_WRITE)
+    arrays = read_npz(path, hint=_WRITE)
     if sorted(arrays) != sorted(NAMES):
         raise InputFileError(
-            f"the file holds {sorted(arrays)}",
+            f"the file holds {', '.join(sorted(arrays)) or 'no arrays'}, and not what save writes: "
+            f"{', '.join(NAMES)}",
             where=str(path),
-            hint="write it with cellsearch.tasks.arrays.save: " + ", ".join(NAMES),
+            hint=_WRITE,
         )
+    wrong = next(_faults(arrays), "")
+    if wrong:
+        raise InputFileError(f"the arrays do not fit: {wrong}", where=str(path), hint=_WRITE)
     return arrays
+
+
+def _faults(arrays: Arrays) -> Iterator[str]:
+    """What is wrong with arrays of the right names, first things first."""
+    x, y, lengths, split = (arrays[name] for name in ("x", "y", "lengths", "split"))
+    kind, readout, classes = (arrays[name] for name in ("kind", "readout", "classes"))
+    for name in ("x", "y", "classes"):
+        if not arrays[name].ndim:
+            yield f"{name} is a single value"
+    if (kind.shape, str(kind)) not in (((), "classification"), ((), "regression")):
+        yield f"kind is {str(kind)!r:.60}, not classification or regression"
+    if (readout.shape, str(readout)) not in (((), "last"), ((), "mean"), ((), "every")):
+        yield f"readout is {str(readout)!r:.60}, not last, mean or every"
+    if lengths.dtype != np.int64 or lengths.ndim != 1 or not len(lengths):
+        yield f"lengths is {_described(lengths)}, not int64 [N]"
+    if not (lengths.min() >= 1 and lengths.max() <= len(x) and lengths.sum() == len(x)):
+        yield f"lengths are 1 or more and add up to the {len(x)} positions of x, but do not here"
+    if split.dtype != np.uint8 or split.shape != lengths.shape or split.max() > 2:
+        yield f"split is {_described(split)}, not uint8 [N] of 0, 1 and 2"
+    if x.dtype == np.int64 and x.ndim == 1:
+        if x.min() < 0 or x.max() >= MOST_TOKENS:
+            yield f"tokens of x go from {x.min()} to {x.max()}, not from 0 to {MOST_TOKENS - 1}"
+    elif x.dtype != np.float32 or x.ndim != 2 or not x.size or not np.isfinite(x).all():
+        yield f"x is {_described(x)}, not finite float32 [sum of T, I] or int64 [sum of T]"
+    for name in ("y_mean", "y_scale"):
+        values = arrays[name]
+        if values.dtype != np.float64 or values.shape != (y.shape[1] if y.ndim == 2 else 1,):
+            yield f"{name} is {_described(values)}, not float64, one a column of y"
+        if not np.isfinite(values).all() or (name == "y_scale" and (values <= 0).any()):
+            yield f"{name} is not finite, or not above 0"
+    rows = len(x) if str(readout) == "every" else len(lengths)
+    if str(kind) == "classification":
+        if y.dtype != np.int64 or y.shape != (rows,) or y.min() < 0 or y.max() >= len(classes):
+            yield f"y is {_described(y)}, not int64 [{rows}] of numbers of classes"
+        if classes.ndim != 1 or len(classes) < 2 or classes.dtype.kind not in "iufbU":
+            yield f"classes is {_described(classes)}, not two or more labels"
+        return
+    if y.dtype != np.float32 or y.ndim not in (1, 2) or len(y) != rows or not y.size:
+        yield f"y is {_described(y)}, not float32 [{rows}] or [{rows}, K]"
+    if not np.isfinite(y).all() or classes.shape != (0,):
+        yield "targets of a regression are finite, and have no classes"
+
+
+def _described(array: NDArray[Any]) -> str:
+    return f"{array.dtype} {list(array.shape)}"

@@ -21,6 +21,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import Readout, SequenceModel, evaluation
 from cellsearch.tasks.options import TaskOptions
+from cellsearch.tasks.scaling import standardised
 
 __all__ = ["SPLITS", "SequenceTask", "carve", "join", "pack"]
 
@@ -55,9 +56,7 @@ def pack(
     """
     x, lengths = join(sequences)
     if standardise:
-        train = x[np.repeat(split == 0, lengths)]
-        mean, scale = train.mean(0, dtype=np.float64), train.std(0, dtype=np.float64)
-        x = ((x - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
+        x, _, _ = standardised(x, np.repeat(split == 0, lengths), "feature")
     return {"x": x, "y": y, "lengths": lengths, "split": split.astype(np.uint8)}
 
 

@@ -468,3 +468,18 @@ def test_evaluate_trains_and_repeats_itself(run: Run) -> None:
     text = run(*arguments).out
     assert "accuracy" in text
     assert f"{document['score']:.4f}" in text
+
+
+def test_a_warning_about_the_data_is_one_line(tmp_path: Path) -> None:
+    table = tmp_path / "sensors.csv"
+    table.write_text("a,b\n" + "".join(f"{k},{k / 7}\n" for k in range(900)), "utf-8")
+    settings = ("trials=1", "training.steps=1", "baselines=[]", f'task_options.text="{table}"')
+    command = [sys.executable, "-m", "cellsearch", "search", "quickstart", "--workers", "0"]
+    options = [part for setting in settings for part in ("--set", setting)]
+    done = subprocess.run(
+        [*command, *options, "--run", str(tmp_path / "run")], capture_output=True, check=False
+    )
+    lines = [line for line in done.stderr.decode().splitlines() if "looks like a table" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"warning: {table} looks like a table of numbers")
+    assert done.returncode == 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
-from itertools import islice
+import zipfile
+from collections.abc import Mapping
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,8 @@ from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.tasks import sequences
-from cellsearch.tasks.arrays import ArraysTask, save
+from cellsearch.tasks.arrays import ArraysTask, digest, read, save
+from cellsearch.tasks.data import npz
 from cellsearch.tasks.registry import TaskData
 from cellsearch.testing.tasks import TaskContract, same_batch, torch_factory
 from cellsearch.training import evaluate
@@ -315,8 +319,6 @@ arrays = dict(np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False))
 batch = next(TaskData("arrays", options, arrays).create().batches("train", 0))
 print(float(batch.x.sum()), batch.y.tolist())
 """
-    import io
-
     packed = io.BytesIO()
     np.savez(packed, **data.arrays)  # type: ignore[arg-type]
     sent = json.dumps(dict(data.options)).encode() + b"\n" + packed.getvalue()
@@ -325,3 +327,171 @@ print(float(batch.x.sum()), batch.y.tolist())
     )
     batch = next(data.create().batches("train", 0))
     assert done.stdout.decode().strip() == f"{float(batch.x.sum())} {batch.y.tolist()}"
+
+
+# -- files of others -------------------------------------------------------------------------------
+
+EVERY = [RNG.integers(0, 2, len(s)) for s in SIGNALS]
+KINDS = (
+    tasks.from_arrays(SIGNALS[:30], LABELS[:30]),
+    tasks.from_arrays(SIGNALS[:30], RNG.normal(size=(30, 2)), kind="regression"),
+    tasks.from_arrays(SIGNALS[:30], EVERY[:30], readout="every"),
+    tasks.from_arrays(RNG.integers(0, 5, (30, 7)), np.arange(30) % 3, readout="mean"),
+)
+ODD: tuple[Any, ...] = (
+    *(np.zeros(0), np.zeros(3), np.array(5), np.full((4, 4), np.nan), np.zeros((30, 0))),
+    *(np.full(30, 2**62), np.full(30, -1), np.zeros(30, np.uint8), np.full(30, 255, np.uint8)),
+    *(np.zeros((30, 0), np.float32), np.zeros((1,) * 32, np.float32), np.ones(30, bool)),
+    *(np.zeros(30, "S3"), np.zeros(30, "M8[s]"), np.zeros(30, complex), np.zeros(30, ">i8")),
+    *(np.zeros(30, [("a", "i4")]), np.zeros(30, object), np.array([np.inf]), np.array([0.0])),
+    *(np.array(text) for text in ("x", "mean", "every", "last", "regression", "classification")),
+    np.array(["classification"] * 2),
+)
+
+
+def outcome(path: Path, content: bytes) -> str:
+    """``"same"``, ``"other"`` or ``"refused"``: what is read can be trained on, what is wrong with
+    it is said by an error of ours.
+    """
+    path.write_bytes(content)
+    try:
+        arrays = ArraysTask.load({"path": str(path)})
+        task = ArraysTask.create({}, arrays)
+    except (InputFileError, ConfigError) as error:
+        assert "allow_pickle" not in f"{error} {error.hint}"  # noqa: PT017  (both may be raised)
+        return "refused"
+    model = task.model(torch_factory())
+    batch = next(task.batches("train", 0))
+    model(batch.x, None, batch.lengths)
+    task.score(model, "valid")
+    return "same" if digest(arrays) in {data.options["digest"] for data in KINDS} else "other"
+
+
+def packed(arrays: Mapping[str, Any]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_a_damaged_file_is_refused_or_whole(tmp_path: Path, data: TaskData) -> None:
+    """Cut off, or with bits flipped: never another error, never other numbers."""
+    path, rng = tmp_path / "a.npz", np.random.default_rng(0)
+    save(data, path)
+    whole = path.read_bytes()
+    assert outcome(path, whole) == "same"
+    for cut in rng.integers(0, len(whole), 60):
+        assert outcome(path, whole[:cut]) == "refused"
+    for last in (len(whole), 700):  # everywhere, and in the list of what the file holds
+        for _ in range(200):
+            flipped = bytearray(whole)
+            flipped[len(whole) - 1 - rng.integers(last)] ^= 1 << int(rng.integers(8))
+            assert outcome(path, bytes(flipped)) != "other"
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_headers_that_lie_are_refused(tmp_path: Path, data: TaskData) -> None:
+    """Whole members with another header than what follows it."""
+    rng = np.random.default_rng(0)
+    for name in data.arrays:
+        for _ in range(25):
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w") as archive:
+                for other, array in data.arrays.items():
+                    member = io.BytesIO()
+                    np.lib.format.write_array(member, np.asarray(array))
+                    content = bytearray(member.getvalue())
+                    if other == name:
+                        place = rng.integers(8 if rng.integers(2) else 70)
+                        content[place] = rng.choice([*b"()'{},:0123456789<>|OifU ", 255])
+                    archive.writestr(f"{other}.npy", bytes(content))
+            outcome(tmp_path / "a.npz", file.getvalue())
+
+
+@pytest.mark.parametrize("data", KINDS)
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path: Path, data: TaskData) -> None:
+    refused = 0
+    for name, odd in product(data.arrays, ODD):
+        refused += outcome(tmp_path / "a.npz", packed({**data.arrays, name: odd})) == "refused"
+    assert refused > 0.9 * len(data.arrays) * len(ODD)
+
+
+def test_sizes_are_checked_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header, file, path = io.BytesIO(), io.BytesIO(), tmp_path / "a.npz"
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)}
+    )
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+    path.write_bytes(file.getvalue())
+    with pytest.raises(InputFileError, match=r"x\.npy. needs 4398046511104 bytes and has 0"):
+        read(path)
+    save(KINDS[0], path)
+    assert read(path)
+    with monkeypatch.context() as small:
+        small.setattr("os.sysconf", lambda _: 10)
+        with pytest.raises(InputFileError, match=r"its arrays take \d+ MiB, this machine has 0"):
+            read(path)
+    monkeypatch.setattr(npz, "_MOST_PACKED", 0.1)
+    with pytest.raises(InputFileError, match=r"cannot hold \d+ bytes"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("sensors.csv", b"time,a,b\n1,2,3\n" * 300, "the file holds text, such as a table"),
+        ("sensors.csv", b"\xef\xbb\xbfa;b\r\n1;\xc3\xa4\r\n", "the file holds text"),
+        ("a.npz", packed({"x": np.zeros(3), "y": np.zeros(3)}), "the file holds x, y, and not"),
+        ("a.npz", packed({"X_train": np.zeros(3)}), "the file holds X_train, and not"),
+        ("a.npz", packed({"x": np.array([{}], object)}), "holds Python objects, not plain numbers"),
+        ("a.parquet", b"PAR1\x00\x01", "a Parquet table"),
+        ("a.npy", b"\x93NUMPY\x01\x00v\x00{}", "one array"),
+        ("a.pkl", b"\x80\x04\x95\x00\x00", "damaged or not an .npz file"),
+    ],
+)
+def test_what_another_file_holds_and_what_to_do(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputFileError, match=says) as caught:
+        ArraysTask.load({"path": str(tmp_path / name)})
+    assert "cellsearch.tasks.arrays.save(cellsearch.tasks.from_arrays(x, y)" in caught.value.hint
+    assert "pickle" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, np.ma.masked])
+@pytest.mark.parametrize("where", ["x", "valid x", "every y"])
+def test_what_is_missing_is_counted_by_feature(bad: Any, where: str) -> None:
+    array: Any = np.ma.masked_array(RNG.normal(size=(40, 6, 3)))
+    for sequence, position, feature in ((7, 0, 2), (7, 3, 2), (30, 5, 0)):
+        array[sequence, position, feature] = bad
+    x, labels = RNG.normal(size=(40, 6, 3)), np.arange(40) % 2
+    says = (
+        r"3 of the values, in 2 of the 40 sequences, the first of them \w+ 7; "
+        r"(feature|column) 0: 1, (feature|column) 2: 2"
+    )
+    given: dict[str, Any] = {
+        "x": {"x": array, "y": labels},
+        "valid x": {"x": x, "y": labels, "valid": (array, labels)},
+        "every y": {"x": x, "y": array, "kind": "regression", "readout": "every"},
+    }
+    with pytest.raises(ConfigError, match=says) as caught:
+        tasks.from_arrays(**given[where])
+    assert caught.value.where == ("valid x" if where == "valid x" else f"train {where[-1]}")
+    assert "fill them in" in caught.value.hint
+
+
+def test_missing_targets_are_counted_by_column() -> None:
+    y = RNG.normal(size=(40, 3))
+    y[[7, 9, 30], [2, 2, 0]] = np.nan
+    says = "3 of the values, in 3 of the 40 targets, .* target 7; column 0: 1, column 2: 2"
+    with pytest.raises(ConfigError, match=says):
+        tasks.from_arrays(RNG.normal(size=(40, 6, 3)), y, kind="regression")
+
+
+def test_tokens_of_any_size_are_no_vocabulary() -> None:
+    with pytest.raises(ConfigError, match="the largest token is 1700000000"):
+        tasks.from_arrays(np.full((20, 3), 1_700_000_000), np.arange(20) % 2)

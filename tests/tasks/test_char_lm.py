@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cellsearch import tasks
-from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.errors import ConfigError, DataWarning, InputFileError
 from cellsearch.tasks import data
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.char_lm import CharLM, encode, text_arrays
@@ -179,3 +179,39 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
         tasks.from_text_file(tmp_path / "short.txt")
     with pytest.raises(ConfigError, match="tbptt"):
         tasks.from_text_file(tmp_path / "short.txt", tbptt=0)
+
+
+TABLES = {
+    "series.csv": "time,a,b\n" + "".join(f"2020-01-{k % 28},{k},{k / 7}\n" for k in range(90)),
+    "gaps.csv": "a;b;c\n" + "".join(f"{k};;{k * 1e-9}\n" for k in range(90)),
+    "one.txt": "".join(f"{k / 3}\n" for k in range(90)),
+    "tabs.tsv": "".join(f"{k}\t{-k}\tnan\n" for k in range(90)),
+}
+TEXTS = {
+    "prose.txt": "It was the best of times, it was the worst of times,\n" * 60,
+    "poem.txt": "one, two,\nbuckle my shoe;\nthree, four\n\nknock at the door, he said\n" * 40,
+    "code.py": "def f(a, b):\n    return a, b, 1\nx = [1, 2, 3, 4, 5]\n" * 40,
+    "numbered.txt": "".join(f"{k}, verse: in the beginning, there was\n" for k in range(90)),
+    "short.csv": "1,2,3\n" * 4 + "x" * 3000,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_is_read_as_text_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(TABLES[name], "utf-8")
+    with pytest.warns(DataWarning, match=f"{name} looks like a table of numbers .* task = arrays"):
+        CharLM.load({"text": str(tmp_path / name)})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_is_no_table(tmp_path: Path, name: str) -> None:
+    """Warnings are errors in these tests."""
+    (tmp_path / name).write_text(TEXTS[name], "utf-8")
+    CharLM.load({"text": str(tmp_path / name)})
+
+
+def test_arrays_are_no_text(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(300))
+    with pytest.raises(InputFileError, match="not UTF-8") as caught:
+        CharLM.load({"text": str(tmp_path / "a.npz")})
+    assert "task = arrays" in caught.value.hint

@@ -11,11 +11,9 @@ unpacked bytes for text (``.xz`` or plain), over names, types, shapes and bytes 
 from __future__ import annotations
 
 import hashlib
-import io
 import lzma
 import math
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, InputFileError
 from cellsearch.tasks.data.download import OFFLINE, data_cache, download, offline
+from cellsearch.tasks.data.npz import read_npz
 
 __all__ = [
     "DATA_SETS",
@@ -337,20 +336,7 @@ def read_arrays(name: str, number: int = 0) -> dict[str, NDArray[Any]]:
     :func:`read_text`.
     """
     path, file = _path(name, number)
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ) as error:
-        raise InputFileError(
-            f"the file is damaged: {error}", where=str(path), hint=_get_again(name)
-        ) from error
+    arrays = read_npz(path, hint=_get_again(name))
     _check(arrays_digest(arrays), file, path, name)
     return arrays
 
