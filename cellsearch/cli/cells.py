@@ -11,7 +11,7 @@ from cellsearch.cli.output import emit_json, json_option, print_table
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.drawing.svg import diff_svg
-from cellsearch.genome.recognise import difference
+from cellsearch.genome.recognise import MAX_COMPARED, difference
 from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives
 from cellsearch.runs.locate import Located, locate, read_text
 from cellsearch.runs.trial import trial_record
@@ -124,7 +124,7 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
             {"from": first.label, "to": second.label, "distance": found.distance, "edits": edits}
         )
         return
-    click.echo(f"from {first.label} to {second.label}: {found.distance} edits")
+    click.echo(f"from {first.label} to {second.label}: {_edits(found.distance)}")
     for edit in found.edits:
         click.echo(f"  {edit}")
     if svg is not None:
@@ -179,6 +179,10 @@ def import_cell(
         click.echo(f"cell: {output}" if output is not None else text, nl=output is not None)
 
 
+def _edits(count: int) -> str:
+    return "1 edit" if count == 1 else f"{count} edits"
+
+
 def _predicted_text(predicted: dict[str, Any]) -> str:
     training, inference = predicted["training"], predicted["inference"]
     return (
@@ -203,8 +207,8 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
     ]
     if relatives["equals"]:
         rows.append(("equals", ", ".join(relatives["equals"])))
-    near = ", ".join(f"{cell['name']} ({cell['edits']} edits)" for cell in relatives["nearest"])
-    rows.append(("nearest", near))
+    near = ", ".join(f"{cell['name']} ({_edits(cell['edits'])})" for cell in relatives["nearest"])
+    rows.append(("nearest", near or f"not compared: more than {MAX_COMPARED} nodes, simplified"))
     rows += [("note", finding["text"]) for finding in relatives["findings"]]
     if located.trial is not None:
         trial, result = located.trial.trial, located.trial.result

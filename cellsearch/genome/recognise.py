@@ -22,12 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch import ops
+from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import canonical_values
 
 __all__ = ["Difference", "EditStep", "Recognition", "difference", "nearest", "recognise"]
 
 MAX_TRIALS = 6_000  # matchings tried for one pair of cells
+MAX_WORK = 3_000_000  # connections looked at by them
+MAX_COMPARED = 300
+"""Vertices of the largest simplified cell that is compared with others that are not equal."""
 _REFINED = 6  # how many candidates of a search are improved
 _OUT = "out"
 
@@ -77,9 +81,9 @@ class Recognition:
     same: tuple[str, ...]
     """Known cells with its search key."""
     near: tuple[tuple[str, int], ...]
-    """The nearest others, with their distances."""
+    """The nearest others, with their distances; none for a cell of more than ``MAX_COMPARED``."""
     difference: Difference | None
-    """From the nearest known cell; ``None`` if none is known."""
+    """From the nearest known cell; ``None`` if none is known, or nearest."""
 
 
 def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) -> Recognition:
@@ -89,9 +93,8 @@ def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) ->
     prepared = _prepared(genome)
     same = tuple(name for name, cell in known.items() if _prepared(cell).key == prepared.key)
     equal = tuple(name for name in same if known[name].key == genome.key)
-    near = tuple(
-        pair for pair in nearest(genome, known, count=count + len(same)) if pair[0] not in same
-    )[:count]
+    compared = [] if _too_large(prepared) else nearest(genome, known, count=count + len(same))
+    near = tuple(pair for pair in compared if pair[0] not in same)[:count]
     closest = same[0] if same else near[0][0] if near else None
     return Recognition(
         equal, same, near, None if closest is None else difference(known[closest], genome)
@@ -104,12 +107,15 @@ def nearest(
     """Names and distances of the nearest known cells, nearest first.
 
     All are compared roughly; only the ``max(count, 6)`` most similar are compared well, and
-    returned from.
+    returned from. Raises :class:`GenomeError` for a cell of more than ``MAX_COMPARED`` vertices.
     """
     own = _prepared(genome)
+    _check_size(own)
     rough = []
     for name, cell in known.items():
         other = _prepared(cell)
+        if _too_large(other):
+            continue
         rough.append((0 if own.key == other.key else _first_cost(own, other), name))
     rough.sort()
     found = [
@@ -119,8 +125,14 @@ def nearest(
 
 
 def difference(one: Genome, other: Genome) -> Difference:
-    """The edits that lead from ``one`` to ``other``, both simplified."""
+    """The edits that lead from ``one`` to ``other``, both simplified.
+
+    Raises :class:`GenomeError` for cells of more than ``MAX_COMPARED`` vertices that differ.
+    """
     a, b = _prepared(one), _prepared(other)
+    if a.key != b.key:
+        _check_size(a)
+        _check_size(b)
     matching = _match(a, b)
     partner = {j: i for i, j in enumerate(matching) if j >= 0}
     edits = [*_vertex_edits(a, b, matching, partner), *_connection_edits(a, b, matching, partner)]
@@ -141,6 +153,18 @@ def difference(one: Genome, other: Genome) -> Difference:
             (b.values[s][0], b.values[d][0]) for s, d, _ in fresh if b.values[s] and b.values[d]
         ),
     )
+
+
+def _too_large(cell: _Prepared) -> bool:
+    return len(cell.labels) > MAX_COMPARED
+
+
+def _check_size(cell: _Prepared) -> None:
+    if _too_large(cell):
+        raise GenomeError(
+            f"a cell of {len(cell.labels)} vertices is too large to be compared with another",
+            hint=f"at most {MAX_COMPARED}, simplified; equal cells are found at any size",
+        )
 
 
 # -- cells prepared for comparison -----------------------------------------------------------------
@@ -243,15 +267,16 @@ def _improved(one: _Prepared, other: _Prepared) -> tuple[int, ...]:
         return tuple(range(len(one.labels)))  # both are in canonical order
     matching = list(_first_matching(one, other))
     cost = _cost(one, other, matching)
+    most = min(MAX_TRIALS, MAX_WORK // (1 + len(one.connections)))
     trials = 0
     better = True
-    while better and trials < MAX_TRIALS:
+    while better and trials < most:
         better = False
         for i, kind in enumerate(one.kinds):
             if kind not in ("state", "node"):
                 continue
             for j in (-1, *(j for j, other_kind in enumerate(other.kinds) if other_kind == kind)):
-                if j == matching[i] or trials >= MAX_TRIALS:
+                if j == matching[i] or trials >= most:
                     continue
                 tried = list(matching)
                 if j >= 0 and j in matching:

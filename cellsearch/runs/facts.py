@@ -33,6 +33,10 @@ def drawing(genome: Genome, form: str) -> str:
     return _LANGUAGES[form](genome)
 
 
+MAX_PREDICTED = 500
+"""Nodes of the largest cell whose time is predicted."""
+
+
 def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
     """What is known about a cell from its graph alone; counts for these sizes."""
     return {
@@ -56,11 +60,12 @@ def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, An
     """What one position of 32 sequences costs on this machine; ``None`` where nothing can be
     predicted.
 
-    That is where the native runtime cannot be had, and for a cell that needs I = H in other sizes.
+    That is where the native runtime cannot be had, for a cell that needs I = H in other sizes, and
+    for one of more than ``MAX_PREDICTED`` nodes, which would have to be compiled for seconds.
     """
     from cellsearch.compiler import cost  # loads torch
 
-    if requires_square(genome) and input_size != hidden_size:
+    if len(genome.nodes) > MAX_PREDICTED or (requires_square(genome) and input_size != hidden_size):
         return None
     found: dict[str, Any] = {"sequences": cost.BATCH, "positions": cost.POSITIONS}
     try:

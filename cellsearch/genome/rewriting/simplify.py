@@ -20,13 +20,23 @@ from typing import Any, Literal
 from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import MAX_NODES
 from cellsearch.genome.rewriting import value_rules, weight_rules
-from cellsearch.genome.rewriting.graph import RewriteGraph, column_weight, evaluate_weight
+from cellsearch.genome.rewriting.graph import (
+    RewriteGraph,
+    Weight,
+    column_weight,
+    evaluate_weight,
+)
 from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
 
 __all__ = ["RULES", "Rule", "rewrite", "simplify", "simplify_weights"]
 
 MAX_PASSES = 200
+MAX_VISITS = 20_000
+"""Values looked at, all passes together: about a second. What has taken longer stays as it is then,
+equal to the cell that came in, if not as small as it might be.
+"""
 RuleKind = Literal["structure", "algebra", "absorb"]
 
 
@@ -121,7 +131,7 @@ def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
 
     Nodes that remain keep their names. A state that the output never depends on goes too.
     """
-    return rewrite(genome, rules).genome()[0]
+    return _written(genome, rules)[0]
 
 
 def simplify_weights(
@@ -144,7 +154,7 @@ def simplify_weights(
         for spec in genome.parameters
         if spec.name in weights
     }
-    simple, expressions = rewrite(genome, rules).genome()
+    simple, expressions = _written(genome, rules)
     carried = {}
     for spec in simple.parameters:
         weight = expressions[spec.node, spec.operand]
@@ -152,6 +162,18 @@ def simplify_weights(
             column_weight(weight) if spec.shape == ("H", "1") else weight, own
         )
     return simple, carried
+
+
+def _written(genome: Genome, rules: Sequence[Rule]) -> tuple[Genome, dict[tuple[int, int], Weight]]:
+    """The simplified genome with its weights. A number is written wherever it is read, so a cell of
+    thousands of nodes can grow beyond what is allowed; then nothing but dead nodes goes.
+    """
+    try:
+        return rewrite(genome, rules).genome()
+    except GenomeError:
+        if 2 * len(genome.nodes) < MAX_NODES:
+            raise
+        return rewrite(genome, ()).genome()
 
 
 class _ByOp(dict[str, tuple[Rule, ...]]):
@@ -173,11 +195,16 @@ _ALL_BY_OP = _ByOp(RULES)
 
 
 def rewrite(genome: Genome, rules: Sequence[Rule] = RULES) -> RewriteGraph:
-    """The genome taken apart after the rules were applied, operands first, until none applies."""
+    """The genome taken apart after the rules were applied, operands first, until none applies (or
+    ``MAX_VISITS`` is reached).
+    """
     graph = RewriteGraph(genome)
     by_op = _ALL_BY_OP if rules is RULES else _ByOp(rules)
+    visits = 0
     for _ in range(MAX_PASSES):
-        if not _one_pass(graph, by_op):
+        order = graph.live_order()
+        visits += len(order)
+        if not _one_pass(graph, order, by_op) or visits > MAX_VISITS:
             if any(not rule.ops for rule in rules):
                 _order_free_blends(graph)
             return graph
@@ -225,9 +252,9 @@ def _order_free_blends(graph: RewriteGraph) -> None:
         ) + digest
 
 
-def _one_pass(graph: RewriteGraph, by_op: _ByOp) -> bool:
+def _one_pass(graph: RewriteGraph, order: Sequence[int], by_op: _ByOp) -> bool:
     changed = False
-    for value in graph.live_order():
+    for value in order:
         if value in graph.replaced:
             continue
         if graph.unify(value):

@@ -30,6 +30,8 @@ __all__ = [
     "write_sum",
 ]
 
+MAX_POWERS = 256
+"""Factors up to which squares of products are multiplied out: a chain of n squares has 2^n."""
 SUM_OPS = frozenset({"add", "sub", "neg"})
 PRODUCT_OPS = frozenset({"mul", "div", "square"})
 
@@ -111,8 +113,8 @@ def _sum_of(graph: RewriteGraph, value: int) -> SumForm:
 
 
 def product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
-    """The product that a value is, one factor if it is something else; ``None`` where it divides by
-    0 or the numbers overflow.
+    """The product that a value is, one factor if it is something else, or a power of more than
+    ``MAX_POWERS`` factors; ``None`` where it divides by 0 or the numbers overflow.
 
     The caller may change it.
     """
@@ -129,8 +131,11 @@ def product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
 def _product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
     form = ProductForm()
     stack = [(value, False, True)]
+    squares = False
     while stack:
         v, below, own = stack.pop()
+        if squares and len(form.factors) + len(form.divisors) + len(stack) >= MAX_POWERS:
+            return ProductForm(factors=[value])
         own = own and (v == value or graph.single(v))
         vertex = graph.at(v)
         inner = vertex.operands
@@ -146,6 +151,7 @@ def _product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
         elif vertex.op in PRODUCT_OPS and (
             own or (vertex.op != "square" and _one_unknown(graph, inner))
         ):
+            squares |= vertex.op == "square"
             operands = inner * 2 if vertex.op == "square" else inner
             stack.extend(
                 (u, below != (vertex.op == "div" and k == 1), own)

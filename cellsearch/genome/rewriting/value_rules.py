@@ -8,6 +8,7 @@ a`` is 0 here, also where ``a`` overflows).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from cellsearch import ops
 from cellsearch.genome.rewriting.graph import RewriteGraph
@@ -227,11 +228,14 @@ def turned_blend(graph: RewriteGraph, value: int) -> int | None:
 def written_blend(graph: RewriteGraph, value: int) -> int | None:
     """G * a + (1 - g) * b -> blend(g, a, b)."""
     form = sum_of(graph, value)
+    holders = _holders(graph, form)
     for v, c in form.terms.items():
         for gate in _factors(graph, v):
             rest = complement(graph, gate)
-            for w, d in form.terms.items():
-                if rest is not None and w != v and c == d and rest in _factors(graph, w):
+            if rest is None:
+                continue
+            for w in holders.get(rest, ()):
+                if w != v and form.terms[w] == c:
                     blend = graph.make(
                         "blend", gate, _without(graph, v, gate), _without(graph, w, rest)
                     )
@@ -242,15 +246,44 @@ def written_blend(graph: RewriteGraph, value: int) -> int | None:
 def opened_blend(graph: RewriteGraph, value: int) -> int | None:
     """B + g * (a - b) -> blend(g, a, b), and b + g * a - g * b alike."""
     form = sum_of(graph, value)
-    for b, c in form.terms.items():
-        for v, d in form.terms.items():
-            for gate in _factors(graph, v) if v != b else ():
-                found = _blend_of_difference(
-                    graph, form, (b, c), (v, d), gate
-                ) or _blend_of_products(graph, form, (b, c), (v, d), gate)
-                if found is not None:
-                    return found
+    holders = _holders(graph, form)
+    products = [(v, gate) for v in form.terms for gate in _factors(graph, v)]
+    if not products or len(form.terms) < 2:
+        return None
+    about: dict[int, list[tuple[int, int]]] = {}
+    for position, (b, c) in enumerate(form.terms.items()):
+        if position == 2:  # the first two have looked at every product, so now all is known
+            about = _products_about(graph, products)
+        for v, gate in products if position < 2 else about.get(b, ()):
+            if v == b:
+                continue
+            found = _blend_of_difference(
+                graph, form, (b, c), (v, form.terms[v]), gate
+            ) or _blend_of_products(graph, form, (b, c), (v, form.terms[v]), gate, holders)
+            if found is not None:
+                return found
     return None
+
+
+def _holders(graph: RewriteGraph, form: SumForm) -> dict[int, list[int]]:
+    """For each factor the terms that have it, so that a long sum is not searched for each term."""
+    holders: dict[int, list[int]] = {}
+    for v in form.terms:
+        for factor in _factors(graph, v):
+            holders.setdefault(factor, []).append(v)
+    return holders
+
+
+def _products_about(
+    graph: RewriteGraph, products: list[tuple[int, int]]
+) -> dict[int, list[tuple[int, int]]]:
+    """For each value the products g * (a - value) and g * value, as (product, g)."""
+    about: dict[int, list[tuple[int, int]]] = {}
+    for v, gate in products:
+        rest = _without(graph, v, gate)
+        for b in dict.fromkeys((*sum_of(graph, rest).terms, rest)):
+            about.setdefault(b, []).append((v, gate))
+    return about
 
 
 def _blend_of_difference(
@@ -285,13 +318,14 @@ def _blend_of_products(
     base: tuple[int, float],
     product: tuple[int, float],
     gate: int,
+    holders: Mapping[int, Sequence[int]],
 ) -> int | None:
     """For c*b - c*g*b + c*g*a: the sum with c*blend(g, a, b) in the place of the three terms."""
     (b, c), (v, d) = base, product
     if d != -c or _without(graph, v, gate) != b:
         return None
-    for w, e in form.terms.items():
-        if e == c and w not in (b, v) and gate in _factors(graph, w):
+    for w in holders.get(gate, ()):
+        if form.terms[w] == c and w not in (b, v):
             return _with_terms(
                 graph, form, (b, v, w), graph.make("blend", gate, _without(graph, w, gate), b), c
             )

@@ -46,6 +46,8 @@ __all__ = [
     "turned_free_blend",
 ]
 
+MAX_PATH = 100
+"""Values through which a sign is carried to the weights that take it in."""
 _OUTER_DIAGONAL = frozenset({"linear", "diag", "scale", "bias"})
 
 
@@ -273,7 +275,7 @@ def _sign_path(graph: RewriteGraph, value: int) -> list[tuple[int, int]] | None:
     node with weights.
     """
     path: list[tuple[int, int]] = []
-    while graph.single(value):
+    while graph.single(value) and len(path) < MAX_PATH:
         vertex = graph.at(value)
         if vertex.op in ("linear", "diag", "bias"):
             return [*path, (value, -1)]
