@@ -38,7 +38,9 @@ def _scaled(train: Array, other: Array) -> tuple[Array, Array]:
     change there count little.
     """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1.0)
+    # The computed deviation of a constant is that of rounding, and rarely 0.
+    constant = train.max(axis=0) == train.min(axis=0)
+    mean, deviation = np.where(constant, train[0], mean), np.where(constant, 1.0, deviation)
     return (train - mean) / deviation, (other - mean) / deviation
 
 

@@ -110,6 +110,22 @@ def test_the_models_learn_a_function_of_the_features(model):
     assert abs(np.corrcoef(shuffled, fresh @ weights)[0, 1]) < 0.6
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, np.log(33_024), -7e9 - 0.1])
+def test_a_feature_that_never_changed_counts_little(value):
+    """Its computed deviation is that of rounding: divided by it, a cell in which it differs would
+    be nowhere near any other.
+    """
+    rng = np.random.default_rng(0)
+    x, fresh = (np.c_[rng.normal(size=(83, 3)), np.full(83, value)] for _ in range(2))
+    other = fresh + np.array([0, 0, 0, 0.05])
+    for predict in (
+        GaussianProcess().predict,
+        lambda *given: RidgeEnsemble().predict(*given, np.random.default_rng(1)),
+    ):
+        known, changed = (predict(x, standardised(x[:, 0]), at)[0] for at in (fresh, other))
+        assert np.abs(known - changed).max() < 0.2
+
+
 def test_the_process_is_sure_where_it_has_seen_points_and_unsure_elsewhere():
     x = np.linspace(0, 1, 12)[:, None]
     _, deviation = GaussianProcess(lengths=(0.3,), noises=(0.01,)).predict(
