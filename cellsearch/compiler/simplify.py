@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import torch
 
-from cellsearch import ops
 from cellsearch.compiler.backends.functions import FUNCTIONS
 from cellsearch.compiler.program import POINTWISE, Instruction, Program
 from cellsearch.genome.graph import State
 from cellsearch.genome.parameters import Width
+from cellsearch.ops import COMMUTATIVE
 
 __all__ = ["build_simplified", "drop_dead", "simplify_program"]
 
@@ -67,7 +67,7 @@ def _rewrite(
     new = list(range(first))
     for instruction in instructions:
         operands = tuple([new[v] for v in instruction.inputs])
-        if len(operands) > 1 and instruction.op in ops.COMMUTATIVE:
+        if len(operands) > 1 and instruction.op in COMMUTATIVE:
             operands = tuple(sorted(operands))
         if ruled and not ruled.isdisjoint(operands):
             result = _rule(

@@ -277,7 +277,7 @@ def _check_nodes(genome: Genome) -> None:
         if node.name:
             _check_node_name(genome, value, node, taken, ends)
             taken.add(node.name)
-        op = ops.find(node.op)
+        op = ops.OPS.get(node.op) or ops.find(node.op)
         if op is None:
             raise GenomeError(
                 f"unknown op {node.op!r}",

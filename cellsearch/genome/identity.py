@@ -21,13 +21,13 @@ from functools import lru_cache, reduce
 from hashlib import blake2b
 from operator import or_
 
-from cellsearch import ops
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.canonical import ColouredGraph, canonical_order
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node, State
 from cellsearch.genome.rewriting.graph import RewriteGraph
 from cellsearch.genome.rewriting.simplify import rewrite
+from cellsearch.ops import COMMUTATIVE, PARAMETRIC
 
 __all__ = ["canonical_form", "canonical_key", "canonical_values", "search_key", "subgraph_keys"]
 
@@ -275,8 +275,8 @@ def _add(
     """The vertex of a node: one of its own if the op has weights, else the one computed alike if it
     is ``known``.
     """
-    commutative = op in ops.COMMUTATIVE
-    if op in ops.PARAMETRIC:
+    commutative = op in COMMUTATIVE
+    if op in PARAMETRIC:
         return graph.add(text, operands, commutative, node)
     alike = (text, tuple(sorted(operands)) if commutative else operands)
     vertex = known.get(alike)

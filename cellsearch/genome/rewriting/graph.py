@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from cellsearch import ops
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node, State
+from cellsearch.ops import COMMUTATIVE, PARAMETRIC, WEIGHT_FREE
 
 __all__ = [
     "RewriteGraph",
@@ -125,7 +125,7 @@ class RewriteGraph:
             operands = tuple([number[v] for v in node.inputs])
             if node.op == "identity":
                 number.append(operands[0])
-            elif node.op in ops.PARAMETRIC:
+            elif node.op in PARAMETRIC:
                 weights = tuple([("own", value, k) for k in range(len(operands))])
                 bias = ("own", value, -1) if node.op == "bias" or node.bias else None
                 number.append(self._append(Vertex(node.op, operands, weights=weights, bias=bias)))
@@ -160,7 +160,7 @@ class RewriteGraph:
         """The weight-free value of these operands, new if there is none; its uses are not counted
         here.
         """
-        key = (op, number + 0.0, tuple(sorted(operands)) if op in ops.COMMUTATIVE else operands)
+        key = (op, number + 0.0, tuple(sorted(operands)) if op in COMMUTATIVE else operands)
         known = self.known.get(key)
         if known is None or known in self.replaced:
             known = self.known[key] = self._append(Vertex(op, operands, number + 0.0))
@@ -299,12 +299,12 @@ class RewriteGraph:
     def unify(self, value: int) -> bool:
         """Replace a weight-free value that has become like another one."""
         vertex = self.at(value)
-        if vertex.op not in ops.WEIGHT_FREE:
+        if vertex.op not in WEIGHT_FREE:
             return False
         key = (
             vertex.op,
             vertex.number,
-            tuple(sorted(vertex.operands)) if vertex.op in ops.COMMUTATIVE else vertex.operands,
+            tuple(sorted(vertex.operands)) if vertex.op in COMMUTATIVE else vertex.operands,
         )
         known = self.known.setdefault(key, value)
         if known == value or known in self.replaced:

@@ -45,8 +45,11 @@ __all__ = [
 def constant(graph: RewriteGraph, value: int) -> int | None:
     """A function of a number is a number: tanh(0) -> 0."""
     vertex = graph.at(value)
-    number, function = graph.number(vertex.operands[0]), ops.OPS[vertex.op].numeric
-    if number is None or function is None:
+    number = graph.number(vertex.operands[0])
+    if number is None:
+        return None
+    function = ops.OPS[vertex.op].numeric
+    if function is None:
         return None
     try:
         result = function(number)
