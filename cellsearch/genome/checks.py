@@ -27,6 +27,8 @@ Code = Literal[
     "grows-exponentially",
     "grows-linearly",
     "square",
+    "divides-by-zero",
+    "divides-by-gates",
 ]
 
 
@@ -61,6 +63,7 @@ def static_checks(genome: Genome) -> list[Finding]:
     """All findings, most serious first; an empty list for a cell without any."""
     return [
         *_unseen_input(genome),
+        *_divisions(genome),
         *_unseen_states(genome),
         *_without_influence(genome),
         *_growth(genome),
@@ -107,6 +110,59 @@ def _without_influence(genome: Genome) -> list[Finding]:
         for value, node in genome.numbered()
         if value not in seen
     ]
+
+
+def _divisions(genome: Genome) -> list[Finding]:
+    in_unit = gates(genome)
+    findings = []
+    for value, node in genome.numbered():
+        if node.op != "div" or value not in genome.live:
+            continue
+        if _constant(genome, node.inputs[1]) == 0.0:
+            findings.append(
+                Finding(
+                    "divides-by-zero",
+                    genome.labels[value],
+                    "it divides by the constant 0",
+                    "the loss is nan or infinite from the first step on",
+                )
+            )
+        elif node.inputs[1] in _closing(genome, in_unit):
+            findings.append(
+                Finding(
+                    "divides-by-gates",
+                    genome.labels[value],
+                    "it divides by gates that may all be closed",
+                    "0 / 0 is nan, in float32 from inputs of about -100 on; f / (f + i) of "
+                    "f = sigmoid(a), i = sigmoid(b) is sigmoid(log_sigmoid(a) - log_sigmoid(b)), "
+                    "which stays finite",
+                )
+            )
+    return findings
+
+
+def _closing(genome: Genome, in_unit: Sequence[bool]) -> set[int]:
+    """The values that are 0 in floating point when the gates below them are closed: sigmoids,
+    their products with gates, and sums, roots and extrema of such.
+    """
+    closing: set[int] = set()
+    for value, node in genome.numbered():
+        among = [v in closing for v in node.inputs]
+        if ops.OPS[node.op].gate:
+            closes = True
+        elif node.op == "mul":
+            closes = any(among) and all(in_unit[v] or v in closing for v in node.inputs)
+        elif node.op == "sub":  # 1 - gate, where the gate is open
+            closes = _constant(genome, node.inputs[0]) == 1.0 and among[1]
+        elif node.op in ("add", "max", "blend", "diag", "scale", "identity", "sqrt", "square"):
+            closes = all(among)
+        elif node.op in ("min", "div"):
+            closes = any(among) if node.op == "min" else among[0]
+        else:
+            closes = False
+        if closes:
+            closing.add(value)
+    return closing
 
 
 def _why_dead(node: Node) -> str:

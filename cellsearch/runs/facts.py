@@ -10,6 +10,7 @@ from cellsearch.genome import measures
 from cellsearch.genome.checks import static_checks
 from cellsearch.genome.drawing import svg
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.identity import search_key
 from cellsearch.genome.parameters import parameter_count, requires_square
 from cellsearch.genome.recognise import recognise
 
@@ -93,7 +94,10 @@ def relatives(genome: Genome) -> dict[str, Any]:
     """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the
     graph alone says against it.
     """
-    found = recognise(genome, {entry.name: entry.genome for entry in zoo.entries()})
+    known = {entry.name: entry.genome for entry in zoo.entries()}
+    key = search_key(genome)
+    known |= {n: g for n, g in zoo.earlier_forms().items() if search_key(g) == key}
+    found = recognise(genome, known)
     edits = found.difference.edits if found.difference is not None else ()
     return {
         "equals": list(found.same),

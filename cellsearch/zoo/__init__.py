@@ -21,7 +21,7 @@ from cellsearch.files import declared_files
 from cellsearch.genome.graph import Genome
 from cellsearch.zoo.entry import ZooEntry, read_entry
 
-__all__ = ["ZooEntry", "entries", "entry", "import_cell", "load", "names"]
+__all__ = ["ZooEntry", "earlier_forms", "entries", "entry", "import_cell", "load", "names"]
 
 
 def names() -> tuple[str, ...]:
@@ -67,6 +67,24 @@ def entry(name: str) -> ZooEntry:
 def entries() -> tuple[ZooEntry, ...]:
     """All cells of the zoo, by family, then year, then name."""
     return tuple(sorted(map(entry, names()), key=lambda e: (e.family_position, e.year, e.name)))
+
+
+@cache
+def earlier_forms() -> Mapping[str, Genome]:
+    """Cells as an earlier version wrote them, by what to call them; simplification does not see
+    that they compute what the cell does now.
+    """
+    return {
+        "minlstm (as in 0.1.0)": Genome.from_text(
+            "f = sigmoid(linear(x[t]))\ni = sigmoid(linear(x[t]))\ns = f + i\n"
+            "h[t] = f / s * h[t-1] + i / s * linear(x[t])"
+        ),
+        "rg_lru (as in 0.1.0)": Genome.from_text(
+            "r = sigmoid(linear(x[t]))\ni = sigmoid(linear(x[t]))\n"
+            "a = exp(8 * r * log_sigmoid(bias()))\n"
+            "h[t] = a * h[t-1] + sqrt(1 - square(a)) * (i * x[t])"
+        ),
+    }
 
 
 def import_cell(text: str, format: str, **options: Any) -> Genome:

@@ -45,6 +45,20 @@ def found(text: str) -> set[tuple[str, str]]:
             {("grows-exponentially", "h_t")},
         ),
         ("h[t] = tanh(linear(x[t], p[t-1]))\np[t] = h[t-1]", set()),
+        *[
+            (f"f = sigmoid(linear(x[t]))\ni = sigmoid(linear(h[t-1]))\nh[t] = tanh({text})", codes)
+            for text, codes in {
+                "f / (f + i) * h[t-1]": {("divides-by-gates", "h.2")},
+                "1 / i + f": {("divides-by-gates", "h.2")},
+                "f / (f * i)": {("divides-by-gates", "h.2")},
+                "f / max(f, 1 - i)": {("divides-by-gates", "h.4")},
+                "i / (f + i + 0.001)": set(),
+                "i / (f + exp(linear(x[t])))": set(),
+                "f / 0 + i": {("divides-by-zero", "h.2")},
+                "f / -0.0 * i": {("divides-by-zero", "h.2")},
+                "f / 2 + i": set(),
+            }.items()
+        ],
         ("h[t] = tanh(x[t] * h[t-1])", {("square", "h_t"), ("square", "h.1")}),
     ],
 )
