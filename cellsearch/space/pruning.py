@@ -263,6 +263,8 @@ def _left(node: Node, operands: list[_Left | None]) -> _Left | None:
         return _Left.NOTHING
     if node.op == "mul" and _Left.NOTHING in operands:
         return _Left.NOTHING
+    if node.op == "blend" and operands[1] is operands[2] is _Left.NOTHING:
+        return _Left.NOTHING
     if any(left is None for left in operands):
         return None
     if node.op == "linear":
@@ -281,6 +283,8 @@ def _reduce_blend(draft: Draft, number: int, operands: list[_Left | None]) -> No
             draft.bypass(number, second)
             return
         raise GenomeError("a blend has lost its gate", where=f"node {node.name or number}")
+    if operands[1] is not None and operands[2] is not None:
+        raise GenomeError("a blend has lost both its values", where=f"node {node.name or number}")
     if operands[1] is None:
         draft.nodes[number] = replace(node, op="mul", inputs=(gate, first))
     else:

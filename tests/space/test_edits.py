@@ -90,6 +90,22 @@ def test_prunings_have_fewer_parts_and_extensions_more(name, seed):
         assert where.contains(grown.genome) is None
 
 
+@pytest.mark.parametrize("bias", ["", ", bias=False"])
+def test_a_blend_may_lose_both_its_values_at_once(bias):
+    cell = Genome.from_text(
+        f"g = sigmoid(linear(x[t], h[t-1]))\na = linear(c[t-1]{bias})\n"
+        "c[t] = linear(x[t], h[t-1]) + blend(g, tanh(a), diag(a))\nh[t] = g * tanh(c[t])"
+    )
+    where = space("lstm_gru")
+    assert where.prunings(cell)
+    if bias:
+        smaller = where.remove(cell, ["a.weight_c"])
+        assert "blend" not in [node.op for node in smaller.nodes]
+    else:  # a gate between two constants
+        with pytest.raises(SpaceError, match="lost both its values"):
+            where.remove(cell, ["a.weight_c"])
+
+
 @pytest.mark.parametrize("operator", list(OPERATORS))
 def test_each_operator_works_alone(operator):
     rng = np.random.default_rng(3)
