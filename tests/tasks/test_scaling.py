@@ -75,6 +75,16 @@ def test_whole_numbers_that_float64_cannot_hold_keep_their_differences(
     assert np.allclose(standardised((apart + 1_700_000_000_000_000_123).astype(kind)), plain)
 
 
+def test_ordinary_numbers_in_float64_have_the_digests_of_version_0_1() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 12, 3)), np.arange(100) % 2
+    assert tasks.from_arrays(x, y).options["digest"] == "914a8ce9eaeb6635"
+    far = tasks.from_arrays(3 * x - 20, x[:, -1, 0], kind="regression")
+    assert far.options["digest"] == "76cce6d6c1cbcdc8"
+    ragged = [sequence[: 5 + k % 6] for k, sequence in enumerate(x)]
+    assert tasks.from_arrays(ragged, y, standardise=False).options["digest"] == "f3f0f59c3a06cafd"
+
+
 def test_what_was_given_in_float32_already_is_as_it_was() -> None:
     """The digests of data in older runs."""
     rng = np.random.default_rng(3)
