@@ -20,8 +20,9 @@ import ast
 import keyword
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -43,6 +44,7 @@ __all__ = [
     "get",
     "names",
     "register",
+    "unknown_op_hint",
 ]
 
 Kind = Literal["pointwise", "parametric", "constant", "normalisation"]
@@ -127,6 +129,11 @@ class Op:
         if self.min_arity == self.max_arity:
             return f"exactly {self.min_arity}"
         return f"{self.min_arity} to {self.max_arity}"
+
+    def operands_text(self) -> str:
+        """As :meth:`arity_text`, with the word: ``exactly 1 operand``."""
+        one = (self.min_arity if self.max_arity is None else self.max_arity) == 1
+        return f"{self.arity_text()} operand{'' if one else 's'}"
 
 
 def _sigmoid(a: float) -> float:
@@ -294,6 +301,32 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*OPS, *_declared())))
 
 
+_CALLED = {
+    "σ": "sigmoid",
+    "sigma": "sigmoid",
+    "logistic": "sigmoid",
+    "swish": "silu",
+    "dense": "linear",
+    "matmul": "linear",
+    "lerp": "blend",
+    "multiply": "mul",
+    "times": "mul",
+    "hadamard": "mul",
+    "divide": "div",
+    "minus": "sub",
+    "norm": "layer_norm",
+}
+"""What others call some ops."""
+
+
+def unknown_op_hint(name: str, allowed: Iterable[str] | None = None) -> str:
+    """What to say of a name that is not an op: the one that was probably meant, and all."""
+    known = tuple(allowed if allowed is not None else names())
+    low = name.lower()
+    meant = _CALLED.get(low) or next(iter(get_close_matches(low, known, n=1, cutoff=0.6)), "")
+    return (f"did you mean {meant}? " if meant in known else "") + "allowed: " + ", ".join(known)
+
+
 def _declared() -> Mapping[str, Callable[[], Op]]:
     """The ops of other packages: name -> what loads and registers it."""
     from cellsearch.files import declared, load_declared  # start-up: few cells have such an op
@@ -340,7 +373,7 @@ def _check(row: Op) -> None:
     arity = row.max_arity
     if row.kind != "pointwise" or arity != row.min_arity or arity not in (1, 2):
         raise ConfigError(
-            f"a {row.kind} op of {row.arity_text()} operands needs a structure of its own in the "
+            f"a {row.kind} op of {row.operands_text()} needs a structure of its own in the "
             "compiler",
             where=where,
             hint="other packages add pointwise ops with 1 or 2 operands",

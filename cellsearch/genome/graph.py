@@ -282,11 +282,11 @@ def _check_nodes(genome: Genome) -> None:
             raise GenomeError(
                 f"unknown op {node.op!r}",
                 where=_where(genome, value),
-                hint="allowed: " + ", ".join(ops.names()),
+                hint=ops.unknown_op_hint(str(node.op)),
             )
         if not op.accepts(len(node.inputs)):
             raise GenomeError(
-                f"{node.op} takes {op.arity_text()} operands, not {len(node.inputs)}",
+                f"{node.op} takes {op.operands_text()}, not {len(node.inputs)}",
                 where=_where(genome, value),
             )
         for operand in node.inputs:

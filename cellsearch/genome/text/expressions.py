@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+import re
+from difflib import get_close_matches
 
 from cellsearch import ops
 from cellsearch.errors import CellSyntaxError
@@ -13,6 +15,8 @@ from cellsearch.genome.parts import MAX_NODES
 __all__ = ["MAX_DEPTH", "ExpressionReader", "is_t", "is_t_minus_1"]
 
 MAX_DEPTH = 60
+_WEIGHT = re.compile(r"[A-Z]\w{0,2}|[WUVRb]_?\w{0,3}")
+"""What equations in papers call weights."""
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
@@ -81,8 +85,23 @@ class ExpressionReader:
         raise self.error(
             f"{node.id} is not known here{later}",
             node.lineno,
-            hint="assign a name before it is read",
+            hint="assign a name before it is read" if later else self._meant(node.id),
         )
+
+    def _meant(self, name: str) -> str:
+        """What somebody who writes an unknown name probably meant."""
+        base, _, ending = name.rpartition("_")
+        states = {"x", *self.slots, *(state.name for state in self.builder.states)}
+        if ending == "t" and base in states:
+            return f"write {base}[t]" + ("" if base == "x" else f" or {base}[t-1]")
+        if _WEIGHT.fullmatch(name):
+            return (
+                "weights are not written: W*x[t] + U*h[t-1] + b is linear(x[t], h[t-1]), "
+                "a vector of weights times a is diag(a), a lone bias is bias()"
+            )
+        near = get_close_matches(name, [*self.values, *self.slots], n=1, cutoff=0.6)
+        read = [n if n in self.values else f"{n}[t]" for n in near]
+        return f"did you mean {read[0]}?" if near else "assign a name before it is read"
 
     def _step_value(self, node: ast.Subscript) -> int:
         if not isinstance(node.value, ast.Name):
@@ -120,7 +139,9 @@ class ExpressionReader:
             raise self.error(
                 f"the operator {type(node.op).__name__} is not allowed",
                 node.lineno,
-                hint="allowed: + - * /",
+                hint="a matrix times a value is linear(x[t])"
+                if isinstance(node.op, ast.MatMult)
+                else "allowed: + - * /",
             )
         operands = [node.right]
         left: ast.expr = node.left
@@ -142,10 +163,14 @@ class ExpressionReader:
             called = (
                 node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
             )
+            allowed = [n for n in ops.names() if n != "const"]
+            of_time = len(node.args) == 1 and (is_t(node.args[0]) or is_t_minus_1(node.args[0]))
             raise self.error(
                 f"unknown op {called}",
                 node.lineno,
-                hint="allowed: " + ", ".join(n for n in ops.names() if n != "const"),
+                hint=f"did you mean {called}[{ast.unparse(node.args[0])}]?".replace(" - ", "-")
+                if of_time
+                else ops.unknown_op_hint(called, allowed),
             )
         bias = True
         for word in node.keywords:
@@ -165,7 +190,7 @@ class ExpressionReader:
     def _make(self, op: str, operands: list[int], node: ast.expr, bias: bool = True) -> int:
         if not ops.get(op).accepts(len(operands)):
             raise self.error(
-                f"{op} takes {ops.get(op).arity_text()} operands, not {len(operands)}", node.lineno
+                f"{op} takes {ops.get(op).operands_text()}, not {len(operands)}", node.lineno
             )
         if len(self.builder.nodes) >= MAX_NODES:
             raise self.error(f"more than {MAX_NODES} nodes", node.lineno)

@@ -16,6 +16,8 @@ from cellsearch.genome.text.expressions import MAX_DEPTH, ExpressionReader, is_t
 __all__ = ["CellText", "parse"]
 
 MAX_TEXT = 262_144
+_STEP = re.compile(r"([A-Za-z]\w*?)_?\{\s*t\s*([-\u2212]\s*1)?\s*\}")
+"""A step as papers set it: ``h_{t-1}``."""
 _SIGNS = re.compile(rf"(?:[-+~]\s*){{{MAX_DEPTH}}}")
 
 
@@ -85,13 +87,13 @@ class _Parser(ExpressionReader):
                 )  # ast warns of odd literals; the parser rejects them with a line number
                 module = ast.parse(self.text)
         except SyntaxError as error:
-            raise self.error(
-                f"not a statement: {error.msg}",
-                error.lineno or 1,
-                hint="write name = op(operands), one a line",
-            ) from None
+            raise self.syntax_error(error) from None
         except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-            raise self.error(f"cannot be read: {error or type(error).__name__}", 1) from None
+            raise self.error(
+                f"cannot be read: {error or type(error).__name__}",
+                1,
+                hint="write very long sums and products as add(a, b, ...) and mul(a, b, ...)",
+            ) from None
         body, doc = module.body, ""
         if (
             body
@@ -118,6 +120,24 @@ class _Parser(ExpressionReader):
                 )
             statements.append(node)
         return statements, doc
+
+    def syntax_error(self, error: SyntaxError) -> CellSyntaxError:
+        """Python's words, the column, and the line with a mark below it."""
+        number, column = error.lineno or 1, max(error.offset or 1, 1)
+        lines = self.text.split("\n")
+        line = lines[number - 1] if number <= len(lines) else ""
+        first = max(0, column - 60)  # of a long line the part around the mark
+        shown = "".join(c if c.isprintable() else " " for c in line[first : first + 90])
+        mark = " " * (column - 1 - first) + "^"
+        step = _STEP.search(line)
+        hint = "write name = op(operands), one a line"
+        if step:
+            hint = f"write {step[1]}[{'t-1' if step[2] else 't'}]"
+        elif "\u2212" in line:
+            hint = "write the minus of the keyboard, -"
+        return self.error(
+            f"not a statement: {error.msg} (column {column})\n    {shown}\n    {mark}", number, hint
+        )
 
     def check_nesting(self) -> None:
         """Refuse what the recursive descent below could not survive, before :mod:`ast` sees it."""
@@ -210,7 +230,9 @@ class _Parser(ExpressionReader):
                 raise self.error(
                     f"{name}[t-1] is read, but {name}[t] is never assigned",
                     line,
-                    hint=f"add a line {name}[t] = ...",
+                    hint=f"did you mean {name}[t] = in line {self.lines[name]}?"
+                    if name in self.lines
+                    else f"add a line {name}[t] = ...",
                 )
         for name, (_, line) in initial.items():
             if name not in read:
