@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from cellsearch.errors import CellsearchError
+from cellsearch.errors import CellsearchError, CellSyntaxError
 
 __all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go"]
 
@@ -43,7 +43,10 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
         )
         sys.stdout.flush()
     except CellsearchError as error:
-        return _failed(str(error), error.hint, error.exit_code, debug)
+        message, _, excerpt = str(error).partition("\n")
+        if not isinstance(error, CellSyntaxError):
+            message, excerpt = str(error), ""
+        return _failed(message, error.hint, error.exit_code, debug, excerpt)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -88,10 +91,13 @@ def let_output_go() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _failed(message: str, hint: str, code: int, debug: bool) -> int:
+def _failed(message: str, hint: str, code: int, debug: bool, excerpt: str = "") -> int:
+    """``excerpt``: lines of a text with a mark below the place, printed as they stand, indented."""
     if debug:
         traceback.print_exc()
     click.echo(f"error: {_one_line(message)}", err=True)
+    for line in filter(None, excerpt.split("\n")):
+        click.echo("    " + "".join(c if c.isprintable() else " " for c in line[4:]), err=True)
     if hint:
         click.echo(f"hint: {_one_line(hint)}", err=True)
     return code

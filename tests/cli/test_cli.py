@@ -49,8 +49,13 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def is_error(done: Done, code: int) -> None:
-    """An error is the lines ``error:`` and ``hint:`` on standard error, and nothing else."""
+    """An error is the lines ``error:`` and ``hint:`` on standard error, and nothing else; with a
+    syntax error the line and the mark below it between them.
+    """
     lines = done.err.splitlines()
+    if "not a statement" in lines[0]:
+        assert lines[2].strip() == "^"
+        del lines[1:3]
     assert done.code == code, done
     assert done.out == ""
     assert lines[0].startswith("error: ")

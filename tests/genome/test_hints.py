@@ -1,8 +1,12 @@
 """What somebody is told who writes a cell as a paper does, or with a slip."""
 
+from pathlib import Path
+
 import pytest
 
 from cellsearch import Genome
+from cellsearch.cli import cli
+from cellsearch.cli.failures import guarded
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.checks import static_checks
 
@@ -60,6 +64,20 @@ def test_a_long_line_is_shown_around_the_mark() -> None:
     assert len(shown) < 100
     assert shown.isprintable()
     assert mark.index("^") < len(shown) + 1
+
+
+def test_the_command_line_prints_the_mark_below_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "slip.cell"
+    path.write_text("h[t] = tanh(x[t] h[t-1])\n", encoding="utf-8")
+    assert guarded(cli, ["show", str(path)]) == 3
+    error, shown, mark, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert shown == "    h[t] = tanh(x[t] h[t-1])"
+    assert mark.strip() == "^"
+    assert shown[mark.index("^")] == "x"
+    assert hint.startswith("hint: ")
 
 
 def test_an_unknown_op_of_a_stored_genome_gets_the_same_hint() -> None:
