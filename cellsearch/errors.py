@@ -4,7 +4,8 @@
 
     CellsearchError                 exit code 1
     ├── ConfigError                 exit code 2   usage, experiment, search space, unknown name
-    │   └── SpaceError              exit code 2   a search space that cannot hold what it declares
+    │   ├── SpaceError              exit code 2   a search space that cannot hold what it declares
+    │   └── ArgumentTypeError       exit code 2   a Python argument of a wrong type; a TypeError too
     ├── InputFileError              exit code 3   an invalid or unsafe file
     │   ├── GenomeError             exit code 3   a cell that is not a legal genome
     │   │   └── CellSyntaxError     exit code 3   text or JSON that is not a cell
@@ -21,6 +22,7 @@ Each error says what is wrong, where (file, line, node), what is allowed, and wh
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentTypeError",
     "BackendError",
     "CellSyntaxError",
     "CellsearchError",
@@ -41,7 +43,7 @@ class CellsearchError(Exception):
     """Base of all errors of cellsearch.
 
     ``message`` says what is wrong, ``where`` names the place (``"file.cell:3"``, ``"node i"``),
-    ``hint`` says what to do.
+    ``hint`` says what to do; it is a note of the exception, so tracebacks show it.
     """
 
     exit_code = 1
@@ -51,6 +53,18 @@ class CellsearchError(Exception):
         self.message = message
         self.where = where
         self.hint = hint
+
+    @property
+    def hint(self) -> str:
+        """What to do."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, text: str) -> None:
+        old = getattr(self, "_hint", "")
+        self._hint = text
+        notes = [note for note in getattr(self, "__notes__", []) if note != f"hint: {old}"]
+        self.__notes__ = [*notes, f"hint: {text}"] if text else notes
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
@@ -67,6 +81,10 @@ class ConfigError(CellsearchError):
     """Wrong usage: an option, an experiment, a name that does not exist."""
 
     exit_code = 2
+
+
+class ArgumentTypeError(ConfigError, TypeError):
+    """An argument of a wrong type."""
 
 
 class SpaceError(ConfigError):

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from cellsearch.genome.graph import Genome
 
-__all__ = ["State", "check_input", "check_states", "initial_states", "pack_states"]
+__all__ = ["State", "cast", "check_input", "check_states", "initial_states", "pack_states"]
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor for a cell with one state, else a tuple in the order of ``genome.states``."""
+
+
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    """Tensors, tuples of them and packed sequences in another dtype, as autocast does it: what is
+    float64 or no floating-point number stays.
+    """
+    if isinstance(value, PackedSequence):
+        return value._replace(data=cast(value.data, dtype))
+    if isinstance(value, (tuple, list)):
+        return tuple(cast(part, dtype) for part in value)
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return value.to(dtype)
+    return value
 
 
 def pack_states(states: list[Tensor]) -> State:
@@ -76,7 +92,7 @@ def initial_states(genome: Genome, shape: torch.Size, like: Tensor) -> list[Tens
     """The states before the first position, ``[L * D, B, H]``."""
     # A lowest value such as -1e30 stays finite in half precision.
     largest = torch.finfo(like.dtype).max
-    with torch.inference_mode(mode=False):  # they may be used again in training
+    with torch.inference_mode(False):  # they may be used again in training
         return [
             torch.full(
                 shape,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, overload
 
@@ -11,46 +11,55 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from cellsearch.compiler.backends.base import Kernel, beside_the_graph, transform_of
 from cellsearch.compiler.backends.choice import Choice, choose
 from cellsearch.compiler.calling import (
     State,
+    cast,
     check_input,
     check_states,
     initial_states,
     pack_states,
 )
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.options import LayerOptions
+from cellsearch.compiler.options import LayerOptions, check_fixed, check_type
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.sequences import Packing, reverse
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.compiler.variational import drop_units, masked_states, with_masks
 from cellsearch.compiler.weights import Layer
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ArgumentTypeError, BackendError, ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import check_width
+
+_is_compiling = torch.compiler.is_dynamo_compiling
+_has_autocast = torch._C._is_any_autocast_enabled
 
 __all__ = ["CellModule", "State", "compile_cell"]
 
 
 def compile_cell(
     genome: Genome,
-    *,
     input_size: int,
     hidden_size: int,
     num_layers: int = 1,
+    *,
+    bias: bool = True,
     batch_first: bool = False,
     dropout: float = 0.0,
     variational_dropout: float = 0.0,
     bidirectional: bool = False,
+    proj_size: int = 0,
     backend: str = "auto",
-    device: torch.device | str | None = None,
+    device: torch.device | str | int | None = None,
     dtype: torch.dtype | None = None,
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``.
 
     * ``input_size``, ``hidden_size``: I and H.
     * ``num_layers``: layers on top of each other.
+    * ``bias``, ``proj_size``: here for calls written for ``torch.nn.LSTM``; only its defaults, for
+      the cell says what has a bias and what is projected.
     * ``batch_first``: sequences are ``[B, T, I]``, not ``[T, B, I]``.
     * ``dropout``: probability, applied between layers in training mode.
     * ``variational_dropout``: probability with which a unit is dropped for a whole call, at all
@@ -65,8 +74,10 @@ def compile_cell(
 
     Weights start as :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises
     :class:`GenomeError` for a cell in which x meets a state without a linear between, where the
-    widths differ, and :class:`ConfigError` for arguments that make no sense.
+    widths differ, and :class:`ConfigError` for arguments that make no sense, which is a
+    :class:`TypeError` too where the type is wrong.
     """
+    check_fixed(bias=bias, proj_size=proj_size)
     options = LayerOptions(
         input_size=input_size,
         hidden_size=hidden_size,
@@ -95,13 +106,17 @@ class CellModule(nn.Module):
         genome: Genome,
         options: LayerOptions,
         *,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(genome, Genome):
             hint = "write cellsearch.zoo.load(name) or Genome.from_text(text)"
-            raise ConfigError(f"{genome!r:.60} is not a genome", where="compile_cell", hint=hint)
+            raise ArgumentTypeError(
+                f"{genome!r:.60} is not a genome", where="compile_cell", hint=hint
+            )
+        check_type("dtype", dtype, (torch.dtype, type(None)), "a dtype such as torch.float32")
+        check_type("device", device, (torch.device, str, int, type(None)), 'a device such as "cpu"')
         dtype = dtype or torch.get_default_dtype()
         if not dtype.is_floating_point:
             raise ConfigError(f"a cell computes with floating-point numbers, not {dtype}")
@@ -115,7 +130,7 @@ class CellModule(nn.Module):
         self.bidirectional = options.bidirectional
         self.backend = options.backend
         self._program = simplify_program(lower(genome))
-        self._choices: dict[tuple[torch.device, torch.dtype, bool], Choice] = {}
+        self._choices: dict[tuple[torch.device, torch.dtype, bool, str], Choice] = {}
         self._fresh: tuple[tuple[torch.Size, torch.dtype, torch.device], list[Tensor]] | None = None
         place = None if device is None else torch.device(device)
         for name, width in options.layers():
@@ -144,6 +159,21 @@ class CellModule(nn.Module):
             weights = self._modules[name]
             assert isinstance(weights, Layer)
             yield name, weights
+
+    @property
+    def bias(self) -> bool:
+        """Whether the cell has biases."""
+        return any(spec.name.endswith(".bias") for spec in self.genome.parameters)
+
+    @property
+    def proj_size(self) -> int:
+        """0: states are as wide as the output."""
+        return 0
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The weights of each layer and direction."""
+        return [[*layer.weights().values()] for _, layer in self.layers()]
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
@@ -177,13 +207,31 @@ class CellModule(nn.Module):
             choice = self._choose(weight.device, weight.dtype)
         return dict(choice.report)
 
-    def _choose(self, device: torch.device, dtype: torch.dtype, *, masked: bool = False) -> Choice:
-        key = (device, dtype, masked)
+    def _choose(
+        self, device: torch.device, dtype: torch.dtype, *, masked: bool = False, backend: str = ""
+    ) -> Choice:
+        """``backend``: another one than the module's."""
+        key = (device, dtype, masked, backend)
         choice = self._choices.get(key)
         if choice is None:
             program = with_masks(self._program) if masked else self._program
-            choice = self._choices[key] = choose(self.backend, program, device, dtype)
+            choice = self._choices[key] = choose(backend or self.backend, program, device, dtype)
         return choice
+
+    def _kernel(self, like: Tensor, states: Sequence[Tensor], *, masked: bool) -> Kernel:
+        """The kernel for this call: under a transform ``"auto"`` takes the reference."""
+        kernel = self._choose(like.device, like.dtype, masked=masked).kernel
+        if kernel.plain_torch:
+            return kernel
+        what = transform_of((like, *states))
+        if not what:
+            return kernel
+        if self.backend != "auto":
+            raise BackendError(
+                f"the backend {self.backend} cannot run under {what}",
+                hint='compile the cell with backend="auto" or backend="reference"',
+            )
+        return self._choose(like.device, like.dtype, masked=masked, backend="reference").kernel
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
@@ -194,6 +242,32 @@ class CellModule(nn.Module):
         self, input: Tensor | PackedSequence, hx: State | None = None
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run over whole sequences; shapes as the class says."""
+        if _is_compiling() or _has_autocast():
+            return self._within(CellModule._sequence, (input,), hx)
+        return self._sequence(input, hx)
+
+    def _within(
+        self, run: Callable[..., tuple[Any, State]], given: tuple[Any, ...], hx: State | None
+    ) -> tuple[Any, State]:
+        """Run inside ``torch.compile``, whose graph ends here, or under autocast: a cell computes
+        in the dtype of its weights, and what comes out has the dtype of autocast.
+        """
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            return beside_the_graph(CellModule._within, self, run, given, hx)  # type: ignore[no-any-return]
+        weight = self._first_weight()
+        if weight is None or weight.dtype is torch.float64 or weight.is_meta:
+            return run(self, *given, hx)
+        kind = weight.device.type
+        if not torch.is_autocast_enabled(kind):
+            return run(self, *given, hx)
+        dtype = torch.get_autocast_dtype(kind)
+        with torch.autocast(kind, enabled=False):
+            output, states = run(self, *cast(given, weight.dtype), cast(hx, weight.dtype))
+            return cast(output, dtype), cast(states, dtype)
+
+    def _sequence(
+        self, input: Tensor | PackedSequence, hx: State | None
+    ) -> tuple[Tensor | PackedSequence, State]:
         if isinstance(input, PackedSequence):
             packing = Packing.of(input)
             self._check_input(input.data, 2)
@@ -238,6 +312,13 @@ class CellModule(nn.Module):
         others take the plain way, and so does a module with forward hooks, which want to see x.
         Raises :class:`IndexError` for a token that is not in the embedding.
         """
+        if _is_compiling() or _has_autocast():
+            return self._within(CellModule._token_sequence, (tokens, embedding), hx)
+        return self._token_sequence(tokens, embedding, hx)
+
+    def _token_sequence(
+        self, tokens: Tensor | PackedSequence, embedding: Tensor, hx: State | None
+    ) -> tuple[Tensor | PackedSequence, State]:
         self._check_input(embedding, 2)
         if self._forward_pre_hooks or self._forward_hooks:
             return self(_embedded(tokens, embedding), hx)  # type: ignore[no-any-return]
@@ -269,6 +350,11 @@ class CellModule(nn.Module):
             raise ValueError(
                 f"RNN: Expected the input of a step to be 2D, got {x.dim()}D tensor instead"
             )
+        if _is_compiling() or _has_autocast():
+            return self._within(CellModule._one_step, (x,), state)
+        return self._one_step(x, state)
+
+    def _one_step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         self._check_input(x, 2)
         output, final = self._run(x[None], self._states(state, x.shape[0], x), None)
         return output[0], pack_states(final)
@@ -285,7 +371,7 @@ class CellModule(nn.Module):
         """
         like = x if embedding is None else embedding
         share = self.variational_dropout if self.training else 0.0
-        kernel = self._choose(like.device, like.dtype, masked=share > 0).kernel
+        kernel = self._kernel(like, states, masked=share > 0)
         if embedding is not None and (share or not kernel.takes_tokens):
             x, embedding = functional.embedding(x, embedding), None
         batch, masks = x.shape[1], len(masked_states(self._program)) if share else 0
@@ -335,10 +421,11 @@ class CellModule(nn.Module):
             return check_states(hx, self.genome.state_names, shape, like, batched=batched)
         key = (shape, like.dtype, like.device)
         fresh = self._fresh
-        if fresh is not None and fresh[0] == key:
+        plain = not transform_of((like,))  # what a transform makes is of no use after it
+        if plain and fresh is not None and fresh[0] == key:
             return fresh[1]
         states = initial_states(self.genome, shape, like)
-        if self._choose(like.device, like.dtype).kernel.whole_states:
+        if plain and self._choose(like.device, like.dtype).kernel.whole_states:
             self._fresh = (key, states)
         return states
 

@@ -5,9 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ArgumentTypeError, ConfigError
 
-__all__ = ["LayerOptions"]
+__all__ = ["LayerOptions", "check_fixed", "check_type"]
+
+
+def check_type(name: str, value: object, kinds: tuple[type, ...], allowed: str) -> None:
+    """Raise :class:`ArgumentTypeError` for an argument of another type; ``bool`` is not ``int``."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ArgumentTypeError(
+            f"{name} is {value!r:.60}, of type {type(value).__name__}", hint=allowed
+        )
+
+
+def check_fixed(*, bias: bool, proj_size: int) -> None:
+    """Raise :class:`ConfigError` for what ``torch.nn.LSTM`` is told and a cell says itself."""
+    check_type("bias", bias, (bool,), "True")
+    check_type("proj_size", proj_size, (int,), "0")
+    if not bias:
+        raise ConfigError(
+            "bias is False, but the cell itself says what has a bias",
+            hint="write linear(x[t], h[t-1], bias=False) in the cell",
+        )
+    if proj_size:
+        raise ConfigError(
+            f"proj_size is {proj_size}, but states of a cell are as wide as its output",
+            hint="leave it at 0, and put a torch.nn.Linear behind the layer",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +53,20 @@ class LayerOptions:
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
             size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            check_type(name, size, (int,), "a whole number from 1 on")
+            if size < 1:
                 raise ConfigError(f"{name} is {size!r}", hint="a whole number from 1 on")
         for name in ("dropout", "variational_dropout"):
             share = getattr(self, name)
-            if isinstance(share, bool) or not 0 <= share <= 1:
+            check_type(name, share, (int, float), "a number from 0 to 1")
+            if not 0 <= share <= 1:
                 raise ConfigError(
                     f"{name} {share!r} is not a probability", hint="a number from 0 to 1"
                 )
+
+        for name in ("batch_first", "bidirectional"):
+            check_type(name, getattr(self, name), (bool,), "True or False")
+        check_type("backend", self.backend, (str,), 'the name of a backend, or "auto"')
 
     @property
     def suffixes(self) -> tuple[str, ...]:

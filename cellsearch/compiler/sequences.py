@@ -29,14 +29,14 @@ class Packing:
     def of(cls, packed: PackedSequence) -> Packing:
         """The packing of this packed sequence."""
         device, sizes = packed.data.device, packed.batch_sizes
-        running = torch.arange(int(sizes[0]))[None, :] < sizes[:, None]
+        running = torch.arange(int(sizes[0]), device="cpu")[None, :] < sizes[:, None]
         return cls(packed, tuple(sizes.tolist()), running.reshape(-1).nonzero()[:, 0].to(device))
 
     @property
     def lengths(self) -> Tensor:
         """Length of each sequence, longest first, ``[B]``, on the CPU."""
-        sizes = torch.tensor(self.sizes)
-        return (sizes[:, None] > torch.arange(self.sizes[0])[None, :]).sum(0)
+        sizes = torch.tensor(self.sizes, device="cpu")
+        return (sizes[:, None] > torch.arange(self.sizes[0], device="cpu")[None, :]).sum(0)
 
     def pad(self) -> Tensor:
         """The data as ``[T, B, ...]``, zero beyond the end of each sequence."""
@@ -77,7 +77,8 @@ def reverse(x: Tensor, packing: Packing | None) -> Tensor:
     if packing is None:
         return x.flip(0)
     steps, batch = x.shape[:2]
-    position = torch.arange(steps)[:, None]
+    position = torch.arange(steps, device="cpu")[:, None]
+    column = torch.arange(batch, device="cpu")[None, :]
     mirrored = packing.lengths[None, :] - 1 - position
-    source = torch.where(mirrored >= 0, mirrored, position) * batch + torch.arange(batch)[None, :]
+    source = torch.where(mirrored >= 0, mirrored, position) * batch + column
     return x.flatten(0, 1).index_select(0, source.reshape(-1).to(x.device)).view(x.shape)

@@ -157,6 +157,8 @@ _Affine = tuple[Tensor | None, Tensor | None]
 
 
 class _ScanKernel(Kernel):
+    plain_torch = False
+
     def __init__(self, program: Program, order: Sequence[int]) -> None:
         self.program = program
         self.order = order

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cellsearch.compiler.backends.aten.plan import ActionPlan, make_plan
 from cellsearch.compiler.backends.aten.run import run
-from cellsearch.compiler.backends.base import Backend, Kernel, Support
+from cellsearch.compiler.backends.base import Backend, Kernel, Support, check_gradients
 from cellsearch.compiler.gradient import Gradient, gradient
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.hoist import hoist
@@ -34,6 +34,8 @@ class Aten(Backend):
         """Every program; float32 and float64."""
         if dtype not in (torch.float32, torch.float64):
             return Support(False, f"float32 and float64 only, not {dtype}")
+        if device.type == "meta":
+            return Support(False, "it writes into memory, and a meta tensor has none")
         return Support(True)
 
     def build(self, program: Program) -> Kernel:
@@ -45,6 +47,8 @@ class _Aten(Kernel):
     """One program. Holds no data of a call, so one kernel serves all layers and may run several
     times before a backward pass.
     """
+
+    plain_torch = False
 
     def __init__(self, program: Program) -> None:
         self.program = hoist(program)
@@ -129,6 +133,7 @@ class _Function(torch.autograd.Function):
                 "the aten backend has no second derivatives (create_graph=True)",
                 hint='compile the cell with backend="reference"',
             )
+        check_gradients("aten", gradients)
         kernel: _Aten = ctx.kernel
         tensors = ctx.saved_tensors
         saved, given = tensors[: ctx.n_saved], tensors[ctx.n_saved : -1]
@@ -164,5 +169,5 @@ def _running(sizes: Sequence[int], device: torch.device) -> Tensor:
     """The rows of ``[T * B]`` at which a sequence is still running."""
     batch = sizes[0]
     return torch.cat(
-        [torch.arange(t * batch, t * batch + size) for t, size in enumerate(sizes)]
-    ).to(device)
+        [torch.arange(t * batch, t * batch + size, device=device) for t, size in enumerate(sizes)]
+    )

@@ -99,8 +99,8 @@ class Call:
     def zeros(self) -> Tensor:
         """The gradient of a final state that nothing depends on; only read."""
         width = self.plan.code.row[self.plan.code.index(self.layout.carried[0][1])]
-        with torch.inference_mode(mode=False):
-            return torch.zeros(self.plan.rows, width, dtype=torch.float32)
+        with torch.inference_mode(False):
+            return torch.zeros(self.plan.rows, width, dtype=torch.float32, device="cpu")
 
     @cached_property
     def is_empty(self) -> bool:

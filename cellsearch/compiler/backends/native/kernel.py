@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.base import Kernel
+from cellsearch.compiler.backends.base import Kernel, check_gradients
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.plan import Pool
@@ -31,6 +31,7 @@ class NativeKernel(Kernel):
     is cheaper.
     """
 
+    plain_torch = False
     whole_states = True
     takes_tokens = True
 
@@ -141,20 +142,18 @@ class _Segment(torch.autograd.Function):
                 "was asked for); use backend='reference'"
             )
         sized: Sized
-        kept: Kept | None
+        kept: Kept
+        check_gradients("native", outer)
         sized, kept, inputs, versions = ctx.state
-        if kept is None:
-            raise RuntimeError(
-                "the native backend can run backward only once for each forward pass; "
-                "use backend='reference' to do it again"
-            )
         if [tensor._version for tensor in inputs] != versions:
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified "
                 "by an inplace operation: x, a state or a weight "
                 "was changed between forward and backward of the native backend"
             )
-        ctx.state = sized, None, (), ()
         wanted = ctx.needs_input_grad
         d_x, states, weights = sized.backward(outer, kept, wanted[1], wanted[4 : 4 + sized.states])
+        if not torch._C._autograd._get_current_graph_task_keep_graph():  # else it may run again
+            ctx.state = ()
+            sized.release(kept)
         return (None, d_x, None, None, *states, *weights)

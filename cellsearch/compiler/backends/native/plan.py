@@ -77,7 +77,9 @@ class Pool:
                 found = candidate
                 break
             self.free.insert(0, candidate)
-        memory = found if found is not None else torch.empty(floats, dtype=torch.float32)
+        memory = (
+            found if found is not None else torch.empty(floats, dtype=torch.float32, device="cpu")
+        )
         return memory.fill_(float("nan")) if self.poison else memory
 
     def give(self, memory: Tensor) -> None:

@@ -239,7 +239,7 @@ class Sized:
             ring = call.layout.buffers[home.buffer].lifetime is Lifetime.RING
             floats = call.plan.memory.slots[home.buffer] * rows * width
             slots = memories[number].view(-1)[start : start + floats].view(-1, rows, width)
-            last = slots[lengths % 2 if ring else lengths, torch.arange(rows)]
+            last = slots[lengths % 2 if ring else lengths, torch.arange(rows, device="cpu")]
             found.append(last.view(memories[3 + k].shape))
         return found
 
@@ -257,8 +257,8 @@ class Sized:
         zero.
         """
         if packed:
-            return torch.zeros(shape, dtype=torch.float32)
-        memory = torch.empty(shape, dtype=torch.float32)
+            return torch.zeros(shape, dtype=torch.float32, device="cpu")
+        memory = torch.empty(shape, dtype=torch.float32, device="cpu")
         return memory.fill_(float("nan")) if self.pool.poison else memory
 
     # -- backward ----------------------------------------------------------------------------------
@@ -300,20 +300,24 @@ class Sized:
         ]
         call.run(addresses, kept.batch_sizes, None if source is None else source.place)
         pool.give(scratch)
-        if kept.saved is not None:
-            pool.give(kept.saved)
         if table is not None:
             return table, initial, self._without_folded(gradients)
         if memory is not None and call.result is not None:
             return call.result.of(memory), initial, [*gradients]
         return torch.zeros_like(x) if want_x else None, initial, [*gradients]
 
+    def release(self, kept: Kept) -> None:
+        """Give back the memory of a segment whose backward pass does not run again."""
+        if kept.saved is not None:
+            self.pool.give(kept.saved)
+
     def _given(self, outer: Sequence[Tensor | None], call: Call) -> list[Tensor]:
         """The gradients of the results, contiguous; zeros for a result that nothing depends on."""
         given = [gradient if gradient is not None else call.zeros for gradient in outer]
         if outer[0] is None:
             plan = call.plan
-            given[0] = torch.zeros(plan.steps, plan.rows, self.hidden_size, dtype=torch.float32)
+            shape = (plan.steps, plan.rows, self.hidden_size)
+            given[0] = torch.zeros(shape, dtype=torch.float32, device="cpu")
         return [
             gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given
         ]
