@@ -58,11 +58,10 @@ class LayerOptions:
                 raise ConfigError(f"{name} is {size!r}", hint="a whole number from 1 on")
         for name in ("dropout", "variational_dropout"):
             share = getattr(self, name)
-            check_type(name, share, (int, float), "a number from 0 to 1")
-            if not 0 <= share <= 1:
-                raise ConfigError(
-                    f"{name} {share!r} is not a probability", hint="a number from 0 to 1"
-                )
+            number = isinstance(share, (int, float)) and not isinstance(share, bool)
+            if not number or not 0 <= share <= 1:
+                error = ConfigError if number else ArgumentTypeError
+                raise error(f"{name} {share!r} is not a probability", hint="a number from 0 to 1")
 
         for name in ("batch_first", "bidirectional"):
             check_type(name, getattr(self, name), (bool,), "True or False")

@@ -134,7 +134,10 @@ def _rows_before(sizes: Sequence[int], device: torch.device) -> Tensor:
         starts.append(start)
         start += rows
     return torch.cat(
-        [torch.arange(start, start + rows) for start, rows in zip(starts, sizes, strict=True)]
+        [
+            torch.arange(start, start + rows, device=device)
+            for start, rows in zip(starts, sizes, strict=True)
+        ]
     ).to(device)
 
 
