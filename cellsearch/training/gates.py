@@ -121,14 +121,10 @@ def _stretched(s: Tensor) -> Tensor:
     return torch.clamp(s * (ZETA - GAMMA) + GAMMA, 0.0, 1.0)
 
 
-def attach(
-    model: nn.Module, genome: Genome, layer: nn.Module, relaxation: str
-) -> HardConcreteGates | None:
-    """Add the gates to a model, so that they are trained and stored with it; ``None`` without
-    relaxation or without gates.
+def attach(model: nn.Module, genome: Genome, layer: nn.Module) -> HardConcreteGates | None:
+    """Add the gates to a model, so that they are trained and stored with it; ``None`` for a cell
+    without gates.
     """
-    if relaxation != "l0":
-        return None
     gates = HardConcreteGates(genome, layer)
     if not len(gates):
         return None

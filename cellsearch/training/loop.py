@@ -23,9 +23,10 @@ from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingEr
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Connection, Job, Result
 from cellsearch.tasks.base import Arrays, Batch
-from cellsearch.training import checkpoint, gates
+from cellsearch.training import checkpoint
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
 from cellsearch.training.fused import FlatAdam
+from cellsearch.training.gates import attach
 from cellsearch.training.guard import Guard
 from cellsearch.training.model import DTYPES, cell_factory, decoded, make_task
 from cellsearch.training.prefilter import check_job
@@ -104,7 +105,8 @@ class _Run:
         layer = self.model.cell
         assert isinstance(layer, nn.Module)
         self.layer = layer
-        self.relaxed = gates.attach(self.model, genome, layer, job.training.relaxation)
+        relaxed = job.training.relaxation == "l0"
+        self.relaxed = attach(self.model, genome, layer) if relaxed else None
         self.parameters = list(self.model.parameters())
         self.guard.check_size(sum(p.numel() for p in self.parameters), dtype.itemsize)
         self.optimizer = FlatAdam(

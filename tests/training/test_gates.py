@@ -160,4 +160,4 @@ def test_cells_without_gates_train_as_ever(data: Arrays) -> None:
         == evaluate(gated_job(replace(SHORT, relaxation="l0"), plain), data).score
     )
     layer = compile_cell(Genome.from_text(plain), input_size=3, hidden_size=4)
-    assert attach(torch.nn.Module(), Genome.from_text(plain), layer, "l0") is None
+    assert attach(torch.nn.Module(), Genome.from_text(plain), layer) is None
