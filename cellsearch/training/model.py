@@ -1,6 +1,4 @@
-"""What a job trains: its cell, its task, the recurrent layer inside the task's model; and which
-settings make sense for them.
-"""
+"""What a job trains: its cell, its task, and the recurrent layer inside the task's model."""
 
 from __future__ import annotations
 

@@ -4,13 +4,15 @@ folder.
 A suite compares every candidate with references, LSTM and GRU trained in the same way. Such results
 are kept under everything that they depend on: the cell's search key, task, options, data, training,
 steps, seed, the versions of cellsearch, torch and numpy, the processor, and the source text of
-everything that trains. Of two versions, or of a checkout before and after an edit, each has its own
-entries: they never mix.
+everything that trains, a task and ops of other packages included. Of two versions, or of a checkout
+before and after an edit, each has its own entries: they never mix.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
@@ -20,11 +22,13 @@ from typing import Any
 
 import torch
 
+from cellsearch import tasks
 from cellsearch.errors import TrainingError
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import Connection, Job, Result
+from cellsearch.ops import OPS
 from cellsearch.tasks.base import Arrays
 from cellsearch.training.environment import decisive
 from cellsearch.training.loop import evaluate
@@ -106,6 +110,8 @@ def _question(job: Job, genome: Genome, arrays: Arrays) -> dict[str, Any]:
         "cell": search_key(genome),
         "data": _data_digest(arrays),
         "made by": {**_machine(), "torch": torch.__version__, "code": code_version()},
+        "from outside": _from_outside(job.task),
+        "ops": {op: [OPS[op].torch, OPS[op].gradient] for op in {node.op for node in genome.nodes}},
     }
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
@@ -126,6 +132,17 @@ def code_version() -> str:
             path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
         )
     return digest.hexdigest()[:20]
+
+
+def _from_outside(task: str) -> dict[str, str]:
+    """A digest of each file of another package that a class of the task stands in."""
+    ours = {__name__.partition(".")[0], *sys.stdlib_module_names}
+    classes = [c for c in tasks.get(task).__mro__ if c.__module__.partition(".")[0] not in ours]
+    files = {c.__module__: inspect.getsourcefile(c) for c in classes}
+    return {
+        module: sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        for module, file in files.items()
+    }
 
 
 _machine = cache(decisive)

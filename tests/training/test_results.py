@@ -4,7 +4,9 @@ not.
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from support.suites import one_training
 from support.trainings import facts
 
 import cellsearch as cs
-from cellsearch import zoo
+from cellsearch import tasks, zoo
 from cellsearch.errors import EnvironmentFailure, TrainingError
 from cellsearch.job import Job, Result
 from cellsearch.settings import Limits
@@ -72,6 +74,28 @@ def test_other_data_and_other_versions_are_not_mixed(
         newer.setattr(results, "_machine", lambda: {"numpy": "9.9"})
         assert not cache.train(job, arrays)[1]
     assert cache.train(replace(job, targets=(0.1,)), arrays)[1]
+
+
+def test_the_code_of_a_task_of_another_package_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, arrays = one_training()
+    cache, file = ResultCache(tmp_path / "cache"), tmp_path / "foreign_task.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    answered = []
+    for note in ("first", "first", "second"):
+        file.write_text(
+            "from cellsearch.tasks.parity import Parity\n"
+            f"class Mine(Parity):\n    note = {note!r}\n",
+            "utf-8",
+        )
+        foreign = importlib.import_module("foreign_task").Mine
+        with monkeypatch.context() as patched:
+            patched.setattr(tasks, "get", lambda name, found=foreign: found)
+            answered.append(cache.train(job, arrays)[1])
+    assert answered == [False, True, False]
+    assert not cache.train(job, arrays)[1], "the task of the same name that is ours"
+    monkeypatch.delitem(sys.modules, "foreign_task")
 
 
 def test_the_version_of_the_code_is_that_of_the_files_that_train(
