@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from cellsearch.errors import TrainingError
 from cellsearch.settings import Limits, Prefilter, Training
 
-__all__ = ["Budget", "Connection", "Failure", "Job", "JobId", "Outcome", "Result"]
+__all__ = [
+    "Budget",
+    "Connection",
+    "Failure",
+    "Job",
+    "JobId",
+    "Outcome",
+    "Result",
+    "checked_result",
+    "plain_number",
+    "plain_text",
+]
 
 
 class JobId(NamedTuple):
@@ -156,3 +169,91 @@ class Outcome:
     def id(self) -> JobId:
         """The job that this is the outcome of."""
         return JobId(self.trial, self.rung)
+
+
+def checked_result(result: object) -> Result:
+    """The result in plain numbers and text, which every store can hold and give back: numbers of
+    numpy, tensors of one number and decimals are converted.
+
+    Scores and metrics may be infinite or NaN. Raises :class:`TrainingError` for everything else
+    that an evaluation might return.
+    """
+    if not isinstance(result, Result):
+        raise TrainingError(
+            f"the evaluation returned a {type(result).__name__}",
+            hint="return a cellsearch.job.Result",
+        )
+    seconds = plain_number(result.seconds, "seconds")
+    if not math.isfinite(seconds):
+        raise TrainingError(f"seconds is {seconds}", hint="return a finite number")
+    if not isinstance(result.checkpoint, str):
+        raise TrainingError(
+            f"checkpoint is a {type(result.checkpoint).__name__}", hint="return a path as text"
+        )
+    if plain_text(result.checkpoint) != result.checkpoint:
+        raise TrainingError("checkpoint is not valid Unicode", hint="use another path")
+    try:
+        points = [(step, score) for step, score in result.curve]
+        metrics, connections = dict(result.metrics), dict(result.connections)
+    except Exception as error:
+        raise TrainingError(
+            f"curve, metrics or connections of the result cannot be read: {error}",
+            hint="return pairs (step, score), and numbers and connections by name",
+        ) from error
+    return Result(
+        score=plain_number(result.score, "score"),
+        metric=plain_number(result.metric, "metric"),
+        steps=_count(result.steps, "steps"),
+        seconds=seconds,
+        parameters=_count(result.parameters, "parameters"),
+        cell_parameters=_count(result.cell_parameters, "cell_parameters"),
+        curve=tuple((_count(n, "curve"), plain_number(score, "curve")) for n, score in points),
+        metrics={_name(k): plain_number(v, f"metrics[{k!r}]") for k, v in metrics.items()},
+        connections={_name(k): _connection(v) for k, v in connections.items()},
+        checkpoint=result.checkpoint,
+    )
+
+
+def plain_number(value: object, name: str) -> float:
+    """The value as a float. Raises :class:`TrainingError` for what is not one real number."""
+    try:
+        if isinstance(value, str | bytes | bytearray):
+            raise TypeError("text is not a number")
+        return float(cast(float, value))
+    except Exception as error:
+        raise TrainingError(
+            f"{name} is a {type(value).__name__} that is not one real number: {error}",
+            hint="return a float",
+        ) from error
+
+
+def plain_text(text: str) -> str:
+    """The text with lone surrogates, which cannot be stored, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _count(value: object, name: str) -> int:
+    number = plain_number(value, name)
+    if not (number.is_integer() and 0 <= number < 2**53):
+        raise TrainingError(f"{name} is {number}", hint="return a whole number from 0 to 2**53")
+    return int(number)
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or plain_text(name) != name:
+        raise TrainingError(
+            f"the name {name!r} of a metric or connection is not valid text", hint="use plain text"
+        )
+    return str(name)
+
+
+def _connection(value: object) -> Connection:
+    if not isinstance(value, Connection):
+        raise TrainingError(
+            f"a connection is a {type(value).__name__}", hint="return cellsearch.job.Connection"
+        )
+    return Connection(
+        plain_number(value.gate, "gate"),
+        plain_number(value.saliency, "saliency"),
+        None if value.perturbation is None else plain_number(value.perturbation, "perturbation"),
+    )

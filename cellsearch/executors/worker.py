@@ -23,7 +23,8 @@ from cellsearch.errors import (
     GenomeError,
     TrainingError,
 )
-from cellsearch.job import Job, Outcome
+from cellsearch.executors.isolation import Interrupts, isolated
+from cellsearch.job import Job, Outcome, checked_result, plain_text
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure, Result
 
@@ -94,15 +95,36 @@ def read_only(arrays: Arrays) -> Arrays:
 
 
 def perform(evaluation: Evaluation, job: Job, arrays: Arrays, worker: str) -> Outcome:
-    """Run one job. The candidate's failure, whatever it is, becomes the outcome.
+    """Run one job. The candidate's failure, whatever it is, becomes the outcome: also an exit, an
+    interrupt that it raises itself, and a result that could not be stored.
 
-    Raises :class:`ConfigError` and :class:`EnvironmentFailure`, which would hit every candidate
-    alike; a backend that cannot run this cell is the candidate's own failure.
+    Raises the user's own interrupt (Ctrl-C), :class:`ConfigError` and :class:`EnvironmentFailure`,
+    which would hit every candidate alike; a backend that cannot run this cell is the candidate's
+    own failure.
     """
     start = time.perf_counter()
-    result, failure = None, None
+    with Interrupts() as interrupts:
+        result, failure = _attempt(evaluation, job, arrays, interrupts)
+    return Outcome(
+        job.trial,
+        job.rung,
+        result,
+        failure,
+        worker=worker,
+        wall_seconds=time.perf_counter() - start,
+    )
+
+
+def _attempt(
+    evaluation: Evaluation, job: Job, arrays: Arrays, interrupts: Interrupts
+) -> tuple[Result | None, Failure | None]:
+    """The result or the failure."""
+    failure = None
     try:
-        result = evaluation(job, arrays)
+        with isolated(job.seed):
+            result = evaluation(job, arrays)
+        if interrupts.raised is None:
+            return checked_result(result), None
     except TrainingError as error:
         failure = Failure(error.kind, str(error))
     except (BackendError, GenomeError) as error:
@@ -119,16 +141,12 @@ def perform(evaluation: Evaluation, job: Job, arrays: Arrays, worker: str) -> Ou
         failure = Failure("error", str(error))
     except MemoryError:
         failure = Failure("memory", "out of memory")
-    except Exception:  # noqa: BLE001  one candidate's failure is its result, never the end of the search
+    except BaseException:  # noqa: BLE001  one candidate's failure is its result, never the end of the search
         failure = Failure("error", traceback.format_exc()[-_MESSAGE_LENGTH:])
-    return Outcome(
-        job.trial,
-        job.rung,
-        result,
-        failure,
-        worker=worker,
-        wall_seconds=time.perf_counter() - start,
-    )
+    if interrupts.raised is not None:
+        raise interrupts.raised
+    assert failure is not None
+    return None, Failure(failure.kind, plain_text(failure.message))
 
 
 def _raise_if_the_disk_fails(error: Exception) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
+from cellsearch.errors import ConfigError, EnvironmentFailure, RunError, TrainingError
 from cellsearch.executors.base import Executor
 from cellsearch.experiment import Experiment
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, JobId, Outcome
+from cellsearch.job import Job, JobId, Outcome, checked_result, plain_text
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
 from cellsearch.search.continuing import Imported, check_same_experiment, defaults, importable
@@ -379,9 +379,14 @@ class Search:
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """The outcome with a checkpoint path relative to the run, and a failure instead of a score
-        that is not finite.
+        that is not finite or a result that cannot be stored.
         """
         result, failure = outcome.result, outcome.failure
+        if result is not None and failure is None:
+            try:
+                result = checked_result(result)
+            except TrainingError as error:
+                result, failure = None, Failure(error.kind, plain_text(str(error)))
         if result is not None and not math.isfinite(result.score):
             failure = Failure("nan", f"the score is {result.score}")
             result = None
@@ -392,9 +397,10 @@ class Search:
             )
         if result is not None and result.checkpoint:
             result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
-        if result is outcome.result:
-            return outcome
-        return replace(outcome, result=result, failure=failure)
+        if failure is not None:
+            failure = Failure(plain_text(str(failure.kind)), plain_text(str(failure.message)))
+        worker = plain_text(outcome.worker)
+        return replace(outcome, result=result, failure=failure, worker=worker)
 
     def _sweep(self) -> None:
         ledger = self._ledger

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
+from typing import Literal
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from cellsearch.compiler.cost import module_microseconds
 from cellsearch.compiler.module import CellModule
 from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Connection, Job, Result
+from cellsearch.job import Connection, Job, Result, plain_number
 from cellsearch.tasks.base import Arrays, Batch
 from cellsearch.training import checkpoint
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
@@ -212,7 +213,7 @@ class _Run:
         progress = self.progress
         if self.relaxed is not None:
             self.relaxed.settle()
-        score, metric = self.task.score(self.model, "valid")
+        score, metric = self._score("valid")
         self.guard.check_score(progress.step, score)
         self.guard.check_resources(progress.step)
         progress.curve.append((progress.step, score))
@@ -222,6 +223,11 @@ class _Run:
             progress.best_weights = {
                 name: tensor.clone() for name, tensor in self.model.state_dict().items()
             }
+
+    def _score(self, part: Literal["valid", "test"]) -> tuple[float, float]:
+        """Score and metric as plain numbers: a checkpoint that holds others cannot be read."""
+        score, metric = self.task.score(self.model, part)
+        return plain_number(score, "the task's score"), plain_number(metric, "the task's metric")
 
     def _out_of_patience(self) -> bool:
         """Whether the last ``patience`` validations brought nothing better; decided by the curve,
@@ -241,7 +247,7 @@ class _Run:
         if self.job.test:
             assert progress.best_weights is not None
             self.model.load_state_dict(progress.best_weights)
-            metrics["test_score"], metrics["test_metric"] = self.task.score(self.model, "test")
+            metrics["test_score"], metrics["test_metric"] = self._score("test")
         return Result(
             score=progress.best_score,
             metric=progress.best_metric,

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import errno
+import random
+import signal
+import sys
 
 import numpy as np
 import pytest
+import torch
 
 from cellsearch.errors import BackendError, CheckpointError, EnvironmentFailure, GenomeError
 from cellsearch.executors.in_process import InProcess
@@ -20,12 +24,62 @@ class TestInProcess(ExecutorContract):
         return InProcess(evaluation=evaluation)
 
 
-def test_interrupt_is_not_an_outcome() -> None:
+def test_only_the_user_s_own_interrupt_ends_the_search() -> None:
     def interrupted(job: Job, arrays: Arrays) -> Result:
-        raise KeyboardInterrupt
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            sys.exit(0)  # what a task makes of it changes nothing
+        raise AssertionError("no handler raised")
 
     with pytest.raises(KeyboardInterrupt):
         perform(interrupted, make_job(0), {}, "here")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), BaseException(), ValueError("\ud800")],
+)
+def test_whatever_a_job_raises_is_its_failure(error: BaseException) -> None:
+    def evaluation(job: Job, arrays: Arrays) -> Result:
+        raise error
+
+    failure = perform(evaluation, make_job(0), {}, "here").failure
+    assert failure is not None
+    assert failure.kind == "error"
+    assert type(error).__name__ in failure.message
+    failure.message.encode()
+
+
+def test_a_job_leaves_nothing_behind_in_its_process() -> None:
+    def states() -> tuple[object, ...]:
+        return (
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.get_default_device(),
+            torch.get_num_threads(),
+            torch.get_rng_state().tolist(),
+            random.getstate(),
+            np.random.get_state()[1].tolist(),  # type: ignore[index, union-attr]
+        )
+
+    drawn = []
+
+    def evaluation(job: Job, arrays: Arrays) -> Result:
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.set_default_device("meta")
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.rand(1, device="cpu")
+        drawn.append((random.random(), np.random.rand()))
+        raise ValueError("after the damage")
+
+    before = states()
+    for _ in range(2):
+        perform(evaluation, make_job(0), {}, "here")
+        assert states() == before
+    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize(

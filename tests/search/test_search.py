@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
@@ -210,6 +213,80 @@ def test_score_that_is_no_number_is_a_failure(tmp_path: Path, score: float) -> N
     assert trial.status is Status.FAILED
     assert trial.failure is not None
     assert trial.failure.kind == "nan"
+
+
+class _Hostile:
+    def __float__(self) -> float:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("field", ["score", "metric", "steps", "seconds", "parameters", "metrics"])
+@pytest.mark.parametrize(
+    ("value", "is_number"),
+    [
+        (np.float32(3), True),
+        (np.int64(3), True),
+        (torch.tensor(3.0), True),
+        (np.array(3), True),
+        (Decimal(3), True),
+        (Fraction(3), True),
+        (None, False),
+        ("3", False),
+        (b"3", False),
+        (3j, False),
+        ([3], False),
+        (torch.zeros(2), False),
+        (10**400, False),
+        (Decimal("sNaN"), False),
+        (_Hostile(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_odd_results_are_plain_numbers_or_failures(
+    tmp_path: Path, field: str, value: object, is_number: bool
+) -> None:
+    given = {"x": value} if field == "metrics" else value
+    with Search.open(tmp_path, small_experiment()) as search:
+        search.ask()
+        odd = replace(result(), **{field: given})  # type: ignore[arg-type]
+        trial = search.tell(Outcome(0, 0, odd, worker="a\ud800"))
+        assert (trial.status is not Status.FAILED) == is_number
+    with Search.open(tmp_path, small_experiment()) as search:
+        stored = search.history[0]
+        assert (stored.status, stored.failure) == (trial.status, trial.failure)
+        if is_number:
+            found = getattr(stored.result, field)
+            assert type(found["x"] if field == "metrics" else found) in (int, float)
+            assert found == ({"x": 3} if field == "metrics" else 3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"curve": 5},
+        {"curve": ((1.5, 0.0),)},
+        {"metrics": {"\ud800": 1.0}},
+        {"metrics": {1: 1.0}},
+        {"connections": {"w": 1.0}},
+        {"checkpoint": None},
+        {"checkpoint": "\ud800"},
+        {"steps": -1},
+        {"steps": float("nan")},
+        {"seconds": float("inf")},
+        None,
+    ],
+)
+def test_results_that_cannot_be_stored_are_failures(tmp_path: Path, changes: object) -> None:
+    odd = replace(result(), **changes) if isinstance(changes, dict) else "a result"
+    with Search.open(tmp_path, small_experiment()) as search:
+        search.ask()
+        trial = search.tell(Outcome(0, 0, odd))  # type: ignore[arg-type]
+        assert trial.status is Status.FAILED
+        search.ask()
+        search.tell(Outcome(1, 0, failure=Failure("error", "a \ud800")))
+    with Search.open(tmp_path, small_experiment()) as search:
+        assert search.history[0].failure == trial.failure
+        assert search.history[1].failure == Failure("error", "a \\ud800")
 
 
 def test_failures_are_remembered(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""What a job may not leave behind in its process: settings of torch, states of random generators;
+and the user's Ctrl-C, told from an interrupt that a job raises itself.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import numpy as np
+
+__all__ = ["Interrupts", "isolated"]
+
+
+@contextmanager
+def isolated(seed: int) -> Iterator[None]:
+    """Seed the random generators of Python and numpy for a job, and put them and torch's settings
+    (default dtype and device, gradients, threads) back when it ends.
+    """
+    python, array = random.getstate(), np.random.get_state()
+    before = _torch_settings()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+        _restore_torch(before)
+
+
+def _torch_settings() -> tuple[object, ...] | None:
+    """Settings of torch, if it is loaded: a worker without it is not made to load it."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    return (
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_default_device(),
+        torch.get_num_threads(),
+        torch.get_rng_state(),
+    )
+
+
+def _restore_torch(before: tuple[object, ...] | None) -> None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    cpu = torch.device("cpu")
+    if before is None:  # the job loaded it: what torch begins with
+        before = (torch.float32, True, cpu, None, None)
+    dtype, gradients, device, threads, state = before
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(gradients)
+    if torch.get_default_device() != device:
+        # A default device that is set, be it the CPU, slows every call.
+        torch.set_default_device(None if device == cpu else device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)
+
+
+class Interrupts:
+    """While entered, remembers what the handler of Ctrl-C raised. ``raised``: that exception, or
+    ``None``.
+    """
+
+    def __init__(self) -> None:
+        self.raised: BaseException | None = None
+
+    def __enter__(self) -> Interrupts:
+        """Stand before the present handler, where this thread may."""
+        self._before = signal.getsignal(signal.SIGINT)
+        self._stands = threading.current_thread() is threading.main_thread() and callable(
+            self._before
+        )
+        if self._stands:
+            signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signal back."""
+        if self._stands:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        assert callable(self._before)
+        try:
+            self._before(number, frame)
+        except BaseException as error:
+            self.raised = error
+            raise
