@@ -249,7 +249,7 @@ def test_odd_results_are_plain_numbers_or_failures(
     with Search.open(tmp_path, small_experiment()) as search:
         search.ask()
         odd = replace(result(), **{field: given})  # type: ignore[arg-type]
-        trial = search.tell(Outcome(0, 0, odd, worker="a\ud800"))
+        trial = search.tell(Outcome(0, 0, odd))
         assert (trial.status is not Status.FAILED) == is_number
     with Search.open(tmp_path, small_experiment()) as search:
         stored = search.history[0]
@@ -283,7 +283,7 @@ def test_results_that_cannot_be_stored_are_failures(tmp_path: Path, changes: obj
         trial = search.tell(Outcome(0, 0, odd))  # type: ignore[arg-type]
         assert trial.status is Status.FAILED
         search.ask()
-        search.tell(Outcome(1, 0, failure=Failure("error", "a \ud800")))
+        search.tell(Outcome(1, 0, failure=Failure("error", "a \ud800"), worker="\ud800"))
     with Search.open(tmp_path, small_experiment()) as search:
         assert search.history[0].failure == trial.failure
         assert search.history[1].failure == Failure("error", "a \\ud800")
