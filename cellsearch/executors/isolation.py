@@ -1,40 +1,36 @@
-"""What a job may not leave behind in its process: settings of torch, states of random generators;
-and the user's Ctrl-C, told from an interrupt that a job raises itself.
+"""What a job may not leave behind in its process: settings of torch; and the user's Ctrl-C, told
+from an interrupt that a job raises itself.
 """
 
 from __future__ import annotations
 
-import random
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-import numpy as np
+from typing import Any
 
 __all__ = ["Interrupts", "isolated"]
 
 
 @contextmanager
-def isolated(seed: int) -> Iterator[None]:
-    """Seed the random generators of Python and numpy for a job, and put them and torch's settings
-    (default dtype and device, gradients, threads) back when it ends.
+def isolated() -> Iterator[None]:
+    """Put torch's settings (default dtype and device, gradients, threads) back when the block ends.
+
+    Training draws all that is random from generators of its own, so the state of the common ones is
+    no setting of it.
     """
-    python, array = random.getstate(), np.random.get_state()
     before = _torch_settings()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(array)
-        _restore_torch(before)
+        if before != (now := _torch_settings()) and now is not None:
+            _restore_torch(before)
 
 
-def _torch_settings() -> tuple[object, ...] | None:
+def _torch_settings() -> tuple[Any, ...] | None:
     """Settings of torch, if it is loaded: a worker without it is not made to load it."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -44,18 +40,15 @@ def _torch_settings() -> tuple[object, ...] | None:
         torch.is_grad_enabled(),
         torch.get_default_device(),
         torch.get_num_threads(),
-        torch.get_rng_state(),
     )
 
 
-def _restore_torch(before: tuple[object, ...] | None) -> None:
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return
+def _restore_torch(before: tuple[Any, ...] | None) -> None:
+    torch = sys.modules["torch"]
     cpu = torch.device("cpu")
     if before is None:  # the job loaded it: what torch begins with
-        before = (torch.float32, True, cpu, None, None)
-    dtype, gradients, device, threads, state = before
+        before = (torch.float32, True, cpu, None)
+    dtype, gradients, device, threads = before
     torch.set_default_dtype(dtype)
     torch.set_grad_enabled(gradients)
     if torch.get_default_device() != device:
@@ -63,7 +56,6 @@ def _restore_torch(before: tuple[object, ...] | None) -> None:
         torch.set_default_device(None if device == cpu else device)
     if threads is not None:
         torch.set_num_threads(threads)
-        torch.set_rng_state(state)
 
 
 class Interrupts:

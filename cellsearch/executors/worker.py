@@ -121,7 +121,7 @@ def _attempt(
     """The result or the failure."""
     failure = None
     try:
-        with isolated(job.seed):
+        with isolated():
             result = evaluation(job, arrays)
         if interrupts.raised is None:
             return checked_result(result), None

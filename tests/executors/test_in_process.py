@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import random
 import signal
 import sys
 
@@ -59,27 +58,19 @@ def test_a_job_leaves_nothing_behind_in_its_process() -> None:
             torch.is_grad_enabled(),
             torch.get_default_device(),
             torch.get_num_threads(),
-            torch.get_rng_state().tolist(),
-            random.getstate(),
-            np.random.get_state()[1].tolist(),  # type: ignore[index, union-attr]
         )
-
-    drawn = []
 
     def evaluation(job: Job, arrays: Arrays) -> Result:
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
         torch.set_default_device("meta")
         torch.set_num_threads(torch.get_num_threads() + 1)
-        torch.rand(1, device="cpu")
-        drawn.append((random.random(), np.random.rand()))
         raise ValueError("after the damage")
 
     before = states()
     for _ in range(2):
         perform(evaluation, make_job(0), {}, "here")
         assert states() == before
-    assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize(
