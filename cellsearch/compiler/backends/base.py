@@ -25,6 +25,7 @@ __all__ = ["Backend", "Kernel", "Support", "beside_the_graph", "check_gradients"
 _interpreter = torch._C._functorch.peek_interpreter_stack
 _is_tracing = torch._C._is_tracing
 _modes = torch._C._len_torch_dispatch_stack
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 _TRACING_MODES = ("FakeTensorMode", "FunctionalTensorMode", "ProxyTorchDispatchMode")
 
 
@@ -66,9 +67,9 @@ def check_gradients(backend: str, gradients: Iterable[Tensor | None]) -> None:
     """Raise :class:`BackendError` in a backward pass under a transform, ``vmap`` for example
     (``is_grads_batched=True``, ``vectorize=True``).
     """
-    given = [gradient for gradient in gradients if gradient is not None]
+    given = [gradient for gradient in gradients if gradient is not None][:1]  # all are alike
     what = transform_of(given)
-    if what or any(torch._C._functorch.is_legacy_batchedtensor(gradient) for gradient in given):
+    if what or (given and _is_batched(given[0])):
         raise BackendError(
             f"the {backend} backend cannot run backward under {what or 'vmap'}",
             hint='compile the cell with backend="reference"',

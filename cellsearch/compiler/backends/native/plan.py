@@ -27,8 +27,9 @@ from cellsearch.compiler.backends.native.structures import (
 from cellsearch.compiler.scheduling.commands import Buffer, Lifetime
 from cellsearch.errors import BackendError
 
-__all__ = ["ALIGN", "Bound", "JobPlan", "MemoryLayout", "Pool", "Tables", "make_plan"]
+__all__ = ["ALIGN", "CPU", "Bound", "JobPlan", "MemoryLayout", "Pool", "Tables", "make_plan"]
 
+CPU = torch.device("cpu")  # an object: a string is read in each call
 ALIGN = 16  # floats: a cache line
 CHUNK_FLOATS = (
     1 << 16
@@ -78,7 +79,7 @@ class Pool:
                 break
             self.free.insert(0, candidate)
         memory = (
-            found if found is not None else torch.empty(floats, dtype=torch.float32, device="cpu")
+            found if found is not None else torch.empty(floats, dtype=torch.float32, device=CPU)
         )
         return memory.fill_(float("nan")) if self.poison else memory
 

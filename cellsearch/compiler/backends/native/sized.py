@@ -16,7 +16,7 @@ from torch import Tensor
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.bytecode import Bytecode, encode
 from cellsearch.compiler.backends.native.calls import Call, wire
-from cellsearch.compiler.backends.native.plan import Pool, make_plan
+from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.scheduling.commands import Buffer, Home, Lifetime, ProgramSchedule
@@ -239,7 +239,7 @@ class Sized:
             ring = call.layout.buffers[home.buffer].lifetime is Lifetime.RING
             floats = call.plan.memory.slots[home.buffer] * rows * width
             slots = memories[number].view(-1)[start : start + floats].view(-1, rows, width)
-            last = slots[lengths % 2 if ring else lengths, torch.arange(rows, device="cpu")]
+            last = slots[lengths % 2 if ring else lengths, torch.arange(rows, device=CPU)]
             found.append(last.view(memories[3 + k].shape))
         return found
 
@@ -257,8 +257,8 @@ class Sized:
         zero.
         """
         if packed:
-            return torch.zeros(shape, dtype=torch.float32, device="cpu")
-        memory = torch.empty(shape, dtype=torch.float32, device="cpu")
+            return torch.zeros(shape, dtype=torch.float32, device=CPU)
+        memory = torch.empty(shape, dtype=torch.float32, device=CPU)
         return memory.fill_(float("nan")) if self.pool.poison else memory
 
     # -- backward ----------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ class Sized:
         if outer[0] is None:
             plan = call.plan
             shape = (plan.steps, plan.rows, self.hidden_size)
-            given[0] = torch.zeros(shape, dtype=torch.float32, device="cpu")
+            given[0] = torch.zeros(shape, dtype=torch.float32, device=CPU)
         return [
             gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given
         ]
