@@ -69,12 +69,22 @@ def test_a_stopped_run_goes_on_to_the_same_table(name: str, tmp_path: Path) -> N
         assert {**now, "scores": 0} == {**then, "scores": 0}
 
 
-@pytest.mark.parametrize("arguments", [("ls",), ("best",), ("report",)])
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [("ls", ("mutate:gate", "LSTM", "0.4219")), ("best", ("h[t] = ", "GRU")), ("report", ())],
+)
 def test_the_command_line_reads_it(
-    arguments: tuple[str, ...], tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+    command: str,
+    shown: tuple[str, ...],
+    tmp_path: Path,
+    call: Callable[..., tuple[int, str, str]],
 ) -> None:
-    code, _, errors = call(*arguments, copied(tmp_path, "genetic_whole"))
+    run = copied(tmp_path, "genetic_whole")
+    code, output, errors = call(command, run)
     assert (code, errors) == (0, "")
+    assert all(text in output for text in shown), output
+    if command == "report":
+        assert "mutate:gate" in (run / "report.html").read_text("utf-8")
 
 
 def test_it_is_exported_again_to_the_same_files(
