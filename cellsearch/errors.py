@@ -21,6 +21,15 @@ Each error says what is wrong, where (file, line, node), what is allowed, and wh
 
 from __future__ import annotations
 
+import inspect
+import numbers
+import operator
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
 __all__ = [
     "ArgumentTypeError",
     "BackendError",
@@ -36,7 +45,11 @@ __all__ = [
     "RunError",
     "SpaceError",
     "TrainingError",
+    "checked_arguments",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class CellsearchError(Exception):
@@ -152,3 +165,146 @@ class DataWarning(UserWarning):
     """Something about your data that is probably not meant; what is asked for happens all the
     same. The command line prints it as a line ``warning:``.
     """
+
+
+# -- arguments of Python calls ---------------------------------------------------------------------
+
+_NUMBERS: Mapping[str, tuple[type, Callable[[Any], object], str]] = {
+    "int": (numbers.Integral, operator.index, "a whole number"),
+    "float": (numbers.Real, float, "a number"),
+}
+"""What counts as one, how it becomes Python's own (numpy has others), and in words. ``True`` and
+``False`` are not numbers here.
+"""
+_PLAIN: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "None": (type(None), "None"),
+    "bool": (bool, "True or False"),
+    "str": (str, "text"),
+    "bytes": (bytes, "bytes"),
+    "Path": (os.PathLike, "a path"),
+    # Names of choices; which there are, the function says.
+    "Form": (str, "a form's name"),
+    "Kind": (str, "a kind's name"),
+    "Precision": (str, "a precision's name"),
+}
+_CLASSES: Mapping[str, str] = {
+    "Experiment": "cellsearch.load_experiment(name)",
+    "Genome": "cellsearch.zoo.load(name) or cellsearch.Genome.from_text(text)",
+    "History": "cellsearch.open_run(path).trials",
+    "Outcome": "what an executor hands back",
+    "SearchSpace": "cellsearch.load_space(name)",
+    "Task": "cellsearch.tasks.get(name).create(arrays)",
+    "TaskData": "cellsearch.tasks.from_arrays(x, y)",
+    "Trial": "cellsearch.open_run(path).find(number)",
+    "nn.Module": "a torch.nn.Module",
+    "np.random.Generator": "numpy.random.default_rng(seed)",
+    "torch.dtype": "a dtype such as torch.float32",
+}
+"""Classes of arguments, by their names, since many modules import them for type checkers only; and
+how one is made.
+"""
+
+
+_MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """A decorator of what people call: refuses arguments of a type other than the annotation says.
+
+    Checked are numbers, texts, truth values, paths, the classes that users pass around, and
+    ``Sequence`` and ``Mapping`` of those; other annotations are left to the function. Numbers of
+    numpy become Python's. The module must have ``from __future__ import annotations``.
+
+    Raises :class:`ArgumentTypeError`, a :class:`TypeError`, that names the function, the argument
+    and what is allowed.
+    """
+    signature = inspect.signature(function)
+    hints = {
+        one.name: parts
+        for one in signature.parameters.values()
+        if one.kind not in _MANY
+        and one.annotation is not inspect.Parameter.empty
+        and all(map(_is_checked, parts := _parts(one.annotation)))
+    }
+    where = function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if name in hints:
+                bound.arguments[name] = _checked(value, hints[name], name, where)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _parts(hint: str) -> list[str]:
+    """The alternatives of an annotation; bars inside brackets do not divide."""
+    return [part.strip() for part in re.split(r"\|(?![^\[]*\])", hint)]
+
+
+def _items(part: str) -> str:
+    """What a sequence holds; empty for other annotations."""
+    return part[9:-1] if part.startswith("Sequence[") else ""
+
+
+def _is_checked(part: str) -> bool:
+    return (
+        part in _NUMBERS
+        or part in _PLAIN
+        or part in _CLASSES
+        or part.startswith("Mapping[")
+        or (bool(_items(part)) and _is_checked(_items(part)))
+    )
+
+
+def _checked(value: Any, parts: list[str], name: str, where: str) -> object:
+    """The value, if it fits one of the alternatives, numbers as Python's own."""
+    for part in parts:
+        if not _fits(value, part):
+            continue
+        if part in _NUMBERS:
+            return _NUMBERS[part][1](value)
+        if _items(part):
+            return tuple(_checked(item, [_items(part)], name, where) for item in value)
+        return value
+    raise ArgumentTypeError(
+        f"{name} is {_short(value)}, of type {type(value).__name__}",
+        where=where,
+        hint=" or ".join(map(_words, parts)),
+    )
+
+
+def _fits(value: Any, part: str) -> bool:
+    if part in _NUMBERS:
+        return isinstance(value, _NUMBERS[part][0]) and not isinstance(value, bool)
+    if part in _PLAIN:
+        return isinstance(value, _PLAIN[part][0])
+    if part.startswith("Mapping["):
+        return isinstance(value, Mapping)
+    if items := _items(part):
+        is_text = isinstance(value, (str, bytes))
+        is_list = isinstance(value, Sequence) and not is_text
+        return is_list and all(_fits(item, items) for item in value)
+    return any(part.rpartition(".")[2] == kind.__name__ for kind in type(value).__mro__)
+
+
+def _words(part: str) -> str:
+    """What an alternative allows, for people."""
+    if part in _NUMBERS:
+        return _NUMBERS[part][2]
+    if part in _PLAIN:
+        return _PLAIN[part][1]
+    if part.startswith("Mapping["):
+        return "a dictionary"
+    return f"a list of these: {_words(_items(part))}" if _items(part) else _CLASSES[part]
+
+
+def _short(value: object) -> str:
+    """The value, as far as it can be shown in a line."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - a repr of a user's class may raise anything
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from operator import attrgetter
 from typing import Any
 
-from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Budget, Connection, Failure, JobId, Result
 
@@ -390,6 +390,7 @@ class History(Sequence[Trial]):
         gap = trial.score - parent.score
         return gap if abs(gap) < float("inf") else None
 
+    @checked_arguments
     def best(self, *, baselines: bool = True) -> Trial | None:
         """The best trial; ``baselines=False`` leaves out the controls."""
         return next((t for t in self.ranked if baselines or not t.is_baseline), None)
@@ -409,6 +410,7 @@ class History(Sequence[Trial]):
             for trial, metrics in zip(self._trials, measured, strict=True)
         ]
 
+    @checked_arguments
     def to_frame(self, library: str = "") -> Any:
         """:meth:`to_rows` as a ``pandas.DataFrame`` or a ``polars.DataFrame``.
 

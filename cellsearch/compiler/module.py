@@ -28,7 +28,7 @@ from cellsearch.compiler.sequences import Packing, reverse
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.compiler.variational import drop_units, masked_states, with_masks
 from cellsearch.compiler.weights import Layer
-from cellsearch.errors import ArgumentTypeError, BackendError, ConfigError
+from cellsearch.errors import ArgumentTypeError, BackendError, ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import check_width
 
@@ -38,6 +38,7 @@ _has_autocast = torch._C._is_any_autocast_enabled
 __all__ = ["CellModule", "State", "compile_cell"]
 
 
+@checked_arguments
 def compile_cell(
     genome: Genome,
     input_size: int,

@@ -19,7 +19,7 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 
 __all__ = ["load_torch_gru", "load_torch_lstm", "to_torch_gru", "to_torch_lstm"]
@@ -44,6 +44,7 @@ _LSTM = _Layout("lstm", (("i", "i"), ("f", "f"), ("g", "g"), ("o", "o")))
 _GRU = _Layout("gru", (("r", "r"), ("z", "z"), ("n", "m")))
 
 
+@checked_arguments
 def load_torch_lstm(
     module: nn.LSTM | CellModule, torch_lstm: nn.LSTM | None = None, *, backend: str = "auto"
 ) -> CellModule:
@@ -57,6 +58,7 @@ def load_torch_lstm(
     return _load(_LSTM, nn.LSTM, module, torch_lstm, backend)
 
 
+@checked_arguments
 def load_torch_gru(
     module: nn.GRU | CellModule, torch_gru: nn.GRU | None = None, *, backend: str = "auto"
 ) -> CellModule:

@@ -12,7 +12,7 @@ from cellsearch.diagnostics.gates import Gate, gates
 from cellsearch.diagnostics.gradients import Spectrum, gradient_norms, memory_length, spectrum
 from cellsearch.diagnostics.inputs import cell_inputs, cell_of, double
 from cellsearch.diagnostics.positions import position_losses
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.tasks.base import Task
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -39,6 +39,7 @@ class Diagnosis:
     positions: tuple[float | None, ...]
 
 
+@checked_arguments
 def diagnose(
     model: nn.Module,
     task: Task,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.module import CellModule, State
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 
 __all__ = ["Spectrum", "gradient_norms", "memory_length", "spectrum", "step_jacobians"]
 
@@ -42,6 +42,7 @@ class Spectrum:
         return self.moduli[0]
 
 
+@checked_arguments
 def gradient_norms(cell: CellModule, x: Tensor, *, probes: int = 0, seed: int = 0) -> Tensor:
     """Norm of d h_T / d s_t for every distance T - t: ``[T - 1, B]``, distance 1 first. ``x [T, B,
     I]``, from the initial state.
@@ -142,6 +143,7 @@ def step_jacobians(cell: CellModule, x: Tensor, state: State) -> Tensor:
     return torch.cat(rows).transpose(0, 1)
 
 
+@checked_arguments
 def spectrum(cell: CellModule, x: Tensor, *, positions: int = 8, examples: int = 4) -> Spectrum:
     """Spectrum of the Jacobian of one step, averaged over states that the cell visits on ``x [T, B,
     I]``.

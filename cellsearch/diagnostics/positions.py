@@ -8,12 +8,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from cellsearch.errors import checked_arguments
 from cellsearch.tasks.base import Batch, Task
 from cellsearch.tasks.heads import evaluation
 
 __all__ = ["position_losses"]
 
 
+@checked_arguments
 def position_losses(
     model: nn.Module, task: Task, batches: Iterable[Batch], *, positions: int
 ) -> tuple[float | None, ...]:

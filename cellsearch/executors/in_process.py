@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.executors.worker import (
     DEFAULT_EVALUATION,
@@ -33,6 +33,7 @@ class InProcess(Executor):
 
     capacity = 1
 
+    @checked_arguments
     def __init__(self, *, evaluation: str = DEFAULT_EVALUATION) -> None:
         self._evaluate = load_evaluation(evaluation)
         self._worker = worker_name()
@@ -40,6 +41,7 @@ class InProcess(Executor):
         self._arrays: Arrays | None = None
         self._check: JobCheck | None = None
 
+    @checked_arguments
     def start(
         self,
         task: str,
@@ -73,6 +75,7 @@ class InProcess(Executor):
         job, self._job = self._job, None
         yield perform(self._evaluate, job, self._arrays, self._worker)
 
+    @checked_arguments
     def close(self, *, kill: bool = False) -> None:
         """Forget the data and a job that was not begun."""
         self._job = self._arrays = self._check = None

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.executors.ray_cluster import RayCluster
 from cellsearch.executors.worker import (
@@ -97,6 +97,7 @@ class Ray(Executor):
     :class:`EnvironmentFailure` when Ray does not start, or its workers do not.
     """
 
+    @checked_arguments
     def __init__(
         self,
         workers: int = 0,
@@ -133,6 +134,7 @@ class Ray(Executor):
 
     # -- the executor ------------------------------------------------------------------------------
 
+    @checked_arguments
     def start(
         self,
         task: str,
@@ -185,6 +187,7 @@ class Ray(Executor):
                 break
         yield from outcomes
 
+    @checked_arguments
     def close(self, *, kill: bool = False) -> None:
         """Wait for the jobs under way, unless ``kill``, and drop their outcomes; then end the
         workers and what was started of Ray.

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.files import declared_files
 from cellsearch.options import parse_toml, unknown
 from cellsearch.space import SearchSpace
@@ -62,6 +62,7 @@ def _own(kind: str, *, here: bool = True) -> dict[str, Path]:
     return found
 
 
+@checked_arguments
 def entries(kind: str) -> Mapping[str, Path]:
     """All names of a kind with their files, those of other installed packages included."""
     others = declared_files(
@@ -70,6 +71,7 @@ def entries(kind: str) -> Mapping[str, Path]:
     return dict(sorted((others | _own(kind)).items()))
 
 
+@checked_arguments
 def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> Entry:
     """The file of this name, or at this path (relative to the folder ``beside``, then to the
     current one).
@@ -93,6 +95,7 @@ def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> 
     return read(known[text])
 
 
+@checked_arguments
 def read(path: Path) -> Entry:
     """A TOML file. Raises :class:`ConfigError` if it cannot be read."""
     try:
@@ -101,12 +104,14 @@ def read(path: Path) -> Entry:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from None
 
 
+@checked_arguments
 def load_space(name_or_path: str | Path) -> SearchSpace:
     """The search space of this name, or in this TOML file. Raises :class:`ConfigError`."""
     entry = find(SPACES, name_or_path)
     return SearchSpace.from_toml(entry.text, source=str(entry.path))
 
 
+@checked_arguments
 def load_suite(name_or_path: str | Path) -> Suite:
     """The suite of this name, or in this TOML file. Raises :class:`ConfigError`."""
     entry = find(SUITES, name_or_path)

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from cellsearch import schedules, strategies, tasks, zoo
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.experiment import catalog
 from cellsearch.experiment.overrides import overridden
 from cellsearch.options import at_least, read_options, render_toml, table_of
@@ -135,6 +135,7 @@ class _Document:
                 raise ConfigError(error.message, where="baselines", hint=error.hint) from None
 
 
+@checked_arguments
 def load_experiment(
     name_or_path: str | Path, overrides: Mapping[str, Any] | None = None
 ) -> Experiment:
@@ -150,6 +151,7 @@ def load_experiment(
     return parse_experiment(document, source=str(entry.path), folder=entry.path.parent)
 
 
+@checked_arguments
 def parse_experiment(
     document: Mapping[str, Any], *, source: str, folder: Path | None = None
 ) -> Experiment:
@@ -179,6 +181,7 @@ def parse_experiment(
     )
 
 
+@checked_arguments
 def read_training(table: Mapping[str, Any], source: str, task: str = "") -> Training:
     """The ``[training]`` table of an experiment. Raises :class:`ConfigError` for an unknown key or
     a value that is not allowed.

@@ -30,7 +30,7 @@ from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
-from cellsearch.errors import BackendError
+from cellsearch.errors import BackendError, checked_arguments
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
 
@@ -41,6 +41,7 @@ _ROOT = Path(cellsearch.__file__).parent
 _KERNEL = "cellsearch.compiler.backends.native.kernel"
 
 
+@checked_arguments
 def to_package(
     genome: Genome,
     *,

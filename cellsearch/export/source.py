@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Literal
 
 from cellsearch.compiler.weights import gate_start, live_parameters
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.expressions import Expressions, Names, is_dense, number
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
@@ -62,6 +62,7 @@ class Integers(nn.Module):
 _SIZE = {"I": "input_size", "H": "hidden_size", "1": "1"}
 
 
+@checked_arguments
 def to_source(
     genome: Genome,
     *,

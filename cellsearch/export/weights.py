@@ -13,7 +13,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from cellsearch.compiler.weights import live_parameters
-from cellsearch.errors import CheckpointError, ConfigError
+from cellsearch.errors import CheckpointError, ConfigError, checked_arguments
 from cellsearch.export.expressions import is_dense
 from cellsearch.export.source import Precision
 from cellsearch.genome.graph import Genome
@@ -23,6 +23,7 @@ __all__ = ["in_precision", "load_weights", "save_weights"]
 _CHECKSUM = "sha256"
 
 
+@checked_arguments
 def in_precision(
     genome: Genome, weights: Mapping[str, Tensor], precision: Precision
 ) -> dict[str, Tensor]:
@@ -60,6 +61,7 @@ def in_precision(
     return reduced
 
 
+@checked_arguments
 def save_weights(weights: Mapping[str, Tensor], path: Path | str) -> None:
     """Write a state dict: ``.safetensors`` with a SHA-256 of its contents beside it
     (``<name>.sha256``), ``.pt`` or ``.pth`` for torch.
@@ -86,6 +88,7 @@ def save_weights(weights: Mapping[str, Tensor], path: Path | str) -> None:
         )
 
 
+@checked_arguments
 def load_weights(path: Path | str) -> dict[str, Tensor]:
     """Read what :func:`save_weights` wrote, on the CPU; a checksum beside the file is checked.
     Nothing in the file is executed.

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.package import to_package
 from cellsearch.export.source import Precision, to_source
 from cellsearch.export.weights import in_precision
@@ -38,6 +38,7 @@ class Exported:
     """Whether a package holds a built library."""
 
 
+@checked_arguments
 def export_cell(
     genome: Genome,
     path: Path,

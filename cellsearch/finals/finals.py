@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.finals.statistics import holm, mean_and_deviation, permutation_test, smallest_p
@@ -117,6 +117,7 @@ class FinalTable:
         return json.dumps(self.to_document(), allow_nan=False)
 
     @classmethod
+    @checked_arguments
     def read(cls, path: Path) -> FinalTable:
         """Read a file that holds :meth:`to_json`. Raises :class:`InputFileError` for another."""
         try:
@@ -158,6 +159,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
+@checked_arguments
 def equal_sizes(
     counts: Mapping[str, Callable[[int], int]], reference: str, hidden_size: int
 ) -> dict[str, int]:
@@ -197,6 +199,7 @@ def _nearest(count: Callable[[int], int], target: float) -> int:
     return low if target - count(low) < count(high) - target else high
 
 
+@checked_arguments
 def run_finals(
     executor: Executor,
     finalists: Sequence[Finalist],
@@ -356,6 +359,7 @@ def _judge(rows: Sequence[FinalRow]) -> FinalTable:
     return FinalTable(tuple(judged), sentence)
 
 
+@checked_arguments
 def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
     """One plain sentence: better, worse, or equal within noise."""
     difference = (found.mean / baseline.mean - 1) * 100 if baseline.mean else math.nan

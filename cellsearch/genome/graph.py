@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError
+from cellsearch.errors import GenomeError, checked_arguments
 from cellsearch.genome.parts import (
     ATTRIBUTES,
     MAX_NODES,
@@ -169,6 +169,7 @@ class Genome:
     # -- forms -------------------------------------------------------------------------------------
 
     @classmethod
+    @checked_arguments
     def from_text(cls, text: str, *, source: str = "<text>") -> Genome:
         """Read the text form (``.cell``); ``source`` is what errors call it. Raises
         :class:`CellSyntaxError`.
@@ -177,6 +178,7 @@ class Genome:
 
         return parse(text, source=source).genome
 
+    @checked_arguments
     def to_text(self, doc: str = "") -> str:
         """The text form, with ``doc`` as its docstring."""
         from cellsearch.genome.text import render
@@ -184,6 +186,7 @@ class Genome:
         return render(self, doc)
 
     @classmethod
+    @checked_arguments
     def from_json(cls, text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> Genome:
         """Read the JSON form, from text or an already decoded object. Raises
         :class:`CellSyntaxError`.

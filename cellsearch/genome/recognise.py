@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError
+from cellsearch.errors import GenomeError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import canonical_values
 
@@ -86,6 +86,7 @@ class Recognition:
     """From the nearest known cell; ``None`` if none is known, or nearest."""
 
 
+@checked_arguments
 def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) -> Recognition:
     """Compare with known cells by name; ``difference`` leads from the nearest one to ``genome``
     (``None`` if nothing is known).
@@ -101,6 +102,7 @@ def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) ->
     )
 
 
+@checked_arguments
 def nearest(
     genome: Genome, known: Mapping[str, Genome], *, count: int = 3
 ) -> list[tuple[str, int]]:

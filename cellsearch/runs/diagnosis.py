@@ -9,6 +9,7 @@ from typing import Any
 
 from cellsearch import tasks, zoo
 from cellsearch.diagnostics import diagnose
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.runs import diagnosis_page
@@ -75,6 +76,7 @@ class Comparison:
         return diagnosis_page.to_svg(self.title, self.protocol, self.cells)
 
 
+@checked_arguments
 def compare(
     name: str,
     genome: Genome,

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cellsearch import files, tasks, zoo
+from cellsearch.errors import checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.finals import Finalist, FinalTable, Protocol, equal_sizes, run_finals
 from cellsearch.genome.graph import Genome
@@ -57,6 +58,7 @@ class FinalPlan:
         return table
 
 
+@checked_arguments
 def plan_finals(
     run: Snapshot,
     *,

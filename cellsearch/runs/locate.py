@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellsearch import zoo
-from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.text import parse
 from cellsearch.runs.run import open_run
@@ -64,6 +64,7 @@ class Located:
         return export_cell(self.genome, path, form, doc=self.provenance, **options)
 
 
+@checked_arguments
 def locate(text: str) -> Located:
     """The cell that ``text`` names, see :data:`FORMS`. Raises the error of what it looks like."""
     path = Path(text)

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellsearch.errors import RunError
+from cellsearch.errors import RunError, checked_arguments
 from cellsearch.files import write_atomically, write_new
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
@@ -28,6 +28,7 @@ SHOWN = 12
 """Rows of the table that a notebook shows."""
 
 
+@checked_arguments
 def open_run(path: str | Path) -> Run:
     """The run in this folder, as it stands now. It is only read, and never locked: a search may go
     on in it, and :func:`open_run` again shows what has come since.
@@ -47,12 +48,14 @@ def open_run(path: str | Path) -> Run:
 class Run(Snapshot):
     """What a search has left, and all that one does with it. :func:`open_run` makes one."""
 
+    @checked_arguments
     def best(self, *, baselines: bool = False) -> RunTrial:
         """The best cell that was found; ``baselines``: or a control that is better. Raises
         :class:`NoCandidateError` if there is none.
         """
         return RunTrial(self, self.find_best(baselines=baselines))
 
+    @checked_arguments
     def trial(self, number: int) -> RunTrial:
         """One trial. Raises :class:`RunError` if the run has none of this number."""
         return RunTrial(self, self.find(number))
@@ -66,6 +69,7 @@ class Run(Snapshot):
         path = self.path / FINALS
         return FinalTable.read(path) if path.is_file() else None
 
+    @checked_arguments
     def plan_finals(
         self,
         *,
@@ -97,6 +101,7 @@ class Run(Snapshot):
         """
         return self.plan_finals(**options).run(executor, on_outcome)
 
+    @checked_arguments
     def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:
         """Write the report, one self-contained HTML file, and return where it is.
 
@@ -113,6 +118,7 @@ class Run(Snapshot):
             write_new(target, text, force=force)
         return target
 
+    @checked_arguments
     def export(self, path: str | Path, form: Form = "source", **options: Any) -> Exported:
         """Write the best cell that was found, see :meth:`RunTrial.export`."""
         return self.best().export(path, form, **options)
@@ -138,6 +144,7 @@ class Run(Snapshot):
         """
         return [{**row, "ended": self.ended.get(row["number"])} for row in self.trials.to_rows()]
 
+    @checked_arguments
     def to_frame(self, library: str = "") -> Any:
         """:meth:`to_rows` as a pandas or polars frame, see
         :meth:`cellsearch.trial.History.to_frame`.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import options
-from cellsearch.errors import NoCandidateError, RunError
+from cellsearch.errors import NoCandidateError, RunError, checked_arguments
 from cellsearch.store import Environment, Store, Timing
 from cellsearch.trial import History, Status, Trial
 
@@ -47,6 +47,7 @@ class Snapshot:
     """Who searches in it at that moment, in words; ``""`` for nobody."""
 
     @classmethod
+    @checked_arguments
     def read(cls, path: str | Path) -> Self:
         """Read a run, also while it is being searched.
 
@@ -117,6 +118,7 @@ class Snapshot:
         count = {s.value: sum(trial.status is s for trial in self.trials) for s in Status}
         return {"asked_for": int(self.declared["trials"]), **count, "answered": self.answered}
 
+    @checked_arguments
     def find(self, number: int) -> Trial:
         """The record of a trial. Raises :class:`RunError` if the run has none of this number."""
         trial = self.trials.by_number.get(number)
@@ -128,6 +130,7 @@ class Snapshot:
             )
         return trial
 
+    @checked_arguments
     def find_best(self, *, baselines: bool = False) -> Trial:
         """The record of the best cell that was found; ``baselines``: or of a control that is
         better. Raises :class:`NoCandidateError` if there is none.
@@ -148,6 +151,7 @@ class Snapshot:
             hint=f"cellsearch ls {self.path} says what became of them",
         )
 
+    @checked_arguments
     def has_weights(self, trial: Trial) -> bool:
         """Whether the run has kept the checkpoint of a trial: it keeps those of its best and its
         newest.

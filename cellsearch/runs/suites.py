@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.settings import Training
@@ -24,6 +25,7 @@ from cellsearch.training.suite import (
 __all__ = ["suite_table"]
 
 
+@checked_arguments
 def suite_table(
     genome: Genome,
     suite: Suite,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.reporting.page import cell
 from cellsearch.runs.snapshot import Snapshot
@@ -145,6 +145,7 @@ class RunTrial:
             "bidirectional": training["bidirectional"],
         }
 
+    @checked_arguments
     def layer(self, *, batch_first: bool = False, backend: str = "auto") -> CellModule:
         """The trained recurrent layer alone, called like ``torch.nn.LSTM``; it needs no data.
         Raises as :meth:`trained` does.
@@ -162,6 +163,7 @@ class RunTrial:
         layer.load_state_dict(weights)
         return layer.eval()
 
+    @checked_arguments
     def to_source(self, *, class_name: str = "Recurrent", precision: Precision = "float32") -> str:
         """The cell as a Python file that imports torch only. Its weights: :meth:`export`.
 
@@ -179,6 +181,7 @@ class RunTrial:
         """A drawing of the cell."""
         return self.genome.to_svg()
 
+    @checked_arguments
     def export(
         self,
         path: str | Path,
@@ -211,6 +214,7 @@ class RunTrial:
             force=force,
         )
 
+    @checked_arguments
     def diagnose(
         self,
         *,
@@ -233,6 +237,7 @@ class RunTrial:
             on_training=on_training,
         )
 
+    @checked_arguments
     def write_text(
         self,
         length: int = 400,
@@ -256,6 +261,7 @@ class RunTrial:
             seed=seed,
         )
 
+    @checked_arguments
     def accuracy(self, precision: Precision) -> str:
         """A line that says what the cell costs when it is exported in ``precision``, measured on
         validation data. Where these are not there, the line says so. Raises :class:`ConfigError` if

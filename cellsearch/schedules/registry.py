@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cellsearch.errors import checked_arguments
 from cellsearch.files import Parts
 from cellsearch.options import read_options
 from cellsearch.schedules.base import Schedule
@@ -29,11 +30,13 @@ def names() -> tuple[str, ...]:
     return _SCHEDULES.names()
 
 
+@checked_arguments
 def get(name: str) -> type[Schedule]:
     """The schedule of this name; raises :class:`ConfigError` for an unknown one."""
     return _SCHEDULES.get(name)
 
 
+@checked_arguments
 def create(name: str, options: Mapping[str, Any] | None = None, *, source: str = "") -> Schedule:
     """The schedule of this name with these options; ``source``: the file that says so. Raises
     :class:`ConfigError` for an unknown name, option, or value.

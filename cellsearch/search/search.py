@@ -11,7 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, RunError, TrainingError
+from cellsearch.errors import (
+    ConfigError,
+    EnvironmentFailure,
+    RunError,
+    TrainingError,
+    checked_arguments,
+)
 from cellsearch.executors.base import Executor
 from cellsearch.experiment import Experiment
 from cellsearch.files import write_atomically
@@ -89,6 +95,7 @@ class Search:
     # -- opening and closing -----------------------------------------------------------------------
 
     @classmethod
+    @checked_arguments
     def open(cls, path: str | Path, experiment: Experiment | None = None) -> Search:
         """Create the run in folder ``path``, or resume it: jobs that were under way when it ended
         are done again, nothing else is.
@@ -220,6 +227,7 @@ class Search:
                 return self._hand_out(decided)
         return None
 
+    @checked_arguments
     def job(self, trial: Trial) -> Job:
         """The work that a trial from :meth:`ask` stands for. Over a suite it holds the targets of
         the data that :meth:`run` was given; who trains by hand puts them in.
@@ -248,6 +256,7 @@ class Search:
             targets=self._targets,
         )
 
+    @checked_arguments
     def tell(self, outcome: Outcome) -> Trial:
         """Record what became of a trial's job, for good; the trial as it is now.
 
@@ -281,6 +290,7 @@ class Search:
 
     # -- warm start --------------------------------------------------------------------------------
 
+    @checked_arguments
     def enqueue(self, genome: Genome) -> Trial:
         """Let this cell be the next trial that is trained (after the baselines), whatever the
         strategy would propose.
@@ -292,6 +302,7 @@ class Search:
         self.experiment.space.require(genome, "the enqueued cell")
         return self._agenda.enqueue(genome)
 
+    @checked_arguments
     def import_run(self, path: str | Path) -> Imported:
         """Take over the trials of another run as history: they are known to the strategy, answer
         duplicates, and are not trained again.
@@ -357,6 +368,7 @@ class Search:
             for outcome in executor.events(_POLL_SECONDS):
                 self.tell(outcome)
 
+    @checked_arguments
     def stop(self, *, now: bool = False) -> None:
         """Let :meth:`run` return when the trials being trained have ended, or ``now``: then they
         are trained again on resume.

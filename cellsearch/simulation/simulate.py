@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.schedules import Fixed, Schedule
 from cellsearch.space import SearchSpace
@@ -62,6 +63,7 @@ class _Clock:
         return number
 
 
+@checked_arguments
 def simulate(
     strategy: Strategy,
     space: SearchSpace,

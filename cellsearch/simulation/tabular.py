@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch import ops, zoo
-from cellsearch.errors import GenomeError, SpaceError
+from cellsearch.errors import GenomeError, SpaceError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.space import Constraints, Edit, SearchSpace, SizeLimits, Violation
 from cellsearch.strategies.features import distance
@@ -147,6 +147,7 @@ class TabularSpace(SearchSpace):
         return tuple(self._near(genome))
 
 
+@checked_arguments
 def nas_bench_nlp(path: Path, *, hand_written: bool = False) -> TabularSpace:
     """The distinct cells of NAS-Bench-NLP's WikiText-2 logs, scores in nat per word; see the data's
     README for the file.

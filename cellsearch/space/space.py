@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.options import render_toml
 from cellsearch.space.consistency import check_space, without_forbidden
@@ -42,6 +43,7 @@ class SearchSpace(Declaration):
     # -- forms -------------------------------------------------------------------------------------
 
     @classmethod
+    @checked_arguments
     def from_toml(cls, text: str, *, source: str = "<space>") -> SearchSpace:
         """Read a space; ``source`` is what errors call it. Raises :class:`SpaceError` that names
         the key.
@@ -49,6 +51,7 @@ class SearchSpace(Declaration):
         return from_toml(cls, text, source)
 
     @classmethod
+    @checked_arguments
     def from_table(cls, table: Mapping[str, Any], *, source: str = "<space>") -> SearchSpace:
         """:meth:`from_toml` for values that are decoded already."""
         return from_table(cls, table, source)
@@ -63,6 +66,7 @@ class SearchSpace(Declaration):
         """The space as plain values that :meth:`from_table` reads back."""
         return to_table(self)
 
+    @checked_arguments
     def constrained(self, table: Mapping[str, Any], *, source: str = "[constrain]") -> SearchSpace:
         """The space with more constraints, by their names in TOML: ``forbid_ops``, ``class``,
         ``max_parameters``, ``frozen``, ...
@@ -75,6 +79,7 @@ class SearchSpace(Declaration):
 
     # -- legality ----------------------------------------------------------------------------------
 
+    @checked_arguments
     def contains(self, genome: Genome) -> Violation | None:
         """``None`` for a legal genome, else the first thing that is wrong with it; see
         :meth:`Declaration.contains`.
@@ -83,6 +88,7 @@ class SearchSpace(Declaration):
 
     # -- building ----------------------------------------------------------------------------------
 
+    @checked_arguments
     def sample(self, rng: np.random.Generator) -> Genome:
         """A random cell: a number of nodes drawn uniformly, grown from the output downwards with
         ops by their weights.
@@ -109,6 +115,7 @@ class SearchSpace(Declaration):
         """The names of the mutation operators that can do something in this space."""
         return operators(self)
 
+    @checked_arguments
     def mutate(
         self, genome: Genome, rng: np.random.Generator, operators: Mapping[str, float] | None = None
     ) -> Genome:
@@ -117,6 +124,7 @@ class SearchSpace(Declaration):
         """
         return self.mutation(genome, rng, operators).genome
 
+    @checked_arguments
     def mutation(
         self,
         genome: Genome,
@@ -133,6 +141,7 @@ class SearchSpace(Declaration):
         """
         return mutate(self, genome, rng, operators, tidy=tidy)
 
+    @checked_arguments
     def crossover(self, first: Genome, second: Genome, rng: np.random.Generator) -> Genome:
         """A child of two cells: the first with one sub-graph of the second in a place of the same
         role.
@@ -141,16 +150,19 @@ class SearchSpace(Declaration):
         """
         return crossover(self, first, second, rng)
 
+    @checked_arguments
     def extensions(self, genome: Genome) -> tuple[Genome, ...]:
         """Cells with one leaf occurrence grown into a node over leaves; see
         :mod:`cellsearch.space.growth`.
         """
         return tuple(edit.genome for edit in self.growth(genome))
 
+    @checked_arguments
     def growth(self, genome: Genome) -> Iterator[Edit]:
         """:meth:`extensions` one by one, with the kind of each."""
         return extensions(self, genome)
 
+    @checked_arguments
     def extension(
         self,
         genome: Genome,
@@ -168,24 +180,28 @@ class SearchSpace(Declaration):
         """
         return extension(self, genome, rng, kinds, avoid, tries)
 
+    @checked_arguments
     def growth_kinds(self, genome: Genome) -> tuple[str, ...]:
         """The kinds of extension that a cell has: the op that comes in, ``gate`` or ``state``, and
         where (``gate@linear``).
         """
         return tuple(dict.fromkeys(move.operator for move in growth_moves(self, genome)))
 
+    @checked_arguments
     def neighbours(self, genome: Genome) -> tuple[Genome, ...]:
         """Every legal cell one elementary edit away, each key once, the genome's own left out."""
         return neighbours(self, genome)
 
     # -- pruning -----------------------------------------------------------------------------------
 
+    @checked_arguments
     def connections(self, genome: Genome) -> tuple[str, ...]:
         """What can be pruned away: names of the weights of connection gates, operands of linear
         nodes and vector weights.
         """
         return connections(genome)
 
+    @checked_arguments
     def remove(self, genome: Genome, names: Iterable[str]) -> Genome:
         """The cell without some of its :meth:`connections`; what is left keeps its name, so that
         weights can be inherited.
@@ -194,12 +210,14 @@ class SearchSpace(Declaration):
         """
         return remove(self, genome, names)
 
+    @checked_arguments
     def discrete(self, genome: Genome) -> Genome:
         """The cell without connection gates (each becomes 1) and simplified. Raises
         :class:`SpaceError` if it is not legal.
         """
         return discrete(self, genome)
 
+    @checked_arguments
     def gated(self, genome: Genome) -> Genome:
         """A given cell with a trainable gate on each connection that has no weights of its own:
         ready to be pruned.
@@ -209,10 +227,12 @@ class SearchSpace(Declaration):
         """
         return gated(self, genome)
 
+    @checked_arguments
     def each_pruning(self, genome: Genome) -> Iterator[Genome]:
         """:meth:`prunings` one by one."""
         return each_pruning(self, genome)
 
+    @checked_arguments
     def prunings(self, genome: Genome) -> tuple[Genome, ...]:
         """Cells that are one step smaller: without a connection, without an operand, without a
         gate; each key once.

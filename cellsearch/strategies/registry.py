@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cellsearch.errors import checked_arguments
 from cellsearch.files import Parts
 from cellsearch.options import default_table, read_options
 from cellsearch.strategies.base import Strategy
@@ -33,16 +34,19 @@ def names() -> tuple[str, ...]:
     return _STRATEGIES.names()
 
 
+@checked_arguments
 def get(name: str) -> type[Strategy]:
     """The strategy of this name; raises :class:`ConfigError` for an unknown one."""
     return _STRATEGIES.get(name)
 
 
+@checked_arguments
 def options(name: str) -> dict[str, Any]:
     """The options of a strategy with their defaults."""
     return default_table(get(name))
 
 
+@checked_arguments
 def create(name: str, given: Mapping[str, Any] | None = None, *, source: str = "") -> Strategy:
     """A strategy with these options; ``source``: the file that says so. Raises
     :class:`ConfigError` for an unknown name, option, or value.

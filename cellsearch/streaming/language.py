@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import nn
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.streaming.text import decode, generate
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.char_lm import encode
@@ -18,6 +18,7 @@ from cellsearch.tasks.word_lm import END_OF_LINE
 __all__ = ["as_text", "prompt_tokens", "symbols_of", "write_text"]
 
 
+@checked_arguments
 def write_text(
     model: nn.Module,
     task: Task,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch.compiler.module import State, compile_cell
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 
 __all__ = ["OnlineLearner", "Prequential"]
@@ -26,6 +26,7 @@ class Prequential:
     0.99 looks back about 100 positions.
     """
 
+    @checked_arguments
     def __init__(self, fading: float = 0.99) -> None:
         if not 0 < fading <= 1:
             raise ConfigError(f"the fading factor {fading} is not above 0 and at most 1")
@@ -58,6 +59,7 @@ class OnlineLearner:
     squared error.
     """
 
+    @checked_arguments
     def __init__(
         self,
         genome: Genome,

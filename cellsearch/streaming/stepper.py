@@ -20,7 +20,7 @@ from cellsearch.compiler import backends
 from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
-from cellsearch.errors import BackendError, ConfigError
+from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.streaming.native import NativeLayer
 
 __all__ = ["PRECISIONS", "Precision", "Stepper"]
@@ -50,6 +50,7 @@ class Stepper:
     8-bit integers, cannot compute.
     """
 
+    @checked_arguments
     def __init__(
         self, cell: CellModule, precision: Precision = "float32", backend: str = "auto"
     ) -> None:
@@ -92,6 +93,7 @@ class Stepper:
         """Memory of the weights, scales of integer ones included."""
         return sum(layer.weight_bytes for layer in self._layers)
 
+    @checked_arguments
     def start(self, batch: int = 1) -> tuple[tuple[Tensor, ...], ...]:
         """The state before the first position of ``batch`` streams."""
         states = tuple(

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 
 __all__ = ["drifting_filter"]
 
 
+@checked_arguments
 def drifting_filter(
     length: int,
     *,

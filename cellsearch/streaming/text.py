@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.heads import SequenceModel, evaluation
 
@@ -36,6 +36,7 @@ def step(model: SequenceModel, x: Tensor, state: object) -> tuple[Tensor, object
     return model.logarithms(prediction) if isinstance(model, AdaptiveModel) else prediction, state
 
 
+@checked_arguments
 def generate(
     model: nn.Module, prompt: Sequence[int], length: int, *, temperature: float = 1.0, seed: int = 0
 ) -> list[int]:
@@ -82,6 +83,7 @@ def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> i
     return int(torch.multinomial(weights, 1, generator=generator))
 
 
+@checked_arguments
 def decode(tokens: Sequence[int], symbols: Sequence[int]) -> str:
     """Token numbers as text; ``symbols``: the code point of each number."""
     return "".join(chr(symbols[token]) for token in tokens)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import CharLM
 from cellsearch.tasks.heads import Readout
@@ -33,6 +33,7 @@ FINE = 1e-5
 """A step between numbers in float32 that is so small, in units of the deviation, loses nothing."""
 
 
+@checked_arguments
 def from_arrays(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
@@ -282,6 +283,7 @@ def _as_ever(x: NDArray[Any], in_train: NDArray[np.bool_]) -> NDArray[Any]:
     return x.astype(np.float32) if fine.all() else x
 
 
+@checked_arguments
 def save(data: TaskData, path: str | Path) -> None:
     """Write the data to one ``.npz`` file, for ``task = "arrays"`` with ``path`` in an experiment
     or on the command line.
@@ -290,6 +292,7 @@ def save(data: TaskData, path: str | Path) -> None:
         np.savez_compressed(file, allow_pickle=False, **{name: data.arrays[name] for name in NAMES})
 
 
+@checked_arguments
 def from_text_file(
     path: str | Path,
     *,

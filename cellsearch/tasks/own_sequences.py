@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.tasks.base import Arrays, Split
 from cellsearch.tasks.data.npz import kind_of_file, read_npz
 from cellsearch.tasks.heads import Readout
@@ -108,6 +108,7 @@ def digest(arrays: Arrays) -> str:
     return sha.hexdigest()[:16]
 
 
+@checked_arguments
 def read(path: str | Path) -> Arrays:
     """Read what :func:`cellsearch.tasks.arrays.save` wrote. Raises :class:`ConfigError` where there
     is no file, :class:`InputFileError` that says what is wrong with another one.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.files import Parts
 from cellsearch.options import default_table
 from cellsearch.tasks.base import Arrays, Task
@@ -53,6 +53,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_TASKS.names()))
 
 
+@checked_arguments
 def get(name: str) -> type[Task]:
     """The class of a task. Raises :class:`ConfigError` for an unknown name."""
     if name == "suite":

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.files import declared_files
 from cellsearch.genome.graph import Genome
 from cellsearch.zoo.entry import ZooEntry, read_entry
@@ -42,6 +42,7 @@ def _others() -> Mapping[str, Path]:
     )
 
 
+@checked_arguments
 def load(name: str) -> Genome:
     """The genome of a zoo cell, by its name or one of its other names; raises :class:`ConfigError`
     for an unknown one.
@@ -49,6 +50,7 @@ def load(name: str) -> Genome:
     return entry(name).genome
 
 
+@checked_arguments
 def entry(name: str) -> ZooEntry:
     """A zoo cell with what its docstring says; raises :class:`ConfigError` for an unknown name."""
     wanted = name.strip().lower() if isinstance(name, str) else ""
@@ -87,6 +89,7 @@ def earlier_forms() -> Mapping[str, Genome]:
     }
 
 
+@checked_arguments
 def import_cell(text: str, format: str, **options: Any) -> Genome:
     """Read a cell from another project's notation: ``"nas-bench-nlp"``, ``"darts"``, ``"enas"``;
     ``options`` are the format's own.

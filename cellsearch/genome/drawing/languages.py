@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.drawing.latex import to_latex
 from cellsearch.genome.drawing.picture import DrawnVertex, Picture, picture
 from cellsearch.genome.graph import Genome
@@ -31,6 +32,7 @@ _MERMAID_CLASSES = (
 )
 
 
+@checked_arguments
 def to_dot(genome: Genome, *, compact: bool = True) -> str:
     """The graph in the language of Graphviz: ``dot -Tsvg`` draws it. ``compact`` as in
     :func:`cellsearch.genome.drawing.svg.to_svg`.
@@ -50,6 +52,7 @@ def to_dot(genome: Genome, *, compact: bool = True) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
+@checked_arguments
 def to_mermaid(genome: Genome, *, compact: bool = True) -> str:
     """The graph as a Mermaid flowchart, which Markdown viewers draw. ``compact`` as in
     :func:`cellsearch.genome.drawing.svg.to_svg`.

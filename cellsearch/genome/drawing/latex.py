@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from cellsearch import ops
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec
 from cellsearch.genome.parts import Node
@@ -24,6 +25,7 @@ _GREEK = frozenset({
 SUM, PRODUCT, ATOM = 1, 2, 3  # how strongly a piece binds
 
 
+@checked_arguments
 def to_latex(genome: Genome) -> str:
     """The equations of a genome as an ``align`` block, one statement a line."""
     writer = _Writer(genome)

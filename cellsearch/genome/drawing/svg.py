@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
+from cellsearch.errors import checked_arguments
 from cellsearch.genome.drawing.languages import to_dot, to_latex, to_mermaid
 from cellsearch.genome.drawing.layers import Box, Layout, Point, lay_out
 from cellsearch.genome.drawing.picture import DrawnVertex, Mark, Picture, difference, picture
@@ -33,6 +34,7 @@ STRAIGHT = (
 )
 
 
+@checked_arguments
 def to_svg(
     genome: Genome,
     *,
@@ -55,6 +57,7 @@ def to_svg(
     )
 
 
+@checked_arguments
 def diff_svg(a: Genome, b: Genome, mapping: Mapping[int, int], *, title: str = "") -> str:
     """One drawing of two cells: green is what only ``b`` has, red and dotted what only ``a`` has,
     amber what was changed.
