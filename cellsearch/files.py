@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,6 +32,8 @@ __all__ = [
     "declared",
     "declared_files",
     "load_declared",
+    "others_can_write",
+    "private_cache",
     "refuse_existing",
     "replacing",
     "write_atomically",
@@ -51,6 +54,45 @@ def cache_folder() -> Path:
         return Path(explicit).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "cellsearch"
+
+
+def private_cache(name: str) -> Path:
+    """A folder in :func:`cache_folder` whose files become code in this process: made for this user
+    alone (mode 0700) where it is missing.
+
+    Raises :class:`EnvironmentFailure` where somebody else could have put something there, or where
+    it cannot be made.
+    """
+    folder = cache_folder() / name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        reason = "it is not a folder" if not folder.is_dir() else others_can_write(folder)
+    except OSError as error:
+        reason = f"it cannot be made: {error.strerror or error}"
+    if reason:
+        raise EnvironmentFailure(
+            f"the folder is not used for code: {reason}",
+            where=str(folder),
+            hint="set CELLSEARCH_CACHE to a folder of your own, or take this one away",
+        )
+    return folder
+
+
+def others_can_write(path: Path) -> str:
+    """Why somebody else than this user and root could have changed what lies there, as far as owner
+    and mode say; ``""``: nobody could. A link counts as foreign. Raises :class:`OSError` where
+    nothing is there.
+    """
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return "it is a link"
+    if found.st_uid not in (os.getuid(), 0):
+        return f"it belongs to the user with number {found.st_uid}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write it (mode {stat.S_IMODE(found.st_mode):o})"
+    return ""
 
 
 @contextmanager

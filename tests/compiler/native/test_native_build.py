@@ -51,7 +51,7 @@ def test_workers_that_start_together_share_one_library(tmp_path: Path) -> None:
     paths = {worker.communicate(timeout=120)[0].strip() for worker in workers}
     assert all(worker.returncode == 0 for worker in workers)
     assert len(paths) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [Path(paths.pop()).name], (
+    assert [path.name for path in (tmp_path / "native").iterdir()] == [Path(paths.pop()).name], (
         "a half-built file was left behind"
     )
 
@@ -107,15 +107,105 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("CELLSEARCH_CACHE", str(tmp_path / "cache"))
     with pytest.raises(BackendError, match="no space left on device"):
         build.library()
-    assert not list((tmp_path / "cache").glob("*.so"))
+    assert not list((tmp_path / "cache").rglob("*.so"))
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     result = run(PROGRAM, CELLSEARCH_CACHE=str(tmp_path / "file"))
     assert result.returncode != 0
-    assert f"{tmp_path / 'file'}/runtime-" in result.stderr
-    assert "the native runtime cannot be written" in result.stderr
+    assert f"{tmp_path / 'file'}/native: the folder is not used for code" in result.stderr
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache of its own, whose compiler is quick."""
+    monkeypatch.setenv("CELLSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-O0"))
+    return tmp_path / "cache"
+
+
+def test_the_folder_of_libraries_is_made_for_its_owner_alone(own_cache: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = build.library().path
+    finally:
+        os.umask(before)
+    assert path.parent == own_cache / "native"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+WRONG_FILES = {
+    "longer": append,
+    "one bit": flip,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+    "text": lambda path: path.write_text("not a library"),
+    "writable by all": lambda path: path.chmod(0o777),
+    "writable by a group": lambda path: path.chmod(0o775),
+    "a link": lambda path: path.symlink_to(path.rename(path.with_name("elsewhere.so"))),
+    "a dangling link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("wrong", sorted(WRONG_FILES))
+def test_a_wrong_library_is_built_again(own_cache: Path, wrong: str) -> None:
+    path = build.library().path
+    good = path.read_bytes()
+    path.unlink()  # the loaded one is mapped: its bytes must not change
+    path.write_bytes(good)
+    path.chmod(0o755)
+    WRONG_FILES[wrong](path)
+    build.library.cache_clear()
+    assert build.library().path == path
+    assert not path.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert path.read_bytes() == good
+
+
+FOREIGN_FOLDERS = {
+    "writable by all": lambda folder: folder.chmod(0o777),
+    "writable by a group": lambda folder: folder.chmod(0o770),
+    "a link": lambda folder: folder.symlink_to(folder.rename(folder.with_name("moved"))),
+    "another owner": lambda folder: os.chown(folder, 4321, 4321),
+}
+
+
+@pytest.mark.parametrize("foreign", sorted(FOREIGN_FOLDERS))
+def test_a_folder_that_others_can_write_is_refused(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, foreign: str, tmp_path: Path
+) -> None:
+    path = build.library().path
+    monkeypatch.setattr(build, "BUNDLED", tmp_path / "missing.so")
+    if foreign == "another owner" and os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    FOREIGN_FOLDERS[foreign](path.parent)
+    build.library.cache_clear()
+    with pytest.raises(BackendError, match="the folder is not used for code") as caught:
+        build.library()
+    assert "CELLSEARCH_CACHE" in caught.value.hint
+    assert caught.value.where == str(path.parent)
+
+
+def test_a_library_of_another_owner_is_built_again(own_cache: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    path = build.library().path
+    os.chown(path, 4321, 4321)
+    build.library.cache_clear()
+    assert build.library().path == path
+    assert path.stat().st_uid == 0
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """Building and loading the native runtime: C sources in this package, compiled once on the machine
 that runs them.
 
-The library lies in the user's cache (``CELLSEARCH_CACHE``, else ``$XDG_CACHE_HOME/cellsearch``,
-else ``~/.cache/cellsearch``) under a key of everything that decides its contents: sources, flags,
-compiler and processor. It is written under another name and then renamed, so that workers that
-start at the same time never load half a file.
+The library lies in ``native`` in the user's cache (``CELLSEARCH_CACHE``, else
+``$XDG_CACHE_HOME/cellsearch``, else ``~/.cache/cellsearch``) under a key of everything that decides
+its contents: sources, flags, compiler and processor. It is written under another name and then
+renamed, so that workers that start at the same time never load half a file. Before it is loaded,
+owner, mode and digest are checked: a folder that others can write is refused, and a file that is
+not as it was built is built again.
 
 Where nothing can be compiled, the library that came with the package is used, if there is one
 (wheels for Linux on x86-64 have it) and the processor can run it. A library knows a hash of the
@@ -30,7 +32,7 @@ from functools import cache
 from pathlib import Path
 
 from cellsearch.errors import BackendError, EnvironmentFailure
-from cellsearch.files import cache_folder, replacing
+from cellsearch.files import others_can_write, private_cache, replacing
 
 __all__ = [
     "BUNDLED",
@@ -61,6 +63,7 @@ FLAGS = (
 NATIVE = ("-march=native",)
 PORTABLE = ("-mavx2", "-mfma", "-mtune=generic")
 PORTABLE_NEEDS = frozenset({"avx2", "fma"})  # as /proc/cpuinfo calls them
+DIGEST_BYTES = hashlib.sha256().digest_size  # of all before, at the end of a built library
 NO_COMPILER = "there is no C compiler"
 # Compiled into each library beside the sources, so that it can say what it was built from.
 STAMP = (
@@ -149,8 +152,10 @@ def digest(flags: tuple[str, ...]) -> str:
 
 
 def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
-    """Compile the runtime into ``output``. Raises :class:`BackendError` with what the compiler
-    said, :class:`EnvironmentFailure` where ``output`` cannot be written.
+    """Compile the runtime into ``output``, with its digest at the end.
+
+    Raises :class:`BackendError` with what the compiler said, :class:`EnvironmentFailure` where
+    ``output`` cannot be written.
     """
     program = compiler()
     if program is None:
@@ -171,6 +176,10 @@ def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
                 f"the native runtime does not compile:\n{result.stderr.strip()[-2000:]}",
                 where=" ".join(command),
             )
+        # Behind the end of the library, where the loader does not look: one file holds both.
+        with open(temporary, "rb+") as file:
+            found = hashlib.sha256(file.read()).digest()
+            file.write(found)
         temporary.chmod(0o755)
 
 
@@ -194,14 +203,26 @@ def library() -> Library:
     if program is None:
         return _bundled(BackendError(NO_COMPILER, hint="install gcc or clang"))
     try:
-        path = cache_folder() / f"runtime-{key(program, NATIVE)}.so"
-        if not path.exists():
+        path = private_cache("native") / f"runtime-{key(program, NATIVE)}.so"
+        if not _is_as_built(path):
             build(path)
         return Library(path, f"compiled here by {program}")
     except EnvironmentFailure as error:
         return _bundled(error)
     except OSError as error:
         return _bundled(BackendError(f"the native runtime cannot be loaded: {error}"))
+
+
+def _is_as_built(path: Path) -> bool:
+    """Whether the file is one that :func:`build` wrote for this user, whole and unchanged. A wrong
+    one is built again.
+    """
+    try:
+        foreign = others_can_write(path)
+        data = path.read_bytes()
+    except OSError:
+        return False
+    return not foreign and data[-DIGEST_BYTES:] == hashlib.sha256(data[:-DIGEST_BYTES]).digest()
 
 
 def _bundled(failure: EnvironmentFailure) -> Library:
