@@ -14,7 +14,7 @@
     ├── NoCandidateError            exit code 5   the budget ended without a valid candidate
     ├── EnvironmentFailure          exit code 6   ray, disk, compiler, GPU, missing data set
     │   └── BackendError            exit code 6   a backend that cannot run this cell here
-    └── TrainingError               exit code 1   one training failed (becomes its result)
+    └── TrainingError               exit code 7   one training failed (in a search, its result)
 
 Each error says what is wrong, where (file, line, node), what is allowed, and what to do (``hint``).
 """
@@ -26,6 +26,7 @@ import numbers
 import operator
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -46,10 +47,18 @@ __all__ = [
     "SpaceError",
     "TrainingError",
     "checked_arguments",
+    "command",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def command(*words: object) -> str:
+    """A command line of cellsearch for people to copy, quoted as a shell needs it:
+    ``command("show", "my run:7")`` is ``cellsearch show 'my run:7'``.
+    """
+    return shlex.join(["cellsearch", *map(str, words)])
 
 
 class CellsearchError(Exception):
@@ -146,6 +155,8 @@ class BackendError(EnvironmentFailure):
 
 class TrainingError(CellsearchError):
     """The training of one candidate failed; ``kind`` is the machine-readable reason."""
+
+    exit_code = 7
 
     def __init__(
         self, message: str, *, kind: str = "error", where: str = "", hint: str = ""

@@ -20,7 +20,7 @@ __all__ = ["cli", "main"]
 
 _EPILOG = """Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 invalid input file,
 4 run missing, existing or locked, 5 budget ended without a valid candidate, 6 environment,
-130 after Ctrl-C."""
+7 the training that was asked for failed, 130 after Ctrl-C."""
 
 _COMMANDS = (
     ("search", "searching", "Search for cells, or resume a search."),

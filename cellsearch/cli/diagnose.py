@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellsearch import tasks
+from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
 from cellsearch.cli.training import read_settings
 from cellsearch.files import refuse_existing, write_new
@@ -96,9 +97,10 @@ def diagnose(
             )
         if located.trial is None:
             raise click.UsageError(f"{cell} has no trained weights: say --task to train it")
-        found = located.trial.diagnose(
-            positions=positions, examples=examples, on_training=_say_training
-        )
+        with one_training(f"beside {located.label}"):
+            found = located.trial.diagnose(
+                positions=positions, examples=examples, on_training=_say_training
+            )
     else:
         from cellsearch.runs.diagnosis import compare  # loads torch
 
@@ -106,14 +108,15 @@ def diagnose(
         training, options = read_settings(settings, steps or 300, 64 if hidden is None else hidden)
         genome = located.genome
         job = Job(0, 0, genome.to_json(), task, options, training, training.steps, seed or 0)
-        found = compare(
-            located.label,
-            genome,
-            job,
-            positions=positions,
-            examples=examples,
-            on_training=_say_training,
-        )
+        with one_training(f"{located.label} and beside it on {task}"):
+            found = compare(
+                located.label,
+                genome,
+                job,
+                positions=positions,
+                examples=examples,
+                on_training=_say_training,
+            )
     _show(found, output, as_json=as_json, force=force)
 
 

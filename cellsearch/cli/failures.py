@@ -8,13 +8,14 @@ import platform
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
-from cellsearch.errors import CellsearchError, CellSyntaxError
+from cellsearch.errors import CellsearchError, CellSyntaxError, TrainingError
 
-__all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go"]
+__all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go", "one_training"]
 
 INTERRUPTED = 130
 # What the machine, not the program, is to blame for: no room, a quota, a broken or read-only disk,
@@ -22,6 +23,14 @@ INTERRUPTED = 130
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
+
+
+_AGAINST = {
+    "nan": "a smaller training.learning_rate may help, or training.clip_norm; cellsearch show "
+    "says what the graph of a cell makes suspicious",
+    "memory": "give it a smaller hidden size, or smaller batches (training.batch_size)",
+}
+_AGAINST["diverged"] = _AGAINST["nan"]
 
 
 class ReaderGoneError(Exception):
@@ -79,6 +88,22 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  (the last resort of the program: it reports, and hides nothing)
         return _internal(error, debug)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def one_training(what: str) -> Iterator[None]:
+    """For a command that trains what it was asked to: a failure says what failed (``what``: cell
+    and task), how, and what may help.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        raise TrainingError(
+            f"the training failed ({error.kind}): {error.message}",
+            kind=error.kind,
+            where=what,
+            hint=error.hint or _AGAINST.get(error.kind, ""),
+        ) from error
 
 
 def let_output_go() -> None:

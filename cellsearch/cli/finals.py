@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cellsearch.cli.failures import INTERRUPTED
 from cellsearch.cli.output import data_option, emit_json, json_option, number, print_table
 from cellsearch.cli.searching import make_executor
 from cellsearch.finals import FinalTable
@@ -60,6 +61,11 @@ __all__ = ["COMMANDS"]
 @click.option(
     "--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS)."
 )
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Read the test data once more after earlier finals, whose table is kept.",
+)
 @data_option
 @json_option
 def finals(
@@ -71,18 +77,24 @@ def finals(
     steps: int | None,
     workers: int | None,
     ray_address: str | None,
+    again: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Retrain the best cells of RUN and LSTM and GRU from scratch, with several seeds, and compare
     them on test data.
 
     All models get equally many parameters (within 1 %), the same small sweep of learning rates
     decided by validation, and the same budget; test data is read once a training, at the end.
-    Writes finals.json into the run's folder.
+    Writes finals.json into the run's folder. After Ctrl-C the same command goes on.
     """
     opened = open_run(run)
     plan = opened.plan_finals(
-        top=top, seeds=seeds, against=against or ("lstm", "gru"), hidden_size=hidden, steps=steps
+        top=top,
+        seeds=seeds,
+        against=against or ("lstm", "gru"),
+        hidden_size=hidden,
+        steps=steps,
+        again=again,
     )
     sizes = ", ".join(f"{name}: H = {size}" for name, size in plan.sizes.items())
     click.echo(
@@ -91,12 +103,17 @@ def finals(
     declared = opened.experiment
     if workers is not None:
         declared = replace(declared, workers=workers)
-    with make_executor(declared, ray_address, run) as executor:
-        table = plan.run(executor, _Progress(plan.trainings))
+    try:
+        with make_executor(declared, ray_address, run) as executor:
+            table = plan.run(executor, _Progress(plan.trainings))
+    except KeyboardInterrupt:
+        click.echo("stopped: the same command goes on with these finals", err=True)
+        return INTERRUPTED
     if as_json:
         emit_json(table.to_document())
     else:
         _print(table, get(declared.task).metric)
+    return 0
 
 
 class _Progress:
@@ -137,7 +154,7 @@ def _print(table: FinalTable, metric: str) -> None:
             str(row.hidden_size),
             f"{row.learning_rate:g}",
             number(row.step_ms, 1),
-            str(row.failures),
+            f"{row.failures} of {row.trainings}" if row.failures else "0",
             number(row.p, 3),
         ]
         for row in table.rows

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import emit_json, json_option, number, print_table
 from cellsearch.experiment import catalog
 from cellsearch.finals.statistics import mean_and_deviation
@@ -55,12 +56,13 @@ def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> Non
 
     located, suite = locate(cell), catalog.load_suite(name)
     show = sys.stderr.isatty() and not as_json
-    table = suite_table(
-        located.genome,
-        suite,
-        seeds=() if seed is None else (seed,),
-        on_training=say_reference if show else None,
-    )
+    with one_training(f"{located.label} on suite {suite.name}"):
+        table = suite_table(
+            located.genome,
+            suite,
+            seeds=() if seed is None else (seed,),
+            on_training=say_reference if show else None,
+        )
     document = {"cell": located.label, **table}
     if as_json:
         emit_json(document)
@@ -92,6 +94,13 @@ def _print(document: dict[str, Any]) -> None:
         f"better), seeds {seeds}"
     )
     print_table(headers, rows, right=range(1, 7))
+    for row in document["tasks"]:
+        if row["failures"]:
+            click.echo(
+                f"{row['name']}: {row['failures']} of {len(row['scores'])} trainings failed "
+                f"({', '.join(row['failed'])}), which counts as share 0 each; the scores have no "
+                "mean that could be compared"
+            )
     what = {
         "min": "smallest share",
         "mean": "mean share",
@@ -106,8 +115,11 @@ def _print(document: dict[str, Any]) -> None:
     )
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean, deviation = mean_and_deviation(values)
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "failed"
+    mean, deviation = mean_and_deviation(known)
     return number(mean) if len(values) == 1 else f"{number(mean)} ± {number(deviation)}"
 
 

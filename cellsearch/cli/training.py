@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from cellsearch import options, tasks, training
+from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import data_option, emit_json, json_option, number
 from cellsearch.cli.suites import evaluate_suite
 from cellsearch.experiment import read_training
@@ -106,7 +107,8 @@ def _evaluate_task(
         test=test,
     )
     show = sys.stderr.isatty() and not as_json
-    result = training.evaluate(job, arrays, progress=_Progress(steps) if show else None)
+    with one_training(f"{located.label} on {task}"):
+        result = training.evaluate(job, arrays, progress=_Progress(steps) if show else None)
     if as_json:
         emit_json(
             {

@@ -9,24 +9,23 @@ Answers what Li & Talwalkar 2019 and Yu et al. 2020 found missing in published s
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from cellsearch.errors import ConfigError, InputFileError, checked_arguments
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.executors.longest_first import expected_work, longest_first
-from cellsearch.finals.statistics import holm, mean_and_deviation, permutation_test, smallest_p
+from cellsearch.finals.journal import Journal, journal_key
+from cellsearch.finals.table import FinalRow, FinalTable, judge
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Outcome
+from cellsearch.job import Job, Outcome, Result
 from cellsearch.settings import Limits, Training
 
-__all__ = ["FinalRow", "FinalTable", "Finalist", "Protocol", "equal_sizes", "run_finals", "verdict"]
+__all__ = ["Finalist", "Protocol", "equal_sizes", "run_finals"]
 
-SIGNIFICANCE = 0.05
 TOLERANCE = 0.01
 RATES = (0.5, 1.0, 2.0)
 SWEEP_SEED, FIRST_SEED = 10_000, 20_000
@@ -60,103 +59,6 @@ class Protocol:
     """Trainings of each cell that count."""
     rates: tuple[float, ...] = RATES
     """Factors of the learning rate that the sweep tries."""
-
-
-@dataclass(frozen=True, slots=True)
-class FinalRow:
-    """One cell's final."""
-
-    name: str
-    """Of the finalist."""
-    baseline: bool
-    """Whether found cells are compared against it."""
-    hidden_size: int
-    """H at which the whole model has as many weights as the others."""
-    parameters: int
-    """Trainable weights of the whole model."""
-    learning_rate: float
-    """The one that the sweep chose."""
-    scores: tuple[float, ...]
-    """Test score of each seed, lower is better."""
-    metrics: tuple[float, ...]
-    """The task's own number on test data for each seed."""
-    step_ms: float
-    """Milliseconds of a training step."""
-    failures: int
-    """Trainings that failed."""
-    p: float = math.nan
-    """Corrected p-value of the comparison with the best baseline; NaN for baselines."""
-
-    @property
-    def mean(self) -> float:
-        """Mean test score."""
-        return mean_and_deviation(self.scores)[0]
-
-    @property
-    def deviation(self) -> float:
-        """Standard deviation of the test score over the seeds."""
-        return mean_and_deviation(self.scores)[1]
-
-
-@dataclass(frozen=True, slots=True)
-class FinalTable:
-    """What finals found."""
-
-    rows: tuple[FinalRow, ...]
-    """One a cell, best first."""
-    sentence: str
-    """What they mean, in words."""
-
-    def to_document(self) -> dict[str, Any]:
-        """Plain data; ``None`` for numbers that do not exist."""
-        rows = [{**asdict(row), "mean": row.mean, "deviation": row.deviation} for row in self.rows]
-        return {"rows": _plain(rows), "sentence": self.sentence}
-
-    def to_json(self) -> str:
-        """One JSON document."""
-        return json.dumps(self.to_document(), allow_nan=False)
-
-    @classmethod
-    @checked_arguments
-    def read(cls, path: Path) -> FinalTable:
-        """Read a file that holds :meth:`to_json`. Raises :class:`InputFileError` for another."""
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(map(_stored, document["rows"])), str(document["sentence"]))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputFileError(
-                f"this is not a table of finals ({error})",
-                where=str(path),
-                hint="delete it, or run finals again",
-            ) from error
-
-
-def _stored(row: Mapping[str, Any]) -> FinalRow:
-    def number(value: float | None) -> float:
-        return math.nan if value is None else float(value)
-
-    return FinalRow(
-        name=str(row["name"]),
-        baseline=bool(row["baseline"]),
-        hidden_size=int(row["hidden_size"]),
-        parameters=int(row["parameters"]),
-        learning_rate=number(row["learning_rate"]),
-        scores=tuple(map(number, row["scores"])),
-        metrics=tuple(map(number, row["metrics"])),
-        step_ms=number(row["step_ms"]),
-        failures=int(row["failures"]),
-        p=number(row["p"]),
-    )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 @checked_arguments
@@ -206,18 +108,22 @@ def run_finals(
     sizes: Mapping[str, int],
     protocol: Protocol,
     on_outcome: Callable[[str, Outcome], None] | None = None,
+    *,
+    journal: Journal | None = None,
 ) -> FinalTable:
     """Sweep, train all seeds, test once.
 
     executor: ready for the task.
     sizes: hidden size by name, see :func:`equal_sizes`.
     on_outcome: learns of each training, with the name of its cell.
+    journal: keeps the outcomes; those that it holds already are not trained for again.
     """
     if not any(f.baseline for f in finalists):
         raise ConfigError(
             "a final needs at least one baseline", hint="add a zoo cell, for example lstm"
         )
-    rates = _sweep(executor, finalists, sizes, protocol, on_outcome)
+    train = partial(_run, executor, on_outcome=on_outcome, journal=journal)
+    rates = _sweep(train, finalists, sizes, protocol)
     jobs: dict[str, list[Job]] = {}
     for finalist in finalists:
         training = replace(
@@ -227,17 +133,16 @@ def run_finals(
             _job(finalist, protocol, training, FIRST_SEED + k, test=True)
             for k in range(protocol.seeds)
         ]
-    outcomes = _run(executor, jobs, on_outcome)
+    outcomes = train(jobs)
     rows = [_row(f, sizes[f.name], rates[f.name], outcomes[f.name]) for f in finalists]
-    return _judge(rows)
+    return judge(rows)
 
 
 def _sweep(
-    executor: Executor,
+    train: Callable[[Mapping[str, Sequence[Job]]], dict[str, list[Outcome]]],
     finalists: Sequence[Finalist],
     sizes: Mapping[str, int],
     protocol: Protocol,
-    on_outcome: Callable[[str, Outcome], None] | None,
 ) -> dict[str, float]:
     """The learning rate of each cell that gives the best validation score with one seed of
     its own.
@@ -258,7 +163,7 @@ def _sweep(
         ]
         for f in finalists
     }
-    outcomes = _run(executor, jobs, on_outcome)
+    outcomes = train(jobs)
     chosen = {}
     for name, results in outcomes.items():
         scores = [o.result.score if o.result is not None else math.inf for o in results]
@@ -286,111 +191,73 @@ def _job(
 def _run(
     executor: Executor,
     jobs: Mapping[str, Sequence[Job]],
+    *,
     on_outcome: Callable[[str, Outcome], None] | None,
+    journal: Journal | None,
 ) -> dict[str, list[Outcome]]:
-    """Run all jobs, as many at once as the executor takes; outcomes in the order of the jobs."""
+    """Run all jobs that the journal does not know, as many at once as the executor takes; outcomes
+    in the order of the jobs.
+    """
     every = [(name, k, job) for name, group in jobs.items() for k, job in enumerate(group)]
     work = {
         name: expected_work(Genome.from_json(group[0].genome), group[0].training, group[0].steps)
         for name, group in jobs.items()
     }
-    queue = longest_first(every, lambda item: work[item[0]])
     done: dict[str, list[Outcome | None]] = {
         name: [None] * len(group) for name, group in jobs.items()
     }
-    numbered = {number: (name, k) for number, (name, k, _) in enumerate(queue)}
-    waiting: Iterator[Job] = iter(
+
+    def end(name: str, k: int, outcome: Outcome) -> None:
+        done[name][k] = outcome
+        if on_outcome is not None:
+            on_outcome(name, outcome)
+
+    known = journal.outcomes if journal is not None else {}
+    waiting = []
+    for name, k, job in every:
+        outcome = known.get(journal_key(name, k, job))
+        if outcome is None:
+            waiting.append((name, k, job))
+        else:
+            end(name, k, outcome)
+    queue = longest_first(waiting, lambda item: work[item[0]])
+    jobs_left: Iterator[Job] = iter(
         [replace(job, trial=number) for number, (_, _, job) in enumerate(queue)]
     )
-    under_way = 0
-    remaining = len(queue)
+    under_way, remaining = 0, len(queue)
     while remaining:
-        while under_way < executor.capacity and (job := next(waiting, None)) is not None:
-            executor.submit(job)
+        while under_way < executor.capacity and (further := next(jobs_left, None)) is not None:
+            executor.submit(further)
             under_way += 1
         for outcome in executor.events():
-            name, k = numbered[outcome.trial]
-            done[name][k] = outcome
+            name, k, job = queue[outcome.trial]
+            if journal is not None:
+                journal.add(journal_key(name, k, job), outcome)
+            end(name, k, outcome)
             under_way -= 1
             remaining -= 1
-            if on_outcome is not None:
-                on_outcome(name, outcome)
     return {name: [o for o in outcomes if o is not None] for name, outcomes in done.items()}
 
 
 def _row(
     finalist: Finalist, hidden_size: int, rate: float, outcomes: Sequence[Outcome]
 ) -> FinalRow:
-    results = [o.result for o in outcomes if o.result is not None]
-    seconds = sum(r.seconds for r in results)
-    steps = sum(r.steps for r in results)
+    tested = [o.result for o in outcomes if o.result is not None and _is_tested(o.result)]
+    seconds = sum(r.seconds for r in tested)
+    steps = sum(r.steps for r in tested)
     return FinalRow(
         name=finalist.name,
         baseline=finalist.baseline,
         hidden_size=hidden_size,
-        parameters=results[0].parameters if results else 0,
+        parameters=tested[0].parameters if tested else 0,
         learning_rate=rate,
-        scores=tuple(r.metrics["test_score"] for r in results),
-        metrics=tuple(r.metrics["test_metric"] for r in results),
+        scores=tuple(r.metrics["test_score"] for r in tested),
+        metrics=tuple(r.metrics["test_metric"] for r in tested),
         step_ms=1000 * seconds / steps if steps else math.nan,
-        failures=len(outcomes) - len(results),
+        failures=len(outcomes) - len(tested),
     )
 
 
-def _judge(rows: Sequence[FinalRow]) -> FinalTable:
-    """Compare each found cell with the best baseline and correct for the number of comparisons."""
-    baselines = [row for row in rows if row.baseline and row.scores]
-    if not baselines:
-        return FinalTable(tuple(rows), "No baseline could be trained, so nothing can be said.")
-    best = min(baselines, key=lambda row: row.mean)
-    found = [row for row in rows if not row.baseline and row.scores]
-    adjusted = holm([permutation_test(row.scores, best.scores) for row in found])
-    by_name = {row.name: p for row, p in zip(found, adjusted, strict=True)}
-    judged = [replace(row, p=by_name.get(row.name, math.nan)) for row in rows]
-    judged.sort(key=lambda row: row.mean if row.scores else math.inf)
-    winner = min(
-        (row for row in judged if row.name in by_name), key=lambda row: row.mean, default=None
-    )
-    sentence = (
-        verdict(winner, best, len(found))
-        if winner is not None
-        else "No found cell could be trained."
-    )
-    return FinalTable(tuple(judged), sentence)
-
-
-@checked_arguments
-def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
-    """One plain sentence: better, worse, or equal within noise."""
-    difference = (found.mean / baseline.mean - 1) * 100 if baseline.mean else math.nan
-    numbers = (
-        f"{found.mean:.4f} against {baseline.mean:.4f} ({difference:+.2f} %, p = "
-        f"{found.p:.3f} after correction)"
-    )
-    if found.p <= SIGNIFICANCE:
-        word = "better" if found.mean < baseline.mean else "worse"
-        return (
-            f"{found.name} is {word} than {baseline.name} at equal parameters: "
-            f"{numbers}.{_unstable(found)}"
-        )
-    text = (
-        f"{found.name} and {baseline.name} are equal within noise at equal parameters: {numbers}."
-    )
-    least = min(1.0, comparisons * smallest_p(len(found.scores), len(baseline.scores)))
-    if least > SIGNIFICANCE:
-        text += (
-            f" With so few seeds no difference could have been significant (smallest "
-            f"possible p = {least:.3f}): use more seeds."
-        )
-    return text + _unstable(found)
-
-
-def _unstable(row: FinalRow) -> str:
-    """What to say of a cell whose trainings failed: its mean is over those that did not."""
-    if not row.failures:
-        return ""
-    total = row.failures + len(row.scores)
-    return (
-        f" But {row.failures} of {total} trainings of {row.name} failed, and its mean "
-        f"leaves them out: it is not stable."
-    )
+def _is_tested(result: Result) -> bool:
+    """Whether the training gave a test score; NaN and infinity are none."""
+    return math.isfinite(result.metrics.get("test_score", math.nan))

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-__all__ = ["holm", "mean_and_deviation", "permutation_test", "smallest_p"]
+__all__ = ["holm", "mean_and_deviation", "permutation_test", "rank_test", "smallest_p"]
 
 EXACT_LIMIT = 200_000
 RESAMPLES = 100_000
@@ -46,6 +46,19 @@ def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
     first = chosen @ pooled
     difference = np.abs(first / n - (pooled.sum() - first) / (total - n))
     return float(np.mean(difference >= observed * (1 - 1e-12)))
+
+
+def rank_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p-value of the same hypothesis by ranks: :func:`permutation_test` of the mid-ranks
+    of the pooled values, which is the exact test of Wilcoxon (1945) and Mann & Whitney (1947).
+
+    Infinities, trainings that failed, are the largest values and tie with one another, so a test
+    can be made where a mean cannot.
+    """
+    pooled = np.asarray([*a, *b], dtype=np.float64)
+    _, where, counts = np.unique(pooled, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[where]
+    return permutation_test(ranks[: len(a)].tolist(), ranks[len(a) :].tolist())
 
 
 def smallest_p(n: int, m: int) -> float:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cellsearch import files, tasks, zoo
-from cellsearch.errors import checked_arguments
+from cellsearch.errors import InputFileError, RunError, checked_arguments, command
 from cellsearch.executors.base import Executor
-from cellsearch.finals import Finalist, FinalTable, Protocol, equal_sizes, run_finals
+from cellsearch.finals import Finalist, FinalTable, Journal, Protocol, equal_sizes, run_finals
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Outcome
 from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.settings import Training
+from cellsearch.store import Store
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.training import prepare
 from cellsearch.training.model import cell_factory
@@ -22,6 +27,8 @@ from cellsearch.training.model import cell_factory
 __all__ = ["FinalPlan", "plan_finals"]
 
 AGAINST = ("lstm", "gru")
+JOURNAL = "finals.partial.json"
+"""The file of a run's folder with what finals have given that have not ended yet."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class FinalPlan:
     """How all of them are trained."""
     arrays: Arrays
     """The task's data."""
+    again: bool = False
+    """Whether the test data may be read again, after earlier finals."""
 
     @property
     def trainings(self) -> int:
@@ -49,13 +58,41 @@ class FinalPlan:
     ) -> FinalTable:
         """Train all of them, judge, and write ``finals.json``. The caller closes the executor.
 
+        What was interrupted goes on: each outcome is kept as it comes. Earlier finals are kept as
+        ``finals-1.json``, ``finals-2.json``, ...
+
         on_outcome: told the name of the finalist and the outcome of each training.
+
+        Raises :class:`RunError` where others are under way, or have been made and ``again`` is not
+        said.
         """
         protocol = self.protocol
-        executor.start(protocol.task, protocol.task_options, self.arrays, folder=self.folder)
-        table = run_finals(executor, self.finalists, self.sizes, protocol, on_outcome)
-        files.write_atomically(self.folder / FINALS, table.to_json())
+        with _alone(self.folder):
+            _refuse(self.folder, again=self.again)
+            journal = _journal(self.folder, self._described, again=self.again)
+            journal.begin()
+            executor.start(protocol.task, protocol.task_options, self.arrays, folder=self.folder)
+            table = run_finals(
+                executor, self.finalists, self.sizes, protocol, on_outcome, journal=journal
+            )
+            _put_aside(self.folder / FINALS)
+            files.write_atomically(self.folder / FINALS, table.to_json())
+            journal.end()
         return table
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        """All that the outcomes depend on, as plain data."""
+        protocol = self.protocol
+        return {
+            "finalists": [[f.name, f.genome.to_json(), f.baseline] for f in self.finalists],
+            "hidden sizes": dict(self.sizes),
+            "seeds": protocol.seeds,
+            "rates": protocol.rates,
+            "training": asdict(protocol.training),
+            "limits": asdict(protocol.limits),
+            "task": [protocol.task, dict(protocol.task_options)],
+        }
 
 
 @checked_arguments
@@ -67,6 +104,7 @@ def plan_finals(
     against: Sequence[str] = AGAINST,
     hidden_size: int | None = None,
     steps: int | None = None,
+    again: bool = False,
 ) -> FinalPlan:
     """Who takes part in the finals of a run, and how.
 
@@ -75,10 +113,13 @@ def plan_finals(
     against: zoo cells that they are compared with.
     hidden_size: of the first of these (default: the run's).
     steps: of each training (default: the run's).
+    again: whether the test data may be read again, after earlier finals of this run.
 
-    Raises :class:`NoCandidateError` for a run without a cell that takes part, :class:`ConfigError`
-    where no sizes give equally many weights.
+    Raises :class:`RunError` for a run that is being searched, and for one whose finals were made
+    unless ``again``; :class:`NoCandidateError` for a run without a cell that takes part,
+    :class:`ConfigError` where no sizes give equally many weights.
     """
+    _refuse(run.path, again=again)
     declared = run.experiment
     training = replace(
         declared.training,
@@ -97,7 +138,77 @@ def plan_finals(
         sizes=equal_sizes(counts, first, training.hidden_size),
         protocol=Protocol(declared.task, declared.task_options, training, declared.limits, seeds),
         arrays=arrays,
+        again=again,
     )
+
+
+def _refuse(folder: Path, *, again: bool) -> None:
+    """Raise :class:`RunError` while somebody searches, and where finals were made already."""
+    writer = Store.writer(folder)
+    if writer:
+        raise RunError(
+            f"the run is being searched by {writer}, and finals come at the end",
+            where=str(folder),
+            hint="wait for it, or stop it (Ctrl-C once); ls, best and report work meanwhile",
+        )
+    if (folder / FINALS).exists() and not again:
+        raise RunError(
+            "the finals of this run were made already, and test data are read once",
+            where=str(folder / FINALS),
+            hint=f"{command('report', folder)} shows them; --again (in Python, again=True) reads "
+            "the test data once more and keeps the earlier table beside",
+        )
+
+
+def _journal(folder: Path, plan: Mapping[str, Any], *, again: bool) -> Journal:
+    """The journal for this plan; one of another plan that has read test data is put aside, if that
+    is meant.
+    """
+    path = folder / JOURNAL
+    try:
+        journal = Journal(path, plan)
+    except InputFileError:
+        if not again:
+            raise
+        _put_aside(path)
+        return Journal(path, plan)
+    if journal.others and not again:
+        differing = [key for key in plan if journal.others.get(key) != journal.plan[key]]
+        raise RunError(
+            f"finals with other {' and '.join(differing)} were begun here, and have read test data",
+            where=str(path),
+            hint="the same command as then goes on with them; --again (in Python, again=True) "
+            "puts them aside and reads the test data once more",
+        )
+    if journal.others:
+        _put_aside(path)
+    return journal
+
+
+def _put_aside(path: Path) -> None:
+    """Keep an earlier file under the first name that is free: ``finals-1.json``, ..."""
+    stem, _, suffix = path.name.partition(".")
+    number = 1
+    while (aside := path.with_name(f"{stem}-{number}.{suffix}")).exists():
+        number += 1
+    if path.exists():
+        path.rename(aside)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against other finals, until the block or the process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                "finals of this run are under way already", where=str(folder), hint="wait for them"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _finalists(run: Snapshot, top: int, against: Sequence[str]) -> tuple[Finalist, ...]:

@@ -78,12 +78,19 @@ class Run(Snapshot):
         against: Sequence[str] = ("lstm", "gru"),
         hidden_size: int | None = None,
         steps: int | None = None,
+        again: bool = False,
     ) -> FinalPlan:
         """Who takes part in finals, and how; see :func:`cellsearch.runs.finals.plan_finals`."""
         from cellsearch.runs.finals import plan_finals  # loads torch
 
         return plan_finals(
-            self, top=top, seeds=seeds, against=against, hidden_size=hidden_size, steps=steps
+            self,
+            top=top,
+            seeds=seeds,
+            against=against,
+            hidden_size=hidden_size,
+            steps=steps,
+            again=again,
         )
 
     def run_finals(
@@ -93,7 +100,8 @@ class Run(Snapshot):
         **options: Any,
     ) -> FinalTable:
         """Retrain the best cells and the baselines from scratch at equal weights with several
-        seeds, read the test data once a training, and judge. The table is kept in the run's folder.
+        seeds, read the test data once a training, and judge. The table is kept in the run's folder;
+        a second time needs ``again=True``, and keeps the earlier one.
 
         executor: what trains; the caller closes it.
         on_outcome: told the name of the finalist and the outcome of each training.

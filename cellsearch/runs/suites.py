@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cellsearch.errors import checked_arguments
+from cellsearch.errors import TrainingError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.settings import Training
-from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data
+from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data, part
 from cellsearch.training import ReferenceTraining
 from cellsearch.training.results import ResultCache
 from cellsearch.training.suite import (
@@ -35,11 +36,15 @@ def suite_table(
 ) -> dict[str, Any]:
     """Train a cell on every task of a suite. The table is complete, whatever the suite stops below.
 
+    A training that fails is the worst result: the share of its seed is 0, and counts in the mean.
+
     seeds: of the trainings of the cell (default: the suite's).
     on_training: told before each training of a reference.
 
     Returns plain data: a row a task in ``tasks``, whose means are over the seeds, and ``fitness``,
-    that of the mean shares.
+    that of the mean shares. ``scores`` and ``metrics`` hold ``None`` for a training that failed,
+    ``failures`` says how many did, ``failed`` and ``messages`` why. Raises :class:`TrainingError`
+    if every one failed.
     """
     suite = replace(suite, stop_below=0.0)
     known: dict[str, bool] = {}
@@ -62,17 +67,19 @@ def suite_table(
         seed=0,
         targets=targets(suite, scores),
     )
-    runs = [train_suite(job, arrays, seed=seed)[1] for seed in seeds or suite.seeds]
+    chosen = seeds or suite.seeds
     rows = [
-        _row(member, [run[k] for run in runs])
+        _row(member, [_trained(job, suite, k, arrays, seed) for seed in chosen])
         | {name: scores[k, b].tolist() for b, name in enumerate(REFERENCE_CELLS)}
         | {"baselines_cached": known[member.name]}
         for k, member in enumerate(suite.members)
     ]
+    if all(row["failures"] == len(chosen) for row in rows):
+        raise TrainingError(rows[0]["messages"][0], kind=rows[0]["failed"][0])
     value = fitness(suite, [row["share"] for row in rows])
     return {
         "suite": suite.name,
-        "seeds": list(seeds or suite.seeds),
+        "seeds": list(chosen),
         "aggregation": suite.aggregation,
         "reference": suite.reference,
         "baseline_seeds": list(suite.seeds),
@@ -82,18 +89,37 @@ def suite_table(
     }
 
 
-def _row(member: Member, scored: Sequence[Scored]) -> dict[str, Any]:
+def _trained(job: Job, suite: Suite, k: int, arrays: Arrays, seed: int) -> Scored | TrainingError:
+    """What a cell has reached at one task of the suite, or why it has not."""
+    member = suite.members[k]
+    alone = replace(suite, members=(member,))
+    asked = replace(
+        job, task_options=alone.to_document(), steps=member.steps, targets=job.targets[k : k + 1]
+    )
+    own = {f"0/{name}": array for name, array in part(arrays, k).items()}
+    try:
+        return train_suite(asked, own, seed=seed)[1][0]
+    except TrainingError as error:
+        return error
+
+
+def _row(member: Member, found: Sequence[Scored | TrainingError]) -> dict[str, Any]:
     """What a cell has reached at one task, with each seed."""
-    results = [one.result for one in scored]
-    shares = [one.share for one in scored]
+    results = [one.result if isinstance(one, Scored) else None for one in found]
+    shares = [one.share if isinstance(one, Scored) else 0.0 for one in found]
+    errors = [one for one in found if isinstance(one, TrainingError)]
+    seconds = [result.seconds for result in results if result]
     return {
         "name": member.name,
         "task": member.task,
         "steps": member.steps,
         "chance": member.chance,
-        "scores": [result.score for result in results],
-        "metrics": [result.metric for result in results],
+        "scores": [result.score if result else None for result in results],
+        "metrics": [result.metric if result else None for result in results],
         "shares": shares,
         "share": sum(shares) / len(shares),
-        "seconds": sum(result.seconds for result in results) / len(results),
+        "seconds": sum(seconds) / len(seconds) if seconds else None,
+        "failures": len(errors),
+        "failed": [error.kind for error in errors],
+        "messages": [error.message for error in errors],
     }

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.suites import DOCUMENT
 
 import cellsearch
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 from cellsearch.cli.output import print_table
 from cellsearch.genome.graph import Genome
+from cellsearch.options import render_toml
+from cellsearch.training import results
 
 
 @dataclass(frozen=True)
@@ -473,6 +476,35 @@ def test_evaluate_trains_and_repeats_itself(run: Run) -> None:
     text = run(*arguments).out
     assert "accuracy" in text
     assert f"{document['score']:.4f}" in text
+
+
+FAILING = "h[t] = tanh(linear(x[t], h[t-1])) / (x[t] - x[t])"
+
+
+@pytest.mark.parametrize(
+    ("cell", "more"),
+    [
+        (FAILING, ["evaluate", "CELL", "--task", "parity", "--steps", "2"]),
+        (FAILING, ["diagnose", "CELL", "--task", "parity", "--steps", "2"]),
+        ("h[t] = linear(x[t], h[t-1])", ["evaluate", "CELL", "--task", "parity", "--steps", "50"]),
+        (FAILING, ["evaluate", "CELL", "--suite", "SUITE", "--seed", "1"]),
+    ],
+)
+def test_a_training_that_fails_has_an_exit_status_of_its_own(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, more: list[str]
+) -> None:
+    monkeypatch.setattr(results, "cache_folder", lambda: tmp_path / "cache")
+    (tmp_path / "mine.cell").write_text(cell, "utf-8")
+    (tmp_path / "mine.toml").write_text(render_toml(DOCUMENT), "utf-8")
+    places = {"CELL": str(tmp_path / "mine.cell"), "SUITE": str(tmp_path / "mine.toml")}
+    command = [places.get(word, word) for word in more]
+    command += ["--set", "training.learning_rate=1e18"] if "--task" in more else []
+    done = run(*command)
+    is_error(done, 7)
+    assert "the training failed (" in done.err
+    assert "mine" in done.err.splitlines()[0]
+    assert "internal" not in done.err
+    assert "7 the training" in run("--help").out
 
 
 def test_a_warning_about_the_data_is_one_line(tmp_path: Path) -> None:

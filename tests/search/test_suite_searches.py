@@ -12,10 +12,11 @@ from support.suites import DOCUMENT, declared
 import cellsearch as cs
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import parse_experiment
 from cellsearch.options import render_toml
+from cellsearch.runs import suites as table_of_suites
 from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import Nsga2
 from cellsearch.tasks.suite import Suite
@@ -236,6 +237,30 @@ def test_a_cell_is_evaluated_on_a_suite(capsys: pytest.CaptureFixture[str], tmp_
     code, out, _ = run(capsys, "evaluate", "gru", "--suite", str(path), "--seed", "4")
     assert code == 0
     assert "smallest share" in out
+
+
+def test_a_failed_seed_is_the_worst_result(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(render_toml(DOCUMENT), "utf-8")
+    whole = json.loads(run(capsys, "evaluate", "lstm", "--suite", str(path), "--json")[1])
+    train = table_of_suites.train_suite
+
+    def failing(job, arrays, *, seed):
+        if seed == 4:
+            raise TrainingError("scripted", kind="diverged")
+        return train(job, arrays, seed=seed)
+
+    monkeypatch.setattr(table_of_suites, "train_suite", failing)
+    found = json.loads(run(capsys, "evaluate", "lstm", "--suite", str(path), "--json")[1])
+    for before, row in zip(whole["tasks"], found["tasks"], strict=True):
+        assert row["scores"] == [before["scores"][0], None]
+        assert row["share"] == pytest.approx(before["shares"][0] / 2)
+        assert row["failures"] == 1
+    assert found["fitness"] < whole["fitness"]
+    shown = run(capsys, "evaluate", "lstm", "--suite", str(path))[1]
+    assert "1 of 2 trainings failed (diverged)" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""What finals have given so far, in a file, so that interrupted ones go on: no training is done
+twice, and the test data of a seed are read once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cellsearch.errors import InputFileError
+from cellsearch.files import write_atomically
+from cellsearch.job import Failure, Job, Outcome, Result
+
+__all__ = ["Journal", "journal_key"]
+
+_KEPT = ("score", "metric", "steps", "seconds", "parameters", "cell_parameters", "metrics")
+"""What of a result finals need."""
+
+
+def journal_key(name: str, k: int, job: Job) -> str:
+    """Which training of finals: of the sweep or of the final, of which cell, with which rate or
+    seed.
+    """
+    return f"{'final' if job.test else 'sweep'}/{name}/{k}"
+
+
+class Journal:
+    """Outcomes by :func:`journal_key`. ``path``: the file, read if it is there; ``plan``: who takes
+    part and how, as plain data; outcomes of another plan are not taken over.
+
+    Raises :class:`InputFileError` for a damaged file.
+    """
+
+    def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
+        self._path = path
+        self.plan = json.loads(json.dumps(plan))
+        self.outcomes: dict[str, Outcome] = {}
+        self.others: dict[str, Any] = {}
+        """The plan that the file was written for, where it is another one that has begun to read
+        test data."""
+        if path.is_file():
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            plan = dict(document["plan"])
+            outcomes = {str(key): _outcome(value) for key, value in document["outcomes"].items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputFileError(
+                f"this is not a journal of finals ({error})",
+                where=str(self._path),
+                hint="--again puts it aside and starts anew (in Python, again=True)",
+            ) from error
+        if plan == self.plan:
+            self.outcomes = outcomes
+        elif any(key.startswith("final/") for key in outcomes):
+            self.others = plan
+
+    def begin(self) -> None:
+        """Write the file, before anything is trained: a folder that cannot be written is found
+        out now.
+        """
+        self._write()
+
+    def add(self, key: str, outcome: Outcome) -> None:
+        """An outcome, for good."""
+        self.outcomes[key] = outcome
+        self._write()
+
+    def end(self) -> None:
+        """Everything is in the table."""
+        self._path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        outcomes = {key: _document(outcome) for key, outcome in self.outcomes.items()}
+        text = json.dumps({"plan": self.plan, "outcomes": outcomes})
+        write_atomically(self._path, text, what="journal of the finals")
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    if outcome.failure is not None:
+        return {"failure": asdict(outcome.failure)}
+    return {"result": {name: getattr(outcome.result, name) for name in _KEPT}}
+
+
+def _outcome(document: Mapping[str, Any]) -> Outcome:
+    if "failure" in document:
+        return Outcome(0, 0, failure=Failure(**document["failure"]))
+    values = {name: document["result"][name] for name in _KEPT}
+    metrics = {str(name): float(value) for name, value in values["metrics"].items()}
+    return Outcome(0, 0, result=Result(**{**values, "metrics": metrics}))

@@ -1,0 +1,225 @@
+"""What finals found: a row a cell, and what the rows mean in words.
+
+A training that failed is the worst result there is, and counts: it ties with other failures at the
+end of the ranks, a cell with one has no mean over its seeds, stands below all cells without, and
+is called better than nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cellsearch.errors import InputFileError, checked_arguments
+from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
+
+__all__ = ["FinalRow", "FinalTable", "judge", "verdict"]
+
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class FinalRow:
+    """One cell's final."""
+
+    name: str
+    """Of the finalist."""
+    baseline: bool
+    """Whether found cells are compared against it."""
+    hidden_size: int
+    """H at which the whole model has as many weights as the others."""
+    parameters: int
+    """Trainable weights of the whole model."""
+    learning_rate: float
+    """The one that the sweep chose."""
+    scores: tuple[float, ...]
+    """Test score of each seed whose training did not fail, lower is better."""
+    metrics: tuple[float, ...]
+    """The task's own number on test data for each of these seeds."""
+    step_ms: float
+    """Milliseconds of a training step."""
+    failures: int
+    """Trainings that failed."""
+    p: float = math.nan
+    """Corrected p-value of the comparison with the best baseline; NaN for baselines."""
+
+    @property
+    def mean(self) -> float:
+        """Mean test score over all seeds; NaN where a training failed, because a mean over the
+        others could not be compared with that of another cell.
+        """
+        return math.nan if self.failures else mean_and_deviation(self.scores)[0]
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the test score over all seeds; NaN where a training failed."""
+        return math.nan if self.failures else mean_and_deviation(self.scores)[1]
+
+    @property
+    def trainings(self) -> int:
+        """How many seeds there were, failures included."""
+        return len(self.scores) + self.failures
+
+    @property
+    def results(self) -> tuple[float, ...]:
+        """A result for every seed; infinity for a training that failed."""
+        return (*self.scores, *(math.inf for _ in range(self.failures)))
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """What rows are ordered by, best first: the share of trainings that failed, then the mean
+        of the others.
+        """
+        mean = mean_and_deviation(self.scores)[0] if self.scores else math.inf
+        return self.failures / max(1, self.trainings), mean
+
+
+@dataclass(frozen=True, slots=True)
+class FinalTable:
+    """What finals found."""
+
+    rows: tuple[FinalRow, ...]
+    """One a cell, best first."""
+    sentence: str
+    """What they mean, in words."""
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain data; ``None`` for numbers that do not exist."""
+        rows = [{**asdict(row), "mean": row.mean, "deviation": row.deviation} for row in self.rows]
+        return {"rows": _plain(rows), "sentence": self.sentence}
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.to_document(), allow_nan=False)
+
+    @classmethod
+    @checked_arguments
+    def read(cls, path: Path) -> FinalTable:
+        """Read a file that holds :meth:`to_json`; one with failures is judged again, because
+        version 0.1 left them out of the means. Raises :class:`InputFileError` for another file.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            table = cls(tuple(map(_stored, document["rows"])), str(document["sentence"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputFileError(
+                f"this is not a table of finals ({error})",
+                where=str(path),
+                hint="run finals with --again (in Python, again=True), which puts it aside",
+            ) from error
+        return judge(table.rows) if any(row.failures for row in table.rows) else table
+
+
+def _stored(row: Mapping[str, Any]) -> FinalRow:
+    def number(value: float | None) -> float:
+        return math.nan if value is None else float(value)
+
+    return FinalRow(
+        name=str(row["name"]),
+        baseline=bool(row["baseline"]),
+        hidden_size=int(row["hidden_size"]),
+        parameters=int(row["parameters"]),
+        learning_rate=number(row["learning_rate"]),
+        scores=tuple(map(number, row["scores"])),
+        metrics=tuple(map(number, row["metrics"])),
+        step_ms=number(row["step_ms"]),
+        failures=int(row["failures"]),
+        p=number(row["p"]),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+@checked_arguments
+def judge(rows: Sequence[FinalRow]) -> FinalTable:
+    """Compare each found cell with the best baseline by ranks, and correct for the number of
+    comparisons.
+    """
+    ordered = sorted(rows, key=lambda row: row.place)
+    baselines = [row for row in ordered if row.baseline and row.scores]
+    if not baselines:
+        return FinalTable(tuple(ordered), "No baseline could be trained, so nothing can be said.")
+    best = baselines[0]
+    found = [row for row in ordered if not row.baseline and row.scores]
+    adjusted = holm([rank_test(row.results, best.results) for row in found])
+    by_name = {row.name: p for row, p in zip(found, adjusted, strict=True)}
+    judged = [replace(row, p=by_name.get(row.name, math.nan)) for row in ordered]
+    winner = next((row for row in judged if row.name in by_name), None)
+    sentence = (
+        verdict(winner, best, len(found))
+        if winner is not None
+        else "No found cell could be trained."
+    )
+    return FinalTable(tuple(judged), sentence)
+
+
+@checked_arguments
+def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
+    """One plain sentence: better, worse, or equal within noise; of a cell of which a training
+    failed, that it is not better.
+    """
+    if found.failures:
+        return _failed(found, baseline)
+    numbers = f"{_against(found, baseline)}, p = {found.p:.3f} after correction)"
+    if found.p <= SIGNIFICANCE:
+        lower = _mostly_lower(found, baseline)
+        word = "better" if lower else "worse"
+        text = f"{found.name} is {word} than {baseline.name} at equal parameters: {numbers}."
+        if lower != (found.mean < baseline.mean) and not baseline.failures:
+            text += " That is said by ranks; single seeds far off turn the means around."
+        return text
+    text = (
+        f"{found.name} and {baseline.name} are equal within noise at equal parameters: {numbers}."
+    )
+    least = min(1.0, comparisons * smallest_p(found.trainings, baseline.trainings))
+    if least > SIGNIFICANCE:
+        text += (
+            f" With so few seeds no difference could have been significant (smallest "
+            f"possible p = {least:.3f}): use more seeds."
+        )
+    return text
+
+
+def _mostly_lower(found: FinalRow, baseline: FinalRow) -> bool:
+    """Whether a seed of ``found`` is below one of the baseline more often than above."""
+    pairs = [(a, b) for a in found.results for b in baseline.results]
+    return sum(a < b for a, b in pairs) > sum(a > b for a, b in pairs)
+
+
+def _against(found: FinalRow, baseline: FinalRow) -> str:
+    """Both in figures; the bracket stays open."""
+    if baseline.failures:
+        return (
+            f"{found.mean:.4f} with every seed, where {baseline.failures} of "
+            f"{baseline.trainings} trainings of {baseline.name} failed (which counts as the worst "
+            "result"
+        )
+    difference = (found.mean / baseline.mean - 1) * 100 if baseline.mean else math.nan
+    return f"{found.mean:.4f} against {baseline.mean:.4f} ({difference:+.2f} %"
+
+
+def _failed(found: FinalRow, baseline: FinalRow) -> str:
+    """What to say of a cell of which a training failed, whatever the others gave."""
+    text = (
+        f"{found.name} is not better than {baseline.name}: {found.failures} of {found.trainings} "
+        f"trainings of {found.name} failed, and a failure is the worst result. "
+    )
+    if found.scores:
+        mean = mean_and_deviation(found.scores)[0]
+        text += (
+            f"The mean of its other trainings, {mean:.4f}, leaves the failures out, and cannot be "
+            "compared."
+        )
+    return text.rstrip()
