@@ -1,14 +1,12 @@
 """Finals: are the found cells really better? And the statistics that say so."""
 
 from cellsearch.finals.finals import Finalist, Protocol, equal_sizes, run_finals
-from cellsearch.finals.journal import Journal
 from cellsearch.finals.table import FinalRow, FinalTable, verdict
 
 __all__ = [
     "FinalRow",
     "FinalTable",
     "Finalist",
-    "Journal",
     "Protocol",
     "equal_sizes",
     "run_finals",

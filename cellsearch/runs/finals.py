@@ -14,7 +14,8 @@ from typing import Any
 from cellsearch import files, tasks, zoo
 from cellsearch.errors import InputFileError, RunError, checked_arguments, command
 from cellsearch.executors.base import Executor
-from cellsearch.finals import Finalist, FinalTable, Journal, Protocol, equal_sizes, run_finals
+from cellsearch.finals import Finalist, FinalTable, Protocol, equal_sizes, run_finals
+from cellsearch.finals.journal import Journal
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Outcome
 from cellsearch.runs.snapshot import FINALS, Snapshot
