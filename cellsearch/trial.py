@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from heapq import nsmallest
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
 from cellsearch.genome.graph import Genome
@@ -25,11 +28,14 @@ __all__ = [
     "Connection",
     "Failure",
     "History",
+    "Index",
     "Origin",
     "Proposal",
     "Result",
     "Rung",
     "Status",
+    "StoredProposal",
+    "Totals",
     "Trial",
     "as_frame",
 ]
@@ -121,7 +127,7 @@ def _origin_parts(text: str) -> tuple[str, str, str]:
     return kind, detail, place
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, eq=False)
 class Proposal:
     """What a strategy hands over."""
 
@@ -142,8 +148,84 @@ class Proposal:
         inherit: int | None = None,
     ) -> None:
         origin = Origin.parse(origin)
-        for name, value in zip(self.__slots__, (genome, parents, origin, inherit), strict=True):
+        for name, value in zip(_PROPOSED, (genome, parents, origin, inherit), strict=True):
             object.__setattr__(self, name, value)
+
+    @property
+    def key(self) -> str:
+        """The key of the candidate."""
+        return self.genome.key
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Proposal):
+            return NotImplemented
+        return self._facts() == other._facts() and self.genome == other.genome
+
+    def __hash__(self) -> int:
+        return hash((self.genome, self._facts()))
+
+    def _facts(self) -> tuple[tuple[int, ...], Origin, int | None]:
+        return self.parents, self.origin, self.inherit
+
+
+_PROPOSED = ("genome", "parents", "origin", "inherit")
+
+
+class StoredProposal(Proposal):
+    """A proposal that was written down; its genome is read when somebody asks for it."""
+
+    __slots__ = ("_key", "_source", "_text")
+
+    _text: str
+    _source: str
+    _key: str
+
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        parents: tuple[int, ...],
+        origin: str,
+        inherit: int | None,
+        *,
+        source: str,
+        key: str = "",
+    ) -> Self:
+        """What was written down.
+
+        text: JSON form of the genome.
+        source: what errors call it.
+        key: of the genome; ``""`` where only the genome can tell.
+        """
+        made = cls.__new__(cls)
+        values = (parents, Origin.parse(origin), inherit, text, source, key)
+        names = (*_PROPOSED[1:], "_text", "_source", "_key")
+        for name, value in zip(names, values, strict=True):
+            object.__setattr__(made, name, value)
+        return made
+
+    @property
+    def genome(self) -> Genome:
+        """The candidate. Raises :class:`CellSyntaxError` for a damaged text."""
+        slot = Proposal.__dict__["genome"]
+        try:
+            found: Genome = slot.__get__(self)
+        except AttributeError:
+            found = Genome.from_json(self._text, source=self._source)
+            slot.__set__(self, found)
+        return found
+
+    @genome.setter
+    def genome(self, genome: Genome) -> None:  # of a copy that is made with other values
+        Proposal.__dict__["genome"].__set__(self, genome)
+
+    @property
+    def key(self) -> str:
+        """The key of the candidate."""
+        return getattr(self, "_key", "") or self.genome.key
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Proposal, (self.genome, *self._facts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +274,7 @@ class Trial:
     @cached_property
     def key(self) -> str:
         """The key of the candidate."""
-        return self.proposal.genome.key
+        return self.proposal.key
 
     @property
     def newest_job(self) -> JobId:
@@ -303,19 +385,81 @@ class Trial:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
+class Index(ABC):
+    """What somebody wants to know of all trials, kept up to date trial by trial, so that a long
+    history costs no more than a short one.
+
+    Made with the same arguments it is one index; see :meth:`History.index`.
+    """
+
+    reads_curves = False
+    """Whether it looks at curves, metrics or connections of results."""
+
+    @abstractmethod
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """A trial was added, or took the place of what it was ``before``."""
+
+
+AnIndex = TypeVar("AnIndex", bound=Index)
+
+
+class Totals(Index):
+    """How many trials became what, and what they took."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[Status] = Counter()
+        """How many have each status."""
+        self.counted = 0
+        """How many count against those of the experiment: neither rejected before training nor
+        imported.
+        """
+        self.ended = 0
+        """How many of these are finished."""
+        self.rejected = 0
+        """How many were rejected before training."""
+        self.imported = 0
+        """How many were taken over from other runs."""
+        self.steps = 0
+        """Optimizer steps of all together: what each did, or what was granted it where there is no
+        result. Trials that were rejected, imported, or answered as duplicates took none.
+        """
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        if before is not None:
+            self._add(before, -1)
+        self._add(trial, 1)
+
+    def _add(self, trial: Trial, sign: int) -> None:
+        rejected, imported = trial.is_rejected, trial.is_imported
+        self.statuses[trial.status] += sign
+        self.rejected += sign * rejected
+        self.imported += sign * imported
+        if rejected or imported:
+            return
+        self.counted += sign
+        self.ended += sign * trial.status.finished
+        if trial.rungs and trial.duplicate_of is None:
+            last = trial.rungs[-1]
+            self.steps += sign * (last.budget.steps if last.result is None else last.result.steps)
+
+
 class History(Sequence[Trial]):
     """The trials that a strategy may know of, by number. Immutable; strategies are pure functions
     of it.
 
     A trial in flight is there without a result, so that a strategy sees what has been proposed
-    already.
+    already. Whoever asks for what it needs (:meth:`top`, :attr:`by_key`, :meth:`index`) instead of
+    looking at every trial is as fast in a long history as in a short one: that of a run is read
+    from its store as far as it is asked for.
     """
 
-    def __init__(self, trials: Sequence[Trial] = ()) -> None:
+    def __init__(self, trials: Iterable[Trial] = ()) -> None:
         self._trials = tuple(sorted(trials, key=attrgetter("number")))
+        self._indexes: dict[tuple[object, ...], Index] = {}
 
     @classmethod
-    def ordered(cls, trials: Sequence[Trial]) -> History:
+    def ordered(cls, trials: Iterable[Trial]) -> Self:
         """A history of trials that are in order already: saves sorting thousands of them for each
         proposal.
         """
@@ -335,6 +479,18 @@ class History(Sequence[Trial]):
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self._trials[index]
 
+    def index(self, kind: Callable[..., AnIndex], *arguments: object) -> AnIndex:
+        """The index of this kind with these (hashable) arguments, up to date. Nobody but the
+        history changes it.
+        """
+        key = (kind, *arguments)
+        if key not in self._indexes:
+            made = kind(*arguments)
+            for trial in self:
+                made.put(trial)
+            self._indexes[key] = made
+        return self._indexes[key]  # type: ignore[return-value]
+
     @cached_property
     def by_number(self) -> Mapping[int, Trial]:
         """Trials by number."""
@@ -350,31 +506,74 @@ class History(Sequence[Trial]):
                 first[key] = trial
         return first
 
-    @cached_property
+    @property
+    def totals(self) -> Totals:
+        """How many trials became what, and what they took."""
+        return self.index(Totals)
+
+    @property
     def in_flight(self) -> int:
         """How many trials are not finished."""
-        statuses = [trial.status for trial in self._trials]
-        return sum(statuses.count(status) for status in _IN_FLIGHT)
+        return sum(self.totals.statuses[status] for status in _IN_FLIGHT)
 
-    @cached_property
-    def scored(self) -> tuple[Trial, ...]:
-        """Trials with a finite score (duplicates excluded), in order of number."""
-        return tuple(trial for trial in self._trials if trial.is_scored)
-
-    @cached_property
-    def ranked(self) -> tuple[Trial, ...]:
-        """:attr:`scored` without those that only serve to find others
-        (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial.
-        """
-        ranked = (trial for trial in self._trials if trial.ranks)
-        return tuple(sorted(ranked, key=attrgetter("score", "number")))
-
-    @cached_property
+    @property
     def counted(self) -> int:
         """How many trials count against those of the experiment: neither rejected before training
         nor imported.
         """
-        return sum(not (trial.is_rejected or trial.is_imported) for trial in self._trials)
+        return self.totals.counted
+
+    @property
+    def unfinished(self) -> Sequence[Trial]:
+        """The trials that are not finished, in order of number."""
+        return tuple(trial for trial in self if not trial.status.finished)
+
+    @property
+    def scored(self) -> Sequence[Trial]:
+        """Trials with a finite score (duplicates excluded), in order of number."""
+        return tuple(trial for trial in self if trial.is_scored)
+
+    @cached_property
+    def ranked(self) -> Sequence[Trial]:
+        """:attr:`scored` without those that only serve to find others
+        (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial.
+        """
+        ranked = (trial for trial in self if trial.ranks)
+        return tuple(sorted(ranked, key=attrgetter("score", "number")))
+
+    def top(self, count: int) -> Sequence[Trial]:
+        """The first ``count`` of :attr:`ranked`, without making all of it."""
+        standings = map(attrgetter("standing"), self)
+        found = nsmallest(count, zip(standings, range(len(self)), strict=True))
+        return [self[place] for standing, place in found if standing < float("inf")]
+
+    def failed(self, most: int) -> Sequence[Trial]:
+        """The first ``most`` trials that failed, in order of number."""
+        return [trial for trial in self if trial.status is Status.FAILED][:most]
+
+    def of_kind(self, kind: str) -> Sequence[Trial]:
+        """The trials with this kind of origin, :data:`BASELINE`, :data:`IMPORTED` or
+        :data:`SUPERNET`, in order of number.
+        """
+        return [trial for trial in self if trial.proposal.origin.kind == kind]
+
+    def children(self, number: int) -> Sequence[Trial]:
+        """The trials whose first parent has this number, in order of number."""
+        return [trial for trial in self if trial.proposal.parents[:1] == (number,)]
+
+    def answers(self, number: int) -> Sequence[Trial]:
+        """The duplicates that this trial answers, in order of number."""
+        return [trial for trial in self if trial.duplicate_of == number]
+
+    def sizes(self) -> Sequence[tuple[int, float, int]]:
+        """Number, score and weights of the cell of each trial of :attr:`ranked`, in order of
+        number.
+        """
+        return [
+            (trial.number, trial.score, trial.result.cell_parameters)
+            for trial in self
+            if trial.ranks and trial.result is not None
+        ]
 
     def gap(self, trial: Trial) -> float | None:
         """What making a pruned cell discrete cost: its score, trained from scratch, minus that of
@@ -393,21 +592,24 @@ class History(Sequence[Trial]):
     @checked_arguments
     def best(self, *, baselines: bool = True) -> Trial | None:
         """The best trial; ``baselines=False`` leaves out the controls."""
-        return next((t for t in self.ranked if baselines or not t.is_baseline), None)
+        if not baselines:
+            return next((t for t in self.ranked if not t.is_baseline), None)
+        return next(iter(self.top(1)), None)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One row a trial, in order of number, all with the same keys: those of
         :meth:`Trial.to_row`, ``gap`` (:meth:`gap`), ``metrics.NAME`` for each further number that
         any trial has, and ``cell`` (the equations).
         """
-        measured = [dict(trial.result.metrics) if trial.result else {} for trial in self._trials]
+        trials = tuple(self)
+        measured = [dict(trial.result.metrics) if trial.result else {} for trial in trials]
         names = sorted({name for metrics in measured for name in metrics})
         return [
             trial.to_row()
             | {"gap": self.gap(trial)}
             | {f"metrics.{name}": metrics.get(name) for name in names}
             | {"cell": trial.genome.to_text()}
-            for trial, metrics in zip(self._trials, measured, strict=True)
+            for trial, metrics in zip(trials, measured, strict=True)
         ]
 
     @checked_arguments

@@ -34,10 +34,11 @@ def _migrations() -> tuple[str, ...]:
     return (
         Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"),
         "ALTER TABLE connections ADD COLUMN perturbation REAL",
+        Path(__file__).with_name("lookups.sql").read_text(encoding="utf-8"),
     )
 
 
-VERSION = 2
+VERSION = 3
 """Version of the schema that this program writes: the number of migrations."""
 
 # WAL needs memory that all processes share, which these file systems do not have
@@ -153,10 +154,27 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     try:
         with translated(path):
             _check_version(connection, VERSION, where=str(path))
+            return _up_to_date(connection, where=str(path))
     except BaseException:
         connection.close()
         raise
-    return connection
+
+
+def _up_to_date(connection: sqlite3.Connection, *, where: str) -> sqlite3.Connection:
+    """The store in this version's form: a store that is only read is not migrated, but a copy of it
+    in memory is.
+    """
+    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return connection
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        connection.backup(copy)
+        migrate(copy, _migrations(), where=where)
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str], *, where: str) -> None:

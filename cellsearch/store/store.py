@@ -111,7 +111,8 @@ class Store:
     def trial(self, number: int) -> Trial:
         """One trial. Raises :class:`RunError` if the run has none of this number."""
         with translated(self._file):
-            for trial in read_trials(self._connection, str(self._file), number):
+            one = range(number, number + 1)
+            for trial in read_trials(self._connection, str(self._file), one):
                 return trial
             count = self._connection.execute("SELECT count(*) FROM trials").fetchone()[0]
         allowed = f"it has trials 0 to {count - 1}" if count else "it has no trials yet"

@@ -12,6 +12,14 @@ from cellsearch.trial import Status, Trial
 
 __all__ = ["insert_decision", "insert_trial", "set_status", "write_outcome"]
 
+STANDING = """
+UPDATE trials SET standing = (
+    SELECT CASE WHEN score < 9e999 THEN score END FROM rungs
+    WHERE rungs.trial = trials.number AND checkpoint IS NOT NULL ORDER BY rung DESC LIMIT 1
+) WHERE number = ? AND origin <> 'supernet' AND NOT origin GLOB 'supernet[:+@]*'
+"""
+"""Notes by what a trained trial is ranked: :attr:`cellsearch.trial.Trial.standing`."""
+
 
 def insert_trial(
     connection: sqlite3.Connection,
@@ -27,7 +35,7 @@ def insert_trial(
     proposal = trial.proposal
     connection.execute(
         "INSERT INTO trials (number, key, genome, origin, attempt, seed, inherit, status, "
-        "duplicate_of, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "duplicate_of, created, cell_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             trial.number,
             key,
@@ -39,6 +47,7 @@ def insert_trial(
             trial.status.value,
             trial.duplicate_of,
             time.time(),
+            trial.key,
         ),
     )
     for position, parent in enumerate(proposal.parents):
@@ -75,6 +84,12 @@ def insert_decision(
 def set_status(connection: sqlite3.Connection, trial: int, status: Status) -> None:
     """What became of a trial that has not failed."""
     connection.execute("UPDATE trials SET status = ? WHERE number = ?", (status.value, trial))
+    _rank(connection, trial, status)
+
+
+def _rank(connection: sqlite3.Connection, trial: int, status: Status) -> None:
+    if status in (Status.COMPLETED, Status.STOPPED):
+        connection.execute(STANDING, (trial,))
 
 
 def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Status) -> bool:
@@ -115,6 +130,7 @@ def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Stat
             outcome.trial,
         ),
     )
+    _rank(connection, outcome.trial, status)
     return True
 
 

@@ -133,6 +133,7 @@ def test_the_wheel_carries_what_it_needs_and_nothing_else(tmp_path: Path) -> Non
         "cellsearch/_catalog/experiments/quickstart.toml",
         "cellsearch/zoo/lstm.cell",
         "cellsearch/genome/genome.schema.json",
+        "cellsearch/store/lookups.sql",
         "cellsearch/store/schema.sql",
         "cellsearch/reporting/report.css",
         "cellsearch/tasks/data/kjv_new_testament.txt.xz",
