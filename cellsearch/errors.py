@@ -48,10 +48,41 @@ __all__ = [
     "TrainingError",
     "checked_arguments",
     "command",
+    "escaped",
+    "visible",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_COMMANDS = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # what terminals obey: all but tab and line feed
+    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # what turns text round, and ends lines
+    "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # unseen
+    "\ud800-\udfff"  # halves of characters, which no file can hold
+    "]"
+)
+
+
+def visible(text: str, *, newlines: bool = False) -> str:
+    """The text with every character that a terminal would obey, and every unseen one, written as
+    :func:`escaped`; tabs and line feeds stay, the latter unless ``newlines``.
+    """
+    shown = _COMMANDS.sub(_escape, text)
+    return shown.replace("\n", "\\n") if newlines else shown
+
+
+def escaped(character: str) -> str:
+    r"""The escape of one character, as in Python: ``\x1b``, ``\u2013``, ``\U0001f600``."""
+    code = ord(character)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _escape(found: re.Match[str]) -> str:
+    return escaped(found.group())
 
 
 def command(*words: object) -> str:
@@ -85,11 +116,11 @@ class CellsearchError(Exception):
     def hint(self, text: str) -> None:
         old = getattr(self, "_hint", "")
         self._hint = text
-        notes = [note for note in getattr(self, "__notes__", []) if note != f"hint: {old}"]
-        self.__notes__ = [*notes, f"hint: {text}"] if text else notes
+        notes = [note for note in getattr(self, "__notes__", []) if note != visible(f"hint: {old}")]
+        self.__notes__ = [*notes, visible(f"hint: {text}")] if text else notes
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        return visible(f"{self.where}: {self.message}" if self.where else self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.where, self.hint)
@@ -176,6 +207,9 @@ class DataWarning(UserWarning):
     """Something about your data that is probably not meant; what is asked for happens all the
     same. The command line prints it as a line ``warning:``.
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 # -- arguments of Python calls ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ import click
 from cellsearch import __version__
 from cellsearch.cli.failures import ReaderGoneError, guarded
 from cellsearch.errors import DataWarning
+from cellsearch.reporting.terminal import shown_output
 
 __all__ = ["cli", "main"]
 
@@ -53,6 +54,11 @@ class _InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        # Colour is ours to add: click would take codes out of foreign text instead of showing them.
+        with shown_output():
+            return super().main(*arguments, color=True, **options)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -118,6 +124,6 @@ def _show_warning(
 ) -> None:
     """Ours as one line, as errors are; others as Python does."""
     if issubclass(category, DataWarning):
-        click.echo(f"warning: {message}", err=True)
+        click.echo(f"warning: {message}", err=True, color=True)
     else:
         _python_shows(message, category, filename, lineno, file, line)

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import click
 
-from cellsearch.errors import CellsearchError, CellSyntaxError, TrainingError
+from cellsearch.errors import CellsearchError, CellSyntaxError, TrainingError, visible
+from cellsearch.reporting.terminal import shown_output
 
 __all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go", "one_training"]
 
@@ -44,6 +45,11 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
     exit code.
     """
     debug = "--debug" in arguments
+    with shown_output():
+        return _run(command, arguments, debug)
+
+
+def _run(command: click.Command, arguments: Sequence[str], debug: bool) -> int:
     try:
         code = command.main(
             args=[a for a in arguments if a != "--debug"],
@@ -57,7 +63,7 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
             message, excerpt = str(error), ""
         return _failed(message, error.hint, error.exit_code, debug, excerpt)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        click.echo(error.format_message(), err=True, color=True)
         return 2
     except click.UsageError as error:
         context = error.ctx
@@ -120,11 +126,13 @@ def _failed(message: str, hint: str, code: int, debug: bool, excerpt: str = "") 
     """``excerpt``: lines of a text with a mark below the place, printed as they stand, indented."""
     if debug:
         traceback.print_exc()
-    click.echo(f"error: {_one_line(message)}", err=True)
+    lines = [f"error: {_one_line(message)}"]
     for line in filter(None, excerpt.split("\n")):
-        click.echo("    " + "".join(c if c.isprintable() else " " for c in line[4:]), err=True)
+        lines.append("    " + "".join(c if c.isprintable() else " " for c in line[4:]))
     if hint:
-        click.echo(f"hint: {_one_line(hint)}", err=True)
+        lines.append(f"hint: {_one_line(hint)}")
+    for line in lines:  # click takes codes out of what no terminal reads; here they are to be seen
+        click.echo(line, err=True, color=True)
     return code
 
 
@@ -135,7 +143,7 @@ def _internal(error: Exception, debug: bool) -> int:
             f"cellsearch, Python {platform.python_version()}, "
             f"{platform.platform()}\n{' '.join(sys.argv)}\n\n"
         )
-        file.write("".join(traceback.format_exception(error)))
+        file.write(visible("".join(traceback.format_exception(error))))
     return _failed(
         f"internal error: {type(error).__name__}: {error}",
         f"this is a bug; please report it with the log {path}",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import click
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cellsearch.errors import visible
 from cellsearch.reporting.page import number
+from cellsearch.reporting.screen import Screen, plain
 
 __all__ = [
     "data_option",
@@ -66,8 +67,22 @@ def data_option(command: F) -> F:
 
 
 def emit_json(document: object) -> None:
-    """Print one JSON document; numbers that JSON does not know (NaN, infinity) become null."""
-    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document; numbers that JSON does not know (NaN, infinity) become null. It
+    holds escapes of JSON for what cannot be printed as it is, so a reader gets the same text.
+    """
+    plain = _finite(document)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    if visible(text) != text or not _encodes(text, sys.stdout.encoding):
+        text = json.dumps(plain, indent=2, allow_nan=False)
+    click.echo(text)
+
+
+def _encodes(text: str, encoding: str | None) -> bool:
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _finite(value: Any) -> Any:
@@ -105,9 +120,10 @@ def print_table(
             no_wrap=position != wrap,
             overflow="fold",
         )
+    rows = [[visible(cell, newlines=True) for cell in row] for row in rows]
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
+        table.add_row(*map(plain, row))
+    console = Screen()
     if (
         not console.is_terminal
     ):  # a pipe or a file: nothing is cut to the width of a window that is not there
@@ -123,5 +139,5 @@ def print_table(
     )
     with console.capture() as captured:
         console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+    console.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    console.file.flush()

@@ -18,6 +18,7 @@ from cellsearch.cli.suites import evaluate_suite
 from cellsearch.experiment import read_training
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.job import Job
+from cellsearch.reporting.screen import Screen
 from cellsearch.runs.locate import locate
 from cellsearch.settings import Training
 
@@ -160,11 +161,12 @@ class _Progress:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
+        self._screen = Screen(stderr=True)
 
     def __call__(self, step: int, loss: float) -> None:
-        end = "\n" if step == self.steps else "\r"
-        if step % 10 == 0 or step == self.steps:
-            click.echo(f"step {step} of {self.steps}, loss {loss:.4f}   {end}", nl=False, err=True)
+        last = step == self.steps
+        if step % 10 == 0 or last:
+            self._screen.rewrite(f"step {step} of {self.steps}, loss {loss:.4f}   ", last=last)
 
 
 COMMANDS = (evaluate,)

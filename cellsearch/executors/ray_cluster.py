@@ -20,7 +20,7 @@ import ray
 import ray._private.worker as ray_worker
 from ray.exceptions import RayError
 
-from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch.errors import ConfigError, EnvironmentFailure, visible
 
 __all__ = ["RayCluster", "check_trust"]
 
@@ -129,7 +129,7 @@ class RayCluster:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             self._handler = logging.FileHandler(folder / _LOG_NAME, encoding="utf-8", delay=True)
-            self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            self._handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
         self._other_handlers, _logger.handlers = _logger.handlers, [self._handler]
         # Ray prints the cluster's error messages on the terminal of the driver, whatever its
         # logging options say.
@@ -170,6 +170,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+class _Lines(logging.Formatter):
+    """Lines of a log that a terminal may show."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def _log_instead_of_print(data: Mapping[str, Any], *_: object, **__: object) -> None:

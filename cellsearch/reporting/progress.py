@@ -5,17 +5,20 @@ anywhere else.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
+from cellsearch.errors import visible
+from cellsearch.reporting.screen import Screen, plain
+from cellsearch.reporting.terminal import shows
 from cellsearch.trial import History, Status, Trial
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "eta_seconds"]
@@ -137,7 +140,7 @@ class PlainDisplay(Display):
         return "  ".join(parts)
 
     def _write(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(visible(text, newlines=True), file=self._stream, flush=True)
 
 
 def outcome(trial: Trial) -> str:
@@ -159,7 +162,7 @@ class LiveDisplay(Display):
         super().__init__(name, question, total, clock=clock)
         self._history = History()
         self._live = Live(
-            console=Console(highlight=False),
+            console=Screen(),
             get_renderable=self._render,
             refresh_per_second=4,
             transient=True,
@@ -170,6 +173,8 @@ class LiveDisplay(Display):
         super().begin(history)
         self._history = history
         self._live.start(refresh=True)
+        # What others print meanwhile goes above the table, where rich reads it for codes.
+        sys.stdout, sys.stderr = shows(sys.stdout), shows(sys.stderr)
 
     def update(self, history: History, trial: Trial | None = None) -> None:
         """Keep the history for the next redrawing."""
@@ -185,12 +190,12 @@ class LiveDisplay(Display):
         done = ended(history)
         elapsed = self._clock() - self._started
         bar.add_row(
-            Text(self.name, style="bold"),
+            plain(self.name, "bold"),
             ProgressBar(total=max(self.total, 1), completed=done, width=32),
-            Text(f"{done}/{self.total}"),
-            Text(f"{duration(elapsed)}, ETA {duration(self.remaining(history))}"),
+            plain(f"{done}/{self.total}"),
+            plain(f"{duration(elapsed)}, ETA {duration(self.remaining(history))}"),
         )
-        notice = [Text(self.notice, style="yellow")] if self.notice else []
+        notice = [plain(self.notice, "yellow")] if self.notice else []
         return Group(bar, self._table(history), *notice)
 
     def _table(self, history: History) -> RenderableType:
@@ -221,5 +226,5 @@ class LiveDisplay(Display):
                 if trial.is_baseline
                 else ""
             )
-            table.add_row(*(Text(cell) for cell in cells), style=style)
+            table.add_row(*map(plain, cells), style=style)
         return table
