@@ -36,6 +36,7 @@ __all__ = [
     "BackendError",
     "CellSyntaxError",
     "CellsearchError",
+    "CellsearchWarning",
     "CheckpointError",
     "ConfigError",
     "DataWarning",
@@ -44,6 +45,7 @@ __all__ = [
     "InputFileError",
     "NoCandidateError",
     "RunError",
+    "SearchWarning",
     "SpaceError",
     "TrainingError",
     "checked_arguments",
@@ -203,13 +205,23 @@ def _rebuild_training(message: str, kind: str, where: str, hint: str) -> Trainin
     return TrainingError(message, kind=kind, where=where, hint=hint)
 
 
-class DataWarning(UserWarning):
-    """Something about your data that is probably not meant; what is asked for happens all the
-    same. The command line prints it as a line ``warning:``.
+class CellsearchWarning(UserWarning):
+    """Base of all warnings of cellsearch: what is asked for happens all the same. The command line
+    prints them as lines ``warning:``.
     """
 
     def __str__(self) -> str:
         return visible(super().__str__())
+
+
+class DataWarning(CellsearchWarning):
+    """Something about your data that is probably not meant."""
+
+
+class SearchWarning(CellsearchWarning):
+    """Something about a search or its result that is easily overlooked: seed genomes that do not
+    fit, a best cell that is worse than a baseline.
+    """
 
 
 # -- arguments of Python calls ---------------------------------------------------------------------

@@ -14,7 +14,7 @@ import click
 
 from cellsearch import __version__
 from cellsearch.cli.failures import ReaderGoneError, guarded
-from cellsearch.errors import DataWarning
+from cellsearch.errors import CellsearchWarning
 from cellsearch.reporting.terminal import shown_output
 
 __all__ = ["cli", "main"]
@@ -123,7 +123,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Ours as one line, as errors are; others as Python does."""
-    if issubclass(category, DataWarning):
+    if issubclass(category, CellsearchWarning):
         click.echo(f"warning: {message}", err=True, color=True)
     else:
         _python_shows(message, category, filename, lineno, file, line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record
 from cellsearch.search import EnvironmentChanged, Search, SearchEvent, TrialEnded, TrialStarted
+from cellsearch.training import Data
 
 __all__ = ["COMMANDS", "make_executor"]
 
@@ -48,6 +49,12 @@ SHOWN = 12
     "--hours",
     type=click.FloatRange(min=0),
     help="Wall clock of all sittings together; begin nothing new after it. 0: no bound.",
+)
+@click.option(
+    "--max-weights",
+    metavar="N",
+    help="Weights of a cell at most, all layers, at the sizes trained; or a zoo cell that has as "
+    "many.  0: as the space allows.",
 )
 @click.option(
     "--enqueue",
@@ -89,6 +96,7 @@ def search(
     workers: int | None,
     trials: int | None,
     hours: float | None,
+    max_weights: str | None,
     enqueued: tuple[str, ...],
     imported: tuple[Path, ...],
     settings: tuple[str, ...],
@@ -102,10 +110,13 @@ def search(
     The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way
     and stops; twice stops at once.
     """
-    declared = load_experiment(
-        experiment,
-        _overrides(settings, workers=workers, trials=trials, **{"allowance.hours": hours}),
-    )
+    given = {
+        "workers": workers,
+        "trials": trials,
+        "allowance.hours": hours,
+        "max_weights": _weights(max_weights),
+    }
+    declared = load_experiment(experiment, _overrides(settings, given))
     if dry_run:
         _dry_run(declared, as_json)
         return 0
@@ -123,6 +134,11 @@ class _Warm:
     cells: tuple[Located, ...]
     """To train next."""
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.runs or self.cells)
+
     def apply(self, search: Search) -> Iterator[str]:
         """Do it, and say in words what came of it."""
         for run in self.runs:
@@ -137,7 +153,15 @@ class _Warm:
             )
 
 
-def _overrides(settings: tuple[str, ...], **given: float | None) -> dict[str, Any]:
+def _weights(text: str | None) -> int | str | None:
+    """What ``--max-weights`` says: a number, or the name of a zoo cell."""
+    if text is None:
+        return None
+    digits = text.replace(",", "").replace("_", "")
+    return int(digits) if digits.lstrip("-").isdecimal() and len(digits) < 20 else text
+
+
+def _overrides(settings: tuple[str, ...], given: Mapping[str, object]) -> dict[str, Any]:
     overrides = dict(parse_setting(setting) for setting in settings)
     return overrides | {key: value for key, value in given.items() if value is not None}
 
@@ -198,12 +222,15 @@ def _run(
     allowance is used up.
     """
     with Search.open(folder, experiment) as search:
+        data = None
+        if experiment.max_weights and (warm.any or not search.finished):
+            data = _prepared(search)  # which cells are legal depends on how wide the inputs are
         for line in warm.apply(search):
             click.echo(line, err=True)
         history = search.history
         if search.finished:
             return False, ""  # without starting workers
-        data = training.prepare(experiment.task, experiment.task_options, on_training=say_reference)
+        data = data or _prepared(search)
         with (
             _interrupts(search, display) as interrupted,
             make_executor(experiment, ray_address, folder) as executor,
@@ -220,6 +247,14 @@ def _run(
             finally:
                 display.end()
         return interrupted(), "" if search.finished else search.used_up
+
+
+def _prepared(search: Search) -> Data:
+    """The data, with which it is sure that the search can begin."""
+    declared = search.experiment
+    data = training.prepare(declared.task, declared.task_options, on_training=say_reference)
+    search.settle(data.arrays)
+    return data
 
 
 def make_executor(experiment: Experiment, ray_address: str | None, folder: Path) -> Executor:

@@ -21,11 +21,12 @@ from typing import Annotated, Any
 from cellsearch import schedules, strategies, tasks, zoo
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.experiment import catalog
+from cellsearch.experiment.misplaced import check_places
 from cellsearch.experiment.overrides import overridden
-from cellsearch.options import at_least, read_options, render_toml, table_of
+from cellsearch.options import at_least, keys, read_options, render_toml, table_of
 from cellsearch.schedules import Fixed, Schedule
 from cellsearch.settings import Allowance, Limits, Prefilter, Training
-from cellsearch.space import SearchSpace
+from cellsearch.space import SearchSpace, SizeLimits
 from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.options import parse_options
 from cellsearch.tasks.suite import SUITE, Suite
@@ -42,6 +43,7 @@ _PLAIN = (
     "deterministic",
     "lookahead",
     "baselines",
+    "max_weights",
 )
 
 
@@ -68,6 +70,10 @@ class Experiment:
     lookahead: int = 4
     baselines: tuple[str, ...] = ("lstm", "gru")
     """Zoo cells that are trained first, under the same budget."""
+    max_weights: int | str = 0
+    """Trainable weights of a cell at most, counted at the sizes that are trained: all layers and
+    directions, without embedding and readout. 0: as many as the space allows; the name of a zoo
+    cell: as many as that has. Baselines are trained all the same."""
     task_options: Mapping[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
     limits: Limits = field(default_factory=Limits)
@@ -111,6 +117,9 @@ class _Document:
     deterministic: bool = Experiment.deterministic
     lookahead: Annotated[int, at_least(1)] = Experiment.lookahead
     baselines: Annotated[tuple[str, ...], "a list of zoo cells"] = Experiment.baselines
+    max_weights: Annotated[int | str, "a number of weights, or a zoo cell that has as many"] = (
+        Experiment.max_weights
+    )
     training: Training = field(default_factory=Training)
     limits: Limits = field(default_factory=Limits)
     prefilter: Prefilter = field(default_factory=Prefilter)
@@ -129,10 +138,19 @@ class _Document:
                 hint="it names the run's folder: any text without / and \\",
             )
         for cell in self.baselines:
-            try:
-                zoo.entry(cell)
-            except ConfigError as error:
-                raise ConfigError(error.message, where="baselines", hint=error.hint) from None
+            _check_zoo(cell, "baselines")
+        if isinstance(self.max_weights, str):
+            _check_zoo(self.max_weights, "max_weights")
+        elif self.max_weights < 0:
+            hint = "allowed: a number of weights, 0 for no limit, or a zoo cell that has as many"
+            raise ConfigError(f"{self.max_weights} is out of range", where="max_weights", hint=hint)
+
+
+def _check_zoo(cell: str, where: str) -> None:
+    try:
+        zoo.entry(cell)
+    except ConfigError as error:
+        raise ConfigError(error.message, where=where, hint=error.hint) from None
 
 
 @checked_arguments
@@ -158,7 +176,9 @@ def parse_experiment(
     """The experiment that a decoded TOML document declares; paths in it are relative to
     ``folder``.
     """
-    declared = read_options(_Document, _with_suite(document, source, folder), source=source)
+    document = _with_suite(document, source, folder)
+    check_places(document, keys(_Document), source)
+    declared = read_options(_Document, document, source=source)
     shares: tuple[str, ...] = ()
     if declared.task == SUITE:
         suite = Suite.parse(declared.task_options, source, "task_options")
@@ -166,19 +186,40 @@ def parse_experiment(
     else:
         parse_options(tasks.get(declared.task).Options, declared.task_options, source=source)
     _check_training(declared.training, f"{source}: ", declared.task)
+    most, narrow = _weight_limit(declared, source)
     space = _space(declared.space, source, folder).constrained(
-        declared.constrain, source=f"{source}: [constrain]"
+        narrow, source=f"{source}: [constrain]"
     )
     strategy = strategies.create(declared.strategy, declared.strategy_options, source=source)
     strategy.check(space, shares)
     same = (*_PLAIN, "training", "limits", "prefilter", "allowance")
     return Experiment(
-        **{key: getattr(declared, key) for key in same},
+        **{key: getattr(declared, key) for key in same} | {"max_weights": most},
         space=space,
         strategy=strategy,
         schedule=schedules.create(declared.schedule, declared.schedule_options, source=source),
         task_options=MappingProxyType(dict(declared.task_options)),
     )
+
+
+def _weight_limit(declared: _Document, source: str) -> tuple[int | str, Mapping[str, Any]]:
+    """``max_weights``, and what else ``[constrain]`` says: its ``max_parameters`` is the same, but
+    where it says at which sizes it counts.
+    """
+    narrow = dict(declared.constrain)
+    if "max_parameters" not in narrow:
+        return declared.max_weights, narrow
+    if declared.max_weights:
+        raise ConfigError(
+            "there are two limits on weights: max_weights and constrain.max_parameters",
+            where=f"{source}: max_weights",
+            hint="keep max_weights, which counts at the sizes that are trained",
+        )
+    if narrow.keys() & {"input_size", "hidden_size"}:
+        return 0, narrow
+    table = {"max_parameters": narrow.pop("max_parameters")}
+    limits = read_options(SizeLimits, table, source=source, path="constrain")
+    return limits.max_parameters, narrow
 
 
 @checked_arguments

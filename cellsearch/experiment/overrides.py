@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cellsearch.errors import ConfigError
+from cellsearch.experiment.misplaced import probable_key
 from cellsearch.options import parse_toml
 
 __all__ = ["overridden", "parse_setting"]
@@ -46,19 +47,26 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 def overridden(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The document with values replaced, by dotted key. Another strategy, task or schedule than the
-    document's starts from its own default options.
+    document's starts from its own default options; a limit on weights replaces the other one.
     """
     for key, options in _OPTIONS_OF.items():
         if key in overrides and overrides[key] != document.get(key):
             document.pop(options, None)
+    if "max_weights" in overrides and isinstance(narrow := document.get("constrain"), dict):
+        narrow.pop("max_parameters", None)
+    if "constrain.max_parameters" in overrides:
+        document.pop("max_weights", None)
     for dotted, value in overrides.items():
         *path, last = dotted.split(".")
         table = document
         for part in path:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
+                meant = probable_key(last)
                 raise ConfigError(
-                    f"{part} is not a table, so {dotted} cannot be set", where="--set"
+                    f"{part} is not a table, so {dotted} cannot be set",
+                    where="--set",
+                    hint=f"did you mean {meant}?" if meant else "",
                 )
         table[last] = value
     return document

@@ -62,6 +62,10 @@ class Agenda:
         self._waiting: deque[JobId] = deque()
         self.refill()
 
+    def use(self, experiment: Experiment) -> None:
+        """Decide by this experiment from now on: the same, with weights counted as it trains."""
+        self._experiment = experiment
+
     # -- jobs that were decided before -------------------------------------------------------------
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from cellsearch import zoo
 from cellsearch.errors import ConfigError, RunError
 from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
@@ -19,7 +20,14 @@ from cellsearch.options import default_table, parse_toml
 from cellsearch.store import Store
 from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
 
-__all__ = ["Imported", "check_same_experiment", "defaults", "importable", "renumbered"]
+__all__ = [
+    "Imported",
+    "as_begun",
+    "check_same_experiment",
+    "defaults",
+    "importable",
+    "renumbered",
+]
 
 # None of them changes which trials there are or what they give, only how many.
 _FREE = frozenset({"workers", "question", "allowance.hours", "allowance.steps"})
@@ -37,6 +45,7 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
     it began.
     """
     space = experiment.space
+    before: dict[str, Any] = {"max_weights": 0}
     parts: dict[str, object] = {
         "strategy_options": experiment.strategy,
         "schedule_options": experiment.schedule,
@@ -47,12 +56,26 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
         "space.full_cell": space.full_cell,
         "space.constraints": space.constraints,
     }
-    return {
+    return before | {
         f"{prefix}.{key}": value
         for prefix, part in parts.items()
         if is_dataclass(part)
         for key, value in default_table(type(part)).items()
     }
+
+
+def as_begun(experiment: Experiment, before: str) -> Experiment:
+    """The experiment as a run means it that was begun when a limit on weights counted at the sizes
+    of the space, whatever was trained; any other run means what the experiment says.
+
+    before: the resolved text of the run.
+    """
+    limit, space = experiment.max_weights, experiment.space
+    most = space.parameters(zoo.load(limit)) if isinstance(limit, str) else limit
+    old = _flat(parse_toml(before, "experiment.toml"))
+    if not limit or old.get("max_weights") or old.get("space.limits.max_parameters") != most:
+        return experiment
+    return replace(experiment, max_weights=0, space=space.constrained({"max_parameters": most}))
 
 
 def check_same_experiment(

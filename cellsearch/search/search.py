@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cellsearch import training
 from cellsearch.errors import (
     ConfigError,
     EnvironmentFailure,
@@ -25,7 +26,13 @@ from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, JobId, Outcome, checked_result, plain_text
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
-from cellsearch.search.continuing import Imported, check_same_experiment, defaults, importable
+from cellsearch.search.continuing import (
+    Imported,
+    as_begun,
+    check_same_experiment,
+    defaults,
+    importable,
+)
 from cellsearch.search.events import (
     Announcer,
     EnvironmentChanged,
@@ -35,6 +42,7 @@ from cellsearch.search.events import (
     TrialStarted,
 )
 from cellsearch.search.ledger import Ledger
+from cellsearch.search.limits import counted, rehearse, say_dropped
 from cellsearch.search.run_files import BestCell, Checkpoints
 from cellsearch.settings import Prefilter
 from cellsearch.store import Duplicate, Store
@@ -68,6 +76,8 @@ class Search:
         self._stopping = self._stopping_now = self._closed = False
         self._told = 0
         self._targets: tuple[float, ...] = ()
+        self._data: Data | None = None
+        self._settled = False
         self._handed_out: set[JobId] = set()
 
         store.requeue()
@@ -115,8 +125,10 @@ class Search:
             )
         store = Store.open(path)
         try:
-            text = experiment.to_toml()
             if store.experiment:
+                experiment = as_begun(experiment, store.experiment)
+            text = experiment.to_toml()
+            if store.experiment and store.keys():  # a run without trials is nobody's yet
                 check_same_experiment(
                     store.experiment, text, where=str(store.path), meant=defaults(experiment)
                 )
@@ -210,6 +222,31 @@ class Search:
         """
         return self._best.trial
 
+    # -- before the first trial --------------------------------------------------------------------
+
+    def settle(self, arrays: Arrays | None = None) -> None:
+        """Make sure that the search can begin: weights are counted at the sizes that it trains.
+        Done by whatever needs it; to be called before :meth:`enqueue`, :meth:`import_run` and
+        :meth:`ask` where data were given in memory and ``max_weights`` limits the cells.
+
+        arrays: the task's data; left out, they are loaded where they are needed.
+
+        Raises :class:`SpaceError` before the first trial of a run if the strategy finds no cell to
+        propose; a :class:`cellsearch.errors.SearchWarning` says which seed genomes do not fit.
+        """
+        if self._settled:
+            return
+        before = self.experiment
+        if before.max_weights:
+            if arrays is None:
+                arrays = self._prepare().arrays
+            self.experiment = counted(before, arrays)
+            self._agenda.use(self.experiment)
+        if not self._ledger.trials:
+            rehearse(self.experiment, before.space)
+            say_dropped(self.experiment)
+        self._settled = True
+
     # -- ask and tell ------------------------------------------------------------------------------
 
     def ask(self) -> Trial | None:
@@ -219,6 +256,7 @@ class Search:
         ``None``: nothing now, because the strategy or the order of a deterministic search waits for
         trials that were handed out; when none is handed out, the search has ended.
         """
+        self.settle()
         waiting = self._agenda.next_waiting()
         if waiting is not None:
             return self._hand_out(waiting)
@@ -299,6 +337,7 @@ class Search:
         trained again, its trial is returned. It counts as one of the experiment's trials; after the
         last of them it comes on top. Raises :class:`SpaceError` if the space does not hold it.
         """
+        self.settle()
         self.experiment.space.require(genome, "the enqueued cell")
         return self._agenda.enqueue(genome)
 
@@ -312,6 +351,7 @@ class Search:
         :class:`Imported` says how many, and why. Raises :class:`ConfigError` if task, task options
         or training differ, because then the results do not hold here.
         """
+        self.settle()
         found, skipped = importable(Path(path), self.experiment)
         taken, known = self._agenda.take_over(found)
         if known:
@@ -342,6 +382,7 @@ class Search:
         self._announcer.listen(on_event)
         if data is None:
             data = self._prepare() if arrays is None else Data(arrays)
+        self.settle(data.arrays)
         self._targets = data.targets
         options = dict(experiment.task_options)
         executor.start(experiment.task, options, data.arrays, folder=self.path)
@@ -379,10 +420,10 @@ class Search:
     # -- inside ------------------------------------------------------------------------------------
 
     def _prepare(self) -> Data:
-        from cellsearch.training import prepare  # torch, which looking at a run does without
-
-        task, options = self.experiment.task, self.experiment.task_options
-        return prepare(task, options, on_training=self._announcer.tell)
+        if self._data is None:
+            task, options = self.experiment.task, self.experiment.task_options
+            self._data = training.prepare(task, options, on_training=self._announcer.tell)
+        return self._data
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add(trial.newest_job)

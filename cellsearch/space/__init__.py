@@ -2,10 +2,27 @@
 pruned.
 """
 
-from cellsearch.space.declaration import Constraints, Edit, FullCell, SizeLimits, Violation
+from cellsearch.space.declaration import (
+    Constraints,
+    Edit,
+    FullCell,
+    LayerSizes,
+    SizeLimits,
+    Violation,
+    layer_weights,
+)
 from cellsearch.space.space import SearchSpace
 
 Limits = SizeLimits
 """The name in version 0.1."""
 
-__all__ = ["Constraints", "Edit", "FullCell", "SearchSpace", "SizeLimits", "Violation"]
+__all__ = [
+    "Constraints",
+    "Edit",
+    "FullCell",
+    "LayerSizes",
+    "SearchSpace",
+    "SizeLimits",
+    "Violation",
+    "layer_weights",
+]

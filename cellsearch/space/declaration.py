@@ -5,8 +5,8 @@ return. The ground floor: everything else in this folder takes a :class:`Declara
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
@@ -14,10 +14,20 @@ from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass
-from cellsearch.genome.parameters import parameter_count
+from cellsearch.genome.parameters import parameter_count, requires_square
 from cellsearch.options import Key, at_least, between
 
-__all__ = ["Constraints", "Declaration", "Edit", "Frozen", "FullCell", "SizeLimits", "Violation"]
+__all__ = [
+    "Constraints",
+    "Declaration",
+    "Edit",
+    "Frozen",
+    "FullCell",
+    "LayerSizes",
+    "SizeLimits",
+    "Violation",
+    "layer_weights",
+]
 
 Size = Annotated[int, at_least(1)]
 
@@ -67,6 +77,23 @@ class SizeLimits:
     """I, for counting parameters."""
     hidden_size: Size = 64
     """H, for counting parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSizes:
+    """The sizes of a recurrent layer that is trained."""
+
+    input_size: int
+    """I, the width of what the first layer reads."""
+    hidden_size: int
+    """H, of one direction."""
+    layers: int = 1
+    directions: int = 1
+
+    def __str__(self) -> str:
+        text = f"I = {self.input_size}, H = {self.hidden_size}"
+        text += f", {self.layers} layers" if self.layers > 1 else ""
+        return text + (", both directions" if self.directions > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +150,7 @@ class FullCell:
     max_connections: int = 600
     """A full cell with more is refused, because it has to be trained."""
     max_parameters: int = 1_000_000
-    """A full cell with more, at the sizes of :class:`SizeLimits`, is refused."""
+    """A full cell with more, counted as those of :class:`SizeLimits`, is refused."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +179,11 @@ class Declaration(ABC):
     description: str = ""
     source: str = "<space>"
     """Where the space was read, for errors."""
+    sizes: tuple[LayerSizes, ...] = ()
+    """The sizes that an experiment trains, where they are known: weights are counted at the largest
+    of them instead of those of :class:`SizeLimits`."""
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """Seed genomes that constraints of an experiment have left out, with the reason."""
 
     @abstractmethod
     def contains(self, genome: Genome) -> Violation | None:
@@ -190,9 +222,22 @@ class Declaration(ABC):
         """
         return "scale" not in self.ops and any(node.op == "scale" for node in genome.nodes)
 
+    @cached_property
+    def counted_at(self) -> tuple[LayerSizes, ...]:
+        """The sizes at which weights are counted: :attr:`sizes`, or those of
+        :class:`SizeLimits`.
+        """
+        return self.sizes or (LayerSizes(self.limits.input_size, self.limits.hidden_size),)
+
+    def sizes_of(self, genome: Genome) -> tuple[LayerSizes, ...]:
+        """:attr:`counted_at` for this cell: one that needs I = H is given an input of width H."""
+        if self.sizes and not self.constraints.hidden_width and requires_square(genome):
+            return tuple(replace(sizes, input_size=sizes.hidden_size) for sizes in self.sizes)
+        return self.counted_at
+
     def parameters(self, genome: Genome) -> int:
-        """Trainable weights of one layer at the sizes of :class:`SizeLimits`."""
-        return parameter_count(genome, self.limits.input_size, self.limits.hidden_size)
+        """Trainable weights of the recurrent layer, the largest number of :meth:`sizes_of`."""
+        return max(layer_weights(genome, sizes) for sizes in self.sizes_of(genome))
 
     @property
     def dense(self) -> bool:
@@ -203,6 +248,17 @@ class Declaration(ABC):
     def frozen_keys(self) -> tuple[tuple[str, str, bool], ...]:
         """Name and content of each frozen part, and whether it is the next value of a state."""
         return _frozen_keys(self.frozen) if self.frozen is not None else ()
+
+
+def layer_weights(
+    genome: Genome, sizes: LayerSizes, count: Callable[[Genome, int, int], int] = parameter_count
+) -> int:
+    """Trainable weights of all layers and directions. ``count``: gives those of one."""
+    width, hidden = sizes.input_size, sizes.hidden_size
+    total = count(genome, width, hidden)
+    if sizes.layers > 1:
+        total += (sizes.layers - 1) * count(genome, hidden * sizes.directions, hidden)
+    return sizes.directions * total
 
 
 def _frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:

@@ -10,7 +10,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass, gemm_depth, recurrence_class
 from cellsearch.genome.parameters import requires_square, widths
-from cellsearch.space.declaration import Declaration, SizeLimits, Violation
+from cellsearch.space.declaration import Declaration, Violation, layer_weights
 from cellsearch.space.full_cell import full
 
 __all__ = ["CLASSES", "violation"]
@@ -96,31 +96,27 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
                 genome.labels[value],
                 f"at most {limits.max_depth}",
             )
-    count = _weights(genome, limits)
-    if count > limits.max_parameters:
-        allowed = (
-            f"at most {limits.max_parameters} with I = {limits.input_size} and H = "
-            f"{limits.hidden_size}"
-        )
-        yield Violation(f"{count} parameters", "cell", allowed)
+    for sizes in space.sizes_of(genome):
+        count = layer_weights(genome, sizes, _weights)
+        if count > limits.max_parameters:
+            allowed = f"at most {limits.max_parameters:,} with {sizes}"
+            yield Violation(f"{count:,} weights", "cell", allowed)
 
 
-def _weights(genome: Genome, limits: SizeLimits) -> int:
+def _weights(genome: Genome, input_size: int, hidden_size: int) -> int:
     """:func:`parameter_count` of a cell without dead nodes, without working out the names of the
     weights.
     """
-    size = {"I": limits.input_size, "H": limits.hidden_size, "1": 1}
+    size = {"I": input_size, "H": hidden_size, "1": 1}
     width = widths(genome)
     total = 0
     for _, node in genome.numbered():
         if node.op == "linear":
-            total += limits.hidden_size * (sum(size[width[v]] for v in node.inputs) + node.bias)
+            total += hidden_size * (sum(size[width[v]] for v in node.inputs) + node.bias)
         elif node.op == "diag":
-            total += (
-                limits.hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
-            )
+            total += hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
         elif node.op in ("scale", "bias"):
-            total += 1 if node.op == "scale" else limits.hidden_size
+            total += 1 if node.op == "scale" else hidden_size
     return total
 
 

@@ -16,14 +16,14 @@ from cellsearch.genome.graph import Genome
 from cellsearch.options import render_toml
 from cellsearch.space.consistency import check_space, without_forbidden
 from cellsearch.space.crossover import crossover
-from cellsearch.space.declaration import Declaration, Edit, Violation
+from cellsearch.space.declaration import Declaration, Edit, LayerSizes, Violation
 from cellsearch.space.full_cell import build_full, connections, full
 from cellsearch.space.growth import extension, extensions, growth_moves, start
 from cellsearch.space.legality import violation
 from cellsearch.space.mutation import mutate, neighbours, operators
 from cellsearch.space.pruning import discrete, each_pruning, gated, remove
 from cellsearch.space.sampling import sample
-from cellsearch.space.toml import constrained, from_table, from_toml, to_table
+from cellsearch.space.toml import constrained, from_table, from_toml, sized, to_table
 
 __all__ = ["SearchSpace"]
 
@@ -72,10 +72,17 @@ class SearchSpace(Declaration):
         ``max_parameters``, ``frozen``, ...
 
         Any key of ``[constraints]`` and ``[limits]``, and ``frozen``. Seed genomes that are not
-        legal any more are dropped. Raises :class:`SpaceError` for an unknown key, or when nothing
-        sensible is left.
+        legal any more are dropped (:attr:`dropped` says why). Raises :class:`SpaceError` for an
+        unknown key, or when nothing sensible is left.
         """
         return constrained(self, table, source)
+
+    def sized(self, most: int, sizes: tuple[LayerSizes, ...]) -> SearchSpace:
+        """The space of cells with at most ``most`` trainable weights in the recurrent layer at the
+        largest of these sizes, which goes before ``max_parameters``. Seed genomes with more are
+        dropped.
+        """
+        return sized(self, most, sizes)
 
     # -- legality ----------------------------------------------------------------------------------
 

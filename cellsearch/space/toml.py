@@ -29,9 +29,16 @@ from cellsearch import zoo
 from cellsearch.errors import CellsearchError, ConfigError, GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.options import keys, parse_toml, read_options, table_of, unknown
-from cellsearch.space.declaration import Constraints, Declaration, Frozen, FullCell, SizeLimits
+from cellsearch.space.declaration import (
+    Constraints,
+    Declaration,
+    Frozen,
+    FullCell,
+    LayerSizes,
+    SizeLimits,
+)
 
-__all__ = ["constrained", "from_table", "from_toml", "to_table"]
+__all__ = ["constrained", "from_table", "from_toml", "sized", "to_table"]
 
 _Space = TypeVar("_Space", bound=Declaration)
 _Rules = TypeVar("_Rules", Constraints, SizeLimits)
@@ -128,8 +135,25 @@ def constrained(space: _Space, table: Mapping[str, Any], source: str) -> _Space:
             seeds={},
             source=source,
         )
-    legal = {name: genome for name, genome in space.seeds.items() if bare.contains(genome) is None}
-    return replace(bare, seeds=legal, source=space.source)
+    return replace(_with_seeds(bare, space.seeds), source=space.source)
+
+
+def sized(space: _Space, most: int, sizes: tuple[LayerSizes, ...]) -> _Space:
+    """See :meth:`SearchSpace.sized`."""
+    limits = replace(space.limits, max_parameters=most)
+    return _with_seeds(replace(space, limits=limits, sizes=sizes, seeds={}), space.seeds)
+
+
+def _with_seeds(bare: _Space, seeds: Mapping[str, Genome]) -> _Space:
+    """The space with those of the seed genomes that it holds; it remembers why not the others."""
+    why = {name: bare.contains(genome) for name, genome in seeds.items()}
+    legal = {name: genome for name, genome in seeds.items() if why[name] is None}
+    dropped = {
+        name: f"{found.what}{f' at {found.node}' * (found.node != 'cell')}, {found.allowed} allowed"
+        for name, found in why.items()
+        if found is not None
+    }
+    return replace(bare, seeds=legal, dropped={**bare.dropped, **dropped})
 
 
 def _changed(part: _Rules, table: Mapping[str, Any], source: str) -> _Rules:

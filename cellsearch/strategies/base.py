@@ -29,6 +29,8 @@ class Strategy(ABC):
     paper: ClassVar[str]
     wants_connections: ClassVar[bool] = False
     """Whether training returns gate and saliency of each connection."""
+    starts_from_seeds: ClassVar[bool] = False
+    """Whether the seed genomes of the space are proposed first."""
     quiet_start: ClassVar[bool] = False
     """Whether new weights of a cell that inherits start so that it computes what its parent did,
     where its ops allow that.

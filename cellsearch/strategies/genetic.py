@@ -63,6 +63,7 @@ class Genetic(Strategy):
     """
 
     name: ClassVar[str] = "genetic"
+    starts_from_seeds: ClassVar[bool] = True
     paper: ClassVar[str] = (
         "Rawal & Miikkulainen 2018 (crossover, species); Real et al. 2019 (ageing); "
         "Jozefowicz et al. 2015 (seeds)"

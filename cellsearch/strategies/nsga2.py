@@ -35,8 +35,9 @@ CLASSES: dict[RecurrenceClass, int] = {"affine-diagonal": 0, "elementwise": 1, "
 OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "score": lambda space, trial: trial.score,
     "parameters": lambda space, trial: space.parameters(trial.genome),
-    "multiply_adds": lambda space, trial: multiply_adds(
-        trial.genome, space.limits.input_size, space.limits.hidden_size
+    "multiply_adds": lambda space, trial: max(
+        multiply_adds(trial.genome, sizes.input_size, sizes.hidden_size)
+        for sizes in space.counted_at
     ),
     "nodes": lambda space, trial: len(trial.genome.nodes),
     "gemm_depth": lambda space, trial: gemm_depth(trial.genome),
@@ -68,6 +69,7 @@ class Nsga2(Strategy):
     """
 
     name: ClassVar[str] = "nsga2"
+    starts_from_seeds: ClassVar[bool] = True
     paper: ClassVar[str] = "Deb et al. 2002; for architectures: Lu et al. 2019 (NSGA-Net)"
 
     objectives: tuple[str, ...] = ("score", "parameters")

@@ -42,6 +42,7 @@ class Predictor(Strategy):
     """
 
     name: ClassVar[str] = "predictor"
+    starts_from_seeds: ClassVar[bool] = True
     paper: ClassVar[str] = (
         "BANANAS, White et al. 2021; Gaussian process on graph features: Kandasamy et "
         "al. 2018, Ru et al. 2021"

@@ -8,14 +8,17 @@ from typing import Any
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
 from cellsearch.job import Job, Result
+from cellsearch.settings import Training
+from cellsearch.space import LayerSizes
 from cellsearch.tasks.base import Arrays
-from cellsearch.tasks.suite import SUITE, Suite, load_suite_data
+from cellsearch.tasks.suite import SUITE, Suite, load_suite_data, part
 from cellsearch.training import loop
 from cellsearch.training.data import Data, OnTraining
+from cellsearch.training.model import trained_sizes
 from cellsearch.training.results import ResultCache
-from cellsearch.training.suite import references, targets, train_suite
+from cellsearch.training.suite import member_training, references, targets, train_suite
 
-__all__ = ["evaluate", "prepare"]
+__all__ = ["evaluate", "layer_sizes", "prepare"]
 
 
 def prepare(
@@ -38,6 +41,24 @@ def prepare(
     arrays = load_suite_data(suite)
     scores = references(suite, arrays, cache or ResultCache(), on_training)
     return Data(arrays, targets(suite, scores))
+
+
+def layer_sizes(
+    task: str, task_options: Mapping[str, Any], training: Training, arrays: Arrays
+) -> tuple[LayerSizes, ...]:
+    """The sizes of the recurrent layers that are trained for a task, or for each task of a suite.
+
+    ``training``: of a single task; a suite brings its own. ``arrays``: from :func:`prepare`.
+    """
+    if task != SUITE:
+        return (trained_sizes(tasks.get(task).create(task_options, arrays), training),)
+    suite = Suite.parse(task_options)
+    sizes = []
+    for k, member in enumerate(suite.members):
+        kind = tasks.get(member.task)
+        one = kind.create(member.options, part(arrays, k))
+        sizes.append(trained_sizes(one, member_training(suite, member)))
+    return tuple(dict.fromkeys(sizes))
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import nn
@@ -14,13 +14,15 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import requires_square
 from cellsearch.job import Job
 from cellsearch.settings import Training
+from cellsearch.space import LayerSizes
 from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.training.fused import fused_linear_cross_entropy
 
-__all__ = ["DTYPES", "cell_factory", "decoded", "make_task"]
+__all__ = ["DTYPES", "cell_factory", "decoded", "make_task", "trained_sizes"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """What ``Training.dtype`` may say."""
+_SMALL = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
 
 
 def decoded(job: Job) -> Genome:
@@ -46,6 +48,28 @@ def make_task(job: Job, arrays: Arrays) -> Task:
         if size and name in known:
             options[name] = size
     return kind.create(options, arrays)
+
+
+def trained_sizes(task: Task, training: Training) -> LayerSizes:
+    """The sizes of the recurrent layer in the model of a task. How wide its input is only the model
+    says, so one is built around a small cell, without memory for its weights.
+    """
+    widths: dict[nn.Module, int] = {}
+    small = cell_factory(_SMALL, training)
+
+    def build(input_size: int) -> nn.Module:
+        layer = small.build(input_size)
+        widths[layer] = input_size
+        return layer
+
+    with torch.device("meta"):
+        model = task.model(replace(small, build=build))
+    return LayerSizes(
+        widths[cell] if isinstance(cell := model.cell, nn.Module) else max(widths.values()),
+        training.hidden_size,
+        training.num_layers,
+        small.directions,
+    )
 
 
 def cell_factory(genome: Genome, training: Training) -> CellFactory:

@@ -36,6 +36,7 @@ __all__ = [
     "Scored",
     "fitness",
     "member_job",
+    "member_training",
     "references",
     "share",
     "targets",
@@ -105,12 +106,17 @@ def targets(suite: Suite, scores: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(value) for value in means[:, REFERENCE_CELLS.index(suite.reference)])
 
 
+def member_training(suite: Suite, member: Member) -> Training:
+    """How a task of a suite is trained."""
+    return replace(Training(), **{**suite.training, **member.training}, steps=member.steps)
+
+
 def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
     """The training of one task, as part of the job of all; a job of fewer steps than the suite's
     trains each task less, in proportion.
     """
     steps = max(1, round(member.steps * job.steps / suite.steps))
-    training = replace(Training(), **{**suite.training, **member.training}, steps=steps)
+    training = replace(member_training(suite, member), steps=steps)
     return replace(
         job,
         rung=0,

@@ -456,3 +456,23 @@ def test_the_live_table_shows_the_baselines(experiment: Path, tmp_path: Path) ->
     assert code == 0, screen
     assert "ETA" in screen
     assert "trained of 5 asked for" in screen
+
+
+def test_a_limit_on_weights_counts_what_is_trained(
+    call: Call, experiment: Path, tmp_path: Path
+) -> None:
+    limited = ("search", experiment, "--workers", "0", "--run", tmp_path / "a", "--max-weights")
+    code, out, err = call(*limited, "10")
+    assert (code, out) == (2, "")
+    assert "error: max_weights: 10 weights are too few for the space tiny" in err
+    assert "I = 4, H = 4" in err
+    code, _, err = call(*limited, "90", "--set", "strategy=genetic")  # LSTM has 144, GRU 108
+    assert code == 0
+    assert "warning: seed genomes of the space tiny that do not fit are left out: " in err
+    assert "so genetic starts from random cells" in err
+    trials = read(call, "ls", tmp_path / "a")["trials"]
+    assert [t["cell_parameters"] for t in trials if t["baseline"]] == [144, 108]
+    assert max(t["cell_parameters"] for t in trials if not t["baseline"]) <= 90
+    code, _, err = call(*limited, "many")
+    assert code == 2
+    assert "max_weights: there is no cell 'many' in the zoo" in err

@@ -176,7 +176,7 @@ def test_mistakes_are_named(table: dict[str, object], message: str, hint: str) -
 def test_when_nothing_is_legal_the_error_says_what_is_in_the_way() -> None:
     space = load_space("tiny").constrained({"max_parameters": 10})
     with pytest.raises(
-        SpaceError, match=r"none of them legal; \d+ of them: \d+ parameters \(allowed: at most 10"
+        SpaceError, match=r"none of them legal; \d+ of them: \d+ weights \(allowed: at most 10"
     ):
         space.sample(np.random.default_rng(0))
 
