@@ -77,6 +77,7 @@ class SearchSpace(Declaration):
         """
         return constrained(self, table, source)
 
+    @checked_arguments
     def sized(self, most: int, sizes: tuple[LayerSizes, ...]) -> SearchSpace:
         """The space of cells with at most ``most`` trainable weights in the recurrent layer at the
         largest of these sizes, which goes before ``max_parameters``. Seed genomes with more are
