@@ -12,7 +12,7 @@ DOCS_STAMP := $(VENV)/.cellsearch-docs-stamp
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint types docs ci-slow clean
+.PHONY: setup demo test lint types docs ci-slow lowest clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,11 @@ docs: $(DOCS_STAMP)
 # The bounded share of the slow checks that CI runs.
 ci-slow: setup
 	@$(BIN)/python -m pytest -q -m slow --timeout 900 --slow-seconds $(SLOW_SECONDS)
+
+# The default tests with the lowest versions that pyproject.toml admits, in an environment of its own
+# (downloads gigabytes).
+lowest:
+	@$(PYTHON) scripts/try_versions.py --lowest
 
 clean:
 	rm -rf build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)

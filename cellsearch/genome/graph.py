@@ -169,7 +169,6 @@ class Genome:
     # -- forms -------------------------------------------------------------------------------------
 
     @classmethod
-    @checked_arguments
     def from_text(cls, text: str, *, source: str = "<text>") -> Genome:
         """Read the text form (``.cell``); ``source`` is what errors call it. Raises
         :class:`CellSyntaxError`.
@@ -186,7 +185,6 @@ class Genome:
         return render(self, doc)
 
     @classmethod
-    @checked_arguments
     def from_json(cls, text: str | bytes | Mapping[str, Any], *, source: str = "<json>") -> Genome:
         """Read the JSON form, from text or an already decoded object. Raises
         :class:`CellSyntaxError`.
