@@ -4,7 +4,6 @@ and what the strategy proposes.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,7 +16,7 @@ from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import JobId
-from cellsearch.search.allowance import steps_granted
+from cellsearch.search.allowance import steps_at_most, steps_granted, steps_of
 from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_seed
@@ -54,7 +53,6 @@ class Agenda:
         self._experiment = experiment
         self._best = best
         self._tell = tell
-        self._unjudged = ledger.unjudged()
         decided = {trial.proposal.origin for trial in ledger.trials}
         self._baselines = deque(
             name for name in experiment.baselines if Origin(BASELINE, name) not in decided
@@ -103,50 +101,36 @@ class Agenda:
         """The next decision, recorded: a trial to train (running) or a duplicate; ``None`` when
         none can be made now.
         """
-        for horizon in self._ledger.horizons():
-            decided = self._continue(horizon) or self._propose(horizon)
-            if decided is not None:
-                return decided
-        return None
+        return self._continue() or self._propose()
 
-    def judge(self, job: JobId) -> None:
-        """Let the verdict on a trial whose rung has its result be given in its turn."""
-        insort(self._unjudged, self._ledger.position(job))
-
-    def _continue(self, horizon: int) -> Trial | None:
-        """Judge, in order of decision, the trials whose results are known by now; the first that
+    def _continue(self) -> Trial | None:
+        """Judge the trials whose rung has its result, as far as their turn has come; the first that
         gets more training.
         """
-        while self._unjudged and self._unjudged[0] < horizon:
-            position = self._unjudged[0]
-            # In a deterministic search the verdict knows what was decided before, nothing that
-            # happened to end earlier.
-            history = self._ledger.view(
-                position + 1 if self._experiment.deterministic else self._ledger.next_position
-            )
-            trial = history.by_number[self._ledger.job_at(position).trial]
-            budget = self._experiment.schedule.next_budget(
-                history, trial, self._experiment.training.steps
-            )
-            if budget is not None and self._steps_used_up(horizon):
-                return None  # the verdict waits for a larger allowance
-            if budget is not None:
-                further = self._ledger.grant(trial, budget, horizon=horizon)
-                self._unjudged.pop(0)
-                return further
-            stopped = self._ledger.stop(trial)
-            self._unjudged.pop(0)
-            self._best.update([stopped])
+        experiment = self._experiment
+        for trial in self._ledger.unjudged():
+            history = self._ledger.view_of_verdict(trial)
+            if history is None:
+                continue
+            budget = experiment.schedule.next_budget(history, trial, experiment.training.steps)
+            if budget is None:
+                self._best.update([self._ledger.stop(trial)])
+            elif self._steps_allow(trial.number):
+                return self._ledger.grant(trial, budget)
         return None
 
-    def _propose(self, horizon: int) -> Trial | None:
+    def _propose(self) -> Trial | None:
         """A new trial; ``None`` when there are enough, or the strategy has nothing to propose
         now.
         """
+        if not (self._wanted() and self._steps_allow(len(self._ledger.trials))):
+            return None
+        proposals = map(self._propose_knowing, self._ledger.horizons())
+        return next((trial for trial in proposals if trial is not None), None)
+
+    def _propose_knowing(self, horizon: int) -> Trial | None:
         number = len(self._ledger.trials)
         history = self._ledger.view(horizon)
-        if self._enough(history) or self._steps_used_up(horizon):
-            return None
         answered: list[Duplicate] = []
         attempts = 1 if self._baselines else _ATTEMPTS
         while (proposal := self._proposal(history, number, len(answered))) is not None:
@@ -178,24 +162,31 @@ class Agenda:
         name = self._baselines[0]
         return Proposal(zoo.load(name), origin=Origin(BASELINE, name))
 
-    def _enough(self, history: History) -> bool:
-        """Whether there are all trials that the experiment asks for, as far as this history knows
-        which of them count.
-        """
-        wanted = self._experiment.trials
-        if len(history) < wanted or self._baselines:
-            return False
-        return (
-            history.counted >= wanted
-            or sum(trial.is_rejected for trial in history) > _MOST_REJECTED * wanted
-        )
+    # Both bounds look at what is known now, and count what is under way as if it came out worst. So
+    # they open, if at all, for the same trial in the end, whoever was faster, and what a decision
+    # may know does not depend on when they did.
 
-    def _steps_used_up(self, horizon: int) -> bool:
-        """Whether the decisions so far have granted the steps of the allowance; follows from
-        results before the horizon alone.
+    def _wanted(self) -> bool:
+        """Whether the experiment asks for another trial, as far as it is known which of them
+        count.
         """
-        allowed = self._experiment.allowance.steps
-        return allowed > 0 and steps_granted(self._ledger.view(horizon)) >= allowed
+        if self._baselines:
+            return True
+        wanted, rejected = self._experiment.trials, self._ledger.rejected
+        if self._experiment.deterministic:
+            rejected += self._ledger.unfinished
+        return self._ledger.counted < wanted and rejected <= _MOST_REJECTED * wanted
+
+    def _steps_allow(self, number: int) -> bool:
+        """Whether the allowance of steps lets this trial begin, or go on."""
+        allowed, trials = self._experiment.allowance.steps, self._ledger.trials
+        if not allowed:
+            return True
+        if not self._experiment.deterministic:
+            return steps_granted(trials) < allowed
+        full = self._experiment.training.steps
+        before = sum(steps_at_most(trial, full) for trial in trials[:number])
+        return before + sum(map(steps_of, trials[number : number + 1])) < allowed
 
     # -- warm start --------------------------------------------------------------------------------
 

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 
 from cellsearch.settings import Allowance
 from cellsearch.store import Store
-from cellsearch.trial import History
+from cellsearch.trial import History, Trial
 
-__all__ = ["Spending", "seconds_searched", "steps_granted"]
+__all__ = ["Spending", "seconds_searched", "steps_at_most", "steps_granted", "steps_of"]
 
 
-def steps_granted(history: History) -> int:
-    """Optimizer steps of all trials together: what each did, or what was granted it where there is
-    no result.
+def steps_of(trial: Trial) -> int:
+    """Optimizer steps of a trial: what it did, or what was granted it where there is no result.
 
     Trials that were rejected before training, imported, or answered as duplicates took none.
     """
-    total = 0
-    for trial in history:
-        if (
-            trial.rungs
-            and trial.duplicate_of is None
-            and not (trial.is_rejected or trial.is_imported)
-        ):
-            last = trial.rungs[-1]
-            total += last.result.steps if last.result is not None else last.budget.steps
-    return total
+    if not trial.rungs or trial.duplicate_of is not None:
+        return 0
+    if trial.is_rejected or trial.is_imported:
+        return 0
+    last = trial.rungs[-1]
+    return last.result.steps if last.result is not None else last.budget.steps
+
+
+def steps_at_most(trial: Trial, full: int) -> int:
+    """Optimizer steps that a trial may have taken in the end, when ``full`` is all it can get."""
+    return steps_of(trial) if trial.status.finished else max(full, steps_of(trial))
+
+
+def steps_granted(trials: Iterable[Trial]) -> int:
+    """Optimizer steps of all trials together."""
+    return sum(map(steps_of, trials))
 
 
 def seconds_searched(store: Store) -> float:

@@ -1,12 +1,18 @@
 """The trials and decisions of a run: each change is written to the store first and made in memory
 then.
 
-A decision is to train a new trial, to answer one as a duplicate, or to grant a trial a higher rung.
-Decisions are numbered by ``position``. In a deterministic search decision n knows the results of
-decisions up to n - lookahead, whatever else has ended meanwhile; later ones appear as running. So
-the sequence of decisions follows from the results alone, and not from who was faster, how many
-workers there are, or when the search was killed. When the strategy cannot propose anything with
-what it may know, the *horizon* moves on, one result at a time, and never back.
+A decision is to train a new trial, to answer one as a duplicate, to grant a trial a higher rung, or
+to stop it. In a deterministic search it knows only what follows from its place:
+
+- trial n is proposed when the trials up to n - lookahead have ended, with their results; later ones
+  appear as just begun. When the strategy cannot propose anything with that, the *horizon* moves on,
+  one trial at a time, and never back.
+- the verdict on rung k of trial n knows that too, and of the later trials before n their results up
+  to rung k.
+
+So what is decided about a trial follows from the results of earlier trials alone, and not from who
+was faster, how many workers there are, when the search was killed, or after which trial it was cut
+off: a bound decides whether something is begun, never what.
 """
 
 from __future__ import annotations
@@ -35,8 +41,8 @@ class Ledger:
 
     store: the run, opened for writing.
     seed: the experiment's.
-    lookahead: how many decisions may be under way at the same time; 0: any number, and every
-    decision knows everything that has ended.
+    lookahead: how many trials may be under way at the same time; 0: any number, and every decision
+    knows everything that has ended.
     """
 
     def __init__(self, store: Store, *, seed: int, lookahead: int) -> None:
@@ -54,19 +60,20 @@ class Ledger:
             if self._trials[number].status is not Status.DUPLICATE
         }
         self._last_text = (-1, "")
-        self._jobs: list[JobId] = []
-        self._positions: dict[JobId, int] = {}
-        self._open: set[int] = set()
+        self._open: dict[JobId, None] = {}
+        self._unfinished = {t.number for t in self._trials if not t.status.finished}
+        self._rejected = sum(trial.is_rejected for trial in self._trials)
+        self._counted = History(self._trials).counted
+        self._horizons = [0] * len(self._trials)
         self._horizon = 0
         for decision in store.decisions():
             trial = self._trials[decision.trial]
-            ended = (
-                trial.status is Status.DUPLICATE
-                or trial.status is Status.FAILED
-                or trial.rungs[decision.rung].result is not None
-            )
-            self._append(JobId(decision.trial, decision.rung), ended)
-            self._horizon = decision.horizon
+            if decision.rung == 0:
+                # Version 0.1 counted decisions, of which there are no fewer than trials.
+                self._horizon = min(decision.horizon, decision.trial)
+                self._horizons[decision.trial] = self._horizon
+            if not trial.status.finished and trial.rungs[decision.rung].result is None:
+                self._open[JobId(decision.trial, decision.rung)] = None
 
     # -- trials ------------------------------------------------------------------------------------
 
@@ -90,7 +97,22 @@ class Ledger:
     @property
     def history(self) -> History:
         """Everything that is known now."""
-        return self.view(self.next_position)
+        return self.view(len(self._trials))
+
+    @property
+    def counted(self) -> int:
+        """:attr:`cellsearch.trial.History.counted`, of all trials as they are now."""
+        return self._counted
+
+    @property
+    def rejected(self) -> int:
+        """How many trials a check before training rejected."""
+        return self._rejected
+
+    @property
+    def unfinished(self) -> int:
+        """How many trials have not ended."""
+        return len(self._unfinished)
 
     def number_of(self, key: str) -> int | None:
         """The trial that answers proposals with this search key; ``None``: the run does not know
@@ -125,60 +147,62 @@ class Ledger:
     # -- decisions ---------------------------------------------------------------------------------
 
     @property
-    def next_position(self) -> int:
-        """The position of the next decision."""
-        return len(self._jobs)
-
-    @property
     def last_horizon(self) -> int:
-        """What the last decision knew: results of positions before this."""
+        """What the last proposal knew: results of trials before this."""
         return self._horizon
 
     def horizons(self) -> Iterator[int]:
-        """What the next decision may know: as little as possible first, then more, as far as there
+        """What the next proposal may know: as little as possible first, then more, as far as there
         are results.
         """
+        number = len(self._trials)
         if not self._lookahead:
-            yield self.next_position
+            yield number
             return
-        first = max(self._horizon, self.next_position - self._lookahead + 1)
-        for horizon in range(first, self.next_position + 1):
-            if horizon > min(self._open, default=self.next_position):
-                return
-            yield horizon
+        ended = min(self._unfinished, default=number)
+        yield from range(max(self._horizon, number - self._lookahead + 1, 0), ended + 1)
 
     def view(self, horizon: int) -> History:
-        """The history with the results of positions before ``horizon`` only."""
+        """The history with the results of trials before ``horizon`` only; the others have just
+        begun.
+        """
         trials = self._trials.copy()
-        for number, rung in self._jobs[horizon:]:
-            trials[number] = _hidden(trials[number], rung)
-        return History.ordered(with_answers(trials) if self._has_duplicates else trials)
+        for number in range(horizon, len(trials)):
+            trials[number] = _begun(trials[number])
+        return self._answered(trials)
 
-    def position(self, job: JobId) -> int:
-        """The position of the decision to train this."""
-        return self._positions[job]
+    def unjudged(self) -> list[Trial]:
+        """The trials whose rung has its result, but about which nobody has decided yet whether they
+        get more training.
+        """
+        trials = (self._trials[number] for number in sorted(self._unfinished))
+        return [trial for trial in trials if trial.rungs and trial.rungs[-1].result is not None]
 
-    def job_at(self, position: int) -> JobId:
-        """The job that was decided at this position."""
-        return self._jobs[position]
+    def view_of_verdict(self, trial: Trial) -> History | None:
+        """What the verdict on the newest rung of a trial knows; ``None`` while an earlier trial has
+        a say in it that is not known yet.
+        """
+        if not self._lookahead:
+            return self.history
+        number, rung = trial.newest_job
+        horizon = self._horizons[number]
+        for earlier in self._unfinished:
+            if earlier < number:
+                is_beyond = len(self._trials[earlier].rungs) > rung + 1
+                if earlier < horizon or not is_beyond:
+                    return None
+        trials = self._trials[: number + 1]
+        for later in range(horizon, number):
+            trials[later] = _up_to(trials[later], rung)
+        return self._answered(trials)
 
     def is_awaited(self, job: JobId) -> bool:
         """Whether this job has no outcome yet."""
-        return self._positions.get(job, -1) in self._open
+        return job in self._open
 
     def open_jobs(self) -> list[JobId]:
         """All jobs without an outcome, in order of decision."""
-        return [self._jobs[position] for position in sorted(self._open)]
-
-    def unjudged(self) -> list[int]:
-        """Positions whose job has a result, but nobody has judged yet whether its trial gets more
-        training.
-        """
-        return sorted(
-            self._positions[trial.newest_job]
-            for trial in self._trials
-            if trial.status is Status.RUNNING and trial.rungs and trial.rungs[-1].result is not None
-        )
+        return list(self._open)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -207,9 +231,13 @@ class Ledger:
             inherit=inherit,
             duplicates=answered,
         )
-        job = self._decide(trial, 0, horizon)
+        self._append(trial, horizon)
         self._duplicates.extend(answered)
-        if not is_duplicate:
+        if is_duplicate:
+            self._has_duplicates = True
+        else:
+            job = trial.newest_job
+            self._open[job] = None
             self._numbers[key] = trial.number
             self._inherited[job] = inherit
 
@@ -233,8 +261,7 @@ class Ledger:
             status = trial.status if k == len(trial.rungs) - 1 else Status.RUNNING
             outcome = Outcome(trial.number, k, rung.result, failure, worker=_IMPORTER)
             self._store.add_outcome(outcome, status)
-            so_far = trial.with_(rungs=trial.rungs[: k + 1])
-            self._open.discard(self._positions[self._decide(so_far, k, horizon)])
+        self._append(trial, horizon)
         self._numbers[key] = trial.number
 
     def start(self, job: JobId) -> Trial:
@@ -242,12 +269,12 @@ class Ledger:
         self._store.start(*job)
         return self._change(self._trials[job.trial].with_(status=Status.RUNNING))
 
-    def grant(self, trial: Trial, budget: Budget, *, horizon: int) -> Trial:
+    def grant(self, trial: Trial, budget: Budget) -> Trial:
         """A trial gets a higher rung; the trial, running."""
-        self._store.add_rung(trial.number, budget, horizon=horizon)
+        self._store.add_rung(trial.number, budget, horizon=self._horizons[trial.number])
         further = trial.with_(rungs=(*trial.rungs, Rung(budget)), status=Status.RUNNING)
-        self._decide(further, budget.rung, horizon)
-        return further
+        self._open[further.newest_job] = None
+        return self._change(further)
 
     def stop(self, trial: Trial) -> Trial:
         """A trial gets no more training; the trial, stopped."""
@@ -257,33 +284,30 @@ class Ledger:
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A job has its outcome, which makes the trial what it is here."""
         self._store.add_outcome(outcome, trial.status)
-        self._open.discard(self._positions[outcome.id])
+        self._open.pop(outcome.id, None)
         self._change(trial)
 
     # -- in memory ---------------------------------------------------------------------------------
 
     def _change(self, trial: Trial) -> Trial:
         self._trials[trial.number] = trial
+        if trial.status.finished and trial.number in self._unfinished:
+            self._unfinished.remove(trial.number)
+            self._rejected += trial.is_rejected
+            self._counted -= trial.is_rejected
         return trial
 
-    def _decide(self, trial: Trial, rung: int, horizon: int) -> JobId:
-        """Note a decision: a new trial, or a known one with another rung."""
-        if trial.number == len(self._trials):
-            self._trials.append(trial)
-        else:
-            self._change(trial)
-        is_duplicate = trial.status is Status.DUPLICATE
-        self._has_duplicates = self._has_duplicates or is_duplicate
+    def _append(self, trial: Trial, horizon: int) -> None:
+        self._trials.append(trial)
+        self._horizons.append(horizon)
         self._horizon = horizon
-        return self._append(JobId(trial.number, rung), ended=is_duplicate)
+        self._rejected += trial.is_rejected
+        self._counted += not (trial.is_rejected or trial.is_imported)
+        if not trial.status.finished:
+            self._unfinished.add(trial.number)
 
-    def _append(self, job: JobId, ended: bool) -> JobId:
-        position = len(self._jobs)
-        self._jobs.append(job)
-        self._positions[job] = position
-        if not ended:
-            self._open.add(position)
-        return job
+    def _answered(self, trials: list[Trial]) -> History:
+        return History.ordered(with_answers(trials) if self._has_duplicates else trials)
 
 
 def _under_way(trial: Trial) -> Trial:
@@ -294,11 +318,16 @@ def _under_way(trial: Trial) -> Trial:
     return trial if judged else trial.with_(status=Status.RUNNING)
 
 
-def _hidden(trial: Trial, rung: int) -> Trial:
-    """The trial as it was when this rung of it was running."""
+def _begun(trial: Trial) -> Trial:
+    """The trial as it was when its first rung was running."""
     if trial.status is Status.DUPLICATE:
         return trial
-    rungs = trial.rungs
-    if len(rungs) > rung:
-        rungs = (*rungs[:rung], Rung(rungs[rung].budget))
-    return trial.with_(rungs=rungs, status=Status.RUNNING, failure=None)
+    first = tuple(Rung(rung.budget) for rung in trial.rungs[:1])
+    return trial.with_(rungs=first, status=Status.RUNNING, failure=None)
+
+
+def _up_to(trial: Trial, rung: int) -> Trial:
+    """The trial as it was when a verdict on this rung had let it go on, if one did."""
+    if len(trial.rungs) <= rung + 1:
+        return trial
+    return trial.with_(rungs=trial.rungs[: rung + 1], status=Status.RUNNING, failure=None)

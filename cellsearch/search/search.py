@@ -318,8 +318,6 @@ class Search:
         trial = before.with_(rungs=rungs, status=status, failure=outcome.failure)
         self._ledger.end(trial, outcome)
         self._handed_out.discard(outcome.id)
-        if outcome.failure is None and status is Status.RUNNING:
-            self._agenda.judge(outcome.id)
         self._announcer.tell(TrialEnded(trial, outcome))
         self._best.update([trial])
         self._told += 1
@@ -380,6 +378,7 @@ class Search:
         """
         experiment = self.experiment
         self._stopping = self._stopping_now = False
+        self._take_back()  # what ask() gave out by hand and tell() has not heard of
         self._announcer.listen(on_event)
         if data is None:
             data = self._prepare() if arrays is None else Data(arrays)
@@ -391,10 +390,7 @@ class Search:
             self._loop(executor)
             self._sweep()
         finally:
-            # What was handed out and has no outcome is asked for again, by the next run() or by the
-            # next process.
-            self._agenda.refill()
-            self._handed_out.clear()
+            self._take_back()
             self._announcer.listen(None)
 
     def _loop(self, executor: Executor) -> None:
@@ -430,6 +426,11 @@ class Search:
         self._handed_out.add(trial.newest_job)
         self._announcer.tell(TrialStarted(trial))
         return trial
+
+    def _take_back(self) -> None:
+        """Let what was handed out and has no outcome wait, to be asked for again."""
+        self._agenda.refill()
+        self._handed_out.clear()
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """The outcome with a checkpoint path relative to the run, and a failure instead of a score

@@ -18,7 +18,7 @@ class Decision:
     rung: int
     """Which of its budgets."""
     horizon: int
-    """The decision knew the results of positions below this."""
+    """The proposal knew the results of trials below this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,8 @@ class Store:
         genome: JSON form of the trial's genome.
         attempt: which proposal of the strategy it is; the ones before were duplicates.
         seed: random seed of its training.
-        horizon: the decision knew the results of positions below this.
+        horizon: the decision knew the results of trials below this (in a deterministic search of
+            version 0.1, of positions).
         inherit: checkpoint that the training starts from, ``""`` for none.
         duplicates: what was proposed for this trial and answered instead of trained.
         """

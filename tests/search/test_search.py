@@ -187,6 +187,16 @@ def test_strategy_that_waits(tmp_path: Path) -> None:
     assert len(history) == 6
 
 
+def test_run_trains_what_was_asked_for_and_never_told(tmp_path: Path) -> None:
+    with Search.open(tmp_path, small_experiment(trials=4)) as search:
+        asked = search.ask()
+        assert asked is not None
+        search.run(InProcess(evaluation=EVALUATION), arrays={})
+        assert search.finished
+        with pytest.raises(RunError, match="no outcome is awaited"):
+            search.tell(Outcome(asked.number, 0, Result(1.0, 1.0, 9, 0.0, 1, 1)))
+
+
 def test_outcomes_are_final_and_awaited(tmp_path: Path) -> None:
     with Search.open(tmp_path, small_experiment()) as search:
         trial = search.ask()
