@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError, RunError
+from cellsearch.store.seals import SCHEMA as SEALS
+from cellsearch.store.seals import damaged, has_seals, keep_seals, reseal, verify
 
 __all__ = [
     "APPLICATION_ID",
@@ -35,11 +37,18 @@ def _migrations() -> tuple[str, ...]:
         Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"),
         "ALTER TABLE connections ADD COLUMN perturbation REAL",
         Path(__file__).with_name("lookups.sql").read_text(encoding="utf-8"),
+        SEALS,
     )
 
 
-VERSION = 3
+VERSION = 4
 """Version of the schema that this program writes: the number of migrations."""
+_SEALED = 4
+"""The version from which on stores have seals."""
+_SMALL = 4 << 20
+"""Bytes up to which a store is checked as a whole when it is opened (3,000 trials, 0.1 s). In a
+larger one the rows are checked that are read.
+"""
 
 # WAL needs memory that all processes share, which these file systems do not have
 # (https://sqlite.org/wal.html, section 1).
@@ -121,6 +130,8 @@ def open_writer(folder: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             migrate(connection, _migrations(), where=str(path))
+            _check_whole(connection, where=str(path))
+            keep_seals(connection, str(path))
     except BaseException:
         connection.close()
         raise
@@ -154,6 +165,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     try:
         with translated(path):
             _check_version(connection, VERSION, where=str(path))
+            _check_whole(connection, where=str(path))
             return _up_to_date(connection, where=str(path))
     except BaseException:
         connection.close()
@@ -164,7 +176,7 @@ def _up_to_date(connection: sqlite3.Connection, *, where: str) -> sqlite3.Connec
     """The store in this version's form: a store that is only read is not migrated, but a copy of it
     in memory is.
     """
-    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+    if _version(connection) == VERSION:
         return connection
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
@@ -181,28 +193,54 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[str], *, where: str)
     """Bring the store to version ``len(steps)``, each step in one transaction. Raises
     :class:`RunError` for a newer store.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(connection)
     if version:
         _check_version(connection, len(steps), where=where)
     elif connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise InputFileError("this SQLite file is not the store of a run", where=where)
+    if version < len(steps):
+        verify(connection, where)
     for number, step in enumerate(steps[version:], start=version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE;\n{step};\nPRAGMA application_id = "
-            f"{APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
-        )
+        connection.executescript(f"BEGIN IMMEDIATE;\n{step};")
+        reseal(connection, where)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
 
 
 def _check_version(connection: sqlite3.Connection, newest: int, *, where: str) -> None:
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+    version = _version(connection)
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID or version < 1:
         raise InputFileError("this SQLite file is not the store of a run", where=where)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > newest:
         raise RunError(
             f"the store has version {version}; this cellsearch knows versions up to {newest}",
             where=where,
             hint="update cellsearch",
         )
+
+
+def _check_whole(connection: sqlite3.Connection, *, where: str) -> None:
+    """Raise :class:`InputFileError` for a store whose tables are not those of its version, or, if
+    it is not large, that is damaged anywhere, its indexes included.
+    """
+    version = _version(connection)
+    if has_seals(connection) != (version >= _SEALED):
+        raise damaged(f"it has version {version}, but not the tables of that version", where)
+    pages, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
+    )
+    if pages * size > _SMALL:
+        return
+    verify(connection, where)
+    said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if said != "ok":
+        raise damaged(f"SQLite says: {said}", where)
 
 
 @contextmanager
@@ -228,15 +266,23 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translate(error, path) from error
+    except UnicodeDecodeError as error:  # in a message of SQLite that quotes the schema
+        raise damaged(f"text in it is not UTF-8 ({error})", str(path)) from error
 
 
 def _translate(error: sqlite3.Error, path: Path) -> CellsearchError:
     # the primary code; the higher bits refine it
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return InputFileError(
-            f"the store is damaged or not an SQLite file ({error})", where=str(path)
-        )
+    # An ERROR is a statement that does not fit the schema, which is ours in every whole store; text
+    # that is not UTF-8 has no code.
+    if (code == 0 and isinstance(error, sqlite3.OperationalError)) or code in (
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FORMAT,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_ERROR,
+    ):
+        return damaged(f"SQLite says: {error}", str(path))
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return EnvironmentFailure(
             f"the store cannot be written: {error}",

@@ -16,8 +16,9 @@ from cellsearch.errors import EnvironmentFailure, RunError
 from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
-from cellsearch.store.reading import read_trials, with_answers
+from cellsearch.store.reading import StoreView, read_trials, with_answers
 from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
+from cellsearch.store.seals import damaged
 from cellsearch.store.writing import insert_decision, insert_trial, set_status, write_outcome
 from cellsearch.trial import Budget, History, Status, Trial
 
@@ -100,19 +101,13 @@ class Store:
         """All trials as they stand in the store; a duplicate shows the results of the trial that
         answers it.
         """
-        with translated(self._file):
-            # one view of all tables, whatever a writer commits meanwhile
-            self._connection.execute("BEGIN")
-            try:
-                return History(with_answers(list(read_trials(self._connection, str(self._file)))))
-            finally:
-                self._connection.execute("COMMIT")
+        with self._reading() as view:
+            return History(with_answers(list(read_trials(view))))
 
     def trial(self, number: int) -> Trial:
         """One trial. Raises :class:`RunError` if the run has none of this number."""
-        with translated(self._file):
-            one = range(number, number + 1)
-            for trial in read_trials(self._connection, str(self._file), one):
+        with self._reading() as view:
+            for trial in list(read_trials(view, range(number, number + 1))):
                 return trial
             count = self._connection.execute("SELECT count(*) FROM trials").fetchone()[0]
         allowed = f"it has trials 0 to {count - 1}" if count else "it has no trials yet"
@@ -126,61 +121,58 @@ class Store:
     @property
     def created(self) -> float:
         """When the run was made, in seconds since 1970; 0 before :meth:`describe`."""
-        return float(self._value("created") or 0.0)
+        text = self._value("created") or "0"
+        try:
+            return float(text)
+        except ValueError as error:
+            raise damaged(f"it was created at {text!r:.40}", str(self._file)) from error
 
     def decisions(self) -> tuple[Decision, ...]:
         """What the search decided, in order."""
-        return tuple(
-            Decision(*row)
-            for row in self._rows(
-                "SELECT position, trial, rung, horizon FROM decisions ORDER BY position"
-            )
-        )
+        rows = self._rows("decisions", "position, trial, rung, horizon")
+        for position, row in enumerate(rows):
+            if row[0] != position:
+                raise damaged(f"decision {position} is missing", str(self._file))
+        return tuple(Decision(*row) for row in rows)
 
     def duplicates(self) -> tuple[Duplicate, ...]:
         """The proposals that were answered instead of trained."""
         return tuple(
-            Duplicate(*row)
-            for row in self._rows(
-                "SELECT trial, attempt, duplicate_of FROM duplicates ORDER BY trial, attempt"
-            )
+            Duplicate(*row) for row in self._rows("duplicates", "trial, attempt, duplicate_of")
         )
 
     def timings(self) -> tuple[Timing, ...]:
         """When and where each job ran."""
-        rows = self._rows(
-            "SELECT trial, rung, coalesce(worker, ''), started, ended FROM rungs ORDER "
-            "BY trial, rung"
+        return tuple(
+            Timing(trial, rung, worker or "", started, ended)
+            for trial, rung, worker, started, ended in self._rows(
+                "rungs", "trial, rung, worker, started, ended"
+            )
         )
-        return tuple(Timing(*row) for row in rows)
 
     def inherited(self) -> Mapping[JobId, str]:
         """The checkpoints that jobs took weights from: job -> path relative to the run."""
-        return {
-            JobId(trial, rung): path
-            for trial, rung, path in self._rows(
-                "SELECT trial, rung, inherit FROM rungs WHERE inherit <> ''"
-            )
-        }
+        rows = self._rows("rungs", "trial, rung, inherit")
+        return {JobId(trial, rung): path for trial, rung, path in rows if path}
 
     def keys(self) -> Mapping[int, str]:
         """The key of each trial's genome."""
-        return dict(self._rows("SELECT number, key FROM trials ORDER BY number"))
+        return dict(self._rows("trials", "number, key"))
 
     def seeds(self) -> Mapping[int, int]:
         """The random seed of each trial's training."""
-        return dict(self._rows("SELECT number, seed FROM trials ORDER BY number"))
+        return dict(self._rows("trials", "number, seed"))
 
     def environments(self) -> tuple[Environment, ...]:
         """The machines and versions that the run was opened on."""
-        rows = self._rows("SELECT opened, fingerprint FROM environments ORDER BY id")
-        return tuple(Environment(opened, json.loads(text)) for opened, text in rows)
+        return tuple(
+            Environment(opened, self._fingerprint(number, text))
+            for number, opened, text in self._rows("environments", "id, opened, fingerprint")
+        )
 
     def events(self) -> tuple[Event, ...]:
         """What happened to the run."""
-        return tuple(
-            Event(*row) for row in self._rows("SELECT time, kind, text FROM events ORDER BY id")
-        )
+        return tuple(Event(*row) for row in self._rows("events", "time, kind, text"))
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -189,9 +181,15 @@ class Store:
         yet.
         """
         with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO run VALUES ('experiment', ?)", (experiment,))
+            # Not REPLACE, which would remove the row before unseen by the seals.
             connection.execute(
-                "INSERT OR IGNORE INTO run VALUES ('created', ?)", (repr(time.time()),)
+                "INSERT INTO run VALUES ('experiment', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (experiment,),
+            )
+            connection.execute(
+                "INSERT INTO run VALUES ('created', ?) ON CONFLICT (name) DO NOTHING",
+                (repr(time.time()),),
             )
 
     def add_environment(self, fingerprint: Mapping[str, str]) -> None:
@@ -308,16 +306,32 @@ class Store:
         with translated(self._file), transaction(self._connection):
             yield self._connection
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+    @contextmanager
+    def _reading(self) -> Iterator[StoreView]:
+        """One view of all tables, whatever a writer commits meanwhile."""
         with translated(self._file):
-            return self._connection.execute(query).fetchall()
+            self._connection.execute("BEGIN")
+            try:
+                yield StoreView(self._connection, str(self._file))
+            finally:
+                self._connection.execute("COMMIT")
+
+    def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        with self._reading() as view:
+            return list(view.rows(table, columns))
 
     def _value(self, name: str) -> str:
-        with translated(self._file):
-            row = self._connection.execute(
-                "SELECT value FROM run WHERE name = ?", (name,)
-            ).fetchone()
-        return str(row[0]) if row else ""
+        return str(dict(self._rows("run", "name, value")).get(name, ""))
+
+    def _fingerprint(self, number: int, text: str) -> dict[str, str]:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            place = f"{self._file}: environments, id {number}"
+            raise damaged("the fingerprint is not a JSON object of texts", place)
+        return found
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
