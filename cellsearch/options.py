@@ -32,17 +32,20 @@ from cellsearch.errors import ConfigError
 __all__ = [
     "OR_INFINITY",
     "Key",
+    "Option",
     "Range",
     "above",
     "at_least",
     "between",
     "check_options",
+    "declared_options",
     "default_table",
     "keys",
     "parse_toml",
     "read_options",
     "render_toml",
     "table_of",
+    "toml_value",
     "unknown",
 ]
 
@@ -156,9 +159,39 @@ def _entries(kind: Any) -> Mapping[str, _Entry]:
         names = [rule.name for rule in get_args(hint)[1:] if isinstance(rule, Key)]
         allowed = f"allowed: {_describe(hint)}"
         if isinstance(default, bool | int | float | str | tuple):
-            allowed += f"; the default is {_value(default)}"
+            allowed += f"; the default is {toml_value(default)}"
         found[names[0] if names else field.name] = _Entry(field.name, hint, allowed, default)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option as its annotation declares it, in words for people."""
+
+    key: str
+    """Its name in a table."""
+    field: str
+    """The field that it sets."""
+    type: str
+    default: Any
+    """As plain values; ``None`` for none."""
+    required: bool
+    """A table must hold it."""
+    allowed: str
+
+
+def declared_options(kind: Any) -> tuple[Option, ...]:
+    """The options of a dataclass, in its order."""
+    found = []
+    for key, entry in _entries(kind).items():
+        hint = entry.hint
+        while get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
+        what = "one of several" if get_origin(hint) is Literal else _describe(hint)
+        required = entry.default is MISSING
+        default = None if required else _plain(entry.default)
+        found.append(Option(key, entry.name, what, default, required, _describe(entry.hint)))
+    return tuple(found)
 
 
 def keys(kind: Any) -> tuple[str, ...]:
@@ -406,7 +439,7 @@ def _render_table(table: Mapping[str, Any], path: tuple[str, ...], lines: list[s
     tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
     if path and (len(tables) < len(table) or not table):
         lines += ["", f"[{'.'.join(_key(part) for part in path)}]"]
-    lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if key not in tables]
+    lines += [f"{_key(key)} = {toml_value(table[key])}" for key in table if key not in tables]
     for key, value in tables.items():
         _render_table(value, (*path, key), lines)
 
@@ -420,7 +453,8 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A plain value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -430,9 +464,13 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return _multiline(value) if "\n" in value else _string(value)
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(item) for item in value)}]"
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_key(key)} = {toml_value(item)}" for key, item in value.items())
+            + "}"
+        )
     raise ConfigError(
         f"{value!r:.60} cannot be written as TOML",
         hint="allowed: text, numbers, true, false, lists and tables of them",

@@ -19,6 +19,8 @@ from cellsearch.reporting.terminal import shown_output
 
 __all__ = ["cli", "main"]
 
+_COMPLETE = "_CELLSEARCH_COMPLETE"
+"""By this variable the script of ``cellsearch completion`` asks what may follow."""
 _EPILOG = """Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 invalid input file,
 4 run missing, existing or locked, 5 budget ended without a valid candidate, 6 environment,
 7 the training that was asked for failed, 130 after Ctrl-C."""
@@ -37,14 +39,17 @@ _COMMANDS = (
     ("diagnose", "diagnose", "Gradients, memory, gates of a trained cell, beside LSTM and GRU."),
     ("generate", "generate", "Write text with a language model that a search has trained."),
     ("experiments", "listing", "List the experiments known by name."),
-    ("spaces", "listing", "List the search spaces."),
+    ("spaces", "listing", "List the search spaces, or show one in full."),
     ("zoo", "listing", "List the published cells known by name."),
-    ("strategies", "listing", "List the strategies and their options."),
-    ("schedules", "listing", "List the schedules: who gets more training."),
-    ("tasks", "listing", "List the tasks."),
-    ("ops", "listing", "List the ops that cells are made of."),
+    ("strategies", "listing", "List the strategies and their options, or show one."),
+    ("schedules", "listing", "List the schedules (who gets more training), or show one."),
+    ("tasks", "listing", "List the tasks, or show one with its options."),
+    ("ops", "listing", "List the ops that cells are made of, or show one."),
     ("suites", "suites", "List the suites of tasks."),
     ("doctor", "doctor", "Say what is available here, and why not."),
+    ("help", "help", "Show what a command does."),
+    ("version", "help", "Show the version."),
+    ("completion", "help", "Make a shell complete commands and options."),
 )
 """Name, module and one line about each command, in the order in which they are listed."""
 
@@ -105,6 +110,10 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point: runs a command and exits with its code."""
     if sys.stdout is None:  # the caller closed it (>&-): what is printed is wanted by nobody
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (for the life of the process)
+    if arguments is None and _COMPLETE in os.environ:
+        from click.shell_completion import shell_complete  # asked for by the shell's tab key only
+
+        sys.exit(shell_complete(cli, {}, "cellsearch", _COMPLETE, os.environ[_COMPLETE]))
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = guarded(cli, sys.argv[1:] if arguments is None else arguments)

@@ -13,12 +13,14 @@ import click
 
 from cellsearch import ops, options, schedules, strategies, tasks, zoo
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
+from cellsearch.cli.parts import show_op, show_schedule, show_space, show_strategy, show_task
 from cellsearch.experiment import catalog
 from cellsearch.genome import measures
 from cellsearch.zoo.entry import FAMILIES
 
 __all__ = ["COMMANDS"]
 
+NAME = click.argument("name", required=False)
 _FACTS = tuple(field.name for field in fields(ops.Op) if field.type == "bool")
 """The columns of the op table that are true or false."""
 
@@ -42,9 +44,15 @@ def list_experiments(as_json: bool) -> None:
 
 
 @click.command("spaces")
+@NAME
 @json_option
-def list_spaces(as_json: bool) -> None:
-    """List the search spaces, with the size of the full cell that pruning starts from."""
+def list_spaces(name: str | None, as_json: bool) -> None:
+    """List the search spaces, with the size of the full cell that pruning starts from; with NAME,
+    show one (also a TOML file) in full.
+    """
+    if name is not None:
+        show_space(name, as_json)
+        return
     found = []
     for path in catalog.entries(catalog.SPACES).values():
         found.append({**catalog.load_space(path).describe(), "file": str(path)})
@@ -124,27 +132,41 @@ def list_zoo(family: str | None, as_json: bool) -> None:
 
 
 @click.command("strategies")
+@NAME
 @json_option
-def list_strategies(as_json: bool) -> None:
+def list_strategies(name: str | None, as_json: bool) -> None:
     """List the strategies: what each does, its options and what they mean, and the papers it comes
-    from.
+    from; with NAME, show one in full.
     """
+    if name is not None:
+        show_strategy(name, as_json)
+        return
     _list_parts({name: strategies.create(name, {}) for name in strategies.names()}, as_json)
 
 
 @click.command("schedules")
+@NAME
 @json_option
-def list_schedules(as_json: bool) -> None:
+def list_schedules(name: str | None, as_json: bool) -> None:
     """List the schedules (who gets more training): what each does, its options and what they mean,
-    and the papers it comes from.
+    and the papers it comes from; with NAME, show one in full.
     """
+    if name is not None:
+        show_schedule(name, as_json)
+        return
     _list_parts({name: schedules.create(name, {}) for name in schedules.names()}, as_json)
 
 
 @click.command("ops")
+@NAME
 @json_option
-def list_ops(as_json: bool) -> None:
-    """List the ops of cells: operands, meaning in torch, what is known of the function, source."""
+def list_ops(name: str | None, as_json: bool) -> None:
+    """List the ops of cells: operands, what is known of the function, source; with NAME, show one
+    in full.
+    """
+    if name is not None:
+        show_op(name, as_json)
+        return
     found: list[dict[str, Any]] = []
     for row in map(ops.get, ops.names()):
         known = [fact for fact in _FACTS if getattr(row, fact)]
@@ -166,10 +188,16 @@ def list_ops(as_json: bool) -> None:
 
 
 @click.command("tasks")
+@NAME
 @data_option
 @json_option
-def list_tasks(as_json: bool) -> None:
-    """List the tasks: metric, what is learned, source, options, and whether the data is there."""
+def list_tasks(name: str | None, as_json: bool) -> None:
+    """List the tasks: metric, what is learned, source, and whether the data is there; with NAME,
+    show one with its options.
+    """
+    if name is not None:
+        show_task(name, as_json)
+        return
     found = tasks.describe()
     if as_json:
         emit_json([{**asdict(task), "available": not task.missing} for task in found])

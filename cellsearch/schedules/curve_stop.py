@@ -26,6 +26,11 @@ class CurveStop(Schedule):
     and are never stopped themselves. Unlike halving it keeps no fixed share: while the completed
     trials are poor, everything better than half of them goes on.
 
+    looks: how often a trial is judged before its end.
+    grace: share of the steps before the first look.
+    quantile: of the means of completed trials, which a trial must reach.
+    minimum: so many completed trials before anything is stopped.
+
     Golovin et al. 2017 (KDD, Google Vizier), section 3.2.2. Each look is a rung, so
     ``training.evaluations`` counts between looks: 1 is enough for most.
     """

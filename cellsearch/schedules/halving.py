@@ -22,6 +22,9 @@ class SuccessiveHalving(Schedule):
     ever waits for a rung to fill, at the price that early trials are judged against few others.
     Baselines always get the full training, because they are what the winner is compared with.
 
+    eta: of so many trials one goes on.
+    levels: rungs in all; each gets ``eta`` times the training of the one before.
+
     Li et al. 2020 (MLSys, arXiv 1810.05934), algorithm 2, which promotes later instead of deciding
     at once; the stopping form is that of Klein et al. 2020 (arXiv 2003.10865), section 3.
     """

@@ -24,6 +24,8 @@ class LookAhead(Schedule):
     Controls, cells without a parent, and cells that only serve to find others get the full training
     at once.
 
+    share: of the full training, that candidates are ranked by.
+
     Cheap evaluation of candidates before a costly one: Liu et al. 2018 (PNAS, arXiv 1712.00559),
     section 3.3, with training in place of its predictor.
     """

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
-from cellsearch.tasks.registry import TaskData, TaskInfo, describe, get, names
+from cellsearch.tasks.registry import TaskData, TaskInfo, describe, get, info, names
 
 if TYPE_CHECKING:
     from cellsearch.tasks.arrays import from_arrays, from_text_file
@@ -27,6 +27,7 @@ __all__ = [
     "from_arrays",
     "from_text_file",
     "get",
+    "info",
     "names",
 ]
 

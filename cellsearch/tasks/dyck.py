@@ -26,7 +26,9 @@ class DyckOptions(TaskOptions):
     max_length: Annotated[int, at_least(2)] = 30
     """Longest string in training; the shortest has 2."""
     valid_lengths: Annotated[tuple[Annotated[int, at_least(2)], ...], at_least(1)] = (30, 60)
+    """Lengths in the validation data."""
     test_lengths: Annotated[tuple[Annotated[int, at_least(2)], ...], at_least(1)] = (30, 60, 120)
+    """Lengths in the test data."""
     evaluation_size: Annotated[int, at_least(1)] = 300
     """Examples of each length."""
 

@@ -25,7 +25,9 @@ class ParityOptions(TaskOptions):
     max_length: Annotated[int, at_least(1)] = 20
     """Longest string in training; the shortest has 1."""
     valid_lengths: Annotated[tuple[Annotated[int, at_least(1)], ...], at_least(1)] = (20, 40)
+    """Lengths in the validation data."""
     test_lengths: Annotated[tuple[Annotated[int, at_least(1)], ...], at_least(1)] = (20, 40, 100)
+    """Lengths in the test data."""
     evaluation_size: Annotated[int, at_least(1)] = 500
     """Examples of each length."""
 

@@ -12,7 +12,7 @@ from cellsearch.options import default_table
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.tasks.data import registry
 
-__all__ = ["TaskData", "TaskInfo", "describe", "get", "names"]
+__all__ = ["TaskData", "TaskInfo", "describe", "get", "info", "names"]
 
 _TASKS: Parts[Task] = Parts(
     "task",
@@ -88,10 +88,11 @@ class TaskInfo:
 
 def describe() -> tuple[TaskInfo, ...]:
     """All tasks, by name. Whether data files are damaged is found out when they are read."""
-    return tuple(_info(name) for name in names())
+    return tuple(info(name) for name in names())
 
 
-def _info(name: str) -> TaskInfo:
+def info(name: str) -> TaskInfo:
+    """One task. Raises :class:`ConfigError` for an unknown name."""
     task = get(name)
     missing = registry.available(task.dataset) if task.dataset else ""
     options = default_table(task.Options)

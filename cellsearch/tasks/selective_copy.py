@@ -26,7 +26,9 @@ class SelectiveCopyOptions(TaskOptions):
     length: int = 24
     """L, which holds the ``items``."""
     items: Annotated[int, at_least(1)] = 4
+    """Symbols to repeat."""
     test_lengths: tuple[int, ...] = (24, 48)
+    """Lengths in the test data."""
     evaluation_size: Annotated[int, at_least(1)] = 500
     """Examples of each evaluation set."""
 
