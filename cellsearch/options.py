@@ -41,6 +41,7 @@ __all__ = [
     "declared_options",
     "default_table",
     "keys",
+    "marked",
     "parse_toml",
     "read_options",
     "render_toml",
@@ -197,6 +198,21 @@ def declared_options(kind: Any) -> tuple[Option, ...]:
 def keys(kind: Any) -> tuple[str, ...]:
     """The keys of a table that is read into this dataclass."""
     return tuple(_entries(kind))
+
+
+def marked(kind: Any, marker: type[T]) -> dict[str, T]:
+    """The keys of a table whose annotations hold something of this type, each with it."""
+
+    def rules(hint: Any) -> list[Any]:
+        parts = get_args(hint)
+        return [*parts, *(rule for part in parts for rule in rules(part))]
+
+    return {
+        key: rule
+        for key, entry in _entries(kind).items()
+        for rule in rules(entry.hint)
+        if isinstance(rule, marker)
+    }
 
 
 def _describe(hint: Any, *, many: bool = False) -> str:

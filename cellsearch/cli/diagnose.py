@@ -12,7 +12,7 @@ import click
 
 from cellsearch import tasks
 from cellsearch.cli.failures import one_training
-from cellsearch.cli.output import data_option, emit_json, json_option, print_table
+from cellsearch.cli.output import data_option, emit_json, json_option, own_data_option, print_table
 from cellsearch.cli.training import read_settings
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.job import Job
@@ -59,6 +59,7 @@ __all__ = ["COMMANDS"]
     "-o", "--output", type=click.Path(path_type=Path), help="Draw into FILE.html or FILE.svg."
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@own_data_option
 @data_option
 @json_option
 def diagnose(
@@ -72,6 +73,7 @@ def diagnose(
     examples: int,
     output: Path | None,
     force: bool,
+    data: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure what CELL does with time once it is trained, beside LSTM and GRU trained in the same
@@ -87,7 +89,7 @@ def diagnose(
         if output.suffix not in (".html", ".svg"):
             raise click.UsageError(f"{output} is neither .html nor .svg")
         refuse_existing(output, force=force)
-    located = locate(cell)
+    located = locate(cell, data if task is None else None)
     if task is None:
         given = {"--steps": steps, "--hidden": hidden, "--seed": seed, "--set": settings or None}
         if any(value is not None for value in given.values()):
@@ -105,7 +107,9 @@ def diagnose(
         from cellsearch.runs.diagnosis import compare  # loads torch
 
         tasks.get(task)
-        training, options = read_settings(settings, steps or 300, 64 if hidden is None else hidden)
+        training, options = read_settings(
+            settings, steps or 300, 64 if hidden is None else hidden, task, data
+        )
         genome = located.genome
         job = Job(0, 0, genome.to_json(), task, options, training, training.steps, seed or 0)
         with one_training(f"{located.label} and beside it on {task}"):

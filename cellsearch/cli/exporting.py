@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import data_option
+from cellsearch.cli.output import data_option, own_data_option
 from cellsearch.files import refuse_existing
 from cellsearch.runs.locate import locate
 
@@ -48,6 +48,7 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
     "--class-name", default="Recurrent", show_default=True, help="Name of the class in source."
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
+@own_data_option
 @data_option
 def export(
     cell: str,
@@ -57,6 +58,7 @@ def export(
     precision: Precision | None,
     class_name: str,
     force: bool,
+    data: tuple[str, ...],
 ) -> None:
     """Write CELL to a file.
 
@@ -70,11 +72,13 @@ def export(
         raise click.UsageError(f"--precision is for source and state-dict, not for {form}")
     if form != "package":
         refuse_existing(output, force=force)
-    located = locate(cell)
+    located = locate(cell, data)
     trial = located.trial
     if trial and form in ("source", "package") and not (precision or trial.has_weights):
         note = f"the weights of {located.label} were not kept; it is exported without"
         click.echo(f"note: {note}", err=True)
+    # measured first: where that cannot be done, nothing is written
+    measured = located.trained.accuracy(precision) if precision else ""
     done = located.export(
         output, form, suffix=weights, class_name=class_name, precision=precision, force=force
     )
@@ -84,8 +88,8 @@ def export(
         built = ", and a built library for Linux on x86-64 with AVX2" if done.built else ""
         click.echo(f"runtime: C sources, compiled on first use{built}")
     click.echo(f"{form}: {output}")
-    if precision:
-        click.echo(located.trained.accuracy(precision))
+    if measured:
+        click.echo(measured)
 
 
 COMMANDS = (export,)

@@ -11,7 +11,14 @@ from pathlib import Path
 import click
 
 from cellsearch.cli.failures import INTERRUPTED
-from cellsearch.cli.output import data_option, emit_json, json_option, number, print_table
+from cellsearch.cli.output import (
+    data_option,
+    emit_json,
+    json_option,
+    number,
+    own_data_option,
+    print_table,
+)
 from cellsearch.cli.searching import make_executor
 from cellsearch.finals import FinalTable
 from cellsearch.job import Outcome
@@ -66,6 +73,7 @@ __all__ = ["COMMANDS"]
     is_flag=True,
     help="Read the test data once more after earlier finals, whose table is kept.",
 )
+@own_data_option
 @data_option
 @json_option
 def finals(
@@ -78,6 +86,7 @@ def finals(
     workers: int | None,
     ray_address: str | None,
     again: bool,
+    data: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Retrain the best cells of RUN and LSTM and GRU from scratch, with several seeds, and compare
@@ -87,7 +96,7 @@ def finals(
     decided by validation, and the same budget; test data is read once a training, at the end.
     Writes finals.json into the run's folder. After Ctrl-C the same command goes on.
     """
-    opened = open_run(run)
+    opened = open_run(run, data=data)
     plan = opened.plan_finals(
         top=top,
         seeds=seeds,

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from cellsearch.cli.output import data_option, emit_json, json_option
+from cellsearch.cli.output import data_option, emit_json, json_option, own_data_option
 from cellsearch.runs.locate import locate
 
 __all__ = ["COMMANDS"]
@@ -39,10 +39,17 @@ __all__ = ["COMMANDS"]
     show_default=True,
     help="Decides what is sampled.",
 )
+@own_data_option
 @data_option
 @json_option
 def generate(
-    run: str, length: int, temperature: float, prompt: str | None, seed: int, as_json: bool
+    run: str,
+    length: int,
+    temperature: float,
+    prompt: str | None,
+    seed: int,
+    data: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Write text with a language model that a search has trained.
 
@@ -51,7 +58,7 @@ def generate(
     """
     from cellsearch.streaming.language import symbols_of, write_text  # loads torch
 
-    located = locate(run)
+    located = locate(run, data)
     trained = located.trained.trained()
     text = write_text(
         trained.model, trained.task, length, prompt=prompt, temperature=temperature, seed=seed

@@ -22,6 +22,7 @@ __all__ = [
     "emit_json",
     "json_option",
     "number",
+    "own_data_option",
     "print_table",
 ]
 
@@ -63,6 +64,17 @@ def data_option(command: F) -> F:
         expose_value=False,
         callback=choose,
         help="Where data sets lie that are not shipped (or set CELLSEARCH_DATA).",
+    )(command)
+
+
+def own_data_option(command: F) -> F:
+    """The option ``--data`` of commands that read data which may be the user's own."""
+    return click.option(
+        "--data",
+        multiple=True,
+        metavar="PATH",
+        help="Where your own data lie: a text, a file of arrays; OPTION=PATH where there are "
+        "several.",
     )(command)
 
 

@@ -6,16 +6,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from cellsearch import options, training
+from cellsearch import options
 from cellsearch.cli.failures import INTERRUPTED, let_output_go
-from cellsearch.cli.output import data_option, emit_json
+from cellsearch.cli.output import data_option, emit_json, own_data_option
 from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
 from cellsearch.cli.suites import say_reference
 from cellsearch.executors.base import Executor
@@ -27,6 +27,7 @@ from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record
 from cellsearch.search import EnvironmentChanged, Search, SearchEvent, TrialEnded, TrialStarted
+from cellsearch.tasks.own_data import with_data
 from cellsearch.training import Data
 
 __all__ = ["COMMANDS", "make_executor"]
@@ -82,6 +83,7 @@ SHOWN = 12
 @click.option(
     "--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS)."
 )
+@own_data_option
 @data_option
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
 @click.option(
@@ -102,6 +104,7 @@ def search(
     settings: tuple[str, ...],
     dry_run: bool,
     ray_address: str | None,
+    data: tuple[str, ...],
     plain: bool,
     as_json: bool,
 ) -> int:
@@ -118,10 +121,11 @@ def search(
     }
     declared = load_experiment(experiment, _overrides(settings, given))
     if dry_run:
-        _dry_run(declared, as_json)
+        options = with_data(declared.task, declared.task_options, data)
+        _dry_run(replace(declared, task_options=options), as_json)
         return 0
     folder = run or Path("runs") / declared.name
-    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued))
+    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data)
     return _search(declared, folder, ray_address, warm, plain=plain or as_json, as_json=as_json)
 
 
@@ -133,6 +137,8 @@ class _Warm:
     """To import, before anything else."""
     cells: tuple[Located, ...]
     """To train next."""
+    data: tuple[str, ...] = ()
+    """Where the user's own data lie, if not where the experiment says."""
 
     @property
     def any(self) -> bool:
@@ -221,7 +227,7 @@ def _run(
     """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the
     allowance is used up.
     """
-    with Search.open(folder, experiment) as search:
+    with Search.open(folder, experiment, data=warm.data) as search:
         data = None
         if experiment.max_weights and (warm.any or not search.finished):
             data = _prepared(search)  # which cells are legal depends on how wide the inputs are
@@ -251,8 +257,7 @@ def _run(
 
 def _prepared(search: Search) -> Data:
     """The data, with which it is sure that the search can begin."""
-    declared = search.experiment
-    data = training.prepare(declared.task, declared.task_options, on_training=say_reference)
+    data = search.prepare(say_reference)
     search.settle(data.arrays)
     return data
 

@@ -15,6 +15,8 @@ from cellsearch.cli.output import emit_json, json_option, number, print_table
 from cellsearch.experiment import catalog
 from cellsearch.finals.statistics import mean_and_deviation
 from cellsearch.runs.locate import locate
+from cellsearch.tasks.own_data import with_data
+from cellsearch.tasks.suite import SUITE, Suite
 from cellsearch.training import ReferenceTraining
 
 __all__ = ["COMMANDS", "evaluate_suite", "say_reference"]
@@ -48,13 +50,17 @@ def suites(as_json: bool) -> None:
     print_table(("name", "tasks", "aggregation", "reference", "what it asks"), rows, wrap=1)
 
 
-def evaluate_suite(cell: str, name: str, seed: int | None, as_json: bool) -> None:
+def evaluate_suite(
+    cell: str, name: str, seed: int | None, data: Sequence[str], as_json: bool
+) -> None:
     """Train a cell on every task of a suite, with each of its seeds or the one given, and print the
     table.
     """
     from cellsearch.runs.suites import suite_table  # loads torch
 
     located, suite = locate(cell), catalog.load_suite(name)
+    if data:
+        suite = Suite.parse(with_data(SUITE, suite.to_document(), data))
     show = sys.stderr.isatty() and not as_json
     with one_training(f"{located.label} on suite {suite.name}"):
         table = suite_table(

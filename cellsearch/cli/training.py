@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from cellsearch import options, tasks, training
 from cellsearch.cli.failures import one_training
-from cellsearch.cli.output import data_option, emit_json, json_option, number
+from cellsearch.cli.output import data_option, emit_json, json_option, number, own_data_option
 from cellsearch.cli.suites import evaluate_suite
 from cellsearch.experiment import read_training
 from cellsearch.experiment.overrides import parse_setting
@@ -21,6 +21,7 @@ from cellsearch.job import Job
 from cellsearch.reporting.screen import Screen
 from cellsearch.runs.locate import locate
 from cellsearch.settings import Training
+from cellsearch.tasks.own_data import with_data
 
 __all__ = ["COMMANDS", "read_settings"]
 
@@ -48,6 +49,7 @@ __all__ = ["COMMANDS", "read_settings"]
     help="training.KEY=VALUE or task_options.KEY=VALUE.",
 )
 @click.option("--test", is_flag=True, help="Read the test data once at the end.")
+@own_data_option
 @data_option
 @json_option
 @click.pass_context
@@ -61,6 +63,7 @@ def evaluate(
     seed: int | None,
     settings: tuple[str, ...],
     test: bool,
+    data: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Train CELL on one task and print its validation score and metric (lower score is better), or
@@ -77,9 +80,9 @@ def evaluate(
                     f"a suite brings its own training, so "
                     f"--{'set' if name == 'settings' else name} cannot be said"
                 )
-        evaluate_suite(cell, suite, seed, as_json)
+        evaluate_suite(cell, suite, seed, data, as_json)
     elif task is not None:
-        _evaluate_task(cell, task, steps, hidden, seed or 0, settings, test, as_json)
+        _evaluate_task(cell, task, steps, hidden, seed or 0, settings, test, data, as_json)
 
 
 def _evaluate_task(
@@ -90,11 +93,12 @@ def _evaluate_task(
     seed: int,
     settings: tuple[str, ...],
     test: bool,
+    data: tuple[str, ...],
     as_json: bool,
 ) -> None:
     located = locate(cell)
     kind = tasks.get(task)
-    declared, task_options = read_settings(settings, steps, hidden)
+    declared, task_options = read_settings(settings, steps, hidden, task, data)
     arrays = training.prepare(task, task_options).arrays
     job = Job(
         trial=0,
@@ -138,9 +142,9 @@ def _evaluate_task(
 
 
 def read_settings(
-    settings: tuple[str, ...], steps: int, hidden: int
+    settings: tuple[str, ...], steps: int, hidden: int, task: str, data: tuple[str, ...]
 ) -> tuple[Training, dict[str, Any]]:
-    """The training and the task's options that ``--set`` asks for."""
+    """The training and the task's options that ``--set`` and ``--data`` ask for."""
     tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}
     for setting in settings:
         key, value = parse_setting(setting)
@@ -153,7 +157,10 @@ def read_settings(
         raise click.UsageError(
             "say --hidden and --steps, not --set training.hidden_size or training.steps"
         )
-    return replace(declared, steps=steps, hidden_size=hidden), tables["task_options"]
+    return (
+        replace(declared, steps=steps, hidden_size=hidden),
+        with_data(task, tables["task_options"], data),
+    )
 
 
 class _Progress:

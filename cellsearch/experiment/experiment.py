@@ -81,6 +81,8 @@ class Experiment:
     """Checks before training, whose rejects do not count as trials."""
     allowance: Allowance = field(default_factory=Allowance)
     """What the search may use up, besides its number of trials."""
+    folder: Path | None = field(default=None, compare=False)
+    """Of its file: data whose path is relative are looked for there too."""
 
     def to_toml(self) -> str:
         """The resolved experiment: every option written out, the search space included;
@@ -199,6 +201,7 @@ def parse_experiment(
         strategy=strategy,
         schedule=schedules.create(declared.schedule, declared.schedule_options, source=source),
         task_options=MappingProxyType(dict(declared.task_options)),
+        folder=folder,
     )
 
 

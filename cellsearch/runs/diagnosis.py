@@ -15,6 +15,7 @@ from cellsearch.job import Job
 from cellsearch.runs import diagnosis_page
 from cellsearch.runs.diagnosis_page import Diagnosed
 from cellsearch.runs.trained import load_arrays, load_trained, train
+from cellsearch.tasks.base import Arrays
 
 __all__ = ["Comparison", "compare"]
 
@@ -83,6 +84,7 @@ def compare(
     job: Job,
     checkpoint: Path | None = None,
     *,
+    arrays: Arrays | None = None,
     positions: int = 100,
     examples: int = 8,
     beside: Sequence[str] = BESIDE,
@@ -93,12 +95,13 @@ def compare(
     name: what to call the cell.
     job: how they are trained; its genome is replaced.
     checkpoint: with the weights of the cell, which is not trained then.
+    arrays: the data of the task (default: what the task options of the job say).
     positions: of a sequence that are followed at most.
     examples: sequences that the measures are averaged over.
     beside: zoo cells; the cell itself is left out of them.
     on_training: told the cell and the steps before each training.
     """
-    arrays = load_arrays(job)
+    arrays = load_arrays(job) if arrays is None else arrays
     others = [(other, zoo.load(other)) for other in beside]
     cells: list[Diagnosed] = []
     for label, one in [(name, genome), *((n, g) for n, g in others if g.key != genome.key)]:

@@ -22,7 +22,7 @@ from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.settings import Training
 from cellsearch.store import Store
 from cellsearch.tasks.base import Arrays, Task
-from cellsearch.training import prepare
+from cellsearch.tasks.own_data import Given
 from cellsearch.training.model import cell_factory
 
 __all__ = ["FinalPlan", "plan_finals"]
@@ -106,6 +106,7 @@ def plan_finals(
     hidden_size: int | None = None,
     steps: int | None = None,
     again: bool = False,
+    data: Given = None,
 ) -> FinalPlan:
     """Who takes part in the finals of a run, and how.
 
@@ -115,6 +116,7 @@ def plan_finals(
     hidden_size: of the first of these (default: the run's).
     steps: of each training (default: the run's).
     again: whether the test data may be read again, after earlier finals of this run.
+    data: where the user's own data lie now (default: as the run was opened).
 
     Raises :class:`RunError` for a run that is being searched, and for one whose finals were made
     unless ``again``; :class:`NoCandidateError` for a run without a cell that takes part,
@@ -129,7 +131,7 @@ def plan_finals(
     )
     finalists = _finalists(run, top, against)
     kind = tasks.get(declared.task)
-    arrays = prepare(declared.task, declared.task_options).arrays
+    arrays = (run if data is None else replace(run, data=data)).load_arrays()
     task = kind.create(declared.task_options, arrays)
     counts = {f.name: _parameter_count(task, training, f.genome) for f in finalists}
     first = next(f.name for f in finalists if f.baseline)

@@ -15,6 +15,7 @@ from cellsearch.runs.trial import RunTrial
 
 if TYPE_CHECKING:
     from cellsearch.export.write import Exported, Form
+    from cellsearch.tasks.own_data import Given
 
 __all__ = ["Located", "locate", "read_cell_file", "read_text"]
 
@@ -65,16 +66,30 @@ class Located:
 
 
 @checked_arguments
-def locate(text: str) -> Located:
-    """The cell that ``text`` names, see :data:`FORMS`. Raises the error of what it looks like."""
+def locate(text: str, data: Given = None) -> Located:
+    """The cell that ``text`` names, see :data:`FORMS`. Raises the error of what it looks like.
+
+    data: where the data of the run lie now, if it is one.
+    """
+    found = _located(text, data)
+    if data and found.trial is None:
+        raise ConfigError(
+            "--data (in Python, data=) is for the data of a run",
+            where=text,
+            hint="leave it out, or name a run or RUN:TRIAL",
+        )
+    return found
+
+
+def _located(text: str, data: Given) -> Located:
     path = Path(text)
     if path.is_file() or path.suffix in (".cell", ".json"):
         return read_cell_file(path)
     if path.is_dir():
-        return _of_run(path, "best")
+        return _of_run(path, "best", data)
     folder, colon, trial = text.rpartition(":")
     if colon and (Path(folder).is_dir() or "/" in folder):
-        return _of_run(Path(folder), trial)
+        return _of_run(Path(folder), trial, data)
     if "/" in text:
         raise ConfigError(f"there is no file or run {text}", hint=f"a cell is {FORMS}")
     return _of_zoo(text)
@@ -118,8 +133,8 @@ def _of_zoo(name: str) -> Located:
     return Located(entry.genome, entry.name, entry.doc)
 
 
-def _of_run(folder: Path, which: str) -> Located:
-    run = open_run(folder)
+def _of_run(folder: Path, which: str, data: Given) -> Located:
+    run = open_run(folder, data=data)
     if which != "best" and not which.isdecimal():
         raise ConfigError(
             f"{which!r} is not the number of a trial",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # these load torch
     from cellsearch.finals import FinalTable
     from cellsearch.job import Outcome
     from cellsearch.runs.finals import FinalPlan
+    from cellsearch.tasks.own_data import Given
 
 __all__ = ["Run", "open_run"]
 
@@ -29,9 +30,12 @@ SHOWN = 12
 
 
 @checked_arguments
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, *, data: Given = None) -> Run:
     """The run in this folder, as it stands now. It is only read, and never locked: a search may go
     on in it, and :func:`open_run` again shows what has come since.
+
+    data: where your own data lie now, for what reads them: a path, or paths by option. The run
+        knows its data by their digest, and finds them itself where they have not moved.
 
     Raises :class:`RunError` if there is none, :class:`InputFileError` for a damaged store.
     """
@@ -42,7 +46,7 @@ def open_run(path: str | Path) -> Run:
             where=str(path),
             hint=f"cellsearch.open_run({folder!r}).trial({number})",
         )
-    return Run.read(path)
+    return Run.read(path, data)
 
 
 class Run(Snapshot):
@@ -79,6 +83,7 @@ class Run(Snapshot):
         hidden_size: int | None = None,
         steps: int | None = None,
         again: bool = False,
+        data: Given = None,
     ) -> FinalPlan:
         """Who takes part in finals, and how; see :func:`cellsearch.runs.finals.plan_finals`."""
         from cellsearch.runs.finals import plan_finals  # loads torch
@@ -91,6 +96,7 @@ class Run(Snapshot):
             hidden_size=hidden_size,
             steps=steps,
             again=again,
+            data=data,
         )
 
     def run_finals(

@@ -16,6 +16,8 @@ from cellsearch.trial import History, Status, Trial
 
 if TYPE_CHECKING:
     from cellsearch.experiment import Experiment
+    from cellsearch.tasks.base import Arrays
+    from cellsearch.tasks.own_data import Given
 
 __all__ = ["FINALS", "Snapshot"]
 
@@ -45,11 +47,17 @@ class Snapshot:
     """How many proposals were answered from the history instead of being trained."""
     writer: str
     """Who searches in it at that moment, in words; ``""`` for nobody."""
+    remembered: Mapping[str, Any]
+    """What it remembers of the user's own data, as plain data."""
+    data: Given = None
+    """Where these data lie now, as the caller said it; ``None``: where the run knows."""
 
     @classmethod
     @checked_arguments
-    def read(cls, path: str | Path) -> Self:
+    def read(cls, path: str | Path, data: Given = None) -> Self:
         """Read a run, also while it is being searched.
+
+        data: where the user's own data lie now, if not where the run knows.
 
         Raises :class:`RunError` if there is none in this folder, :class:`InputFileError` for a
         damaged store.
@@ -67,6 +75,8 @@ class Snapshot:
                 environments=store.environments(),
                 answered=len(store.duplicates()) + repeated,
                 writer=Store.writer(folder),
+                remembered=store.data,
+                data=data,
             )
 
     @property
@@ -85,7 +95,19 @@ class Snapshot:
         """
         from cellsearch.experiment import parse_experiment  # needs torch, as listing a run does not
 
-        return parse_experiment(self.declared, source=self._settings_name)
+        return parse_experiment(self.declared, source=self._settings_name, folder=self.path)
+
+    def load_arrays(self) -> Arrays:
+        """The data of the task, from where they lie now. Raises :class:`ConfigError` for data that
+        are not there, :class:`RunError` for others than those of the run.
+        """
+        from cellsearch.search.own_data import placed  # these load torch
+        from cellsearch.training import prepare
+
+        task = self.declared["task"]
+        options = self.declared.get("task_options", {})
+        where = placed(task, options, self.path, self.remembered, self.data)
+        return prepare(task, where).arrays
 
     @cached_property
     def metric(self) -> str:

@@ -103,16 +103,17 @@ class RunTrial:
     def trained(self, arrays: Arrays | None = None) -> Trained:
         """The trained model (embedding, recurrent layer, readout) with its task.
 
-        arrays: the task's data; left out, they are loaded as the experiment's task options say,
-            which is not possible where they were given in memory.
+        arrays: the task's data; left out, they are loaded from where the run knows them, or where
+            ``open_run(..., data=...)`` said that they lie; that is needed where they were given in
+            memory.
 
         Raises :class:`ConfigError` if the weights were not kept, :class:`CheckpointError` for a
         damaged file, :class:`EnvironmentFailure` if the data are not there.
         """
-        from cellsearch.runs.trained import load_arrays, load_trained  # loads torch
+        from cellsearch.runs.trained import load_trained  # loads torch
 
         path, job = self.checkpoint, self.job
-        return load_trained(path, job, load_arrays(job) if arrays is None else arrays)
+        return load_trained(path, job, self.run.load_arrays() if arrays is None else arrays)
 
     def model(self, arrays: Arrays | None = None) -> nn.Module:
         """The trained model, with the weights of its best validation, in evaluation mode; see
@@ -232,6 +233,7 @@ class RunTrial:
             self.genome,
             self.job,
             self.checkpoint,
+            arrays=self.run.load_arrays(),
             positions=positions,
             examples=examples,
             on_training=on_training,

@@ -17,7 +17,9 @@ from cellsearch.errors import ConfigError, RunError
 from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
 from cellsearch.options import default_table, parse_toml
+from cellsearch.search.own_data import remembered, same_names
 from cellsearch.store import Store
+from cellsearch.tasks.own_data import Remembered
 from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
 
 __all__ = [
@@ -135,21 +137,32 @@ class Imported:
     """How many were not, by the reason in words."""
 
 
-def importable(run: Path, experiment: Experiment) -> tuple[list[tuple[Trial, str]], Counter[str]]:
+def importable(
+    run: Path, experiment: Experiment, known: Mapping[str, Remembered] = MappingProxyType({})
+) -> tuple[list[tuple[Trial, str]], Counter[str]]:
     """The trials of a run that hold here, each with its key, and the number of the others by
     reason.
 
     A result holds here when task, task options and training are equal, and it was reached with
     budgets that this experiment's schedule grants. A trial keeps its number as in the other run,
     its origin becomes ``imported:RUN``. Checkpoints stay where they are, so nothing is inherited
-    from imported trials. Raises :class:`RunError` if there is no run or nothing of it can hold
-    here, :class:`ConfigError` with the differing keys if its task or training are others.
+    from imported trials.
+
+    known: what this run remembers of its data: another path to equal data is the same.
+
+    Raises :class:`RunError` if there is no run, nothing of it can hold here, or its data are
+    others, :class:`ConfigError` with the differing keys if its task or training are others.
     """
     with Store.read(run) as store:
         text, history = store.experiment, list(store.history())
-    _require_same(
-        parse_toml(text, str(run)), parse_toml(experiment.to_toml(), experiment.name), run
-    )
+        theirs = remembered(store.data, str(run))
+    before, now = parse_toml(text, str(run)), parse_toml(experiment.to_toml(), experiment.name)
+    if before.get("task") == now["task"]:
+        mine = (now["task_options"], known)
+        before["task_options"] = same_names(
+            now["task"], mine, (before.get("task_options", {}), theirs), run
+        )
+    _require_same(before, now, run)
     skipped: Counter[str] = Counter()
     found: list[tuple[Trial, str]] = []
     origin = Origin(IMPORTED, re.sub(r"[^A-Za-z0-9._-]", "-", run.resolve().name))

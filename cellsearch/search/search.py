@@ -43,11 +43,13 @@ from cellsearch.search.events import (
 )
 from cellsearch.search.ledger import Ledger
 from cellsearch.search.limits import counted, rehearse, say_dropped
+from cellsearch.search.own_data import OwnData, settled
 from cellsearch.search.run_files import BestCell, Checkpoints
 from cellsearch.settings import Prefilter
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
-from cellsearch.training.data import Data
+from cellsearch.tasks.own_data import Given
+from cellsearch.training.data import Data, OnTraining
 from cellsearch.training.environment import differences, fingerprint
 from cellsearch.trial import Failure, History, Rung, Status, Trial
 
@@ -66,11 +68,14 @@ class Search:
     from a signal handler.
     """
 
-    def __init__(self, store: Store, experiment: Experiment) -> None:
+    def __init__(
+        self, store: Store, experiment: Experiment, own_data: OwnData | None = None
+    ) -> None:
         seconds_before, opened = seconds_searched(store), time.monotonic()
         self.path = store.path
         self.experiment = experiment
         self._store = store
+        self._own_data = own_data or settled(store, experiment, None)[1]
         self._checkpoints = Checkpoints(store.path)
         self._announcer = Announcer()
         self._stopping = self._stopping_now = self._closed = False
@@ -106,14 +111,19 @@ class Search:
 
     @classmethod
     @checked_arguments
-    def open(cls, path: str | Path, experiment: Experiment | None = None) -> Search:
+    def open(
+        cls, path: str | Path, experiment: Experiment | None = None, *, data: Given = None
+    ) -> Search:
         """Create the run in folder ``path``, or resume it: jobs that were under way when it ended
         are done again, nothing else is.
 
+        data: where your own data lie, if not where the experiment says: a path, or paths by option.
+            A run knows its data by their digest, so it goes on with equal ones from anywhere.
+
         Raises :class:`RunError` if another process writes the run, or if it is the run of another
         experiment (it names the keys that differ; ``trials`` may be raised, ``workers`` may be
-        anything), :class:`EnvironmentFailure` if the place cannot hold a run. To look at a run
-        without writing it, use :func:`cellsearch.open_run`.
+        anything) or of other data, :class:`EnvironmentFailure` if the place cannot hold a run. To
+        look at a run without writing it, use :func:`cellsearch.open_run`.
         """
         if experiment is None:
             text = str(Path(path) / "experiment.toml")
@@ -125,17 +135,20 @@ class Search:
             )
         store = Store.open(path)
         try:
+            experiment, own_data = settled(store, experiment, data)
             if store.experiment:
                 experiment = as_begun(experiment, store.experiment)
             text = experiment.to_toml()
-            if store.experiment and store.keys():  # a run without trials is nobody's yet
+            if store.has_trials:  # a run without trials is nobody's yet
                 check_same_experiment(
                     store.experiment, text, where=str(store.path), meant=defaults(experiment)
                 )
             if store.experiment != text:
                 store.describe(text)
+            if own_data.to_document() != store.data:
+                store.remember_data(own_data.to_document())
             write_atomically(store.path / "experiment.toml", text)
-            return cls(store, experiment)
+            return cls(store, experiment, own_data)
         except BaseException:
             store.close()
             raise
@@ -240,7 +253,7 @@ class Search:
         before = self.experiment
         if before.max_weights:
             if arrays is None:
-                arrays = self._prepare().arrays
+                arrays = self.prepare().arrays
             self.experiment = counted(before, arrays)
             self._agenda.use(self.experiment)
         if not self._ledger.trials:
@@ -351,7 +364,7 @@ class Search:
         or training differ, because then the results do not hold here.
         """
         self.settle()
-        found, skipped = importable(Path(path), self.experiment)
+        found, skipped = importable(Path(path), self.experiment, self._own_data.known)
         taken, known = self._agenda.take_over(found)
         if known:
             skipped["were known already"] = known
@@ -360,6 +373,18 @@ class Search:
         return Imported(taken, dict(skipped))
 
     # -- run ---------------------------------------------------------------------------------------
+
+    def prepare(self, on_training: OnTraining | None = None) -> Data:
+        """The data for :meth:`run`: loaded from where they lie now, and the references of a suite
+        trained; ``on_training`` is told before each of these.
+
+        Raises :class:`ConfigError` for data that are not there.
+        """
+        if self._data is None:
+            task, options = self.experiment.task, self._own_data.loadable()
+            on_training = on_training or self._announcer.tell
+            self._data = training.prepare(task, options, on_training=on_training)
+        return self._data
 
     def run(
         self,
@@ -374,14 +399,14 @@ class Search:
 
         on_event: is told what happens.
         arrays: data of a single task, instead of ``data``.
-        data: from :func:`cellsearch.training.prepare`, which is called here if neither is given.
+        data: from :meth:`prepare`, which is called here if neither is given.
         """
         experiment = self.experiment
         self._stopping = self._stopping_now = False
         self._take_back()  # what ask() gave out by hand and tell() has not heard of
         self._announcer.listen(on_event)
         if data is None:
-            data = self._prepare() if arrays is None else Data(arrays)
+            data = self.prepare() if arrays is None else Data(arrays)
         self.settle(data.arrays)
         self._targets = data.targets
         options = dict(experiment.task_options)
@@ -415,12 +440,6 @@ class Search:
         self._stopping_now = now or self._stopping_now
 
     # -- inside ------------------------------------------------------------------------------------
-
-    def _prepare(self) -> Data:
-        if self._data is None:
-            task, options = self.experiment.task, self.experiment.task_options
-            self._data = training.prepare(task, options, on_training=self._announcer.tell)
-        return self._data
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add(trial.newest_job)

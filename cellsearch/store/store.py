@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cellsearch.errors import EnvironmentFailure, RunError
+from cellsearch.errors import EnvironmentFailure, InputFileError, RunError
 from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
@@ -127,6 +127,24 @@ class Store:
         except ValueError as error:
             raise damaged(f"it was created at {text!r:.40}", str(self._file)) from error
 
+    @property
+    def has_trials(self) -> bool:
+        """Whether anything was proposed."""
+        return bool(self._rows("SELECT EXISTS (SELECT 1 FROM trials)")[0][0])
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What is remembered of the user's own data, by option, as plain data; empty in a run of
+        before version 0.2.
+        """
+        text = self._value("data")
+        try:
+            return dict(json.loads(text)) if text else {}
+        except (ValueError, TypeError) as error:
+            raise InputFileError(
+                f"what the store remembers of the data is damaged ({error})", where=str(self._file)
+            ) from error
+
     def decisions(self) -> tuple[Decision, ...]:
         """What the search decided, in order."""
         rows = self._rows("decisions", "position, trial, rung, horizon")
@@ -191,6 +209,12 @@ class Store:
                 "INSERT INTO run VALUES ('created', ?) ON CONFLICT (name) DO NOTHING",
                 (repr(time.time()),),
             )
+
+    def remember_data(self, data: Mapping[str, Any]) -> None:
+        """Set what is remembered of the user's own data."""
+        with self._writing() as connection:
+            text = json.dumps(data, sort_keys=True)
+            connection.execute("INSERT OR REPLACE INTO run VALUES ('data', ?)", (text,))
 
     def add_environment(self, fingerprint: Mapping[str, str]) -> None:
         """Record the machine and versions of this process."""

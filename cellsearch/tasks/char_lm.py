@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import statistics
 import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,7 +21,7 @@ from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import shipped_text
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
-from cellsearch.tasks.options import parse_options
+from cellsearch.tasks.options import DataPath, parse_options
 
 __all__ = ["CharLM", "CharLMOptions", "encode", "text_arrays"]
 
@@ -33,11 +35,20 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN|NA|")
 """A number, or what stands for a missing one."""
 
 
+def text_digest(path: Path) -> str:
+    """Of a text: whatever its line ends, with or without a byte order mark."""
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    return sha256(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()[:16]
+
+
+_TEXT = DataPath(words=("kjv",), digest=text_digest)
+
+
 @dataclass(frozen=True, slots=True)
 class CharLMOptions(LanguageOptions):
     """Options of :class:`CharLM`."""
 
-    text: str = "kjv"
+    text: Annotated[str, _TEXT] = "kjv"
     """``"kjv"`` (shipped), or the path of a UTF-8 text file."""
     max_symbols: Annotated[int, at_least(2)] = 512
     """Rarer characters become U+FFFD."""

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cellsearch import options as declared
 from cellsearch.errors import ConfigError
 
-__all__ = ["TaskOptions", "at_least", "one_of", "parse_options"]
+__all__ = ["DataPath", "TaskOptions", "at_least", "contents_digest", "one_of", "parse_options"]
+
+
+def contents_digest(path: Path) -> str:
+    """A digest of the bytes of a file; of a folder, of the names and bytes of all files in it."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listed = "".join(f"{f.relative_to(path).as_posix()}\0{contents_digest(f)}" for f in files)
+        return sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    sha = sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class DataPath:
+    """In the annotation of an option: a text that is the path of a file or folder with data of the
+    user's own, ``path: Annotated[str, DataPath()] = ""`` (``""``: none).
+
+    A run remembers such data by their digest; where they lie may change.
+    """
+
+    words: tuple[str, ...] = ()
+    """Values that are not paths, such as the name of a text that is shipped."""
+    digest: Callable[[Path], str] = contents_digest
+    """A digest of what lies at a path: equal for equal data, in whatever form they are packed."""
+    stated: str = ""
+    """Name of the option that may state this digest; ``""``: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

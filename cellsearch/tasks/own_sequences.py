@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.tasks.base import Arrays, Split
 from cellsearch.tasks.data.npz import kind_of_file, read_npz
 from cellsearch.tasks.heads import Readout
-from cellsearch.tasks.options import TaskOptions, parse_options
+from cellsearch.tasks.options import DataPath, TaskOptions, parse_options
 from cellsearch.tasks.sequences import SequenceTask
 
 __all__ = ["NAMES", "ArraysOptions", "ArraysTask", "digest", "read"]
@@ -36,13 +36,20 @@ NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", "
 """What the data of this task consist of."""
 
 
+def _file_digest(path: Path) -> str:
+    return digest(read(path))
+
+
+_FILE = DataPath(digest=_file_digest, stated="digest")
+
+
 @dataclass(frozen=True, slots=True)
 class ArraysOptions(TaskOptions):
     """``path``: file written by :func:`cellsearch.tasks.arrays.save`; ``digest``: checksum that the
     data must have (set by :func:`cellsearch.tasks.arrays.from_arrays`; ``""``: any).
     """
 
-    path: str = ""
+    path: Annotated[str, _FILE] = ""
     digest: str = ""
 
 
@@ -65,9 +72,11 @@ class ArraysTask(SequenceTask):
     def __init__(self, options: ArraysOptions, arrays: Arrays) -> None:
         if options.digest and options.digest != digest(arrays):
             raise ConfigError(
-                "the data are not those that this task was made from",
+                "the data are not those that this task was made from: their digest is "
+                f"{digest(arrays)}, it was {options.digest}",
                 where="task_options.digest",
-                hint="give the same arrays, or start a new run",
+                hint="give the same arrays, or the file that holds them (--data, or data=), or "
+                "start a new run",
             )
         self.classes = len(arrays["classes"])
         self.tokens = int(arrays["x"].max()) + 1 if arrays["x"].ndim == 1 else 0
