@@ -29,6 +29,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "checked_arguments",
     "command",
     "escaped",
+    "quoted",
     "visible",
 ]
 
@@ -89,9 +91,26 @@ def _escape(found: re.Match[str]) -> str:
 
 def command(*words: object) -> str:
     """A command line of cellsearch for people to copy, quoted as a shell needs it:
-    ``command("show", "my run:7")`` is ``cellsearch show 'my run:7'``.
+    ``command("show", "my run:7")`` is ``cellsearch show 'my run:7'``. A :class:`pathlib.Path` that
+    looks like an option is written as a path.
     """
-    return shlex.join(["cellsearch", *map(str, words)])
+    return " ".join(["cellsearch", *map(quoted, words)])
+
+
+def quoted(word: object) -> str:
+    """One word of a command line; where a terminal could not show it, in the escapes of bash and
+    zsh, so that it is one line whatever it holds.
+    """
+    text = f"./{word}" if isinstance(word, PurePath) and str(word).startswith("-") else str(word)
+    if text.isprintable() and "  " not in text:
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escaped, text)) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character not in " \\'":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 class CellsearchError(Exception):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cellsearch.cli.output import emit_json, json_option, number, print_table
+from cellsearch.errors import command
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.trial import Trial
@@ -76,9 +77,9 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
         return
     click.echo(trial.genome.to_text())
     print_leaderboard([trial, *(t for t in controls if t is not trial)])
+    cell = Path(f"{run}:{trial.number}")
     click.echo(
-        f"\ncellsearch show {run}:{trial.number}, cellsearch export "
-        f"{run}:{trial.number} --to source -o cell.py"
+        f"\n{command('show', cell)}, {command('export', cell, '--to', 'source', '-o', 'cell.py')}"
     )
 
 

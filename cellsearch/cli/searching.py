@@ -18,6 +18,7 @@ from cellsearch.cli.failures import INTERRUPTED, let_output_go
 from cellsearch.cli.output import data_option, emit_json, own_data_option
 from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
 from cellsearch.cli.suites import say_reference
+from cellsearch.errors import command
 from cellsearch.executors.base import Executor
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment, load_experiment
@@ -336,11 +337,11 @@ def _finish(folder: Path, as_json: bool) -> None:
     if best is not None:
         click.echo(
             f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: "
-            f"cellsearch show {folder}:{best.number}"
+            f"{command('show', Path(f'{folder}:{best.number}'))}"
         )
     click.echo(
-        f"run: {folder}; report: cellsearch report {folder}; export: cellsearch export "
-        f"{folder} --to source -o cell.py"
+        f"run: {folder}; report: {command('report', folder)}; "
+        f"export: {command('export', folder, '--to', 'source', '-o', 'cell.py')}"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellsearch import zoo
-from cellsearch.errors import ConfigError, InputFileError, checked_arguments
+from cellsearch.errors import ConfigError, InputFileError, checked_arguments, command
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.text import parse
 from cellsearch.runs.run import open_run
@@ -138,7 +138,7 @@ def _of_run(folder: Path, which: str, data: Given) -> Located:
     if which != "best" and not which.isdecimal():
         raise ConfigError(
             f"{which!r} is not the number of a trial",
-            hint=f"write {folder}:NUMBER or {folder}:best; cellsearch ls {folder} lists them",
+            hint=f"write {folder}:NUMBER or {folder}:best; {command('ls', folder)} lists them",
         )
     trial = run.best() if which == "best" else run.trial(int(which))
     return Located(trial.genome, trial.label, trial=trial)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import options
-from cellsearch.errors import NoCandidateError, RunError, checked_arguments
+from cellsearch.errors import NoCandidateError, RunError, checked_arguments, command
 from cellsearch.store import Environment, Store, Timing
 from cellsearch.trial import History, Status, Trial
 
@@ -148,7 +148,7 @@ class Snapshot:
             raise RunError(
                 f"the run has no trial {number}",
                 where=str(self.path),
-                hint=f"cellsearch ls {self.path} lists its {len(self.trials)} trials",
+                hint=f"{command('ls', self.path)} lists its {len(self.trials)} trials",
             )
         return trial
 
@@ -170,7 +170,7 @@ class Snapshot:
         raise NoCandidateError(
             f"the run has no cell with a score among {len(self.trials)} trials",
             where=str(self.path),
-            hint=f"cellsearch ls {self.path} says what became of them",
+            hint=f"{command('ls', self.path)} says what became of them",
         )
 
     @checked_arguments

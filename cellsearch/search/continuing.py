@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cellsearch import zoo
-from cellsearch.errors import ConfigError, RunError
+from cellsearch.errors import ConfigError, RunError, quoted
 from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
 from cellsearch.options import default_table, parse_toml
@@ -190,7 +190,8 @@ def _require_same(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) 
             f"its results do not hold here, because it was made with another "
             f"{', another '.join(differing)}",
             where=str(run),
-            hint=f"train its cells again with --enqueue {run}:best or --enqueue {run}:NUMBER",
+            hint=f"train its cells again with --enqueue {quoted(Path(f'{run}:best'))}, or with the "
+            "number of a trial for best",
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cellsearch.errors import EnvironmentFailure, InputFileError, RunError
+from cellsearch.errors import EnvironmentFailure, RunError
 from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
@@ -130,7 +130,7 @@ class Store:
     @property
     def has_trials(self) -> bool:
         """Whether anything was proposed."""
-        return bool(self._rows("SELECT EXISTS (SELECT 1 FROM trials)")[0][0])
+        return bool(self._rows("trials", "number"))
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -140,10 +140,8 @@ class Store:
         text = self._value("data")
         try:
             return dict(json.loads(text)) if text else {}
-        except (ValueError, TypeError) as error:
-            raise InputFileError(
-                f"what the store remembers of the data is damaged ({error})", where=str(self._file)
-            ) from error
+        except (ValueError, TypeError, RecursionError) as error:
+            raise damaged(f"it remembers {text!r:.40} of the data", str(self._file)) from error
 
     def decisions(self) -> tuple[Decision, ...]:
         """What the search decided, in order."""
@@ -214,7 +212,11 @@ class Store:
         """Set what is remembered of the user's own data."""
         with self._writing() as connection:
             text = json.dumps(data, sort_keys=True)
-            connection.execute("INSERT OR REPLACE INTO run VALUES ('data', ?)", (text,))
+            connection.execute(
+                "INSERT INTO run VALUES ('data', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (text,),
+            )
 
     def add_environment(self, fingerprint: Mapping[str, str]) -> None:
         """Record the machine and versions of this process."""

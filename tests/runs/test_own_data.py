@@ -4,9 +4,7 @@ or is told where they lie, by every command that reads them.
 
 from __future__ import annotations
 
-import json
 import shutil
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,20 +128,15 @@ def place(made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place
 
 def forget_places(run: Path) -> None:
     """As if the run came from another machine: where its data have lain is nowhere here."""
-    connection = sqlite3.connect(run / "store.sqlite")
-    (known,) = connection.execute("SELECT value FROM run WHERE name = 'data'").fetchone()
-    changed = {key: {**one, "places": ["/nowhere/data"]} for key, one in json.loads(known).items()}
-    connection.execute("UPDATE run SET value = ? WHERE name = 'data'", (json.dumps(changed),))
-    connection.commit()
-    connection.close()
+    with Store.open(run) as store:
+        changed = {key: {**one, "places": ["/nowhere/data"]} for key, one in store.data.items()}
+        store.remember_data(changed)
 
 
 def as_before(run: Path) -> None:
     """As version 0.1 left it: without a digest."""
-    connection = sqlite3.connect(run / "store.sqlite")
-    connection.execute("DELETE FROM run WHERE name = 'data'")
-    connection.commit()
-    connection.close()
+    with Store.open(run) as store:
+        store.remember_data({})
 
 
 def digest(run: Path) -> str:
