@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError, RunError
+from cellsearch.errors import ConfigError, RunError, quoted
 from cellsearch.options import marked
 from cellsearch.tasks.options import DataPath, TaskOptions, parse_options
 from cellsearch.tasks.registry import get
@@ -175,7 +175,7 @@ def _pairs(
     raise ConfigError(
         f"{text} could be the data of {' or '.join(options)}",
         where="--data",
-        hint=f"say which: --data {next(iter(options))}=PATH",
+        hint=f"say which: --data {quoted(next(iter(options)) + '=PATH')}",
     )
 
 
