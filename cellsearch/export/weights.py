@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from cellsearch.compiler.weights import live_parameters
 from cellsearch.errors import CheckpointError, ConfigError, checked_arguments
 from cellsearch.export.expressions import is_dense
 from cellsearch.export.source import Precision
+from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
 
-__all__ = ["in_precision", "load_weights", "save_weights"]
+__all__ = ["in_precision", "load_weights", "packed", "save_weights"]
 
 _CHECKSUM = "sha256"
 
@@ -64,45 +66,55 @@ def in_precision(
 @checked_arguments
 def save_weights(weights: Mapping[str, Tensor], path: Path | str) -> None:
     """Write a state dict: ``.safetensors`` with a SHA-256 of its contents beside it
-    (``<name>.sha256``), ``.pt`` or ``.pth`` for torch.
+    (``<name>.sha256``), ``.pt`` or ``.pth`` for torch. Each holds a digest that
+    :func:`load_weights` checks.
 
-    The file appears whole or not at all. Raises :class:`ConfigError` for another suffix.
+    The file appears whole or not at all. Raises :class:`ConfigError` for another suffix,
+    :class:`EnvironmentFailure` if the place cannot be written.
     """
     path = Path(path)
-    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
-    if path.suffix == ".safetensors":
-        data = save_safetensors(tensors, metadata={"format": "pt"})
-        _replace(path, data)
-        _replace(
-            path.with_name(f"{path.name}.{_CHECKSUM}"),
-            f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode(),
-        )
-    elif path.suffix in (".pt", ".pth"):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(tensors, temporary)
-        temporary.replace(path)
-    else:
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise ConfigError(
             f"{path.name}: weights are written as .pt, .pth or .safetensors",
             hint=f"for example {path.stem}.safetensors",
         )
+    data = packed(weights, path.suffix)
+    write_atomically(path, data, what="file of weights")
+    if path.suffix == ".safetensors":
+        line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
+        write_atomically(path.with_name(f"{path.name}.{_CHECKSUM}"), line, what="checksum")
+
+
+def packed(weights: Mapping[str, Tensor], suffix: str) -> bytes:
+    """A state dict as bytes, with a digest: safetensors, or what ``torch.load(...,
+    weights_only=True)`` reads.
+    """
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()}
+    if suffix == ".safetensors":
+        described = {"format": "pt", _CHECKSUM: _digest(tensors)}
+        return bytes(save_safetensors(tensors, metadata=described))
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    return _with_comment(buffer.getvalue())
 
 
 @checked_arguments
 def load_weights(path: Path | str) -> dict[str, Tensor]:
-    """Read what :func:`save_weights` wrote, on the CPU; a checksum beside the file is checked.
-    Nothing in the file is executed.
+    """Read what :func:`save_weights` wrote, on the CPU; its digest, and a checksum beside it, are
+    checked where they are there (files of version 0.1 have none). Nothing in the file is executed.
 
     Raises :class:`CheckpointError` for a file that is damaged or holds anything but tensors.
     """
     path = Path(path)
     try:
+        data = path.read_bytes()
         if path.suffix == ".safetensors":
-            data = path.read_bytes()
-            _check(path, data)
+            _check_beside(path, data)
             loaded = load_safetensors(data)
+            _check(path, _described(data), _digest(loaded))
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            _check(path, *_comment(data))
+            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:
@@ -116,21 +128,59 @@ def load_weights(path: Path | str) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _check(path: Path, data: bytes) -> None:
+def _check_beside(path: Path, data: bytes) -> None:
     beside = path.with_name(f"{path.name}.{_CHECKSUM}")
-    if (
-        beside.exists()
-        and beside.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
-        != hashlib.sha256(data).hexdigest()
-    ):
+    if beside.exists():
+        text = beside.read_text(encoding="utf-8", errors="replace")
+        _check(path, text.partition(" ")[0], hashlib.sha256(data).hexdigest(), beside.name)
+
+
+def _check(path: Path, wanted: str | None, found: str, place: str = "the file") -> None:
+    if wanted is not None and wanted != found:
         raise CheckpointError(
-            f"the checksum in {beside.name} is another one",
+            f"the checksum in {place} is another one",
             where=str(path),
             hint="the file is damaged: export it again",
         )
 
 
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of names, types, shapes and values."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        sha.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _described(data: bytes) -> str | None:
+    """The digest in a safetensors file, which its reader has found well formed."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    described: dict[str, str] = header.get("__metadata__", {})
+    return described.get(_CHECKSUM)
+
+
+# What torch.save writes is a ZIP archive. It ends with a record of 22 bytes, the last two of which
+# hold the length of a comment that may follow (PKWARE APPNOTE, section 4.3.16).
+_END, _END_SIZE = b"PK\x05\x06", 22
+_MARK = f"cellsearch {_CHECKSUM} ".encode()
+
+
+def _with_comment(archive: bytes) -> bytes:
+    """The archive with the digest of all before as its comment."""
+    size = len(_MARK) + 2 * hashlib.sha256().digest_size
+    begun = archive[:-2] + size.to_bytes(2, "little")
+    return begun + _MARK + hashlib.sha256(begun).hexdigest().encode()
+
+
+def _comment(data: bytes) -> tuple[str | None, str]:
+    """The digest that an archive of torch has, and the one that it should have; no digest for a
+    file that ends without a comment, as others write it.
+    """
+    size = len(_MARK) + 2 * hashlib.sha256().digest_size
+    found = hashlib.sha256(data[:-size]).hexdigest()
+    if data[-size:].startswith(_MARK):
+        return data[-size + len(_MARK) :].decode("ascii", "replace"), found
+    ends = data[-_END_SIZE:].startswith(_END) and data.endswith(b"\0\0")
+    return (None if ends or not data.startswith(b"PK") else "", found)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.package import to_package
 from cellsearch.export.source import Precision, to_source
-from cellsearch.export.weights import in_precision
+from cellsearch.export.weights import in_precision, packed
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.graph import Genome
 
@@ -79,7 +76,7 @@ def export_cell(
     if form == "source":
         return _source(genome, path, tensors, described, suffix, precision, force=force)
     if form == "state-dict":
-        write_new(path, _packed(tensors, path.suffix), force=force)
+        write_new(path, packed(tensors, path.suffix), force=force)
     else:
         text = genome.to_json() if form == "json" else genome.to_text(doc)
         write_new(path, text, force=force)
@@ -100,7 +97,7 @@ def _source(
     name = beside.name if beside else ""
     source = to_source(genome, weights=name, precision=precision or "float32", **described)
     if beside:
-        write_new(beside, _packed(weights, beside.suffix), force=force)
+        write_new(beside, packed(weights, beside.suffix), force=force)
     write_new(path, source, force=force)
     return Exported(path, beside)
 
@@ -128,16 +125,7 @@ def _package(
     beside = folder / f"weights.{suffix}" if weights else None
     contents = to_package(genome, weights=beside.name if beside else "", **described)
     if beside:
-        write_new(beside, _packed(weights, beside.suffix), force=force)
+        write_new(beside, packed(weights, beside.suffix), force=force)
     for path, data in contents.items():
         write_new(folder / path, data, force=force)
     return Exported(folder, beside, built=any(path.endswith(".so") for path in contents))
-
-
-def _packed(tensors: Mapping[str, Tensor], suffix: str) -> bytes:
-    """A state dict as bytes: safetensors, or what ``torch.load(..., weights_only=True)`` reads."""
-    if suffix == ".safetensors":
-        return bytes(save_safetensors(dict(tensors)))
-    buffer = io.BytesIO()
-    torch.save(dict(tensors), buffer)
-    return buffer.getvalue()

@@ -1,9 +1,12 @@
 """Weights as files."""
 
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cellsearch import zoo
 from cellsearch.compiler import compile_cell
@@ -56,6 +59,47 @@ def test_every_flipped_bit_of_safetensors_is_found(weights, tmp_path):
         path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
         with pytest.raises(CheckpointError):
             load_weights(path)
+
+
+def damaged(data: bytes, draw: np.random.Generator) -> bytes:
+    """The bytes with one bit turned, a piece gone, or a piece of zeros, at random."""
+    at, length = int(draw.integers(len(data))), int(draw.integers(1, 200))
+    kind = draw.integers(4)
+    if kind == 0:
+        return data[:at]
+    if kind == 1:
+        return data[:at] + bytes(len(data[at : at + length])) + data[at + length :]
+    return data[:at] + bytes([data[at] ^ 1 << int(draw.integers(8))]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_damaged_files_are_refused_or_hold_the_same(weights, suffix, tmp_path):
+    path = tmp_path / f"cell{suffix}"
+    save_weights(weights, path)
+    (tmp_path / f"{path.name}.sha256").unlink(missing_ok=True)
+    data, draw, found = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(1000):
+        path.write_bytes(damaged(data, draw))
+        try:
+            loaded = load_weights(path)
+        except CheckpointError:
+            found += 1
+        else:
+            assert loaded.keys() == weights.keys()
+            assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    assert found > 900
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_file_that_others_wrote_has_no_digest_and_is_read(weights, suffix, tmp_path):
+    path = tmp_path / f"cell{suffix}"
+    if suffix == ".pt":
+        torch.save(weights, path)
+    else:
+        save_file(weights, path)
+    assert load_weights(path).keys() == weights.keys()
+    exported = Path(__file__).parents[1] / "data" / "v0_1" / "exported"
+    assert load_weights(exported / "state_dict.pt")
 
 
 class Evil:
