@@ -109,9 +109,11 @@ def replacing(path: Path, *, what: str = "file", hint: str = ROOM) -> Iterator[P
 
     Raises :class:`EnvironmentFailure`, also for an :class:`OSError` out of the block.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # made here: nobody can have put a link in its place
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())

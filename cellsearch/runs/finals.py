@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +19,7 @@ from cellsearch.job import Outcome
 from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.settings import Training
 from cellsearch.store import Store
+from cellsearch.store.lock import RunLock
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.tasks.own_data import Given
 from cellsearch.training.model import cell_factory
@@ -30,6 +29,8 @@ __all__ = ["FinalPlan", "plan_finals"]
 AGAINST = ("lstm", "gru")
 JOURNAL = "finals.partial.json"
 """The file of a run's folder with what finals have given that have not ended yet."""
+_DOING = "making finals"
+"""What the lock of a run says meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class FinalPlan:
         said.
         """
         protocol = self.protocol
-        with _alone(self.folder):
-            _refuse(self.folder, again=self.again)
+        _refuse(self.folder, again=self.again)
+        with closing(RunLock(self.folder, _DOING)):
+            _refuse_again(self.folder, again=self.again)
             journal = _journal(self.folder, self._described, again=self.again)
             journal.begin()
             executor.start(protocol.task, protocol.task_options, self.arrays, folder=self.folder)
@@ -146,14 +148,25 @@ def plan_finals(
 
 
 def _refuse(folder: Path, *, again: bool) -> None:
-    """Raise :class:`RunError` while somebody searches, and where finals were made already."""
+    """Raise :class:`RunError` while somebody writes the run, and where finals were made already."""
     writer = Store.writer(folder)
+    if writer.endswith(_DOING):
+        raise RunError(
+            f"finals of this run are under way already ({writer})",
+            where=str(folder),
+            hint="wait for them",
+        )
     if writer:
         raise RunError(
             f"the run is being searched by {writer}, and finals come at the end",
             where=str(folder),
             hint="wait for it, or stop it (Ctrl-C once); ls, best and report work meanwhile",
         )
+    _refuse_again(folder, again=again)
+
+
+def _refuse_again(folder: Path, *, again: bool) -> None:
+    """Raise :class:`RunError` where finals were made already."""
     if (folder / FINALS).exists() and not again:
         raise RunError(
             "the finals of this run were made already, and test data are read once",
@@ -196,22 +209,6 @@ def _put_aside(path: Path) -> None:
         number += 1
     if path.exists():
         path.rename(aside)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against other finals, until the block or the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                "finals of this run are under way already", where=str(folder), hint="wait for them"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _finalists(run: Snapshot, top: int, against: Sequence[str]) -> tuple[Finalist, ...]:

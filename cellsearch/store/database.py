@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError, RunError
+from cellsearch.store.lock import require_plain
 from cellsearch.store.seals import SCHEMA as SEALS
 from cellsearch.store.seals import damaged, has_seals, keep_seals, reseal, verify
 
@@ -140,9 +141,13 @@ def open_writer(folder: Path) -> sqlite3.Connection:
 
 def open_reader(folder: Path) -> sqlite3.Connection:
     """Open the store of a run for reading, also while a search writes it. Raises :class:`RunError`
-    if there is none.
+    if there is none, :class:`InputFileError` for something else than a store.
     """
     path = folder / FILE_NAME
+    # A reader too writes beside the store, into the memory that it shares with others.
+    beside = tuple(f"{FILE_NAME}{end}" for end in ("-wal", "-shm", "-journal"))
+    require_plain(folder, (FILE_NAME,))
+    require_plain(folder, beside, alone=True)
     if not path.is_file():
         raise RunError(
             "there is no run here",

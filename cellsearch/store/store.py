@@ -63,7 +63,7 @@ class Store:
         try:
             return cls(folder, lock=lock)
         except BaseException:
-            lock.release()
+            lock.close()
             raise
 
     @classmethod
@@ -82,7 +82,7 @@ class Store:
         """Give back the file and the lock. May be called twice."""
         self._connection.close()
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
