@@ -138,6 +138,8 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 def keep_seals(connection: sqlite3.Connection, where: str) -> None:
     """From now on what this connection writes is sealed in the same transaction."""
     connection.execute("PRAGMA temp_store = MEMORY")  # there the triggers are
+    # Without it INSERT OR REPLACE removes a row and tells no trigger.
+    connection.execute("PRAGMA recursive_triggers = ON")
     for table in _tables(connection):
         layout = TableLayout.of(connection, table, where)
         digest = layout.digest()

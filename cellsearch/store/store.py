@@ -197,7 +197,6 @@ class Store:
         yet.
         """
         with self._writing() as connection:
-            # Not REPLACE, which would remove the row before unseen by the seals.
             connection.execute(
                 "INSERT INTO run VALUES ('experiment', ?) "
                 "ON CONFLICT (name) DO UPDATE SET value = excluded.value",

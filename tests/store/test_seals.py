@@ -185,3 +185,13 @@ def test_a_damaged_store_is_not_gone_on_with(
         store.requeue()
         with pytest.raises(InputFileError, match="trials, trial 3"):
             store.history()
+
+
+def test_a_row_that_is_replaced_is_sealed(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.describe("a")
+        with store._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO run VALUES ('experiment', 'b')")
+            connection.execute("UPDATE run SET name = 'other' WHERE name = 'created'")
+        assert store.experiment == "b"
+        assert store.created == 0
