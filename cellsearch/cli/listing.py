@@ -202,26 +202,13 @@ def list_tasks(name: str | None, as_json: bool) -> None:
     if as_json:
         emit_json([{**asdict(task), "available": not task.missing} for task in found])
         return
-    state = {
-        t.name: f"download {t.download_bytes / 1e6:.1f} MB"
-        if t.download
-        else "missing"
-        if t.missing
-        else "there"
-        for t in found
-    }
-    rows = [(t.name, t.metric, state[t.name], t.summary, t.source) for t in found]
+    rows = [(t.name, t.metric, t.data, t.summary, t.source) for t in found]
     print_table(("name", "metric", "data", "what is learned", "source"), rows, wrap=3)
-    for task in found:
-        if task.download:
-            click.echo(
-                f"\n{task.name}: downloaded when it is first needed, from "
-                f"{', '.join(task.download)} (forbid it with --offline)"
-            )
-    missing = [task for task in found if task.missing and not task.download]
-    if missing:
+    downloads = [task for task in found if task.download]
+    if downloads:
         click.echo(
-            f"\n{len(missing)} tasks lack their data. {missing[0].name}: {missing[0].missing}"
+            f"\n{len(downloads)} tasks download their data when they are first needed "
+            "(--offline forbids it)"
         )
 
 

@@ -42,7 +42,7 @@ class StoredSequences(SequenceTask):
 class Mnist1D(StoredSequences):
     """Which of ten templates, moved, scaled, sheared and noisy, is in a signal of 40 values.
 
-    Source: Greydanus & Kobak 2024. Split: 1,000 test (official); of the official 4,000 for training
+    Source: Greydanus & Kobak 2024, made here by their recipe. Split: 1,000 test (official); of the official 4,000 for training
     one in eight (500) is validation. Metric: accuracy; score: error rate. Reference: GRU and LSTM
     of width 64 reach .98 on the test after 60 epochs, a tanh RNN .64.
     """
@@ -92,7 +92,9 @@ class SpokenDigits(StoredSequences):
     Source: Free Spoken Digit Dataset (Jackson et al. 2018). Split by recording number: 0 to 4 test
     (300, official), 5 to 9 validation (300), 10 to 49 training (2,400). Metric: accuracy; score:
     error rate. Reference: GRU and LSTM of width 64 reach 1.00 and .99 on the test after 15 epochs,
-    a tanh RNN .83.
+    a tanh RNN .83. What is downloaded is release 1.0.9, five of the speakers (250, 250, 2,000) with
+    coefficients by :func:`cellsearch.tasks.data.speech.mfcc`: figures are not those above, and a
+    warning says so.
     """
 
     name: ClassVar[str] = "spoken_digits"

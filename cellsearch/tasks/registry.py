@@ -72,7 +72,9 @@ class TaskInfo:
     else what is missing.
 
     ``download``: addresses from which missing data would be downloaded when they are needed,
-    ``download_bytes``: their size in all. ``options``: name and default of each option of the task.
+    ``download_bytes``: their size in all, where it is known. ``data``: in few words whether the
+    data are there and what to do otherwise; ``about_data``: all that is known of the data set, in
+    lines. ``options``: name and default of each option of the task.
     """
 
     name: str
@@ -84,6 +86,8 @@ class TaskInfo:
     options: Mapping[str, Any]
     download: tuple[str, ...] = ()
     download_bytes: int = 0
+    data: str = "there"
+    about_data: str = ""
 
 
 def describe() -> tuple[TaskInfo, ...]:
@@ -97,9 +101,18 @@ def info(name: str) -> TaskInfo:
     missing = registry.available(task.dataset) if task.dataset else ""
     options = default_table(task.Options)
     files = registry.to_download(task.dataset) if missing else ()
-    urls, size = tuple(file.url for file in files), sum(file.size for file in files)
     return TaskInfo(
-        name, task.metric, task.summary, task.source, task.dataset, missing, options, urls, size
+        name,
+        task.metric,
+        task.summary,
+        task.source,
+        task.dataset,
+        missing,
+        options,
+        tuple(file.urls[0] for file in files),
+        sum(file.size for file in files),
+        registry.state(task.dataset) if task.dataset else "there",
+        registry.description(task.dataset) if task.dataset else "",
     )
 
 

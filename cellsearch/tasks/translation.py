@@ -117,7 +117,9 @@ class Translation(Task):
     punctuation apart; words that training holds once are unknown. Score: cross-entropy of a target
     word (with its end mark) given the right words before it, in nats. Metric: BLEU-4 of the most
     probable words against all translations of the sentence
-    (:func:`cellsearch.tasks.bleu.corpus_bleu`, on these tokens).
+    (:func:`cellsearch.tasks.bleu.corpus_bleu`, on these tokens). What is downloaded is another
+    edition of the pairs, that of Dive into Deep Learning: its first 5,000 give other figures, and a
+    warning says so.
     """
 
     name: ClassVar[str] = "translation"

