@@ -42,9 +42,9 @@ class StoredSequences(SequenceTask):
 class Mnist1D(StoredSequences):
     """Which of ten templates, moved, scaled, sheared and noisy, is in a signal of 40 values.
 
-    Source: Greydanus & Kobak 2024, made here by their recipe. Split: 1,000 test (official); of the official 4,000 for training
-    one in eight (500) is validation. Metric: accuracy; score: error rate. Reference: GRU and LSTM
-    of width 64 reach .98 on the test after 60 epochs, a tanh RNN .64.
+    Source: Greydanus & Kobak 2024, made here by their recipe. Split: 1,000 test (official); of the
+    official 4,000 for training one in eight (500) is validation. Metric: accuracy; score: error
+    rate. Reference: GRU and LSTM of width 64 reach .98 on the test after 60 epochs, a tanh RNN .64.
     """
 
     name: ClassVar[str] = "mnist1d"
