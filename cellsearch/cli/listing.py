@@ -208,7 +208,7 @@ def list_tasks(name: str | None, as_json: bool) -> None:
     if downloads:
         click.echo(
             f"\n{len(downloads)} tasks download their data when they are first needed "
-            "(--offline forbids it)"
+            "(--offline forbids it); `cellsearch tasks NAME` says from where"
         )
 
 

@@ -19,7 +19,6 @@ from cellsearch import ops, options, schedules, strategies, tasks
 from cellsearch.cli.output import emit_json, print_table
 from cellsearch.errors import ConfigError, command
 from cellsearch.experiment import catalog
-from cellsearch.tasks.registry import TaskInfo
 
 __all__ = ["show_op", "show_schedule", "show_space", "show_strategy", "show_task"]
 
@@ -58,7 +57,8 @@ def show_task(name: str, as_json: bool) -> None:
         as_json,
         (
             ("metric", info.metric),
-            ("data", _data(info)),
+            ("data", info.data),
+            *(("", line) for line in info.about_data.splitlines()),
             ("source", info.source),
         ),
     )
@@ -212,12 +212,6 @@ def _show(
     elif "options" in found:
         click.echo("\nIt has no options.")
     click.echo(f"\nexample: {found['example']}")
-
-
-def _data(info: TaskInfo) -> str:
-    if info.download:
-        return f"{info.missing or 'downloaded when first needed'}; from {', '.join(info.download)}"
-    return info.missing or "there"
 
 
 # -- options ---------------------------------------------------------------------------------------
