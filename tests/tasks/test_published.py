@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import lzma
 import sys
 import warnings
@@ -234,14 +235,16 @@ def test_the_description_says_all_that_is_needed(name: str) -> None:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str]) -> None:
-    """A package whose import would fail, with files in its folder."""
+    """A package whose import would fail, with files in its folder; no other has any data."""
     for path, text in files.items():
         place = tmp_path / "site" / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
         root = tmp_path / "site" / Path(path).parts[0] / "__init__.py"
         root.write_text("raise SystemExit('imported')\n")
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    elsewhere = [place for place in sys.path if not place.endswith(("-packages", "site"))]
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *elsewhere])
+    importlib.invalidate_caches()
 
 
 @pytest.mark.parametrize("package", ["aeon", "sktime", "statsmodels"])
@@ -260,7 +263,7 @@ def test_data_inside_a_package_are_read_without_importing_it(
     file = replace(row.files[0], sha256=digest(expected))
     monkeypatch.setitem(registry.DATA_SETS, name, replace(row, files=(file,)))
     monkeypatch.setenv(download.OFFLINE, "1")
-    monkeypatch.setattr(sys, "path", [p for p in sys.path if not p.endswith("-packages")])
+    install(monkeypatch, tmp_path, {})
     with pytest.raises(EnvironmentFailure) as caught:
         registry.read_arrays(name)
     assert "cellsearch[data]" in caught.value.hint
