@@ -87,6 +87,8 @@ class Job:
     """
     prefilter: Prefilter = field(default_factory=Prefilter)
     """What the untrained cell must pass."""
+    was_under_way: bool = False
+    """Whether a process died while it did this job: perhaps the job is why."""
     targets: tuple[float, ...] = ()
     """Over a suite, the score of each task that counts as 1."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
+from cellsearch.executors.child import perform_apart
 from cellsearch.executors.worker import (
     DEFAULT_EVALUATION,
     JobCheck,
@@ -28,14 +29,16 @@ class InProcess(Executor):
     """One job at a time, trained inside :meth:`events`.
 
     Nobody can stop a training from outside here: the limits of a job are kept by the evaluation
-    itself, between two steps. ``evaluation``: importable name of the function that does the work.
+    itself, between two steps. A job that was under way when its process died is done in a process
+    of its own, so that a cell that crashes does so once and is a failure of kind ``"crash"`` then.
+    ``evaluation``: importable name of the function that does the work.
     """
 
     capacity = 1
 
     @checked_arguments
     def __init__(self, *, evaluation: str = DEFAULT_EVALUATION) -> None:
-        self._evaluate = load_evaluation(evaluation)
+        self._evaluate, self._evaluation = load_evaluation(evaluation), evaluation
         self._worker = worker_name()
         self._job: Job | None = None
         self._arrays: Arrays | None = None
@@ -73,7 +76,10 @@ class InProcess(Executor):
         if self._job is None or self._arrays is None:
             return
         job, self._job = self._job, None
-        yield perform(self._evaluate, job, self._arrays, self._worker)
+        if job.was_under_way:
+            yield perform_apart(self._evaluation, job, self._arrays)
+        else:
+            yield perform(self._evaluate, job, self._arrays, self._worker)
 
     @checked_arguments
     def close(self, *, kill: bool = False) -> None:

@@ -221,8 +221,13 @@ def _run(
         else:
             end(name, k, outcome)
     queue = longest_first(waiting, lambda item: work[item[0]])
+    # The order is the same each time, so the first were under way when finals were interrupted.
+    begun = executor.capacity if journal is not None and journal.was_interrupted else 0
     jobs_left: Iterator[Job] = iter(
-        [replace(job, trial=number) for number, (_, _, job) in enumerate(queue)]
+        [
+            replace(job, trial=number, was_under_way=number < begun)
+            for number, (_, _, job) in enumerate(queue)
+        ]
     )
     under_way, remaining = 0, len(queue)
     while remaining:

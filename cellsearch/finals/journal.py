@@ -38,6 +38,8 @@ class Journal:
         self._path = path
         self.plan = json.loads(json.dumps(plan))
         self.outcomes: dict[str, Outcome] = {}
+        self.was_interrupted = False
+        """Whether the outcomes are those of finals that did not come to their end."""
         self.others: dict[str, Any] = {}
         """The plan that the file was written for, where it is another one that has begun to read
         test data."""
@@ -56,7 +58,7 @@ class Journal:
                 hint="--again puts it aside and starts anew (in Python, again=True)",
             ) from error
         if plan == self.plan:
-            self.outcomes = outcomes
+            self.outcomes, self.was_interrupted = outcomes, True
         elif any(key.startswith("final/") for key in outcomes):
             self.others = plan
 

@@ -49,7 +49,13 @@ class Ledger:
         self._store = store
         self._seed = seed
         self._lookahead = lookahead
-        self._trials = [_under_way(trial) for trial in store.history()]
+        trials = store.history()
+        self.was_under_way = frozenset(
+            t.newest_job for t in trials if t.status is Status.RUNNING and _awaits(t)
+        )
+        """The jobs that somebody was at work on when the run was left without being closed."""
+        self._trials = [_at_rest(trial) for trial in trials]
+        store.requeue()
         self._duplicates = list(store.duplicates())
         self._has_duplicates = any(trial.status is Status.DUPLICATE for trial in self._trials)
         self._seeds = dict(store.seeds())
@@ -310,12 +316,18 @@ class Ledger:
         return History.ordered(with_answers(trials) if self._has_duplicates else trials)
 
 
-def _under_way(trial: Trial) -> Trial:
-    """A trial that waits only for the verdict whether it gets more training is not in any queue, so
-    it counts as running.
+def _awaits(trial: Trial) -> bool:
+    """Whether the newest job of a trial has no result."""
+    return bool(trial.rungs) and trial.rungs[-1].result is None
+
+
+def _at_rest(trial: Trial) -> Trial:
+    """The trial while nobody trains: waiting for its turn. One that waits only for the verdict
+    whether it gets more training is not in any queue, so it counts as running.
     """
-    judged = not trial.rungs or trial.rungs[-1].result is None or trial.status.finished
-    return trial if judged else trial.with_(status=Status.RUNNING)
+    if trial.status.finished:
+        return trial
+    return trial.with_(status=Status.WAITING if _awaits(trial) else Status.RUNNING)
 
 
 def _begun(trial: Trial) -> Trial:

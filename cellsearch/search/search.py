@@ -85,7 +85,6 @@ class Search:
         self._settled = False
         self._handed_out: set[JobId] = set()
 
-        store.requeue()
         self._ledger = Ledger(
             store,
             seed=experiment.seed,
@@ -306,6 +305,7 @@ class Search:
             connections=strategy.wants_connections,
             perturbation=strategy.perturbation if is_gated else 0,
             targets=self._targets,
+            was_under_way=job in self._ledger.was_under_way,
         )
 
     @checked_arguments

@@ -4,8 +4,8 @@ tests of executors and of crashes.
 Its score is a digest of the genome and the seed, so it is the same on every machine.
 ``task_options`` say what else it does: ``sleep`` seconds; ``log``: append a line ``trial rung
 begin|end pid`` to this file; ``fail``: raise the training error of this kind; ``raise``: fail with
-another exception; ``exit``: end its process at once; ``hang``: never return. The checks before
-training that the job asks for are made.
+another exception; ``exit``, ``signal``: end its process at once; ``hang``: never return. The checks
+before training that the job asks for are made.
 """
 
 from __future__ import annotations
@@ -84,6 +84,8 @@ def _misbehave(job: Job) -> None:
         }[options["raise"]]("told to raise")
     if "exit" in options:
         os._exit(options["exit"])
+    if "signal" in options:
+        os.kill(os.getpid(), options["signal"])
     while "hang" in options:
         time.sleep(1.0)
 
