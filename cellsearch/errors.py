@@ -49,6 +49,7 @@ __all__ = [
     "SearchWarning",
     "SpaceError",
     "TrainingError",
+    "amount",
     "checked_arguments",
     "command",
     "escaped",
@@ -87,6 +88,14 @@ def escaped(character: str) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return escaped(found.group())
+
+
+def amount(number: int, one: str, many: str = "") -> str:
+    """A number with its noun in the right form: ``1 edit``, ``12,000 edits``, ``2 matrices``.
+
+    many: the plural, where that is not ``one`` with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def command(*words: object) -> str:

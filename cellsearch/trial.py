@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from operator import attrgetter
 from typing import Any, Self, TypeVar
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
+from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Budget, Connection, Failure, JobId, Result
 
@@ -373,6 +373,8 @@ class Trial:
             "seconds": result.seconds if result else None,
             "parameters": result.parameters if result else None,
             "cell_parameters": result.cell_parameters if result else None,
+            "cell_weights": result.cell_parameters if result else None,
+            "model_weights": result.parameters if result else None,
             "nodes": len(self.genome.nodes),
             "checkpoint": result.checkpoint if result else None,
             "failure": failure.kind if failure else None,
@@ -551,6 +553,11 @@ class History(Sequence[Trial]):
         """The first ``most`` trials that failed, in order of number."""
         return [trial for trial in self if trial.status is Status.FAILED][:most]
 
+    def causes(self) -> Mapping[str, int]:
+        """How many trials failed for each kind of reason, the most frequent first."""
+        kinds = Counter(trial.failure.kind for trial in self if trial.failure is not None)
+        return dict(kinds.most_common())
+
     def of_kind(self, kind: str) -> Sequence[Trial]:
         """The trials with this kind of origin, :data:`BASELINE`, :data:`IMPORTED` or
         :data:`SUPERNET`, in order of number.
@@ -624,7 +631,8 @@ class History(Sequence[Trial]):
 
     def __repr__(self) -> str:
         best = self.best()
-        return f"<{len(self)} trials{f', best {best.score:.6g} ({best.name})' if best else ''}>"
+        said = f", best {best.score:.6g} ({best.name})" if best else ""
+        return f"<{amount(len(self), 'trial')}{said}>"
 
 
 def as_frame(rows: Sequence[Mapping[str, Any]], library: str = "") -> Any:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cellsearch.cli.output import emit_json, json_option, print_table
+from cellsearch.errors import amount
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.drawing.svg import diff_svg
 from cellsearch.genome.recognise import MAX_COMPARED, difference
-from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives
+from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives, trained_sizes
 from cellsearch.runs.locate import Located, locate, read_text
 from cellsearch.runs.trial import trial_record
+from cellsearch.space import LayerSizes
 from cellsearch.zoo import importers
 
 __all__ = ["COMMANDS"]
@@ -37,17 +40,13 @@ EDITS = 20
     "--input-size",
     "-I",
     type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="I for the counts.",
+    help="I for the counts.  [default: the run's, or 64]",
 )
 @click.option(
     "--hidden-size",
     "-H",
     type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="H for the counts.",
+    help="H for the counts.  [default: the run's, or 64]",
 )
 @json_option
 def show(
@@ -55,8 +54,8 @@ def show(
     form: str | None,
     output: Path | None,
     force: bool,
-    input_size: int,
-    hidden_size: int,
+    input_size: int | None,
+    hidden_size: int | None,
     as_json: bool,
 ) -> None:
     """Show CELL: its equations, size, class, and the zoo cell it equals or is nearest to.
@@ -81,8 +80,9 @@ def show(
         else:
             click.echo(f"{form}: {output}")
         return
-    facts = cell_facts(located.genome, input_size, hidden_size) | {
-        "predicted": predicted(located.genome, input_size, hidden_size)
+    sizes = _sizes(located, input_size, hidden_size)
+    facts = cell_facts(located.genome, sizes) | {
+        "predicted": predicted(located.genome, sizes.input_size, sizes.hidden_size)
     }
     if as_json:
         emit_json(
@@ -124,7 +124,7 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
             {"from": first.label, "to": second.label, "distance": found.distance, "edits": edits}
         )
         return
-    click.echo(f"from {first.label} to {second.label}: {_edits(found.distance)}")
+    click.echo(f"from {first.label} to {second.label}: {amount(found.distance, 'edit')}")
     for edit in found.edits:
         click.echo(f"  {edit}")
     if svg is not None:
@@ -172,15 +172,19 @@ def import_cell(
             {
                 "name": file.stem,
                 "output": str(output) if output else None,
-                **cell_facts(genome, 64, 64),
+                **cell_facts(genome, LayerSizes(64, 64)),
             }
         )
     else:
         click.echo(f"cell: {output}" if output is not None else text, nl=output is not None)
 
 
-def _edits(count: int) -> str:
-    return "1 edit" if count == 1 else f"{count} edits"
+def _sizes(located: Located, input_size: int | None, hidden_size: int | None) -> LayerSizes:
+    """The sizes to count at: those asked for, those that the run trains, or 64."""
+    if located.trial is None or hidden_size is not None:
+        return LayerSizes(input_size or 64, hidden_size or 64)
+    sizes = trained_sizes(located.trial.run)
+    return replace(sizes, input_size=input_size or sizes.input_size)
 
 
 def _predicted_text(predicted: dict[str, Any]) -> str:
@@ -196,10 +200,14 @@ def _predicted_text(predicted: dict[str, Any]) -> str:
 
 def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, Any]) -> None:
     sizes = f"for I = {facts['input_size']}, H = {facts['hidden_size']}"
+    layer = LayerSizes(
+        *(facts[key] for key in ("input_size", "hidden_size", "layers", "directions"))
+    )
+    matrices = amount(facts["matrices"], "matrix", "matrices")
     rows = [
         ("states", f"{', '.join(facts['states'])}; puts out {facts['output']}"),
         ("nodes", str(facts["nodes"])),
-        ("weights", f"{facts['parameters']:,} {sizes} ({facts['matrices']} matrices)"),
+        ("cell weights", f"{facts['cell_weights']:,} for {layer} ({matrices})"),
         ("multiply-adds", f"{facts['multiply_adds']:,} a step {sizes}"),
         *([("predicted", _predicted_text(facts["predicted"]))] if facts["predicted"] else []),
         ("class", f"{facts['class']}, GEMM depth {facts['gemm_depth']}"),
@@ -207,16 +215,25 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
     ]
     if relatives["equals"]:
         rows.append(("equals", ", ".join(relatives["equals"])))
-    near = ", ".join(f"{cell['name']} ({_edits(cell['edits'])})" for cell in relatives["nearest"])
+    near = ", ".join(
+        f"{cell['name']} ({amount(cell['edits'], 'edit')})" for cell in relatives["nearest"]
+    )
     rows.append(("nearest", near or f"not compared: more than {MAX_COMPARED} nodes, simplified"))
     rows += [("note", finding["text"]) for finding in relatives["findings"]]
     if located.trial is not None:
         trial, result = located.trial.trial, located.trial.result
         score = (
-            f"score {result.score:.4f} after {result.steps} steps" if result else trial.status.value
+            f"score {result.score:.4f} after {amount(result.steps, 'step')}, {trial.status.value}"
+            if result
+            else trial.status.value
         )
         said = f"{trial.number} of {located.trial.run.path}: {score}, {trial.proposal.origin}"
-        rows.insert(0, ("trial", said))
+        about = [("trial", said)]
+        if trial.failure is not None:
+            about.append(("failed", f"{trial.failure.kind}: {trial.failure.message}"))
+        if result is not None:
+            rows.insert(3, ("model weights", f"{result.parameters:,} as trained"))
+        rows = about + rows
     print_table((), rows, wrap=1)
     edits = relatives["edits_from_nearest"]
     if not relatives["equals"] and edits:

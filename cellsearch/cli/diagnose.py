@@ -14,6 +14,7 @@ from cellsearch import tasks
 from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import data_option, emit_json, json_option, own_data_option, print_table
 from cellsearch.cli.training import read_settings
+from cellsearch.errors import amount
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.job import Job
 from cellsearch.runs.locate import locate
@@ -126,7 +127,7 @@ def diagnose(
 
 def _say_training(name: str, steps: int) -> None:
     if sys.stderr.isatty():
-        click.echo(f"training {name} for {steps} steps ...", err=True)
+        click.echo(f"training {name} for {amount(steps, 'step')} ...", err=True)
 
 
 def _show(found: Comparison, output: Path | None, *, as_json: bool, force: bool) -> None:

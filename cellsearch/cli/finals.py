@@ -20,10 +20,10 @@ from cellsearch.cli.output import (
     print_table,
 )
 from cellsearch.cli.searching import make_executor
+from cellsearch.errors import amount
 from cellsearch.finals import FinalTable
 from cellsearch.job import Outcome
 from cellsearch.runs import open_run
-from cellsearch.tasks import get
 
 __all__ = ["COMMANDS"]
 
@@ -107,7 +107,9 @@ def finals(
     )
     sizes = ", ".join(f"{name}: H = {size}" for name, size in plan.sizes.items())
     click.echo(
-        f"{plan.trainings} trainings of {plan.protocol.training.steps} steps; {sizes}", err=True
+        f"{amount(plan.trainings, 'training')} of {amount(plan.protocol.training.steps, 'step')}; "
+        f"{sizes}",
+        err=True,
     )
     declared = opened.experiment
     if workers is not None:
@@ -121,7 +123,7 @@ def finals(
     if as_json:
         emit_json(table.to_document())
     else:
-        _print(table, get(declared.task).metric)
+        _print(table, opened.metric)
     return 0
 
 
@@ -147,7 +149,8 @@ def _print(table: FinalTable, metric: str) -> None:
         "cell",
         f"test {metric}",
         "deviation",
-        "weights",
+        "cell weights",
+        "model weights",
         "H",
         "rate",
         "ms a step",
@@ -159,6 +162,7 @@ def _print(table: FinalTable, metric: str) -> None:
             row.name + (" (baseline)" if row.baseline else ""),
             number(row.mean),
             number(row.deviation),
+            f"{row.cell_parameters:,}" if row.cell_parameters else "–",
             f"{row.parameters:,}",
             str(row.hidden_size),
             f"{row.learning_rate:g}",
@@ -168,7 +172,7 @@ def _print(table: FinalTable, metric: str) -> None:
         ]
         for row in table.rows
     ]
-    print_table(headers, rows, right=range(1, 9))
+    print_table(headers, rows, right=range(1, 10))
     click.echo(f"\n{table.sentence}")
 
 

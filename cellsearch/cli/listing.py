@@ -14,6 +14,7 @@ import click
 from cellsearch import ops, options, schedules, strategies, tasks, zoo
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
 from cellsearch.cli.parts import show_op, show_schedule, show_space, show_strategy, show_task
+from cellsearch.errors import amount
 from cellsearch.experiment import catalog
 from cellsearch.genome import measures
 from cellsearch.zoo.entry import FAMILIES
@@ -207,7 +208,7 @@ def list_tasks(name: str | None, as_json: bool) -> None:
     downloads = [task for task in found if task.download]
     if downloads:
         click.echo(
-            f"\n{len(downloads)} tasks download their data when they are first needed "
+            f"\ndata to be downloaded when first needed: {amount(len(downloads), 'task')} "
             "(--offline forbids it); `cellsearch tasks NAME` says from where"
         )
 

@@ -5,16 +5,24 @@ and change nothing in its store.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cellsearch.cli.output import emit_json, json_option, number, print_table
-from cellsearch.errors import command
+from cellsearch.errors import amount, command
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.trial import Trial
 
-__all__ = ["COMMANDS", "leaderboard_order", "print_leaderboard", "summary"]
+__all__ = [
+    "COMMANDS",
+    "leaderboard_order",
+    "print_leaderboard",
+    "say_doubt",
+    "summary",
+    "worse_than",
+]
 
 RUN = click.argument("run", type=click.Path(path_type=Path))
 
@@ -45,6 +53,7 @@ def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
                 "experiment": data.declared,
                 "writer": data.writer,
                 **data.counts,
+                "failures": data.trials.causes(),
                 "trials": records,
             }
         )
@@ -69,6 +78,7 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
             {
                 "run": str(run),
                 **trial_record(trial),
+                "worse_than": worse_than(data, trial),
                 "key": trial.genome.key,
                 "cell": trial.genome.to_text(),
                 "baselines": [trial_record(t) for t in controls],
@@ -77,6 +87,7 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
         return
     click.echo(trial.genome.to_text())
     print_leaderboard([trial, *(t for t in controls if t is not trial)])
+    say_doubt(data, trial)
     cell = Path(f"{run}:{trial.number}")
     click.echo(
         f"\n{command('show', cell)}, {command('export', cell, '--to', 'source', '-o', 'cell.py')}"
@@ -123,6 +134,7 @@ def print_leaderboard(trials: list[Trial]) -> None:
                 trial.name,
                 number(trial.score),
                 f"{result.cell_parameters:,}" if result else "–",
+                f"{result.parameters:,}" if result else "–",
                 str(len(trial.genome.nodes)),
                 str(result.steps) if result else "–",
                 number(result.seconds, 1) if result else "–",
@@ -131,10 +143,31 @@ def print_leaderboard(trials: list[Trial]) -> None:
             )
         )
     print_table(
-        ("cell", "score", "weights", "nodes", "steps", "seconds", "status", "origin"),
+        (
+            "cell",
+            "score",
+            "cell weights",
+            "model weights",
+            "nodes",
+            "steps",
+            "seconds",
+            "status",
+            "origin",
+        ),
         rows,
-        right=(1, 2, 3, 4, 5),
+        right=range(1, 7),
     )
+
+
+def worse_than(data: Run, trial: Trial) -> list[dict[str, Any]]:
+    """The baselines that are better than a trial, as plain data."""
+    return [{"name": t.name, "score": t.score} for t in data.better_baselines(trial)]
+
+
+def say_doubt(data: Run, trial: Trial) -> None:
+    """Say that the cell that is handed out as the best is worse than a baseline."""
+    if doubt := data.doubt(trial):
+        click.echo(f"warning: the best cell, {doubt}", err=True)
 
 
 def summary(data: Run) -> str:
@@ -143,8 +176,10 @@ def summary(data: Run) -> str:
     parts = [
         f"{counts['completed'] + counts['stopped']} trained of {counts['asked_for']} asked for"
     ]
-    parts += [f"{counts[name]} {name}" for name in ("running", "waiting", "failed") if counts[name]]
-    parts.append(f"{counts['answered']} duplicates answered without training")
+    parts += [f"{counts[name]} {name}" for name in ("running", "waiting") if counts[name]]
+    causes = ", ".join(f"{count} {kind}" for kind, count in data.trials.causes().items())
+    parts += [f"{counts['failed']} failed ({causes})"] if counts["failed"] else []
+    parts.append(f"{amount(counts['answered'], 'duplicate')} answered without training")
     rejected, imported = (
         sum(getattr(trial, name) for trial in data.trials)
         for name in ("is_rejected", "is_imported")

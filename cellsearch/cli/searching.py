@@ -16,9 +16,9 @@ import click
 from cellsearch import options
 from cellsearch.cli.failures import INTERRUPTED, let_output_go
 from cellsearch.cli.output import data_option, emit_json, own_data_option
-from cellsearch.cli.runs import leaderboard_order, print_leaderboard, summary
+from cellsearch.cli.runs import leaderboard_order, print_leaderboard, say_doubt, summary, worse_than
 from cellsearch.cli.suites import say_reference
-from cellsearch.errors import command
+from cellsearch.errors import amount, command
 from cellsearch.executors.base import Executor
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment, load_experiment
@@ -151,7 +151,7 @@ class _Warm:
         for run in self.runs:
             done = search.import_run(run)
             left_out = "".join(f"; {count} {reason}" for reason, count in done.skipped.items())
-            yield f"imported {done.taken} trials of {run}{left_out}"
+            yield f"imported {amount(done.taken, 'trial')} of {run}{left_out}"
         for cell in self.cells:
             before = len(search.history)
             trial = search.enqueue(cell.genome)
@@ -320,11 +320,14 @@ def _finish(folder: Path, as_json: bool) -> None:
     """The table, and where everything lies."""
     data = open_run(folder)
     ranked = sorted(data.trials, key=leaderboard_order)
+    best = data.trials.best(baselines=False)
     if as_json:
         emit_json(
             {
                 "run": str(folder),
                 "experiment": data.declared["name"],
+                "best": best.number if best is not None else None,
+                "worse_than": worse_than(data, best) if best is not None else [],
                 "trials": [trial_record(t) for t in ranked],
             }
         )
@@ -333,8 +336,8 @@ def _finish(folder: Path, as_json: bool) -> None:
     click.echo()
     print_leaderboard(shown)
     click.echo(summary(data))
-    best = data.trials.best(baselines=False)
     if best is not None:
+        say_doubt(data, best)
         click.echo(
             f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: "
             f"{command('show', Path(f'{folder}:{best.number}'))}"

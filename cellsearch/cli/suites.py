@@ -12,6 +12,7 @@ import click
 
 from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import emit_json, json_option, number, print_table
+from cellsearch.errors import amount
 from cellsearch.experiment import catalog
 from cellsearch.finals.statistics import mean_and_deviation
 from cellsearch.runs.locate import locate
@@ -40,7 +41,7 @@ def suites(as_json: bool) -> None:
     rows = [
         (
             s.name,
-            ", ".join(f"{m.name} ({m.task}, {m.steps} steps)" for m in s.members),
+            ", ".join(f"{m.name} ({m.task}, {amount(m.steps, 'step')})" for m in s.members),
             s.aggregation,
             s.reference,
             s.description,

@@ -15,6 +15,7 @@ from cellsearch import options, tasks, training
 from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import data_option, emit_json, json_option, number, own_data_option
 from cellsearch.cli.suites import evaluate_suite
+from cellsearch.errors import amount
 from cellsearch.experiment import read_training
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.job import Job
@@ -114,30 +115,33 @@ def _evaluate_task(
     show = sys.stderr.isatty() and not as_json
     with one_training(f"{located.label} on {task}"):
         result = training.evaluate(job, arrays, progress=_Progress(steps) if show else None)
+    metric = kind.metric_name(result.score, result.metric)
     if as_json:
         emit_json(
             {
                 "cell": located.label,
                 "task": task,
-                "metric_name": kind.metric,
+                "metric_name": metric,
                 "seed": seed,
                 **asdict(result),
+                "cell_weights": result.cell_parameters,
+                "model_weights": result.parameters,
                 "training": asdict(declared),
             }
         )
         return
     click.echo(
-        f"{located.label} on {task}: {kind.metric} {number(result.metric)} "
+        f"{located.label} on {task}: {metric} {number(result.metric)} "
         f"(validation), score {number(result.score)}"
     )
     if test:
         click.echo(
-            f"test: {kind.metric} {number(result.metrics['test_metric'])}, score "
+            f"test: {metric} {number(result.metrics['test_metric'])}, score "
             f"{number(result.metrics['test_score'])}"
         )
     click.echo(
-        f"{result.steps} steps in {result.seconds:.1f} s; weights: "
-        f"{result.cell_parameters:,} (cell), {result.parameters:,} (model)"
+        f"{amount(result.steps, 'step')} in {result.seconds:.1f} s; cell weights: "
+        f"{result.cell_parameters:,}, model weights: {result.parameters:,}"
     )
 
 

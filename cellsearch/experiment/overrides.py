@@ -14,11 +14,19 @@ __all__ = ["overridden", "parse_setting"]
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _WORD = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:-]*")
+_ASKED_OF = ("task", "task_options.text", "task_options.path")
+"""What the question of an experiment is about."""
 _OPTIONS_OF = {
     "strategy": "strategy_options",
     "task": "task_options",
     "schedule": "schedule_options",
 }
+
+
+def _value(document: Mapping[str, Any], dotted: str) -> Any:
+    table, _, key = dotted.rpartition(".")
+    part = document.get(table, {}) if table else document
+    return part.get(key) if isinstance(part, Mapping) else None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -52,6 +60,10 @@ def overridden(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[s
     for key, options in _OPTIONS_OF.items():
         if key in overrides and overrides[key] != document.get(key):
             document.pop(options, None)
+    if "question" not in overrides and any(
+        key in overrides and overrides[key] != _value(document, key) for key in _ASKED_OF
+    ):
+        document.pop("question", None)  # it asks about other data
     if "max_weights" in overrides and isinstance(narrow := document.get("constrain"), dict):
         narrow.pop("max_parameters", None)
     if "constrain.max_parameters" in overrides:

@@ -36,8 +36,9 @@ def accuracy(model: nn.Module, task: Task, precision: Precision) -> str:
     assert isinstance(cell, CellModule)
     model.cell = exported_layer(cell, precision)
     score, value = task.score(model, "valid")
+    metric = task.metric_name(full_score, full)
     return (
-        f"accuracy: {task.metric} of {task.name} on validation data {value:.5f} in "
+        f"accuracy: {metric} of {task.name} on validation data {value:.5f} in "
         f"{precision}, {full:.5f} as trained "
         f"({value - full:+.5f}; score {score - full_score:+.5f}, lower is better)"
     )

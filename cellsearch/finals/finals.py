@@ -260,6 +260,7 @@ def _row(
         metrics=tuple(r.metrics["test_metric"] for r in tested),
         step_ms=1000 * seconds / steps if steps else math.nan,
         failures=len(outcomes) - len(tested),
+        cell_parameters=tested[0].cell_parameters if tested else 0,
     )
 
 

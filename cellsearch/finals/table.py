@@ -46,6 +46,8 @@ class FinalRow:
     """Trainings that failed."""
     p: float = math.nan
     """Corrected p-value of the comparison with the best baseline; NaN for baselines."""
+    cell_parameters: int = 0
+    """Trainable weights of the recurrent layer alone; 0 where they were not written down."""
 
     @property
     def mean(self) -> float:
@@ -87,9 +89,25 @@ class FinalTable:
     sentence: str
     """What they mean, in words."""
 
+    @property
+    def headline(self) -> tuple[str, str]:
+        """What :attr:`sentence` says in a few words, and of whom; empty for no comparison."""
+        best = next((row for row in self.rows if row.baseline and row.scores), None)
+        found = next((row for row in self.rows if not row.baseline and row.scores), None)
+        return ("", "") if best is None or found is None else _headline(found, best)
+
     def to_document(self) -> dict[str, Any]:
         """Plain data; ``None`` for numbers that do not exist."""
-        rows = [{**asdict(row), "mean": row.mean, "deviation": row.deviation} for row in self.rows]
+        rows = [
+            {
+                **asdict(row),
+                "cell_weights": row.cell_parameters or None,
+                "model_weights": row.parameters,
+                "mean": row.mean,
+                "deviation": row.deviation,
+            }
+            for row in self.rows
+        ]
         return {"rows": _plain(rows), "sentence": self.sentence}
 
     def to_json(self) -> str:
@@ -129,6 +147,7 @@ def _stored(row: Mapping[str, Any]) -> FinalRow:
         step_ms=number(row["step_ms"]),
         failures=int(row["failures"]),
         p=number(row["p"]),
+        cell_parameters=int(row.get("cell_parameters", 0)),
     )
 
 
@@ -190,6 +209,19 @@ def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
             f"possible p = {least:.3f}): use more seeds."
         )
     return text
+
+
+def _headline(found: FinalRow, baseline: FinalRow) -> tuple[str, str]:
+    """:func:`verdict` in a few words, and what it is about."""
+    about = f"{found.name} against {baseline.name} in the finals, test data"
+    if found.failures:
+        return "not better", f"{about}: {found.failures} of {found.trainings} trainings failed"
+    if not found.p <= SIGNIFICANCE:
+        return "equal within noise", about
+    word = "better" if _mostly_lower(found, baseline) else "worse"
+    if baseline.failures or not baseline.mean:
+        return word, about
+    return f"{(found.mean / baseline.mean - 1) * 100:+.2f} %", f"{word}: score of {about}"
 
 
 def _mostly_lower(found: FinalRow, baseline: FinalRow) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib import resources
 
+from cellsearch.errors import amount
 from cellsearch.trial import History, Trial
 
 __all__ = ["cell", "leaderboard", "number", "page", "stylesheet", "table"]
@@ -30,11 +31,8 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 _COLUMNS = (
-    ("#", True),
-    ("cell", False),
-    ("", True),
-    ("score", True),
-    ("cell parameters", True),
+    ("cell weights", True),
+    ("model weights", True),
     ("nodes", True),
     ("steps", True),
     ("seconds", True),
@@ -79,19 +77,23 @@ def table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequenc
 
 
 def leaderboard(history: History, metric: str, most: int) -> str:
-    """The best trials, at most ``most``, as a table. ``metric``: name of the task's number."""
+    """The best trials, at most ``most``, as a table. ``metric``: name of the task's number, which
+    has a column of its own where it is not the score.
+    """
     best = history.best(baselines=False)
+    shown = [trial for trial in history.top(most) if trial.result is not None]
+    apart = any(t.result is not None and t.result.metric != t.score for t in shown)
     rows = []
-    for rank, trial in enumerate(history.ranked[:most], start=1):
+    for rank, trial in enumerate(shown, start=1):
         result = trial.result
-        if result is None:
-            continue
+        assert result is not None
         texts = (
             str(rank),
             trial.name,
-            number(result.metric),
+            *([number(result.metric)] if apart else []),
             number(trial.score),
             f"{result.cell_parameters:,}",
+            f"{result.parameters:,}",
             str(len(trial.genome.nodes)),
             str(result.steps),
             f"{result.seconds:.1f}",
@@ -100,19 +102,25 @@ def leaderboard(history: History, metric: str, most: int) -> str:
         )
         rows.append(("baseline" if trial.is_baseline else "winner" if trial is best else "", texts))
     more = len(history.ranked) - most
-    note = f'<p class="soft">{more} more trials are not shown.</p>' if more > 0 else ""
-    return table([(heading or metric, numbers) for heading, numbers in _COLUMNS], rows) + note
+    note = f'<p class="soft">Not shown: {amount(more, "more trial")}.</p>' if more > 0 else ""
+    columns = [("#", True), ("cell", False)]
+    columns += [(metric, True), ("score", True)] if apart else [(f"score ({metric})", True)]
+    return table([*columns, *_COLUMNS], rows) + note
 
 
 def cell(trial: Trial, metric: str) -> str:
     """The section about a trial: its numbers, equations, and drawing."""
     genome, result = trial.genome, trial.result
     facts = [
-        f"{len(genome.nodes)} node{'s' * (len(genome.nodes) != 1)}",
+        amount(len(genome.nodes), "node"),
         str(trial.proposal.origin),
     ]
     if result is not None:
-        said = [f"{metric} {number(result.metric)}", f"{result.cell_parameters:,} parameters"]
+        said = [
+            f"{metric} {number(result.metric)}",
+            amount(result.cell_parameters, "cell weight"),
+            amount(result.parameters, "model weight"),
+        ]
         facts = said + facts
     return (
         f'<section class="cell"><div><h3>Trial {trial.number}</h3><p '

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from cellsearch.errors import visible
+from cellsearch.errors import amount, visible
 from cellsearch.reporting.screen import Screen, plain
 from cellsearch.reporting.terminal import shows
 from cellsearch.trial import History, Status, Trial
@@ -111,7 +111,10 @@ class PlainDisplay(Display):
         super().begin(history)
         self._write(f"{self.name}: {self.question}" if self.question else self.name)
         if self._ended_before:
-            self._write(f"resuming: {self._ended_before} of {self.total} trials are there already")
+            self._write(
+                f"resuming: {self._ended_before} of {amount(self.total, 'trial')} "
+                f"{'is' if self._ended_before == 1 else 'are'} there already"
+            )
         if self.notice:
             self._write(self.notice)
             self.notice = ""
@@ -131,7 +134,8 @@ class PlainDisplay(Display):
         width = len(str(self.total))
         parts = [f"[{ended(history):{width}}/{self.total}] {trial.name:9}", outcome(trial)]
         if trial.result is not None:
-            parts.append(f"{trial.result.cell_parameters:,} weights, {trial.result.seconds:.1f} s")
+            weights = amount(trial.result.cell_parameters, "cell weight")
+            parts.append(f"{weights}, {trial.result.seconds:.1f} s")
         best = history.best()
         if best is not None:
             parts.append(f"best {best.score:.4f} {best.name}")
@@ -200,10 +204,10 @@ class LiveDisplay(Display):
 
     def _table(self, history: History) -> RenderableType:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for header in ("", "cell", "score", "weights", "status", "origin"):
+        for header in ("", "cell", "score", "cell weights", "status", "origin"):
             table.add_column(
                 header,
-                justify="right" if header in ("", "score", "weights") else "left",
+                justify="right" if header in ("", "score", "cell weights") else "left",
                 no_wrap=True,
             )
         best = history.best()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from cellsearch.errors import amount
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.page import cell, leaderboard, number, page, table
 from cellsearch.trial import History, Status, Trial
@@ -44,6 +45,12 @@ class Report:
     """Versions and machine."""
     finals: Mapping[str, Any] | None = None
     """The table of finals (``rows`` and ``sentence``); ``None`` before they ran."""
+    headline: tuple[str, str] = ("", "")
+    """What the finals say in a few words, and of whom; empty before they ran."""
+    data: str = ""
+    """The user's own file that was learned from; ``""`` for none."""
+    asked_for: int = 0
+    """How many trials the experiment asks for; 0: that is not known."""
 
     @property
     def history(self) -> History:
@@ -89,9 +96,13 @@ def _head(report: Report, history: History) -> str:
                 f"best {report.metric} (validation), trial {best.number}",
             ),
         )
-    if best is not None and baseline is not None:
+    if any(report.headline):
+        tiles.insert(1, report.headline)
+    elif best is not None and baseline is not None:
         change = (best.score / baseline.score - 1) * 100 if baseline.score else math.nan
-        tiles.insert(1, (f"{change:+.2f} %", f"score relative to {baseline.name}, same budget"))
+        word = "better" if change < 0 else "worse" if change > 0 else "equal"
+        said = f"{word}: score relative to {baseline.name}, same budget, validation, one training"
+        tiles.insert(1, (f"{change:+.2f} %", said))
     cards = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
         for value, text in tiles
@@ -99,11 +110,20 @@ def _head(report: Report, history: History) -> str:
     return (
         f"<h1>{escape(report.name)}</h1><p>{escape(report.question)}</p>"
         f'<p class="soft">strategy {escape(report.strategy)} · task '
-        f"{escape(report.task)} · lower score is better · "
+        f"{escape(report.task)}{escape(f' ({report.data})') if report.data else ''} · "
+        f"{escape(_done(report, history))} · lower score is better · "
         "one training a cell, validation data: a lead within the noise of the seed "
         "means nothing</p>"
         f'<div class="tiles">{cards}</div>'
     )
+
+
+def _done(report: Report, history: History) -> str:
+    """How many trials there are, and how many were asked for, of those that count."""
+    done = sum(t.status.finished and not (t.is_rejected or t.is_imported) for t in history)
+    if done < report.asked_for:
+        return f"{done} of {amount(report.asked_for, 'trial')} done"
+    return f"{amount(done, 'trial')} done"
 
 
 def _charts(report: Report, history: History) -> str:
@@ -132,7 +152,7 @@ def _charts(report: Report, history: History) -> str:
         result = trial.result
         parameters = result.cell_parameters if result is not None else 0
         title = (
-            f"{trial.name}: score {trial.score:.4f}, {parameters:,} cell parameters, "
+            f"{trial.name}: score {trial.score:.4f}, {parameters:,} cell weights, "
             f"{trial.proposal.origin}"
         )
         points.append(
@@ -146,11 +166,11 @@ def _charts(report: Report, history: History) -> str:
         )
     figures.append(
         (
-            "Score against parameters",
+            "Score against cell weights",
             scatter_chart(
-                "Score against parameters",
+                "Score against cell weights",
                 points,
-                x_label="parameters of the cell",
+                x_label="cell weights",
                 y_label="score",
             ),
         )
@@ -194,6 +214,7 @@ def _finals(report: Report) -> str:
             number(row["deviation"]),
             str(len(row["scores"])),
             str(row["failures"]),
+            f"{row['cell_weights']:,}" if row.get("cell_weights") else "–",
             f"{row['parameters']:,}",
             str(row["hidden_size"]),
             f"{row['learning_rate']:g}",
@@ -206,7 +227,8 @@ def _finals(report: Report) -> str:
         "deviation",
         "trainings",
         "failed",
-        "weights",
+        "cell weights",
+        "model weights",
         "H",
         "rate",
         "p",
@@ -301,7 +323,11 @@ def _failures(history: History) -> str:
         if t.failure is not None
     ]
     drawn = table([("trial", True), ("reason", False), ("message", False)], rows)
-    return f"<details><summary>{len(failed)} failed trials</summary>{drawn}</details>"
+    causes = ", ".join(f"{count} {kind}" for kind, count in history.causes().items())
+    return (
+        f"<details><summary>{amount(len(failed), 'failed trial')}: {escape(causes)}</summary>"
+        f"{drawn}</details>"
+    )
 
 
 def _settings(report: Report) -> str:

@@ -37,11 +37,17 @@ class Comparison:
         return f"{self.cells[0].name} on {self.job.task}"
 
     @property
+    def metric(self) -> str:
+        """Name of the task's own number."""
+        first = self.cells[0]
+        return tasks.get(self.job.task).metric_name(first.score, first.metric)
+
+    @property
     def protocol(self) -> str:
         """How the cells were trained, in words."""
         job = self.job
         return (
-            f"task {job.task} ({tasks.get(job.task).metric}), {job.steps} steps, "
+            f"task {job.task} ({self.metric}), {job.steps} steps, "
             f"H = {job.training.hidden_size}, seed {job.seed}, validation data"
         )
 
@@ -60,7 +66,7 @@ class Comparison:
         ]
         return {
             "task": job.task,
-            "metric_name": tasks.get(job.task).metric,
+            "metric_name": self.metric,
             "steps": job.steps,
             "hidden_size": job.training.hidden_size,
             "seed": job.seed,

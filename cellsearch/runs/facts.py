@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cellsearch import zoo
@@ -13,8 +14,11 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.genome.parameters import parameter_count, requires_square
 from cellsearch.genome.recognise import recognise
+from cellsearch.runs.snapshot import Snapshot
+from cellsearch.space import LayerSizes, layer_weights
+from cellsearch.tasks.suite import SUITE
 
-__all__ = ["DRAWINGS", "cell_facts", "drawing", "predicted", "relatives"]
+__all__ = ["DRAWINGS", "cell_facts", "drawing", "predicted", "relatives", "trained_sizes"]
 
 _LANGUAGES = {
     "svg": svg.to_svg,
@@ -34,12 +38,48 @@ def drawing(genome: Genome, form: str) -> str:
     return _LANGUAGES[form](genome)
 
 
+_LOOKED_AT = 5
+"""Trials whose numbers of weights are looked at for the width of the input."""
+
+
+def trained_sizes(run: Snapshot) -> LayerSizes:
+    """The sizes of the recurrent layer that a run trains, of a suite those of its first task.
+
+    How wide its input is follows from how many weights a trained cell has; before there is one,
+    I = H.
+    """
+    declared = run.declared
+    training = dict(declared["training"])
+    if declared["task"] == SUITE:
+        training |= declared["task_options"]["tasks"][0].get("training", {})
+    hidden = training["hidden_size"]
+    sizes = LayerSizes(
+        hidden,
+        hidden,
+        training.get("num_layers", 1),
+        2 if training.get("bidirectional") else 1,
+    )
+    for trial in run.trials.top(_LOOKED_AT):
+        if trial.result is None or requires_square(trial.genome):
+            continue
+        one, two = (
+            layer_weights(trial.genome, replace(sizes, input_size=width)) for width in (1, 2)
+        )
+        more, rest = divmod(trial.result.cell_parameters - one, (two - one) or 1)
+        if two > one and rest == 0 and more >= 0:
+            return replace(sizes, input_size=more + 1)
+    return sizes
+
+
 MAX_PREDICTED = 500
 """Nodes of the largest cell whose time is predicted."""
 
 
-def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any]:
-    """What is known about a cell from its graph alone; counts for these sizes."""
+def cell_facts(genome: Genome, sizes: LayerSizes) -> dict[str, Any]:
+    """What is known about a cell from its graph alone; counts for these sizes: ``cell_weights`` of
+    the whole layer, ``parameters`` and ``multiply_adds`` of one layer in one direction.
+    """
+    input_size, hidden_size = sizes.input_size, sizes.hidden_size
     return {
         "key": genome.key,
         "cell": genome.to_text(),
@@ -49,6 +89,9 @@ def cell_facts(genome: Genome, input_size: int, hidden_size: int) -> dict[str, A
         "matrices": measures.matrices(genome),
         "input_size": input_size,
         "hidden_size": hidden_size,
+        "layers": sizes.layers,
+        "directions": sizes.directions,
+        "cell_weights": layer_weights(genome, sizes),
         "parameters": parameter_count(genome, input_size, hidden_size),
         "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size),
         "class": measures.recurrence_class(genome),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellsearch.errors import RunError, checked_arguments
+from cellsearch.errors import RunError, SearchWarning, amount, checked_arguments
 from cellsearch.files import write_atomically, write_new
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # these load torch
 
 __all__ = ["Run", "open_run"]
 
+_FILES = ("text", "path")
+"""Task options that name a file of the user's own."""
 SHOWN = 12
 """Rows of the table that a notebook shows."""
 
@@ -55,9 +58,13 @@ class Run(Snapshot):
     @checked_arguments
     def best(self, *, baselines: bool = False) -> RunTrial:
         """The best cell that was found; ``baselines``: or a control that is better. Raises
-        :class:`NoCandidateError` if there is none.
+        :class:`NoCandidateError` if there is none; a :class:`cellsearch.errors.SearchWarning` says
+        that a baseline is better than what was found.
         """
-        return RunTrial(self, self.find_best(baselines=baselines))
+        found = self.find_best(baselines=baselines)
+        if doubt := self.doubt(found):
+            warnings.warn(f"{self.path}: the best cell, {doubt}", SearchWarning, stacklevel=3)
+        return RunTrial(self, found)
 
     @checked_arguments
     def trial(self, number: int) -> RunTrial:
@@ -139,6 +146,7 @@ class Run(Snapshot):
 
     def _report(self) -> Report:
         declared, finals = self.declared, self.finals()
+        options = declared["task_options"]
         return Report(
             name=declared["name"],
             question=declared.get("question", ""),
@@ -150,6 +158,9 @@ class Run(Snapshot):
             settings=self.settings,
             environment=self.environments[-1].fingerprint if self.environments else {},
             finals=finals.to_document() if finals is not None else None,
+            headline=finals.headline if finals is not None else ("", ""),
+            data=next((str(options[key]) for key in _FILES if options.get(key)), ""),
+            asked_for=int(declared["trials"]),
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -179,4 +190,4 @@ class Run(Snapshot):
         done = counts["completed"] + counts["stopped"]
         best = self.trials.best(baselines=False)
         score = f", best {best.score:.6g} ({best.name})" if best is not None else ""
-        return f"<run {self.path}: {done} of {counts['asked_for']} trials trained{score}>"
+        return f"<run {self.path}: {done} of {amount(counts['asked_for'], 'trial')} trained{score}>"

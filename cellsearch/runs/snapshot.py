@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import options
-from cellsearch.errors import NoCandidateError, RunError, checked_arguments, command
+from cellsearch.errors import NoCandidateError, RunError, amount, checked_arguments, command
 from cellsearch.store import Environment, Store, Timing
-from cellsearch.trial import History, Status, Trial
+from cellsearch.trial import BASELINE, History, Status, Trial
 
 if TYPE_CHECKING:
     from cellsearch.experiment import Experiment
@@ -114,7 +114,8 @@ class Snapshot:
         """Name of the task's own number."""
         from cellsearch.tasks.suite import metric_of  # loads numpy, as listing a run does not
 
-        return metric_of(self.declared["task"])
+        best = next(iter(self.trials.top(1)), None)
+        return metric_of(self.declared["task"], best.result if best is not None else None)
 
     @cached_property
     def ended(self) -> Mapping[int, float]:
@@ -168,10 +169,34 @@ class Snapshot:
                 hint="search on with more --trials",
             )
         raise NoCandidateError(
-            f"the run has no cell with a score among {len(self.trials)} trials",
+            f"the run has no cell with a score among {amount(len(self.trials), 'trial')}",
             where=str(self.path),
             hint=f"{command('ls', self.path)} says what became of them",
         )
+
+    @checked_arguments
+    def better_baselines(self, trial: Trial) -> tuple[Trial, ...]:
+        """The baselines whose score is better than that of a trial, best first."""
+        controls = [t for t in self.trials.of_kind(BASELINE) if t.is_scored]
+        controls.sort(key=lambda control: (control.score, control.number))
+        return tuple(t for t in controls if t.score < trial.score and t.number != trial.number)
+
+    @checked_arguments
+    def doubt(self, trial: Trial) -> str:
+        """Why a trial is not the improvement that one may take it for, in words: it failed, has no
+        score yet, or a baseline is better; ``""`` where nothing speaks against it.
+        """
+        name = f"trial {trial.number}"
+        if trial.failure is not None:
+            return f"{name} failed ({trial.failure.kind}): {trial.failure.message}"
+        if not trial.score < math.inf:
+            return f"{name} has no score: it is {trial.status.value}"
+        better = self.better_baselines(trial)
+        if trial.is_baseline or not better:
+            return ""
+        listed = " and ".join(f"{control.name} ({control.score:.6g})" for control in better)
+        plural = "s" * (len(better) > 1)
+        return f"{name} (score {trial.score:.6g}) is worse than the baseline{plural} {listed}"
 
     @checked_arguments
     def has_weights(self, trial: Trial) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
+from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.reporting.page import cell
 from cellsearch.runs.snapshot import Snapshot
@@ -68,7 +68,7 @@ class RunTrial:
     def provenance(self) -> str:
         """Where the cell comes from, in a sentence."""
         declared, result = self.run.declared, self.result
-        score = f", score {result.score:.4f} after {result.steps} steps" if result else ""
+        score = f", score {result.score:.4f} after {amount(result.steps, 'step')}" if result else ""
         return (
             f"Trial {self.number} of the experiment {declared['name']} "
             f"({declared['strategy']}, {declared['task']}){score}."

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from cellsearch.errors import amount
 from cellsearch.files import write_atomically
 from cellsearch.job import JobId
 from cellsearch.search.events import BestChanged, SearchEvent
@@ -147,7 +148,7 @@ class BestCell:
         assert result is not None
         doc = (
             f"Best cell of {self._name}: trial {best.number}, score {result.score:.6g} "
-            f"after {result.steps} steps."
+            f"after {amount(result.steps, 'step')}."
         )
         write_atomically(self._file, best.genome.to_text(doc))
         self._tell(BestChanged(best))

@@ -17,6 +17,7 @@ from cellsearch.errors import (
     EnvironmentFailure,
     RunError,
     TrainingError,
+    amount,
     checked_arguments,
 )
 from cellsearch.executors.base import Executor
@@ -368,7 +369,7 @@ class Search:
         taken, known = self._agenda.take_over(found)
         if known:
             skipped["were known already"] = known
-        self._store.add_event("imported", f"{taken} trials of {path}")
+        self._store.add_event("imported", f"{amount(taken, 'trial')} of {path}")
         self._best.update(self.history)
         return Imported(taken, dict(skipped))
 

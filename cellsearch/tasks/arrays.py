@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.errors import ConfigError, amount, checked_arguments
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import CharLM
 from cellsearch.tasks.heads import Readout
@@ -190,12 +190,16 @@ def _check_pairs(
     x: list[NDArray[Any]], y: list[NDArray[Any]], readout: Readout, where: str
 ) -> None:
     if len(x) != len(y):
-        raise ConfigError(f"{len(x)} sequences, but {len(y)} targets", where=where)
+        raise ConfigError(
+            f"{amount(len(x), 'sequence')}, but {amount(len(y), 'target')}", where=where
+        )
     if readout == "every":
         for k, (a, b) in enumerate(zip(x, y, strict=True)):
             if len(a) != len(b):
                 raise ConfigError(
-                    f"sequence {k} has {len(a)} positions, but {len(b)} targets", where=where
+                    f"sequence {k} has {amount(len(a), 'position')}, "
+                    f"but {amount(len(b), 'target')}",
+                    where=where,
                 )
 
 
@@ -205,7 +209,7 @@ def _carve(split: NDArray[Any], valid: bool, test: bool, shuffle: bool) -> NDArr
     n = int((split == 0).sum())
     if (valid or test) and n < 10:
         raise ConfigError(
-            f"{n} sequences cannot be split",
+            f"{amount(n, 'sequence')} cannot be split",
             where="x",
             hint="give at least 10, or give valid and test",
         )

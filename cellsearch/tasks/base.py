@@ -129,6 +129,13 @@ class Task(ABC):
         return cls(parse_options(cls.Options, options), arrays)
 
     @classmethod
+    def metric_name(cls, score: float, metric: float) -> str:
+        """What the task's number of a result is called: ``metric`` of the class, but for a task
+        whose data decide which of several it is.
+        """
+        return cls.metric
+
+    @classmethod
     def check_training(cls, training: Training, *, where: str = "training") -> None:
         """Raise :class:`cellsearch.errors.ConfigError` for a training that this task does not
         allow; ``where``: the table that says how to train.

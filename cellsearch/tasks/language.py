@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, amount
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel, evaluation
@@ -65,7 +65,8 @@ class LanguageModel(Task):
         for split, least in needed.items():
             if len(arrays[split]) < least:
                 raise ConfigError(
-                    f"the {split} split has {len(arrays[split])} tokens, but {least} are needed",
+                    f"the {split} split has {amount(len(arrays[split]), 'token')}, "
+                    f"but {least} are needed",
                     where=f"task {self.name}",
                     hint="use a longer text, or a smaller batch_size",
                 )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,11 @@ class ArraysTask(SequenceTask):
                 "cellsearch.tasks.arrays.save",
             )
         return read(parsed.path)
+
+    @classmethod
+    def metric_name(cls, score: float, metric: float) -> str:
+        """The accuracy is what the error rate, which is the score, leaves of 1."""
+        return "accuracy" if math.isclose(metric, 1 - score, abs_tol=1e-6) else "RMSE"
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """See the class."""

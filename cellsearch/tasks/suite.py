@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
+from cellsearch.job import Result
 from cellsearch.options import Key, at_least, between, keys, read_options, table_of, unknown
 from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays
@@ -125,9 +126,14 @@ def load_suite_data(suite: Suite) -> Arrays:
     }
 
 
-def metric_of(task: str) -> str:
-    """What the number of a task is called, or of a suite."""
-    return "share of the reference" if task == SUITE else tasks.get(task).metric
+def metric_of(task: str, result: Result | None = None) -> str:
+    """What the number of a task is called, or of a suite. ``result``: of a training, where the data
+    decide.
+    """
+    if task == SUITE:
+        return "share of the reference"
+    kind = tasks.get(task)
+    return kind.metric if result is None else kind.metric_name(result.score, result.metric)
 
 
 def part(arrays: Arrays, number: int) -> Arrays:

@@ -101,11 +101,11 @@ def test_plain_lines_say_what_became_of_each_trial() -> None:
     assert stream.getvalue().splitlines() == [
         "quick: Does it work?",
         "starting",
-        "[ 1/12] LSTM       score 2.5000  1,234 weights, 1.5 s  best 2.5000 LSTM  ETA 1:50",
-        "[ 2/12] trial 1    score 2.2500  1,234 weights, 1.5 s  best 2.2500 trial 1  "
+        "[ 1/12] LSTM       score 2.5000  1,234 cell weights, 1.5 s  best 2.5000 LSTM  ETA 1:50",
+        "[ 2/12] trial 1    score 2.2500  1,234 cell weights, 1.5 s  best 2.2500 trial 1  "
         "mutate:op  ETA 0:50",
         "[ 3/12] trial 2    failed (nan)  best 2.2500 trial 1  mutate:op  ETA 0:30",
-        "[ 4/12] trial 3    score 2.7500 (stopped early)  1,234 weights, 1.5 s  best "
+        "[ 4/12] trial 3    score 2.7500 (stopped early)  1,234 cell weights, 1.5 s  best "
         "2.2500 trial 1  mutate:op  ETA 0:20",
         "Ctrl-C",
     ]

@@ -93,7 +93,7 @@ def test_escapes_failures() -> None:
     )
     page = render_report(report(trial(1, 2.4), failed))
     assert "<script" not in page
-    assert "1 failed trials" in page
+    assert "1 failed trial: 1 nan" in page
 
 
 def test_finals_stand_below_the_leaderboard() -> None:
