@@ -227,6 +227,11 @@ class StoredProposal(Proposal):
     def __reduce__(self) -> tuple[object, ...]:
         return Proposal, (self.genome, *self._facts())
 
+    def __repr__(self) -> str:
+        return (
+            f"<proposal {self.origin or 'without origin'}, parents {self.parents}: {self.genome!r}>"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rung:
@@ -381,6 +386,12 @@ class Trial:
             "message": failure.message if failure else None,
             "duplicate_of": self.duplicate_of,
         }
+
+    def __repr__(self) -> str:
+        said = f"score {self.score:.6g}" if self.score < float("inf") else ""
+        said = f"{self.failure.kind}" if self.failure is not None else said
+        parts = filter(None, (self.status.value, said, str(self.proposal.origin)))
+        return f"<trial {self.number}: {', '.join(parts)}>"
 
     def with_(self, **changes: object) -> Trial:
         """A copy with some fields changed."""

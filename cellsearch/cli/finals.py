@@ -163,7 +163,7 @@ def _print(table: FinalTable, metric: str) -> None:
             number(row.mean),
             number(row.deviation),
             f"{row.cell_parameters:,}" if row.cell_parameters else "–",
-            f"{row.parameters:,}",
+            f"{row.parameters:,}" if row.parameters else "–",
             str(row.hidden_size),
             f"{row.learning_rate:g}",
             number(row.step_ms, 1),

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from cellsearch import schedules, strategies, tasks, zoo
-from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.errors import ConfigError, amount, checked_arguments
 from cellsearch.experiment import catalog
 from cellsearch.experiment.misplaced import check_places
 from cellsearch.experiment.overrides import overridden
@@ -83,6 +83,12 @@ class Experiment:
     """What the search may use up, besides its number of trials."""
     folder: Path | None = field(default=None, compare=False)
     """Of its file: data whose path is relative are looked for there too."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<experiment {self.name}: {self.strategy.name} in {self.space.name} for {self.task}, "
+            f"{amount(self.trials, 'trial')}>"
+        )
 
     def to_toml(self) -> str:
         """The resolved experiment: every option written out, the search space included;

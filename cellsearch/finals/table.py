@@ -92,8 +92,14 @@ class FinalTable:
     @property
     def headline(self) -> tuple[str, str]:
         """What :attr:`sentence` says in a few words, and of whom; empty for no comparison."""
-        best = next((row for row in self.rows if row.baseline and row.scores), None)
         found = next((row for row in self.rows if not row.baseline and row.scores), None)
+        return ("", "") if found is None else self.headline_of(found.name)
+
+    @checked_arguments
+    def headline_of(self, name: str) -> tuple[str, str]:
+        """:attr:`headline` of the cell of this name; empty for one that did not take part."""
+        best = next((row for row in self.rows if row.baseline and row.scores), None)
+        found = next((row for row in self.rows if row.name == name and not row.baseline), None)
         return ("", "") if best is None or found is None else _headline(found, best)
 
     def to_document(self) -> dict[str, Any]:

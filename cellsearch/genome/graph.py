@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError, checked_arguments
+from cellsearch.errors import GenomeError, amount, checked_arguments
 from cellsearch.genome.parts import (
     ATTRIBUTES,
     MAX_NODES,
@@ -222,6 +222,10 @@ class Genome:
 
     def _repr_svg_(self) -> str:
         return self.to_svg()
+
+    def __repr__(self) -> str:
+        states = ", ".join(self.state_names)
+        return f"<genome of {amount(len(self.nodes), 'node')}, states {states}>"
 
     def __str__(self) -> str:
         return self.to_text()

@@ -93,7 +93,7 @@ def _head(report: Report, history: History) -> str:
             0,
             (
                 number(best.result.metric),
-                f"best {report.metric} (validation), trial {best.number}",
+                f"best {report.metric} (validation), {best.name}{_failed_finals(report, best)}",
             ),
         )
     if any(report.headline):
@@ -116,6 +116,16 @@ def _head(report: Report, history: History) -> str:
         "means nothing</p>"
         f'<div class="tiles">{cards}</div>'
     )
+
+
+def _failed_finals(report: Report, trial: Trial) -> str:
+    """How many final trainings of a cell failed, in words; ``""`` where none did."""
+    rows = report.finals["rows"] if report.finals is not None else ()
+    row = next((row for row in rows if row["name"] == trial.name), None)
+    if row is None or not row["failures"]:
+        return ""
+    total = len(row["scores"]) + row["failures"]
+    return f"; {row['failures']} of {amount(total, 'final training')} failed"
 
 
 def _done(report: Report, history: History) -> str:
@@ -215,7 +225,7 @@ def _finals(report: Report) -> str:
             str(len(row["scores"])),
             str(row["failures"]),
             f"{row['cell_weights']:,}" if row.get("cell_weights") else "–",
-            f"{row['parameters']:,}",
+            f"{row['parameters']:,}" if row["parameters"] else "–",
             str(row["hidden_size"]),
             f"{row['learning_rate']:g}",
             number(row["p"], 3),

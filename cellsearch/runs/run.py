@@ -14,7 +14,7 @@ from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
 from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.runs.trial import RunTrial
-from cellsearch.trial import as_frame
+from cellsearch.trial import Trial, as_frame
 
 if TYPE_CHECKING:  # these load torch
     from cellsearch.executors.base import Executor
@@ -63,8 +63,16 @@ class Run(Snapshot):
         """
         found = self.find_best(baselines=baselines)
         if doubt := self.doubt(found):
-            warnings.warn(f"{self.path}: the best cell, {doubt}", SearchWarning, stacklevel=3)
+            warnings.warn(f"the best cell of {self.path}, {doubt}", SearchWarning, stacklevel=3)
         return RunTrial(self, found)
+
+    @checked_arguments
+    def doubt(self, trial: Trial) -> str:
+        """See :meth:`Snapshot.doubt`; what the finals have found speaks against a trial, too."""
+        said = super().doubt(trial)
+        table = self.finals() if not said else None
+        word, about = table.headline_of(trial.name) if table is not None else ("", "")
+        return f"{word}: {about}" if word == "not better" or about.startswith("worse") else said
 
     @checked_arguments
     def trial(self, number: int) -> RunTrial:

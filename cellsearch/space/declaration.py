@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
-from cellsearch.errors import SpaceError
+from cellsearch.errors import SpaceError, amount
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass
@@ -184,6 +184,13 @@ class Declaration(ABC):
     of them instead of those of :class:`SizeLimits`."""
     dropped: Mapping[str, str] = field(default_factory=dict)
     """Seed genomes that constraints of an experiment have left out, with the reason."""
+
+    def __repr__(self) -> str:
+        seeds = ", ".join(self.seeds) or "none"
+        return (
+            f"<search space {self.name}: states {', '.join(self.states)}, "
+            f"{amount(len(self.ops), 'op')}, seed genomes {seeds}>"
+        )
 
     @abstractmethod
     def contains(self, genome: Genome) -> Violation | None:

@@ -28,7 +28,7 @@ from cellsearch.space.toml import constrained, from_table, from_toml, sized, to_
 __all__ = ["SearchSpace"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchSpace(Declaration):
     """Which genomes are legal, and how they are sampled and edited. All genomes that it returns are
     legal.

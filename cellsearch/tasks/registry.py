@@ -14,6 +14,8 @@ from cellsearch.tasks.data import registry
 
 __all__ = ["TaskData", "TaskInfo", "describe", "get", "info", "names"]
 
+_SHOWN = 4
+"""Arrays whose shapes are shown."""
 _TASKS: Parts[Task] = Parts(
     "task",
     "cellsearch.tasks",
@@ -125,6 +127,11 @@ class TaskData:
     name: str
     options: Mapping[str, Any]
     arrays: Arrays
+
+    def __repr__(self) -> str:
+        shapes = [f"{name} {list(array.shape)}" for name, array in self.arrays.items()]
+        more = f" and {len(shapes) - _SHOWN} more" if len(shapes) > _SHOWN else ""
+        return f"<data of the task {self.name}: {', '.join(shapes[:_SHOWN])}{more}>"
 
     def create(self, **changes: Any) -> Task:
         """The task itself, with some options changed."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cellsearch.errors import amount
+
 if TYPE_CHECKING:
     from cellsearch.tasks.base import Arrays
 
@@ -22,6 +24,10 @@ class Data:
     """What ``Task.load`` gave; of a suite, those of all its tasks, as ``<number>/<name>``."""
     targets: tuple[float, ...] = ()
     """The score of each task of a suite that counts as 1; empty for a single task."""
+
+    def __repr__(self) -> str:
+        targets = f", {amount(len(self.targets), 'target')}" if self.targets else ""
+        return f"<data: {amount(len(self.arrays), 'array')}{targets}>"
 
 
 @dataclass(frozen=True, slots=True)
