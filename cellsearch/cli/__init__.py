@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import click
 
 from cellsearch import __version__
+from cellsearch.cli.documented import Documented
 from cellsearch.cli.failures import ReaderGoneError, guarded
 from cellsearch.errors import CellsearchWarning
 from cellsearch.reporting.terminal import shown_output
@@ -88,7 +89,7 @@ class _Later(click.Command):
     ) -> click.Context:
         commands: tuple[click.Command, ...] = import_module(self._module).COMMANDS
         real = next(command for command in commands if command.name == self.name)
-        return real.make_context(info_name, args, parent, **extra)
+        return Documented(real).make_context(info_name, args, parent, **extra)
 
 
 @click.group(

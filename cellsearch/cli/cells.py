@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, print_table
+from cellsearch.cli.output import emit_json, json_option, print_table, refuse_other_kind
 from cellsearch.errors import amount
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
@@ -67,6 +67,7 @@ def show(
             raise click.UsageError(
                 "--output needs one of --svg, --dot, --mermaid, --latex, --program"
             )
+        refuse_other_kind(output, form)
         refuse_existing(output, force=force)
     located = locate(cell)
     if form is not None:
@@ -103,21 +104,30 @@ def show(
 @click.argument("one")
 @click.argument("other")
 @click.option(
-    "--svg", type=click.Path(path_type=Path), help="Write one picture with the differences marked."
+    "--svg",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value="-",
+    metavar="FILE",
+    help="Write one picture with the differences marked; without FILE, print it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @json_option
 def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> None:
     """Show the edits that lead from cell ONE to cell OTHER, both simplified."""
-    if svg is not None:
+    printed = svg == Path("-") and not as_json
+    if svg is not None and not printed:
+        refuse_other_kind(svg, "svg")
         refuse_existing(svg, force=force)
     first, second = locate(one), locate(other)
     found = difference(first.genome, second.genome)
     if svg is not None:
         title = f"from {first.label} to {second.label}"
-        write_new(
-            svg, diff_svg(found.one, found.other, dict(found.pairs), title=title), force=force
-        )
+        drawn = diff_svg(found.one, found.other, dict(found.pairs), title=title)
+        if printed:
+            click.echo(drawn)
+            return
+        write_new(svg, drawn, force=force)
     if as_json:
         edits = [{"mark": edit.mark, "what": edit.what, "text": edit.text} for edit in found.edits]
         emit_json(
@@ -161,6 +171,7 @@ def import_cell(
 ) -> None:
     """Read a cell in another project's notation from FILE and print it as a .cell text."""
     if output is not None:
+        refuse_other_kind(output, "cell")
         refuse_existing(output, force=force)
     options = dict(parse_setting(setting) for setting in settings)
     genome = importers.import_cell(read_text(file), format=source, **options)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellsearch.cli.output import data_option, own_data_option
+from cellsearch.cli.output import data_option, own_data_option, refuse_other_kind
 from cellsearch.files import refuse_existing
 from cellsearch.runs.locate import locate
 
@@ -71,6 +71,7 @@ def export(
     if precision and form not in ("source", "state-dict"):
         raise click.UsageError(f"--precision is for source and state-dict, not for {form}")
     if form != "package":
+        refuse_other_kind(output, form)
         refuse_existing(output, force=force)
     located = locate(cell, data)
     trial = located.trial

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import platform
+import re
 import sys
 import tempfile
 import traceback
@@ -69,7 +71,7 @@ def _run(command: click.Command, arguments: Sequence[str], debug: bool) -> int:
         context = error.ctx
         return _failed(
             error.format_message(),
-            f"see {context.command_path if context else 'cellsearch'} --help",
+            f"{_guess(error)}see {context.command_path if context else 'cellsearch'} --help",
             2,
             debug,
         )
@@ -110,6 +112,17 @@ def one_training(what: str) -> Iterator[None]:
             where=what,
             hint=error.hint or _AGAINST.get(error.kind, ""),
         ) from error
+
+
+def _guess(error: click.UsageError) -> str:
+    """What was meant by a value that is not among the choices; click guesses commands and options
+    itself.
+    """
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
+    given = re.match("'(.*?)' is not one of", error.message)
+    names = [str(choice) for choice in kind.choices] if isinstance(kind, click.Choice) else []
+    close = difflib.get_close_matches(given[1], names, 1, 0.5) if given else []
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def let_output_go() -> None:

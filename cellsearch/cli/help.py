@@ -24,7 +24,7 @@ def show_help(context: click.Context, command: str | None) -> None:
         return
     _, known, _ = group.resolve_command(root, [command])
     if known is not None:
-        known.main(["--help"], f"{root.info_name} {command}", standalone_mode=False, color=True)
+        known.make_context(command, ["--help"], root)
 
 
 @click.command("version")
@@ -33,7 +33,7 @@ def version() -> None:
     click.echo(f"cellsearch, version {__version__}")
 
 
-@click.command("completion", epilog='Example:\n\n\b\n  eval "$(cellsearch completion bash)"')
+@click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

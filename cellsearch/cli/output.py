@@ -7,13 +7,14 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
 from rich.cells import cell_len
 from rich.table import Table
 
-from cellsearch.errors import visible
+from cellsearch.errors import ConfigError, visible
 from cellsearch.reporting.page import number
 from cellsearch.reporting.screen import Screen, plain
 
@@ -24,6 +25,7 @@ __all__ = [
     "number",
     "own_data_option",
     "print_table",
+    "refuse_other_kind",
 ]
 
 NARROW = 24  # characters of a column whose text is broken into lines
@@ -76,6 +78,34 @@ def own_data_option(command: F) -> F:
         help="Where your own data lie: a text, a file of arrays; OPTION=PATH where there are "
         "several.",
     )(command)
+
+
+_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "svg": (".svg",),
+    "dot": (".dot", ".gv"),
+    "mermaid": (".mmd", ".mermaid", ".md"),
+    "latex": (".tex",),
+    "program": (".txt",),
+    "html": (".html", ".htm"),
+    "source": (".py",),
+    "json": (".json",),
+    "cell": (".cell",),
+    "state-dict": (".pt", ".safetensors"),
+    "": (".pdf", ".png", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp"),
+}
+"""What the names of files end in, by what is in them; at last pictures that nothing here draws."""
+
+
+def refuse_other_kind(path: Path, form: str) -> None:
+    """Raise :class:`ConfigError` for a file that is named as if something else were in it."""
+    own, suffix = _SUFFIXES.get(form, ()), path.suffix.lower()
+    if own and suffix not in own and any(suffix in others for others in _SUFFIXES.values()):
+        hint = f"name it {path.with_suffix(own[0])}"
+        if form == "svg" and suffix in _SUFFIXES[""]:
+            hint += "; Inkscape and rsvg-convert, for example, make another picture of it"
+        raise ConfigError(
+            f"{path}: {form} would be written into a file that is named {suffix}", hint=hint
+        )
 
 
 def emit_json(document: object) -> None:

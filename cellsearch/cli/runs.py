@@ -4,15 +4,17 @@ and change nothing in its store.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, number, print_table
-from cellsearch.errors import amount, command
+from cellsearch.cli.output import emit_json, json_option, number, print_table, refuse_other_kind
+from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
+from cellsearch.store.database import FILE_NAME, runs_below
 from cellsearch.trial import Trial
 
 __all__ = [
@@ -28,7 +30,7 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.command("ls")
-@RUN
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--top", type=click.IntRange(min=1), help="Only the best N.")
 @click.option(
     "--sort",
@@ -38,8 +40,15 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
     help="Order of the rows.",
 )
 @json_option
-def list_trials(run: Path, top: int | None, sort: str, as_json: bool) -> None:
-    """List the trials of RUN, best first; unfinished and failed ones last."""
+def list_trials(run: Path | None, top: int | None, sort: str, as_json: bool) -> None:
+    """List the trials of RUN, best first; unfinished and failed ones last. Of a folder that holds
+    runs, list these; without RUN those in the folder runs, or here.
+    """
+    if run is None:
+        run = Path("runs") if Path("runs").is_dir() else Path()
+    if not (run / FILE_NAME).exists() and (found := runs_below(run)):
+        _list_runs(found, as_json)
+        return
     data = open_run(run)
     trials = list(data.trials)
     if sort == "score":
@@ -107,7 +116,42 @@ def report(run: Path, output: Path | None, force: bool) -> None:
     """Write one self-contained HTML file about RUN: leaderboard, curves, pictures of the best
     cells, lineage.
     """
+    if output is not None:
+        refuse_other_kind(output, "html")
     click.echo(f"report: {open_run(run).report(output, force=force)}")
+
+
+def _list_runs(folders: list[Path], as_json: bool) -> None:
+    """A line on each run; one that cannot be read says why."""
+    rows: list[tuple[str, ...]] = []
+    documents: list[dict[str, Any]] = []
+    for folder in folders:
+        try:
+            data = open_run(folder)
+            declared, best = data.declared, data.trials.best(baselines=False)
+        except CellsearchError as error:
+            rows.append((str(folder), "–", "–", "–", "–", f"cannot be read: {error}"))
+            documents.append({"run": str(folder), "error": str(error)})
+            continue
+        score = best.score if best is not None else math.nan
+        trained = data.counts["completed"] + data.counts["stopped"]
+        made = [str(declared.get(key, "")) for key in ("strategy", "task")]
+        state = f"being searched by {data.writer}" if data.writer else ""
+        rows.append((str(folder), *made, str(trained), number(score), state))
+        documents.append(
+            {
+                "run": str(folder),
+                "experiment": declared,
+                "writer": data.writer,
+                **data.counts,
+                "best": trial_record(best) if best is not None else None,
+            }
+        )
+    if as_json:
+        emit_json(documents)
+    else:
+        headers = ("run", "strategy", "task", "trained", "best score", "")
+        print_table(headers, rows, right=(3, 4), wrap=5)
 
 
 def leaderboard_order(trial: Trial) -> tuple[bool, float, int]:

@@ -5,6 +5,7 @@ wheel carries; other packages add files of other names, in folders that they dec
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,19 @@ SPACES = "search_spaces"
 EXPERIMENTS = "experiments"
 SUITES = "suites"
 _WORD = {SPACES: "search space", EXPERIMENTS: "experiment", SUITES: "suite"}
+_ARRAYS = "cellsearch search quickstart --set task=arrays --set task_options.path={}"
+_TEXT = "cellsearch search quickstart --set task_options.text={}"
+_CUT = (
+    "cut it into sequences x and targets y, write them with "
+    'cellsearch.tasks.arrays.save(cellsearch.tasks.from_arrays(x, y), "mine.npz"), and write '
+    + _ARRAYS.format("mine.npz")
+)
+_DATA = {
+    **dict.fromkeys((".csv", ".tsv", ".parquet", ".xlsx", ".npy", ".arff"), _CUT),
+    ".npz": f"write {_ARRAYS}",
+    **dict.fromkeys((".txt", ".md"), f"write {_TEXT}"),
+}
+"""What to write for data in place of an experiment, by the suffix of the file."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -79,6 +93,12 @@ def find(kind: str, name_or_path: str | Path, *, beside: Path | None = None) -> 
     Raises :class:`ConfigError` that lists the known names.
     """
     text = str(name_or_path)
+    hint = _DATA.get(Path(text).suffix.lower(), "") if kind == EXPERIMENTS else ""
+    if hint:
+        raise ConfigError(
+            f"{text} is data, not an experiment, which is a name or a TOML file",
+            hint=hint.format(shlex.quote(text)) + "; docs/own_data.md shows it",
+        )
     if isinstance(name_or_path, Path) or "/" in text or "\\" in text or text.endswith(".toml"):
         for path in ([beside / text] if beside else []) + [Path(text)]:
             if path.is_file():

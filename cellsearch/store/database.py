@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 FILE_NAME = "store.sqlite"
+SHOWN = 8
 APPLICATION_ID = 0x43454C4C  # "CELL"
 _WAIT_SECONDS = 10.0
 
@@ -139,6 +140,13 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     return connection
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """The folders of runs in a folder, and in the folders in it."""
+    return sorted(
+        path.parent for deep in ("*", "*/*") for path in folder.glob(f"{deep}/{FILE_NAME}")
+    )
+
+
 def open_reader(folder: Path) -> sqlite3.Connection:
     """Open the store of a run for reading, also while a search writes it. Raises :class:`RunError`
     if there is none, :class:`InputFileError` for something else than a store.
@@ -149,11 +157,11 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     require_plain(folder, (FILE_NAME,))
     require_plain(folder, beside, alone=True)
     if not path.is_file():
-        raise RunError(
-            "there is no run here",
-            where=str(folder),
-            hint="`cellsearch search EXPERIMENT --run DIR` makes one",
-        )
+        below = [str(run) for run in runs_below(folder)]
+        hint = "`cellsearch search EXPERIMENT --run DIR` makes one"
+        if below:
+            hint = f"runs below it: {', '.join(below[:SHOWN])}" + ", ..." * (len(below) > SHOWN)
+        raise RunError("there is no run here", where=str(folder), hint=hint)
     query = "mode=ro"
     if not os.access(folder, os.W_OK) and not (folder / f"{FILE_NAME}-wal").exists():
         # A reader of a WAL store wants to create its shared-memory file; a finished run in a

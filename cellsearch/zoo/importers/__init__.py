@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.options import unknown as unknown_name
 from cellsearch.zoo.importers import darts, enas, nas_bench_nlp
 
 __all__ = ["FORMATS", "export_cell", "import_cell"]
@@ -39,9 +40,7 @@ def import_cell(text: str, format: str = "nas-bench-nlp", **options: object) -> 
     :class:`CellSyntaxError` for a text that is not a cell.
     """
     if format not in _READERS:
-        raise ConfigError(
-            f"the format {format!r} is not known", hint="formats: " + ", ".join(FORMATS)
-        )
+        raise unknown_name("format", format, FORMATS)
     unknown = sorted(set(options) - _OPTIONS[format])
     if unknown:
         raise ConfigError(
