@@ -24,6 +24,9 @@ __all__ = ["FINALS", "Snapshot"]
 FINALS = "finals.json"
 """The file of a run's folder that holds the table of its finals."""
 
+_EXPECTED = {"name": str, "task": str, "strategy": str, "training": Mapping}
+"""What every resolved experiment says, and as what."""
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Snapshot:
@@ -85,8 +88,19 @@ class Snapshot:
 
     @cached_property
     def declared(self) -> Mapping[str, Any]:
-        """The resolved experiment as plain values."""
-        return options.parse_toml(self.settings, self._settings_name)
+        """The resolved experiment as plain values. Raises :class:`RunError` for a run without one,
+        which was ended while it was made.
+        """
+        declared = options.parse_toml(self.settings, self._settings_name)
+        for key, kind in _EXPECTED.items():
+            if not isinstance(declared.get(key), kind):
+                raise RunError(
+                    f"the experiment that the store holds is not whole: it has no {key}",
+                    where=str(self.path),
+                    hint="search with the experiment again; that goes on with a run that was "
+                    "ended while it was made",
+                )
+        return declared
 
     @cached_property
     def experiment(self) -> Experiment:

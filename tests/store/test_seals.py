@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from store.test_store import add, result
 
+import cellsearch as cs
 from cellsearch import schedules
 from cellsearch.errors import CellsearchError, InputFileError
 from cellsearch.executors.in_process import InProcess
@@ -185,6 +186,15 @@ def test_a_damaged_store_is_not_gone_on_with(
         store.requeue()
         with pytest.raises(InputFileError, match="trials, trial 3"):
             store.history()
+
+
+@pytest.mark.parametrize("text", ["", "a = 1", 'name = "a"\ntask = 3', "name = ["])
+def test_a_run_without_its_experiment_is_a_declared_error(text: str, tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        store.describe(text)
+    with pytest.raises(CellsearchError) as caught:
+        cs.open_run(tmp_path).report()
+    assert caught.value.exit_code in (2, 3, 4)
 
 
 def test_a_row_that_is_replaced_is_sealed(tmp_path: Path) -> None:
