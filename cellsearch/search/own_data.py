@@ -50,17 +50,25 @@ class OwnData:
     """Name of the task."""
     options: Mapping[str, Any]
     """Its options, as the run names them."""
-    folders: tuple[Path | None, ...]
-    """Where relative paths are looked for besides the current folder."""
+    run: Path
+    """Folder of the run."""
+    experiment: Path | None
+    """Folder of the experiment file."""
     known: dict[str, Remembered]
     """What the run remembers of them, by option."""
     found: dict[str, str] = field(default_factory=dict)
     """Where they lie, by option."""
 
+    @property
+    def folders(self) -> tuple[Path | None, ...]:
+        """Where relative paths are looked for besides the current folder."""
+        return self.run, self.experiment
+
     def note(self, option: DataOption, path: Path, digest: str) -> None:
         """The data of an option lie at this path."""
         self.found[option.key] = str(path)
-        self.known[option.key] = self.known.get(option.key, Remembered()).seen(path, digest)
+        known = self.known.get(option.key, Remembered())
+        self.known[option.key] = known.seen(path, digest, self.run)
 
     def look(self, option: DataOption) -> bool:
         """Find the data of an option; whether they are there."""
@@ -71,14 +79,14 @@ class OwnData:
 
     def take(self, option: DataOption, path: Path) -> None:
         """A person says that the data lie here."""
-        if not path.exists():
+        digest = option.digest_of(path)
+        if not digest:
             raise ConfigError(
                 f"there is nothing at {path}",
                 where="--data",
                 hint=f"it is to be the data of task_options.{option.key}",
             )
         expected = self.known.get(option.key, Remembered()).digest or option.stated
-        digest = option.kind.digest(path)
         if expected and digest != expected:
             raise other_data(option.key, expected, [(path, digest)])
         self.note(option, path, digest)
@@ -113,7 +121,7 @@ def placed(
 
     Raises :class:`ConfigError` for data that are not there, :class:`RunError` for others.
     """
-    own = OwnData(task, options, (run,), remembered(document, str(run)))
+    own = OwnData(task, options, run, None, remembered(document, str(run)))
     known = data_options(task, options)
     for key, path in assigned(known, data, own.known).items():
         if known[key].value and not known[key].is_path:
@@ -132,13 +140,14 @@ def settled(store: Store, experiment: Experiment, data: Given) -> tuple[Experime
     Another path to equal data is the same experiment. Raises :class:`RunError` for other data,
     :class:`ConfigError` for data that somebody says and that are not there.
     """
-    task, folders = experiment.task, (store.path, experiment.folder)
+    task = experiment.task
     options = data_options(task, experiment.task_options)
     before = _before(store, experiment)
     own = OwnData(
         task,
         experiment.task_options,
-        folders,
+        store.path,
+        experiment.folder,
         remembered(store.data, str(store.path)) if before else {},
     )
     given = assigned(options, data, own.known)

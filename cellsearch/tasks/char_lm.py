@@ -37,6 +37,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN|NA|")
 
 def text_digest(path: Path) -> str:
     """Of a text: whatever its line ends, with or without a byte order mark."""
+    _check_size(path)
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     return sha256(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()[:16]
 
@@ -95,10 +96,7 @@ def read_text(path: str) -> str:
             where="task_options.text",
             hint='use "kjv" (shipped) or the path of a text file',
         )
-    if file.stat().st_size > LARGEST_FILE:
-        raise InputFileError(
-            f"the file is larger than {LARGEST_FILE >> 20} MiB", where=path, hint="use a part of it"
-        )
+    _check_size(file)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,6 +116,15 @@ def read_text(path: str) -> str:
             stacklevel=2,
         )
     return text
+
+
+def _check_size(file: Path) -> None:
+    if file.stat().st_size > LARGEST_FILE:
+        raise InputFileError(
+            f"the file is larger than {LARGEST_FILE >> 20} MiB",
+            where=str(file),
+            hint="use a part of it",
+        )
 
 
 def _share_of_numbers(text: str) -> float:

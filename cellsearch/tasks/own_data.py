@@ -7,12 +7,13 @@ what lies there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import ConfigError, RunError, quoted
+from cellsearch.errors import ConfigError, InputFileError, RunError, quoted
 from cellsearch.options import marked
 from cellsearch.tasks.options import DataPath, TaskOptions, parse_options
 from cellsearch.tasks.registry import get
@@ -53,6 +54,21 @@ class DataOption:
         """Whether it says a path."""
         return bool(self.value) and self.value not in self.kind.words
 
+    def digest_of(self, path: str | Path) -> str:
+        """The digest of what lies there; ``""`` for nothing that could be data. Raises
+        :class:`InputFileError` for what cannot be read.
+        """
+        if not (os.path.isfile(path) or os.path.isdir(path)):
+            return ""
+        try:
+            return self.kind.digest(Path(path))
+        except OSError as error:
+            raise InputFileError(
+                f"the data cannot be read: {error.strerror or error}",
+                where=str(path),
+                hint="check the permissions",
+            ) from error
+
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
@@ -61,12 +77,12 @@ class Remembered:
     digest: str = ""
     """Of what they hold; ``""``: the run was made before digests were kept."""
     places: tuple[str, ...] = ()
-    """Absolute paths where they have lain, newest first."""
+    """Where they have lain, newest first: absolute, and as seen from the folder of the run."""
 
-    def seen(self, path: Path, digest: str) -> Remembered:
+    def seen(self, path: Path, digest: str, run: Path) -> Remembered:
         """The same, with where they lie now."""
-        place = str(path.absolute())
-        return Remembered(digest, (place, *(p for p in self.places if p != place))[:4])
+        now = (str(path.absolute()), os.path.relpath(path.absolute(), run.absolute()))
+        return Remembered(digest, (*now, *(p for p in self.places if p not in now))[:8])
 
 
 def data_options(task: str, options: Mapping[str, Any]) -> dict[str, DataOption]:
@@ -160,18 +176,17 @@ def _pairs(
     text: str, options: Mapping[str, DataOption], known: Mapping[str, Remembered]
 ) -> list[tuple[str, str]]:
     key, equals, path = text.partition("=")
-    if equals and key in options and not Path(text).exists():
+    if equals and key in options and not os.path.exists(text):
         return [(key, path)]
     if len(options) == 1:
         return [(next(iter(options)), text)]
-    if Path(text).exists():
-        fitting = [
-            k
-            for k, option in options.items()
-            if k in known and known[k].digest == option.kind.digest(Path(text))
-        ]
-        if fitting:
-            return [(k, text) for k in fitting]
+    fitting = [
+        k
+        for k, option in options.items()
+        if k in known and known[k].digest and known[k].digest == option.digest_of(text)
+    ]
+    if fitting:
+        return [(k, text) for k in fitting]
     raise ConfigError(
         f"{text} could be the data of {' or '.join(options)}",
         where="--data",
@@ -191,14 +206,16 @@ def find(
 ) -> tuple[Path, str] | None:
     """Where the data lie now, and their digest; ``None`` if they are nowhere.
 
+    folders: of the run, then of the experiment file.
+
     Tried are the path as it was said, the same in the folders, and where they lay before. With a
     digest only data of this digest count. Raises :class:`RunError` if there are others only.
     """
     expected = remembered.digest or option.stated
     others: list[tuple[Path, str]] = []
     for path in _candidates(option, remembered, folders):
-        if path.exists():
-            digest = option.kind.digest(path)
+        digest = option.digest_of(path)
+        if digest:
             if not expected or digest == expected:
                 return path, digest
             others.append((path, digest))
@@ -210,14 +227,13 @@ def find(
 def _candidates(
     option: DataOption, remembered: Remembered, folders: Iterable[Path | None]
 ) -> list[Path]:
-    said = Path(option.value)
-    if not option.is_path:
-        return [Path(place) for place in remembered.places]
-    found = [said]
-    for folder in filter(None, folders):
+    said, known = Path(option.value), list(filter(None, folders))
+    found = [said] if option.is_path else []
+    for folder in known if option.is_path else ():
         found += [folder / said] if not said.is_absolute() else []
         found += [folder / said.name] if remembered.digest else []
-    found += map(Path, remembered.places)
+    for place in map(Path, remembered.places):
+        found += [place] if place.is_absolute() else [folder / place for folder in known[:1]]
     unique: dict[Path, Path] = {}
     for path in found:
         unique.setdefault(path.absolute(), path)
@@ -239,7 +255,8 @@ def missing(
     option: DataOption, remembered: Remembered, folders: Iterable[Path | None]
 ) -> ConfigError:
     """The error for data that are nowhere."""
-    tried = [str(path.absolute()) for path in _candidates(option, remembered, folders)]
+    found = _candidates(option, remembered, folders)
+    tried = dict.fromkeys(os.path.abspath(path) for path in found)
     expected = remembered.digest or option.stated
     known = f"digest {expected}" if expected else "their digest is not known"
     return ConfigError(

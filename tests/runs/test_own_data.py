@@ -4,6 +4,7 @@ or is told where they lie, by every command that reads them.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,10 +127,13 @@ def place(made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place
     return Place(copy, made.kind)
 
 
-def forget_places(run: Path) -> None:
+def forget_places(run: Path, *, keep_relative: bool = False) -> None:
     """As if the run came from another machine: where its data have lain is nowhere here."""
     with Store.open(run) as store:
         changed = {key: {**one, "places": ["/nowhere/data"]} for key, one in store.data.items()}
+        if keep_relative:
+            for key, one in store.data.items():
+                changed[key]["places"] += [p for p in one["places"] if not p.startswith("/")]
         store.remember_data(changed)
 
 
@@ -197,6 +201,16 @@ def test_python_says_where_they_lie(place: Place, tmp_path: Path, form: str) -> 
     (key,) = cs.open_run(place.run).remembered
     data = {"text": str(moved), "path": moved, "list": [moved], "by option": {key: moved}}[form]
     loaded(place.run, data)
+
+
+def test_a_project_that_was_copied_whole_is_found_whole(
+    made: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = Path(shutil.copytree(made.folder, tmp_path / "deep" / "copy"))
+    forget_places(copy / "run", keep_relative=True)
+    loaded(copy / "run")
+    loaded(Path("deep/copy/run"))
 
 
 # -- going on --------------------------------------------------------------------------------------
@@ -378,6 +392,26 @@ def test_data_that_nobody_reads_are_refused(
     code = guarded(cli, [*words, *extra])
     assert code == (0 if "--dry-run" in words else 2)
     assert not Path("out.json").exists()
+
+
+@pytest.mark.parametrize("what", ["missing", "fifo", "long", "nul", "closed", "large"])
+def test_what_cannot_be_data_is_refused_in_words(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = {"long": "x" * 5000, "nul": "a\0b"}.get(what, what)
+    if what == "fifo":
+        os.mkfifo(path)
+    if what == "large":
+        with open(path, "wb") as file:
+            file.truncate((1 << 30) + 1)
+    if what == "closed":
+        write_text(Path(path)).chmod(0)
+        if os.access(path, os.R_OK):
+            pytest.skip("this user may read everything")
+    code = guarded(cli, ["search", "quickstart", "--workers", "0", "--run", "r", "--data", path])
+    assert code in (2, 3)
+    assert "internal" not in capsys.readouterr().err
 
 
 # -- which options ---------------------------------------------------------------------------------
