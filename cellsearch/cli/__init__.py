@@ -15,6 +15,7 @@ import click
 from cellsearch import __version__
 from cellsearch.cli.documented import Documented
 from cellsearch.cli.failures import ReaderGoneError, guarded
+from cellsearch.cli.signals import leave_in_peace
 from cellsearch.errors import CellsearchWarning
 from cellsearch.reporting.terminal import shown_output
 
@@ -24,7 +25,7 @@ _COMPLETE = "_CELLSEARCH_COMPLETE"
 """By this variable the script of ``cellsearch completion`` asks what may follow."""
 _EPILOG = """Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 invalid input file,
 4 run missing, existing or locked, 5 budget ended without a valid candidate, 6 environment,
-7 the training that was asked for failed, 130 after Ctrl-C."""
+7 the training that was asked for failed, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
 
 _COMMANDS = (
     ("search", "searching", "Search for cells, or resume a search."),
@@ -118,6 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = guarded(cli, sys.argv[1:] if arguments is None else arguments)
+    leave_in_peace()
     sys.exit(code)
 
 

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 
 import click
 
+from cellsearch.cli.signals import exit_code, signals_handled, was_told
 from cellsearch.errors import CellsearchError, CellSyntaxError, TrainingError, visible
 from cellsearch.reporting.terminal import shown_output
 
-__all__ = ["INTERRUPTED", "ReaderGoneError", "guarded", "let_output_go", "one_training"]
+__all__ = ["ReaderGoneError", "guarded", "let_output_go", "one_training"]
 
-INTERRUPTED = 130
 # What the machine, not the program, is to blame for: no room, a quota, a broken or read-only disk,
 # too many open files.
 _MACHINE = frozenset(
@@ -47,11 +47,16 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
     exit code.
     """
     debug = "--debug" in arguments
-    with shown_output():
-        return _run(command, arguments, debug)
+    try:
+        with shown_output(), signals_handled():
+            code = _invoked(command, arguments, debug)
+    except CellsearchError as error:  # of the setting of the signals itself
+        return _failed(str(error), error.hint, error.exit_code, debug)
+    # What fails while it ends, because a terminal or other processes have ended too, is no failure.
+    return exit_code() if was_told() and code else code
 
 
-def _run(command: click.Command, arguments: Sequence[str], debug: bool) -> int:
+def _invoked(command: click.Command, arguments: Sequence[str], debug: bool) -> int:
     try:
         code = command.main(
             args=[a for a in arguments if a != "--debug"],
@@ -78,7 +83,7 @@ def _run(command: click.Command, arguments: Sequence[str], debug: bool) -> int:
     except click.ClickException as error:
         return _failed(error.format_message(), "", 2, debug)
     except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted", "", INTERRUPTED, debug)
+        return _failed("interrupted", "", exit_code(), debug)
     except (BrokenPipeError, ReaderGoneError):  # not an error
         let_output_go()
         return 0

@@ -5,12 +5,10 @@ and say what is true.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from cellsearch.cli.failures import INTERRUPTED
 from cellsearch.cli.output import (
     data_option,
     emit_json,
@@ -19,7 +17,8 @@ from cellsearch.cli.output import (
     own_data_option,
     print_table,
 )
-from cellsearch.cli.searching import make_executor
+from cellsearch.cli.signals import exit_code
+from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount
 from cellsearch.finals import FinalTable
 from cellsearch.job import Outcome
@@ -65,9 +64,7 @@ __all__ = ["COMMANDS"]
     type=click.IntRange(min=0),
     help="Ray workers; 0 trains in this process (default: the run's).",
 )
-@click.option(
-    "--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS)."
-)
+@ray_options
 @click.option(
     "--again",
     is_flag=True,
@@ -85,6 +82,7 @@ def finals(
     steps: int | None,
     workers: int | None,
     ray_address: str | None,
+    worker_env: tuple[str, ...],
     again: bool,
     data: tuple[str, ...],
     as_json: bool,
@@ -112,14 +110,13 @@ def finals(
         err=True,
     )
     declared = opened.experiment
-    if workers is not None:
-        declared = replace(declared, workers=workers)
+    count = declared.workers if workers is None else workers
     try:
-        with make_executor(declared, ray_address, run) as executor:
+        with make_executor(count, run, ray_address, worker_env) as executor:
             table = plan.run(executor, _Progress(plan.trainings))
     except KeyboardInterrupt:
         click.echo("stopped: the same command goes on with these finals", err=True)
-        return INTERRUPTED
+        return exit_code()
     if as_json:
         emit_json(table.to_document())
     else:

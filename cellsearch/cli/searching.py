@@ -5,22 +5,23 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from cellsearch import options
-from cellsearch.cli.failures import INTERRUPTED, let_output_go
+from cellsearch.cli.failures import let_output_go
 from cellsearch.cli.output import data_option, emit_json, own_data_option
 from cellsearch.cli.runs import leaderboard_order, print_leaderboard, say_doubt, summary, worse_than
+from cellsearch.cli.signals import exit_code, orderly, was_told
 from cellsearch.cli.suites import say_reference
+from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount, command
 from cellsearch.executors.base import Executor
-from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment, load_experiment
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
@@ -31,7 +32,7 @@ from cellsearch.search import EnvironmentChanged, Search, SearchEvent, TrialEnde
 from cellsearch.tasks.own_data import with_data
 from cellsearch.training import Data
 
-__all__ = ["COMMANDS", "make_executor"]
+__all__ = ["COMMANDS"]
 
 SHOWN = 12
 
@@ -81,9 +82,7 @@ SHOWN = 12
     help="Replace a value of the experiment, e.g. training.steps=100.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the resolved experiment and stop.")
-@click.option(
-    "--ray-address", metavar="ADDRESS", help="Join this Ray cluster (or set RAY_ADDRESS)."
-)
+@ray_options
 @own_data_option
 @data_option
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
@@ -105,6 +104,7 @@ def search(
     settings: tuple[str, ...],
     dry_run: bool,
     ray_address: str | None,
+    worker_env: tuple[str, ...],
     data: tuple[str, ...],
     plain: bool,
     as_json: bool,
@@ -112,7 +112,8 @@ def search(
     """Search for cells as EXPERIMENT says (a name, or a TOML file).
 
     The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way
-    and stops; twice stops at once.
+    and stops; twice stops at once. SIGTERM and SIGHUP do the same, the second one by themselves
+    after CELLSEARCH_GRACE_SECONDS (5).
     """
     given = {
         "workers": workers,
@@ -127,7 +128,8 @@ def search(
         return 0
     folder = run or Path("runs") / declared.name
     warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data)
-    return _search(declared, folder, ray_address, warm, plain=plain or as_json, as_json=as_json)
+    executor = partial(make_executor, declared.workers, folder, ray_address, worker_env)
+    return _search(declared, folder, executor, warm, plain=plain or as_json, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def _dry_run(experiment: Experiment, as_json: bool) -> None:
 def _search(
     experiment: Experiment,
     folder: Path,
-    ray_address: str | None,
+    executor: Callable[[], Executor],
     warm: _Warm,
     *,
     plain: bool,
@@ -192,13 +194,13 @@ def _search(
 ) -> int:
     display = _display(experiment, plain=plain, stream_is_stderr=as_json)
     try:
-        interrupted, used_up = _run(experiment, folder, ray_address, warm, display)
+        used_up = _run(experiment, folder, executor, warm, display)
     except KeyboardInterrupt:
         click.echo(
             f"stopped at once: nothing recorded is lost, the same command goes on with {folder}",
             err=True,
         )
-        return INTERRUPTED
+        return exit_code()
     except BrokenPipeError:  # `| head`: not done, so the code does not say so
         let_output_go()
         with suppress(BrokenPipeError):
@@ -207,11 +209,11 @@ def _search(
                 f"with {folder}",
                 err=True,
             )
-        return INTERRUPTED
+        return exit_code()
     _finish(folder, as_json)
-    if interrupted:
+    if was_told():
         click.echo(f"stopped: the same command goes on with {folder}", err=True)
-        return INTERRUPTED
+        return exit_code()
     if used_up:
         click.echo(
             f"stopped: {used_up} are used up; the same command with more of them goes "
@@ -223,10 +225,14 @@ def _search(
 
 
 def _run(
-    experiment: Experiment, folder: Path, ray_address: str | None, warm: _Warm, display: Display
-) -> tuple[bool, str]:
-    """Search until there is nothing left to do; whether Ctrl-C ended it before, and what of the
-    allowance is used up.
+    experiment: Experiment,
+    folder: Path,
+    make: Callable[[], Executor],
+    warm: _Warm,
+    display: Display,
+) -> str:
+    """Search until there is nothing left to do, or a signal ends it before; what of the allowance
+    is used up.
     """
     with Search.open(folder, experiment, data=warm.data) as search:
         data = None
@@ -236,11 +242,11 @@ def _run(
             click.echo(line, err=True)
         history = search.history
         if search.finished:
-            return False, ""  # without starting workers
+            return ""  # without starting workers
         data = data or _prepared(search)
         with (
-            _interrupts(search, display) as interrupted,
-            make_executor(experiment, ray_address, folder) as executor,
+            orderly(_stopping(search, display)),
+            make() as executor,
         ):
             display.notice = (
                 f"starting {experiment.workers} Ray worker{'s' * (experiment.workers > 1)} ..."
@@ -253,7 +259,7 @@ def _run(
                 search.run(executor, lambda event: _show(event, search, display), data=data)
             finally:
                 display.end()
-        return interrupted(), "" if search.finished else search.used_up
+        return "" if search.finished else search.used_up
 
 
 def _prepared(search: Search) -> Data:
@@ -261,15 +267,6 @@ def _prepared(search: Search) -> Data:
     data = search.prepare(say_reference)
     search.settle(data.arrays)
     return data
-
-
-def make_executor(experiment: Experiment, ray_address: str | None, folder: Path) -> Executor:
-    """Ray workers, or none for ``workers = 0``."""
-    if experiment.workers == 0:
-        return InProcess()
-    from cellsearch.executors.ray import Ray  # takes a second, and not everybody has it
-
-    return Ray(experiment.workers, ray_address, log_dir=folder)
 
 
 def _display(experiment: Experiment, *, plain: bool, stream_is_stderr: bool) -> Display:
@@ -294,26 +291,18 @@ def _show(event: SearchEvent, search: Search, display: Display) -> None:
     display.update(search.history, ended)
 
 
-@contextmanager
-def _interrupts(search: Search, display: Display) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C once: the search stops when the trials under way have ended; twice: at once
-    (:class:`KeyboardInterrupt`).
-    """
-    seen = 0
+def _stopping(search: Search, display: Display) -> Callable[[int], None]:
+    """What the first signal does: the search stops when the trials under way have ended."""
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            raise KeyboardInterrupt
+    def stop(number: int) -> None:
         search.stop()
-        display.notice = "Ctrl-C: finishing the trials under way; once more stops at once"
+        if number == signal.SIGINT:
+            display.notice = "Ctrl-C: finishing the trials under way; once more stops at once"
+        else:
+            name = signal.Signals(number).name
+            display.notice = f"{name}: finishing what ends within seconds, then stopping"
 
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield lambda: seen > 0
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return stop
 
 
 def _finish(folder: Path, as_json: bool) -> None:

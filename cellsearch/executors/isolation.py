@@ -1,5 +1,5 @@
-"""What a job may not leave behind in its process: settings of torch; and the user's Ctrl-C, told
-from an interrupt that a job raises itself.
+"""What a job may not leave behind in its process: settings of torch; and a signal that ends the
+program, told from an interrupt that a job raises itself.
 """
 
 from __future__ import annotations
@@ -7,12 +7,14 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 __all__ = ["Interrupts", "isolated"]
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -59,32 +61,32 @@ def _restore_torch(before: tuple[Any, ...] | None) -> None:
 
 
 class Interrupts:
-    """While entered, remembers what the handler of Ctrl-C raised. ``raised``: that exception, or
-    ``None``.
+    """While entered, remembers what the handler of a signal that ends programs (Ctrl-C, SIGTERM,
+    SIGHUP) raised. ``raised``: that exception, or ``None``.
     """
 
     def __init__(self) -> None:
         self.raised: BaseException | None = None
+        self._before: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def __enter__(self) -> Interrupts:
-        """Stand before the present handler, where this thread may."""
-        self._before = signal.getsignal(signal.SIGINT)
-        self._stands = threading.current_thread() is threading.main_thread() and callable(
-            self._before
-        )
-        if self._stands:
-            signal.signal(signal.SIGINT, self._on_signal)
+        """Stand before the present handlers, where this thread may."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _ENDING:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._before[number] = handler
+                    signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signal back."""
-        if self._stands:
-            signal.signal(signal.SIGINT, self._before)
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        assert callable(self._before)
         try:
-            self._before(number, frame)
+            self._before[number](number, frame)
         except BaseException as error:
             self.raised = error
             raise

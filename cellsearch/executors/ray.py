@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from cellsearch.executors.worker import (
     read_only,
     worker_name,
 )
+from cellsearch.executors.worker_environment import named
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure
@@ -93,8 +94,10 @@ class Ray(Executor):
     ``crash_retries``: how often a job is done again when its worker process dies, before that
     counts as the candidate's crash. ``grace``, ``grace_seconds``: a job is killed after its limit
     of seconds times the one plus the other, because the evaluation keeps the limit itself unless it
-    hangs. ``allow_unauthenticated``: join a cluster on another host that asks for no token. Raises
-    :class:`EnvironmentFailure` when Ray does not start, or its workers do not.
+    hangs. ``allow_unauthenticated``: join a cluster on another host that asks for no token.
+    ``environment``: names of environment variables, or patterns (``HF_*``), that workers get
+    besides those that Python, torch and cellsearch read. Raises :class:`EnvironmentFailure` when
+    Ray does not start, or its workers do not.
     """
 
     @checked_arguments
@@ -109,6 +112,7 @@ class Ray(Executor):
         grace: float = 1.5,
         grace_seconds: float = 10.0,
         allow_unauthenticated: bool = False,
+        environment: Sequence[str] = (),
     ) -> None:
         if workers < 0:
             raise ConfigError(
@@ -124,6 +128,7 @@ class Ray(Executor):
         self._workers = workers
         self.capacity = workers or (os.cpu_count() or 1)
         self._evaluation = evaluation
+        self._environment = dict(ONE_THREAD) | named(os.environ, environment)
         self._crash_retries = crash_retries
         self._grace, self._grace_seconds = grace, grace_seconds
         self._seats: list[_Seat] = []
@@ -180,6 +185,7 @@ class Ray(Executor):
         end = math.inf if timeout is None else time.monotonic() + timeout
         outcomes: list[Outcome] = []
         while not outcomes and (self._queue or any(seat.task for seat in self._seats)):
+            self._cluster.require()
             left = end - time.monotonic()
             outcomes = self._collect(min(max(left, 0.0), _POLL_SECONDS))
             self._dispatch()
@@ -192,16 +198,17 @@ class Ray(Executor):
         """Wait for the jobs under way, unless ``kill``, and drop their outcomes; then end the
         workers and what was started of Ray.
         """
-        if not kill:
-            while any(True for _ in self.events()):
+        try:
+            while not kill and any(True for _ in self.events()):
                 pass
-        seats, self._seats = self._seats, []
-        self._queue.clear()
-        self._check = self._data = None
-        if self._cluster.connected:
-            for seat in seats:
-                ray.kill(seat.actor)
-        self._cluster.disconnect()
+        finally:
+            seats, self._seats = self._seats, []
+            self._queue.clear()
+            self._check = self._data = None
+            if self._cluster.connected and not self._cluster.lost:
+                for seat in seats:
+                    ray.kill(seat.actor)
+            self._cluster.disconnect()
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -210,7 +217,7 @@ class Ray(Executor):
             "num_cpus": 1,
             "max_restarts": 0,
             "max_task_retries": 0,
-            "runtime_env": {"env_vars": dict(ONE_THREAD)},
+            "runtime_env": {"env_vars": self._environment},
         }
         actor: Any = ray.remote(_Worker).options(**options).remote(self._evaluation)
         seat = _Seat(actor, None, 0.0)
@@ -304,6 +311,7 @@ class Ray(Executor):
         """Replace a dead worker. Its job is done again by a fresh one, until too many have died of
         it.
         """
+        self._cluster.look_now()  # then it died of that
         task, name, seconds = seat.task, seat.name, time.monotonic() - seat.since
         if task is None:
             self._failed_starts += 1

@@ -4,28 +4,31 @@ leaves on the disk goes away.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
-import shutil
 import signal
-import tempfile
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
 import ray._private.worker as ray_worker
 from ray.exceptions import RayError
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, visible
+from cellsearch.errors import EnvironmentFailure, visible
+from cellsearch.executors.ray_joining import check_answers, check_trust, split
+from cellsearch.executors.ray_own import OwnCluster
 
-__all__ = ["RayCluster", "check_trust"]
+__all__ = ["RayCluster"]
 
 _LOG_NAME = "ray.log"
-_FOLDER_PREFIX = "cellsearch-"
+_LOOK_SECONDS = 1.0
+_SILENCE_SECONDS = 10.0
 _MEGABYTE = 1024 * 1024
 _logger = logging.getLogger("ray")
 
@@ -33,6 +36,8 @@ _logger = logging.getLogger("ray")
 class RayCluster:
     """One connection to Ray. A cluster that was running before, or that this process was connected
     to before, is left running.
+
+    ``connected``: whether it stands; ``lost``: in words, what of the cluster has ended meanwhile.
     """
 
     def __init__(
@@ -46,8 +51,11 @@ class RayCluster:
         self._log_dir = log_dir
         self._handler: logging.Handler | None = None
         self._other_handlers: list[logging.Handler] = []
-        self._folder: Path | None = None
+        self._own: OwnCluster | None = None
         self._ours = False
+        self._leaving: list[signal.Signals] = []
+        self._looked = self._answered = 0.0
+        self.lost = ""
         self.connected = False
 
     def connect(self, *, workers: int, data_bytes: int, folder: Path | None) -> None:
@@ -61,8 +69,9 @@ class RayCluster:
         self._open_log(self._log_dir or folder)
         try:
             if not ray.is_initialized():
-                self._initialise(workers, data_bytes)
                 self._ours = True
+                self._leave_on_signals()
+                self._initialise(workers, data_bytes)
         except (OSError, RuntimeError, ValueError, RayError) as error:
             hint = self.hint()
             self.disconnect()
@@ -72,24 +81,64 @@ class RayCluster:
                 else "Ray does not start"
             )
             raise EnvironmentFailure(f"{what}: {str(error).strip()[:500]}", hint=hint) from error
+        except BaseException:
+            self.disconnect()
+            raise
         self.connected = True
+        self._looked = self._answered = time.monotonic()
 
     def _initialise(self, workers: int, data_bytes: int) -> None:
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
-        if self._address is None:
-            # "local": never a cluster that happens to be found, for example what is left of a
-            # killed search.
-            self._folder = _private_folder()
-            options |= {
-                "address": "local",
-                "num_cpus": workers or None,
-                "_temp_dir": str(self._folder / "ray"),
-            }
-            options["object_store_memory"] = 128 * _MEGABYTE + 2 * data_bytes
-        else:
-            options["address"] = self._address
-        with _own_signal_handlers():
+        if self._address is not None:
+            check_answers(self._address)
+            with _own_signal_handlers():
+                ray.init(address=self._address, **options)
+            return
+        self._own = OwnCluster()
+        # "local": never a cluster that happens to be found, for example what is left of a killed
+        # search.
+        options |= {
+            "address": "local",
+            "num_cpus": workers or None,
+            "_temp_dir": str(self._own.path / "ray"),
+            "object_store_memory": 128 * _MEGABYTE + 2 * data_bytes,
+        }
+        with self._own.ways(), _own_signal_handlers():
             ray.init(**options)
+
+    def require(self) -> None:
+        """Raise :class:`EnvironmentFailure` if Ray's processes have ended that nothing goes on
+        without. Ray itself would end this process after a while, without a word.
+        """
+        now = time.monotonic()
+        if not self.lost and now >= self._looked + _LOOK_SECONDS:
+            self._looked = now
+            self.lost = self._look(now)
+        if self.lost:
+            raise EnvironmentFailure(
+                f"the Ray cluster is gone: {self.lost}",
+                hint="nothing recorded is lost: the same command goes on; the log of Ray says more"
+                + (f" ({self._log_file})" if self._log_file else ""),
+            )
+
+    def look_now(self) -> None:
+        """:meth:`require`, without regard to when it was looked last."""
+        self._looked = -_LOOK_SECONDS
+        self.require()
+
+    def _look(self, now: float) -> str:
+        """Knock at the node's manager on this machine and at the cluster's head."""
+        node = ray_worker._global_node
+        if node is None:
+            return "somebody else has disconnected this process from it"
+        if not _opens(socket.AF_UNIX, node.raylet_socket_name):
+            return "its process on this machine (raylet) was killed or has crashed"
+        if _opens(socket.AF_INET, node.gcs_address):
+            self._answered = now
+        patience = _SILENCE_SECONDS if self._own is None else 0.0  # ours nobody starts again
+        if now > self._answered + patience:
+            return f"its head (gcs_server at {node.gcs_address}) was killed or cannot be reached"
+        return ""
 
     def cpus(self) -> int:
         """CPUs of the whole cluster."""
@@ -97,12 +146,13 @@ class RayCluster:
 
     def hint(self) -> str:
         """Where to look when something of Ray is wrong."""
-        if isinstance(self._handler, logging.FileHandler):
-            return (
-                f"see {self._handler.baseFilename}, or use --workers 0 to train in this "
-                f"process, without Ray"
-            )
-        return "use --workers 0 to train in this process, without Ray"
+        look = f"see {self._log_file}, or " if self._log_file else ""
+        return f"{look}use --workers 0 to train in this process, without Ray"
+
+    @property
+    def _log_file(self) -> str:
+        handler = self._handler
+        return handler.baseFilename if isinstance(handler, logging.FileHandler) else ""
 
     def log(self, text: str) -> None:
         """Add a line to the log of this connection."""
@@ -110,18 +160,31 @@ class RayCluster:
 
     def disconnect(self) -> None:
         """Leave the cluster; end it if it was started here. May be called twice."""
+        if self._own is not None and self.lost:
+            self._own.kill()  # what is left of it would be waited for
         if self._ours and ray.is_initialized():
             ray.shutdown()
         self._ours = self.connected = False
-        if self._folder is not None:
-            shutil.rmtree(
-                self._folder, ignore_errors=True
-            )  # Ray's last processes may still write their logs
-            self._folder = None
+        self.lost = ""
+        if self._own is not None:
+            self._own.remove()
+            self._own = None
+        while self._leaving:
+            signal.signal(self._leaving.pop(), signal.SIG_DFL)
         if self._handler is not None:
             _logger.handlers = self._other_handlers
             self._handler.close()
             self._handler = None
+
+    def _leave_on_signals(self) -> None:
+        """Let the end of this process be an orderly one where nobody else has seen to that: what is
+        started here would outlive it.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, _leave)
+                    self._leaving.append(number)
 
     def _open_log(self, folder: Path | None) -> None:
         if folder is None:
@@ -136,42 +199,6 @@ class RayCluster:
         ray_worker.print_to_stdstream = _log_instead_of_print
 
 
-def check_trust(address: str, environment: Mapping[str, str]) -> None:
-    """Refuse a cluster on another host that asks for no token: whoever is there could run code in
-    our workers, and read our data.
-
-    Raises :class:`EnvironmentFailure` for such a cluster, :class:`ConfigError` for an address that
-    is none.
-    """
-    if "://" in address:
-        raise ConfigError(
-            f"{address!r} is an address of the Ray client",
-            hint="run the search on a node of the cluster, with HOST:PORT or auto",
-        )
-    if address in ("auto", "local"):
-        return
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit() or not host:
-        raise ConfigError(
-            f"{address!r} is not the address of a Ray cluster",
-            hint="write HOST:PORT, for example 127.0.0.1:6379, or auto",
-        )
-    if _is_loopback(host.strip("[]")) or environment.get("RAY_AUTH_MODE", "").lower() == "token":
-        return
-    raise EnvironmentFailure(
-        f"the Ray cluster at {address} is on the network and would be joined without a token",
-        hint="start it with RAY_AUTH_MODE=token and set that here, or allow it explicitly if "
-        "you trust the whole network",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class _Lines(logging.Formatter):
     """Lines of a log that a terminal may show."""
 
@@ -184,33 +211,35 @@ def _log_instead_of_print(data: Mapping[str, Any], *_: object, **__: object) -> 
         _logger.warning("%s", line)
 
 
+def _opens(family: socket.AddressFamily, address: str) -> bool:
+    """Whether somebody listens there."""
+    try:
+        with socket.socket(family) as knocking:
+            knocking.settimeout(_LOOK_SECONDS)
+            knocking.connect(address if family == socket.AF_UNIX else split(address))
+    except OSError:
+        return False
+    return True
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
 @contextmanager
 def _own_signal_handlers() -> Iterator[None]:
-    """Keep our handler of SIGTERM, which ``ray.init`` replaces."""
+    """Keep our handler of SIGTERM, which ``ray.init`` replaces by one that raises
+    :class:`SystemExit`.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as error:
+        if error.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
     finally:
         signal.signal(signal.SIGTERM, handler)
-
-
-def _private_folder() -> Path:
-    """A folder for Ray's session that only we may enter, because Ray makes what is inside writable
-    for everybody.
-
-    Short, because Ray puts sockets into it, whose paths may have 107 characters. What killed
-    processes have left is removed.
-    """
-    base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
-    for folder in base.glob(f"{_FOLDER_PREFIX}[0-9]*-*"):
-        owner = int(folder.name.split("-")[1])
-        if (
-            folder.stat().st_uid == os.getuid()
-            and not Path(f"/proc/{owner}").exists()
-            and Path("/proc/self").exists()
-        ):
-            shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=base))

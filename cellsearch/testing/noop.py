@@ -23,7 +23,7 @@ from cellsearch.job import Job
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Result
 
-__all__ = ["EVALUATION", "evaluate", "ownership", "spoil", "threads"]
+__all__ = ["EVALUATION", "environment", "evaluate", "ownership", "spoil", "threads"]
 
 EVALUATION = "cellsearch.testing.noop:evaluate"
 
@@ -102,6 +102,11 @@ def threads(job: Job, arrays: Arrays) -> Result:
     import torch
 
     return replace(evaluate(job, arrays), metrics={"threads": float(torch.get_num_threads())})
+
+
+def environment(job: Job, arrays: Arrays) -> Result:
+    """An evaluation that tells which environment variables its process has."""
+    return replace(evaluate(job, arrays), metrics=dict.fromkeys(os.environ, 1.0))
 
 
 def ownership(job: Job, arrays: Arrays) -> Result:
