@@ -137,6 +137,17 @@ def test_a_failed_download_leaves_nothing(
     assert list((cache / "data" / "text").iterdir()) == []
 
 
+def test_a_file_without_end_fills_no_disk(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.files["/endless"], home.lengths = TEXT * 200, False
+    written: list[int] = []
+    monkeypatch.setattr(transfer, "_write", lambda file, chunk: written.append(len(chunk)))
+    with pytest.raises(InputFileError, match="more than 42,800 bytes"):
+        get(home, tmp_path / "a", "/endless")
+    assert sum(written) <= len(TEXT) + (1 << 16)
+
+
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 def test_a_passing_trouble_is_tried_again(home: Home, tmp_path: Path, code: int) -> None:
     home.failures = [code] * len(transfer.PAUSES)
