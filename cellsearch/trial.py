@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +29,12 @@ __all__ = [
     "Budget",
     "Connection",
     "Failure",
+    "Granted",
     "History",
     "Index",
     "Origin",
     "Proposal",
+    "Ranking",
     "Result",
     "Rung",
     "Status",
@@ -412,6 +416,15 @@ class Index(ABC):
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """A trial was added, or took the place of what it was ``before``."""
 
+    @abstractmethod
+    def drop(self, trial: Trial) -> None:
+        """The newest trial is left out again."""
+
+    def fill(self, trials: Iterable[Trial]) -> None:
+        """The trials that there are at first, in order of number."""
+        for trial in trials:
+            self.put(trial)
+
 
 AnIndex = TypeVar("AnIndex", bound=Index)
 
@@ -430,12 +443,10 @@ class Totals(Index):
         """How many of these are finished."""
         self.rejected = 0
         """How many were rejected before training."""
+        self.failures: Counter[str] = Counter()
+        """How many failed for each kind of reason."""
         self.imported = 0
         """How many were taken over from other runs."""
-        self.steps = 0
-        """Optimizer steps of all together: what each did, or what was granted it where there is no
-        result. Trials that were rejected, imported, or answered as duplicates took none.
-        """
 
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
@@ -443,18 +454,101 @@ class Totals(Index):
             self._add(before, -1)
         self._add(trial, 1)
 
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        self._add(trial, -1)
+
     def _add(self, trial: Trial, sign: int) -> None:
         rejected, imported = trial.is_rejected, trial.is_imported
         self.statuses[trial.status] += sign
         self.rejected += sign * rejected
+        if trial.failure is not None:
+            self.failures[trial.failure.kind] += sign
         self.imported += sign * imported
-        if rejected or imported:
-            return
-        self.counted += sign
-        self.ended += sign * trial.status.finished
-        if trial.rungs and trial.duplicate_of is None:
-            last = trial.rungs[-1]
-            self.steps += sign * (last.budget.steps if last.result is None else last.result.steps)
+        if not (rejected or imported):
+            self.counted += sign
+            self.ended += sign * trial.status.finished
+
+
+class Granted(Index):
+    """Optimizer steps of all trials together: what each did, or what was granted it where there is
+    no result.
+
+    Trials that were rejected before training, imported, or answered as duplicates took none.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        """The sum."""
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        self.steps += self.of(trial) - (self.of(before) if before is not None else 0)
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        self.steps -= self.of(trial)
+
+    @staticmethod
+    def of(trial: Trial) -> int:
+        """Those of one trial."""
+        if not trial.rungs or trial.duplicate_of is not None:
+            return 0
+        if trial.is_rejected or trial.is_imported:
+            return 0
+        last = trial.rungs[-1]
+        return last.budget.steps if last.result is None else last.result.steps
+
+
+class Ranking(Index):
+    """Trials in the order of a number that each may have, ties by number of the trial."""
+
+    def __init__(self) -> None:
+        self.values = array("d")
+        """The numbers that trials have, rising."""
+        self.numbers = array("q")
+        """Whose they are."""
+
+    @abstractmethod
+    def value(self, trial: Trial) -> float | None:
+        """What the trial is ranked by; ``None`` for a trial that is not."""
+
+    def below(self, value: float, number: int) -> int:
+        """How many come before this value of the trial of this number."""
+        low = bisect_left(self.values, value)
+        return bisect_left(self.numbers, number, low, bisect_right(self.values, value, low))
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        old = self._ordered(before) if before is not None else None
+        new = self._ordered(trial)
+        if old != new:
+            self._remove(old, trial.number)
+            if new is not None:
+                place = self.below(new, trial.number)
+                self.values.insert(place, new)
+                self.numbers.insert(place, trial.number)
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        self._remove(self._ordered(trial), trial.number)
+
+    def _remove(self, value: float | None, number: int) -> None:
+        if value is not None:
+            place = self.below(value, number)
+            del self.values[place], self.numbers[place]
+
+    def fill(self, trials: Iterable[Trial]) -> None:
+        """See :meth:`Index.fill`."""
+        found = [(value, t.number) for t in trials if (value := self._ordered(t)) is not None]
+        found.sort()
+        self.values.extend(value for value, _ in found)
+        self.numbers.extend(number for _, number in found)
+
+    def _ordered(self, trial: Trial) -> float | None:
+        """What is no number comes last."""
+        value = self.value(trial)
+        return float("inf") if value is not None and value != value else value
 
 
 class History(Sequence[Trial]):
@@ -499,8 +593,7 @@ class History(Sequence[Trial]):
         key = (kind, *arguments)
         if key not in self._indexes:
             made = kind(*arguments)
-            for trial in self:
-                made.put(trial)
+            made.fill(self)
             self._indexes[key] = made
         return self._indexes[key]  # type: ignore[return-value]
 
@@ -560,14 +653,18 @@ class History(Sequence[Trial]):
         found = nsmallest(count, zip(standings, range(len(self)), strict=True))
         return [self[place] for standing, place in found if standing < float("inf")]
 
+    def place(self, trial: Trial) -> int:
+        """The place, from 1, that a trial of :attr:`ranked` has there."""
+        own = trial.score, trial.number
+        return 1 + sum((t.score, t.number) < own for t in self if t.ranks)
+
     def failed(self, most: int) -> Sequence[Trial]:
         """The first ``most`` trials that failed, in order of number."""
         return [trial for trial in self if trial.status is Status.FAILED][:most]
 
     def causes(self) -> Mapping[str, int]:
         """How many trials failed for each kind of reason, the most frequent first."""
-        kinds = Counter(trial.failure.kind for trial in self if trial.failure is not None)
-        return dict(kinds.most_common())
+        return {kind: count for kind, count in self.totals.failures.most_common() if count}
 
     def of_kind(self, kind: str) -> Sequence[Trial]:
         """The trials with this kind of origin, :data:`BASELINE`, :data:`IMPORTED` or

@@ -15,11 +15,12 @@ from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.store.database import FILE_NAME, runs_below
-from cellsearch.trial import Trial
+from cellsearch.trial import BASELINE, SUPERNET, History, Status, Trial
 
 __all__ = [
     "COMMANDS",
     "leaderboard_order",
+    "leaders",
     "print_leaderboard",
     "say_doubt",
     "summary",
@@ -50,10 +51,7 @@ def list_trials(run: Path | None, top: int | None, sort: str, as_json: bool) -> 
         _list_runs(found, as_json)
         return
     data = open_run(run)
-    trials = list(data.trials)
-    if sort == "score":
-        trials.sort(key=leaderboard_order)
-    trials = trials[:top]
+    trials = leaders(data.trials, top) if sort == "score" else list(data.trials[:top])
     if as_json:
         records = [{**trial_record(t), "gap": data.trials.gap(t)} for t in trials]
         emit_json(
@@ -81,7 +79,9 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
     """
     data = open_run(run)
     trial = data.find_best(baselines=baselines)
-    controls = [t for t in data.trials.ranked if t.is_baseline]
+    controls = sorted(
+        (trial for trial in data.trials.of_kind(BASELINE) if trial.ranks), key=leaderboard_order
+    )
     if as_json:
         emit_json(
             {
@@ -95,7 +95,7 @@ def best(run: Path, baselines: bool, as_json: bool) -> None:
         )
         return
     click.echo(trial.genome.to_text())
-    print_leaderboard([trial, *(t for t in controls if t is not trial)])
+    print_leaderboard([trial, *(t for t in controls if t.number != trial.number)])
     say_doubt(data, trial)
     cell = Path(f"{run}:{trial.number}")
     click.echo(
@@ -161,6 +161,26 @@ def leaderboard_order(trial: Trial) -> tuple[bool, float, int]:
     return trial.is_intermediate, trial.score, trial.number
 
 
+def leaders(history: History, count: int | None) -> list[Trial]:
+    """The first ``count`` trials of the leaderboard, duplicates beside what answers them; all of
+    them for ``None``.
+    """
+    # an answer of a cell on the way to others has a place that the cell itself has not
+    strange = history.totals.statuses[Status.DUPLICATE] and history.of_kind(SUPERNET)
+    if count is not None and not strange:
+        found = [*history.top(count), *history.unfinished]
+        found += [twin for trial in found for twin in history.answers(trial.number)]
+        found = sorted((trial for trial in found if _has_place(trial)), key=leaderboard_order)
+        if len(found) >= count:
+            return found[:count]
+    return sorted(history, key=leaderboard_order)[:count]
+
+
+def _has_place(trial: Trial) -> bool:
+    """Whether the trial comes before those without a score and those on the way to others."""
+    return trial.score < math.inf and not trial.is_intermediate
+
+
 def print_leaderboard(trials: list[Trial]) -> None:
     """The trials as a table, in the order given."""
     rows = []
@@ -224,10 +244,7 @@ def summary(data: Run) -> str:
     causes = ", ".join(f"{count} {kind}" for kind, count in data.trials.causes().items())
     parts += [f"{counts['failed']} failed ({causes})"] if counts["failed"] else []
     parts.append(f"{amount(counts['answered'], 'duplicate')} answered without training")
-    rejected, imported = (
-        sum(getattr(trial, name) for trial in data.trials)
-        for name in ("is_rejected", "is_imported")
-    )
+    rejected, imported = data.trials.totals.rejected, data.trials.totals.imported
     parts += [f"{rejected} of the failed rejected before training"] if rejected else []
     parts += [f"{imported} of the trained imported"] if imported else []
     if data.writer:

@@ -16,7 +16,14 @@ import click
 from cellsearch import options
 from cellsearch.cli.failures import let_output_go
 from cellsearch.cli.output import data_option, emit_json, own_data_option
-from cellsearch.cli.runs import leaderboard_order, print_leaderboard, say_doubt, summary, worse_than
+from cellsearch.cli.runs import (
+    leaderboard_order,
+    leaders,
+    print_leaderboard,
+    say_doubt,
+    summary,
+    worse_than,
+)
 from cellsearch.cli.signals import exit_code, orderly, was_told
 from cellsearch.cli.suites import say_reference
 from cellsearch.cli.workers import make_executor, ray_options
@@ -31,6 +38,7 @@ from cellsearch.runs.trial import trial_record
 from cellsearch.search import EnvironmentChanged, Search, SearchEvent, TrialEnded, TrialStarted
 from cellsearch.tasks.own_data import with_data
 from cellsearch.training import Data
+from cellsearch.trial import BASELINE
 
 __all__ = ["COMMANDS"]
 
@@ -240,7 +248,6 @@ def _run(
             data = _prepared(search)  # which cells are legal depends on how wide the inputs are
         for line in warm.apply(search):
             click.echo(line, err=True)
-        history = search.history
         if search.finished:
             return ""  # without starting workers
         data = data or _prepared(search)
@@ -254,7 +261,7 @@ def _run(
                 else ""
             )
             display.seconds_left = lambda: search.seconds_left
-            display.begin(history)
+            display.begin(search.history)
             try:
                 search.run(executor, lambda event: _show(event, search, display), data=data)
             finally:
@@ -308,7 +315,6 @@ def _stopping(search: Search, display: Display) -> Callable[[int], None]:
 def _finish(folder: Path, as_json: bool) -> None:
     """The table, and where everything lies."""
     data = open_run(folder)
-    ranked = sorted(data.trials, key=leaderboard_order)
     best = data.trials.best(baselines=False)
     if as_json:
         emit_json(
@@ -317,13 +323,14 @@ def _finish(folder: Path, as_json: bool) -> None:
                 "experiment": data.declared["name"],
                 "best": best.number if best is not None else None,
                 "worse_than": worse_than(data, best) if best is not None else [],
-                "trials": [trial_record(t) for t in ranked],
+                "trials": [trial_record(t) for t in leaders(data.trials, None)],
             }
         )
         return
-    shown = [t for k, t in enumerate(ranked) if k < SHOWN or t.is_baseline]
+    shown = {t.number: t for t in leaders(data.trials, SHOWN)}
+    shown |= {t.number: t for t in data.trials.of_kind(BASELINE)}
     click.echo()
-    print_leaderboard(shown)
+    print_leaderboard(sorted(shown.values(), key=leaderboard_order))
     click.echo(summary(data))
     if best is not None:
         say_doubt(data, best)

@@ -100,7 +100,16 @@ def leaderboard(history: History, metric: str, most: int) -> str:
             trial.status.value,
             str(trial.proposal.origin),
         )
-        rows.append(("baseline" if trial.is_baseline else "winner" if trial is best else "", texts))
+        rows.append(
+            (
+                "baseline"
+                if trial.is_baseline
+                else "winner"
+                if best is not None and trial.number == best.number
+                else "",
+                texts,
+            )
+        )
     more = len(history.ranked) - most
     note = f'<p class="soft">Not shown: {amount(more, "more trial")}.</p>' if more > 0 else ""
     columns = [("#", True), ("cell", False)]

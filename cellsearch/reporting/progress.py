@@ -19,7 +19,7 @@ from rich.table import Table
 from cellsearch.errors import amount, visible
 from cellsearch.reporting.screen import Screen, plain
 from cellsearch.reporting.terminal import shows
-from cellsearch.trial import History, Status, Trial
+from cellsearch.trial import BASELINE, History, Status, Trial
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "eta_seconds"]
 
@@ -83,9 +83,7 @@ class Display(ABC):
 
 def ended(history: History) -> int:
     """How many trials are over, of those that count against the experiment's."""
-    return sum(
-        trial.status.finished and not (trial.is_rejected or trial.is_imported) for trial in history
-    )
+    return history.totals.ended
 
 
 def duration(seconds: float) -> str:
@@ -164,7 +162,10 @@ class LiveDisplay(Display):
         self, name: str, question: str, total: int, *, clock: Clock = time.monotonic
     ) -> None:
         super().__init__(name, question, total, clock=clock)
-        self._history = History()
+        # What the thread that draws shows: it does not ask the history, which is being written.
+        self._trials: RenderableType = ""
+        self._done = 0
+        self._end = math.nan
         self._live = Live(
             console=Screen(),
             get_renderable=self._render,
@@ -175,32 +176,33 @@ class LiveDisplay(Display):
     def begin(self, history: History) -> None:
         """Take over the lower part of the terminal."""
         super().begin(history)
-        self._history = history
+        self.update(history)
         self._live.start(refresh=True)
         # What others print meanwhile goes above the table, where rich reads it for codes.
         sys.stdout, sys.stderr = shows(sys.stdout), shows(sys.stderr)
 
     def update(self, history: History, trial: Trial | None = None) -> None:
-        """Keep the history for the next redrawing."""
-        self._history = history
+        """Note what the next redrawing shows."""
+        self._trials = self._table(history)
+        self._done = ended(history)
+        self._end = self._clock() + self.remaining(history)
 
     def end(self) -> None:
         """Give the terminal back; the final table is printed by whoever asked for the search."""
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        history = self._history
         bar = Table.grid(padding=(0, 2, 0, 0))
-        done = ended(history)
-        elapsed = self._clock() - self._started
+        done, now = self._done, self._clock()
+        left = max(self._end - now, 0.0) if math.isfinite(self._end) else math.nan
         bar.add_row(
             plain(self.name, "bold"),
             ProgressBar(total=max(self.total, 1), completed=done, width=32),
             plain(f"{done}/{self.total}"),
-            plain(f"{duration(elapsed)}, ETA {duration(self.remaining(history))}"),
+            plain(f"{duration(now - self._started)}, ETA {duration(left)}"),
         )
         notice = [plain(self.notice, "yellow")] if self.notice else []
-        return Group(bar, self._table(history), *notice)
+        return Group(bar, self._trials, *notice)
 
     def _table(self, history: History) -> RenderableType:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -211,12 +213,14 @@ class LiveDisplay(Display):
                 no_wrap=True,
             )
         best = history.best()
-        ranks = {trial.number: rank for rank, trial in enumerate(history.ranked, start=1)}
-        shown = [t for t in history.ranked if ranks[t.number] <= TOP or t.is_baseline]
-        for trial in shown + [t for t in history if t.status is Status.RUNNING]:
+        shown = {trial.number: trial for trial in history.top(TOP)}
+        controls = [trial for trial in history.of_kind(BASELINE) if trial.ranks]
+        shown |= {t.number: t for t in sorted(controls, key=lambda t: (t.score, t.number))}
+        running = [(t, "") for t in history.unfinished if t.status is Status.RUNNING]
+        for trial, place in [(t, str(history.place(t))) for t in shown.values()] + running:
             result = trial.result
             cells = (
-                str(ranks.get(trial.number, "")),
+                place,
                 trial.name,
                 f"{trial.score:.4f}" if math.isfinite(trial.score) else "",
                 f"{result.cell_parameters:,}" if result else "",

@@ -5,20 +5,27 @@ escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import islice
 from typing import Any
 
 from cellsearch.errors import amount
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.page import cell, leaderboard, number, page, table
-from cellsearch.trial import History, Status, Trial
+from cellsearch.trial import BASELINE, SUPERNET, History, Status, Trial
 
 __all__ = ["Report", "render_report"]
 
 TOP_CELLS = 5
 LEADERBOARD = 40
+ANCESTORS = 200
+FAILURES = 200
+"""So many ancestors of the winner and so many failed trials are listed."""
+DOTS = 1500
+SPOTS = (60, 36)
+"""Above so many cells a chart has one dot for each of so many spots, across and down."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Report:
     @property
     def history(self) -> History:
         """The trials as a history."""
-        return History(self.trials)
+        return self.trials if isinstance(self.trials, History) else History(self.trials)
 
 
 def render_report(report: Report) -> str:
@@ -80,9 +87,9 @@ def render_report(report: Report) -> str:
 def _head(report: Report, history: History) -> str:
     best = history.best(baselines=False)
     baseline = min(
-        (t for t in history.scored if t.is_baseline), key=lambda t: t.score, default=None
+        (t for t in history.of_kind(BASELINE) if t.is_scored), key=lambda t: t.score, default=None
     )
-    counts = {status: sum(t.status is status for t in history) for status in Status}
+    counts = history.totals.statuses
     tiles = [
         (str(counts[Status.COMPLETED] + counts[Status.STOPPED]), "cells trained"),
         (str(counts[Status.DUPLICATE]), "duplicates answered"),
@@ -130,19 +137,21 @@ def _failed_finals(report: Report, trial: Trial) -> str:
 
 def _done(report: Report, history: History) -> str:
     """How many trials there are, and how many were asked for, of those that count."""
-    done = sum(t.status.finished and not (t.is_rejected or t.is_imported) for t in history)
+    done = history.totals.ended
     if done < report.asked_for:
         return f"{done} of {amount(report.asked_for, 'trial')} done"
     return f"{amount(done, 'trial')} done"
 
 
 def _charts(report: Report, history: History) -> str:
-    found = sorted((t for t in history.ranked if not t.is_baseline), key=lambda t: t.number)
-    by_trial = _best_so_far([(float(t.number), t.score) for t in found])
+    sizes = history.sizes()
+    controls = {t.number for t in history.of_kind(BASELINE)}
+    found = [(number, score) for number, score, _ in sizes if number not in controls]
+    by_trial = _best_so_far([(float(number), score) for number, score in found])
     by_time = _best_so_far(
-        sorted((report.ended[t.number], t.score) for t in found if t.number in report.ended)
+        sorted((report.ended[number], score) for number, score in found if number in report.ended)
     )
-    baselines = [t for t in history.scored if t.is_baseline]
+    baselines = [t for t in history.of_kind(BASELINE) if t.is_scored]
     figures = []
     for caption, curve, label in (
         ("Best so far, by trial", by_trial, "trial"),
@@ -156,9 +165,11 @@ def _charts(report: Report, history: History) -> str:
             ]
         figures.append((caption, line_chart(caption, lines, x_label=label, y_label="score")))
     best = history.best(baselines=False)
+    drawn, left_out = _thinned(_without_outliers(sizes, controls), controls)
     points = []
-    for trial in _without_outliers(history.ranked):
-        css = "dot baseline" if trial.is_baseline else "dot winner" if trial is best else "dot"
+    for trial in (history.by_number[place] for place in drawn):
+        is_best = best is not None and trial.number == best.number
+        css = "dot baseline" if trial.is_baseline else "dot winner" if is_best else "dot"
         result = trial.result
         parameters = result.cell_parameters if result is not None else 0
         title = (
@@ -171,7 +182,7 @@ def _charts(report: Report, history: History) -> str:
                 trial.score,
                 title,
                 css,
-                trial.name if trial.is_baseline or trial is best else "",
+                trial.name if trial.is_baseline or is_best else "",
             )
         )
     figures.append(
@@ -185,32 +196,72 @@ def _charts(report: Report, history: History) -> str:
             ),
         )
     )
-    drawn = "".join(
+    charts = "".join(
         f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
         for caption, svg in figures
     )
-    return f'<h2>Progress</h2><div class="charts">{drawn}</div>'
+    note = (
+        f"{left_out:,} cells are not drawn: where many lie on one spot, the best of them stands "
+        "for all. No cell is left out that is better than all with as many parameters or fewer."
+    )
+    said = f'<p class="soft">{note}</p>' if left_out else ""
+    return f'<h2>Progress</h2><div class="charts">{charts}</div>{said}'
 
 
 def _best_so_far(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points where the best score changes, and the last one: the line through all of them."""
     curve: list[tuple[float, float]] = []
     best = math.inf
     for x, score in points:
-        best = min(best, score)
-        curve.append((x, best))
+        if score < best:
+            best = score
+            curve.append((x, best))
+    if curve and curve[-1][0] != points[-1][0]:
+        curve.append((points[-1][0], best))
     return curve
 
 
-def _without_outliers(trials: Sequence[Trial]) -> list[Trial]:
+Size = tuple[int, float, int]
+"""Number, score and weights of a trial."""
+
+
+def _without_outliers(sizes: Sequence[Size], controls: Collection[int]) -> list[Size]:
     """Leave out scores so bad that they would squeeze all others into a line (they stay in the
     leaderboard).
     """
-    scores = sorted(t.score for t in trials)
+    scores = sorted(score for _, score, _ in sizes)
     if len(scores) < 8:
-        return list(trials)
+        return list(sizes)
     low, middle = scores[0], scores[len(scores) // 2]
     limit = middle + 4 * max(middle - low, 1e-9)
-    return [t for t in trials if t.score <= limit or t.is_baseline]
+    return [one for one in sizes if one[1] <= limit or one[0] in controls]
+
+
+def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int], int]:
+    """The trials that are drawn, best first, and how many are not.
+
+    Of more than ``DOTS`` the controls and the Pareto front are drawn, and of the others the best of
+    each spot of the chart.
+    """
+    ordered = sorted(sizes, key=lambda one: (one[1], one[0]))
+    if len(ordered) <= DOTS:
+        return [number for number, _, _ in ordered], 0
+    low, high = ordered[0][1], ordered[-1][1]
+    smallest, largest = (of(weights for _, _, weights in ordered) for of in (min, max))
+    across, down = max(largest - smallest, 1), (high - low) or 1.0
+    drawn: list[int] = []
+    spots: set[tuple[int, int]] = set()
+    least: float = math.inf  # weights of the front so far
+    for trial, score, weights in ordered:
+        spot = (
+            round((weights - smallest) / across * SPOTS[0]),
+            round((score - low) / down * SPOTS[1]),
+        )
+        if trial in controls or weights < least or spot not in spots:
+            drawn.append(trial)
+        spots.add(spot)
+        least = min(least, weights)
+    return drawn, len(ordered) - len(drawn)
 
 
 def _finals(report: Report) -> str:
@@ -252,25 +303,22 @@ def _finals(report: Report) -> str:
 
 
 def _pruned(history: History) -> str:
+    if not history.of_kind(SUPERNET):
+        return ""
+    gaps = ((trial, history.gap(trial)) for trial in history.ranked)
+    best = list(islice(((t, gap) for t, gap in gaps if gap is not None), LEADERBOARD + 1))
     rows = []
-    for trial in sorted(history.ranked, key=lambda t: t.number):
-        gap = history.gap(trial)
-        if gap is not None and trial.result is not None:
-            parent = history.by_number[trial.proposal.parents[0]]
-            weights = f"{trial.result.cell_parameters:,}"
-            rows.append(
-                (
-                    "",
-                    (
-                        trial.name,
-                        weights,
-                        number(trial.score),
-                        parent.name,
-                        number(parent.score),
-                        f"{gap:+.4f}",
-                    ),
-                )
-            )
+    for trial, gap in sorted(best[:LEADERBOARD], key=lambda pair: pair[0].number):
+        parent = history.by_number[trial.proposal.parents[0]]
+        texts = (
+            trial.name,
+            f"{trial.result.cell_parameters:,}" if trial.result is not None else "",
+            number(trial.score),
+            parent.name,
+            number(parent.score),
+            f"{gap:+.4f}",
+        )
+        rows.append(("", texts))
     if not rows:
         return ""
     columns = ("cell", "weights", "score", "from", "score with gates", "gap")
@@ -279,12 +327,14 @@ def _pruned(history: History) -> str:
         "score of the cell with connection gates that it was "
         "pruned from, which had the trainings of all rounds before it."
     )
+    if len(best) > LEADERBOARD:
+        note += f" The best {LEADERBOARD} are shown, there are more."
     drawn = table([(c, c not in ("cell", "from")) for c in columns], rows)
     return f'<h2>Pruned cells</h2>{drawn}<p class="soft">{note}</p>'
 
 
 def _top_cells(report: Report, history: History) -> str:
-    found = [t for t in history.ranked if not t.is_baseline][:TOP_CELLS]
+    found = list(islice((t for t in history.ranked if not t.is_baseline), TOP_CELLS))
     if not found:
         return ""
     return "<h2>The best cells</h2>" + "".join(cell(trial, report.metric) for trial in found)
@@ -295,24 +345,27 @@ def _lineage(report: Report, history: History) -> str:
     if best is None:
         return ""
     items = []
-    for depth, trial in _ancestors(best, history):
+    for depth, trial in islice(_ancestors(best, history), ANCESTORS):
         parents = ", ".join(str(n) for n in trial.proposal.parents) or "none"
         text = (
             f"{trial.name} · score {number(trial.score)} · {trial.proposal.origin} · "
             f"parents: {parents}"
         )
         items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}</li>')
-    return f'<h2>Where the winner comes from</h2><ol class="lineage">{"".join(items)}</ol>'
+    more = f'<p class="soft">Only the nearest {ANCESTORS} are shown.</p>'
+    return (
+        f'<h2>Where the winner comes from</h2><ol class="lineage">{"".join(items)}</ol>'
+        f"{more if len(items) == ANCESTORS else ''}"
+    )
 
 
-def _ancestors(trial: Trial, history: History) -> list[tuple[int, Trial]]:
+def _ancestors(trial: Trial, history: History) -> Iterator[tuple[int, Trial]]:
     """The trial and everything it descends from, each once, with its distance."""
     seen = {trial.number}
     level = [trial]
-    found: list[tuple[int, Trial]] = []
     depth = 0
     while level:
-        found += [(depth, t) for t in level]
+        yield from ((depth, t) for t in level)
         above: list[Trial] = []
         for above_it in (n for t in level for n in t.proposal.parents):
             parent = history.by_number.get(above_it)
@@ -320,11 +373,11 @@ def _ancestors(trial: Trial, history: History) -> list[tuple[int, Trial]]:
                 seen.add(above_it)
                 above.append(parent)
         level, depth = above, depth + 1
-    return found
 
 
 def _failures(history: History) -> str:
-    failed = [t for t in history if t.failure is not None]
+    count = history.totals.statuses[Status.FAILED]
+    failed = history.failed(FAILURES)
     if not failed:
         return ""
     rows = [
@@ -334,9 +387,11 @@ def _failures(history: History) -> str:
     ]
     drawn = table([("trial", True), ("reason", False), ("message", False)], rows)
     causes = ", ".join(f"{count} {kind}" for kind, count in history.causes().items())
+    more = count - len(failed)
+    note = f'<p class="soft">{more:,} more are not shown.</p>' if more > 0 else ""
     return (
-        f"<details><summary>{amount(len(failed), 'failed trial')}: {escape(causes)}</summary>"
-        f"{drawn}</details>"
+        f"<details><summary>{amount(count, 'failed trial')}: {escape(causes)}</summary>"
+        f"{drawn}{note}</details>"
     )
 
 

@@ -83,10 +83,12 @@ class Run(Snapshot):
         """The table that the last finals wrote; ``None`` before they ran. Raises
         :class:`InputFileError` for a damaged file.
         """
-        from cellsearch.finals import FinalTable  # loads numpy
-
         path = self.path / FINALS
-        return FinalTable.read(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        from cellsearch.finals import FinalTable  # loads torch
+
+        return FinalTable.read(path)
 
     @checked_arguments
     def plan_finals(
@@ -161,7 +163,7 @@ class Run(Snapshot):
             task=declared["task"],
             metric=self.metric,
             strategy=declared["strategy"],
-            trials=tuple(self.trials),
+            trials=self.trials,
             ended=self.ended,
             settings=self.settings,
             environment=self.environments[-1].fingerprint if self.environments else {},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import options
 from cellsearch.errors import NoCandidateError, RunError, amount, checked_arguments, command
-from cellsearch.store import Environment, Store, Timing
+from cellsearch.store import Environment, Records, Store, Timing
 from cellsearch.trial import BASELINE, History, Status, Trial
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ class Snapshot:
     """The resolved experiment as TOML text."""
     created: float
     """When the run was made, in seconds since 1970."""
-    timings: tuple[Timing, ...]
-    """When and where each job ran."""
     environments: tuple[Environment, ...]
     """The machines and versions that searched in it, in order."""
     answered: int
     """How many proposals were answered from the history instead of being trained."""
     writer: str
     """Who searches in it at that moment, in words; ``""`` for nobody."""
+    _store: Store
+    """From which the rest is read when it is asked for, as of that moment."""
     remembered: Mapping[str, Any]
     """What it remembers of the user's own data, as plain data."""
     data: Given = None
@@ -66,21 +66,26 @@ class Snapshot:
         damaged store.
         """
         folder = Path(path)
-        with Store.read(folder) as store:
-            trials = store.history()
-            repeated = sum(trial.duplicate_of is not None for trial in trials)
-            return cls(
-                path=folder,
-                trials=trials,
-                settings=store.experiment,
-                created=store.created,
-                timings=store.timings(),
-                environments=store.environments(),
-                answered=len(store.duplicates()) + repeated,
-                writer=Store.writer(folder),
-                remembered=store.data,
-                data=data,
-            )
+        store = Store.read(folder)
+        store.hold()
+        trials = Records(store.lookup).view()
+        return cls(
+            path=folder,
+            trials=trials,
+            settings=store.experiment,
+            created=store.created,
+            environments=store.environments(),
+            answered=store.answered + trials.totals.statuses[Status.DUPLICATE],
+            writer=Store.writer(folder),
+            _store=store,
+            remembered=store.data,
+            data=data,
+        )
+
+    @cached_property
+    def timings(self) -> tuple[Timing, ...]:
+        """When and where each job ran."""
+        return self._store.timings()
 
     @property
     def _settings_name(self) -> str:
@@ -139,7 +144,7 @@ class Snapshot:
         times: dict[int, float] = {}
         elapsed, before = 0.0, self.created
         openings = [environment.opened for environment in self.environments[1:]]
-        over = [(timing.ended, timing.trial) for timing in self.timings if timing.ended is not None]
+        over = self._store.lookup.rows("SELECT ended, trial FROM rungs WHERE ended IS NOT NULL")
         for ended, trial in sorted(over):
             opened = max((o for o in openings if before < o <= ended), default=before)
             elapsed += ended - max(before, opened)
@@ -152,7 +157,7 @@ class Snapshot:
         """How many trials were ``asked_for``, how many have each status, and how many proposals
         were ``answered`` from the history.
         """
-        count = {s.value: sum(trial.status is s for trial in self.trials) for s in Status}
+        count = {status.value: self.trials.totals.statuses[status] for status in Status}
         return {"asked_for": int(self.declared["trials"]), **count, "answered": self.answered}
 
     @checked_arguments

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, ClassVar
 
 from cellsearch.options import at_least, between
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import Budget, History, Status, Trial
+from cellsearch.trial import Budget, History, Ranking, Status, Trial
 
 __all__ = ["CurveStop"]
 
@@ -64,12 +65,11 @@ class CurveStop(Schedule):
         best = min(_curve(trial, step), default=float("inf"))
         if not best < float("inf"):
             return False
-        ended = (
-            t
-            for t in history
-            if t.status is Status.COMPLETED and t.number != trial.number and not t.is_intermediate
-        )
-        means = sorted(fmean(curve) for t in ended if (curve := _curve(t, step)))
+        means: Sequence[float] = history.index(MeansUntil, step).values
+        known = history.by_number.get(trial.number)
+        if known is not None and (own := _mean(known, step)) is not None:
+            means = list(means)
+            means.remove(own)
         if len(means) < self.minimum:
             return True
         # The quantile between two neighbours, as numpy draws it: the median of an even number is
@@ -78,6 +78,27 @@ class CurveStop(Schedule):
         low = int(place)
         high = min(low + 1, len(means) - 1)
         return best <= means[low] + (place - low) * (means[high] - means[low])
+
+
+class MeansUntil(Ranking):
+    """The mean scores of completed trials up to a step."""
+
+    reads_curves = True
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def value(self, trial: Trial) -> float | None:
+        """The mean, if the trial counts and has any score by then."""
+        return _mean(trial, self._step)
+
+
+def _mean(trial: Trial, step: int) -> float | None:
+    if trial.status is not Status.COMPLETED or trial.is_intermediate:
+        return None
+    curve = _curve(trial, step)
+    return fmean(curve) if curve else None
 
 
 def _curve(trial: Trial, step: int) -> list[float]:

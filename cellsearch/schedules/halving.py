@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from cellsearch.options import at_least
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import Budget, History, Trial
+from cellsearch.trial import Budget, History, Ranking, Trial
 
 __all__ = ["SuccessiveHalving"]
 
@@ -55,16 +55,28 @@ class SuccessiveHalving(Schedule):
         return None
 
     def _among_best(self, history: History, trial: Trial, rung: int) -> bool:
-        scores = {
-            other.number: score
-            for other in history
-            if (score := other.score_at(rung)) is not None and not other.is_baseline
-        }
         own = trial.score_at(rung)
         if own is None or not own < float("inf"):
             return False
-        scores[trial.number] = own
+        scores = history.index(ScoresAt, rung)
         # Equal scores: the earlier trial is better, so that the answer does not depend on the order
         # of a dictionary.
-        better = sum((score, number) < (own, trial.number) for number, score in scores.items())
-        return better < max(1, len(scores) // self.eta)
+        better, others = scores.below(own, trial.number), len(scores.values)
+        known = history.by_number.get(trial.number)
+        before = scores.value(known) if known is not None else None
+        if before is not None:  # what the history knows of the trial itself
+            better -= before < own
+            others -= 1
+        return better < max(1, (others + 1) // self.eta)
+
+
+class ScoresAt(Ranking):
+    """The scores that a rung gave to trials that are no baselines."""
+
+    def __init__(self, rung: int) -> None:
+        super().__init__()
+        self._rung = rung
+
+    def value(self, trial: Trial) -> float | None:
+        """The score at the rung, if it has one."""
+        return None if trial.is_baseline else trial.score_at(self._rung)

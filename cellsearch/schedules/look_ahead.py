@@ -60,11 +60,7 @@ class LookAhead(Schedule):
         own, parent = trial.score_at(0), trial.proposal.parents[0]
         if own is None or not own < float("inf"):
             return False
-        siblings = (
-            other
-            for other in history
-            if other.proposal.parents[:1] == (parent,) and other.number != trial.number
-        )
+        siblings = (other for other in history.children(parent) if other.number != trial.number)
         return all(
             score is None or own < score for score in (other.score_at(0) for other in siblings)
         )

@@ -16,7 +16,6 @@ from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import JobId
-from cellsearch.search.allowance import steps_at_most, steps_granted, steps_of
 from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_seed
@@ -53,7 +52,7 @@ class Agenda:
         self._experiment = experiment
         self._best = best
         self._tell = tell
-        decided = {trial.proposal.origin for trial in ledger.trials}
+        decided = {trial.proposal.origin for trial in ledger.history.of_kind(BASELINE)}
         self._baselines = deque(
             name for name in experiment.baselines if Origin(BASELINE, name) not in decided
         )
@@ -80,7 +79,7 @@ class Agenda:
         jobs, training = self._ledger.open_jobs(), self._experiment.training
 
         def work(job: JobId) -> float:
-            trial, rung = self._ledger.trials[job.trial], job.rung
+            trial, rung = self._ledger.trial(job.trial), job.rung
             done = trial.rungs[rung - 1].budget.steps if rung else 0
             return expected_work(trial.genome, training, trial.rungs[rung].budget.steps - done)
 
@@ -123,13 +122,13 @@ class Agenda:
         """A new trial; ``None`` when there are enough, or the strategy has nothing to propose
         now.
         """
-        if not (self._wanted() and self._steps_allow(len(self._ledger.trials))):
+        if not (self._wanted() and self._steps_allow(self._ledger.count)):
             return None
         proposals = map(self._propose_knowing, self._ledger.horizons())
         return next((trial for trial in proposals if trial is not None), None)
 
     def _propose_knowing(self, horizon: int) -> Trial | None:
-        number = len(self._ledger.trials)
+        number = self._ledger.count
         history = self._ledger.view(horizon)
         answered: list[Duplicate] = []
         attempts = 1 if self._baselines else _ATTEMPTS
@@ -179,14 +178,12 @@ class Agenda:
 
     def _steps_allow(self, number: int) -> bool:
         """Whether the allowance of steps lets this trial begin, or go on."""
-        allowed, trials = self._experiment.allowance.steps, self._ledger.trials
+        allowed = self._experiment.allowance.steps
         if not allowed:
             return True
         if not self._experiment.deterministic:
-            return steps_granted(trials) < allowed
-        full = self._experiment.training.steps
-        before = sum(steps_at_most(trial, full) for trial in trials[:number])
-        return before + sum(map(steps_of, trials[number : number + 1])) < allowed
+            return self._ledger.steps() < allowed
+        return self._ledger.steps(number, self._experiment.training.steps) < allowed
 
     # -- warm start --------------------------------------------------------------------------------
 
@@ -198,7 +195,7 @@ class Agenda:
         key = search_key(genome)
         known = self._ledger.number_of(key)
         if known is not None:
-            return self._ledger.trials[known]
+            return self._ledger.trial(known)
         return self._add_waiting(Proposal(genome, origin=Origin(ENQUEUED)), key)
 
     def take_over(self, found: Sequence[tuple[Trial, str]]) -> tuple[int, int]:
@@ -206,7 +203,7 @@ class Agenda:
 
         How many were taken over, and how many were not because the run had them already.
         """
-        before = self._ledger.keys()
+        known = sum(self._ledger.number_of(key) is not None for _, key in found)
         taken = self._decide_baselines({key: trial for trial, key in found})
         numbers: dict[int, int] = {}
         for trial, key in found:
@@ -215,7 +212,7 @@ class Agenda:
                 number = self._add_ended(trial, key, numbers)
                 taken += 1
             numbers[trial.number] = number
-        return taken, sum(key in before for _, key in found)
+        return taken, known
 
     def _decide_baselines(self, known: Mapping[str, Trial]) -> int:
         """Decide the baselines that are left, because they come first in every run, and say how
@@ -224,7 +221,7 @@ class Agenda:
         taken = 0
         while self._baselines:
             proposal = self._next_baseline()
-            key, number = search_key(proposal.genome), len(self._ledger.trials)
+            key, number = search_key(proposal.genome), self._ledger.count
             twin = self._ledger.number_of(key)
             if twin is not None:
                 duplicate = Trial(number, proposal, Status.DUPLICATE, duplicate_of=twin)
@@ -273,7 +270,7 @@ class Agenda:
 
     def _add_waiting(self, proposal: Proposal, key: str) -> Trial:
         """A new trial out of turn, which is handed out next."""
-        trial = Trial(len(self._ledger.trials), proposal, Status.RUNNING)
+        trial = Trial(self._ledger.count, proposal, Status.RUNNING)
         added = self._add(self._ledger.history, trial, key, self._ledger.last_horizon, [])
         self._waiting.append(JobId(added.number, 0))
         return added
@@ -282,7 +279,7 @@ class Agenda:
         """A new trial with its results from another run, whose trials have these ``numbers`` here;
         its own number here.
         """
-        trial = renumbered(trial, len(self._ledger.trials), numbers)
+        trial = renumbered(trial, self._ledger.count, numbers)
         self._ledger.add_ended(trial, key, horizon=self._ledger.last_horizon)
         if trial.is_baseline:
             self._baselines.popleft()

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from bisect import bisect_right
 
 from cellsearch.settings import Allowance
 from cellsearch.store import Store
-from cellsearch.trial import History, Trial
+from cellsearch.trial import Granted, History
 
-__all__ = ["Spending", "seconds_searched", "steps_at_most", "steps_granted", "steps_of"]
-
-
-def steps_of(trial: Trial) -> int:
-    """Optimizer steps of a trial: what it did, or what was granted it where there is no result.
-
-    Trials that were rejected before training, imported, or answered as duplicates took none.
-    """
-    if not trial.rungs or trial.duplicate_of is not None:
-        return 0
-    if trial.is_rejected or trial.is_imported:
-        return 0
-    last = trial.rungs[-1]
-    return last.result.steps if last.result is not None else last.budget.steps
+__all__ = ["Spending", "seconds_searched", "steps_granted"]
 
 
-def steps_at_most(trial: Trial, full: int) -> int:
-    """Optimizer steps that a trial may have taken in the end, when ``full`` is all it can get."""
-    return steps_of(trial) if trial.status.finished else max(full, steps_of(trial))
-
-
-def steps_granted(trials: Iterable[Trial]) -> int:
-    """Optimizer steps of all trials together."""
-    return sum(map(steps_of, trials))
+def steps_granted(history: History) -> int:
+    """Optimizer steps of all trials together, see :class:`cellsearch.trial.Granted`."""
+    return history.index(Granted).steps
 
 
 def seconds_searched(store: Store) -> float:
@@ -41,14 +23,13 @@ def seconds_searched(store: Store) -> float:
     happened in it.
     """
     openings = [environment.opened for environment in store.environments()]
-    moments = sorted(
-        moment for t in store.timings() for moment in (t.started, t.ended) if moment is not None
-    )
-    total = 0.0
-    for opened, closed in zip(openings, [*openings, float("inf")][1:], strict=True):
-        last = max((moment for moment in moments if opened <= moment < closed), default=opened)
-        total += last - opened
-    return total
+    last = [0.0, *openings]
+    for times in store.lookup.rows("SELECT started, ended FROM rungs"):
+        for moment in times:
+            if moment is not None:
+                sitting = bisect_right(openings, moment)
+                last[sitting] = max(last[sitting], moment)
+    return sum(end - opened for opened, end in zip(openings, last[1:], strict=True))
 
 
 class Spending:

@@ -17,13 +17,13 @@ off: a bound decides whether something is begun, never what.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 from cellsearch.job import JobId, Outcome
-from cellsearch.store import Duplicate, Store, with_answers
-from cellsearch.trial import Budget, History, Rung, Status, Trial
+from cellsearch.store import Duplicate, Records, Store
+from cellsearch.trial import Budget, Granted, History, Rung, Status, Trial
 
 __all__ = ["Ledger", "random_seed"]
 
@@ -49,37 +49,23 @@ class Ledger:
         self._store = store
         self._seed = seed
         self._lookahead = lookahead
-        trials = store.history()
+        self._lookup = store.lookup
+        numbers = store.lookup.unfinished
+        unfinished = [store.trial(number) for number in numbers]
         self.was_under_way = frozenset(
-            t.newest_job for t in trials if t.status is Status.RUNNING and _awaits(t)
+            t.newest_job for t in unfinished if t.status is Status.RUNNING and _awaits(t)
         )
         """The jobs that somebody was at work on when the run was left without being closed."""
-        self._trials = [_at_rest(trial) for trial in trials]
         store.requeue()
-        self._duplicates = list(store.duplicates())
-        self._has_duplicates = any(trial.status is Status.DUPLICATE for trial in self._trials)
-        self._seeds = dict(store.seeds())
-        self._inherited = dict(store.inherited())
-        self._numbers = {
-            key: number
-            for number, key in store.keys().items()
-            if self._trials[number].status is not Status.DUPLICATE
-        }
+        self._records = Records(store.lookup, shown=_at_rest)
         self._last_text = (-1, "")
-        self._open: dict[JobId, None] = {}
-        self._unfinished = {t.number for t in self._trials if not t.status.finished}
-        self._rejected = sum(trial.is_rejected for trial in self._trials)
-        self._counted = History(self._trials).counted
-        self._horizons = [0] * len(self._trials)
-        self._horizon = 0
-        for decision in store.decisions():
-            trial = self._trials[decision.trial]
-            if decision.rung == 0:
-                # Version 0.1 counted decisions, of which there are no fewer than trials.
-                self._horizon = min(decision.horizon, decision.trial)
-                self._horizons[decision.trial] = self._horizon
-            if not trial.status.finished and trial.rungs[decision.rung].result is None:
-                self._open[JobId(decision.trial, decision.rung)] = None
+        self._open = dict.fromkeys(store.lookup.open_jobs())
+        self._unfinished = set(numbers)
+        self._horizon = store.lookup.last_horizon
+        self._granted: Granted | None = None
+        totals = store.lookup.totals()
+        self._rejected = totals.rejected
+        self._counted = totals.counted + sum(not trial.is_imported for trial in unfinished)
 
     # -- trials ------------------------------------------------------------------------------------
 
@@ -89,21 +75,25 @@ class Ledger:
         return self._store.path
 
     @property
-    def trials(self) -> Sequence[Trial]:
-        """Each trial as it is now, by number; :attr:`history` shows duplicates with the results
-        that answer them.
+    def count(self) -> int:
+        """How many trials there are."""
+        return self._records.count
+
+    def trial(self, number: int) -> Trial:
+        """The trial as it is now; :attr:`history` shows duplicates with the results that answer
+        them.
         """
-        return self._trials
+        return self._records.stored(number)
 
     @property
     def duplicates(self) -> Sequence[Duplicate]:
         """The proposals that were answered instead of trained."""
-        return self._duplicates
+        return self._store.duplicates()
 
     @property
     def history(self) -> History:
         """Everything that is known now."""
-        return self.view(len(self._trials))
+        return self.view(self.count)
 
     @property
     def counted(self) -> int:
@@ -124,25 +114,35 @@ class Ledger:
         """The trial that answers proposals with this search key; ``None``: the run does not know
         it.
         """
-        return self._numbers.get(key)
-
-    def keys(self) -> set[str]:
-        """The search keys that are answered now."""
-        return set(self._numbers)
+        return self._lookup.with_key(key)
 
     def inherited(self, job: JobId) -> str:
         """The checkpoint of another trial that this training starts from, relative to the run;
         ``""`` for none.
         """
-        return self._inherited.get(job, "")
+        return self._lookup.inherited(job)
 
     def seed(self, number: int) -> int:
         """The random seed of a trial's training: the same whenever, wherever and however often it
         is trained.
         """
-        if number not in self._seeds:
-            self._seeds[number] = random_seed(32, self._seed, number)
-        return self._seeds[number]
+        stored = self._lookup.seed(number) if number < self.count else None
+        return random_seed(32, self._seed, number) if stored is None else stored
+
+    def steps(self, before: int | None = None, full: int = 0) -> int:
+        """Optimizer steps of all trials; or those that the trials ``before`` this number may have
+        taken in the end, when ``full`` is all that one can get, and those of this one so far.
+        """
+        if self._granted is None:
+            self._granted = self._lookup.granted()
+            for number in self._unfinished:
+                self._granted.put(self.trial(number))
+        steps = self._granted.steps
+        if before is None:
+            return steps
+        steps -= sum(Granted.of(self.trial(number)) for number in range(before + 1, self.count))
+        begun = (Granted.of(self.trial(n)) for n in self._unfinished if n < before)
+        return steps + sum(max(full - taken, 0) for taken in begun)
 
     def genome_text(self, trial: Trial) -> str:
         """The JSON form of the trial's genome, written once for the store and the job."""
@@ -161,7 +161,7 @@ class Ledger:
         """What the next proposal may know: as little as possible first, then more, as far as there
         are results.
         """
-        number = len(self._trials)
+        number = self.count
         if not self._lookahead:
             yield number
             return
@@ -172,16 +172,14 @@ class Ledger:
         """The history with the results of trials before ``horizon`` only; the others have just
         begun.
         """
-        trials = self._trials.copy()
-        for number in range(horizon, len(trials)):
-            trials[number] = _begun(trials[number])
-        return self._answered(trials)
+        hidden = {number: _begun(self.trial(number)) for number in range(horizon, self.count)}
+        return self._shown(hidden, self.count)
 
     def unjudged(self) -> list[Trial]:
         """The trials whose rung has its result, but about which nobody has decided yet whether they
         get more training.
         """
-        trials = (self._trials[number] for number in sorted(self._unfinished))
+        trials = map(self.trial, sorted(self._unfinished))
         return [trial for trial in trials if trial.rungs and trial.rungs[-1].result is not None]
 
     def view_of_verdict(self, trial: Trial) -> History | None:
@@ -191,16 +189,20 @@ class Ledger:
         if not self._lookahead:
             return self.history
         number, rung = trial.newest_job
-        horizon = self._horizons[number]
+        horizon = self._lookup.horizon(number)
         for earlier in self._unfinished:
             if earlier < number:
-                is_beyond = len(self._trials[earlier].rungs) > rung + 1
+                is_beyond = len(self.trial(earlier).rungs) > rung + 1
                 if earlier < horizon or not is_beyond:
                     return None
-        trials = self._trials[: number + 1]
-        for later in range(horizon, number):
-            trials[later] = _up_to(trials[later], rung)
-        return self._answered(trials)
+        hidden = {later: _up_to(self.trial(later), rung) for later in range(horizon, number)}
+        return self._shown(hidden, number + 1)
+
+    def _shown(self, trials: Mapping[int, Trial], count: int) -> History:
+        """The first ``count`` trials, some of them as they were before."""
+        hidden = {n: trial for n, trial in trials.items() if trial != self.trial(n)}
+        self._records.show(hidden, count)
+        return self._records.view()
 
     def is_awaited(self, job: JobId) -> bool:
         """Whether this job has no outcome yet."""
@@ -238,14 +240,8 @@ class Ledger:
             duplicates=answered,
         )
         self._append(trial, horizon)
-        self._duplicates.extend(answered)
-        if is_duplicate:
-            self._has_duplicates = True
-        else:
-            job = trial.newest_job
-            self._open[job] = None
-            self._numbers[key] = trial.number
-            self._inherited[job] = inherit
+        if not is_duplicate:
+            self._open[trial.newest_job] = None
 
     def add_ended(self, trial: Trial, key: str, *, horizon: int) -> None:
         """A new trial that has its results already, from another run."""
@@ -268,16 +264,15 @@ class Ledger:
             outcome = Outcome(trial.number, k, rung.result, failure, worker=_IMPORTER)
             self._store.add_outcome(outcome, status)
         self._append(trial, horizon)
-        self._numbers[key] = trial.number
 
     def start(self, job: JobId) -> Trial:
         """A job that waited is handed out; the trial, running."""
         self._store.start(*job)
-        return self._change(self._trials[job.trial].with_(status=Status.RUNNING))
+        return self._change(self.trial(job.trial).with_(status=Status.RUNNING))
 
     def grant(self, trial: Trial, budget: Budget) -> Trial:
         """A trial gets a higher rung; the trial, running."""
-        self._store.add_rung(trial.number, budget, horizon=self._horizons[trial.number])
+        self._store.add_rung(trial.number, budget, horizon=self._lookup.horizon(trial.number))
         further = trial.with_(rungs=(*trial.rungs, Rung(budget)), status=Status.RUNNING)
         self._open[further.newest_job] = None
         return self._change(further)
@@ -293,10 +288,14 @@ class Ledger:
         self._open.pop(outcome.id, None)
         self._change(trial)
 
+    def close(self) -> None:
+        """The store is about to be closed."""
+        self._records.detach()
+
     # -- in memory ---------------------------------------------------------------------------------
 
     def _change(self, trial: Trial) -> Trial:
-        self._trials[trial.number] = trial
+        self._put(trial, self.trial(trial.number))
         if trial.status.finished and trial.number in self._unfinished:
             self._unfinished.remove(trial.number)
             self._rejected += trial.is_rejected
@@ -304,16 +303,17 @@ class Ledger:
         return trial
 
     def _append(self, trial: Trial, horizon: int) -> None:
-        self._trials.append(trial)
-        self._horizons.append(horizon)
+        self._put(trial, None)
         self._horizon = horizon
         self._rejected += trial.is_rejected
         self._counted += not (trial.is_rejected or trial.is_imported)
         if not trial.status.finished:
             self._unfinished.add(trial.number)
 
-    def _answered(self, trials: list[Trial]) -> History:
-        return History.ordered(with_answers(trials) if self._has_duplicates else trials)
+    def _put(self, trial: Trial, before: Trial | None) -> None:
+        if self._granted is not None:
+            self._granted.put(trial, before)
+        self._records.put(trial)
 
 
 def _awaits(trial: Trial) -> bool:

@@ -32,7 +32,7 @@ def inheritable(history: History, number: int) -> bool:
     if trial is None or trial.result is None or not trial.result.checkpoint:
         return False
     return number >= len(history) - _NEWEST or any(
-        best.number == number for best in history.ranked[:_BEST]
+        best.number == number for best in history.top(_BEST)
     )
 
 
@@ -84,12 +84,10 @@ class Checkpoints:
         """
         if not self._folder.is_dir():
             return
-        keep = {trial.number for trial in history.ranked[: _BEST + _MARGIN]}
-        keep |= {trial.number for trial in history if not trial.status.finished}
+        kept = (*history.top(_BEST + _MARGIN), *history.unfinished)
+        keep = {trial.number for trial in kept}
         newest = {
-            trial.number: trial.result.checkpoint
-            for trial in history
-            if trial.number in keep and trial.result is not None
+            trial.number: trial.result.checkpoint for trial in kept if trial.result is not None
         }
         for file in self._folder.iterdir():
             match = _FILE.fullmatch(file.name)

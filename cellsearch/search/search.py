@@ -95,7 +95,7 @@ class Search:
         self._agenda = Agenda(self._ledger, experiment, best=self._best, tell=self._announcer.tell)
         self._checkpoints.clean()
         history = self.history
-        self._best.update(history)
+        self._update_best()
         self._spending = Spending(
             experiment.allowance,
             seconds_before=seconds_before,
@@ -103,7 +103,7 @@ class Search:
             opened=opened,
         )
         if len(history):
-            finished = sum(trial.status.finished for trial in self._ledger.trials)
+            finished = len(history) - history.in_flight
             self._announcer.tell(Resumed(finished, self._agenda.waiting))
         self._record_environment()
 
@@ -159,6 +159,8 @@ class Search:
         """
         if self._ledger.open_jobs() and not self._closed:
             self._store.requeue()
+        if not self._closed:
+            self._ledger.close()
         self._closed = True
         self._store.close()
 
@@ -204,9 +206,7 @@ class Search:
         history = self.history
         wanted = self.experiment.trials
         return (
-            history.counted >= wanted
-            and not self._agenda.has_baselines
-            and all(trial.status.finished for trial in history)
+            history.counted >= wanted and not self._agenda.has_baselines and not history.in_flight
         )
 
     @property
@@ -256,7 +256,7 @@ class Search:
                 arrays = self.prepare().arrays
             self.experiment = counted(before, arrays)
             self._agenda.use(self.experiment)
-        if not self._ledger.trials:
+        if not self._ledger.count:
             rehearse(self.experiment, before.space)
             say_dropped(self.experiment)
         self._settled = True
@@ -321,7 +321,7 @@ class Search:
                 where=str(self.path),
             )
         outcome = self._checked(outcome)
-        before = self._ledger.trials[outcome.trial]
+        before = self._ledger.trial(outcome.trial)
         rungs = (*before.rungs[:-1], Rung(before.rungs[-1].budget, outcome.result))
         if outcome.failure is not None:
             status = Status.FAILED
@@ -370,7 +370,7 @@ class Search:
         if known:
             skipped["were known already"] = known
         self._store.add_event("imported", f"{amount(taken, 'trial')} of {path}")
-        self._best.update(self.history)
+        self._update_best()
         return Imported(taken, dict(skipped))
 
     # -- run ---------------------------------------------------------------------------------------
@@ -477,11 +477,16 @@ class Search:
         worker = plain_text(outcome.worker)
         return replace(outcome, result=result, failure=failure, worker=worker)
 
+    def _update_best(self) -> None:
+        history = self.history
+        found = (history.best(baselines=False), history.best())
+        self._best.update([trial for trial in found if trial is not None])
+
     def _sweep(self) -> None:
         ledger = self._ledger
         pinned: set[str] = set()
         for job in ledger.open_jobs():
             pinned.add(ledger.inherited(job))
-            before = ledger.trials[job.trial].rungs[job.rung - 1].result if job.rung else None
+            before = ledger.trial(job.trial).rungs[job.rung - 1].result if job.rung else None
             pinned.add(before.checkpoint if before is not None else "")
         self._checkpoints.sweep(ledger.view(ledger.last_horizon), pinned)

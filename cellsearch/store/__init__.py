@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cellsearch.store.reading import with_answers
+from cellsearch.store.records import Records
 from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
 from cellsearch.store.store import Store
 
-__all__ = ["Decision", "Duplicate", "Environment", "Event", "Store", "Timing", "with_answers"]
+__all__ = ["Decision", "Duplicate", "Environment", "Event", "Records", "Store", "Timing"]

@@ -16,6 +16,7 @@ from cellsearch.errors import EnvironmentFailure, RunError
 from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
 from cellsearch.store.lock import RunLock, holder
+from cellsearch.store.lookup import Lookup, fill_keys
 from cellsearch.store.reading import StoreView, read_trials, with_answers
 from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
 from cellsearch.store.seals import damaged
@@ -39,7 +40,12 @@ class Store:
         self._lock = lock
         self._file = path / FILE_NAME
         self._connection = open_reader(path) if lock is None else open_writer(path)
+        self.lookup = Lookup(self._connection, self._file)
+        """What is asked of a long run."""
         self._identity = _identity(self._file)
+        if lock is not None:
+            with self._writing() as connection:
+                fill_keys(connection, str(self._file))
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -71,6 +77,12 @@ class Store:
         """A reader of the run in folder ``path``. Raises :class:`RunError` if there is none."""
         return cls(Path(path), lock=None)
 
+    def hold(self) -> None:
+        """From now on see the run as it stands now, until the store is closed."""
+        with translated(self._file):
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT count(*) FROM run").fetchone()
+
     @staticmethod
     def writer(path: str | Path) -> str:
         """Who writes the run now, in words (``"process 7 on host"``); ``""`` if nobody does: then
@@ -80,6 +92,7 @@ class Store:
 
     def close(self) -> None:
         """Give back the file and the lock. May be called twice."""
+        self.lookup.close()
         self._connection.close()
         if self._lock is not None:
             self._lock.close()
@@ -130,7 +143,7 @@ class Store:
     @property
     def has_trials(self) -> bool:
         """Whether anything was proposed."""
-        return bool(self._rows("trials", "number"))
+        return self.lookup.count > 0
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -170,6 +183,11 @@ class Store:
         """The checkpoints that jobs took weights from: job -> path relative to the run."""
         rows = self._rows("rungs", "trial, rung, inherit")
         return {JobId(trial, rung): path for trial, rung, path in rows if path}
+
+    @property
+    def answered(self) -> int:
+        """How many proposals were answered instead of trained, and are no trials."""
+        return int(self.lookup.rows("SELECT count(*) FROM duplicates")[0][0])
 
     def keys(self) -> Mapping[int, str]:
         """The key of each trial's genome."""
@@ -335,11 +353,14 @@ class Store:
     def _reading(self) -> Iterator[StoreView]:
         """One view of all tables, whatever a writer commits meanwhile."""
         with translated(self._file):
-            self._connection.execute("BEGIN")
+            held = self._connection.in_transaction
+            if not held:
+                self._connection.execute("BEGIN")
             try:
                 yield StoreView(self._connection, str(self._file))
             finally:
-                self._connection.execute("COMMIT")
+                if not held:
+                    self._connection.execute("COMMIT")
 
     def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         with self._reading() as view:

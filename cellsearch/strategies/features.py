@@ -17,7 +17,7 @@ from cellsearch.genome.graph import Genome
 __all__ = ["distance", "features", "matrix"]
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=2_000)
 def features(genome: Genome) -> Mapping[str, float]:
     """Counts: each op; each (op, operand) pair, operands being ops, ``x``, the output's state or
     another; ends by op; sizes.

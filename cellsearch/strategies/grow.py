@@ -21,7 +21,7 @@ because nothing is grown that only fills time.
 
 from __future__ import annotations
 
-from collections import Counter
+from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -33,7 +33,7 @@ from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import best, given_cell, position_rates
-from cellsearch.trial import History, Origin, Proposal, Status, Trial
+from cellsearch.trial import History, Index, Origin, Proposal, Ranking, Status, Trial
 
 __all__ = ["Grow"]
 
@@ -93,62 +93,53 @@ class Grow(Strategy):
         root = history.by_key.get(root_genome.key)
         if root is None:
             return Proposal(root_genome, origin=Origin(GROW, "start"))
-        levels, children = _levels(history, root)
+        tree = history.index(Tree, root.number, self.pay)
         open_parents: list[Trial] = []
-        for depth, parents in enumerate(self._beams(levels), start=1):
-            if depth == len(levels) or len(levels[depth]) < self._room(depth):
+        for depth, parents in enumerate(self._beams(history, root, tree), start=1):
+            if depth == len(tree.sizes) or tree.sizes[depth] < self._room(depth):
                 open_parents += sorted(
-                    parents, key=lambda t: (children[t.number], self._cost(t), t.number)
+                    parents, key=lambda t: (tree.children[t.number], self._cost(t), t.number)
                 )
         proposal = self._extension(space, history, open_parents[:PARENTS], rng)
         if proposal is not None:
             return proposal
         if self.pay and (
-            self._has_stopped(levels)
-            or not all(trial.status.finished for level in levels for trial in level)
+            self._has_stopped(root, tree) or tree.unfinished or not root.status.finished
         ):
             return None  # the end, or whether it is the end depends on what is being trained
-        return self._best_first(space, history, root, children, rng)
+        return self._best_first(space, history, root, tree.children, rng)
 
     def _room(self, depth: int) -> int:
         """How many cells a level holds."""
         return self.branch if depth == 1 else self.beam * self.branch
 
     def _cost(self, trial: Trial) -> float:
-        """The score, with what its weights cost: a cell is worth its weights if this is lower than
-        without them.
-        """
-        weights = trial.result.cell_parameters if self.pay and trial.result is not None else 0
-        return trial.score + self.pay * weights / 1000
+        return cost(trial, self.pay)
 
-    def _beams(self, levels: Sequence[Sequence[Trial]]) -> list[Sequence[Trial]]:
+    def _beams(self, history: History, root: Trial, tree: Tree) -> list[Sequence[Trial]]:
         """For each level from 1 on the cells that it extends; ends where growth has stopped to pay,
         or nothing is scored yet.
         """
-        beams: list[Sequence[Trial]] = [levels[0]]  # the root may be extended before it has a score
-        lowest, idle = self._cost(levels[0][0]), 0
-        for depth in range(1, len(levels)):
-            scored = sorted(
-                (t for t in levels[depth] if t.score < float("inf")),
-                key=lambda t: (self._cost(t), t.number),
-            )
-            if not scored:
+        beams: list[Sequence[Trial]] = [[root]]  # the root may be extended before it has a score
+        lowest, idle = self._cost(root), 0
+        for level in tree.costs[1:]:
+            if not level.values:
                 break
-            if self._cost(scored[0]) < lowest:
-                lowest, idle = self._cost(scored[0]), 0
+            if level.values[0] < lowest:
+                lowest, idle = level.values[0], 0
             else:
                 idle += 1
             if idle >= self.patience:
                 break
-            beams.append(scored[: self.beam])
+            beams.append([history.by_number[number] for number in level.numbers[: self.beam]])
         return beams
 
-    def _has_stopped(self, levels: Sequence[Sequence[Trial]]) -> bool:
+    def _has_stopped(self, root: Trial, tree: Tree) -> bool:
         """Whether ``patience`` trained levels in a row have no cell that is worth its weights."""
-        lowest, idle = self._cost(levels[0][0]), 0
-        for depth in range(1, len(levels)):
-            cost = min(self._cost(trial) for trial in levels[depth])
-            lowest, idle = (cost, 0) if cost < lowest else (lowest, idle + 1)
+        lowest, idle = self._cost(root), 0
+        for level in tree.costs[1:]:
+            least = level.values[0] if level.values else float("inf")
+            lowest, idle = (least, 0) if least < lowest else (lowest, idle + 1)
             if idle >= self.patience:
                 return True
         return False
@@ -158,7 +149,7 @@ class Grow(Strategy):
         space: SearchSpace,
         history: History,
         root: Trial,
-        children: Counter[int],
+        children: Sequence[int],
         rng: np.random.Generator,
     ) -> Proposal | None:
         """An extension of one of the best cells; else of a recent one of which one is found, those
@@ -223,23 +214,83 @@ def _is_grown(trial: Trial) -> bool:
     )
 
 
-def _levels(history: History, root: Trial) -> tuple[list[list[Trial]], Counter[int]]:
-    """Level by level the trials that were grown to it, as far as there are any; and how many were
-    grown from each, by number.
+def cost(trial: Trial, pay: float) -> float:
+    """The score, with what its weights cost: a cell is worth its weights if this is lower than
+    without them.
     """
-    level = {root.number: 0}
-    found = [[root]]
-    extended: list[int] = []
-    duplicate = Status.DUPLICATE
-    for trial in history:
-        proposal = trial.proposal
-        if proposal.parents:
-            parent = proposal.parents[0]
-            above = level.get(parent)
-            if above is not None and trial.status is not duplicate and proposal.origin.kind == GROW:
-                level[trial.number] = above + 1
-                extended.append(parent)
-                if above + 1 == len(found):
-                    found.append([])
-                found[above + 1].append(trial)
-    return found, Counter(extended)
+    weights = trial.result.cell_parameters if pay and trial.result is not None else 0
+    return trial.score + pay * weights / 1000
+
+
+class Level(Ranking):
+    """The scored trials of a level by what they cost; kept by :class:`Tree`."""
+
+    def __init__(self, pay: float) -> None:
+        super().__init__()
+        self._pay = pay
+
+    def value(self, trial: Trial) -> float | None:
+        """The cost, if there is a score."""
+        return cost(trial, self._pay) if trial.score < float("inf") else None
+
+
+class Tree(Index):
+    """What was grown from one trial, level by level.
+
+    root: number of that trial.
+    pay: see :class:`Grow`.
+    """
+
+    def __init__(self, root: int, pay: float) -> None:
+        self._root = root
+        self._pay = pay
+        self._level = array("h")
+        """The level of each trial by number; -1 for one that was not grown from the root."""
+        self.children = array("l")
+        """How many were grown from each trial, by number."""
+        self.sizes = [1]
+        """How many trials each level holds."""
+        self.costs = [Level(pay)]
+        """Those with a score, by what they cost. Level 0 is left empty: the root stands for it."""
+        self.unfinished = 0
+        """How many trials of level 1 and further are not finished."""
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        if before is None:
+            self._add(trial)
+        level = self._level[trial.number]
+        if level > 0:
+            self.costs[level].put(trial, before)
+            self.unfinished += not trial.status.finished
+            self.unfinished -= before is not None and not before.status.finished
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        del self.children[trial.number :]
+        level = self._level[trial.number]
+        del self._level[trial.number :]
+        if level > 0:
+            self.children[trial.proposal.parents[0]] -= 1
+            self.unfinished -= not trial.status.finished
+            self.costs[level].drop(trial)
+            self.sizes[level] -= 1
+            if not self.sizes[level]:
+                self.sizes.pop()
+                self.costs.pop()
+
+    def _add(self, trial: Trial) -> None:
+        """Find the level of a new trial, and count it."""
+        missing = trial.number + 1 - len(self._level)
+        self._level.extend([-1] * missing)
+        self.children.extend([0] * missing)
+        if trial.number == self._root:
+            self._level[trial.number] = 0
+        elif _is_grown(trial) and self._level[trial.proposal.parents[0]] >= 0:
+            parent = trial.proposal.parents[0]
+            level = self._level[trial.number] = self._level[parent] + 1
+            self.children[parent] += 1
+            if level == len(self.sizes):
+                self.sizes.append(0)
+                self.costs.append(Level(self._pay))
+            self.sizes[level] += 1

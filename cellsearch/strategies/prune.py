@@ -22,8 +22,9 @@ Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a resul
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, get_args
 
@@ -35,7 +36,7 @@ from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import given_cell
-from cellsearch.trial import SUPERNET, Connection, History, Origin, Proposal, Status, Trial
+from cellsearch.trial import SUPERNET, Connection, History, Index, Origin, Proposal, Status, Trial
 
 __all__ = ["Prune", "weakest_first"]
 
@@ -110,11 +111,11 @@ class Prune(Strategy):
         """The next step of the oldest chain that has one, then another criterion for the first
         cell, then a new chain.
         """
-        found = _Found.of(history)
+        found = history.index(Chains)
         running = 0
         recent = len(history) - WINDOW - 4 * history.in_flight
-        for chain in sorted(found.chains):
-            rounds = self._rounds(found, chain)
+        for chain in _chains_since(history, recent):
+            rounds = self._rounds(history, found, chain)
             if not rounds[-1].status.finished:
                 running += 1
                 continue
@@ -127,13 +128,15 @@ class Prune(Strategy):
             return None
         return self._branch(space, history, found) or self._new_chain(space, history, found, rng)
 
-    def _rounds(self, found: _Found, chain: int) -> list[Trial]:
+    def _rounds(self, history: History, found: Chains, chain: int) -> list[Trial]:
         """The rounds of a chain in order; those of the first criteria begin with the cell that they
         share.
         """
-        own = found.chains[chain]
-        shared = 0 < chain < len(self.criteria) and 0 in found.chains
-        return [found.chains[0][0], *own] if shared else own
+        own = found.rounds[chain]
+        shared = 0 < chain < len(self.criteria) and 0 in found.rounds
+        return [
+            history.by_number[number] for number in ([found.rounds[0][0], *own] if shared else own)
+        ]
 
     # -- steps of a chain --------------------------------------------------------------------------
 
@@ -141,7 +144,7 @@ class Prune(Strategy):
         self,
         space: SearchSpace,
         history: History,
-        found: _Found,
+        found: Chains,
         chain: int,
         rounds: Sequence[Trial],
     ) -> Proposal | None:
@@ -209,37 +212,37 @@ class Prune(Strategy):
 
     # -- new chains --------------------------------------------------------------------------------
 
-    def _branch(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
+    def _branch(self, space: SearchSpace, history: History, found: Chains) -> Proposal | None:
         """The first round of another criterion, from the cell that the first chain began with."""
-        root = found.chains[0][0] if 0 in found.chains else None
+        root = history.by_number[found.rounds[0][0]] if 0 in found.rounds else None
         if root is None or not root.status.finished:
             return None
         for chain in range(1, len(self.criteria)):
-            if chain not in found.chains:
+            if chain not in found.rounds:
                 following = self._round(space, history, chain, root)
                 if following is not None:
                     return following
         return None
 
     def _new_chain(
-        self, space: SearchSpace, history: History, found: _Found, rng: np.random.Generator
+        self, space: SearchSpace, history: History, found: Chains, rng: np.random.Generator
     ) -> Proposal | None:
         if self.start != FULL:
             return self._from_given(space, history, found)
         genome = space.full()
-        chain = max((len(self.criteria) - 1, *found.chains)) + 1 if found.chains else 0
+        chain = max(len(self.criteria) - 1, found.last) + 1 if found.rounds else 0
         if chain > 0:
             names = np.array(space.connections(genome))
             dropped = names[rng.random(len(names)) < self.drop]
             genome = _take(space, genome, rng.permutation(dropped).tolist())
         return Proposal(genome, origin=_round_of(chain, 0))
 
-    def _from_given(self, space: SearchSpace, history: History, found: _Found) -> Proposal | None:
+    def _from_given(self, space: SearchSpace, history: History, found: Chains) -> Proposal | None:
         """The given cell with gates; while that is trained the cell itself, and without one
         connection each.
         """
         cell = given_cell(space, self.start)
-        if not found.chains:
+        if not found.rounds:
             return Proposal(space.gated(cell), origin=_round_of(0, 0))
         known = history.by_key.get(cell.key)
         if known is None:
@@ -250,33 +253,69 @@ class Prune(Strategy):
         return None
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a history holds of pruning. ``chains``: the rounds of each; ``finals``: number of a
-    round -> that of its final.
-    """
+class Chains(Index):
+    """What a history holds of pruning, by numbers of trials."""
 
-    chains: dict[int, list[Trial]] = field(default_factory=dict)
-    finals: dict[int, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.rounds: dict[int, array[int]] = {}
+        """The rounds of each chain."""
+        self.finals: dict[int, int] = {}
+        """The final of each round that has one."""
+        self.last = -1
+        """The highest chain."""
+        self._replaced: dict[tuple[int, int], int] = {}
+        """Finals that are not the newest of their round, by the next one and the round."""
 
-    @classmethod
-    def of(cls, history: History) -> _Found:
-        found, duplicate = cls(), Status.DUPLICATE
-        for trial in history:
-            if trial.status is duplicate:
-                continue
-            origin = trial.proposal.origin
-            if origin.kind == SUPERNET:
-                chain = _chain(origin.detail)
-                rounds = found.chains.get(chain)
-                if rounds is None:
-                    found.chains[chain] = [trial]
-                else:
-                    rounds.append(trial)
-            elif origin.kind == FINAL.kind and origin.detail == FINAL.detail:
-                for parent in trial.proposal.parents:
-                    found.finals[parent] = trial.number
-        return found
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        if before is not None or trial.status is Status.DUPLICATE:
+            return
+        origin = trial.proposal.origin
+        if origin.kind == SUPERNET:
+            chain = _chain(origin.detail)
+            self.rounds.setdefault(chain, array("q")).append(trial.number)
+            self.last = max(self.last, chain)
+        elif _is_final(trial):
+            for parent in trial.proposal.parents:
+                if parent in self.finals:
+                    self._replaced[trial.number, parent] = self.finals[parent]
+                self.finals[parent] = trial.number
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        origin = trial.proposal.origin
+        if trial.status is Status.DUPLICATE:
+            return
+        if origin.kind == SUPERNET:
+            chain = _chain(origin.detail)
+            self.rounds[chain].pop()
+            if not self.rounds[chain]:
+                del self.rounds[chain]
+                self.last = max(self.rounds, default=-1)
+        elif _is_final(trial):
+            for parent in trial.proposal.parents:
+                if self.finals.pop(parent, None) is not None:
+                    before = self._replaced.pop((trial.number, parent), None)
+                    if before is not None:
+                        self.finals[parent] = before
+
+
+def _chains_since(history: History, number: int) -> list[int]:
+    """The chains with a round or a final from this trial on, or with a round under way."""
+    found = set()
+    for trial in (*history[max(number, 0) :], *history.unfinished):
+        if trial.status is Status.DUPLICATE:
+            continue
+        rounds = [history.by_number[n] for n in trial.proposal.parents] if _is_final(trial) else []
+        for one in (trial, *rounds):
+            if one.proposal.origin.kind == SUPERNET:
+                found.add(_chain(one.proposal.origin.detail))
+    return sorted(found)
+
+
+def _is_final(trial: Trial) -> bool:
+    origin = trial.proposal.origin
+    return origin.kind == FINAL.kind and origin.detail == FINAL.detail
 
 
 def _round_of(chain: int, number: int) -> Origin:

@@ -6,7 +6,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 
@@ -110,15 +109,11 @@ def members(
     ]
 
 
-def best(history: History, count: int) -> list[Trial]:
+def best(history: History, count: int) -> Sequence[Trial]:
     """The ``count`` best results, best first: the beginning of ``history.ranked``, without making
     all of it.
     """
-    standings = np.fromiter(
-        map(attrgetter("standing"), history), dtype=np.float64, count=len(history)
-    )
-    order = np.argsort(standings, kind="stable")[:count]  # stable: ties go to the earlier trial
-    return [history[k] for k in order.tolist() if standings[k] < np.inf]
+    return history.top(count)
 
 
 def tournament(among: Sequence[Trial], size: int, rng: np.random.Generator) -> Trial:

@@ -1,0 +1,249 @@
+"""What a long run is asked, answered by the indexes of its store: nothing here reads every trial,
+but for the sums that say so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cellsearch.genome.graph import Genome
+from cellsearch.job import JobId
+from cellsearch.store.database import open_reader, translated
+from cellsearch.store.reading import StoreView, read_trials
+from cellsearch.trial import Granted, Origin, Status, Totals, Trial
+
+__all__ = ["Lookup", "fill_keys"]
+
+_UNFINISHED = "status IN ('waiting', 'running')"
+_SPECIAL = "substr(origin, 1, 8) IN ('baseline', 'imported', 'supernet')"
+"""As in lookups.sql: word for word, or its index is not used."""
+
+
+class Lookup:
+    """Questions to the store in ``file``."""
+
+    def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
+        self._connection: sqlite3.Connection | None = connection
+        self._file = file
+
+    def close(self) -> None:
+        """The connection is about to be closed: whoever asks later is answered by a reader."""
+        self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = open_reader(self._file.parent)
+        return self._connection
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with translated(self._file):
+            return self._connected().execute(query, values).fetchall()
+
+    def _numbers(self, query: str, *values: object) -> list[int]:
+        return [number for (number,) in self.rows(query, *values)]
+
+    # -- trials ------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many trials there are; their numbers are 0, 1, ..."""
+        return int(self.rows("SELECT coalesce(max(number) + 1, 0) FROM trials")[0][0])
+
+    def trials(self, numbers: range, *, curves: bool = True) -> list[Trial]:
+        """The trials with these successive numbers, duplicates without results; see
+        :func:`read_trials`.
+        """
+        connection = self._connected()
+        with translated(self._file):
+            begun = not connection.in_transaction
+            if begun:  # rows and seals of one moment
+                connection.execute("BEGIN")
+            try:
+                view = StoreView(connection, str(self._file))
+                return list(read_trials(view, numbers, curves=curves))
+            finally:
+                if begun:
+                    connection.execute("COMMIT")
+
+    def with_key(self, key: str) -> int | None:
+        """The trial that answers proposals with this search key."""
+        found = self._numbers(
+            "SELECT number FROM trials WHERE key = ? AND status <> 'duplicate'", key
+        )
+        return found[0] if found else None
+
+    def with_cell(self, key: str) -> int | None:
+        """The first trial, duplicates left out, whose genome has this key."""
+        found = self._numbers(
+            "SELECT number FROM trials WHERE cell_key = ? AND status <> 'duplicate' "
+            "ORDER BY number LIMIT 1",
+            key,
+        )
+        return found[0] if found else None
+
+    @property
+    def has_all_keys(self) -> bool:
+        """Whether the keys of all genomes are known; not in a store that an older version wrote
+        last.
+        """
+        return not self.rows("SELECT 1 FROM trials WHERE cell_key IS NULL LIMIT 1")
+
+    def ranked(self, start: int, count: int) -> list[int]:
+        """The numbers of ``count`` trials, best first, from place ``start`` on."""
+        return self._numbers(
+            "SELECT number FROM trials WHERE standing IS NOT NULL ORDER BY standing, number "
+            "LIMIT ? OFFSET ?",
+            count,
+            start,
+        )
+
+    @property
+    def ranked_count(self) -> int:
+        """How many trials have a place among the results."""
+        return int(self.rows("SELECT count(*) FROM trials WHERE standing IS NOT NULL")[0][0])
+
+    def ranked_before(self, standing: float, number: int) -> int:
+        """How many trials have a place before this one."""
+        query = "standing IS NOT NULL AND (standing, number) < (?, ?)"
+        return int(self.rows(f"SELECT count(*) FROM trials WHERE {query}", standing, number)[0][0])
+
+    @property
+    def unfinished(self) -> list[int]:
+        """The trials that wait or run."""
+        return self._numbers(f"SELECT number FROM trials WHERE {_UNFINISHED} ORDER BY number")
+
+    def failed(self, most: int) -> list[int]:
+        """The first ``most`` trials that failed."""
+        return self._numbers(
+            "SELECT number FROM trials WHERE status = 'failed' ORDER BY number LIMIT ?", most
+        )
+
+    def of_kind(self, kind: str) -> list[int]:
+        """The trials with one of the kinds of origin that the index holds."""
+        rows = self.rows(f"SELECT number, origin FROM trials WHERE {_SPECIAL} ORDER BY number")
+        return [number for number, origin in rows if Origin.parse(origin).kind == kind]
+
+    def children(self, number: int) -> list[int]:
+        """The trials whose first parent this is."""
+        return self._numbers(
+            "SELECT trial FROM parents WHERE parent = ? AND position = 0 ORDER BY trial", number
+        )
+
+    def answered_by(self, number: int) -> list[int]:
+        """The duplicates that this trial answers."""
+        return self._numbers(
+            "SELECT number FROM trials WHERE duplicate_of IS NOT NULL AND duplicate_of = ? "
+            "ORDER BY number",
+            number,
+        )
+
+    @property
+    def has_duplicates(self) -> bool:
+        """Whether there are duplicates among the trials."""
+        return bool(self.rows("SELECT 1 FROM trials WHERE duplicate_of IS NOT NULL LIMIT 1"))
+
+    def sizes(self) -> list[tuple[int, float, int]]:
+        """Number, score and weights of the cell of every trial that has a place among the results,
+        in order of number.
+        """
+        return self.rows(
+            "SELECT number, standing, cell_parameters FROM trials JOIN rungs ON trial = number "
+            "WHERE standing IS NOT NULL AND rung = (SELECT max(rung) FROM rungs "
+            "WHERE trial = number AND checkpoint IS NOT NULL) ORDER BY number"
+        )
+
+    def seed(self, number: int) -> int | None:
+        """The random seed of a trial's training; ``None`` for a trial that is not there."""
+        found = self._numbers("SELECT seed FROM trials WHERE number = ?", number)
+        return found[0] if found else None
+
+    def inherited(self, job: JobId) -> str:
+        """The checkpoint of another trial that a job starts from; ``""`` for none."""
+        found = self.rows("SELECT inherit FROM rungs WHERE trial = ? AND rung = ?", *job)
+        return str(found[0][0]) if found else ""
+
+    # -- decisions ---------------------------------------------------------------------------------
+
+    @property
+    def last_horizon(self) -> int:
+        """What the last proposal knew: results of trials before this."""
+        found = self.rows(
+            "SELECT min(horizon, trial) FROM decisions WHERE rung = 0 "
+            "ORDER BY position DESC LIMIT 1"
+        )
+        return int(found[0][0]) if found else 0
+
+    def horizon(self, trial: int) -> int:
+        """What the proposal of this trial knew: results of trials before this."""
+        # Version 0.1 counted decisions, of which there are no fewer than trials.
+        return self._numbers(
+            "SELECT min(horizon, trial) FROM decisions WHERE trial = ? AND rung = 0", trial
+        )[0]
+
+    def open_jobs(self) -> list[JobId]:
+        """The jobs without an outcome, in order of decision."""
+        rows = self.rows(
+            "SELECT decisions.trial, decisions.rung FROM trials "
+            "JOIN rungs ON rungs.trial = number JOIN decisions "
+            "ON decisions.trial = number AND decisions.rung = rungs.rung "
+            f"WHERE {_UNFINISHED} AND ended IS NULL ORDER BY position"
+        )
+        return [JobId(*row) for row in rows]
+
+    # -- sums over all trials ----------------------------------------------------------------------
+
+    def totals(self) -> Totals:
+        """How many trials became what, but for those that are not finished."""
+        made = Totals()
+        rows = self.rows(
+            "SELECT status, failure_kind, count(*) FROM trials GROUP BY 1, 2 ORDER BY min(number)"
+        )
+        for status, failure, count in rows:
+            if Status(status).finished:
+                made.statuses[Status(status)] += count
+                made.rejected += count * (failure == "prefilter")
+            if failure is not None:
+                made.failures[failure] += count
+        both = 0
+        for origin, status, failure, count in self.rows(
+            "SELECT origin, status, failure_kind, count(*) FROM trials "
+            f"WHERE {_SPECIAL} GROUP BY 1, 2, 3"
+        ):
+            if Origin.parse(origin).kind == "imported" and Status(status).finished:
+                made.imported += count
+                both += count * (failure == "prefilter")
+        made.counted = made.ended = made.statuses.total() - made.rejected - made.imported + both
+        return made
+
+    def granted(self) -> Granted:
+        """The steps of the trials, but for those that are not finished."""
+        made = Granted()
+        for origin, steps in self._steps():
+            if Origin.parse(origin).kind != "imported":
+                made.steps += steps
+        return made
+
+    def _steps(self) -> Iterator[tuple[str, int]]:
+        """The steps of trials that ended and were not rejected, by origin."""
+        yield from self.rows(
+            "SELECT origin, sum(CASE WHEN checkpoint IS NULL THEN granted ELSE steps END) "
+            "FROM trials JOIN rungs ON trial = number "
+            f"WHERE NOT {_UNFINISHED} AND duplicate_of IS NULL "
+            "AND coalesce(failure_kind, '') <> 'prefilter' "
+            "AND rung = (SELECT max(rung) FROM rungs WHERE trial = number) GROUP BY origin"
+        )
+
+
+def fill_keys(connection: sqlite3.Connection, where: str) -> None:
+    """Work out the keys of genomes that an older version stored. The caller holds the
+    transaction.
+    """
+    for number, genome in connection.execute(
+        "SELECT number, genome FROM trials WHERE cell_key IS NULL"
+    ).fetchall():
+        key = Genome.from_json(genome, source=f"{where}: trial {number}").key
+        connection.execute("UPDATE trials SET cell_key = ? WHERE number = ?", (key, number))
