@@ -24,7 +24,7 @@ ANCESTORS = 200
 FAILURES = 200
 """So many ancestors of the winner and so many failed trials are listed."""
 DOTS = 1500
-SPOTS = (60, 36)
+SPOTS = (40, 24)
 """Above so many cells a chart has one dot for each of so many spots, across and down."""
 
 
