@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
+import signal
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,10 +34,13 @@ __all__ = [
     "cache_folder",
     "declared",
     "declared_files",
+    "failpoint",
     "load_declared",
     "others_can_write",
+    "passed",
     "private_cache",
     "refuse_existing",
+    "remove_abandoned",
     "replacing",
     "write_atomically",
     "write_new",
@@ -42,7 +48,24 @@ __all__ = [
 
 Part = TypeVar("Part")
 
+_TEMPORARY = re.compile(r".*\.([1-9]\d*)-[0-9a-f]{16}\.tmp", re.DOTALL)
 ROOM = "check the folder, its permissions and the free space"
+
+
+_KILL_AT = os.environ.get("CELLSEARCH_FAILPOINT", "")
+passed: Counter[str] = Counter()
+"""How often this process has passed which :func:`failpoint`."""
+
+
+def failpoint(name: str) -> None:
+    """A place where the process may die; tests choose which.
+
+    ``CELLSEARCH_FAILPOINT="NAME@3"`` kills the process, as ``kill -9`` does, the third time that it
+    passes the place of this name. Without it nothing happens.
+    """
+    passed[name] += 1
+    if _KILL_AT and f"{name}@{passed[name]}" == _KILL_AT:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def cache_folder() -> Path:
@@ -117,7 +140,9 @@ def replacing(path: Path, *, what: str = "file", hint: str = ROOM) -> Iterator[P
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        failpoint(f"{what}: written")
         os.replace(temporary, path)
+        failpoint(f"{what}: in place")
     except OSError as error:
         raise EnvironmentFailure(
             f"the {what} cannot be written: {error.strerror or error}", where=str(path), hint=hint
@@ -133,6 +158,24 @@ def write_atomically(
     """Write a file by :func:`replacing`; text is written as UTF-8, its line ends as they are."""
     with replacing(path, what=what, hint=hint) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what :func:`replacing` had begun in this folder when its process was killed."""
+    for file in folder.glob("*.tmp"):
+        match = _TEMPORARY.fullmatch(file.name)
+        if match and not _is_alive(int(match[1])) and not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

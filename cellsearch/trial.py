@@ -647,6 +647,7 @@ class History(Sequence[Trial]):
         ranked = (trial for trial in self if trial.ranks)
         return tuple(sorted(ranked, key=attrgetter("score", "number")))
 
+    @checked_arguments
     def top(self, count: int) -> Sequence[Trial]:
         """The first ``count`` of :attr:`ranked`, without making all of it."""
         standings = map(attrgetter("standing"), self)
@@ -658,6 +659,7 @@ class History(Sequence[Trial]):
         own = trial.score, trial.number
         return 1 + sum((t.score, t.number) < own for t in self if t.ranks)
 
+    @checked_arguments
     def failed(self, most: int) -> Sequence[Trial]:
         """The first ``most`` trials that failed, in order of number."""
         return [trial for trial in self if trial.status is Status.FAILED][:most]
@@ -666,16 +668,19 @@ class History(Sequence[Trial]):
         """How many trials failed for each kind of reason, the most frequent first."""
         return {kind: count for kind, count in self.totals.failures.most_common() if count}
 
+    @checked_arguments
     def of_kind(self, kind: str) -> Sequence[Trial]:
         """The trials with this kind of origin, :data:`BASELINE`, :data:`IMPORTED` or
         :data:`SUPERNET`, in order of number.
         """
         return [trial for trial in self if trial.proposal.origin.kind == kind]
 
+    @checked_arguments
     def children(self, number: int) -> Sequence[Trial]:
         """The trials whose first parent has this number, in order of number."""
         return [trial for trial in self if trial.proposal.parents[:1] == (number,)]
 
+    @checked_arguments
     def answers(self, number: int) -> Sequence[Trial]:
         """The duplicates that this trial answers, in order of number."""
         return [trial for trial in self if trial.duplicate_of == number]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from cellsearch.errors import amount
-from cellsearch.files import write_atomically
+from cellsearch.files import remove_abandoned, write_atomically
 from cellsearch.job import JobId
 from cellsearch.search.events import BestChanged, SearchEvent
 from cellsearch.trial import History, Trial
@@ -70,9 +70,11 @@ class Checkpoints:
 
     def clean(self) -> None:
         """Remove what killed processes have left half-written. Called while nobody trains."""
+        remove_abandoned(self._run)
         if self._folder.is_dir():
             for file in self._folder.glob("trial-*.tmp"):
-                file.unlink(missing_ok=True)
+                if not file.is_dir():
+                    file.unlink(missing_ok=True)
 
     def sweep(self, history: History, pinned: Collection[str]) -> None:
         """Delete the files of trials that are neither among the best nor the newest nor unfinished.

@@ -87,7 +87,6 @@ class SearchSpace(Declaration):
 
     # -- legality ----------------------------------------------------------------------------------
 
-    @checked_arguments
     def contains(self, genome: Genome) -> Violation | None:
         """``None`` for a legal genome, else the first thing that is wrong with it; see
         :meth:`Declaration.contains`.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError, RunError
+from cellsearch.files import failpoint
 from cellsearch.store.lock import require_plain
 from cellsearch.store.seals import SCHEMA as SEALS
 from cellsearch.store.seals import damaged, has_seals, keep_seals, reseal, verify
@@ -261,8 +262,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """All or nothing: commit at the end, roll back on any error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        failpoint("store: begun")
         yield
+        failpoint("store: changed")
         connection.execute("COMMIT")
+        failpoint("store: committed")
     except BaseException:
         # After some errors (disk full) SQLite has rolled back by itself.
         if connection.in_transaction:

@@ -33,6 +33,7 @@ LEFT_OUT = {
     "Genome.node": "asked for each value of a graph, in every proposal",
     "InProcess.events": "asked by the search after each job",
     "Ray.events": "asked by the search after each job",
+    "SearchSpace.contains": "asked of each candidate of a proposal",
     "Trial.score_at": "asked of each trial in every proposal",
     "Prequential.add": "called at each position of a stream",
     "CellModule.__init__": "made by compile_cell",

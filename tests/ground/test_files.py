@@ -75,14 +75,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"file", "folder"}
 
 
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "x")
-    (tmp_path / f"a.{os.getpid()}-x.tmp").symlink_to(full)
+
+    def write() -> None:
+        with replacing(tmp_path / "a") as temporary:
+            temporary.unlink()
+            temporary.symlink_to(full)
+            temporary.write_bytes(b"text")
+
     with pytest.raises(EnvironmentFailure, match="No space left"):
-        write_atomically(tmp_path / "a", "text")
+        write()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,3 +150,25 @@ def test_the_cache_folder_follows_the_environment(
     assert cache_folder() == tmp_path / "b" / "cellsearch"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "cellsearch"
+
+
+def test_what_a_killed_process_began_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
+    dead = gone.stdout.strip()
+    token = "0123456789abcdef"
+    abandoned = tmp_path / f"best.cell.{dead}-{token}.tmp"
+    abandoned.touch()
+    link = tmp_path / f"report.html.{dead}-{token}.tmp"
+    link.symlink_to(tmp_path / "mine.tmp")
+    kept = [
+        tmp_path / "mine.tmp",
+        tmp_path / f"best.cell.{os.getpid()}-{token}.tmp",
+        tmp_path / f"best.cell.{dead}-{token}",
+        tmp_path / f"best.cell.{dead}-{token[1:]}.tmp",
+    ]
+    for path in kept:
+        path.touch()
+    folder = tmp_path / f"folder.{dead}-{token}.tmp"
+    folder.mkdir()
+    files.remove_abandoned(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, folder])
