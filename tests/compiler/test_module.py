@@ -186,7 +186,7 @@ def test_bad_options_are_refused():
             lstm(**{option: value})
     with pytest.raises(ConfigError, match="floating-point"):
         lstm(dtype=torch.int64)
-    with pytest.raises(ConfigError, match="'lstm' is not a genome"):
+    with pytest.raises(ConfigError, match="genome is 'lstm', of type str"):
         compile_cell("lstm", input_size=2, hidden_size=3)
 
 
