@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ _PREFIX = "cellsearch-"
 _OURS = re.compile(re.escape(_PREFIX) + r"([0-9]{1,10})-[A-Za-z0-9_]+")
 _LOCK = "lock"
 _TOKEN = "token"
+_THREAD_SECONDS = 5.0
 
 
 class OwnCluster:
@@ -99,6 +101,10 @@ class OwnCluster:
     def remove(self) -> None:
         """Kill what is left, and delete the folder, when Ray has been shut down."""
         self.kill()
+        # Ray's own threads end when their connection does; one that asks without a token raises.
+        for thread in threading.enumerate():
+            if thread.name.startswith("ray_listen"):
+                thread.join(_THREAD_SECONDS)
         _forget_token()
         os.close(self._lock)
         for _ in range(3):  # what is being killed may still write its logs
