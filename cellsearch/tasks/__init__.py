@@ -36,6 +36,8 @@ _LAZY = ("from_arrays", "from_text_file")
 
 
 def __getattr__(name: str) -> object:
+    if name == "arrays":
+        return import_module(f"{__name__}.arrays")
     if name in _LAZY:
         return getattr(import_module(f"{__name__}.arrays"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

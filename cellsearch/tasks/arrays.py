@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cellsearch.errors import ConfigError, amount, checked_arguments
+from cellsearch.files import replacing
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import CharLM
 from cellsearch.tasks.heads import Readout
@@ -292,8 +293,11 @@ def save(data: TaskData, path: str | Path) -> None:
     """Write the data to one ``.npz`` file, for ``task = "arrays"`` with ``path`` in an experiment
     or on the command line.
     """
-    with open(path, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **{name: data.arrays[name] for name in NAMES})
+    with replacing(Path(path), what="data file") as temporary, open(temporary, "wb") as file:
+        # Without allow_pickle=False, which numpy before 2.1 would take for an array of this name;
+        # none of these arrays holds objects.
+        arrays: dict[str, Any] = {name: data.arrays[name] for name in NAMES}
+        np.savez_compressed(file, **arrays)
 
 
 @checked_arguments

@@ -495,3 +495,8 @@ def test_missing_targets_are_counted_by_column() -> None:
 def test_tokens_of_any_size_are_no_vocabulary() -> None:
     with pytest.raises(ConfigError, match="the largest token is 1700000000"):
         tasks.from_arrays(np.full((20, 3), 1_700_000_000), np.arange(20) % 2)
+
+
+def test_save_is_reached_from_the_package_at_once(tmp_path: Path) -> None:
+    code = "import cellsearch as cs; cs.tasks.arrays.save"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
