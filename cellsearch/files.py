@@ -8,6 +8,7 @@ exported packages load this file where there is nothing else.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 
@@ -36,9 +37,11 @@ __all__ = [
     "declared_files",
     "failpoint",
     "load_declared",
+    "open_plain",
     "others_can_write",
     "passed",
     "private_cache",
+    "read_plain",
     "refuse_existing",
     "remove_abandoned",
     "replacing",
@@ -116,6 +119,24 @@ def others_can_write(path: Path) -> str:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others may write it (mode {stat.S_IMODE(found.st_mode):o})"
     return ""
+
+
+def open_plain(path: Path | str) -> BinaryIO:
+    """A plain file, opened for reading; of what may be foreign, where anything may lie in the place
+    of a file. Raises :class:`OSError` for whatever else is there, and never waits: a pipe keeps who
+    opens it waiting for a writer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_plain(path: Path | str) -> bytes:
+    """All bytes of a file by :func:`open_plain`."""
+    with open_plain(path) as file:
+        return file.read()
 
 
 @contextmanager

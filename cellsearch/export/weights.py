@@ -17,7 +17,7 @@ from cellsearch.compiler.weights import live_parameters
 from cellsearch.errors import CheckpointError, ConfigError, checked_arguments
 from cellsearch.export.expressions import is_dense
 from cellsearch.export.source import Precision
-from cellsearch.files import write_atomically
+from cellsearch.files import read_plain, write_atomically
 from cellsearch.genome.graph import Genome
 
 __all__ = ["in_precision", "load_weights", "packed", "save_weights"]
@@ -107,7 +107,7 @@ def load_weights(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
         if path.suffix == ".safetensors":
             _check_beside(path, data)
             loaded = load_safetensors(data)
@@ -131,7 +131,7 @@ def load_weights(path: Path | str) -> dict[str, Tensor]:
 def _check_beside(path: Path, data: bytes) -> None:
     beside = path.with_name(f"{path.name}.{_CHECKSUM}")
     if beside.exists():
-        text = beside.read_text(encoding="utf-8", errors="replace")
+        text = read_plain(beside).decode("utf-8", errors="replace")
         _check(path, text.partition(" ")[0], hashlib.sha256(data).hexdigest(), beside.name)
 
 

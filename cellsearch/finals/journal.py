@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cellsearch.errors import InputFileError
-from cellsearch.files import write_atomically
+from cellsearch.files import read_plain, write_atomically
 from cellsearch.job import Failure, Job, Outcome, Result
 
 __all__ = ["Journal", "journal_key"]
 
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading a file raises that is not a journal."""
 _KEPT = ("score", "metric", "steps", "seconds", "parameters", "cell_parameters", "metrics")
 """What of a result finals need."""
 
@@ -48,10 +50,10 @@ class Journal:
 
     def _read(self) -> None:
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = json.loads(read_plain(self._path))
             plan = dict(document["plan"])
             outcomes = {str(key): _outcome(value) for key, value in document["outcomes"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _DAMAGE as error:
             raise InputFileError(
                 f"this is not a journal of finals ({error})",
                 where=str(self._path),

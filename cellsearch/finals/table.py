@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cellsearch.errors import InputFileError, checked_arguments
+from cellsearch.files import read_plain
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
 
 __all__ = ["FinalRow", "FinalTable", "judge", "verdict"]
@@ -127,9 +128,9 @@ class FinalTable:
         version 0.1 left them out of the means. Raises :class:`InputFileError` for another file.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(read_plain(path))
             table = cls(tuple(map(_stored, document["rows"])), str(document["sentence"]))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputFileError(
                 f"this is not a table of finals ({error})",
                 where=str(path),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, InputFileError, checked_arguments, command
+from cellsearch.files import open_plain
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.text import parse
 from cellsearch.runs.run import open_run
@@ -100,7 +101,9 @@ def read_text(path: Path) -> str:
     :class:`InputFileError` if it is not text.
     """
     try:
-        with path.open("rb") as file:
+        # below /dev is what a shell hands over; a pipe anywhere else would keep us waiting
+        handed_over = path.parts[:2] == ("/", "dev")
+        with path.open("rb") if handed_over else open_plain(path) as file:
             data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise ConfigError(

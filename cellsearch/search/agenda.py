@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cellsearch import zoo
-from cellsearch.errors import RunError
 from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
@@ -19,6 +18,7 @@ from cellsearch.job import JobId
 from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_seed
+from cellsearch.search.parts import checked_budget, checked_proposal, first_budget
 from cellsearch.search.run_files import BestCell, inheritable
 from cellsearch.store import Duplicate
 from cellsearch.trial import BASELINE, ENQUEUED, History, Origin, Proposal, Rung, Status, Trial
@@ -111,7 +111,7 @@ class Agenda:
             history = self._ledger.view_of_verdict(trial)
             if history is None:
                 continue
-            budget = experiment.schedule.next_budget(history, trial, experiment.training.steps)
+            budget = checked_budget(experiment, history, trial, str(self._ledger.path))
             if budget is None:
                 self._best.update([self._ledger.stop(trial)])
             elif self._steps_allow(trial.number):
@@ -155,7 +155,7 @@ class Agenda:
         if self._baselines:
             return self._next_baseline()
         generator = np.random.default_rng(random_seed(128, experiment.seed, number, attempt))
-        return experiment.strategy.propose(experiment.space, history, generator)
+        return checked_proposal(experiment, history, generator, str(self._ledger.path))
 
     def _next_baseline(self) -> Proposal:
         name = self._baselines[0]
@@ -248,14 +248,7 @@ class Agenda:
         inherit = ""
         is_duplicate = trial.status is Status.DUPLICATE
         if not is_duplicate:
-            budget = self._experiment.schedule.next_budget(
-                history, trial, self._experiment.training.steps
-            )
-            if budget is None:
-                raise RunError(
-                    f"the schedule grants trial {trial.number} no training at all",
-                    where=str(self._ledger.path),
-                )
+            budget = first_budget(self._experiment, history, trial, str(self._ledger.path))
             trial = trial.with_(rungs=(Rung(budget),))
             inherit = _inherit(history, trial.proposal.inherit)
         self._ledger.add(trial, key, horizon=horizon, inherit=inherit, answered=answered)

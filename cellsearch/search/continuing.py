@@ -18,6 +18,7 @@ from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
 from cellsearch.options import default_table, parse_toml
 from cellsearch.search.own_data import remembered, same_names
+from cellsearch.search.parts import checked_budget, schedule_rungs
 from cellsearch.store import Store
 from cellsearch.tasks.own_data import Remembered
 from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
@@ -228,12 +229,12 @@ def _rungs(trial: Trial, experiment: Experiment) -> tuple[Rung, ...]:
     not.
     """
     steps = experiment.training.steps
-    allowed = experiment.schedule.rungs(steps)
+    allowed = schedule_rungs(experiment, experiment.name)
     granted = tuple(rung.budget.steps for rung in trial.rungs)
     if granted == allowed[: len(granted)]:
         return trial.rungs if trial.status is not Status.COMPLETED or granted[-1] == steps else ()
-    first = experiment.schedule.next_budget(
-        History(), trial.with_(rungs=(), status=Status.RUNNING), steps
+    first = checked_budget(
+        experiment, History(), trial.with_(rungs=(), status=Status.RUNNING), experiment.name
     )
     if first is not None and granted == (first.steps,):
         return trial.rungs  # a schedule may give some cells everything at once

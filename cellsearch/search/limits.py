@@ -13,6 +13,7 @@ import numpy as np
 from cellsearch import training, zoo
 from cellsearch.errors import SearchWarning, SpaceError
 from cellsearch.experiment import Experiment
+from cellsearch.search.parts import checked_proposal
 from cellsearch.space import SearchSpace, layer_weights
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import History, Proposal, Status, Trial
@@ -40,11 +41,12 @@ def counted(experiment: Experiment, arrays: Arrays) -> Experiment:
     return replace(experiment, space=experiment.space.sized(most, sizes))
 
 
-def rehearse(experiment: Experiment, unbounded: SearchSpace) -> None:
+def rehearse(experiment: Experiment, unbounded: SearchSpace, where: str) -> None:
     """Raise :class:`SpaceError` where the strategy finds no cell to propose first: better now than
     after the baselines are trained.
 
     unbounded: the space without the experiment's limit on weights, to say how many its cells have.
+    where: the run.
     """
     space = experiment.space
     seeds = [
@@ -52,7 +54,7 @@ def rehearse(experiment: Experiment, unbounded: SearchSpace) -> None:
         for number, genome in enumerate(space.seeds.values())
     ]
     try:
-        experiment.strategy.propose(space, History(seeds), np.random.default_rng(0))
+        checked_proposal(experiment, History(seeds), np.random.default_rng(0), where)
     except SpaceError as error:
         if not space.sizes:
             raise

@@ -257,7 +257,7 @@ class Search:
             self.experiment = counted(before, arrays)
             self._agenda.use(self.experiment)
         if not self._ledger.count:
-            rehearse(self.experiment, before.space)
+            rehearse(self.experiment, before.space, str(self.path))
             say_dropped(self.experiment)
         self._settled = True
 

@@ -252,9 +252,20 @@ def _check_whole(connection: sqlite3.Connection, *, where: str) -> None:
     if pages * size > _SMALL:
         return
     verify(connection, where)
+    _check_references(connection, where)
     said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if said != "ok":
         raise damaged(f"SQLite says: {said}", where)
+
+
+def _check_references(connection: sqlite3.Connection, where: str) -> None:
+    """Raise :class:`InputFileError` for a row that names one that is not there: whoever forges a
+    store can forge its seals too.
+    """
+    found = connection.execute("PRAGMA foreign_key_check").fetchone()
+    if found is not None:
+        table, _, wanted, _ = found
+        raise damaged(f"its table {table} names a row of {wanted} that is not there", where)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ but for the sums that say so.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.job import JobId
 from cellsearch.store.database import open_reader, translated
 from cellsearch.store.reading import StoreView, read_trials
+from cellsearch.store.seals import damaged
 from cellsearch.trial import Granted, Origin, Status, Totals, Trial
 
 __all__ = ["Lookup", "fill_keys"]
@@ -171,18 +172,25 @@ class Lookup:
     @property
     def last_horizon(self) -> int:
         """What the last proposal knew: results of trials before this."""
-        found = self.rows(
+        found = self._numbers(
             "SELECT min(horizon, trial) FROM decisions WHERE rung = 0 "
             "ORDER BY position DESC LIMIT 1"
         )
-        return int(found[0][0]) if found else 0
+        return self._horizon(found, "the last trial") if found else 0
 
     def horizon(self, trial: int) -> int:
         """What the proposal of this trial knew: results of trials before this."""
         # Version 0.1 counted decisions, of which there are no fewer than trials.
-        return self._numbers(
+        found = self._numbers(
             "SELECT min(horizon, trial) FROM decisions WHERE trial = ? AND rung = 0", trial
-        )[0]
+        )
+        return self._horizon(found, f"trial {trial}")
+
+    def _horizon(self, found: Sequence[int], whose: str) -> int:
+        if not found or found[0] < 0:
+            said = f"has the horizon {found[0]}" if found else "is not there"
+            raise damaged(f"the decision to train it {said}", f"{self._file}: {whose}")
+        return found[0]
 
     def open_jobs(self) -> list[JobId]:
         """The jobs without an outcome, in order of decision."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, DataWarning, InputFileError
+from cellsearch.files import read_plain
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import shipped_text
@@ -38,7 +39,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN|NA|")
 def text_digest(path: Path) -> str:
     """Of a text: whatever its line ends, with or without a byte order mark."""
     _check_size(path)
-    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    data = read_plain(path).removeprefix(codecs.BOM_UTF8)
     return sha256(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from cellsearch import options as declared
 from cellsearch.errors import ConfigError
+from cellsearch.files import open_plain
 
 __all__ = ["DataPath", "TaskOptions", "at_least", "contents_digest", "one_of", "parse_options"]
 
@@ -21,7 +22,7 @@ def contents_digest(path: Path) -> str:
         listed = "".join(f"{f.relative_to(path).as_posix()}\0{contents_digest(f)}" for f in files)
         return sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     sha = sha256()
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         while block := file.read(1 << 20):
             sha.update(block)
     return sha.hexdigest()[:16]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import CheckpointError
-from cellsearch.files import write_atomically
+from cellsearch.files import read_plain, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def read(path: str | Path) -> Checkpoint:
     try:
         if os.path.getsize(path) > LARGEST:
             raise CheckpointError(f"the file is larger than {LARGEST >> 30} GiB", where=where)
-        data = Path(path).read_bytes()
+        data = read_plain(path)
     except OSError as error:
         raise CheckpointError(
             f"the checkpoint cannot be read: {error}", where=where, hint="train the cell again"

@@ -68,13 +68,16 @@ class Rounds(Strategy):
         best = history.best()
         parents = (best.number,) if best else ()
         return Proposal(
-            numbered_cell(len(history)), parents, "round", inherit=parents[0] if parents else None
+            numbered_cell(space, len(history)),
+            parents,
+            "round",
+            inherit=parents[0] if parents else None,
         )
 
 
-def numbered_cell(number: int) -> Genome:
+def numbered_cell(space: SearchSpace, number: int) -> Genome:
     """A different cell for each number."""
-    return Genome.from_text(f"h[t] = tanh(linear(x[t], h[t-1])) * {number + 1}.5")
+    return space.sample(np.random.default_rng(number))
 
 
 def run(path: Path, experiment: object, **options: object) -> tuple[History, list[SearchEvent]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import InputFileError
+from cellsearch.files import open_plain
 from cellsearch.tasks.data.archives import DAMAGE
 
 __all__ = ["kind_of_file", "read_npz"]
@@ -38,7 +39,7 @@ def read_npz(path: Path, *, hint: str = "") -> dict[str, NDArray[Any]]:
     Raises :class:`InputFileError` for whatever is not a whole ``.npz`` file of plain arrays.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             _check_sizes(members)
             return {
@@ -56,7 +57,7 @@ def kind_of_file(path: Path) -> str:
     """What a file that holds no ``.npz`` seems to be, in words; ``""`` if it could be one, or
     nothing that is known.
     """
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         head = file.read(4096)
     if head.startswith(np.lib.format.MAGIC_PREFIX):
         return "one array (.npy), not an .npz file"

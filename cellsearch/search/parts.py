@@ -1,0 +1,197 @@
+"""What strategies and schedules answer, checked where it arrives: others may have written them, and
+nothing may be decided or stored that a run cannot go on from.
+"""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import SupportsIndex, cast
+
+import numpy as np
+
+from cellsearch.errors import CellsearchError, RunError
+from cellsearch.experiment import Experiment
+from cellsearch.genome.graph import Genome
+from cellsearch.job import plain_text
+from cellsearch.trial import (
+    BASELINE,
+    ENQUEUED,
+    IMPORTED,
+    Budget,
+    History,
+    Origin,
+    Proposal,
+    Trial,
+)
+
+__all__ = ["checked_budget", "checked_proposal", "first_budget", "schedule_rungs"]
+
+_NOT_ITS_OWN = (BASELINE, ENQUEUED, IMPORTED)
+"""Kinds of origin that say that somebody else than the strategy wanted a trial."""
+_MEND = "; mend it and give the same command again: nothing of this answer was stored"
+
+
+def checked_proposal(
+    experiment: Experiment, history: History, rng: np.random.Generator, where: str
+) -> Proposal | None:
+    """What the strategy proposes next, in plain values.
+
+    where: the run.
+
+    Raises :class:`RunError` that names the strategy for an answer that is not a proposal of a cell
+    of the space, or names trials that are not there, and for whatever the strategy raises that is
+    not an error of cellsearch.
+    """
+    strategy, space = experiment.strategy, experiment.space
+    with _naming(f"strategy {strategy.name!r}", where) as wrong:
+        found: object = strategy.propose(space, history, rng)
+        if found is None:
+            return None
+        if not isinstance(found, Proposal):
+            raise wrong(f"proposed a {_kind(found)}", "return a cellsearch.trial.Proposal, or None")
+        genome: object = found.genome
+        if not isinstance(genome, Genome):
+            raise wrong(f"proposed a {_kind(genome)} as genome", "propose a cellsearch.Genome")
+        outside = space.contains(genome)
+        if outside is not None:
+            raise wrong(
+                f"proposed a cell that is not in the space {space.name}: {outside}",
+                "propose what the methods of the space return",
+            )
+        given: object = found.parents
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            raise wrong(f"proposed a {_kind(given)} as parents", "propose a tuple of trial numbers")
+        known = range(len(history))
+        parents = tuple(_number(one, "parent", known, wrong) for one in given)
+        inherit: object = found.inherit
+        if inherit is not None:
+            inherit = _number(inherit, "trial to inherit from", known, wrong)
+        origin = str(found.origin)
+        kind = Origin.parse(origin).kind
+        if plain_text(origin) != origin or kind in _NOT_ITS_OWN:
+            raise wrong(
+                f"proposed the origin {origin!r:.60}",
+                f"propose plain text that does not begin with {', '.join(_NOT_ITS_OWN)}",
+            )
+        return Proposal(genome, parents, origin, inherit)
+
+
+def first_budget(experiment: Experiment, history: History, trial: Trial, where: str) -> Budget:
+    """What the schedule grants a new trial. Raises :class:`RunError` where that is nothing; see
+    :func:`checked_budget`.
+    """
+    budget = checked_budget(experiment, history, trial, where)
+    if budget is None:
+        raise RunError(
+            f"the schedule {experiment.schedule.name!r} grants trial {trial.number} no training at "
+            "all",
+            where=where,
+            hint="grant a trial without rungs its first budget" + _MEND,
+        )
+    return budget
+
+
+def checked_budget(
+    experiment: Experiment, history: History, trial: Trial, where: str
+) -> Budget | None:
+    """What the schedule grants a trial next, in plain numbers.
+
+    where: the run.
+
+    Raises :class:`RunError` that names the schedule for an answer that is not the budget of the
+    trial's next rung, with more steps than the last one and at most a full training, and for
+    whatever the schedule raises that is not an error of cellsearch.
+    """
+    schedule, full = experiment.schedule, experiment.training.steps
+    with _naming(f"schedule {schedule.name!r}", where) as wrong:
+        found: object = schedule.next_budget(history, trial, full)
+        if found is None:
+            return None
+        if not isinstance(found, Budget):
+            raise wrong(f"granted a {_kind(found)}", "return a cellsearch.trial.Budget, or None")
+        steps, rung = _whole(found.steps), _whole(found.rung)
+        before = trial.rungs[-1].budget.steps if trial.rungs else 0
+        if steps is None or not before < steps <= full:
+            raise wrong(
+                f"granted trial {trial.number} {found.steps!r:.40} steps",
+                f"grant a whole number from {before + 1} to {full}, those of earlier rungs "
+                "included, or None",
+            )
+        if rung != len(trial.rungs):
+            raise wrong(
+                f"granted trial {trial.number} the rung {found.rung!r:.40}",
+                f"grant the next one, {len(trial.rungs)}",
+            )
+        return Budget(steps, rung)
+
+
+def schedule_rungs(experiment: Experiment, where: str) -> tuple[int, ...]:
+    """The budgets of the schedule in steps. Raises :class:`RunError` that names it where they are
+    not whole numbers.
+    """
+    schedule, full = experiment.schedule, experiment.training.steps
+    with _naming(f"schedule {schedule.name!r}", where) as wrong:
+        found: object = schedule.rungs(full)
+        steps = [_whole(one) for one in found] if isinstance(found, Iterable) else [None]
+        if None in steps:
+            raise wrong(f"has the rungs {found!r:.60}", "return a tuple of whole numbers")
+        return tuple(one for one in steps if one is not None)
+
+
+_Wrong = Callable[[str, str], RunError]
+
+
+@contextmanager
+def _naming(part: str, where: str) -> Iterator[_Wrong]:
+    """Whatever the part raises becomes an error that names it; given is what makes such an
+    error.
+    """
+
+    def wrong(what: str, allowed: str) -> RunError:
+        return RunError(f"the {part} {what}", where=where, hint=allowed + _MEND)
+
+    try:
+        yield wrong
+    except (CellsearchError, KeyboardInterrupt):  # the user's own Ctrl-C among them
+        raise
+    except BaseException as error:
+        said = f": {text}" if (text := _said(error)) else ""
+        raise wrong(
+            f"raised {_kind(error)}{said}", "--debug shows where (in Python, the traceback)"
+        ) from error
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return plain_text(str(error))
+    except Exception:  # noqa: BLE001  (the message is not ours either)
+        return ""
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _number(value: object, what: str, known: range, wrong: _Wrong) -> int:
+    number = _whole(value)
+    if number is None or number not in known:
+        there = f"0 to {len(known) - 1} are there" if known else "no trial is there yet"
+        raise wrong(f"proposed {value!r:.40} as {what}", f"name a trial: {there}")
+    return number
+
+
+def _whole(value: object) -> int | None:
+    """The value as Python's own whole number, numbers of numpy and whole floats too; ``None`` for
+    everything else.
+    """
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        return None
+    try:
+        if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+            return int(number) if (number := float(value)).is_integer() else None
+        return operator.index(cast(SupportsIndex, value))
+    except Exception:  # noqa: BLE001  (whatever a foreign number does)
+        return None
