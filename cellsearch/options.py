@@ -53,6 +53,7 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_TEXT = 1_048_576
+MAX_DEPTH = 64
 _NOUNS = {
     bool: ("true or false", "true or false"),
     int: ("a whole number", "whole numbers"),
@@ -428,18 +429,22 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(
             f"not valid TOML: {message}", where=source, hint="see https://toml.io for the format"
         ) from None
-    _check_numbers(document, _Place(f"{source}: "))
+    _check_values(document, _Place(f"{source}: "), 0, source)
     return document
 
 
-def _check_numbers(value: Any, place: _Place) -> None:
-    """Refuse whole numbers of more than 64 bits at any depth."""
+def _check_values(value: Any, place: _Place, depth: int, source: str) -> None:
+    """Refuse whole numbers of more than 64 bits at any depth, and more depth than anything reads."""
+    if depth > MAX_DEPTH:
+        raise ConfigError(
+            f"tables or lists lie more than {MAX_DEPTH} deep within one another", where=source
+        )
     if isinstance(value, dict):
         for key, item in value.items():
-            _check_numbers(item, place.below(key))
+            _check_values(item, place.below(key), depth + 1, source)
     elif isinstance(value, list):
         for k, item in enumerate(value):
-            _check_numbers(item, place.below(f"[{k}]"))
+            _check_values(item, place.below(f"[{k}]"), depth + 1, source)
     elif isinstance(value, int):
         _number(int, value, place)
 

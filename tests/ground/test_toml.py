@@ -52,3 +52,9 @@ def test_a_syntax_error_names_file_and_line() -> None:
 def test_hostile_text_is_a_config_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_toml(text, "a.toml")
+
+
+@pytest.mark.parametrize("depth", [70, 1000, 20_000])
+def test_tables_that_lie_too_deep(depth: int) -> None:
+    with pytest.raises(ConfigError, match="more than 64 deep"):
+        parse_toml(f"[{'.'.join(['a'] * depth)}]", "deep.toml")
