@@ -434,7 +434,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _check_values(value: Any, place: _Place, depth: int, source: str) -> None:
-    """Refuse whole numbers of more than 64 bits at any depth, and more depth than anything reads."""
+    """Refuse whole numbers of more than 64 bits at any depth, and more depth than is read."""
     if depth > MAX_DEPTH:
         raise ConfigError(
             f"tables or lists lie more than {MAX_DEPTH} deep within one another", where=source

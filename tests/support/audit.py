@@ -35,6 +35,10 @@ _CHANGES = {
 """Events whose first arguments are paths that change."""
 
 
+_OF_THE_NAME = frozenset({"os.remove", "os.rename", "os.link", "os.symlink"})
+"""Those that change a link itself, not what it leads to."""
+
+
 class ForbiddenError(BaseException):
     """Something happened that no foreign file may bring about."""
 
@@ -70,6 +74,8 @@ def watch(writable: Sequence[Path], programs: Sequence[str] = ()) -> None:
             why = rules[event](args)
         elif event in _CHANGES:
             paths = args[: _CHANGES[event]]
+            if event in _OF_THE_NAME:
+                paths = tuple(map(_itself, paths))
             why = next(filter(None, (_outside(path, folders) for path in paths)), "")
         if why:
             seen.append(f"{event}: {why} {args!r:.200}")
@@ -89,9 +95,21 @@ def _trusted() -> tuple[str, ...]:
 def _outside(path: object, folders: Sequence[str]) -> str:
     if isinstance(path, int) or path is None:  # a file that is open already
         return ""
-    text = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
+    named = isinstance(path, _Name)
+    text = str(path) if named else os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
     inside = any(text == folder or text.startswith(folder + os.sep) for folder in folders)
     return "" if inside else f"{text} lies outside"
+
+
+class _Name(str):
+    """A path whose last part is not followed where it is a link."""
+
+    __slots__ = ()
+
+
+def _itself(path: object) -> _Name:
+    folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))  # type: ignore[arg-type]
+    return _Name(os.path.join(os.path.realpath(folder), name))
 
 
 def _caller() -> str:
