@@ -85,6 +85,9 @@ def measure(strategy: str | Strategy, executor: Executor, trials: int) -> float:
             )  # making a genome is the strategy's work, not the machinery's
     with tempfile.TemporaryDirectory() as folder, executor:
         experiment = small_experiment(strategy, trials=trials, baselines=())
+        if isinstance(strategy, Count):
+            numbers = tuple(1.0 + number for number in range(trials))
+            experiment = replace(experiment, space=replace(experiment.space, constants=numbers))
         with Search.open(Path(folder) / "run", experiment) as search:
             search.run(executor, observe, arrays={"x": np.zeros(1000)})
             assert len(search.history) == trials
