@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interrupts", "isolated"]
+from cellsearch.errors import TrainingError
+
+__all__ = ["Alarm", "Interrupts", "isolated"]
+
+_GRACE, _GRACE_SECONDS = 1.1, 0.5
+"""The evaluation looks at the clock itself, between two steps; the alarm is for what does not."""
+_LONGEST = 1e8
+"""Seconds, about three years, that the timer takes."""
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -58,6 +65,49 @@ def _restore_torch(before: tuple[Any, ...] | None) -> None:
         torch.set_default_device(None if device == cpu else device)
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+class Alarm:
+    """While entered, raises :class:`TrainingError` of kind ``"timeout"`` in a job that is over its
+    time and does not look at the clock itself: between two instructions of Python, so not within
+    one call of native code. Again each second, in case the job catches it.
+
+    Only where signals may be handled: in the main thread, where nobody else uses this timer (as
+    pytest-timeout does); elsewhere nothing happens, and a job that hangs in process goes on.
+    seconds: the job's limit; 0: none.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._stands = False
+
+    def __enter__(self) -> Alarm:
+        """Set the timer, where this thread may."""
+        self._stands = (
+            0 < self._seconds < _LONGEST
+            and hasattr(signal, "setitimer")
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+            and signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        )
+        if self._stands:
+            signal.signal(signal.SIGALRM, self._on_signal)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds * _GRACE + _GRACE_SECONDS, 1.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the timer."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the timer; again, where the alarm itself has struck while it was being stopped."""
+        if self._stands:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            self._stands = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        raise TrainingError(f"did not end within {self._seconds:g} seconds", kind="timeout")
 
 
 class Interrupts:

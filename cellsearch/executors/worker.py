@@ -23,7 +23,7 @@ from cellsearch.errors import (
     GenomeError,
     TrainingError,
 )
-from cellsearch.executors.isolation import Interrupts, isolated
+from cellsearch.executors.isolation import Alarm, Interrupts, isolated
 from cellsearch.job import Job, Outcome, checked_result, plain_text
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure, Result
@@ -120,8 +120,9 @@ def _attempt(
 ) -> tuple[Result | None, Failure | None]:
     """The result or the failure."""
     failure = None
+    alarm = Alarm(job.limits.seconds)
     try:
-        with isolated():
+        with isolated(), alarm:
             result = evaluation(job, arrays)
         if interrupts.raised is None:
             return checked_result(result), None
@@ -143,6 +144,8 @@ def _attempt(
         failure = Failure("memory", "out of memory")
     except BaseException:  # noqa: BLE001  one candidate's failure is its result, never the end of the search
         failure = Failure("error", traceback.format_exc()[-_MESSAGE_LENGTH:])
+    finally:
+        alarm.stop()
     if interrupts.raised is not None:
         raise interrupts.raised
     assert failure is not None

@@ -29,7 +29,7 @@ from cellsearch.training.connections import ConnectionMeter, gate_weights, measu
 from cellsearch.training.fused import FlatAdam
 from cellsearch.training.gates import attach
 from cellsearch.training.guard import Guard
-from cellsearch.training.model import DTYPES, cell_factory, decoded, make_task
+from cellsearch.training.model import DTYPES, cell_factory, decoded, fewest_weights, make_task
 from cellsearch.training.prefilter import check_job
 from cellsearch.training.quiet_start import quiet_start
 from cellsearch.training.state import Progress, detached, inherit, restore, store
@@ -100,8 +100,9 @@ class _Run:
         self.job, self.genome = job, genome
         self.guard = Guard(job.limits)
         self.started = time.perf_counter()
-        self.task = make_task(job, arrays)
         dtype = DTYPES[job.training.dtype]
+        self.guard.check_size(fewest_weights(genome, job.training), dtype.itemsize)
+        self.task = make_task(job, arrays)
         self.model = self.task.model(cell_factory(genome, job.training)).to(dtype)
         layer = self.model.cell
         assert isinstance(layer, nn.Module)

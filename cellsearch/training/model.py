@@ -11,14 +11,14 @@ from cellsearch import tasks
 from cellsearch.compiler.module import compile_cell
 from cellsearch.errors import GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import requires_square
+from cellsearch.genome.parameters import parameter_count, requires_square
 from cellsearch.job import Job
 from cellsearch.settings import Training
 from cellsearch.space import LayerSizes
 from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.training.fused import fused_linear_cross_entropy
 
-__all__ = ["DTYPES", "cell_factory", "decoded", "make_task", "trained_sizes"]
+__all__ = ["DTYPES", "cell_factory", "decoded", "fewest_weights", "make_task", "trained_sizes"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """What ``Training.dtype`` may say."""
@@ -70,6 +70,18 @@ def trained_sizes(task: Task, training: Training) -> LayerSizes:
         training.num_layers,
         small.directions,
     )
+
+
+def fewest_weights(genome: Genome, training: Training) -> int:
+    """How many weights the recurrent layers have at least, however wide the input: counted before
+    anything is built.
+    """
+    hidden, directions = training.hidden_size, 2 if training.bidirectional else 1
+    first = parameter_count(genome, hidden if requires_square(genome) else 1, hidden)
+    further = 0
+    if training.num_layers > 1:
+        further = parameter_count(genome, hidden * directions, hidden)
+    return directions * (first + (training.num_layers - 1) * further)
 
 
 def cell_factory(genome: Genome, training: Training) -> CellFactory:

@@ -168,5 +168,5 @@ def test_without_training_nothing_is_dropped() -> None:
 
 def test_a_share_that_is_none_is_refused() -> None:
     for share in (-0.1, 1.1, True, float("nan")):
-        with pytest.raises(ConfigError, match="not a probability|of type bool"):
+        with pytest.raises(ConfigError, match=r"not a probability|of type bool"):
             module_of(variational_dropout=share)
