@@ -44,18 +44,19 @@ def compile_cell(
     input_size: int,
     hidden_size: int,
     num_layers: int = 1,
-    *,
     bias: bool = True,
     batch_first: bool = False,
     dropout: float = 0.0,
-    variational_dropout: float = 0.0,
     bidirectional: bool = False,
     proj_size: int = 0,
-    backend: str = "auto",
     device: torch.device | str | int | None = None,
     dtype: torch.dtype | None = None,
+    *,
+    variational_dropout: float = 0.0,
+    backend: str = "auto",
 ) -> CellModule:
-    """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``.
+    """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``;
+    what both take stands in its order.
 
     * ``input_size``, ``hidden_size``: I and H.
     * ``num_layers``: layers on top of each other.
@@ -236,6 +237,13 @@ class CellModule(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
+
+    def __prepare_scriptable__(self) -> CellModule:
+        """What ``torch.jit.script`` asks for first."""
+        raise BackendError(
+            "torch.jit.script cannot read a compiled cell",
+            hint="torch.jit.trace and torch.export take one with backend='auto'",
+        )
 
     # -- running -----------------------------------------------------------------------------------
 

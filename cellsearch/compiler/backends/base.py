@@ -72,7 +72,7 @@ def check_gradients(backend: str, gradients: Iterable[Tensor | None]) -> None:
     if what or (given and _is_batched(given[0])):
         raise BackendError(
             f"the {backend} backend cannot run backward under {what or 'vmap'}",
-            hint='compile the cell with backend="reference"',
+            hint='compile the cell with backend="reference"; of a package take the plain class',
         )
 
 

@@ -139,7 +139,7 @@ class _Segment(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "the native backend computes first derivatives only (create_graph=True "
-                "was asked for); use backend='reference'"
+                "was asked for); use backend='reference', or the plain class of an exported package"
             )
         sized: Sized
         kept: Kept
