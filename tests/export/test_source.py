@@ -235,6 +235,7 @@ def test_hostile_text_stays_in_the_docstring():
             "ImportFrom",
             "ClassDef",
             "ClassDef",
+            "FunctionDef",
         ]
 
 
