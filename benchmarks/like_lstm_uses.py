@@ -400,7 +400,7 @@ def trained(layer: nn.Module) -> Any:
 
 @check("parametrize: orthogonal")
 def orthogonal(make: Make) -> Any:
-    layer = make(4, 4)
+    layer = make()
     holder, name, _ = gate(layer)
     parametrizations.orthogonal(holder, name)
     return trained(layer)
