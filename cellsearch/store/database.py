@@ -243,6 +243,14 @@ def _check_whole(connection: sqlite3.Connection, *, where: str) -> None:
     """Raise :class:`InputFileError` for a store whose tables are not those of its version, or, if
     it is not large, that is damaged anywhere, its indexes included.
     """
+    connection.execute("BEGIN")  # one view of rows and seals, whatever a writer commits meanwhile
+    try:
+        _check_view(connection, where=where)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _check_view(connection: sqlite3.Connection, *, where: str) -> None:
     version = _version(connection)
     if has_seals(connection) != (version >= _SEALED):
         raise damaged(f"it has version {version}, but not the tables of that version", where)
