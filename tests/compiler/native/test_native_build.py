@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,10 @@ PROGRAM = "from cellsearch.compiler.backends.native.build import library; print(
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> None:
+def fresh() -> Iterator[None]:
+    """Whatever library a test builds, the tests after it do not compute with it."""
+    build.library.cache_clear()
+    yield
     build.library.cache_clear()
 
 
