@@ -19,6 +19,7 @@ __all__ = [
     "FILE_NAME",
     "VERSION",
     "migrate",
+    "moment",
     "network_file_system",
     "open_reader",
     "open_writer",
@@ -243,27 +244,21 @@ def _check_whole(connection: sqlite3.Connection, *, where: str) -> None:
     """Raise :class:`InputFileError` for a store whose tables are not those of its version, or, if
     it is not large, that is damaged anywhere, its indexes included.
     """
-    connection.execute("BEGIN")  # one view of rows and seals, whatever a writer commits meanwhile
-    try:
-        _check_view(connection, where=where)
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _check_view(connection: sqlite3.Connection, *, where: str) -> None:
-    version = _version(connection)
-    if has_seals(connection) != (version >= _SEALED):
-        raise damaged(f"it has version {version}, but not the tables of that version", where)
-    pages, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
-    )
-    if pages * size > _SMALL:
-        return
-    verify(connection, where)
-    _check_references(connection, where)
-    said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if said != "ok":
-        raise damaged(f"SQLite says: {said}", where)
+    with moment(connection):
+        version = _version(connection)
+        if has_seals(connection) != (version >= _SEALED):
+            raise damaged(f"it has version {version}, but not the tables of that version", where)
+        pages, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        if pages * size > _SMALL:
+            return
+        verify(connection, where)
+        _check_references(connection, where)
+        said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if said != "ok":
+            raise damaged(f"SQLite says: {said}", where)
 
 
 def _check_references(connection: sqlite3.Connection, where: str) -> None:
@@ -274,6 +269,21 @@ def _check_references(connection: sqlite3.Connection, where: str) -> None:
     if found is not None:
         table, _, wanted, _ = found
         raise damaged(f"its table {table} names a row of {wanted} that is not there", where)
+
+
+@contextmanager
+def moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """One view of all tables while entered, whatever a writer commits meanwhile; that of the
+    transaction which the connection is in, if it is in one.
+    """
+    begun = not connection.in_transaction
+    if begun:
+        connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if begun:
+            connection.execute("COMMIT")
 
 
 @contextmanager

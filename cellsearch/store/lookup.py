@@ -11,7 +11,7 @@ from typing import Any
 
 from cellsearch.genome.graph import Genome
 from cellsearch.job import JobId
-from cellsearch.store.database import open_reader, translated
+from cellsearch.store.database import moment, open_reader, translated
 from cellsearch.store.reading import StoreView, read_trials
 from cellsearch.store.seals import damaged
 from cellsearch.trial import Granted, Origin, Status, Totals, Trial
@@ -29,6 +29,7 @@ class Lookup:
     def __init__(self, connection: sqlite3.Connection, file: Path) -> None:
         self._connection: sqlite3.Connection | None = connection
         self._file = file
+        self._view = StoreView(connection, str(file))
 
     def close(self) -> None:
         """The connection is about to be closed: whoever asks later is answered by a reader."""
@@ -37,6 +38,7 @@ class Lookup:
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = open_reader(self._file.parent)
+            self._view = StoreView(self._connection, str(self._file))
         return self._connection
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
@@ -59,16 +61,8 @@ class Lookup:
         :func:`read_trials`.
         """
         connection = self._connected()
-        with translated(self._file):
-            begun = not connection.in_transaction
-            if begun:  # rows and seals of one moment
-                connection.execute("BEGIN")
-            try:
-                view = StoreView(connection, str(self._file))
-                return list(read_trials(view, numbers, curves=curves))
-            finally:
-                if begun:
-                    connection.execute("COMMIT")
+        with translated(self._file), moment(connection):
+            return list(read_trials(self._view, numbers, curves=curves))
 
     def with_key(self, key: str) -> int | None:
         """The trial that answers proposals with this search key."""

@@ -75,12 +75,14 @@ def answered(duplicate: Trial, original: Trial) -> Trial:
 class StoreView:
     """Rows of a store at one moment, checked as they are read.
 
-    connection: in a transaction, so that nothing changes meanwhile.
+    connection: in a transaction whenever rows are read, so that nothing changes meanwhile. Its
+    tables stay as they are: they are asked for their columns once.
     where: the file, for errors.
     """
 
     def __init__(self, connection: sqlite3.Connection, where: str) -> None:
         self._connection = connection
+        self._layouts: dict[str, TableLayout] = {}
         self.where = where
 
     def rows(
@@ -91,7 +93,9 @@ class StoreView:
 
         Raises :class:`InputFileError` for a damaged row.
         """
-        layout = TableLayout.of(self._connection, table, self.where)
+        if table not in self._layouts:
+            self._layouts[table] = TableLayout.of(self._connection, table, self.where)
+        layout = self._layouts[table]
         names = columns.split(", ")
         if not set(names) <= set(layout.columns):
             raise damaged(f"its table {table} has other columns than {columns}", self.where)

@@ -14,7 +14,14 @@ from typing import Any, Self
 
 from cellsearch.errors import EnvironmentFailure, RunError
 from cellsearch.job import JobId, Outcome
-from cellsearch.store.database import FILE_NAME, open_reader, open_writer, transaction, translated
+from cellsearch.store.database import (
+    FILE_NAME,
+    moment,
+    open_reader,
+    open_writer,
+    transaction,
+    translated,
+)
 from cellsearch.store.lock import RunLock, holder
 from cellsearch.store.lookup import Lookup, fill_keys
 from cellsearch.store.reading import StoreView, read_trials, with_answers
@@ -40,6 +47,7 @@ class Store:
         self._lock = lock
         self._file = path / FILE_NAME
         self._connection = open_reader(path) if lock is None else open_writer(path)
+        self._view = StoreView(self._connection, str(self._file))
         self.lookup = Lookup(self._connection, self._file)
         """What is asked of a long run."""
         self._identity = _identity(self._file)
@@ -352,15 +360,8 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[StoreView]:
         """One view of all tables, whatever a writer commits meanwhile."""
-        with translated(self._file):
-            held = self._connection.in_transaction
-            if not held:
-                self._connection.execute("BEGIN")
-            try:
-                yield StoreView(self._connection, str(self._file))
-            finally:
-                if not held:
-                    self._connection.execute("COMMIT")
+        with translated(self._file), moment(self._connection):
+            yield self._view
 
     def _rows(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         with self._reading() as view:
