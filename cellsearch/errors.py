@@ -283,6 +283,7 @@ _CLASSES: Mapping[str, str] = {
     "Trial": "cellsearch.open_run(path).find(number)",
     "nn.Module": "a torch.nn.Module",
     "np.random.Generator": "numpy.random.default_rng(seed)",
+    "torch.device": 'a device such as "cpu"',
     "torch.dtype": "a dtype such as torch.float32",
 }
 """Classes of arguments, by their names, since many modules import them for type checkers only; and

@@ -22,13 +22,13 @@ from cellsearch.compiler.calling import (
     pack_states,
 )
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.options import LayerOptions, check_fixed, check_type
+from cellsearch.compiler.options import LayerOptions, check_fixed
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.sequences import Packing, reverse
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.compiler.variational import drop_units, masked_states, with_masks
 from cellsearch.compiler.weights import Layer
-from cellsearch.errors import ArgumentTypeError, BackendError, ConfigError, checked_arguments
+from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import check_width
 
@@ -103,6 +103,7 @@ class CellModule(nn.Module):
     and dtypes raise what ``torch.nn.LSTM`` raises (:class:`ValueError`, :class:`RuntimeError`).
     """
 
+    @checked_arguments
     def __init__(
         self,
         genome: Genome,
@@ -112,13 +113,6 @@ class CellModule(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(genome, Genome):
-            hint = "write cellsearch.zoo.load(name) or Genome.from_text(text)"
-            raise ArgumentTypeError(
-                f"{genome!r:.60} is not a genome", where="compile_cell", hint=hint
-            )
-        check_type("dtype", dtype, (torch.dtype, type(None)), "a dtype such as torch.float32")
-        check_type("device", device, (torch.device, str, int, type(None)), 'a device such as "cpu"')
         dtype = dtype or torch.get_default_dtype()
         if not dtype.is_floating_point:
             raise ConfigError(f"a cell computes with floating-point numbers, not {dtype}")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from cellsearch.errors import ArgumentTypeError, ConfigError
 
-__all__ = ["LayerOptions", "check_fixed", "check_type"]
+__all__ = ["LayerOptions", "check_fixed"]
 
 
-def check_type(name: str, value: object, kinds: tuple[type, ...], allowed: str) -> None:
+def _check_type(name: str, value: object, kinds: tuple[type, ...], allowed: str) -> None:
     """Raise :class:`ArgumentTypeError` for an argument of another type; ``bool`` is not ``int``."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ArgumentTypeError(
@@ -20,8 +20,6 @@ def check_type(name: str, value: object, kinds: tuple[type, ...], allowed: str) 
 
 def check_fixed(*, bias: bool, proj_size: int) -> None:
     """Raise :class:`ConfigError` for what ``torch.nn.LSTM`` is told and a cell says itself."""
-    check_type("bias", bias, (bool,), "True")
-    check_type("proj_size", proj_size, (int,), "0")
     if not bias:
         raise ConfigError(
             "bias is False, but the cell itself says what has a bias",
@@ -53,7 +51,7 @@ class LayerOptions:
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
             size = getattr(self, name)
-            check_type(name, size, (int,), "a whole number from 1 on")
+            _check_type(name, size, (int,), "a whole number from 1 on")
             if size < 1:
                 raise ConfigError(f"{name} is {size!r}", hint="a whole number from 1 on")
         for name in ("dropout", "variational_dropout"):
@@ -64,8 +62,8 @@ class LayerOptions:
                 raise error(f"{name} {share!r} is not a probability", hint="a number from 0 to 1")
 
         for name in ("batch_first", "bidirectional"):
-            check_type(name, getattr(self, name), (bool,), "True or False")
-        check_type("backend", self.backend, (str,), 'the name of a backend, or "auto"')
+            _check_type(name, getattr(self, name), (bool,), "True or False")
+        _check_type("backend", self.backend, (str,), 'the name of a backend, or "auto"')
 
     @property
     def suffixes(self) -> tuple[str, ...]:

@@ -12,15 +12,20 @@ import warnings
 from multiprocessing.connection import Connection
 from typing import Any
 
-from cellsearch.executors.worker import load_evaluation, perform, read_only, worker_name
+from cellsearch.executors.worker import (
+    KILL_FACTOR,
+    KILL_SECONDS,
+    load_evaluation,
+    perform,
+    read_only,
+    worker_name,
+)
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure
 
 __all__ = ["perform_apart"]
 
-_GRACE, _GRACE_SECONDS = 1.5, 10.0
-"""As for a Ray worker: the evaluation keeps its time itself, unless it hangs."""
 _PR_SET_PDEATHSIG = 1
 _DIED, _LATE = object(), object()
 
@@ -41,7 +46,7 @@ def perform_apart(evaluation: str, job: Job, arrays: Arrays) -> Outcome:
         warnings.simplefilter("ignore", DeprecationWarning)
         child.start()
     sender.close()
-    limit = job.limits.seconds * _GRACE + _GRACE_SECONDS if job.limits.seconds else math.inf
+    limit = job.limits.seconds * KILL_FACTOR + KILL_SECONDS if job.limits.seconds else math.inf
     try:
         answer = _answer(receiver, limit)
         if answer is _DIED:

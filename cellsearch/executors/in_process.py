@@ -28,9 +28,10 @@ __all__ = ["InProcess"]
 class InProcess(Executor):
     """One job at a time, trained inside :meth:`events`.
 
-    Nobody can stop a training from outside here: the limits of a job are kept by the evaluation
-    itself, between two steps. A job that was under way when its process died is done in a process
-    of its own, so that a cell that crashes does so once and is a failure of kind ``"crash"`` then.
+    The limits of a job are kept by the evaluation itself, between two steps, and its time by an
+    alarm (:class:`cellsearch.executors.isolation.Alarm`), which breaks off Python code only. A job
+    that was under way when its process died is done in a process of its own, so that a cell that
+    crashes does so once and is a failure of kind ``"crash"`` then.
     ``evaluation``: importable name of the function that does the work.
     """
 

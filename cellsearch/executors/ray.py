@@ -24,6 +24,8 @@ from cellsearch.executors.base import Executor
 from cellsearch.executors.ray_cluster import RayCluster
 from cellsearch.executors.worker import (
     DEFAULT_EVALUATION,
+    KILL_FACTOR,
+    KILL_SECONDS,
     ONE_THREAD,
     JobCheck,
     load_evaluation,
@@ -109,8 +111,8 @@ class Ray(Executor):
         log_dir: str | Path | None = None,
         evaluation: str = DEFAULT_EVALUATION,
         crash_retries: int = 1,
-        grace: float = 1.5,
-        grace_seconds: float = 10.0,
+        grace: float = KILL_FACTOR,
+        grace_seconds: float = KILL_SECONDS,
         allow_unauthenticated: bool = False,
         environment: Sequence[str] = (),
     ) -> None:

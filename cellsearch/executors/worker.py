@@ -58,6 +58,12 @@ _MESSAGE_LENGTH = 4000
 _DISK_FAILS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES})
 
 
+KILL_FACTOR, KILL_SECONDS = 1.5, 10.0
+"""A process that hangs is killed after its job's limit times the one and plus the other: the
+evaluation keeps its time itself, unless it hangs.
+"""
+
+
 def load_evaluation(name: str) -> Evaluation:
     """The function that an importable name such as ``"cellsearch.training:evaluate"`` means.
     Raises :class:`ConfigError`.

@@ -168,7 +168,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@checked_arguments
 def judge(rows: Sequence[FinalRow]) -> FinalTable:
     """Compare each found cell with the best baseline by ranks, and correct for the number of
     comparisons.

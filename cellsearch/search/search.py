@@ -237,7 +237,6 @@ class Search:
 
     # -- before the first trial --------------------------------------------------------------------
 
-    @checked_arguments
     def settle(self, arrays: Arrays | None = None) -> None:
         """Make sure that the search can begin: weights are counted at the sizes that it trains.
         Done by whatever needs it; to be called before :meth:`enqueue`, :meth:`import_run` and

@@ -21,7 +21,12 @@ from cellsearch.training import prepare
 from cellsearch.training.guard import resident_mb
 from cellsearch.trial import Result
 
-pytestmark = pytest.mark.timeout(120, method="thread")  # the other method uses the alarm itself
+pytestmark = [
+    pytest.mark.timeout(120, method="thread"),  # the other method uses the alarm itself
+    # An alarm that strikes inside a callback of the garbage collector (hypothesis has one) is
+    # dropped by Python with this warning; the next one, a second later, counts.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def stubborn(job: Job, arrays: Arrays) -> Result:

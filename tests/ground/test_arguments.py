@@ -36,7 +36,6 @@ LEFT_OUT = {
     "SearchSpace.contains": "asked of each candidate of a proposal",
     "Trial.score_at": "asked of each trial in every proposal",
     "Prequential.add": "called at each position of a stream",
-    "CellModule.__init__": "made by compile_cell",
 }
 GENOME = cs.Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
 RIGHT: dict[str, Any] = {
@@ -50,6 +49,7 @@ RIGHT: dict[str, Any] = {
     "Genome": GENOME,
     "nn.Module": nn.Linear(1, 1),
     "np.random.Generator": np.random.default_rng(0),
+    "torch.device": torch.device("cpu"),
     "torch.dtype": torch.float32,
     "Task": cs.tasks.get("parity").create({}, cs.tasks.get("parity").load({})),
     "TaskData": cs.tasks.from_arrays([[[0.0]], [[1.0]]] * 10, [0.0, 1.0] * 10, kind="regression"),

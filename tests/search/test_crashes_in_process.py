@@ -99,7 +99,7 @@ def test_a_job_apart_gives_what_it_gives_here() -> None:
 
 
 def test_a_job_apart_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellsearch.executors.child._GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("cellsearch.executors.child.KILL_SECONDS", 0.3)
     hanging = make_job(0, {"hang": 1}, limits=Limits(seconds=0.1))
     failure = perform_apart(EVALUATION, hanging, {}).failure
     assert failure is not None

@@ -17,7 +17,7 @@ from cellsearch.errors import EnvironmentFailure, InputFileError
 from cellsearch.files import cache_folder
 from cellsearch.tasks.data.transfer import Unfinished, fetch
 
-__all__ = ["OFFLINE", "data_cache", "download", "offline"]
+__all__ = ["OFFLINE", "data_cache", "difference", "download", "offline"]
 
 OFFLINE = "CELLSEARCH_OFFLINE"
 TIMEOUT = 30.0
@@ -162,20 +162,25 @@ def _from_one_of(
     raise first
 
 
+def difference(path: Path, checksum: str) -> str:
+    """How the file's digest differs from ``"sha256:..."``, in words; ``""`` if it does not."""
+    kind, _, expected = checksum.partition(":")
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, kind).hexdigest()
+    if digest == expected:
+        return ""
+    return f"{kind} {digest[:12]}..., expected {expected[:12]}..."
+
+
 def _check(url: str, path: Path, checksum: str, accept: Accept | None) -> None:
     """Raise :class:`InputFileError` for another file than the expected one."""
     hint = "the file there has changed, or something stands between; take it from elsewhere"
-    kind, _, expected = checksum.partition(":")
-    if kind:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, kind).hexdigest()
-        if digest != expected:
-            raise InputFileError(
-                f"the downloaded file is not the expected one: {kind} {digest[:12]}..., expected "
-                f"{expected[:12]}...; it was thrown away",
-                where=url,
-                hint=hint,
-            )
+    if checksum and (differs := difference(path, checksum)):
+        raise InputFileError(
+            f"the downloaded file is not the expected one: {differs}; it was thrown away",
+            where=url,
+            hint=hint,
+        )
     if accept is not None:
         try:
             accept(path)

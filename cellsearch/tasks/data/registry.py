@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, DataWarning, EnvironmentFailure, InputFileError
 from cellsearch.tasks.data.archives import of_xz
-from cellsearch.tasks.data.download import OFFLINE, data_cache, download, offline
+from cellsearch.tasks.data.download import OFFLINE, data_cache, difference, download, offline
 from cellsearch.tasks.data.forms import Content, DataFile, DataSet, Remote, Source
 from cellsearch.tasks.data.npz import read_npz
 from cellsearch.tasks.data.places import VARIABLE, data_folder, find, find_source
@@ -300,15 +300,9 @@ def _check(content: Content, file: DataFile, where: str, hint: str) -> None:
 
 def _check_packed(path: Path, remote: Remote, hint: str) -> None:
     """Raise :class:`InputFileError` for another file than the published one."""
-    kind, _, expected = remote.checksum.partition(":")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, kind).hexdigest()
-    if digest != expected:
+    if differs := difference(path, remote.checksum):
         raise InputFileError(
-            f"the file is not the expected one: {kind} {digest[:12]}..., expected "
-            f"{expected[:12]}...",
-            where=str(path),
-            hint=hint,
+            f"the file is not the expected one: {differs}", where=str(path), hint=hint
         )
 
 
