@@ -17,7 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cellsearch import tasks
 from cellsearch.executors.in_process import InProcess
+from cellsearch.export.weights import save_weights
+from cellsearch.genome.graph import Genome
 from cellsearch.search import Search
 from cellsearch.store.seals import reseal
 from cellsearch.testing.noop import EVALUATION
@@ -42,6 +45,7 @@ def make(folder: Path) -> None:
     _arrays(folder)
     _weights(folder)
     _runs(folder)
+    _sound(folder)
     for name in ("pipe.cell", "pipe.npz", "pipe.pt", "pipe.safetensors", "pipe.toml", "pipe.txt"):
         os.mkfifo(folder / name)
     for end in ("cell", "json", "toml", "npz", "pt", "safetensors", "txt"):
@@ -50,6 +54,19 @@ def make(folder: Path) -> None:
         (folder / f"link.{end}").symlink_to(folder / "nothing")
         (folder / f"loop.{end}").symlink_to(folder / f"loop.{end}")
         (folder / f"noise.{end}").write_bytes(np.random.default_rng(0).bytes(4096))
+
+
+def _sound(folder: Path) -> None:
+    """One of each kind that is as it should be; ``run`` is the sound run."""
+    (folder / "sound.cell").write_text("h[t] = tanh(linear(x[t], h[t-1]))")
+    genome = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
+    (folder / "sound.json").write_text(genome.to_json())
+    (folder / "sound.toml").write_text(small_experiment(trials=2).to_toml())
+    (folder / "sound.txt").write_text("So many words that a model has something to read. " * 200)
+    x = np.random.default_rng(0).normal(size=(40, 5, 2))
+    tasks.arrays.save(tasks.from_arrays(x, x[:, 0, 0], kind="regression"), folder / "sound.npz")
+    for end in ("pt", "safetensors"):
+        save_weights({"w": torch.ones(3)}, folder / f"sound.{end}")
 
 
 def _texts(folder: Path) -> None:

@@ -108,8 +108,9 @@ READERS: dict[str, tuple[Reader, ...]] = {
 def read(path: Path, reader: Reader) -> dict[str, Any]:
     """What came of it: nothing but an answer or a declared error is right."""
     begun, before, wrong = time.process_time(), len(seen), ""
+    answer: object = None
     try:
-        reader(path)
+        answer = reader(path)
     except CellsearchError as error:
         wrong = "" if str(error) else "an error without words"
     except BaseException as error:  # noqa: BLE001  (told, and refused by the test)
@@ -117,6 +118,7 @@ def read(path: Path, reader: Reader) -> dict[str, Any]:
     return {
         "file": path.name,
         "reader": getattr(reader, "__name__", str(reader)),
+        "answered": answer is not None and (type(answer) is not int or answer == 0),
         "wrong": "; ".join([wrong, *seen[before:]]).strip("; "),
         "seconds": time.process_time() - begun,
     }

@@ -54,6 +54,16 @@ def test_all_kinds_are_read(told: list[dict[str, Any]]) -> None:
     assert len(told) > 200
 
 
+def test_what_is_sound_is_answered_and_of_each_kind_something_is_refused(
+    told: list[dict[str, Any]],
+) -> None:
+    """No reader passes by saying nothing, or by refusing everything."""
+    ends = {Path(one["file"]).suffix for one in told}
+    answered = {one["file"] for one in told if one["answered"]}
+    assert {f"sound{end}" if end else "run" for end in ends} <= answered
+    assert {Path(one["file"]).suffix for one in told if not one["answered"]} == ends
+
+
 def test_nothing_but_answers_and_declared_errors(told: list[dict[str, Any]]) -> None:
     assert [one for one in told if one["wrong"]] == []
 

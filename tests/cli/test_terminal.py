@@ -211,9 +211,14 @@ def test_no_text_of_a_run_moves_the_terminal(
 ) -> None:
     run = Path(shutil.copytree(STORED, tmp_path / "run"))
     spoil(run, place, field)
+    printed = ""
     for command in commands(run, tmp_path):
         out, err = screenful(lambda command=command: guarded(cli, command))
+        assert out + err, f"{command} printed nothing"
         assert not forbidden(out + err), command
+        printed += out + err
+    if (place, field) == ("trials", "origin"):
+        assert visible(EVIL)[:20] in printed
 
 
 def test_machine_output_keeps_every_text(screenful: Screenful, tmp_path: Path) -> None:

@@ -135,6 +135,10 @@ def cases() -> list[Any]:
     ]
 
 
+def test_there_are_entries_to_look_at() -> None:
+    assert len(cases()) > 180
+
+
 @pytest.mark.parametrize(("function", "name"), cases())
 def test_wrong_types_are_refused_by_name(function: Callable[..., Any], name: str) -> None:
     parameters = inspect.signature(function).parameters

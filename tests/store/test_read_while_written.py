@@ -13,14 +13,15 @@ from cellsearch.testing.search import small_experiment
 
 
 def test_a_store_is_whole_at_every_moment(tmp_path: Path) -> None:
-    run, ended, errors = tmp_path / "run", threading.Event(), list[Exception]()
+    run, ended = tmp_path / "run", threading.Event()
+    errors, lengths = list[Exception](), set[int]()
     with Search.open(run, small_experiment("random", trials=150)) as search:
 
         def read() -> None:
             while not ended.is_set():
                 try:
                     with Store.read(run) as store:
-                        store.history()
+                        lengths.add(len(store.history()))
                 except Exception as error:  # noqa: BLE001 - looked at below
                     errors.append(error)
 
@@ -32,3 +33,4 @@ def test_a_store_is_whole_at_every_moment(tmp_path: Path) -> None:
         for reader in readers:
             reader.join()
     assert not errors
+    assert len(lengths) > 10, "the readers saw no run that grows"

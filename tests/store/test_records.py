@@ -276,6 +276,7 @@ def test_what_is_read_does_not_grow_with_the_run(
             what(runs[size])
         found.append(dict(count))
     small, large = found
+    assert small, "nothing was read: the counting is at fault"
     assert large["genomes"] <= small["genomes"] + 20, found
     assert large["trials"] <= small["trials"] + 20, found
     assert large["trials"] <= most, found
