@@ -31,6 +31,7 @@ import cellsearch as cs
 from cellsearch.executors.base import Executor
 from cellsearch.executors.worker import perform, worker_name
 from cellsearch.finals.statistics import holm, permutation_test
+from cellsearch.history import History
 from cellsearch.job import Job, Outcome
 from cellsearch.search import SearchEvent, TrialEnded
 from cellsearch.tasks.base import Arrays
@@ -38,7 +39,7 @@ from cellsearch.tasks.suite import Suite
 from cellsearch.training import Data, prepare
 from cellsearch.training.results import ResultCache
 from cellsearch.training.suite import train_suite
-from cellsearch.trial import History, Result, Status, Trial
+from cellsearch.trial import Result, Status, Trial
 
 STRATEGIES = ("genetic", "random", "grow", "prune")
 ENOUGH = 0.98

@@ -16,7 +16,8 @@ from pathlib import Path
 import cellsearch as cs
 from cellsearch.executors.ray import Ray
 from cellsearch.finals.statistics import mean_and_deviation
-from cellsearch.trial import History, Trial
+from cellsearch.history import History
+from cellsearch.trial import Trial
 
 
 def run(

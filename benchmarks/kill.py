@@ -32,12 +32,12 @@ from pathlib import Path
 from cellsearch.errors import RunError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment
+from cellsearch.history import History
 from cellsearch.search import Search
 from cellsearch.store import Store
 from cellsearch.testing.executors import train_lines
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import Row, differing_rows, final_table, small_experiment
-from cellsearch.trial import History
 
 Jobs = set[tuple[int, int]]
 

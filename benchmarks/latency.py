@@ -25,9 +25,8 @@ from torch import nn
 
 from cellsearch import Genome, compile_cell, tasks, zoo
 from cellsearch.compiler.module import CellModule
-from cellsearch.job import Job
+from cellsearch.job import Job, Training
 from cellsearch.runs.trained import Trained, train
-from cellsearch.settings import Training
 from cellsearch.streaming import Stepper
 from cellsearch.streaming.stepper import PRECISIONS, Precision
 from cellsearch.tasks.heads import SequenceModel

@@ -27,12 +27,13 @@ from cellsearch.executors.base import Executor
 from cellsearch.executors.in_process import InProcess
 from cellsearch.executors.ray import Ray
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.search import Search, SearchEvent, TrialEnded
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import small_experiment
-from cellsearch.trial import History, Proposal
+from cellsearch.trial import Proposal
 
 GOALS = {"in process": 1500.0, "2 Ray workers": 300.0}
 _SMALL = "h[t] = 0.5 * tanh(linear(x[t], h[t-1]))"

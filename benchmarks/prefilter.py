@@ -21,8 +21,7 @@ import cellsearch as cs
 from cellsearch import tasks
 from cellsearch.errors import TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Prefilter
+from cellsearch.job import Job, Prefilter
 from cellsearch.space import SearchSpace
 from cellsearch.training import evaluate
 from cellsearch.training.prefilter import check_cell

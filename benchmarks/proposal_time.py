@@ -20,9 +20,10 @@ from dataclasses import replace
 import numpy as np
 
 from cellsearch import strategies
+from cellsearch.history import History
 from cellsearch.simulation.simulate import completed, simulate
 from cellsearch.testing.strategies import likeness, space
-from cellsearch.trial import History, Proposal, Trial
+from cellsearch.trial import Proposal, Trial
 
 OWN = 300
 

@@ -20,7 +20,7 @@ from curves import mean_curves
 import cellsearch as cs
 from cellsearch.executors.ray import Ray
 from cellsearch.finals.statistics import holm, mean_and_deviation, permutation_test
-from cellsearch.trial import History
+from cellsearch.history import History
 
 STRATEGIES = ("random", "genetic", "grow", "prune")
 

@@ -23,8 +23,7 @@ from cellsearch import zoo
 from cellsearch.errors import TrainingError
 from cellsearch.experiment import catalog
 from cellsearch.finals.statistics import mean_and_deviation
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.suite import SUITE, Suite
 from cellsearch.training import Data, prepare
 from cellsearch.training.results import ResultCache

@@ -20,8 +20,7 @@ from torch import nn
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import TrainingError
-from cellsearch.job import Job
-from cellsearch.settings import Limits, Training
+from cellsearch.job import Job, Limits, Training
 from cellsearch.tasks.base import CellFactory
 from cellsearch.training import loop as evaluation
 

@@ -9,12 +9,12 @@ from cellsearch.experiment import Experiment as Experiment
 from cellsearch.experiment import load_experiment as load_experiment
 from cellsearch.experiment.catalog import load_space as load_space
 from cellsearch.genome.graph import Genome as Genome
+from cellsearch.history import History as History
 from cellsearch.runs import Run as Run
 from cellsearch.runs import open_run as open_run
 from cellsearch.search import Search as Search
 from cellsearch.space import SearchSpace as SearchSpace
 from cellsearch.trial import Budget as Budget
-from cellsearch.trial import History as History
 from cellsearch.trial import Proposal as Proposal
 from cellsearch.trial import Result as Result
 from cellsearch.trial import Trial as Trial

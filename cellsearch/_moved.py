@@ -1,4 +1,5 @@
-"""Modules of version 0.1 under their old names: importing one warns, and gives what it holds now.
+"""Modules, and names in them, of version 0.1 under their old names: importing one warns, and gives
+what it is now.
 
 The table is looked at only for names that nothing else provides, so it costs nothing elsewhere.
 """
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 else:
     Loader = object  # importing importlib.abc takes as long as all the rest
 
-__all__ = ["MOVED", "install"]
+__all__ = ["MOVED", "MOVED_NAMES", "install", "value"]
 
 MOVED = {
     "baselines": "training.results",
@@ -67,6 +68,7 @@ MOVED = {
     "search.order": "executors.longest_first",
     "search.resume": "search.continuing",
     "search.warm": "search.continuing",
+    "settings": "job",
     "space.full_scan": "space.full_cell",
     "space.model": "space",
     "statistics": "finals.statistics",
@@ -92,6 +94,19 @@ MOVED = {
     "training_state": "training.state",
 }
 """Old name -> new name, both inside ``cellsearch``."""
+MOVED_NAMES = {
+    "trial": {
+        "Granted": "history",
+        "History": "history",
+        "Index": "history",
+        "Ranking": "history",
+        "Totals": "history",
+        "as_frame": "history",
+    },
+}
+"""Module that is still there -> name that was in it -> module that has it now. The module asks
+:func:`value`.
+"""
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -115,15 +130,29 @@ class _Loader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         new = f"{_PACKAGE}.{MOVED[module.__name__.partition('.')[2]]}"
-        warnings.warn(
-            f"{module.__name__} has moved to {new}; the old name goes in version 0.3",
-            DeprecationWarning,
-            stacklevel=2,  # frames of the import itself do not count
-        )
+        _warn(module.__name__, new, callers=1)
         real = import_module(new)
         module.__doc__ = real.__doc__
         module.__getattr__ = lambda name: getattr(real, name)  # type: ignore[method-assign]
         module.__dict__["__all__"] = getattr(real, "__all__", [])
+
+
+def value(module: str, name: str) -> object:
+    """What a name that was in a module stands for: its ``__getattr__`` (PEP 562)."""
+    home = MOVED_NAMES[module.partition(".")[2]].get(name)
+    if home is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    _warn(f"{module}.{name}", f"{_PACKAGE}.{home}.{name}", callers=2)
+    return getattr(import_module(f"{_PACKAGE}.{home}"), name)
+
+
+def _warn(old: str, new: str, callers: int) -> None:
+    """Point at the import, whose own frames do not count: so many calls above the caller."""
+    warnings.warn(
+        f"{old} has moved to {new}; the old name goes in version 0.3",
+        DeprecationWarning,
+        stacklevel=2 + callers,
+    )
 
 
 def install() -> None:

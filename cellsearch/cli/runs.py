@@ -12,10 +12,11 @@ import click
 
 from cellsearch.cli.output import emit_json, json_option, number, print_table, refuse_other_kind
 from cellsearch.errors import CellsearchError, amount, command
+from cellsearch.history import History
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.store.database import FILE_NAME, runs_below
-from cellsearch.trial import BASELINE, SUPERNET, History, Status, Trial
+from cellsearch.trial import BASELINE, SUPERNET, Status, Trial
 
 __all__ = [
     "COMMANDS",

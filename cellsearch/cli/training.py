@@ -18,10 +18,9 @@ from cellsearch.cli.suites import evaluate_suite
 from cellsearch.errors import amount
 from cellsearch.experiment import read_training
 from cellsearch.experiment.overrides import parse_setting
-from cellsearch.job import Job
+from cellsearch.job import Job, Training
 from cellsearch.reporting.screen import Screen
 from cellsearch.runs.locate import locate
-from cellsearch.settings import Training
 from cellsearch.tasks.own_data import with_data
 
 __all__ = ["COMMANDS", "read_settings"]

@@ -14,7 +14,7 @@ from typing import TypeVar
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
-from cellsearch.settings import Training
+from cellsearch.job import Training
 
 __all__ = ["expected_work", "longest_first"]
 

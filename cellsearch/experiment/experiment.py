@@ -23,9 +23,9 @@ from cellsearch.errors import ConfigError, amount, checked_arguments
 from cellsearch.experiment import catalog
 from cellsearch.experiment.misplaced import check_places
 from cellsearch.experiment.overrides import overridden
+from cellsearch.job import Allowance, Limits, Prefilter, Training
 from cellsearch.options import at_least, keys, read_options, render_toml, table_of
 from cellsearch.schedules import Fixed, Schedule
-from cellsearch.settings import Allowance, Limits, Prefilter, Training
 from cellsearch.space import SearchSpace, SizeLimits
 from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.options import parse_options

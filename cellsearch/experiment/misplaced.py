@@ -12,8 +12,8 @@ from typing import Any
 
 from cellsearch import schedules, strategies, tasks
 from cellsearch.errors import ConfigError
+from cellsearch.job import Allowance, Limits, Prefilter, Training
 from cellsearch.options import keys, unknown
-from cellsearch.settings import Allowance, Limits, Prefilter, Training
 from cellsearch.space import Constraints, SizeLimits
 from cellsearch.tasks.suite import SUITE
 

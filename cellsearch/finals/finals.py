@@ -21,8 +21,7 @@ from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.finals.journal import Journal, journal_key
 from cellsearch.finals.table import FinalRow, FinalTable, judge
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Outcome, Result
-from cellsearch.settings import Limits, Training
+from cellsearch.job import Job, Limits, Outcome, Result, Training
 
 __all__ = ["Finalist", "Protocol", "equal_sizes", "run_finals"]
 

@@ -10,7 +10,8 @@ from html import escape
 from importlib import resources
 
 from cellsearch.errors import amount
-from cellsearch.trial import History, Trial
+from cellsearch.history import History
+from cellsearch.trial import Trial
 
 __all__ = ["cell", "leaderboard", "number", "page", "stylesheet", "table"]
 

@@ -17,9 +17,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from cellsearch.errors import amount, visible
+from cellsearch.history import History
 from cellsearch.reporting.screen import Screen, plain
 from cellsearch.reporting.terminal import shows
-from cellsearch.trial import BASELINE, History, Status, Trial
+from cellsearch.trial import BASELINE, Status, Trial
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "eta_seconds"]
 

@@ -12,9 +12,10 @@ from itertools import islice
 from typing import Any
 
 from cellsearch.errors import amount
+from cellsearch.history import History
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.page import cell, leaderboard, number, page, table
-from cellsearch.trial import BASELINE, SUPERNET, History, Status, Trial
+from cellsearch.trial import BASELINE, SUPERNET, Status, Trial
 
 __all__ = ["Report", "render_report"]
 

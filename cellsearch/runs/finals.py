@@ -15,9 +15,8 @@ from cellsearch.executors.base import Executor
 from cellsearch.finals import Finalist, FinalTable, Protocol, equal_sizes, run_finals
 from cellsearch.finals.journal import Journal
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Outcome
+from cellsearch.job import Outcome, Training
 from cellsearch.runs.snapshot import FINALS, Snapshot
-from cellsearch.settings import Training
 from cellsearch.store import Store
 from cellsearch.store.lock import RunLock
 from cellsearch.tasks.base import Arrays, Task

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import RunError, SearchWarning, amount, checked_arguments
 from cellsearch.files import write_atomically, write_new
+from cellsearch.history import as_frame
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
 from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.runs.trial import RunTrial
-from cellsearch.trial import Trial, as_frame
+from cellsearch.trial import Trial
 
 if TYPE_CHECKING:  # these load torch
     from cellsearch.executors.base import Executor
@@ -174,7 +175,7 @@ class Run(Snapshot):
         )
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """The history as a table: the rows of :meth:`cellsearch.trial.History.to_rows`, and
+        """The history as a table: the rows of :meth:`cellsearch.history.History.to_rows`, and
         ``ended``, the seconds of searching until the trial ended.
         """
         return [{**row, "ended": self.ended.get(row["number"])} for row in self.trials.to_rows()]
@@ -182,7 +183,7 @@ class Run(Snapshot):
     @checked_arguments
     def to_frame(self, library: str = "") -> Any:
         """:meth:`to_rows` as a pandas or polars frame, see
-        :meth:`cellsearch.trial.History.to_frame`.
+        :meth:`cellsearch.history.History.to_frame`.
         """
         return as_frame(self.to_rows(), library)
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import options
 from cellsearch.errors import NoCandidateError, RunError, amount, checked_arguments, command
+from cellsearch.history import History
 from cellsearch.store import Environment, Records, Store, Timing
-from cellsearch.trial import BASELINE, History, Status, Trial
+from cellsearch.trial import BASELINE, Status, Trial
 
 if TYPE_CHECKING:
     from cellsearch.experiment import Experiment

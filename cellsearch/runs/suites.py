@@ -8,8 +8,7 @@ from typing import Any
 
 from cellsearch.errors import TrainingError, checked_arguments
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data, part
 from cellsearch.training import ReferenceTraining

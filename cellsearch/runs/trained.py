@@ -11,8 +11,7 @@ from torch import nn
 
 from cellsearch.errors import CheckpointError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.training import checkpoint, evaluate, prepare
 from cellsearch.training.gates import PREFIX as GATES

@@ -1,12 +1,12 @@
 """Schedules: who gets more training."""
 
+from cellsearch.job import Allowance
 from cellsearch.schedules.base import Schedule
 from cellsearch.schedules.curve_stop import CurveStop
 from cellsearch.schedules.fixed import Fixed
 from cellsearch.schedules.halving import SuccessiveHalving
 from cellsearch.schedules.look_ahead import LookAhead
 from cellsearch.schedules.registry import create, get, names
-from cellsearch.settings import Allowance
 
 __all__ = [
     "Allowance",

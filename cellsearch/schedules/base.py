@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from cellsearch.history import History
 from cellsearch.options import check_options
-from cellsearch.trial import Budget, History, Trial
+from cellsearch.trial import Budget, Trial
 
 __all__ = ["Schedule"]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, ClassVar
 
+from cellsearch.history import History, Ranking
 from cellsearch.options import at_least, between
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import Budget, History, Ranking, Status, Trial
+from cellsearch.trial import Budget, Status, Trial
 
 __all__ = ["CurveStop"]
 

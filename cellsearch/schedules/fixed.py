@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cellsearch.history import History
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import Budget, History, Trial
+from cellsearch.trial import Budget, Trial
 
 __all__ = ["Fixed"]
 

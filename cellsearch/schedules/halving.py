@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from cellsearch.history import History, Ranking
 from cellsearch.options import at_least
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import Budget, History, Ranking, Trial
+from cellsearch.trial import Budget, Trial
 
 __all__ = ["SuccessiveHalving"]
 

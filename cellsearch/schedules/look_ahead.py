@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from cellsearch.history import History
 from cellsearch.options import between
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import Budget, History, Trial
+from cellsearch.trial import Budget, Trial
 
 __all__ = ["LookAhead"]
 

@@ -14,6 +14,7 @@ from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
+from cellsearch.history import History
 from cellsearch.job import JobId
 from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
@@ -21,7 +22,7 @@ from cellsearch.search.ledger import Ledger, random_seed
 from cellsearch.search.parts import checked_budget, checked_proposal, first_budget
 from cellsearch.search.run_files import BestCell, inheritable
 from cellsearch.store import Duplicate
-from cellsearch.trial import BASELINE, ENQUEUED, History, Origin, Proposal, Rung, Status, Trial
+from cellsearch.trial import BASELINE, ENQUEUED, Origin, Proposal, Rung, Status, Trial
 
 __all__ = ["Agenda"]
 

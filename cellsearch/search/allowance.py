@@ -6,15 +6,15 @@ import math
 import time
 from bisect import bisect_right
 
-from cellsearch.settings import Allowance
+from cellsearch.history import Granted, History
+from cellsearch.job import Allowance
 from cellsearch.store import Store
-from cellsearch.trial import Granted, History
 
 __all__ = ["Spending", "seconds_searched", "steps_granted"]
 
 
 def steps_granted(history: History) -> int:
-    """Optimizer steps of all trials together, see :class:`cellsearch.trial.Granted`."""
+    """Optimizer steps of all trials together, see :class:`cellsearch.history.Granted`."""
     return history.index(Granted).steps
 
 

@@ -16,12 +16,13 @@ from cellsearch import zoo
 from cellsearch.errors import ConfigError, RunError, quoted
 from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
+from cellsearch.history import History
 from cellsearch.options import default_table, parse_toml
 from cellsearch.search.own_data import remembered, same_names
 from cellsearch.search.parts import checked_budget, schedule_rungs
 from cellsearch.store import Store
 from cellsearch.tasks.own_data import Remembered
-from cellsearch.trial import IMPORTED, Budget, History, Origin, Proposal, Rung, Status, Trial
+from cellsearch.trial import IMPORTED, Budget, Origin, Proposal, Rung, Status, Trial
 
 __all__ = [
     "Imported",

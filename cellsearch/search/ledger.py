@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from cellsearch.history import Granted, History
 from cellsearch.job import JobId, Outcome
 from cellsearch.store import Duplicate, Records, Store
-from cellsearch.trial import Budget, Granted, History, Rung, Status, Trial
+from cellsearch.trial import Budget, Rung, Status, Trial
 
 __all__ = ["Ledger", "random_seed"]
 
@@ -97,7 +98,7 @@ class Ledger:
 
     @property
     def counted(self) -> int:
-        """:attr:`cellsearch.trial.History.counted`, of all trials as they are now."""
+        """:attr:`cellsearch.history.History.counted`, of all trials as they are now."""
         return self._counted
 
     @property

@@ -13,10 +13,11 @@ import numpy as np
 from cellsearch import training, zoo
 from cellsearch.errors import SearchWarning, SpaceError
 from cellsearch.experiment import Experiment
+from cellsearch.history import History
 from cellsearch.search.parts import checked_proposal
 from cellsearch.space import SearchSpace, layer_weights
 from cellsearch.tasks.base import Arrays
-from cellsearch.trial import History, Proposal, Status, Trial
+from cellsearch.trial import Proposal, Status, Trial
 
 __all__ = ["counted", "rehearse", "say_dropped"]
 

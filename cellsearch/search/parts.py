@@ -15,17 +15,9 @@ import numpy as np
 from cellsearch.errors import CellsearchError, RunError
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.job import plain_text
-from cellsearch.trial import (
-    BASELINE,
-    ENQUEUED,
-    IMPORTED,
-    Budget,
-    History,
-    Origin,
-    Proposal,
-    Trial,
-)
+from cellsearch.trial import BASELINE, ENQUEUED, IMPORTED, Budget, Origin, Proposal, Trial
 
 __all__ = ["checked_budget", "checked_proposal", "first_budget", "schedule_rungs"]
 

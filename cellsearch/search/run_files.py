@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cellsearch.errors import amount
 from cellsearch.files import remove_abandoned, write_atomically
+from cellsearch.history import History
 from cellsearch.job import JobId
 from cellsearch.search.events import BestChanged, SearchEvent
-from cellsearch.trial import History, Trial
+from cellsearch.trial import Trial
 
 __all__ = ["BestCell", "Checkpoints", "inheritable"]
 

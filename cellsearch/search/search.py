@@ -24,7 +24,8 @@ from cellsearch.executors.base import Executor
 from cellsearch.experiment import Experiment
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, JobId, Outcome, checked_result, plain_text
+from cellsearch.history import History
+from cellsearch.job import Job, JobId, Outcome, Prefilter, checked_result, plain_text
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
 from cellsearch.search.continuing import (
@@ -46,13 +47,12 @@ from cellsearch.search.ledger import Ledger
 from cellsearch.search.limits import counted, rehearse, say_dropped
 from cellsearch.search.own_data import OwnData, settled
 from cellsearch.search.run_files import BestCell, Checkpoints
-from cellsearch.settings import Prefilter
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
 from cellsearch.training.data import Data, OnTraining
 from cellsearch.training.environment import differences, fingerprint
-from cellsearch.trial import Failure, History, Rung, Status, Trial
+from cellsearch.trial import Failure, Rung, Status, Trial
 
 __all__ = ["Observer", "Search"]
 

@@ -16,20 +16,11 @@ import numpy as np
 
 from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.schedules import Fixed, Schedule
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.trial import (
-    Budget,
-    Connection,
-    Failure,
-    History,
-    Proposal,
-    Result,
-    Rung,
-    Status,
-    Trial,
-)
+from cellsearch.trial import Budget, Connection, Failure, Proposal, Result, Rung, Status, Trial
 
 __all__ = ["Score", "best_so_far", "completed", "failed", "fake_connections", "simulate"]
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from cellsearch import ops, zoo
 from cellsearch.errors import GenomeError, SpaceError, checked_arguments
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.space import Constraints, Edit, SearchSpace, SizeLimits, Violation
 from cellsearch.strategies.features import distance
-from cellsearch.trial import History
 
 __all__ = ["Row", "TabularSpace", "nas_bench_nlp", "of_history"]
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cellsearch.genome.graph import Genome
+from cellsearch.history import Granted, Totals
 from cellsearch.job import JobId
 from cellsearch.store.database import moment, open_reader, translated
 from cellsearch.store.reading import StoreView, read_trials
 from cellsearch.store.seals import damaged
-from cellsearch.trial import Granted, Origin, Status, Totals, Trial
+from cellsearch.trial import Origin, Status, Trial
 
 __all__ = ["Lookup", "fill_keys"]
 

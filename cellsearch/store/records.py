@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any, overload
 from weakref import WeakSet
 
+from cellsearch.history import AnIndex, Granted, History, Index, Totals
 from cellsearch.store.lookup import Lookup
 from cellsearch.store.reading import answered
-from cellsearch.trial import AnIndex, Granted, History, Index, Status, Totals, Trial
+from cellsearch.trial import Status, Trial
 
 __all__ = ["Records"]
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cellsearch.errors import EnvironmentFailure, RunError
+from cellsearch.history import History
 from cellsearch.job import JobId, Outcome
 from cellsearch.store.database import (
     FILE_NAME,
@@ -28,7 +29,7 @@ from cellsearch.store.reading import StoreView, read_trials, with_answers
 from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
 from cellsearch.store.seals import damaged
 from cellsearch.store.writing import insert_decision, insert_trial, set_status, write_outcome
-from cellsearch.trial import Budget, History, Status, Trial
+from cellsearch.trial import Budget, Status, Trial
 
 __all__ = ["Store"]
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from cellsearch.history import History
 from cellsearch.options import check_options
 from cellsearch.space import SearchSpace
-from cellsearch.trial import History, Proposal
+from cellsearch.trial import Proposal
 
 __all__ = ["Strategy"]
 

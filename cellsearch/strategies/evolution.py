@@ -7,11 +7,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from cellsearch.history import History
 from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import MUTATE, members, own, proposed, tournament
-from cellsearch.trial import History, Origin, Proposal, Trial
+from cellsearch.trial import Origin, Proposal, Trial
 
 __all__ = ["LocalSearch", "RegularizedEvolution"]
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
@@ -36,7 +37,7 @@ from cellsearch.strategies.ranking import (
     success_rates,
     tournament,
 )
-from cellsearch.trial import History, Origin, Proposal, Trial
+from cellsearch.trial import Origin, Proposal, Trial
 
 __all__ = ["Genetic"]
 

@@ -29,11 +29,12 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History, Index, Ranking
 from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import best, given_cell, position_rates
-from cellsearch.trial import History, Index, Origin, Proposal, Ranking, Status, Trial
+from cellsearch.trial import Origin, Proposal, Status, Trial
 
 __all__ = ["Grow"]
 

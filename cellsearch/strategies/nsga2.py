@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.measures import RecurrenceClass, gemm_depth, multiply_adds, recurrence_class
+from cellsearch.history import History
 from cellsearch.options import at_least, between, check_options, unknown
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.evolution import sampled
 from cellsearch.strategies.ranking import CROSSOVER, MUTATE, best, members, proposed
-from cellsearch.trial import History, Origin, Proposal, Trial
+from cellsearch.trial import Origin, Proposal, Trial
 
 __all__ = ["Nsga2", "crowding", "fronts"]
 

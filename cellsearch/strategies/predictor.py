@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
@@ -20,7 +21,7 @@ from cellsearch.strategies.evolution import sampled
 from cellsearch.strategies.features import matrix
 from cellsearch.strategies.ranking import MUTATE, best, proposed
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
-from cellsearch.trial import History, Origin, Proposal, Status, Trial
+from cellsearch.trial import Origin, Proposal, Status, Trial
 
 __all__ = ["Predictor"]
 

@@ -32,11 +32,12 @@ import numpy as np
 
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History, Index
 from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import given_cell
-from cellsearch.trial import SUPERNET, Connection, History, Index, Origin, Proposal, Status, Trial
+from cellsearch.trial import SUPERNET, Connection, Origin, Proposal, Status, Trial
 
 __all__ = ["Prune", "weakest_first"]
 

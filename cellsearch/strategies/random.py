@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from cellsearch.history import History
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.ranking import first_new
-from cellsearch.trial import History, Proposal
+from cellsearch.trial import Proposal
 
 __all__ = ["Random"]
 

@@ -12,8 +12,9 @@ import numpy as np
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.space import SearchSpace
-from cellsearch.trial import History, Origin, Status, Trial
+from cellsearch.trial import Origin, Status, Trial
 
 __all__ = [
     "CROSSOVER",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError
-from cellsearch.settings import Training
+from cellsearch.job import Training
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 if TYPE_CHECKING:

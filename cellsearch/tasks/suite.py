@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
-from cellsearch.job import Result
+from cellsearch.job import Result, Training
 from cellsearch.options import Key, at_least, between, keys, read_options, table_of, unknown
-from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays
 
 __all__ = ["SUITE", "Member", "Suite", "load_suite_data", "metric_of", "part"]

@@ -15,8 +15,7 @@ import pytest
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.executors.base import Executor
-from cellsearch.job import Job, Outcome
-from cellsearch.settings import Limits, Training
+from cellsearch.job import Job, Limits, Outcome, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.testing.noop import EVALUATION, evaluate
 

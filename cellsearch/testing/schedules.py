@@ -19,9 +19,10 @@ import pytest
 
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.options import read_options
 from cellsearch.schedules.base import Schedule
-from cellsearch.trial import BASELINE, Budget, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import BASELINE, Budget, Proposal, Result, Rung, Status, Trial
 
 __all__ = ["ScheduleContract"]
 

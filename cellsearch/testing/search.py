@@ -13,13 +13,12 @@ from cellsearch import schedules, strategies
 from cellsearch.executors.base import Executor
 from cellsearch.executors.worker import load_evaluation, perform
 from cellsearch.experiment import Experiment
-from cellsearch.job import Job, Outcome
-from cellsearch.settings import Training
+from cellsearch.history import History
+from cellsearch.job import Job, Outcome, Training
 from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.base import Arrays
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.strategies import space
-from cellsearch.trial import History
 
 __all__ = ["Disordered", "Killed", "Row", "differing_rows", "final_table", "small_experiment"]
 

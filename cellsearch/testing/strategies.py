@@ -21,6 +21,7 @@ from cellsearch import zoo
 from cellsearch.errors import ConfigError
 from cellsearch.experiment.catalog import load_space
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.options import read_options
 from cellsearch.simulation.simulate import (
     best_so_far,
@@ -32,7 +33,7 @@ from cellsearch.simulation.simulate import (
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
-from cellsearch.trial import BASELINE, Budget, History, Proposal, Rung, Status, Trial
+from cellsearch.trial import BASELINE, Budget, Proposal, Rung, Status, Trial
 
 __all__ = ["StrategyContract", "likeness", "space"]
 

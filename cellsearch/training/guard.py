@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cellsearch.errors import TrainingError
-from cellsearch.settings import Limits
+from cellsearch.job import Limits
 
 __all__ = ["DIVERGED_FACTOR", "Guard", "resident_mb"]
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
-from cellsearch.job import Job, Result
-from cellsearch.settings import Training
+from cellsearch.job import Job, Result, Training
 from cellsearch.space import LayerSizes
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Suite, load_suite_data, part

@@ -12,8 +12,7 @@ from cellsearch.compiler.module import compile_cell
 from cellsearch.errors import GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import parameter_count, requires_square
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.space import LayerSizes
 from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.training.fused import fused_linear_cross_entropy

@@ -33,8 +33,7 @@ from torch import Tensor
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.errors import TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import MEMORY, Prefilter
+from cellsearch.job import MEMORY, Job, Prefilter
 
 __all__ = ["Verdict", "check_cell", "check_job"]
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch.errors import CheckpointError
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.training import checkpoint
 from cellsearch.training.fused import FlatAdam
 

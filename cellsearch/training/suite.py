@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, TrainingError
-from cellsearch.job import Connection, Job, Result
-from cellsearch.settings import Limits, Prefilter, Training
+from cellsearch.job import Connection, Job, Limits, Prefilter, Result, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
 from cellsearch.training.data import OnTraining, ReferenceTraining

@@ -30,10 +30,11 @@ from cellsearch.cli import cli, main
 from cellsearch.cli.failures import guarded
 from cellsearch.cli.output import emit_json, print_table
 from cellsearch.errors import CellsearchError, DataWarning, visible
+from cellsearch.history import History
 from cellsearch.reporting.progress import LiveDisplay, PlainDisplay
 from cellsearch.reporting.screen import Screen
 from cellsearch.reporting.terminal import shown_output
-from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import Budget, Proposal, Result, Rung, Status, Trial
 
 EVIL = "\x1b[31m\x1b]8;;http://evil\x07[red]\x9b8m\u202e\u2066\x7f\x08\r\ufeff\u200b\u2028"
 """Colours and links for terminals and for rich, text that runs backwards, and what is unseen."""

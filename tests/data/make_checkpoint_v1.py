@@ -10,8 +10,7 @@ from __future__ import annotations
 import sys
 
 from cellsearch import tasks, zoo
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.training import evaluate
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from cellsearch.diagnostics.inputs import cell_inputs, double
 from cellsearch.diagnostics.positions import position_losses
 from cellsearch.diagnostics.trace import trace
 from cellsearch.errors import ConfigError
-from cellsearch.job import Job
+from cellsearch.job import Job, Training
 from cellsearch.runs.trained import train
-from cellsearch.settings import Training
 from cellsearch.tasks.base import Task
 from cellsearch.training.model import cell_factory
 

@@ -12,8 +12,7 @@ import torch
 from support.trainings import SHORT, job
 
 from cellsearch.executors.worker import DEFAULT_EVALUATION, load_evaluation, perform
-from cellsearch.job import Job, Outcome
-from cellsearch.settings import Limits
+from cellsearch.job import Job, Limits, Outcome
 from cellsearch.tasks.base import Arrays
 from cellsearch.testing.executors import make_job
 from cellsearch.testing.noop import EVALUATION

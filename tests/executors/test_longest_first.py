@@ -14,9 +14,9 @@ from cellsearch.errors import BackendError
 from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
+from cellsearch.job import Training
 from cellsearch.runs.facts import predicted
 from cellsearch.search import Search
-from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import OBJECTIVES
 from cellsearch.testing.search import small_experiment
 from cellsearch.trial import Budget, Proposal, Result, Rung, Status, Trial

@@ -11,7 +11,7 @@ import pytest
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.executors.ray import Ray
 from cellsearch.executors.ray_cluster import check_trust
-from cellsearch.settings import Limits
+from cellsearch.job import Limits
 from cellsearch.testing.executors import (
     TASK,
     ExecutorContract,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from cellsearch import SearchSpace, schedules, strategies, tasks
 from cellsearch.errors import ConfigError
 from cellsearch.experiment.experiment import Experiment, load_experiment, parse_experiment
+from cellsearch.job import Allowance, Limits, Prefilter, Training
 from cellsearch.options import OR_INFINITY, Range, default_table, keys, read_options, table_of
-from cellsearch.settings import Allowance, Limits, Prefilter, Training
 from cellsearch.space.declaration import Constraints, FullCell, SizeLimits
 from cellsearch.tasks.suite import Suite
 

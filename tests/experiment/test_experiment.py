@@ -9,7 +9,7 @@ import pytest
 
 from cellsearch.errors import ConfigError
 from cellsearch.experiment import catalog, load_experiment
-from cellsearch.settings import Training
+from cellsearch.job import Training
 
 MINIMAL = 'space = "tiny"\nstrategy = "random"\ntask = "parity"\n'
 

@@ -15,8 +15,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.executors.base import Executor
 from cellsearch.finals import Finalist, FinalRow, Protocol, equal_sizes, run_finals, verdict
 from cellsearch.genome import Genome
-from cellsearch.job import Job, Outcome
-from cellsearch.settings import Limits, Training
+from cellsearch.job import Job, Limits, Outcome, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure, Result
 

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.reporting.progress import (
     LiveDisplay,
     PlainDisplay,
     duration,
     eta_seconds,
 )
-from cellsearch.trial import Budget, Failure, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import Budget, Failure, Proposal, Result, Rung, Status, Trial
 
 RNN = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
 

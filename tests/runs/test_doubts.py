@@ -20,13 +20,12 @@ from cellsearch.errors import SearchWarning
 from cellsearch.executors.in_process import InProcess
 from cellsearch.finals.table import FinalRow, judge
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Failure, Outcome, Result
+from cellsearch.history import History
+from cellsearch.job import Failure, Outcome, Result, Training
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.facts import trained_sizes
 from cellsearch.search import Search
-from cellsearch.settings import Training
 from cellsearch.testing.search import small_experiment
-from cellsearch.trial import History
 
 Call = Callable[..., tuple[int, str, str]]
 LSTM, GRU = 0.5, 0.4

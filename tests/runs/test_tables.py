@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import cellsearch.trial
+import cellsearch.history
 from cellsearch import Genome, History, Proposal, Result, Trial
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.trial import Budget, Failure, Rung, Status
@@ -53,7 +53,7 @@ def test_rows_say_all_and_have_the_same_keys(history: History) -> None:
 def test_without_a_library_the_error_says_what_to_do(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cellsearch.trial, "find_spec", lambda name: None)
+    monkeypatch.setattr(cellsearch.history, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFailure, match="pandas and polars cannot be imported") as caught:
         history.to_frame()
     assert "pip install pandas" in caught.value.hint
@@ -93,9 +93,9 @@ def test_the_library_that_is_installed_is_given_the_rows(
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("pandas", "polars"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    find = cellsearch.trial.find_spec
+    find = cellsearch.history.find_spec
     monkeypatch.setattr(
-        cellsearch.trial, "find_spec", lambda name: find(name) if name in installed else None
+        cellsearch.history, "find_spec", lambda name: find(name) if name in installed else None
     )
     frame = history.to_frame(asked)
     assert type(frame).__module__ == taken

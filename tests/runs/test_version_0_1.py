@@ -17,8 +17,9 @@ import torch
 import cellsearch as cs
 from cellsearch.executors.in_process import InProcess
 from cellsearch.export import load_weights
+from cellsearch.history import History
 from cellsearch.store import Store
-from cellsearch.trial import History, Status
+from cellsearch.trial import Status
 
 DATA = Path(__file__).parents[1] / "data" / "v0_1"
 NAMES = ("genetic", "prune", "suite")

@@ -8,9 +8,10 @@ from typing import ClassVar
 import pytest
 
 from cellsearch import schedules
+from cellsearch.history import History
 from cellsearch.schedules import CurveStop, Fixed, LookAhead, Schedule, SuccessiveHalving
 from cellsearch.testing.schedules import ScheduleContract
-from cellsearch.trial import Budget, History, Trial
+from cellsearch.trial import Budget, Trial
 
 
 class TestFixed(ScheduleContract):

@@ -9,8 +9,9 @@ import pytest
 from cellsearch import schedules
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.schedules import CurveStop, Fixed, SuccessiveHalving
-from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import Budget, Proposal, Result, Rung, Status, Trial
 
 GENOME = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
 

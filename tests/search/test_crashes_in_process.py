@@ -16,8 +16,8 @@ from cellsearch.errors import ConfigError
 from cellsearch.executors.child import perform_apart
 from cellsearch.executors.in_process import InProcess
 from cellsearch.executors.worker import DEFAULT_EVALUATION, load_evaluation, perform
+from cellsearch.job import Limits
 from cellsearch.search import Search
-from cellsearch.settings import Limits
 from cellsearch.store import Store
 from cellsearch.testing.executors import make_job
 from cellsearch.testing.noop import EVALUATION

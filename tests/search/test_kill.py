@@ -15,7 +15,8 @@ from types import ModuleType
 import pytest
 
 from cellsearch import zoo
-from cellsearch.trial import Budget, Failure, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.history import History
+from cellsearch.trial import Budget, Failure, Proposal, Result, Rung, Status, Trial
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "kill.py"
 

@@ -18,6 +18,7 @@ from cellsearch.errors import RunError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.schedules import SuccessiveHalving
 from cellsearch.search import Search
 from cellsearch.space import SearchSpace
@@ -25,7 +26,7 @@ from cellsearch.store import Store
 from cellsearch.strategies.base import Strategy
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import final_table, small_experiment
-from cellsearch.trial import Budget, History, Proposal, Trial
+from cellsearch.trial import Budget, Proposal, Trial
 
 TRIALS = 9
 AT = 5

@@ -16,6 +16,7 @@ from cellsearch.errors import ConfigError, EnvironmentFailure, RunError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
+from cellsearch.history import History
 from cellsearch.job import Outcome
 from cellsearch.search import (
     BestChanged,
@@ -32,7 +33,7 @@ from cellsearch.store import Store
 from cellsearch.strategies.base import Strategy
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import Disordered, final_table, small_experiment
-from cellsearch.trial import Failure, History, Proposal, Result, Status
+from cellsearch.trial import Failure, Proposal, Result, Status
 
 
 @dataclass(frozen=True)

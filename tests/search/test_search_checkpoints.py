@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from cellsearch import zoo
+from cellsearch.history import History
 from cellsearch.job import JobId
 from cellsearch.search.run_files import Checkpoints, inheritable
-from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import Budget, Proposal, Result, Rung, Status, Trial
 
 
 def trial(number: int, score: float, *, rungs: int = 1, status: Status = Status.COMPLETED) -> Trial:

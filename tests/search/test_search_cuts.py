@@ -16,9 +16,8 @@ from cellsearch import schedules, strategies
 from cellsearch.errors import TrainingError
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
+from cellsearch.job import Allowance, Job, Training
 from cellsearch.search import Search
-from cellsearch.settings import Allowance, Training
 from cellsearch.simulation.simulate import fake_connections
 from cellsearch.tasks.base import Arrays
 from cellsearch.testing import noop

@@ -14,6 +14,7 @@ import pytest
 
 from cellsearch import schedules
 from cellsearch.experiment import Experiment
+from cellsearch.history import History
 from cellsearch.job import Outcome
 from cellsearch.search import Search
 from cellsearch.space import SearchSpace
@@ -26,7 +27,7 @@ from cellsearch.testing.search import (
     final_table,
     small_experiment,
 )
-from cellsearch.trial import History, Proposal, Result, Status
+from cellsearch.trial import Proposal, Result, Status
 
 
 @dataclass(frozen=True)

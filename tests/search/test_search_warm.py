@@ -13,14 +13,15 @@ from cellsearch import schedules, zoo
 from cellsearch.errors import ConfigError, RunError, SpaceError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
+from cellsearch.job import Allowance, Prefilter, Training
 from cellsearch.search import Search
 from cellsearch.search.allowance import steps_granted
-from cellsearch.settings import Allowance, Prefilter, Training
 from cellsearch.store import Store
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import Disordered, differing_rows, final_table, small_experiment
 from cellsearch.testing.strategies import space
-from cellsearch.trial import History, Status
+from cellsearch.trial import Status
 
 MGU = zoo.load("mgu")
 OWN = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1])) * sigmoid(linear(x[t]))")

@@ -15,9 +15,9 @@ from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import parse_experiment
+from cellsearch.job import Training
 from cellsearch.options import render_toml
 from cellsearch.runs import suites as table_of_suites
-from cellsearch.settings import Training
 from cellsearch.strategies.nsga2 import Nsga2
 from cellsearch.tasks.suite import Suite
 from cellsearch.training import ReferenceTraining, prepare, results

@@ -17,14 +17,13 @@ from cellsearch import strategies, training, zoo
 from cellsearch.errors import ConfigError, RunError, SearchWarning, SpaceError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.experiment import Experiment, parse_experiment
-from cellsearch.job import Job
+from cellsearch.history import History
+from cellsearch.job import Job, Training
 from cellsearch.search import Search
-from cellsearch.settings import Training
 from cellsearch.space import layer_weights
 from cellsearch.store import Store
 from cellsearch.tasks import TaskData, from_arrays
 from cellsearch.testing.noop import EVALUATION
-from cellsearch.trial import History
 
 WIDTH = 5
 

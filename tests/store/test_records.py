@@ -18,6 +18,7 @@ from cellsearch import strategies
 from cellsearch.cli import cli
 from cellsearch.genome import json as genome_json
 from cellsearch.genome.graph import Genome
+from cellsearch.history import Granted, History, Totals
 from cellsearch.job import Budget, Failure, Outcome
 from cellsearch.schedules.curve_stop import MeansUntil
 from cellsearch.schedules.halving import ScoresAt
@@ -26,7 +27,7 @@ from cellsearch.store import Records, Store, reading
 from cellsearch.strategies.grow import Tree
 from cellsearch.strategies.prune import Chains
 from cellsearch.testing.search import small_experiment
-from cellsearch.trial import Granted, History, Proposal, Result, Rung, Status, Totals, Trial
+from cellsearch.trial import Proposal, Result, Rung, Status, Trial
 
 STEPS = (3, 9)
 ORIGINS = (

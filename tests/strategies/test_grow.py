@@ -12,11 +12,12 @@ import pytest
 from cellsearch import schedules, strategies, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.schedules import LookAhead
 from cellsearch.simulation.simulate import completed, simulate
 from cellsearch.strategies.ranking import position_rates
 from cellsearch.testing.strategies import likeness, space
-from cellsearch.trial import Budget, History, Proposal, Result, Rung, Status, Trial
+from cellsearch.trial import Budget, Proposal, Result, Rung, Status, Trial
 
 # -- from a given cell -----------------------------------------------------------------------------
 

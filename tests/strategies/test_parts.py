@@ -13,6 +13,7 @@ import pytest
 from cellsearch import strategies, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.simulation.simulate import completed, failed, simulate
 from cellsearch.strategies.features import distance, features, matrix
 from cellsearch.strategies.nsga2 import OBJECTIVES, crowding, fronts
@@ -20,7 +21,7 @@ from cellsearch.strategies.prune import weakest_first
 from cellsearch.strategies.ranking import best, crossover_rate, members, success_rates, tournament
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
 from cellsearch.testing.strategies import likeness, space
-from cellsearch.trial import Connection, History, Proposal, Status, Trial
+from cellsearch.trial import Connection, Proposal, Status, Trial
 
 
 def trial(

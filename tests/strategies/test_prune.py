@@ -12,15 +12,15 @@ import pytest
 from cellsearch import strategies, zoo
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.history import History
+from cellsearch.job import Job, Training
 from cellsearch.simulation.simulate import completed, fake_connections, simulate
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.prune import weakest_first
 from cellsearch.tasks.adding import Adding
 from cellsearch.testing.strategies import likeness, space
 from cellsearch.training import evaluate
-from cellsearch.trial import Connection, History, Proposal, Status, Trial
+from cellsearch.trial import Connection, Proposal, Status, Trial
 
 ADDING = {"length": 6, "evaluation_size": 200}
 # n3 is always zero, so the gate n3_in is good for nothing; its weight starts as large as the

@@ -12,6 +12,7 @@ import pytest
 
 from cellsearch import strategies, zoo
 from cellsearch.genome.graph import Genome
+from cellsearch.history import History
 from cellsearch.schedules import SuccessiveHalving
 from cellsearch.simulation.simulate import best_so_far, simulate
 from cellsearch.space import SearchSpace
@@ -19,7 +20,7 @@ from cellsearch.strategies.features import distance
 from cellsearch.strategies.nsga2 import fronts
 from cellsearch.strategies.ranking import crossover_rate
 from cellsearch.testing.strategies import likeness, space
-from cellsearch.trial import Connection, History, Proposal, Status
+from cellsearch.trial import Connection, Proposal, Status
 
 SEEDS = range(6)
 

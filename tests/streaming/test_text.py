@@ -13,7 +13,7 @@ from cellsearch import tasks, zoo
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError
-from cellsearch.settings import Training
+from cellsearch.job import Training
 from cellsearch.streaming import decode, generate
 from cellsearch.streaming.text import step
 from cellsearch.tasks.base import Task

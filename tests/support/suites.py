@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from cellsearch import tasks, zoo
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Suite
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from cellsearch import zoo
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job, Result
-from cellsearch.settings import Training
+from cellsearch.job import Job, Result, Training
 
 __all__ = ["ADDING", "FOUR_GATES", "GATED", "LM", "SHORT", "facts", "gated_job", "job"]
 

@@ -19,8 +19,7 @@ import torch
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, InputFileError
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks import sequences
 from cellsearch.tasks.arrays import ArraysTask, digest, read, save
 from cellsearch.tasks.data import npz

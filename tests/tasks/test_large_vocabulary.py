@@ -15,7 +15,7 @@ from torch import nn
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError
-from cellsearch.settings import Training
+from cellsearch.job import Training
 from cellsearch.streaming import generate
 from cellsearch.streaming.language import as_text, prompt_tokens
 from cellsearch.tasks.adaptive import AdaptiveModel

@@ -14,8 +14,7 @@ import torch
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.online_drift import OnlineDrift
 from cellsearch.testing.tasks import torch_factory
 from cellsearch.training import evaluate

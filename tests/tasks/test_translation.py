@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from cellsearch import tasks, zoo
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.bleu import corpus_bleu, plain_bleu
 from cellsearch.tasks.translation import Translation, TranslationModel
 from cellsearch.testing.tasks import TaskContract, torch_factory

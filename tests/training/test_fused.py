@@ -15,8 +15,7 @@ from torch import nn
 from cellsearch import tasks, zoo
 from cellsearch.compiler.module import CellModule
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.training import evaluate

@@ -14,7 +14,7 @@ from support.trainings import FOUR_GATES, gated_job
 
 from cellsearch.compiler.module import compile_cell
 from cellsearch.genome.graph import Genome
-from cellsearch.settings import Training
+from cellsearch.job import Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.training import checkpoint, evaluate
 from cellsearch.training.gates import BETA, GAMMA, ZETA, HardConcreteGates, attach

@@ -13,7 +13,7 @@ from support.trainings import SHORT, job
 from cellsearch import tasks
 from cellsearch.errors import TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.settings import Limits
+from cellsearch.job import Limits
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.training import evaluate

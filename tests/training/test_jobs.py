@@ -17,8 +17,7 @@ from support.trainings import facts, job
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
-from cellsearch.settings import Prefilter, Training
+from cellsearch.job import Job, Prefilter, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Suite, load_suite_data
 from cellsearch.training import checkpoint, evaluate, model, prefilter, prepare

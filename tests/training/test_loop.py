@@ -21,8 +21,7 @@ from torch import nn
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError
-from cellsearch.job import Job
-from cellsearch.settings import Training
+from cellsearch.job import Job, Training
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.tasks.char_lm import CharLM
@@ -166,7 +165,7 @@ from dataclasses import asdict
 from cellsearch import tasks
 from cellsearch.training import evaluate
 from cellsearch.job import Job
-from cellsearch.settings import Limits, Prefilter, Training
+from cellsearch.job import Limits, Prefilter, Training
 given = json.loads(sys.stdin.read())
 given |= {name: kind(**given[name]) for name, kind in (("training", Training), ("limits", Limits), ("prefilter", Prefilter))}
 job = Job(**given)

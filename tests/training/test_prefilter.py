@@ -16,14 +16,14 @@ from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.genome.graph import Genome
-from cellsearch.job import Job
+from cellsearch.history import History
+from cellsearch.job import Job, Prefilter, Training
 from cellsearch.search import Search
-from cellsearch.settings import Prefilter, Training
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import Disordered, differing_rows, final_table, small_experiment
 from cellsearch.training import evaluate
 from cellsearch.training.prefilter import check_cell
-from cellsearch.trial import History, Status
+from cellsearch.trial import Status
 
 ALL = Prefilter(gradient=True, growth=True, output=True)
 

@@ -20,8 +20,7 @@ from support.trainings import facts
 import cellsearch as cs
 from cellsearch import tasks, zoo
 from cellsearch.errors import EnvironmentFailure, TrainingError
-from cellsearch.job import Job, Result
-from cellsearch.settings import Limits
+from cellsearch.job import Job, Limits, Result
 from cellsearch.training import evaluate, results
 from cellsearch.training.results import ResultCache
 

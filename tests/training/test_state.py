@@ -16,8 +16,8 @@ from support.trainings import SHORT, facts, job
 from cellsearch import tasks
 from cellsearch.errors import CheckpointError, ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.job import Training
 from cellsearch.runs.trained import trained_job
-from cellsearch.settings import Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.training import checkpoint, evaluate
 

@@ -21,8 +21,7 @@ import cellsearch as cs
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.experiment import catalog
-from cellsearch.job import Job
-from cellsearch.settings import Limits, Prefilter, Training
+from cellsearch.job import Job, Limits, Prefilter, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Member, Suite, load_suite_data, part
 from cellsearch.training import ReferenceTraining, evaluate, prepare, results

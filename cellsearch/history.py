@@ -1,0 +1,386 @@
+"""What a search remembers, as strategies and schedules read it: all trials by number, and indexes
+that keep what is asked of them up to date.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from heapq import nsmallest
+from importlib import import_module
+from importlib.util import find_spec
+from operator import attrgetter
+from typing import Any, Self, TypeVar
+
+from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
+from cellsearch.trial import IN_FLIGHT, Status, Trial
+
+__all__ = ["AnIndex", "Granted", "History", "Index", "Ranking", "Totals", "as_frame"]
+
+FRAMES = ("pandas", "polars")
+"""The libraries of which a history can be made a frame."""
+
+
+class Index(ABC):
+    """What somebody wants to know of all trials, kept up to date trial by trial, so that a long
+    history costs no more than a short one.
+
+    Made with the same arguments it is one index; see :meth:`History.index`.
+    """
+
+    reads_curves = False
+    """Whether it looks at curves, metrics or connections of results."""
+
+    @abstractmethod
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """A trial was added, or took the place of what it was ``before``."""
+
+    @abstractmethod
+    def drop(self, trial: Trial) -> None:
+        """The newest trial is left out again."""
+
+    def fill(self, trials: Iterable[Trial]) -> None:
+        """The trials that there are at first, in order of number."""
+        for trial in trials:
+            self.put(trial)
+
+
+AnIndex = TypeVar("AnIndex", bound=Index)
+
+
+class Totals(Index):
+    """How many trials became what, and what they took."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[Status] = Counter()
+        """How many have each status."""
+        self.counted = 0
+        """How many count against those of the experiment: neither rejected before training nor
+        imported.
+        """
+        self.ended = 0
+        """How many of these are finished."""
+        self.rejected = 0
+        """How many were rejected before training."""
+        self.failures: Counter[str] = Counter()
+        """How many failed for each kind of reason."""
+        self.imported = 0
+        """How many were taken over from other runs."""
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        if before is not None:
+            self._add(before, -1)
+        self._add(trial, 1)
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        self._add(trial, -1)
+
+    def _add(self, trial: Trial, sign: int) -> None:
+        rejected, imported = trial.is_rejected, trial.is_imported
+        self.statuses[trial.status] += sign
+        self.rejected += sign * rejected
+        if trial.failure is not None:
+            self.failures[trial.failure.kind] += sign
+        self.imported += sign * imported
+        if not (rejected or imported):
+            self.counted += sign
+            self.ended += sign * trial.status.finished
+
+
+class Granted(Index):
+    """Optimizer steps of all trials together: what each did, or what was granted it where there is
+    no result.
+
+    Trials that were rejected before training, imported, or answered as duplicates took none.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        """The sum."""
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        self.steps += self.of(trial) - (self.of(before) if before is not None else 0)
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        self.steps -= self.of(trial)
+
+    @staticmethod
+    def of(trial: Trial) -> int:
+        """Those of one trial."""
+        if not trial.rungs or trial.duplicate_of is not None:
+            return 0
+        if trial.is_rejected or trial.is_imported:
+            return 0
+        last = trial.rungs[-1]
+        return last.budget.steps if last.result is None else last.result.steps
+
+
+class Ranking(Index):
+    """Trials in the order of a number that each may have, ties by number of the trial."""
+
+    def __init__(self) -> None:
+        self.values = array("d")
+        """The numbers that trials have, rising."""
+        self.numbers = array("q")
+        """Whose they are."""
+
+    @abstractmethod
+    def value(self, trial: Trial) -> float | None:
+        """What the trial is ranked by; ``None`` for a trial that is not."""
+
+    def below(self, value: float, number: int) -> int:
+        """How many come before this value of the trial of this number."""
+        low = bisect_left(self.values, value)
+        return bisect_left(self.numbers, number, low, bisect_right(self.values, value, low))
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        old = self._ordered(before) if before is not None else None
+        new = self._ordered(trial)
+        if old != new:
+            self._remove(old, trial.number)
+            if new is not None:
+                place = self.below(new, trial.number)
+                self.values.insert(place, new)
+                self.numbers.insert(place, trial.number)
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        self._remove(self._ordered(trial), trial.number)
+
+    def _remove(self, value: float | None, number: int) -> None:
+        if value is not None:
+            place = self.below(value, number)
+            del self.values[place], self.numbers[place]
+
+    def fill(self, trials: Iterable[Trial]) -> None:
+        """See :meth:`Index.fill`."""
+        found = [(value, t.number) for t in trials if (value := self._ordered(t)) is not None]
+        found.sort()
+        self.values.extend(value for value, _ in found)
+        self.numbers.extend(number for _, number in found)
+
+    def _ordered(self, trial: Trial) -> float | None:
+        """What is no number comes last."""
+        value = self.value(trial)
+        return float("inf") if value is not None and value != value else value
+
+
+class History(Sequence[Trial]):
+    """The trials that a strategy may know of, by number. Immutable; strategies are pure functions
+    of it.
+
+    A trial in flight is there without a result, so that a strategy sees what has been proposed
+    already. Whoever asks for what it needs (:meth:`top`, :attr:`by_key`, :meth:`index`) instead of
+    looking at every trial is as fast in a long history as in a short one: that of a run is read
+    from its store as far as it is asked for.
+    """
+
+    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+        self._trials = tuple(sorted(trials, key=attrgetter("number")))
+        self._indexes: dict[tuple[object, ...], Index] = {}
+
+    @classmethod
+    def ordered(cls, trials: Iterable[Trial]) -> Self:
+        """A history of trials that are in order already: saves sorting thousands of them for each
+        proposal.
+        """
+        history = cls()
+        history._trials = tuple(trials)
+        return history
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self._trials)
+
+    def __reversed__(self) -> Iterator[Trial]:
+        return reversed(self._trials)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._trials[index]
+
+    def index(self, kind: Callable[..., AnIndex], *arguments: object) -> AnIndex:
+        """The index of this kind with these (hashable) arguments, up to date. Nobody but the
+        history changes it.
+        """
+        key = (kind, *arguments)
+        if key not in self._indexes:
+            made = kind(*arguments)
+            made.fill(self)
+            self._indexes[key] = made
+        return self._indexes[key]  # type: ignore[return-value]
+
+    @cached_property
+    def by_number(self) -> Mapping[int, Trial]:
+        """Trials by number."""
+        return dict(zip(map(attrgetter("number"), self._trials), self._trials, strict=True))
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Trial]:
+        """The first trial of each genome key; duplicates are answered from it."""
+        first: dict[str, Trial] = {}
+        duplicate = Status.DUPLICATE
+        for key, trial in zip(map(attrgetter("key"), self._trials), self._trials, strict=True):
+            if key not in first and trial.status is not duplicate:
+                first[key] = trial
+        return first
+
+    @property
+    def totals(self) -> Totals:
+        """How many trials became what, and what they took."""
+        return self.index(Totals)
+
+    @property
+    def in_flight(self) -> int:
+        """How many trials are not finished."""
+        return sum(self.totals.statuses[status] for status in IN_FLIGHT)
+
+    @property
+    def counted(self) -> int:
+        """How many trials count against those of the experiment: neither rejected before training
+        nor imported.
+        """
+        return self.totals.counted
+
+    @property
+    def unfinished(self) -> Sequence[Trial]:
+        """The trials that are not finished, in order of number."""
+        return tuple(trial for trial in self if not trial.status.finished)
+
+    @property
+    def scored(self) -> Sequence[Trial]:
+        """Trials with a finite score (duplicates excluded), in order of number."""
+        return tuple(trial for trial in self if trial.is_scored)
+
+    @cached_property
+    def ranked(self) -> Sequence[Trial]:
+        """:attr:`scored` without those that only serve to find others
+        (:attr:`Trial.is_intermediate`), best first; ties go to the earlier trial.
+        """
+        ranked = (trial for trial in self if trial.ranks)
+        return tuple(sorted(ranked, key=attrgetter("score", "number")))
+
+    @checked_arguments
+    def top(self, count: int) -> Sequence[Trial]:
+        """The first ``count`` of :attr:`ranked`, without making all of it."""
+        standings = map(attrgetter("standing"), self)
+        found = nsmallest(count, zip(standings, range(len(self)), strict=True))
+        return [self[place] for standing, place in found if standing < float("inf")]
+
+    def place(self, trial: Trial) -> int:
+        """The place, from 1, that a trial of :attr:`ranked` has there."""
+        own = trial.score, trial.number
+        return 1 + sum((t.score, t.number) < own for t in self if t.ranks)
+
+    @checked_arguments
+    def failed(self, most: int) -> Sequence[Trial]:
+        """The first ``most`` trials that failed, in order of number."""
+        return [trial for trial in self if trial.status is Status.FAILED][:most]
+
+    def causes(self) -> Mapping[str, int]:
+        """How many trials failed for each kind of reason, the most frequent first."""
+        return {kind: count for kind, count in self.totals.failures.most_common() if count}
+
+    @checked_arguments
+    def of_kind(self, kind: str) -> Sequence[Trial]:
+        """The trials with this kind of origin, :data:`BASELINE`, :data:`IMPORTED` or
+        :data:`SUPERNET`, in order of number.
+        """
+        return [trial for trial in self if trial.proposal.origin.kind == kind]
+
+    @checked_arguments
+    def children(self, number: int) -> Sequence[Trial]:
+        """The trials whose first parent has this number, in order of number."""
+        return [trial for trial in self if trial.proposal.parents[:1] == (number,)]
+
+    @checked_arguments
+    def answers(self, number: int) -> Sequence[Trial]:
+        """The duplicates that this trial answers, in order of number."""
+        return [trial for trial in self if trial.duplicate_of == number]
+
+    def sizes(self) -> Sequence[tuple[int, float, int]]:
+        """Number, score and weights of the cell of each trial of :attr:`ranked`, in order of
+        number.
+        """
+        return [
+            (trial.number, trial.score, trial.result.cell_parameters)
+            for trial in self
+            if trial.ranks and trial.result is not None
+        ]
+
+    def gap(self, trial: Trial) -> float | None:
+        """What making a pruned cell discrete cost: its score, trained from scratch, minus that of
+        the cell with gates it came from.
+
+        Positive: the cell with gates was better; it also had the trainings of all rounds before.
+        ``None`` for a trial that did not come from such a cell, or where a score is missing. Zela
+        et al. 2020 (arXiv 1909.09656), section 3.
+        """
+        parent = self.by_number.get(trial.proposal.parents[0]) if trial.proposal.parents else None
+        if parent is None or not parent.is_intermediate or trial.is_intermediate:
+            return None
+        gap = trial.score - parent.score
+        return gap if abs(gap) < float("inf") else None
+
+    @checked_arguments
+    def best(self, *, baselines: bool = True) -> Trial | None:
+        """The best trial; ``baselines=False`` leaves out the controls."""
+        if not baselines:
+            return next((t for t in self.ranked if not t.is_baseline), None)
+        return next(iter(self.top(1)), None)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One row a trial, in order of number, all with the same keys: those of
+        :meth:`Trial.to_row`, ``gap`` (:meth:`gap`), ``metrics.NAME`` for each further number that
+        any trial has, and ``cell`` (the equations).
+        """
+        trials = tuple(self)
+        measured = [dict(trial.result.metrics) if trial.result else {} for trial in trials]
+        names = sorted({name for metrics in measured for name in metrics})
+        return [
+            trial.to_row()
+            | {"gap": self.gap(trial)}
+            | {f"metrics.{name}": metrics.get(name) for name in names}
+            | {"cell": trial.genome.to_text()}
+            for trial, metrics in zip(trials, measured, strict=True)
+        ]
+
+    @checked_arguments
+    def to_frame(self, library: str = "") -> Any:
+        """:meth:`to_rows` as a ``pandas.DataFrame`` or a ``polars.DataFrame``.
+
+        library: ``"pandas"`` or ``"polars"``; left out, whichever is installed, pandas first.
+
+        Raises :class:`EnvironmentFailure` if neither is: cellsearch itself needs none of them.
+        """
+        return as_frame(self.to_rows(), library)
+
+    def __repr__(self) -> str:
+        best = self.best()
+        said = f", best {best.score:.6g} ({best.name})" if best else ""
+        return f"<{amount(len(self), 'trial')}{said}>"
+
+
+def as_frame(rows: Sequence[Mapping[str, Any]], library: str = "") -> Any:
+    """Rows as a frame, see :meth:`History.to_frame`."""
+    if library and library not in FRAMES:
+        raise ConfigError(f"{library!r} makes no frames", hint=f"allowed: {', '.join(FRAMES)}")
+    for name in (library,) if library else FRAMES:
+        if find_spec(name) is not None:
+            # polars looks at the first 100 rows only, unless it is told to look at all
+            how: dict[str, Any] = {"infer_schema_length": None} if name == "polars" else {}
+            return import_module(name).DataFrame([dict(row) for row in rows], **how)
+    raise EnvironmentFailure(
+        f"{library or ' and '.join(FRAMES)} cannot be imported",
+        hint=f"pip install {library or FRAMES[0]}, or take the rows as they are: to_rows()",
+    )
