@@ -12,6 +12,7 @@ from torch import nn
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Interface, features, values
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -74,6 +75,12 @@ class Adding(SyntheticTask):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell and a linear readout of the last position."""
         return SequenceModel(cell_factory, features=2, outputs=1, readout="last")
+
+    def interface(self) -> Interface:
+        """Numbers and marks in, the sum out."""
+        return Interface(
+            inputs=features(("number", "mark")), answer=values(("sum",)), readout="last"
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean squared error."""

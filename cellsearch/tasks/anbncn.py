@@ -15,6 +15,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["AnBnCn", "AnBnCnOptions"]
@@ -105,6 +106,14 @@ class AnBnCn(Task):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, one logistic output for each symbol that may come."""
         return SequenceModel(cell_factory, tokens=LETTERS + 1, outputs=LETTERS + 1)
+
+    def interface(self) -> Interface:
+        """The start mark and letters in, what may come next out."""
+        letters = ("a", "b", "c")
+        return Interface(
+            inputs=TokenInputs(symbols=(*letters, "<start>"), level="word"),
+            answer=Answer(kind="bits", names=(*letters, "<end>")),
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Binary cross-entropy over the positions of the strings, in nats an output."""

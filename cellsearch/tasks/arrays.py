@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +14,15 @@ from cellsearch.errors import ConfigError, amount, checked_arguments
 from cellsearch.files import replacing
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import CharLM
-from cellsearch.tasks.heads import Readout
+from cellsearch.tasks.interface import Readout
 from cellsearch.tasks.own_sequences import (
+    DESCRIPTION,
     MOST_TOKENS,
     NAMES,
     ArraysOptions,
     ArraysTask,
     digest,
+    faults_of_description,
     read,
 )
 from cellsearch.tasks.registry import TaskData
@@ -46,6 +48,11 @@ def from_arrays(
     shuffle: bool = True,
     standardise: bool = True,
     batch_size: int = 32,
+    names: Sequence[str] = (),
+    units: Sequence[str] = (),
+    target_names: Sequence[str] = (),
+    target_units: Sequence[str] = (),
+    horizon: int = 1,
 ) -> TaskData:
     """A task from your own data.
 
@@ -56,7 +63,9 @@ def from_arrays(
     taken from x: 10 % each, at random but always the same, or from its end with ``shuffle=False``.
     ``standardise``: each input feature is brought to mean 0 and deviation 1 of the training
     sequences; regression targets always are. Numbers are centred in float64, so that a feature may
-    lie far from 0 (times in seconds since 1970).
+    lie far from 0 (times in seconds since 1970). ``names``, ``units``: of the I features;
+    ``target_names``, ``target_units``: of the targets, whose K columns are ``horizon`` steps of
+    them, step after step. Predictions and exports use them; training does not.
 
     Raises :class:`ConfigError` for data that do not fit together or are not finite; a
     :class:`DataWarning` says what is constant, or cannot be told apart in float32.
@@ -83,6 +92,13 @@ def from_arrays(
             xs, ys, split = xs + a, ys + b, split + [number] * len(a)
     members = _carve(np.array(split), valid is None, test is None, shuffle)
     arrays = _arrays(xs, ys, members, kind, readout, standardise)
+    given_names = {
+        "x_names": names,
+        "x_units": units,
+        "y_names": target_names,
+        "y_units": target_units,
+    }
+    arrays = _described(arrays, given_names, horizon)
     return TaskData("arrays", {"batch_size": batch_size, "digest": digest(arrays)}, arrays)
 
 
@@ -239,9 +255,15 @@ def _arrays(
     every = readout == "every"
     y = np.concatenate(ys) if every else np.stack(ys)
     in_train = np.repeat(split == 0, lengths)
+    scaled: dict[str, NDArray[Any]] = {}
     if x.ndim == 2:
         x = _as_ever(x, in_train)
-        x = standardised(x, in_train, "x: feature")[0] if standardise else narrowed(x, "x: feature")
+        x_mean, x_scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+        if standardise:
+            x, x_mean, x_scale = standardised(x, in_train, "x: feature")
+        else:
+            x = narrowed(x, "x: feature")
+        scaled = {"x_mean": x_mean, "x_scale": x_scale}
     classes: NDArray[Any] = np.array([])
     y_mean, y_scale = np.zeros(1), np.ones(1)
     if kind == "classification":
@@ -272,7 +294,29 @@ def _arrays(
         "classes": classes,
         "y_mean": y_mean,
         "y_scale": y_scale,
+        **scaled,
     }
+
+
+def _described(arrays: Arrays, names: Mapping[str, Sequence[str]], horizon: int) -> Arrays:
+    """The arrays with what they are called. Raises :class:`ConfigError` for names that do not fit
+    them.
+    """
+    told: dict[str, NDArray[Any]] = {
+        name: np.array([str(text) for text in texts]) for name, texts in names.items() if len(texts)
+    }
+    if horizon != 1:
+        told["horizon"] = np.array(horizon)
+    whole = {**arrays, **told}
+    wrong = next(faults_of_description(whole), "")
+    if wrong:
+        raise ConfigError(
+            f"the description of the data does not fit: {wrong}",
+            where="names",
+            hint="names and units: one a feature of x; target_names and target_units: one a column "
+            "of y, or of one step of the horizon",
+        )
+    return whole
 
 
 def _as_ever(x: NDArray[Any], in_train: NDArray[np.bool_]) -> NDArray[Any]:
@@ -297,6 +341,7 @@ def save(data: TaskData, path: str | Path) -> None:
         # Without allow_pickle=False, which numpy before 2.1 would take for an array of this name;
         # none of these arrays holds objects.
         arrays: dict[str, Any] = {name: data.arrays[name] for name in NAMES}
+        arrays |= {name: data.arrays[name] for name in DESCRIPTION if name in data.arrays}
         np.savez_compressed(file, **arrays)
 
 

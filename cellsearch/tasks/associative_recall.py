@@ -61,6 +61,7 @@ class AssociativeRecall(RecallTask):
     Options: ClassVar[type[AssociativeRecallOptions]] = AssociativeRecallOptions
     options: AssociativeRecallOptions
     tokens = 2 * KEYS
+    symbols = ("-", *(f"k{k}" for k in range(1, KEYS)), *(f"v{k}" for k in range(KEYS)))
 
     @classmethod
     def generate(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError
 from cellsearch.job import Training
+from cellsearch.tasks.interface import Interface
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 if TYPE_CHECKING:
@@ -161,6 +162,18 @@ class Task(ABC):
         """A model around the cell: ``forward(x, state=None, lengths=None) -> (prediction, state)``;
         the cell is its ``.cell``.
         """
+
+    def interface(self) -> Interface:
+        """What the model reads and answers, in the user's terms: for predictions and exports.
+
+        Raises :class:`ConfigError` for a task that does not say it.
+        """
+        raise ConfigError(
+            f"the task {self.name} does not say what its model reads and answers",
+            where=f"task {self.name}",
+            hint="its model can be called as it is (RunTrial.model), and the bare layer exported "
+            "with --to source; a task says it with a method interface(), see docs/extending.md",
+        )
 
     @abstractmethod
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -21,12 +21,11 @@ from cellsearch.files import read_plain
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import shipped_text
-from cellsearch.tasks.language import LanguageModel, LanguageOptions
+from cellsearch.tasks.language import UNKNOWN, LanguageModel, LanguageOptions
 from cellsearch.tasks.options import DataPath, parse_options
 
 __all__ = ["CharLM", "CharLMOptions", "encode", "text_arrays"]
 
-UNKNOWN = "\ufffd"
 LARGEST_FILE = 1 << 30
 A_TABLE = 0.5
 """More numbers than this among the fields of a text, and it is a table rather."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import registry
+from cellsearch.tasks.interface import Answer
 from cellsearch.tasks.options import parse_options
 from cellsearch.tasks.sequences import SequenceTask, carve, pack
 
@@ -51,6 +52,7 @@ class Mnist1D(StoredSequences):
     summary: ClassVar[str] = "which of ten templates hides in a noisy signal (40 values)"
     source: ClassVar[str] = "Greydanus & Kobak 2024, arXiv 2011.14439"
     dataset: ClassVar[str] = "mnist1d"
+    columns = ("value",)
     classes = 10
 
     @classmethod
@@ -76,6 +78,7 @@ class PenDigits(StoredSequences):
     summary: ClassVar[str] = "which digit was written with a pen (8 points)"
     source: ClassVar[str] = "UCI 81, Alpaydin & Alimoglu 1998"
     dataset: ClassVar[str] = "pendigits"
+    columns = ("x", "y")
     classes = 10
 
     @classmethod
@@ -101,6 +104,7 @@ class SpokenDigits(StoredSequences):
     summary: ClassVar[str] = "which digit is spoken (13 MFCC, 12-226 frames, six speakers)"
     source: ClassVar[str] = "Free Spoken Digit Dataset, Jackson et al. 2018"
     dataset: ClassVar[str] = "fsdd"
+    columns = tuple(f"mfcc{k}" for k in range(13))
     classes = 10
 
     @classmethod
@@ -127,6 +131,7 @@ class JapaneseVowels(StoredSequences):
     )
     source: ClassVar[str] = "UCI 128, Kudo et al. 1999, Pattern Recognition Letters 20"
     dataset: ClassVar[str] = "japanese_vowels"
+    columns = tuple(f"cepstrum{k}" for k in range(1, 13))
     classes = 9
 
     @classmethod
@@ -136,3 +141,8 @@ class JapaneseVowels(StoredSequences):
         sequences = np.split(frames, np.cumsum(stored["length"].astype(np.int64))[:-1])
         train = int(stored["n_train"])
         return sequences, stored["y"], carve(train, len(sequences) - train, 5)
+
+    def answer(self) -> Answer:
+        """The speakers by number, from 1 on."""
+        names = tuple(f"speaker {k}" for k in range(1, self.classes + 1))
+        return Answer(kind="classes", names=names)

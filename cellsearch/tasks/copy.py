@@ -12,6 +12,7 @@ from torch import nn
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -75,6 +76,14 @@ class Copy(SyntheticTask):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout at every position."""
         return SequenceModel(cell_factory, tokens=SYMBOLS + 2, outputs=SYMBOLS + 1)
+
+    def interface(self) -> Interface:
+        """Symbols, blanks (``_``) and the delimiter (``:``) in, symbols and blanks out."""
+        symbols = (*map(str, range(SYMBOLS)), "_")
+        return Interface(
+            inputs=TokenInputs(symbols=(*symbols, ":")),
+            answer=Answer(kind="classes", names=symbols),
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy over all positions, in nats."""

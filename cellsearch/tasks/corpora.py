@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,10 +12,13 @@ import numpy as np
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.char_lm import encode
 from cellsearch.tasks.data import registry
+from cellsearch.tasks.interface import TokenInputs
 from cellsearch.tasks.language import LanguageModel
 from cellsearch.tasks.options import parse_options
 
 __all__ = ["Corpus", "TimeMachine", "TinyShakespeare"]
+
+NO_LETTERS = ("[^A-Za-z]+", " ")
 
 
 class Corpus(LanguageModel):
@@ -61,7 +65,11 @@ class TimeMachine(Corpus):
     @classmethod
     def prepared(cls, text: str) -> str:
         """Lower case; every run of other characters than letters is one blank."""
-        return re.sub("[^A-Za-z]+", " ", text).lower()
+        return re.sub(*NO_LETTERS, text).lower()
+
+    def token_inputs(self) -> TokenInputs:
+        """See :meth:`LanguageModel.token_inputs`."""
+        return dataclasses.replace(super().token_inputs(), replace=NO_LETTERS, lower=True)
 
 
 class TinyShakespeare(Corpus):

@@ -13,6 +13,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -109,6 +110,14 @@ class Dyck1(SyntheticTask):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, one logistic output for each kind of closing bracket."""
         return SequenceModel(cell_factory, tokens=2 * self.kinds, outputs=self.kinds)
+
+    def interface(self) -> Interface:
+        """Brackets in, which closing ones may come next out."""
+        opening, closing = (tuple(side[: self.kinds]) for side in ("([", ")]"))
+        return Interface(
+            inputs=TokenInputs(symbols=(*opening, *closing)),
+            answer=Answer(kind="bits", names=closing),
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Binary cross-entropy, in nats an output."""

@@ -19,6 +19,7 @@ from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Interface, features, values
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.scaling import standardised
 
@@ -57,6 +58,8 @@ class ForecastTask(Task):
     bidirectional: ClassVar[bool] = True
     Options: ClassVar[type[ForecastOptions]] = ForecastOptions
     options: ForecastOptions
+    channels: ClassVar[tuple[str, ...]]
+    """What the C channels are called."""
 
     @classmethod
     @abstractmethod
@@ -67,9 +70,10 @@ class ForecastTask(Task):
     def load(cls, options: Mapping[str, Any]) -> Arrays:
         """The standardised series and the ends of the splits."""
         parse_options(cls.Options, options)
-        values, ends = cls.series()
-        series, _, _ = standardised(values, np.arange(len(values)) < ends[0], "channel")
-        return {"series": series, "ends": np.array(ends)}
+        series, ends = cls.series()
+        known = np.arange(len(series)) < ends[0]
+        standard, mean, scale = standardised(series, known, "channel")
+        return {"series": standard, "ends": np.array(ends), "mean": mean, "scale": scale}
 
     def __init__(self, options: ForecastOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
@@ -132,6 +136,13 @@ class ForecastTask(Task):
             cell_factory, features=channels, outputs=channels * self.options.horizon, readout="last"
         )
 
+    def interface(self) -> Interface:
+        """A window of the channels in, their next ``horizon`` steps out."""
+        mean, scale = self.arrays["mean"], self.arrays["scale"]
+        inputs = features(self.channels, mean, scale, relative=True, history=self.options.history)
+        answer = values(self.channels, mean, scale, horizon=self.options.horizon)
+        return Interface(inputs=inputs, answer=answer, readout="last")
+
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean squared error."""
         return nn.functional.mse_loss(prediction, batch.y.to(prediction.dtype))
@@ -160,6 +171,7 @@ class Sunspots(ForecastTask):
     summary: ClassVar[str] = "predict next month's sunspot number (univariate, one step ahead)"
     source: ClassVar[str] = "SILSO, Royal Observatory of Belgium"
     dataset: ClassVar[str] = "sunspots"
+    channels = ("sunspots",)
 
     @classmethod
     def series(cls) -> tuple[NDArray[Any], tuple[int, int, int]]:
@@ -193,16 +205,14 @@ class ETTh1(ForecastTask):
     )
     source: ClassVar[str] = "Zhou et al. 2021, arXiv 2012.07436"
     dataset: ClassVar[str] = "etth1"
+    channels = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
     Options: ClassVar[type[ETTh1Options]] = ETTh1Options
 
     @classmethod
     def series(cls) -> tuple[NDArray[Any], tuple[int, int, int]]:
         """``[14400, 7]``."""
         rows = list(csv.reader(io.StringIO(registry.read_text(cls.dataset))))
-        if (
-            rows[0] != ["date", "HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
-            or len(rows) < sum(ETTH1_HOURS) + 1
-        ):
+        if rows[0] != ["date", *cls.channels] or len(rows) < sum(ETTH1_HOURS) + 1:
             raise InputFileError(
                 f"a table with columns {rows[0]} and {len(rows)} rows", where=cls.dataset
             )

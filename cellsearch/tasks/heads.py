@@ -6,17 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cellsearch.tasks.base import CellFactory
+from cellsearch.tasks.interface import Readout
 
 __all__ = ["Readout", "SequenceModel", "evaluation"]
-
-Readout = Literal["every", "last", "mean"]
 
 
 class SequenceModel(nn.Module):

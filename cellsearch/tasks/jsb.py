@@ -17,13 +17,19 @@ from cellsearch.errors import InputFileError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.tasks.data import registry
-from cellsearch.tasks.heads import Readout, evaluation
+from cellsearch.tasks.heads import evaluation
+from cellsearch.tasks.interface import Answer, FeatureInputs, Readout, features
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SPLITS, SequenceTask, join
 
 __all__ = ["JSB", "JSBOptions"]
 
 KEYS, LOWEST = 88, 21
+NOTES = tuple(
+    f"{('C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B')[n % 12]}{n // 12 - 1}"
+    for n in range(LOWEST, LOWEST + KEYS)
+)
+"""The keys: A0 to C8, C4 is the middle one."""
 PIECES = {"train": 229, "valid": 76, "test": 77}
 
 
@@ -75,6 +81,14 @@ class JSB(SequenceTask):
             "lengths": lengths,
             "split": np.array([number for _, number in rolls], dtype=np.uint8),
         }
+
+    def inputs(self) -> FeatureInputs:
+        """The keys, 1 where one sounds."""
+        return features(NOTES)
+
+    def answer(self) -> Answer:
+        """The keys of the next frame."""
+        return Answer(kind="bits", names=NOTES)
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Negative log-likelihood of a frame, in nats."""

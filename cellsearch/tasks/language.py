@@ -21,11 +21,14 @@ from cellsearch.errors import ConfigError, amount
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions
 
 __all__ = ["LanguageModel", "LanguageOptions"]
 
 EVALUATION_STREAMS = 32
+UNKNOWN = "\ufffd"
+"""Stands for every character that is not a symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,16 @@ class LanguageModel(Task):
         return SequenceModel(
             cell_factory, tokens=self.vocabulary, outputs=self.vocabulary, tied=self.tied
         )
+
+    def interface(self) -> Interface:
+        """The symbols of the text in, the next one out."""
+        return Interface(inputs=self.token_inputs(), answer=Answer(kind="tokens"))
+
+    def token_inputs(self) -> TokenInputs:
+        """How a text becomes the tokens that the model knows: here characters."""
+        symbols = tuple(map(chr, self.arrays["symbols"].tolist()))
+        unknown = symbols.index(UNKNOWN) if UNKNOWN in symbols else None
+        return TokenInputs(symbols=symbols, level="character", unknown=unknown)
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy of the next token, in nats."""

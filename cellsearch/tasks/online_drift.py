@@ -17,6 +17,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel
+from cellsearch.tasks.interface import Interface, features, values
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["OnlineDrift", "OnlineDriftOptions"]
@@ -143,6 +144,12 @@ class OnlineDrift(Task):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell over ``[T, B, 1]``, a linear readout at every position."""
         return SequenceModel(cell_factory, features=1, outputs=1)
+
+    def interface(self) -> Interface:
+        """The input in, the target of the same position out; what goes on learning is the user's
+        own loop around the model.
+        """
+        return Interface(inputs=features(("x",)), answer=values(("y",)))
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean squared error."""

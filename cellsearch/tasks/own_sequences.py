@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,11 +19,26 @@ from torch import nn
 from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.tasks.base import Arrays, Split
 from cellsearch.tasks.data.npz import kind_of_file, read_npz
-from cellsearch.tasks.heads import Readout
+from cellsearch.tasks.interface import (
+    Answer,
+    FeatureInputs,
+    LabelType,
+    Readout,
+    TokenInputs,
+    values,
+)
 from cellsearch.tasks.options import DataPath, TaskOptions, parse_options
 from cellsearch.tasks.sequences import SequenceTask
 
-__all__ = ["NAMES", "ArraysOptions", "ArraysTask", "digest", "read"]
+__all__ = [
+    "DESCRIPTION",
+    "NAMES",
+    "ArraysOptions",
+    "ArraysTask",
+    "digest",
+    "faults_of_description",
+    "read",
+]
 
 MOST_TOKENS = 1 << 24
 """A model holds a vector for each number up to the largest token."""
@@ -34,7 +49,12 @@ _WRITE = (
 )
 """What to do about a file that :func:`read` cannot take."""
 NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", "y_scale")
-"""What the data of this task consist of."""
+"""What the data of this task consist of: what is trained on, and what their digest is of."""
+DESCRIPTION = ("x_mean", "x_scale", "x_names", "x_units", "y_names", "y_units", "horizon")
+"""What they may hold besides: how raw inputs become x, and what inputs and targets are called.
+Files of version 0.1 do not hold it.
+"""
+_LABELS: dict[str, LabelType] = {"i": "int", "u": "int", "f": "float", "b": "bool", "U": "text"}
 
 
 def _file_digest(path: Path) -> str:
@@ -84,6 +104,7 @@ class ArraysTask(SequenceTask):
         self.readout: Readout = str(arrays["readout"])  # type: ignore[assignment]
         self.targets = 1 if arrays["y"].ndim == 1 else int(arrays["y"].shape[1])
         super().__init__(options, arrays)
+        self.columns = self._texts("x_names")  # type: ignore[misc]
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
@@ -99,6 +120,44 @@ class ArraysTask(SequenceTask):
                 "cellsearch.tasks.arrays.save",
             )
         return read(parsed.path)
+
+    def inputs(self) -> TokenInputs | FeatureInputs:
+        """See :meth:`SequenceTask.inputs`, with the names that the user gave."""
+        found = super().inputs()
+        if isinstance(found, TokenInputs):
+            return found
+        return replace(found, units=self._texts("x_units"))
+
+    def answer(self) -> Answer:
+        """The user's own labels, or values in the user's own unit."""
+        arrays = self.arrays
+        if self.classes:
+            labels = arrays["classes"]
+            return Answer(
+                kind="classes",
+                names=tuple(map(str, labels.tolist())),
+                label_type=_LABELS[labels.dtype.kind],
+            )
+        horizon = int(arrays.get("horizon", 1))
+        count = self.targets // horizon
+        names = self._texts("y_names") or (
+            ("y",) if count == 1 else tuple(f"y{k}" for k in range(count))
+        )
+        units = self._texts("y_units")
+        return values(names, arrays["y_mean"], arrays["y_scale"], units=units, horizon=horizon)
+
+    def scaling_unknown(self) -> ConfigError:
+        """See :meth:`SequenceTask.scaling_unknown`."""
+        return ConfigError(
+            "the data do not say how their inputs were scaled: they were made by version 0.1",
+            where="task_options.path",
+            hint="make them again from the raw data with cellsearch.tasks.from_arrays and save "
+            "them with cellsearch.tasks.arrays.save (they stay the same data), then say where they "
+            "are with --data PATH (in Python, data=)",
+        )
+
+    def _texts(self, name: str) -> tuple[str, ...]:
+        return tuple(map(str, self.arrays.get(name, ())))
 
     @classmethod
     def metric_name(cls, score: float, metric: float) -> str:
@@ -135,14 +194,14 @@ def read(path: str | Path) -> Arrays:
     if kind:
         raise InputFileError(f"the file holds {kind}", where=str(path), hint=_WRITE)
     arrays = read_npz(path, hint=_WRITE)
-    if sorted(arrays) != sorted(NAMES):
+    if set(arrays) - set(DESCRIPTION) != set(NAMES):
         raise InputFileError(
             f"the file holds {', '.join(sorted(arrays)) or 'no arrays'}, and not what save writes: "
             f"{', '.join(NAMES)}",
             where=str(path),
             hint=_WRITE,
         )
-    wrong = next(_faults(arrays), "")
+    wrong = next(_faults(arrays), "") or next(faults_of_description(arrays), "")
     if wrong:
         raise InputFileError(f"the arrays do not fit: {wrong}", where=str(path), hint=_WRITE)
     return arrays
@@ -187,6 +246,35 @@ def _faults(arrays: Arrays) -> Iterator[str]:
         yield f"y is {_described(y)}, not float32 [{rows}] or [{rows}, K]"
     if not np.isfinite(y).all() or classes.shape != (0,):
         yield "targets of a regression are finite, and have no classes"
+
+
+def faults_of_description(arrays: Arrays) -> Iterator[str]:
+    """What is wrong with what describes arrays that are right themselves."""
+    x, y = arrays["x"], arrays["y"]
+    columns, targets = (part.shape[1] if part.ndim == 2 else 1 for part in (x, y))
+    described = [name for name in ("x_mean", "x_scale", "x_names", "x_units") if name in arrays]
+    if x.ndim == 1 and described:
+        yield f"tokens have no {described[0]}"
+    if ("x_mean" in arrays) != ("x_scale" in arrays):
+        yield "x_mean and x_scale belong together"
+    for name in ("x_mean", "x_scale"):
+        values = arrays.get(name)
+        if values is None:
+            continue
+        if values.dtype != np.float64 or values.shape != (columns,):
+            yield f"{name} is {_described(values)}, not float64, one a column of x"
+        if not np.isfinite(values).all() or (name == "x_scale" and (values <= 0).any()):
+            yield f"{name} is not finite, or not above 0"
+    horizon = arrays.get("horizon", np.array(1))
+    if horizon.dtype.kind not in "iu" or horizon.shape or horizon < 1 or targets % int(horizon):
+        yield f"horizon does not divide the {targets} columns of y"
+    widths = {"x": columns, "y": targets // int(horizon)}
+    for name in ("x_names", "x_units", "y_names", "y_units"):
+        texts = arrays.get(name)
+        if texts is not None and (texts.dtype.kind != "U" or texts.shape != (widths[name[0]],)):
+            yield f"{name} is {_described(texts)}, not {widths[name[0]]} texts"
+    if str(arrays["kind"]) == "classification" and {"y_names", "y_units", "horizon"} & set(arrays):
+        yield "a classification has classes, and no names of targets"
 
 
 def _described(array: NDArray[Any]) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -74,6 +75,15 @@ class Parity(SyntheticTask):
         """Embedding, the cell, a linear readout of the last position."""
         return SequenceModel(
             cell_factory, tokens=self.modulus, outputs=self.modulus, readout="last"
+        )
+
+    def interface(self) -> Interface:
+        """Digits in, their sum modulo ``modulus`` out."""
+        digits = tuple(map(str, range(self.modulus)))
+        return Interface(
+            inputs=TokenInputs(symbols=digits),
+            answer=Answer(kind="classes", names=digits, label_type="int"),
+            readout="last",
         )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:

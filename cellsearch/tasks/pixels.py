@@ -102,8 +102,10 @@ class Pixels(SequenceTask):
             x = x[:, permutation(x.shape[1])]
         split = carve(TRAIN, TEST, SHARE)
         seen = x[split == 0]
-        x -= seen.mean(dtype=np.float64).astype(np.float32)
-        x /= seen.std(dtype=np.float64).astype(np.float32)
+        mean = seen.mean(dtype=np.float64).astype(np.float32)
+        scale = seen.std(dtype=np.float64).astype(np.float32)
+        x -= mean
+        x /= scale
         steps = x.shape[1] // given.per_step
         lengths = np.full(len(x), steps, dtype=np.int64)
         return {
@@ -111,6 +113,8 @@ class Pixels(SequenceTask):
             "y": labels.astype(np.int64),
             "lengths": lengths,
             "split": split,
+            "x_mean": np.full(given.per_step, mean, dtype=np.float64),
+            "x_scale": np.full(given.per_step, scale, dtype=np.float64),
         }
 
 

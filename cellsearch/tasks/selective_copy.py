@@ -62,6 +62,7 @@ class SelectiveCopy(RecallTask):
     Options: ClassVar[type[SelectiveCopyOptions]] = SelectiveCopyOptions
     options: SelectiveCopyOptions
     tokens = SYMBOLS + 2
+    symbols = (*map(str, range(SYMBOLS)), ".", "?")  # noise and recall mark last
 
     @classmethod
     def generate(

@@ -14,12 +14,16 @@ from cellsearch.errors import InputFileError
 from cellsearch.options import at_least, between
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import registry
+from cellsearch.tasks.interface import Answer, TokenInputs
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SequenceTask, join
 
 __all__ = ["Sentiment", "SentimentOptions", "sentences"]
 
 FOLDS = 10
+UNKNOWN = "<unk>"
+EMPTY = "?"
+"""Read in place of a sentence without a word."""
 _WORD = re.compile(r"[a-z]+|[0-9]+|[!?]")
 
 
@@ -67,7 +71,7 @@ class Sentiment(SequenceTask):
         pairs = sentences()
         fold = np.random.default_rng(0).permutation(len(pairs)) % FOLDS
         split = np.select([fold == parsed.fold, fold == (parsed.fold + 1) % FOLDS], [2, 1], 0)
-        words = [_WORD.findall(sentence.lower()) or ["?"] for sentence, _ in pairs]
+        words = [_WORD.findall(sentence.lower()) or [EMPTY] for sentence, _ in pairs]
         counts = Counter(
             word for k, sentence in enumerate(words) if split[k] == 0 for word in sentence
         )
@@ -90,7 +94,23 @@ class Sentiment(SequenceTask):
             "lengths": lengths,
             "split": split.astype(np.uint8),
             "vocabulary": np.array(len(known) + 1),
+            "words": np.array([UNKNOWN, *known]),
         }
+
+    def inputs(self) -> TokenInputs:
+        """Words, cut out of a text in lower case."""
+        return TokenInputs(
+            symbols=tuple(map(str, self.arrays["words"])),
+            level="word",
+            unknown=0,
+            lower=True,
+            word=_WORD.pattern,
+            empty=EMPTY,
+        )
+
+    def answer(self) -> Answer:
+        """What the labels 0 and 1 mean."""
+        return Answer(kind="classes", names=("negative", "positive"))
 
 
 def sentences() -> list[tuple[str, int]]:

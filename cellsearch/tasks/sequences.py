@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +19,16 @@ from torch import nn
 
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import Readout, SequenceModel, evaluation
+from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import (
+    Answer,
+    FeatureInputs,
+    Interface,
+    Readout,
+    TokenInputs,
+    features,
+    values,
+)
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.scaling import standardised
 
@@ -56,8 +65,17 @@ def pack(
     """
     x, lengths = join(sequences)
     if standardise:
-        x, _, _ = standardised(x, np.repeat(split == 0, lengths), "feature")
-    return {"x": x, "y": y, "lengths": lengths, "split": split.astype(np.uint8)}
+        x, mean, scale = standardised(x, np.repeat(split == 0, lengths), "feature")
+    else:
+        mean, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
+    return {
+        "x": x,
+        "y": y,
+        "lengths": lengths,
+        "split": split.astype(np.uint8),
+        "x_mean": mean,
+        "x_scale": scale,
+    }
 
 
 def carve(train: int, test: int, share: int) -> NDArray[np.uint8]:
@@ -84,6 +102,8 @@ class SequenceTask(Task):
     targets = 1
     tokens = 0
     readout: Readout = "last"
+    columns: ClassVar[tuple[str, ...]] = ()
+    """What the columns of real inputs are called, where they have names."""
 
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
@@ -219,6 +239,39 @@ class SequenceTask(Task):
             outputs=outputs,
             readout=self.readout,
         )
+
+    def interface(self) -> Interface:
+        """Tokens or columns in, a class or values out."""
+        return Interface(inputs=self.inputs(), answer=self.answer(), readout=self.readout)
+
+    def inputs(self) -> TokenInputs | FeatureInputs:
+        """What the model reads: token numbers, or columns with the scaling that the arrays hold
+        (``x_mean``, ``x_scale``). Raises :class:`ConfigError` if they do not.
+        """
+        if self.tokens:
+            return TokenInputs(level="number", count=self.tokens)
+        names = self.columns or tuple(f"x{k}" for k in range(self.features))
+        try:
+            return features(names, self.arrays["x_mean"], self.arrays["x_scale"])
+        except KeyError as error:
+            raise self.scaling_unknown() from error
+
+    def scaling_unknown(self) -> ConfigError:
+        """The error for arrays without the scaling of their inputs."""
+        return ConfigError(
+            f"the data of the task {self.name} do not say how their inputs were scaled: they hold "
+            "no x_mean and x_scale",
+            where=f"task {self.name}",
+            hint="load them again with this version",
+        )
+
+    def answer(self) -> Answer:
+        """What it answers: class numbers, or values as the targets are."""
+        if self.classes:
+            names = tuple(map(str, range(self.classes)))
+            return Answer(kind="classes", names=names, label_type="int")
+        names = ("y",) if self.targets == 1 else tuple(f"y{k}" for k in range(self.targets))
+        return values(names)
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy in nats, or mean squared error."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel, evaluation
+from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["NOTHING", "RecallTask", "SyntheticTask"]
@@ -115,10 +116,20 @@ class RecallTask(SyntheticTask):
     """
 
     tokens: ClassVar[int]
+    symbols: ClassVar[tuple[str, ...]]
+    """The text of each token."""
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout at every position."""
         return SequenceModel(cell_factory, tokens=self.tokens, outputs=self.tokens)
+
+    def interface(self) -> Interface:
+        """Tokens in, tokens out."""
+        words = any(len(symbol) > 1 for symbol in self.symbols)
+        return Interface(
+            inputs=TokenInputs(symbols=self.symbols, level="word" if words else "character"),
+            answer=Answer(kind="classes", names=self.symbols),
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy where something is asked, in nats."""

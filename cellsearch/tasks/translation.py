@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
+from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.bleu import corpus_bleu
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.heads import evaluation
+from cellsearch.tasks.interface import Interface
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import POOL, SPLITS, join
 
@@ -233,6 +235,19 @@ class Translation(Task):
         """See :class:`TranslationModel`."""
         sizes = {name: len(self.arrays[f"{name}_words"]) for name in ("source", "target")}
         return TranslationModel(cell_factory, **sizes, attention=self.options.attention)
+
+    def interface(self) -> Interface:
+        """Refused: two sequences, one of them written by the model, do not fit the description.
+
+        Raises :class:`ConfigError`.
+        """
+        raise ConfigError(
+            "a translation model is an encoder and a decoder, which writes its answer word by "
+            "word: it cannot be described as a layer with a readout",
+            where=f"task {self.name}",
+            hint="use RunTrial.trained() and its model's translate(); the bare cell can be "
+            "exported with --to source",
+        )
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy of a target word, in nats."""

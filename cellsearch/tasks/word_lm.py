@@ -16,6 +16,7 @@ from cellsearch.options import at_least
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split
 from cellsearch.tasks.data import registry
+from cellsearch.tasks.interface import TokenInputs
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
 from cellsearch.tasks.options import parse_options
 
@@ -73,6 +74,16 @@ class WordLM(LanguageModel):
         parsed = parse_options(cls.Options, options)
         return word_arrays(
             [registry.read_text(cls.dataset, number) for number in range(3)], parsed.max_words
+        )
+
+    def token_inputs(self) -> TokenInputs:
+        """See :meth:`LanguageModel.token_inputs`; here words."""
+        symbols = tuple(map(str, self.arrays["symbols"]))
+        return TokenInputs(
+            symbols=symbols,
+            level="word",
+            unknown=symbols.index(UNKNOWN),
+            end_of_line=END_OF_LINE,
         )
 
     def model(self, cell_factory: CellFactory) -> nn.Module:

@@ -1,0 +1,125 @@
+"""Every task in a small form, for grids over all of them: options that make it cheap, and data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cellsearch import tasks
+from cellsearch.tasks.base import CellFactory, Task
+from cellsearch.tasks.data import registry
+from cellsearch.tasks.registry import TaskData
+
+DATA = Path(os.environ.get("CELLSEARCH_DATA") or Path(__file__).parents[3] / "shared" / "data")
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "adding": {"length": 6, "evaluation_size": 40},
+    "anbncn": {"max_n": 3, "valid_n": 3, "test_n": 5},
+    "associative_recall": {"pairs": 1, "length": 3, "evaluation_size": 40},
+    "char_lm": {"tbptt": 16, "valid_tokens": 512},
+    "copy": {"delay": 1, "items": 2, "evaluation_size": 20},
+    "dyck1": {"max_length": 8, "valid_lengths": [8, 12], "test_lengths": [8], "evaluation_size": 9},
+    "dyck2": {"max_length": 8, "valid_lengths": [8, 12], "test_lengths": [8], "evaluation_size": 9},
+    "etth1": {"history": 12, "horizon": 3},
+    "modular_sum": {"max_length": 3, "valid_lengths": [3, 5], "evaluation_size": 40},
+    "online_drift": {"length": 96, "laws": 2, "taps": 2, "tbptt": 16},
+    "parity": {"max_length": 3, "valid_lengths": [3, 5], "evaluation_size": 40},
+    "pixels": {"pool": 7, "per_step": 4},
+    "selective_copy": {"length": 4, "items": 1, "test_lengths": [4, 6], "evaluation_size": 40},
+    "sunspots": {"history": 12, "horizon": 2},
+    "time_machine": {"tbptt": 16, "valid_tokens": 512},
+    "tiny_shakespeare": {"tbptt": 16, "valid_tokens": 512},
+    "word_lm": {"max_words": 200, "valid_tokens": 512, "tbptt": 16},
+}
+GENERATED = sorted(
+    name for name in tasks.names() if not tasks.get(name).dataset and name != "arrays"
+)
+"""Tasks that need no data set; the grid of the default suite."""
+
+
+def labelled() -> TaskData:
+    """Sequences of different lengths with labels that are words."""
+    rng = np.random.default_rng(0)
+    x = [rng.normal([1e6, -3], [1e3, 0.1], (rng.integers(2, 7), 2)) for _ in range(60)]
+    y = ["rising" if s[-1, 0] > s[0, 0] else "falling, or so" for s in x]
+    return tasks.from_arrays(
+        x, y, names=["pressure", "tilt"], units=["Pa", ""], batch_size=8, readout="mean"
+    )
+
+
+def measured() -> TaskData:
+    """Two steps of two targets from three features, far from 0."""
+    rng = np.random.default_rng(1)
+    x = rng.normal([20, 1013, 0.5], [5, 8, 0.1], (80, 6, 3))
+    y = np.stack([x[:, -1, 0] + 1, x[:, -1, 1], x[:, -1, 0] + 2, x[:, -2, 1]], axis=1)
+    return tasks.from_arrays(
+        x,
+        y,
+        kind="regression",
+        names=["t", "p", "h"],
+        units=["°C", "hPa", ""],
+        target_names=["t", "p"],
+        target_units=["°C", "hPa"],
+        horizon=2,
+    )
+
+
+def every() -> TaskData:
+    """A number at each position of sequences of different lengths."""
+    rng = np.random.default_rng(2)
+    x = [rng.normal(5, 2, int(rng.integers(3, 8))) for _ in range(50)]
+    return tasks.from_arrays(x, [np.cumsum(s) for s in x], kind="regression", readout="every")
+
+
+def numbered() -> TaskData:
+    """Tokens, and labels that are whole numbers from 3 on."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 7, (60, 5))
+    return tasks.from_arrays(x, x.sum(1) % 2 + 3)
+
+
+ARRAYS: dict[str, Callable[[], TaskData]] = {
+    "arrays: labels": labelled,
+    "arrays: values": measured,
+    "arrays: every": every,
+    "arrays: tokens": numbered,
+}
+QUICK = [*ARRAYS, *GENERATED]
+NEED_DATA = sorted(set(tasks.names()) - {"arrays", *GENERATED, "translation"})
+"""Tasks with a data set, but for translation, whose model is no layer with a readout."""
+
+
+def small_data(name: str) -> TaskData:
+    """A task by the name in these lists. Skips the test if its data are not there."""
+    if name in ARRAYS:
+        return ARRAYS[name]()
+    kind, options = tasks.get(name), OPTIONS.get(name, {})
+    if kind.dataset:
+        if not DATA.is_dir():
+            pytest.skip(f"no data sets in {DATA}: set CELLSEARCH_DATA")
+        os.environ["CELLSEARCH_DATA"] = str(DATA)
+        missing = registry.available(kind.dataset)
+        if missing:
+            pytest.skip(missing)
+    return TaskData(name, options, kind.load(options))
+
+
+def small_task(name: str) -> Task:
+    """The task over these data."""
+    return small_data(name).create()
+
+
+def factory(hidden_size: int = 5, *, directions: int = 1) -> CellFactory:
+    """Layers of torch's own LSTM."""
+    import torch
+
+    return CellFactory(
+        lambda width: torch.nn.LSTM(width, hidden_size, bidirectional=directions == 2),
+        hidden_size=hidden_size,
+        directions=directions,
+    )
