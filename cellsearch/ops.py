@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMUTATIVE",
     "GROUP",
+    "LATER",
     "OPS",
     "PARAMETRIC",
     "POINTWISE",
@@ -192,6 +193,19 @@ _ROWS = (
     Op("tanh", 1, 1, "torch.tanh({0})", ("g * (1 - y * y)",), "Elman 1990", math.tanh,
        squashing=True, odd=True, keeps_zero=True, keeps_unit=True, costly=True, latex=r"\tanh",
        out="tanh", in_place="torch.tanh_({0})"),
+    # Not torch's hardsigmoid, whose slope in float64 is 1/6 in float32; values and kinks are its.
+    Op("hard_sigmoid", 1, 1, "torch.nn.functional.relu6({0} + 3) / 6",
+       ("g * step(3 - abs(a)) * 0.16666666666666666",),
+       "relu6(a + 3) / 6, Howard et al. 2019 (MobileNetV3), eq. 5; piecewise linear",
+       lambda a: min(max(a + 3.0, 0.0), 6.0) / 6.0, squashing=True, gate=True, nonnegative=True,
+       multiplications=1, in_place="torch.nn.functional.hardtanh_({0}.add_(3), 0, 6).div_(6)"),
+    Op("hard_tanh", 1, 1, "torch.nn.functional.hardtanh({0})", ("g * step(1 - abs(a))",),
+       "Collobert 2004: a within [-1, 1], the nearer end outside",
+       lambda a: min(max(a, -1.0), 1.0), squashing=True, odd=True, keeps_zero=True, keeps_unit=True,
+       in_place="torch.nn.functional.hardtanh_({0})"),
+    Op("softsign", 1, 1, "torch.nn.functional.softsign({0})", ("g / square(1 + abs(a))",),
+       "a / (1 + |a|), Bergstra et al. 2009; one division", lambda a: a / (1.0 + abs(a)),
+       squashing=True, odd=True, keeps_zero=True, keeps_unit=True, multiplications=1, costly=True),
     Op("relu", 1, 1, "torch.relu({0})", ("g * step(y)",),
        "Nair & Hinton 2010; IRNN, Le et al. 2015", lambda a: max(a, 0.0), nonnegative=True,
        keeps_zero=True, keeps_positive=True, keeps_unit=True, in_place="torch.relu_({0})"),
@@ -241,6 +255,9 @@ _ROWS = (
        odd=True, keeps_zero=True, costly=True),
 )  # fmt: skip
 
+LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign"})
+"""Ops that version 0.1 did not have: a node of an older cell may be called so, and an op of another
+package, as long as it is the same function."""
 OPS: dict[str, Op] = {}
 """All ops by name, in table order: those of the table, and those registered since."""
 COMMUTATIVE: set[str] = set()
@@ -315,6 +332,10 @@ _CALLED = {
     "divide": "div",
     "minus": "sub",
     "norm": "layer_norm",
+    "hardsigmoid": "hard_sigmoid",
+    "hardtanh": "hard_tanh",
+    "clip": "hard_tanh",
+    "clamp": "hard_tanh",
 }
 """What others call some ops."""
 
@@ -337,20 +358,34 @@ def _declared() -> Mapping[str, Callable[[], Op]]:
 
         return register(load_declared(entry, "op", is_one))
 
-    found = declared(GROUP, "op", _BUILT_IN)
+    found = declared(GROUP, "op", set(_BUILT_IN) - LATER)
+    for name in LATER & found.keys():
+        load(found.pop(name))  # refuses a row that means something else
     return {name: partial(load, entry) for name, entry in found.items()}
 
 
 def register(row: Op) -> Op:
     """Add an op to this process; returns it. To register the same row again does nothing.
 
-    It must be a pointwise function of one or two values. Raises :class:`ConfigError` for a name
-    that is taken, and for a meaning or gradient that is not in the language of the table.
+    It must be a pointwise function of one or two values. A row for an op that cellsearch has had
+    itself since 0.2 is left out where it is the same function, and the op of cellsearch returned.
+    Raises :class:`ConfigError` for a name that is taken, and for a meaning or gradient that is not
+    in the language of the table.
     """
     if OPS.get(row.name) == row:
         return row
+    if row.name in LATER and _same_function(row, OPS[row.name]):
+        return OPS[row.name]
     _check(row)
     return _add(row)
+
+
+def _same_function(row: Op, own: Op) -> bool:
+    """Whether two rows give the same numbers in Python, at kinks too."""
+    if row.numeric is None or own.numeric is None:
+        return False
+    points = [0.25 * k for k in range(-20, 21)]
+    return all(math.isclose(row.numeric(a), own.numeric(a), abs_tol=1e-12) for a in points)
 
 
 def _add(row: Op) -> Op:

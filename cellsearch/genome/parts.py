@@ -27,7 +27,7 @@ __all__ = [
 MAX_NODES = 5000
 MAX_STATES = 64
 MAX_NAME = 64
-RESERVED_NAMES = frozenset({"x", "t"}) | frozenset(ops.OPS)
+RESERVED_NAMES = frozenset({"x", "t"}) | (frozenset(ops.OPS) - ops.LATER)
 """Names that no node may have; ops of other packages do not count, or installing one would make
 stored cells illegal.
 """

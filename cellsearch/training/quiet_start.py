@@ -14,6 +14,7 @@ well.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -27,6 +28,8 @@ __all__ = ["GATE_BIAS", "quiet_start", "quiet_values", "renamed"]
 
 GATE_BIAS = 4.0
 """Bias of a new gate: sigmoid(4) = 0.982."""
+_OTHER_BIAS = {"hard_sigmoid": 6 / (1 + math.exp(-GATE_BIAS)) - 3}
+"""The bias of the gates that take another to be as open: hard_sigmoid has slope 0 at 4."""
 
 
 def quiet_start(stored: Checkpoint, genome: Genome, layer: nn.Module, *, source: str = "") -> int:
@@ -113,14 +116,15 @@ def _gate_bias(genome: Genome, parent: Genome, gate: int) -> float | None:
     if reader is None:
         return None
     node = genome.nodes[reader - genome.first_node]
+    bias = _OTHER_BIAS.get(genome.nodes[gate - genome.first_node].op, GATE_BIAS)
     if node.op == "blend" and node.inputs[0] == gate:
-        return -GATE_BIAS  # the third operand is what was there before
+        return -bias  # the third operand is what was there before
     if node.op != "mul":
         return None
     new_states = {
         1 + k for k, state in enumerate(genome.states) if state.name not in parent.state_names
     }
-    return -GATE_BIAS if new_states & set(node.inputs) else GATE_BIAS
+    return -bias if new_states & set(node.inputs) else bias
 
 
 def _only_reader(genome: Genome, value: int) -> int | None:

@@ -72,6 +72,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         (GATES + "h[t] = log_sigmoid(neg(b)) * a", GATES + "h[t] = neg(softplus(b) * a)"),
     ),
     "never negative": ((GATES + "h[t] = relu(g) * abs(exp(b)) + leaky_relu(square(a))", GATES + "h[t] = g * exp(b) + square(a)"),),
+    "within bounds": (
+        (GATES + "h[t] = hard_tanh(g) * hard_tanh(softsign(a))", GATES + "h[t] = g * softsign(a)"),
+        (GATES + "h[t] = hard_tanh(relu(b)) + hard_tanh(a)", GATES + "h[t] = hard_tanh(relu(b)) + a"),
+    ),
     "function of a function": (
         (GATES + "h[t] = exp(log_sigmoid(b)) * sqrt(square(a)) + square(abs(g))", GATES + "h[t] = sigmoid(b) * abs(a) + square(g)"),
     ),

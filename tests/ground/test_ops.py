@@ -21,20 +21,20 @@ from cellsearch.genome.identity import search_key
 from cellsearch.ops import Op
 from cellsearch.testing.ops import OpContract, false_facts, registered
 
-SOFTSIGN = Op(
-    "softsign",
+ARCTAN = Op(
+    "arctan",
     1,
     1,
-    "{0} / (1 + torch.abs({0}))",
-    ("g / square(1 + abs(a))",),
-    "Bergstra et al. 2009, Quadratic polynomials learn better image features",
-    numeric=lambda a: a / (1 + abs(a)),
+    "torch.atan({0})",
+    ("g / (1 + square(a))",),
+    "arc tangent",
+    numeric=math.atan,
     squashing=True,
     odd=True,
     keeps_zero=True,
     keeps_unit=True,
     costly=True,
-    latex=r"\operatorname{softsign}",
+    latex=r"\arctan",
 )
 BARE = Op(
     "hypot", 2, 2, "torch.hypot({0}, {1})", ("g * a / y", "g * b / y"), "length", commutative=True
@@ -50,8 +50,8 @@ ELU = Op(
 )
 
 
-class TestSoftsign(OpContract):
-    op = SOFTSIGN
+class TestArctan(OpContract):
+    op = ARCTAN
 
 
 class TestHypot(OpContract):
@@ -103,18 +103,18 @@ def test_the_functions_in_python_are_those_in_torch() -> None:
 def test_names_that_the_compiler_uses_are_taken() -> None:
     for name in (*STRUCTURAL, "step", "x", "t", "state", "linear"):
         with pytest.raises(ConfigError, match="taken"):
-            ops.register(replace(SOFTSIGN, name=name))
+            ops.register(replace(ARCTAN, name=name))
 
 
 def broken(**changes: object) -> Op:
-    return replace(SOFTSIGN, name="mine", **changes)  # type: ignore[arg-type]
+    return replace(ARCTAN, name="mine", **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (replace(SOFTSIGN, name="Soft sign"), "cannot name an op"),
-        (replace(SOFTSIGN, name="lambda"), "cannot name an op"),
+        (replace(ARCTAN, name="Arc tan"), "cannot name an op"),
+        (replace(ARCTAN, name="lambda"), "cannot name an op"),
         (broken(kind="parametric"), "structure of its own"),
         (broken(max_arity=None), "structure of its own"),
         (broken(min_arity=3, max_arity=3, gradient=("g", "g", "g")), "structure of its own"),
@@ -140,33 +140,33 @@ def test_a_row_that_cannot_work_is_refused(row: Op, says: str) -> None:
 
 
 def test_a_function_that_torch_lacks_is_an_error_that_names_the_op() -> None:
-    with registered(broken(torch="torch.softsgn({0})")):
+    with registered(broken(torch="torch.arctn({0})")):
         genome = Genome.from_text("h[t] = mine(linear(x[t], h[t-1]))")
         module = cs.compile_cell(genome, input_size=2, hidden_size=2, backend="reference")
-        with pytest.raises(ConfigError, match=r"softsgn") as caught:
+        with pytest.raises(ConfigError, match=r"arctn") as caught:
             module(torch.zeros(1, 1, 2))
     assert caught.value.where == "op mine"
 
 
 def test_the_same_row_twice_is_no_error_and_another_one_is() -> None:
-    with registered(SOFTSIGN):
-        assert ops.register(SOFTSIGN) is SOFTSIGN
+    with registered(ARCTAN):
+        assert ops.register(ARCTAN) is ARCTAN
         with pytest.raises(ConfigError, match="taken"):
-            ops.register(replace(SOFTSIGN, odd=False))
-    assert "softsign" not in ops.OPS
-    with pytest.raises(GenomeError, match="unknown op softsign"):
-        Genome.from_text("h[t] = softsign(x[t]) * h[t-1]")
+            ops.register(replace(ARCTAN, odd=False))
+    assert "arctan" not in ops.OPS
+    with pytest.raises(GenomeError, match="unknown op arctan"):
+        Genome.from_text("h[t] = arctan(x[t]) * h[t-1]")
 
 
 def test_an_added_op_is_simplified_by_its_facts() -> None:
-    with registered(SOFTSIGN):
+    with registered(ARCTAN):
         one, other = (
             Genome.from_text(f"a = linear(x[t], h[t-1])\nh[t] = {text}")
-            for text in ("softsign(-a) * 2 + softsign(1)", "0.5 - 2 * softsign(a)")
+            for text in ("arctan(-a) * 2 + arctan(1)", "0.7853981633974483 - 2 * arctan(a)")
         )
         assert search_key(one) == search_key(other)
         assert one.key != other.key
-    with registered(replace(SOFTSIGN, name="plain", odd=False, numeric=None)):
+    with registered(replace(ARCTAN, name="plain", odd=False, numeric=None)):
         text = "a = linear(x[t], h[t-1])\nh[t] = plain(-a) * a + plain(1)\n"
         kept = Genome.from_text(text).simplify().to_text()
         assert "plain(neg(a))" in kept
@@ -183,33 +183,33 @@ def test_a_commutative_op_has_one_key_for_both_orders() -> None:
 
 
 def test_native_gives_the_reason_and_nothing_runs_it_there() -> None:
-    with registered(SOFTSIGN):
-        genome = Genome.from_text("h[t] = softsign(linear(x[t], h[t-1]))")
+    with registered(ARCTAN):
+        genome = Genome.from_text("h[t] = arctan(linear(x[t], h[t-1]))")
         report = cs.compile_cell(genome, input_size=3, hidden_size=5).backend_report()
-        assert "no instruction for softsign" in report["native"]
+        assert "no instruction for arctan" in report["native"]
         assert report["aten"] == "taken"
-        with pytest.raises(BackendError, match="no instruction for softsign"):
+        with pytest.raises(BackendError, match="no instruction for arctan"):
             cs.compile_cell(genome, input_size=3, hidden_size=5, backend="native")(
                 torch.zeros(1, 1, 3)
             )
-        with pytest.raises(BackendError, match="no instruction for softsign"):
+        with pytest.raises(BackendError, match="no instruction for arctan"):
             cost.estimate(genome, input_size=3, hidden_size=5, steps=4, batch=2)
-        with pytest.raises(BackendError, match="no instruction for softsign"):
+        with pytest.raises(BackendError, match="no instruction for arctan"):
             to_package(genome)
 
 
 def test_an_added_op_is_drawn_with_its_latex() -> None:
-    with registered(SOFTSIGN):
-        genome = Genome.from_text("h[t] = softsign(linear(x[t], h[t-1]))")
-        assert r"\operatorname{softsign}\left(W" in to_latex(genome)
-        assert "softsign" in genome.to_svg()
+    with registered(ARCTAN):
+        genome = Genome.from_text("h[t] = arctan(linear(x[t], h[t-1]))")
+        assert r"\arctan\left(W" in to_latex(genome)
+        assert "arctan" in genome.to_svg()
 
 
 def test_a_space_that_names_an_added_op_samples_and_mutates_it() -> None:
-    with registered(SOFTSIGN), registered(BARE):
+    with registered(ARCTAN), registered(BARE):
         text = cs.load_space("tiny").to_toml()
         space = cs.SearchSpace.from_toml(
-            text.replace("[ops]\n", "[ops]\nsoftsign = 4.0\nhypot = 4.0\n"), source="test"
+            text.replace("[ops]\n", "[ops]\narctan = 4.0\nhypot = 4.0\n"), source="test"
         )
         rng = np.random.default_rng(0)
         genome, seen = space.sample(rng), set[str]()
@@ -217,9 +217,9 @@ def test_a_space_that_names_an_added_op_samples_and_mutates_it() -> None:
             genome = space.mutate(genome, rng)
             assert space.contains(genome) is None
             seen |= {node.op for node in genome.nodes}
-        assert {"softsign", "hypot"} <= seen
+        assert {"arctan", "hypot"} <= seen
         assert cs.SearchSpace.from_toml(space.to_toml(), source="test") == space
-    with pytest.raises(ConfigError, match="unknown op 'softsign'"):
+    with pytest.raises(ConfigError, match="unknown op 'arctan'"):
         cs.SearchSpace.from_toml(space.to_toml(), source="test")
 
 
@@ -234,7 +234,8 @@ def test_removing_a_connection_of_an_added_op_of_two_values_removes_the_op_or_no
 
 
 def test_the_numbers_of_an_added_op_are_those_of_python() -> None:
-    with registered(SOFTSIGN):
-        genome = Genome.from_text("h[t] = diag(h[t-1]) + softsign(3)")
-        assert [n.value for n in genome.simplify().nodes if n.op == "const"] == [0.75]
-        assert math.isclose(ops.get("softsign").numeric(3.0), 0.75)  # type: ignore[misc]
+    with registered(ARCTAN):
+        genome = Genome.from_text("h[t] = diag(h[t-1]) + arctan(3)")
+        (number,) = (n.value for n in genome.simplify().nodes if n.op == "const")
+        assert math.isclose(number, math.atan(3))
+        assert math.isclose(ops.get("arctan").numeric(3.0), math.atan(3))  # type: ignore[misc]

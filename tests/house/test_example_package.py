@@ -88,13 +88,13 @@ def test_both_packages_are_those_of_the_environment(environment: Environment) ->
 @pytest.mark.parametrize(
     ("command", "name"),
     [
-        ("ops", "softsign"),
+        ("ops", "arctan"),
         ("tasks", "majority"),
         ("strategies", "hill_climb"),
         ("schedules", "better_half"),
-        ("spaces", "softsign"),
+        ("spaces", "arctan"),
         ("experiments", "majority"),
-        ("zoo", "softsign_rnn"),
+        ("zoo", "arctan_rnn"),
     ],
 )
 def test_each_part_is_listed(environment: Environment, command: str, name: str) -> None:
@@ -112,7 +112,7 @@ def test_the_parts_hold_the_contracts(environment: Environment) -> None:
 def test_a_search_on_two_workers_uses_all_of_them(environment: Environment) -> None:
     environment("-m", "cellsearch", "search", "majority", "--run", "run", "--workers", "2")
     trials = environment.cellsearch("ls", "run", "--sort", "number")["trials"]
-    assert [trial["origin"] for trial in trials[:2]] == ["baseline:softsign_rnn", "baseline:gru"]
+    assert [trial["origin"] for trial in trials[:2]] == ["baseline:arctan_rnn", "baseline:gru"]
     assert {trial["origin"] for trial in trials[2:]} == {"random", "mutate"}
     assert len(trials) == 8
     assert {trial["status"] for trial in trials} <= {"completed", "stopped"}
@@ -122,15 +122,15 @@ def test_a_search_on_two_workers_uses_all_of_them(environment: Environment) -> N
     assert {(rung, granted) for rung, granted, _, _ in jobs} == {(0, 10), (1, 20)}
     assert len({worker for _, _, worker, _ in jobs}) == 2
     assert all(0 <= score <= 1 for _, _, _, score in jobs)
-    assert sum("softsign" in genome for (genome,) in genomes) >= 4
+    assert sum("arctan" in genome for (genome,) in genomes) >= 4
 
 
 def test_what_it_found_is_shown_and_exported_and_runs_without_both(
     environment: Environment,
 ) -> None:
-    environment("-m", "cellsearch", "show", "softsign_rnn", "--svg", "-o", "cell.svg")
-    assert "softsign" in (environment.empty / "cell.svg").read_text("utf-8")
-    environment("-m", "cellsearch", "export", "softsign_rnn", "--to", "source", "-o", "cell.py")
+    environment("-m", "cellsearch", "show", "arctan_rnn", "--svg", "-o", "cell.svg")
+    assert "arctan" in (environment.empty / "cell.svg").read_text("utf-8")
+    environment("-m", "cellsearch", "export", "arctan_rnn", "--to", "source", "-o", "cell.py")
     without = "import sys; sys.modules['cellsearch'] = sys.modules['cellsearch_example'] = None"
     use = "import torch, cell; print(cell.Recurrent(4, 4)(torch.zeros(2, 1, 4))[0].shape)"
     assert "[2, 1, 4]" in environment("-c", f"{without}; {use}")

@@ -152,6 +152,12 @@ def _unary(op: str, a: Array) -> Any:  # a table in words
         return np.where(a > 0, a, 0.0 * a)
     if op == "leaky_relu":
         return np.where(a > 0, a, 0.01 * a)
+    if op == "hard_sigmoid":
+        return np.clip(a + 3.0, 0.0, 6.0) / 6.0
+    if op == "hard_tanh":
+        return np.clip(a, -1.0, 1.0)
+    if op == "softsign":
+        return a / (1.0 + np.abs(a))
     if op == "silu":
         return a * _sigmoid(a)
     if op == "gelu":

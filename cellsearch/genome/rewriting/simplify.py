@@ -94,7 +94,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "complement of a sigmoid",
         "algebra",
-        ("log_sigmoid", "sigmoid", "softplus"),
+        ("hard_sigmoid", "log_sigmoid", "sigmoid", "softplus"),
         value_rules.complement_of_sigmoid,
     ),
     _about("never negative", value_rules.nonnegative, lambda op: ops.OPS[op].keeps_positive),
@@ -104,6 +104,7 @@ RULES: tuple[Rule, ...] = (
         ("exp", "sqrt", "square"),
         value_rules.function_of_function,
     ),
+    Rule("within bounds", "algebra", ("hard_tanh",), value_rules.within_bounds),
     Rule("extremum", "algebra", ("max", "min"), value_rules.extremum),
     Rule("degenerate blend", "algebra", ("blend",), value_rules.degenerate_blend),
     Rule("turned blend", "algebra", ("blend",), value_rules.turned_blend),

@@ -38,6 +38,7 @@ __all__ = [
     "opened_blend",
     "silu_product",
     "turned_blend",
+    "within_bounds",
     "written_blend",
 ]
 
@@ -130,15 +131,15 @@ def even_function(graph: RewriteGraph, value: int) -> int | None:
 
 
 def complement_of_sigmoid(graph: RewriteGraph, value: int) -> int | None:
-    """sigmoid(-a) -> 1 - sigmoid(a), softplus(-a) -> -log_sigmoid(a), log_sigmoid(-a) ->
-    -softplus(a).
+    """sigmoid(-a) -> 1 - sigmoid(a), hard_sigmoid alike, softplus(-a) -> -log_sigmoid(a),
+    log_sigmoid(-a) -> -softplus(a).
     """
     vertex = graph.at(value)
     inner = _without_sign(graph, vertex.operands[0])
     if inner is None:
         return None
-    if vertex.op == "sigmoid":
-        return graph.make("sub", graph.const(1.0), graph.make("sigmoid", inner))
+    if vertex.op in ("sigmoid", "hard_sigmoid"):
+        return graph.make("sub", graph.const(1.0), graph.make(vertex.op, inner))
     return graph.make(
         "neg", graph.make("log_sigmoid" if vertex.op == "softplus" else "softplus", inner)
     )
@@ -151,6 +152,18 @@ def nonnegative(graph: RewriteGraph, value: int) -> int | None:
     inner = graph.at(value).operands[0]
     row = ops.OPS.get(graph.op(inner))
     return inner if row is not None and row.nonnegative else None
+
+
+_WITHIN_ONE = frozenset({"tanh", "hard_tanh", "softsign", "sin", "cos"})
+"""Functions whose values lie in [-1, 1]; gates do too."""
+
+
+def within_bounds(graph: RewriteGraph, value: int) -> int | None:
+    """hard_tanh(a) -> a, where a lies in [-1, 1]: hard_tanh(tanh(b)) -> tanh(b)."""
+    inner = graph.at(value).operands[0]
+    row = ops.OPS.get(graph.op(inner))
+    bounded = row is not None and (row.gate or row.name in _WITHIN_ONE)
+    return inner if bounded else None
 
 
 def function_of_function(graph: RewriteGraph, value: int) -> int | None:

@@ -29,6 +29,9 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
     "sqrt": torch.sqrt,
     "relu": torch.relu,
     "leaky_relu": lambda a: functional.leaky_relu(a, 0.01),
+    "hard_sigmoid": functional.hardsigmoid,
+    "hard_tanh": functional.hardtanh,
+    "softsign": functional.softsign,
     "square": torch.square,
     "abs": torch.abs,
 }

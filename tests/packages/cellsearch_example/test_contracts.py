@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from cellsearch_example.ops import SOFTSIGN
+from cellsearch_example.ops import ARCTAN
 from cellsearch_example.schedules import BetterHalf
 from cellsearch_example.strategies import HillClimb
 from cellsearch_example.tasks import Majority
@@ -15,8 +15,8 @@ from cellsearch.testing.strategies import StrategyContract
 from cellsearch.testing.tasks import TaskContract
 
 
-class TestSoftsign(OpContract):
-    op = SOFTSIGN
+class TestArctan(OpContract):
+    op = ARCTAN
 
 
 class TestMajority(TaskContract):

@@ -155,6 +155,10 @@ INLINE vector abs_v(vector x) { return (vector)((whole)x & 0x7fffffff); }
 
 INLINE vector relu_v(vector x) { return above(splat(0.0f), x); }
 
+INLINE vector hard_sigmoid_v(vector x) { return clamp(x + 3.0f, 0.0f, 6.0f) * 0.166666667f; }
+INLINE vector hard_tanh_v(vector x) { return clamp(x, -1.0f, 1.0f); }
+INLINE vector softsign_v(vector x) { return x / (1.0f + abs_v(x)); }
+
 INLINE vector softplus_v(vector x) { return relu_v(x) + log1p_v(exp_v(-abs_v(x))); }
 
 /* erf(x) = 1 - (a1 t + ... + a5 t^5) exp(-x^2), t = 1 / (1 + 0.3275911 |x|); Abramowitz & Stegun 1964, 7.1.26, absolute error 1.5e-7. */

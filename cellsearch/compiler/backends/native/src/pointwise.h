@@ -15,6 +15,7 @@
     X(ADD_NUMBER, 1) X(MUL_NUMBER, 1) X(NUMBER_SUB, 1)                                                                           \
     X(NEG, 1) X(ABS, 1) X(SQUARE, 1) X(SQRT, 1) X(SIGN, 1) X(STEP_AT_0, 1)                                                        \
     X(SIGMOID, 1) X(TANH, 1) X(RELU, 1) X(LEAKY_RELU, 1) X(SILU, 1) X(GELU, 1) X(SOFTPLUS, 1) X(LOG_SIGMOID, 1)                   \
+    X(HARD_SIGMOID, 1) X(HARD_TANH, 1) X(SOFTSIGN, 1)                                                                            \
     X(EXP, 1) X(SIN, 1) X(COS, 1) X(ERF, 1)                                                                                      \
     X(SIGMOID_GRADIENT, 2) X(TANH_GRADIENT, 2) X(RELU_GRADIENT, 2)                                                               \
     X(MUL_SIGMOID_GRADIENT, 3) X(MUL_TANH_GRADIENT, 3) X(MUL_RELU_GRADIENT, 3) X(MAX_GRADIENT, 3)                                \
@@ -227,6 +228,9 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
     case OP_SIGMOID: EACH(sigmoid_v(a));
     case OP_TANH: EACH(tanh_v(a));
     case OP_RELU: EACH(relu_v(a));
+    case OP_HARD_SIGMOID: EACH(hard_sigmoid_v(a));
+    case OP_HARD_TANH: EACH(hard_tanh_v(a));
+    case OP_SOFTSIGN: EACH(softsign_v(a));
     case OP_LEAKY_RELU: EACH(leaky_relu_v(a));
     case OP_SILU: EACH(silu_v(a));
     case OP_GELU: EACH(gelu_v(a));
