@@ -18,10 +18,10 @@ from cellsearch.experiment import Experiment
 from cellsearch.genome.identity import search_key
 from cellsearch.history import History
 from cellsearch.options import default_table, parse_toml
-from cellsearch.search.own_data import remembered, same_names
+from cellsearch.search.own_data import OwnData, remembered, same_names, settled
 from cellsearch.search.parts import checked_budget, schedule_rungs
 from cellsearch.store import Store
-from cellsearch.tasks.own_data import Remembered
+from cellsearch.tasks.own_data import Given, Remembered
 from cellsearch.trial import IMPORTED, Budget, Origin, Proposal, Rung, Status, Trial
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "defaults",
     "importable",
     "renumbered",
+    "taken_up",
 ]
 
 # None of them changes which trials there are or what they give, only how many.
@@ -39,6 +40,26 @@ _OF_THE_CELL = frozenset({"nan", "diverged", "invalid", "prefilter"})
 """Failures that the cell would have again here; others (time, memory, a crash) were the machine's.
 """
 _SAME = ("task", "task_options", "training")
+
+
+def taken_up(store: Store, experiment: Experiment, data: Given) -> tuple[Experiment, OwnData]:
+    """The experiment as the run means it, and where its data lie; both are written down.
+
+    Raises :class:`RunError` for the run of another experiment or of other data.
+    """
+    experiment, own_data = settled(store, experiment, data)
+    if store.experiment:
+        experiment = as_begun(experiment, store.experiment)
+    text = experiment.to_toml()
+    if store.has_trials:  # a run without trials is nobody's yet
+        check_same_experiment(
+            store.experiment, text, where=str(store.path), meant=defaults(experiment)
+        )
+    if store.experiment != text:
+        store.describe(text)
+    if own_data.to_document() != store.data:
+        store.remember_data(own_data.to_document())
+    return experiment, own_data
 
 
 def defaults(experiment: Experiment) -> dict[str, Any]:

@@ -213,6 +213,14 @@ class Ledger:
         """All jobs without an outcome, in order of decision."""
         return list(self._open)
 
+    def checkpoints_read(self) -> set[str]:
+        """The checkpoints that jobs without an outcome start from, relative to the run."""
+        paths: set[str] = set()
+        for job in self._open:
+            before = self.trial(job.trial).rungs[job.rung - 1].result if job.rung else None
+            paths |= {self.inherited(job), before.checkpoint if before is not None else ""}
+        return paths
+
     # -- writing -----------------------------------------------------------------------------------
 
     def add(

@@ -1,25 +1,33 @@
-"""What strategies and schedules answer, checked where it arrives: others may have written them, and
-nothing may be decided or stored that a run cannot go on from.
+"""What strategies, schedules and evaluations answer, checked where it arrives: others may have
+written them, and nothing may be decided or stored that a run cannot go on from.
 """
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import SupportsIndex, cast
 
 import numpy as np
 
-from cellsearch.errors import CellsearchError, RunError
+from cellsearch.errors import CellsearchError, RunError, TrainingError
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
-from cellsearch.job import plain_text
+from cellsearch.job import Failure, Outcome, checked_result, plain_text
 from cellsearch.trial import BASELINE, ENQUEUED, IMPORTED, Budget, Origin, Proposal, Trial
 
-__all__ = ["checked_budget", "checked_proposal", "first_budget", "schedule_rungs"]
+__all__ = [
+    "checked_budget",
+    "checked_outcome",
+    "checked_proposal",
+    "first_budget",
+    "schedule_rungs",
+]
 
 _NOT_ITS_OWN = (BASELINE, ENQUEUED, IMPORTED)
 """Kinds of origin that say that somebody else than the strategy wanted a trial."""
@@ -131,6 +139,32 @@ def schedule_rungs(experiment: Experiment, where: str) -> tuple[int, ...]:
         if None in steps:
             raise wrong(f"has the rungs {found!r:.60}", "return a tuple of whole numbers")
         return tuple(one for one in steps if one is not None)
+
+
+def checked_outcome(outcome: Outcome, where: str) -> Outcome:
+    """What became of a job, in plain values: a failure instead of a score that is not finite or a
+    result that cannot be stored.
+
+    where: the run. Raises :class:`RunError` for neither or both of result and failure.
+    """
+    result, failure = outcome.result, outcome.failure
+    if result is not None and failure is None:
+        try:
+            result = checked_result(result)
+        except TrainingError as error:
+            result, failure = None, Failure(error.kind, str(error))
+    if result is not None and not math.isfinite(result.score):
+        failure = Failure("nan", f"the score is {result.score}")
+        result = None
+    if (result is None) == (failure is None):
+        raise RunError(
+            f"the outcome of trial {outcome.trial} has neither or both of result and failure",
+            where=where,
+        )
+    if failure is not None:
+        failure = Failure(plain_text(str(failure.kind)), plain_text(str(failure.message)))
+    worker = plain_text(outcome.worker)
+    return replace(outcome, result=result, failure=failure, worker=worker)
 
 
 _Wrong = Callable[[str, str], RunError]

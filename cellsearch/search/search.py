@@ -4,7 +4,6 @@ nothing itself.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from cellsearch.errors import (
     ConfigError,
     EnvironmentFailure,
     RunError,
-    TrainingError,
     amount,
     checked_arguments,
 )
@@ -25,16 +23,10 @@ from cellsearch.experiment import Experiment
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
-from cellsearch.job import Job, JobId, Outcome, Prefilter, checked_result, plain_text
+from cellsearch.job import Job, JobId, Outcome, Prefilter
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
-from cellsearch.search.continuing import (
-    Imported,
-    as_begun,
-    check_same_experiment,
-    defaults,
-    importable,
-)
+from cellsearch.search.continuing import Imported, importable, taken_up
 from cellsearch.search.events import (
     Announcer,
     EnvironmentChanged,
@@ -46,13 +38,14 @@ from cellsearch.search.events import (
 from cellsearch.search.ledger import Ledger
 from cellsearch.search.limits import counted, rehearse, say_dropped
 from cellsearch.search.own_data import OwnData, settled
+from cellsearch.search.parts import checked_outcome
 from cellsearch.search.run_files import BestCell, Checkpoints
 from cellsearch.store import Duplicate, Store
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
 from cellsearch.training.data import Data, OnTraining
 from cellsearch.training.environment import differences, fingerprint
-from cellsearch.trial import Failure, Rung, Status, Trial
+from cellsearch.trial import Rung, Status, Trial
 
 __all__ = ["Observer", "Search"]
 
@@ -135,19 +128,8 @@ class Search:
             )
         store = Store.open(path)
         try:
-            experiment, own_data = settled(store, experiment, data)
-            if store.experiment:
-                experiment = as_begun(experiment, store.experiment)
-            text = experiment.to_toml()
-            if store.has_trials:  # a run without trials is nobody's yet
-                check_same_experiment(
-                    store.experiment, text, where=str(store.path), meant=defaults(experiment)
-                )
-            if store.experiment != text:
-                store.describe(text)
-            if own_data.to_document() != store.data:
-                store.remember_data(own_data.to_document())
-            write_atomically(store.path / "experiment.toml", text)
+            experiment, own_data = taken_up(store, experiment, data)
+            write_atomically(store.path / "experiment.toml", experiment.to_toml())
             return cls(store, experiment, own_data)
         except BaseException:
             store.close()
@@ -319,7 +301,10 @@ class Search:
                 f"no outcome is awaited for trial {outcome.trial}, rung {outcome.rung}",
                 where=str(self.path),
             )
-        outcome = self._checked(outcome)
+        outcome = checked_outcome(outcome, str(self.path))
+        if (result := outcome.result) is not None:
+            result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
+            outcome = replace(outcome, result=result)
         before = self._ledger.trial(outcome.trial)
         rungs = (*before.rungs[:-1], Rung(before.rungs[-1].budget, outcome.result))
         if outcome.failure is not None:
@@ -451,31 +436,6 @@ class Search:
         self._agenda.refill()
         self._handed_out.clear()
 
-    def _checked(self, outcome: Outcome) -> Outcome:
-        """The outcome with a checkpoint path relative to the run, and a failure instead of a score
-        that is not finite or a result that cannot be stored.
-        """
-        result, failure = outcome.result, outcome.failure
-        if result is not None and failure is None:
-            try:
-                result = checked_result(result)
-            except TrainingError as error:
-                result, failure = None, Failure(error.kind, plain_text(str(error)))
-        if result is not None and not math.isfinite(result.score):
-            failure = Failure("nan", f"the score is {result.score}")
-            result = None
-        if (result is None) == (failure is None):
-            raise RunError(
-                f"the outcome of trial {outcome.trial} has neither or both of result and failure",
-                where=str(self.path),
-            )
-        if result is not None and result.checkpoint:
-            result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
-        if failure is not None:
-            failure = Failure(plain_text(str(failure.kind)), plain_text(str(failure.message)))
-        worker = plain_text(outcome.worker)
-        return replace(outcome, result=result, failure=failure, worker=worker)
-
     def _update_best(self) -> None:
         history = self.history
         found = (history.best(baselines=False), history.best())
@@ -483,9 +443,4 @@ class Search:
 
     def _sweep(self) -> None:
         ledger = self._ledger
-        pinned: set[str] = set()
-        for job in ledger.open_jobs():
-            pinned.add(ledger.inherited(job))
-            before = ledger.trial(job.trial).rungs[job.rung - 1].result if job.rung else None
-            pinned.add(before.checkpoint if before is not None else "")
-        self._checkpoints.sweep(ledger.view(ledger.last_horizon), pinned)
+        self._checkpoints.sweep(ledger.view(ledger.last_horizon), ledger.checkpoints_read())

@@ -9,9 +9,10 @@ from typing import Any, overload
 from weakref import WeakSet
 
 from cellsearch.history import AnIndex, Granted, History, Index, Totals
+from cellsearch.store.lazy import ByKey, ByNumber, Numbered, Ranked
 from cellsearch.store.lookup import Lookup
 from cellsearch.store.reading import answered
-from cellsearch.trial import Status, Trial
+from cellsearch.trial import Trial
 
 __all__ = ["Records"]
 
@@ -89,6 +90,17 @@ class Records:
     def is_as_stored(self, number: int) -> bool:
         """Whether the trial is shown as it is stored."""
         return number < self.shown and number not in self.hidden
+
+    def ranked_count(self) -> int:
+        """How many trials that are shown as they are stored rank."""
+        left_out = {*self.hidden, *range(self.shown, self.count)}
+        return self.lookup.ranked_count - sum(self.stored(number).ranks for number in left_out)
+
+    def ranked(self, start: int, count: int) -> list[int]:
+        """Numbers of these trials from a place on, best first."""
+        more = len(self.hidden) + self.count - self.shown
+        found = filter(self.is_as_stored, self.lookup.ranked(0, start + count + more))
+        return list(found)[start : start + count]
 
     def view(self) -> History:
         """The trials as they are shown now; it does not change when they do."""
@@ -275,14 +287,14 @@ class _View(History):
     @cached_property
     def by_number(self) -> Mapping[int, Trial]:
         """See :attr:`History.by_number`."""
-        return _ByNumber(self, self._count)
+        return ByNumber(self, self._count)
 
     @property
     def by_key(self) -> Mapping[str, Trial]:
         """See :attr:`History.by_key`."""
         if not self._is_known:
             return self._whole.by_key
-        return _ByKey(self, self._records.lookup, self._count)
+        return ByKey(self, self._records.lookup, self._count)
 
     @cached_property
     def _is_known(self) -> bool:
@@ -291,7 +303,9 @@ class _View(History):
     @property
     def ranked(self) -> Sequence[Trial]:
         """See :attr:`History.ranked`."""
-        return _Ranked(self, self._records) if self._is_current else self._whole.ranked
+        if not self._is_current:
+            return self._whole.ranked
+        return Ranked(self, self._records.ranked_count, self._records.ranked)
 
     def top(self, count: int) -> Sequence[Trial]:
         """See :meth:`History.top`."""
@@ -337,131 +351,10 @@ class _View(History):
         return self._numbered(self._records.lookup.answered_by(number))
 
     def _numbered(self, numbers: Iterable[int]) -> Sequence[Trial]:
-        return _Numbered(self, [number for number in numbers if number < self._count])
+        return Numbered(self, [number for number in numbers if number < self._count])
 
     def sizes(self) -> Sequence[tuple[int, float, int]]:
         """See :meth:`History.sizes`."""
         if not self._is_current:
             return self._whole.sizes()
         return [row for row in self._records.lookup.sizes() if self._records.is_as_stored(row[0])]
-
-
-class _Numbered(Sequence[Trial]):
-    """Trials with these numbers, read one by one."""
-
-    def __init__(self, history: History, numbers: Sequence[int]) -> None:
-        self._history = history
-        self._numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Trial: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Trial]: ...
-
-    def __getitem__(self, index: Any) -> Any:
-        found = self._numbers[index]
-        if isinstance(index, slice):
-            return [self._history[number] for number in found]
-        return self._history[found]
-
-
-class _Ranked(Sequence[Trial]):
-    """The results of a view that is current, best first."""
-
-    def __init__(self, view: _View, records: Records) -> None:
-        self._view = view
-        self._records = records
-
-    def __len__(self) -> int:
-        records = self._records
-        beyond = range(records.shown, records.count)
-        left_out = {*records.hidden, *beyond}
-        return records.lookup.ranked_count - sum(records.stored(n).ranks for n in left_out)
-
-    def _numbers(self, start: int, count: int) -> list[int]:
-        """Of the results from this place on, with those left out that are shown otherwise."""
-        records = self._records
-        more = len(records.hidden) + records.count - records.shown
-        found = filter(records.is_as_stored, records.lookup.ranked(0, start + count + more))
-        return list(found)[start : start + count]
-
-    def __iter__(self) -> Iterator[Trial]:
-        start, size = 0, 16
-        while numbers := self._numbers(start, size):
-            yield from [self._view[number] for number in numbers]
-            start, size = start + size, 2 * size
-
-    @overload
-    def __getitem__(self, index: int) -> Trial: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Trial]: ...
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            if _needs_length(index):
-                return tuple(self)[index]
-            return tuple(self._view[n] for n in self._numbers(0, index.stop)[index])
-        place = range(len(self))[index]
-        return self._view[self._numbers(place, 1)[0]]
-
-
-def _needs_length(index: slice) -> bool:
-    """Whether where a slice ends depends on how long the sequence is."""
-    parts = (index.start or 0, -1 if index.stop is None else index.stop, index.step or 1)
-    return min(parts) < 0
-
-
-class _ByNumber(Mapping[int, Trial]):
-    """Trials by number."""
-
-    def __init__(self, history: _View, count: int) -> None:
-        self._history = history
-        self._numbers = range(count)
-
-    def __getitem__(self, number: int) -> Trial:
-        if number not in self._numbers:
-            raise KeyError(number)
-        return self._history[number]
-
-    def __contains__(self, number: object) -> bool:
-        return number in self._numbers
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-
-class _ByKey(Mapping[str, Trial]):
-    """The first trial of each genome key."""
-
-    def __init__(self, history: _View, lookup: Lookup, count: int) -> None:
-        self._history = history
-        self._lookup = lookup
-        self._count = count
-
-    def _number(self, key: object) -> int | None:
-        number = self._lookup.with_cell(key) if isinstance(key, str) else None
-        return number if number is not None and number < self._count else None
-
-    def __getitem__(self, key: str) -> Trial:
-        number = self._number(key)
-        if number is None:
-            raise KeyError(key)
-        return self._history[number]
-
-    def __contains__(self, key: object) -> bool:
-        return self._number(key) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        keys = (t.key for t in self._history if t.status is not Status.DUPLICATE)
-        return iter(dict.fromkeys(keys))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
