@@ -141,7 +141,8 @@ class FeatureInputs:
     """What it is divided by then."""
     relative: bool = False
     """Whether the last value of a window, as the model reads it, is subtracted from the whole
-    window, and added to what the model answers (forecasts)."""
+    window, and that of the C columns that are answered, which are the first of the inputs, added to
+    each step that the model answers (forecasts)."""
     history: int | None = None
     """How many positions a window of the training has; ``None``: any number."""
 
@@ -286,8 +287,10 @@ def _wrong(interface: Interface) -> str:
         return "the inputs need a name, a mean and a scale for each column"
     if not _usable(inputs.mean, inputs.scale):
         return "mean or scale of the inputs is not finite, or the scale not above 0"
-    if inputs.relative and (answer.kind != "values" or answer.names != inputs.names):
-        return "relative inputs are answered by values of the same columns"
+    if inputs.relative and (
+        answer.kind != "values" or answer.names != inputs.names[: len(answer.names)]
+    ):
+        return "relative inputs are answered by values of the first of their columns"
     return ""
 
 

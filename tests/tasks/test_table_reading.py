@@ -71,6 +71,10 @@ READ: dict[str, tuple[str | bytes, dict[str, list[Any]]]] = {
     "one column": ("v\n1.5\n2.5\n", {"v": [1.5, 2.5]}),
     "one column of decimal commas": ("v\n1,5\n2,5\n", {"v": [1.5, 2.5]}),
     "comments": ("# made today\n# a,b\n1,2\n3,4\n", {"a": [1.0, 3.0], "b": [2.0, 4.0]}),
+    "titles": (
+        "Station 5\nmade today\n\na;b;c\n1;2;3\n4;5;6\n",
+        {"a": [1.0, 4.0], "b": [2.0, 5.0], "c": [3.0, 6.0]},
+    ),
     "names of rows, as R writes them": (
         '"a"\t"b"\n"1"\t5\t6\n"2"\t7\t8\n',
         {"row": [1.0, 2.0], "a": [5.0, 7.0], "b": [6.0, 8.0]},

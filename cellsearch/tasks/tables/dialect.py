@@ -27,6 +27,8 @@ NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars", "
 HEAD = 1 << 16
 """Characters that are looked at."""
 ROWS = 200
+TITLES = 10
+"""So many lines may stand above a table of three or more columns."""
 PLAIN = 0.5
 """The sense of a word; that of a number is 1."""
 NEVER = "\x1f"
@@ -153,8 +155,15 @@ def _judged(dialect: Dialect, lines: list[str], *, whole: bool) -> tuple[float, 
     width, alike = Counter(map(len, rows)).most_common(1)[0]
     if dialect.separator and width == 1:
         return (-1.0, 0.0, 0)
-    odd = len(rows[0]) != width or (width == 1 and _sense(rows[0][0], dialect) < PLAIN)
-    share = alike / len(rows) * (0.5 if odd else 1.0)
+    if dialect.separator and len(rows[0]) == 1 and width == 2:
+        return (-1.0, 0.0, 0)  # one name, and a sign within the cells
+    titles = 0
+    while dialect.separator and len(rows) > 1 and len(rows[0]) == 1:
+        titles += 1
+        del rows[0]
+    cut = width == 1 and _sense(rows[0][0], dialect) < PLAIN
+    odd = cut or titles > TITLES or len(rows[0]) != width
+    share = min(1.0, alike / len(rows)) * (0.5 if odd else 1.0)
     cells = [cell for row in rows for cell in row]
     sense = sum(_sense(cell, dialect) for cell in cells) / len(cells)
     return (round(share * sense, 6), -sum(map(len, cells)), width)

@@ -263,6 +263,10 @@ class _Reader:
                 "the file holds no rows", where=str(self.path), hint="write a table into it"
             )
         width = Counter(len(row) for _, row in sample[1:] or sample).most_common(1)[0][0]
+        while len(sample) > 1 and len(sample[0][1]) == 1 and width > 2:
+            self.notes.append(f"the line {sample[0][1][0]!r:.60} stands before the table")
+            self.skipped = sample[1][0] - 1
+            del sample[0]
         body, names = self._named(sample, width)
         if not body:
             raise InputFileError(
