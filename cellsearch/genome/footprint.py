@@ -1,0 +1,294 @@
+"""What a model takes on a small device: flash, memory and multiply-adds of the C that
+``cellsearch export --to c`` writes. Follows from the graph and the sizes alone.
+
+Exact are the constant data and the memory of the state structure (``sizeof(NAME_state)``); code is
+an estimate for a Cortex-M4 (``-Os``), from what such files were measured to take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.measures import multiply_adds
+from cellsearch.genome.parameters import check_width
+from cellsearch.genome.parts import Node
+from cellsearch.genome.step_plan import Array, StepPlan, placed
+from cellsearch.ops import OPS
+
+__all__ = ["DeviceLayout", "DevicePrecision", "Footprint", "Surroundings", "footprint"]
+
+DevicePrecision = Literal["float32", "int8"]
+FLOAT = 4
+"""Bytes of a number."""
+_CODE = {"base": 200, "layer": 120, "array": 12, "cheap": 14, "costly": 36, "library": 900}
+"""Bytes of code for a Cortex-M4 with a floating-point unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a whole model has around its recurrent layers."""
+
+    outputs: int = 0
+    """Width of the readout; 0: the output of the layers leaves as it is."""
+    symbols: int = 0
+    """Tokens, for a model that reads them: rows of the embedding."""
+    features: int = 0
+    """Columns of raw input, for a model that reads them; another number than I: through a
+    projection."""
+    scaled_inputs: bool = False
+    """Whether the raw values are shifted and divided."""
+    relative: bool = False
+    """Whether they are relative to the last ones of their window, and the answers as well."""
+    scaled_answers: bool = False
+    """Whether the answers are multiplied and shifted."""
+    function: Literal["", "softmax", "sigmoid"] = ""
+    """What makes answers of the readout."""
+    mean: bool = False
+    """Whether the readout reads the mean of the outputs so far."""
+    tied: bool = False
+    """Whether the readout has the weights of the embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a model takes."""
+
+    flash_bytes: int
+    """Constant data and code, functions of the C library included."""
+    ram_bytes: int
+    """Memory that is kept, scratch included: the size of the state structure. Input, answer and
+    stack (less than 200 bytes) are the caller's."""
+    macs_per_step: int
+    """Multiply-adds of a step, as :func:`cellsearch.genome.measures.multiply_adds` counts."""
+    state_bytes: int
+    """The part of the memory that holds recurrent states."""
+    data_bytes: int
+    """The part of the flash that holds constant data, exactly."""
+
+    @property
+    def code_bytes(self) -> int:
+        """The part of the flash that holds code: an estimate."""
+        return self.flash_bytes - self.data_bytes
+
+
+@checked_arguments
+def footprint(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    precision: DevicePrecision = "float32",
+    outputs: int = 0,
+    *,
+    around: Surroundings | None = None,
+    activation_bits: int = 8,
+) -> Footprint:
+    """The footprint of a cell, of stacked layers, or of a whole model.
+
+    input_size, hidden_size, num_layers: as in ``compile_cell``.
+    precision: ``"int8"``: dense weights are 8-bit integers, with one float a row; what they
+        multiply is rounded to ``activation_bits`` (8 or 16) bits in each step.
+    outputs: width of a linear readout with a bias; 0: none.
+    around: all that a whole model has around the layers; in place of ``outputs``.
+
+    Raises :class:`ConfigError` for a bidirectional model, which needs the future of a sequence, and
+    :class:`GenomeError` where the cell needs I = H.
+    """
+    if bidirectional:
+        raise ConfigError(
+            "a bidirectional model cannot run step by step on a device: a stream has no future",
+            hint="use bidirectional = false",
+        )
+    if precision not in get_args(DevicePrecision):
+        allowed = ", ".join(get_args(DevicePrecision))
+        raise ConfigError(f"{precision!r} is not a precision of a device", hint=f"use {allowed}")
+    layout = DeviceLayout(
+        genome,
+        input_size,
+        hidden_size,
+        num_layers,
+        around or Surroundings(outputs=outputs),
+        integer_bytes={8: 1, 16: 2}[activation_bits] if precision == "int8" else 0,
+    )
+    return Footprint(
+        flash_bytes=layout.data_bytes + layout.code_bytes,
+        ram_bytes=layout.ram_bytes,
+        macs_per_step=layout.macs_per_step,
+        state_bytes=layout.state_bytes,
+        data_bytes=layout.data_bytes,
+    )
+
+
+@dataclass(frozen=True)
+class DeviceLayout:
+    """Where the numbers of a model lie in the memory of a device."""
+
+    genome: Genome
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    around: Surroundings
+    integer_bytes: int = 0
+    """Bytes of a number that a dense product of integers reads; 0: products of floats."""
+
+    def __post_init__(self) -> None:
+        check_width(self.genome, self.input_size, self.hidden_size)
+
+    @property
+    def integers(self) -> bool:
+        """Whether dense weights are integers."""
+        return self.integer_bytes > 0
+
+    @property
+    def projected(self) -> bool:
+        """Whether raw values go through a projection."""
+        return self.around.features not in (0, self.input_size)
+
+    @property
+    def copied(self) -> bool:
+        """Whether the raw values need an array of their own before they are read."""
+        return bool(self.around.features) and (self.around.scaled_inputs or self.around.relative)
+
+    @cached_property
+    def plans(self) -> tuple[StepPlan, ...]:
+        """One a layer."""
+        widths = [self.input_size, *[self.hidden_size] * (self.num_layers - 1)]
+        return tuple(
+            StepPlan(self.genome, width, self.hidden_size, self.integers) for width in widths
+        )
+
+    # -- memory ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _floats(self) -> dict[str, Array]:
+        """Arrays of a step: those before the first layer live at -1, the readout at L."""
+        around, width, last = self.around, self.hidden_size, self.num_layers
+        found: dict[str, Array] = {}
+        if self.copied:
+            found["raw"] = Array(-1, -1 if self.projected else 0, around.features)
+        if self.projected or (around.symbols and self.integers):
+            found["x"] = Array(-1, 0, self.input_size)
+        for layer, plan in enumerate(self.plans):
+            if plan.scratch_floats:
+                found[f"scratch {layer}"] = Array(layer, layer, plan.scratch_floats)
+            if self.needs_output(layer):
+                found[f"output {layer}"] = Array(layer, layer + 1, width)
+        if around.mean:
+            found["mean"] = Array(last, last, width)
+        return found
+
+    def needs_output(self, layer: int) -> bool:
+        """Whether the output of a layer needs an array: it is not a state, nor what leaves."""
+        leaves = layer == self.num_layers - 1 and not self.around.outputs
+        return self.plans[layer].output_state is None and not leaves
+
+    @cached_property
+    def _integers(self) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        if not self.integers:
+            return found
+        if self.projected:
+            found["projection"] = Array(-1, -1, self.around.features)
+        for layer, plan in enumerate(self.plans):
+            if plan.scratch_integers:
+                found[f"scratch {layer}"] = Array(layer, layer, plan.scratch_integers)
+        if self.around.outputs:
+            found["readout"] = Array(self.num_layers, self.num_layers, self.hidden_size)
+        return found
+
+    @cached_property
+    def places(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Where each array begins in the floats, and in the integers, of the scratch memory."""
+        return placed(self._floats), placed(self._integers)
+
+    @cached_property
+    def scratch_floats(self) -> int:
+        """Numbers of scratch memory."""
+        return _end(self._floats, self.places[0])
+
+    @cached_property
+    def scratch_integers(self) -> int:
+        """Integers of scratch memory."""
+        return _end(self._integers, self.places[1])
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the recurrent states."""
+        return FLOAT * len(self.genome.states) * self.hidden_size * self.num_layers
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of the state structure."""
+        total = self.state_bytes + FLOAT * self.scratch_floats
+        total += FLOAT * (self.hidden_size + 1) if self.around.mean else 0
+        return total + -(-self.scratch_integers * self.integer_bytes // FLOAT) * FLOAT
+
+    # -- flash and time ----------------------------------------------------------------------------
+
+    def _dense(self, rows: int, columns: int) -> int:
+        """Bytes of a matrix."""
+        return rows * columns + FLOAT * rows if self.integers else FLOAT * rows * columns
+
+    @cached_property
+    def data_bytes(self) -> int:
+        """Bytes of all constant arrays."""
+        around, width = self.around, self.hidden_size
+        total = sum(self._layer_bytes(plan) for plan in self.plans)
+        if around.symbols:
+            total += self._dense(around.symbols, self.input_size)
+        if self.projected:
+            total += self._dense(self.input_size, around.features) + FLOAT * self.input_size
+        if around.scaled_inputs:
+            total += 3 * FLOAT * around.features  # mean in two parts, and one over the scale
+        if around.outputs:
+            shared = around.tied and around.symbols == around.outputs
+            total += 0 if shared else self._dense(around.outputs, width)
+            total += FLOAT * around.outputs
+        if around.scaled_answers:
+            total += 2 * FLOAT * around.outputs
+        return total
+
+    def _layer_bytes(self, plan: StepPlan) -> int:
+        total = 0
+        for spec in self.genome.parameters:
+            if spec.node not in self.genome.live or not spec.shape:
+                continue  # a weight that is one number stands in the code
+            sizes = spec.sizes(plan.input_size, plan.hidden_size)
+            dense = len(sizes) == 2 and spec.shape[1] != "1"
+            total += self._dense(*sizes) if dense else FLOAT * sizes[0]
+        return total
+
+    @cached_property
+    def macs_per_step(self) -> int:
+        """Multiply-adds of a step."""
+        around, width = self.around, self.hidden_size
+        total = sum(multiply_adds(self.genome, plan.input_size, width) for plan in self.plans)
+        total += self.input_size * around.features if self.projected else 0
+        total += around.features if around.scaled_inputs else 0
+        return total + around.outputs * (width + around.scaled_answers)
+
+    @cached_property
+    def code_bytes(self) -> int:
+        """An estimate of the code."""
+        layer = _CODE["layer"] + sum(self._node_bytes())
+        library = any(OPS[node.op].costly for node in self._nodes())
+        return _CODE["base"] + layer * self.num_layers + (_CODE["library"] if library else 0)
+
+    def _nodes(self) -> Iterator[Node]:
+        return (node for value, node in self.genome.numbered() if value in self.genome.live)
+
+    def _node_bytes(self) -> Iterator[int]:
+        for value, node in self.genome.numbered():
+            if value in self.genome.live:
+                operands = _CODE["array"] * len(node.inputs)
+                yield operands + _CODE["costly" if OPS[node.op].costly else "cheap"]
+
+
+def _end(arrays: dict[str, Array], places: dict[str, int]) -> int:
+    return max((places[name] + array.size for name, array in arrays.items()), default=0)
