@@ -11,6 +11,7 @@ from cellsearch.experiment.catalog import load_space as load_space
 from cellsearch.genome.graph import Genome as Genome
 from cellsearch.history import History as History
 from cellsearch.runs import Run as Run
+from cellsearch.runs import load_model as load_model
 from cellsearch.runs import open_run as open_run
 from cellsearch.search import Search as Search
 from cellsearch.space import SearchSpace as SearchSpace

@@ -19,7 +19,7 @@ from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import Interface
 
-__all__ = ["WholeModel", "whole_model"]
+__all__ = ["WholeModel", "whole_model", "whole_of"]
 
 CELL = "cell."
 
@@ -92,6 +92,15 @@ class WholeModel:
         )
 
 
+def whole_of(model: nn.Module) -> WholeModel:
+    """A trained model that says itself what it reads and answers. Raises :class:`ConfigError` as
+    :func:`whole_model` does, and where the model does not know.
+    """
+    if not isinstance(model, SequenceModel):
+        raise _foreign(model)
+    return whole_model(model, model.interface)
+
+
 def whole_model(model: nn.Module, interface: Interface) -> WholeModel:
     """A trained model of a task as a value.
 
@@ -110,11 +119,7 @@ def whole_model(model: nn.Module, interface: Interface) -> WholeModel:
         )
     cell = getattr(model, "cell", None)
     if not isinstance(model, SequenceModel) or not isinstance(cell, CellModule):
-        raise ConfigError(
-            f"a {type(model).__name__} is not an input layer, one recurrent layer and a linear "
-            "readout, which is what an export of the whole model holds",
-            hint="use RunTrial.model(), or export the bare layer with --to source",
-        )
+        raise _foreign(model)
     return WholeModel(
         genome=cell.genome,
         input_size=cell.input_size,
@@ -126,4 +131,12 @@ def whole_model(model: nn.Module, interface: Interface) -> WholeModel:
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in model.state_dict().items()
         },
+    )
+
+
+def _foreign(model: nn.Module) -> ConfigError:
+    return ConfigError(
+        f"a {type(model).__name__} is not an input layer, one recurrent layer and a linear "
+        "readout, which is what an export of the whole model holds",
+        hint="use RunTrial.model(), or export the bare layer with --to source",
     )

@@ -16,9 +16,10 @@ from cellsearch.runs.trial import RunTrial
 
 if TYPE_CHECKING:
     from cellsearch.export.write import Exported, Form
+    from cellsearch.tasks.heads import SequenceModel
     from cellsearch.tasks.own_data import Given
 
-__all__ = ["Located", "locate", "read_cell_file", "read_text"]
+__all__ = ["Located", "load_model", "locate", "read_cell_file", "read_text"]
 
 MAX_FILE = 4_194_304
 FORMS = "a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL"
@@ -80,6 +81,33 @@ def locate(text: str, data: Given = None) -> Located:
             hint="leave it out, or name a run or RUN:TRIAL",
         )
     return found
+
+
+@checked_arguments
+def load_model(path: str | Path, *, data: Given = None) -> SequenceModel:
+    """The trained model of a run's best cell (``"runs/a"``) or of one trial (``"runs/a:8"``).
+
+    ``model.predict(x)`` takes raw values or texts and gives answers in the user's units and labels;
+    ``model.stream()`` does so position by position. It is a ``torch.nn.Module``.
+
+    data: where the data of the run lie now, which only runs of version 0.1 need.
+
+    Raises :class:`ConfigError` for what is not a trained cell, weights that were not kept, and a
+    task that does not say what its model reads and answers; :class:`RunError` without such a run.
+    """
+    from cellsearch.tasks.heads import SequenceModel  # loads torch
+
+    trial = locate(str(path), data).trained
+    model = trial.model()
+    if not isinstance(model, SequenceModel):
+        task = trial.trained().task
+        task.interface()
+        raise ConfigError(
+            f"the model of the task {task.name} is a {type(model).__name__}, which has no predict",
+            where=str(path),
+            hint="use RunTrial.trained(), which gives the model as its task made it",
+        )
+    return model
 
 
 def _located(text: str, data: Given) -> Located:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from torch import nn
 
-from cellsearch.errors import CheckpointError
+from cellsearch.errors import CheckpointError, ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Training
 from cellsearch.tasks.base import Arrays, Task
+from cellsearch.tasks.heads import SequenceModel
 from cellsearch.training import checkpoint, evaluate, prepare
+from cellsearch.training.checkpoint import Checkpoint
 from cellsearch.training.gates import PREFIX as GATES
-from cellsearch.training.model import DTYPES, cell_factory, make_task
+from cellsearch.training.model import DTYPES, cell_factory, described_model, make_task
 from cellsearch.trial import Result
 
-__all__ = ["Trained", "load_arrays", "load_trained", "train", "trained_job"]
+__all__ = ["Trained", "load_arrays", "load_described", "load_trained", "train", "trained_job"]
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,37 @@ def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
     """
     task = make_task(job, arrays)
     model = task.model(cell_factory(Genome.from_json(job.genome), job.training))
-    model = model.to(DTYPES[job.training.dtype])
+    if isinstance(model, SequenceModel):
+        try:
+            model.described = task.interface()
+        except ConfigError as error:
+            model.described = error  # what it computes is known, what it means is not
+    _load_weights(model, checkpoint.read(path), job, path)
+    return Trained(model, task, job)
+
+
+def load_described(path: Path, job: Job) -> nn.Module | None:
+    """The model of a checkpoint, without the data of its task; ``None`` where the checkpoint does
+    not say what it takes: it was written by version 0.1, or the task has a model of its own.
+
+    Raises :class:`CheckpointError` as :func:`load_trained` does.
+    """
+    stored = checkpoint.read(path)
+    factory = cell_factory(Genome.from_json(job.genome), job.training)
+    model = described_model(stored.meta, stored.weights(), factory, str(path))
+    if model is not None:
+        _load_weights(model, stored, job, path)
+    return model
+
+
+def _load_weights(model: nn.Module, stored: Checkpoint, job: Job, path: Path) -> None:
+    """Fill a model with its best weights, in evaluation mode."""
+    model.to(DTYPES[job.training.dtype])
     # What trained the connection gates is not part of the model: their values are in the cell's own
     # weights.
     weights = {
         name: tensor
-        for name, tensor in checkpoint.read(path).weights().items()
+        for name, tensor in stored.weights().items()
         if not name.startswith(f"{GATES}.")
     }
     try:
@@ -92,7 +119,7 @@ def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
             where=str(path),
             hint="train the cell again",
         ) from error
-    return Trained(model.eval(), task, job)
+    model.eval()
 
 
 def train(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # these load torch
 
     from cellsearch.compiler.module import CellModule
     from cellsearch.export.source import Precision
+    from cellsearch.export.whole import WholeModel
     from cellsearch.export.write import Exported, Form
     from cellsearch.job import Job
     from cellsearch.runs.diagnosis import Comparison
@@ -116,10 +117,28 @@ class RunTrial:
         return load_trained(path, job, self.run.load_arrays() if arrays is None else arrays)
 
     def model(self, arrays: Arrays | None = None) -> nn.Module:
-        """The trained model, with the weights of its best validation, in evaluation mode; see
-        :meth:`trained`.
+        """The trained model, with the weights of its best validation, in evaluation mode.
+
+        ``model.predict(data)`` takes raw values or texts and gives answers in the user's units and
+        labels, ``model.stream()`` position by position
+        (:class:`cellsearch.tasks.heads.SequenceModel`); the module itself takes and gives what it
+        was trained on. It needs no data, but for runs of version 0.1 and for tasks with a model of
+        their own; there it loads them, and raises, as :meth:`trained` does.
         """
-        return self.trained(arrays).model
+        from cellsearch.runs.trained import load_described  # loads torch
+
+        alone = load_described(self.checkpoint, self.job) if arrays is None else None
+        return self.trained(arrays).model if alone is None else alone
+
+    def whole(self, arrays: Arrays | None = None) -> WholeModel:
+        """The trained model as a value: cell, sizes, all weights, and what it reads and answers.
+
+        Raises :class:`ConfigError` for a model that is more than an input layer, one recurrent
+        layer and a readout, and as :meth:`model` does.
+        """
+        from cellsearch.export.whole import whole_of  # loads torch
+
+        return whole_of(self.model(arrays))
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the recurrent layer at the best validation score, under the names of

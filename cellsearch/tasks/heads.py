@@ -4,16 +4,19 @@ a whole sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import CellFactory
-from cellsearch.tasks.interface import Readout
+from cellsearch.tasks.interface import Interface, Readout
+from cellsearch.tasks.prediction import ModelStream, Predicted, predict, prepare
 
 __all__ = ["Readout", "SequenceModel", "evaluation"]
 
@@ -42,6 +45,7 @@ class SequenceModel(nn.Module):
         super().__init__()
         if bool(tokens) == bool(features):
             raise ValueError("give either tokens or features")
+        self.described: Interface | ConfigError | None = None
         self.readout_kind = readout
         self.hidden_size = factory.hidden_size
         self.directions = factory.directions
@@ -70,6 +74,46 @@ class SequenceModel(nn.Module):
         """``x [T, B]`` or ``[T, B, I]``, ``lengths [B]`` -> (prediction, final state)."""
         hidden, state = self._hidden(x, state, lengths)
         return self.readout(hidden), state
+
+    @property
+    def interface(self) -> Interface:
+        """What the model reads and answers, once it is trained. Raises :class:`ConfigError` where
+        that is not known.
+        """
+        if isinstance(self.described, Interface):
+            return self.described
+        raise self.described or ConfigError(
+            "nobody has said what the model reads and answers",
+            hint="cellsearch.load_model and RunTrial.model give models that know it",
+        )
+
+    def predict(self, data: Any, *, probabilities: bool = False) -> Any:
+        """Answers in the user's units and labels for raw data.
+
+        data: one sequence: raw values ``[T, I]`` (``[T]`` for one feature), a text, or token
+            numbers ``[T]``; several: an array with one dimension more, or a list.
+        probabilities: those of classes, bits or next tokens instead of the most probable one.
+
+        Returns for each sequence a label, values ``[C]`` or ``[horizon, C]``, or bits; one a
+        position where the model answers at every position. Of a forecast's sequence the last window
+        is read. Raises :class:`ConfigError` for data that the model cannot read.
+        """
+        sequences, alone = prepare(self.interface, data)
+        found = [
+            row.probabilities if probabilities else row.answers for row in self.predicted(sequences)
+        ]
+        if alone:
+            return found[0]
+        same = all(isinstance(row, np.ndarray) and row.shape == found[0].shape for row in found)
+        return np.stack(found) if same else found
+
+    def predicted(self, sequences: Sequence[Any]) -> list[Predicted]:
+        """What :meth:`predict` gives for checked sequences, with all that is known of it."""
+        return predict(self, self.interface, sequences)
+
+    def stream(self) -> ModelStream:
+        """The model position by position, its state carried on."""
+        return ModelStream(self, self.interface, self.directions)
 
     def cross_entropy(
         self, x: torch.Tensor, y: torch.Tensor, state: Any = None

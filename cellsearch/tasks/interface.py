@@ -277,6 +277,11 @@ def _wrong(interface: Interface) -> str:
     if isinstance(inputs, TokenInputs):
         if inputs.level not in get_args(Level) or inputs.vocabulary < 1:
             return "the inputs have no symbols"
+        for pattern in (inputs.word, *(inputs.replace or ())[:1]):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                return f"{pattern!r} is not a pattern: {error}"
         if inputs.unknown is not None and not 0 <= inputs.unknown < inputs.vocabulary:
             return f"the unknown token is {inputs.unknown}"
         return ""

@@ -29,7 +29,14 @@ from cellsearch.training.connections import ConnectionMeter, gate_weights, measu
 from cellsearch.training.fused import FlatAdam
 from cellsearch.training.gates import attach
 from cellsearch.training.guard import Guard
-from cellsearch.training.model import DTYPES, cell_factory, decoded, fewest_weights, make_task
+from cellsearch.training.model import (
+    DTYPES,
+    cell_factory,
+    decoded,
+    description,
+    fewest_weights,
+    make_task,
+)
 from cellsearch.training.prefilter import check_job
 from cellsearch.training.quiet_start import quiet_start
 from cellsearch.training.state import Progress, detached, inherit, restore, store
@@ -176,7 +183,8 @@ class _Run:
             self._validate()
         progress.seconds = self.seconds_before + time.perf_counter() - self.started
         if job.checkpoint:
-            store(job.checkpoint, job, self.model, self.optimizer, progress)
+            described = description(self.task, self.model)
+            store(job.checkpoint, job, self.model, self.optimizer, progress, described)
         return self._result()
 
     def _step(self, batch: Batch) -> float:

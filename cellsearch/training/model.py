@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
 
 from cellsearch import tasks
 from cellsearch.compiler.module import compile_cell
-from cellsearch.errors import GenomeError, TrainingError
+from cellsearch.errors import ConfigError, GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import parameter_count, requires_square
 from cellsearch.job import Job, Training
 from cellsearch.space import LayerSizes
+from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, CellFactory, Task
+from cellsearch.tasks.heads import SequenceModel
+from cellsearch.tasks.interface import Interface, TokenInputs
 from cellsearch.training.fused import fused_linear_cross_entropy
 
-__all__ = ["DTYPES", "cell_factory", "decoded", "fewest_weights", "make_task", "trained_sizes"]
+__all__ = [
+    "DTYPES",
+    "cell_factory",
+    "decoded",
+    "described_model",
+    "description",
+    "fewest_weights",
+    "make_task",
+    "trained_sizes",
+]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """What ``Training.dtype`` may say."""
@@ -81,6 +96,60 @@ def fewest_weights(genome: Genome, training: Training) -> int:
     if training.num_layers > 1:
         further = parameter_count(genome, hidden * directions, hidden)
     return directions * (first + (training.num_layers - 1) * further)
+
+
+def description(task: Task, model: nn.Module) -> dict[str, Any]:
+    """What a checkpoint says of a model besides its weights: what it reads and answers, and which
+    of our models it is (``""``: the task's own), so that it can be used where its data are not.
+    Nothing where the task does not say it.
+    """
+    try:
+        interface = task.interface()
+    except ConfigError:
+        return {}
+    kind = type(model).__name__ if type(model) in (SequenceModel, AdaptiveModel) else ""
+    return {"interface": interface.to_plain(), "model": kind}
+
+
+def described_model(
+    meta: Mapping[str, Any], weights: Mapping[str, torch.Tensor], factory: CellFactory, where: str
+) -> SequenceModel | None:
+    """The model that a checkpoint describes, without its weights; ``None`` where it does not say
+    enough. Raises :class:`InputFileError` for a description that is damaged.
+
+    weights: those of the checkpoint; their shapes say what the description leaves out.
+    """
+    kind = meta.get("model")
+    if "interface" not in meta or kind not in ("SequenceModel", "AdaptiveModel"):
+        return None
+    interface = Interface.from_plain(meta["interface"], where=where)
+    inputs = interface.inputs
+    tokens = inputs.vocabulary if isinstance(inputs, TokenInputs) else 0
+    if kind == "AdaptiveModel":
+        model: SequenceModel = AdaptiveModel(factory, tokens=tokens, cutoffs=_cutoffs(weights))
+    else:
+        vectors, readout = weights.get("embedding.weight"), weights.get("readout.weight")
+        model = SequenceModel(
+            factory,
+            outputs=interface.outputs,
+            tokens=tokens,
+            features=0 if isinstance(inputs, TokenInputs) else len(inputs.names),
+            readout=interface.readout,
+            tied=vectors is not None and readout is not None and torch.equal(vectors, readout),
+        )
+    model.described = interface
+    return model
+
+
+def _cutoffs(weights: Mapping[str, torch.Tensor]) -> list[int]:
+    """Where the clusters of an adaptive softmax begin: the head has an output for each token of its
+    own, and one for each cluster.
+    """
+    sizes: list[int] = []
+    while (tail := weights.get(f"softmax.tail.{len(sizes)}.1.weight")) is not None:
+        sizes.append(len(tail))
+    head = weights.get("softmax.head.weight")
+    return list(accumulate([0 if head is None else len(head) - len(sizes), *sizes[:-1]]))
 
 
 def cell_factory(genome: Genome, training: Training) -> CellFactory:

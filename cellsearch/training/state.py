@@ -94,8 +94,17 @@ def detached(state: Any) -> Carried:
     return state.detach() if isinstance(state, Tensor) else tuple(part.detach() for part in state)
 
 
-def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: Progress) -> None:
+def store(
+    path: str,
+    job: Job,
+    model: nn.Module,
+    optimizer: FlatAdam,
+    progress: Progress,
+    described: Mapping[str, Any],
+) -> None:
     """Write everything that the next step depends on, and the best weights.
+
+    described: what :func:`cellsearch.training.model.description` says of the model.
 
     The optimizer's part is named and shaped as that of ``torch.optim.AdamW``: one number of steps
     and two moments a weight.
@@ -124,6 +133,7 @@ def store(path: str, job: Job, model: nn.Module, optimizer: FlatAdam, progress: 
         if isinstance(carried, Tensor)
         else "tuple",
         "progress": {name: getattr(progress, name) for name in _NUMBERS},
+        **described,
     }
     checkpoint.write(path, tensors, meta)
 

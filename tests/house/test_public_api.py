@@ -31,6 +31,7 @@ PUBLIC = {
     "__version__",
     "compile_cell",
     "load_experiment",
+    "load_model",
     "load_space",
     "open_run",
     "strategies",

@@ -302,3 +302,30 @@ def test_a_diagnosis_of_the_best(run: cs.Run) -> None:
 def test_a_model_of_something_else_writes_no_text(run: cs.Run) -> None:
     with pytest.raises(ConfigError, match="parity, which does not consist of text"):
         run.best().write_text(5)
+
+
+def test_a_model_by_name(run: cs.Run, folder: Path) -> None:
+    trial = run.best()
+    model = cs.load_model(f"{folder}:{trial.number}")
+    best = cs.load_model(str(folder))
+    same = trial.model()
+    for found in (best, same, cs.load_model(folder)):
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(found.state_dict().values(), model.state_dict().values(), strict=True)
+        )
+    assert model.predict(["0110", "1"], probabilities=True).shape == (2, 2)
+    assert set(model.predict(["0110", "1"])) <= {0, 1}
+    with pytest.raises(InputFileError, match="'2'"):
+        model.predict("012")
+    whole = trial.whole()
+    assert whole.interface == model.interface
+    assert whole.hidden_size == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("lstm", ConfigError), ("nowhere/a", ConfigError), ("{}:99", RunError)]
+)
+def test_a_model_that_is_not_there(folder: Path, name: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        cs.load_model(name.format(folder))

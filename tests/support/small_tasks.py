@@ -123,3 +123,48 @@ def factory(hidden_size: int = 5, *, directions: int = 1) -> CellFactory:
         hidden_size=hidden_size,
         directions=directions,
     )
+
+
+def trained(
+    name: str, path: Path, *, cell: str = "gru", steps: int = 3, **training: Any
+) -> tuple[Any, Any]:
+    """A model of the task that was trained a little, its checkpoint at ``path``: the job and its
+    result.
+    """
+    from cellsearch import zoo
+    from cellsearch.job import Job, Training
+    from cellsearch.training import evaluate
+
+    data = small_data(name)
+    job = Job(
+        trial=0,
+        rung=0,
+        genome=zoo.load(cell).to_json(),
+        task=data.name,
+        task_options=data.options,
+        training=Training(**{"hidden_size": 5, "evaluations": 1, **training}),
+        steps=steps,
+        seed=1,
+        checkpoint=str(path),
+    )
+    return job, evaluate(job, data.arrays)
+
+
+def raw_sequences(task: Task, split: str = "valid") -> tuple[list[Any], list[Any]]:
+    """Inputs of a split as a user has them (raw values, token numbers) and what the model reads of
+    them, each ``[T, ...]``, of every batch one after another.
+    """
+    inputs = task.interface().inputs
+    raw, read = [], []
+    for batch in task.batches(split, 0):  # type: ignore[arg-type]
+        for column in range(batch.x.shape[1]):
+            length = len(batch.x) if batch.lengths is None else int(batch.lengths[column])
+            given = batch.x[:length, column].numpy()
+            read.append(given)
+            raw.append(given if not hasattr(inputs, "mean") else unscaled(given, inputs))
+    return raw, read
+
+
+def unscaled(values: Any, inputs: Any) -> Any:
+    """Raw values of what a model reads; windows of a forecast end where the training mean is."""
+    return values.astype(np.float64) * inputs.scale + inputs.mean

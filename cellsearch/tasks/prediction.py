@@ -1,0 +1,330 @@
+"""Using a trained model: raw values or texts in, answers in the user's units and labels out; whole
+sequences at once, or position by position with the state carried on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cellsearch.errors import ConfigError, DataWarning
+from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
+
+__all__ = ["ModelStream", "Predicted", "predict", "prepare", "run"]
+
+BATCH = 256
+"""Sequences that are read at once."""
+_ONE = "one sequence [T, I]"
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a model says of one sequence."""
+
+    scores: NDArray[np.float64]
+    """``[T, outputs]`` with an answer at every position, else ``[1, outputs]``: probabilities of
+    classes, bits and tokens; values in the user's units."""
+    interface: Interface
+    """What they mean."""
+
+    @property
+    def answers(self) -> Any:
+        """For each row a label, the values ``[C]`` or ``[horizon, C]``, the bits, or the next
+        symbol; without the rows where there is one answer a sequence.
+        """
+        rows = self._rows()
+        return rows if self.interface.streams else rows[0]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """``[T, outputs]``, or ``[outputs]`` where there is one answer a sequence. Raises
+        :class:`ConfigError` for values, which have none.
+        """
+        if self.interface.answer.kind == "values":
+            raise ConfigError(
+                "the model answers values, which have no probabilities",
+                hint="leave probabilities out",
+            )
+        return self.scores if self.interface.streams else self.scores[0]
+
+    def _rows(self) -> Any:
+        answer = self.interface.answer
+        if answer.kind == "bits":
+            return self.scores > 0.5
+        if answer.kind == "values":
+            shape = (len(self.scores), answer.horizon, len(answer.names))
+            return self.scores.reshape(shape) if answer.horizon > 1 else self.scores
+        numbers = self.scores.argmax(-1)
+        if answer.kind == "tokens":
+            inputs = self.interface.inputs
+            assert isinstance(inputs, TokenInputs)
+            return [inputs.decode([number]) or inputs.end_of_line for number in numbers.tolist()]
+        return [answer.labels[number] for number in numbers.tolist()]
+
+
+def prepare(interface: Interface, data: Any, where: str = "data") -> tuple[list[Any], bool]:
+    """Checked sequences, token numbers ``[T]`` or raw values ``[T, I]`` in float64, and whether one
+    alone was given.
+
+    data: a text, token numbers ``[T]``, or ``[T, I]`` (``[T]`` for one feature) for one sequence;
+        ``[N, T]``, ``[N, T, I]`` or a list of these for several.
+
+    Raises :class:`ConfigError` for anything else, for columns that do not fit, and for numbers that
+    are not finite; :class:`InputFileError` for unknown symbols.
+    """
+    if isinstance(interface.inputs, TokenInputs):
+        return _tokens(interface.inputs, data, where)
+    return _features(interface.inputs, data, where)
+
+
+def _tokens(inputs: TokenInputs, data: Any, where: str) -> tuple[list[Any], bool]:
+    if isinstance(data, str):
+        return [_not_empty(inputs.encode(data, where=where), where)], True
+    if isinstance(data, Sequence) and len(data) and all(isinstance(text, str) for text in data):
+        texts = [inputs.encode(text, where=f"{where} {k}") for k, text in enumerate(data)]
+        return [_not_empty(tokens, f"{where} {k}") for k, tokens in enumerate(texts)], False
+    sequences, alone = _arrays(data, 1, where)
+    for k, tokens in enumerate(sequences):
+        _not_empty(tokens, f"{where} {k}")
+        if tokens.dtype.kind not in "iu" or tokens.min() < 0 or tokens.max() >= inputs.vocabulary:
+            raise ConfigError(
+                f"sequence {k} of type {tokens.dtype} does not hold tokens of the model",
+                where=where,
+                hint=f"tokens are whole numbers from 0 to {inputs.vocabulary - 1}"
+                + (", or give a text" if inputs.symbols else ""),
+            )
+    return [tokens.astype(np.int64) for tokens in sequences], alone
+
+
+def _not_empty(sequence: NDArray[Any], where: str) -> NDArray[Any]:
+    if not len(sequence):
+        raise ConfigError("a sequence is empty", where=where, hint="give a position or more")
+    return sequence
+
+
+def _features(inputs: FeatureInputs, data: Any, where: str) -> tuple[list[Any], bool]:
+    width = len(inputs.names)
+    if width == 1 and _depth(data) == 1:
+        data = np.asarray(data)[:, None]
+    elif width == 1 and _depth(data) == 2 and np.shape(data[0])[-1:] != (1,):
+        data = [np.asarray(sequence)[:, None] for sequence in data]
+    sequences, alone = _arrays(data, 2, where)
+    for k, values in enumerate(sequences):
+        if values.dtype.kind not in "iufb" or values.shape[1] != width:
+            raise ConfigError(
+                f"sequence {k} has shape {list(values.shape)} and type {values.dtype}",
+                where=where,
+                hint=f"the model reads {width} columns of numbers: {', '.join(inputs.names)}",
+            )
+        _not_empty(values, f"{where} {k}")
+        wrong = ~np.isfinite(values.astype(np.float64))
+        if wrong.any():
+            row, column = (int(place) for place in np.argwhere(wrong)[0])
+            raise ConfigError(
+                f"{int(wrong.sum())} values are not finite (NaN, infinite, missing), the first of "
+                f"them {inputs.names[column]} at position {row} of sequence {k}",
+                where=where,
+                hint="fill them in as the training data were, or leave out the rows",
+            )
+    return [values.astype(np.float64) for values in sequences], alone
+
+
+def _depth(data: Any) -> int:
+    """How many dimensions nested data have, of which the first part decides."""
+    depth = 0
+    while not isinstance(data, str) and (np.ndim(data) if hasattr(data, "ndim") else True):
+        if not hasattr(data, "__len__"):
+            break
+        depth += 1
+        if not len(data):
+            break
+        data = data[0]
+    return depth
+
+
+def _arrays(data: Any, dimensions: int, where: str) -> tuple[list[NDArray[Any]], bool]:
+    """Sequences of so many dimensions, and whether the data are one."""
+    depth = _depth(data)
+    if depth not in (dimensions, dimensions + 1):
+        raise ConfigError(
+            f"data of {depth} dimensions are not sequences that the model reads",
+            where=where,
+            hint=f"one sequence has {dimensions} ([T{', I' * (dimensions - 1)}]); several are a "
+            "list of them, or an array with one dimension more",
+        )
+    alone = depth == dimensions
+    try:
+        sequences = [np.asarray(sequence) for sequence in ([data] if alone else data)]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the data are not sequences of numbers: {error}", where=where) from error
+    for k, sequence in enumerate(sequences):
+        if sequence.ndim != dimensions:
+            raise ConfigError(
+                f"sequence {k} has shape {list(sequence.shape)}",
+                where=where,
+                hint=f"each has {dimensions} dimensions",
+            )
+    return sequences, alone
+
+
+def predict(model: nn.Module, interface: Interface, sequences: Sequence[Any]) -> list[Predicted]:
+    """What the model says of each of the sequences that :func:`prepare` gave.
+
+    Of a forecast's sequences the last ``history`` positions are read, as in training.
+    """
+    made: list[Predicted | None] = [None] * len(sequences)
+    order = sorted(range(len(sequences)), key=lambda k: len(sequences[k]))
+    for first in range(0, len(order), BATCH):
+        chosen = order[first : first + BATCH]
+        scores = _batch(model, interface, [sequences[k] for k in chosen])
+        for k, rows in zip(chosen, scores, strict=True):
+            made[k] = Predicted(rows, interface)
+    return [found for found in made if found is not None]
+
+
+def _batch(
+    model: nn.Module, interface: Interface, sequences: Sequence[NDArray[Any]]
+) -> list[NDArray[np.float64]]:
+    """Scores of each sequence, run side by side."""
+    inputs = interface.inputs
+    if isinstance(inputs, FeatureInputs):
+        windows = [_window(inputs, values) for values in sequences]
+        standard = [(values - inputs.mean) / inputs.scale for values in windows]
+    else:
+        standard = list(sequences)
+    lengths = torch.tensor([len(values) for values in standard])
+    longest = int(lengths.max())
+    padded = np.stack(
+        [np.concatenate([v, np.repeat(v[-1:], longest - len(v), 0)]) for v in standard], axis=1
+    )
+    same = bool((lengths == longest).all())
+    output, _, last = run(model, interface, padded, None, None if same else lengths)
+    scores = _scores(interface, output, last)
+    if not interface.streams:
+        return [scores[k : k + 1] for k in range(len(standard))]
+    return [scores[: len(values), k] for k, values in enumerate(standard)]
+
+
+def _window(inputs: FeatureInputs, values: NDArray[Any]) -> NDArray[Any]:
+    if inputs.history is None:
+        return values
+    if len(values) < inputs.history:
+        warnings.warn(
+            f"{len(values)} positions are fewer than the {inputs.history} of each window that the "
+            "model was trained on: its answers may be poor",
+            DataWarning,
+            stacklevel=5,
+        )
+    return values[-inputs.history :]
+
+
+def run(
+    model: nn.Module,
+    interface: Interface,
+    standard: NDArray[Any],
+    state: Any,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, Any, NDArray[np.float64] | None]:
+    """The model's prediction, its state, and what relative inputs are relative to ``[B, I]``.
+
+    standard: tokens ``[T, B]`` or standardised values ``[T, B, I]``, float64.
+    """
+    last = None
+    if isinstance(interface.inputs, FeatureInputs):
+        # As the task rounds: to float32 first, then the difference.
+        standard = standard.astype(np.float32 if _single(model) else np.float64)
+        if interface.inputs.relative:
+            ends = np.full(standard.shape[1], len(standard)) if lengths is None else lengths.numpy()
+            last = standard[ends - 1, np.arange(standard.shape[1])]
+            standard = standard - last
+            last = last.astype(np.float64)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            output, state = model(torch.from_numpy(standard), state, lengths)
+    finally:
+        model.train(was_training)
+    return output, state, last
+
+
+def _single(model: nn.Module) -> bool:
+    return next((p.dtype for p in model.parameters()), torch.float32) != torch.float64
+
+
+def _scores(
+    interface: Interface, output: Tensor, last: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Probabilities, or values in the user's units, from what the readout gives."""
+    answer = interface.answer
+    if answer.kind == "bits":
+        return np.asarray(torch.sigmoid(output.double()).numpy())
+    if answer.kind != "values":
+        return np.asarray(torch.softmax(output.double(), -1).numpy())
+    numbers = output.double().numpy()
+    if last is not None:
+        numbers = numbers + np.tile(last[:, : len(answer.names)], answer.horizon)
+    return np.asarray(numbers * answer.scale + answer.mean)
+
+
+class ModelStream:
+    """A trained model position by position: ``answer = stream(position)``.
+
+    A model that answers at every position carries its state on. A forecast keeps the last
+    ``history`` positions, and answers from the position on that completes the first window; before
+    it the answer is ``None``. Raises :class:`ConfigError` for a model that needs whole sequences.
+    """
+
+    def __init__(self, model: nn.Module, interface: Interface, directions: int = 1) -> None:
+        inputs = interface.inputs
+        windows = isinstance(inputs, FeatureInputs) and inputs.history is not None
+        if directions != 1 and not windows:
+            raise ConfigError(
+                "a model that reads both directions needs the whole sequence",
+                hint="use predict, or search with bidirectional = false",
+            )
+        if not interface.streams and not windows:
+            raise ConfigError(
+                "the model answers once a sequence, so it cannot answer in a stream",
+                hint='use predict, or make the task with readout = "every"',
+            )
+        self.model, self.interface = model, interface
+        self.windows = windows and not interface.streams
+        self.state: Any = None
+        """The recurrent state after the last position; ``None`` at the start."""
+        self._rows: list[NDArray[Any]] = []
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.state, self._rows = None, []
+
+    def __call__(self, position: Any) -> Any:
+        """The answer at the next position: a symbol or token number, or raw values ``[I]``."""
+        found = self.predicted(position)
+        return None if found is None else found._rows()[0]
+
+    def predicted(self, position: Any) -> Predicted | None:
+        """The same with its probabilities."""
+        inputs = self.interface.inputs
+        if isinstance(inputs, TokenInputs):
+            given = position if isinstance(position, str) else [position]
+        else:
+            given = [np.atleast_1d(np.asarray(position))]
+        (sequence,), _ = prepare(self.interface, given, "position")
+        if self.windows:
+            assert isinstance(inputs, FeatureInputs)
+            self._rows = [*self._rows, *sequence][-(inputs.history or 0) :]
+            if len(self._rows) < (inputs.history or 0):
+                return None
+            return predict(self.model, self.interface, [np.stack(self._rows)])[0]
+        if isinstance(inputs, FeatureInputs):
+            sequence = (sequence - inputs.mean) / inputs.scale
+        output, self.state, _ = run(self.model, self.interface, sequence[:, None], self.state)
+        return Predicted(_scores(self.interface, output[-1:, 0], None), self.interface)
