@@ -23,9 +23,9 @@ __all__ = ["FinalRow", "FinalTable", "judge", "verdict"]
 SIGNIFICANCE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FinalRow:
-    """One cell's final."""
+    """One cell's final. Rows with equal numbers are equal, those with the same NaN among them."""
 
     name: str
     """Of the finalist."""
@@ -49,6 +49,20 @@ class FinalRow:
     """Corrected p-value of the comparison with the best baseline; NaN for baselines."""
     cell_parameters: int = 0
     """Trainable weights of the recurrent layer alone; 0 where they were not written down."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FinalRow):
+            return NotImplemented
+        return self._facts() == other._facts()
+
+    def __hash__(self) -> int:
+        return hash(self._facts())
+
+    def _facts(self) -> tuple[object, ...]:
+        """All fields, those that may be NaN as text: NaN is equal to nothing, itself included."""
+        exact = self.name, self.baseline, self.hidden_size, self.parameters, self.learning_rate
+        measured = repr((self.scores, self.metrics, self.step_ms, self.p))
+        return *exact, measured, self.failures, self.cell_parameters
 
     @property
     def mean(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cellsearch.errors import CellsearchError, EnvironmentFailure, InputFileError, RunError
@@ -149,6 +149,17 @@ def runs_below(folder: Path) -> list[Path]:
     )
 
 
+class _Reader(sqlite3.Connection):
+    """A connection that only reads: it is closed with the last one who reads from it. A run that
+    was opened, its trials and their lists all read when they are asked, so none of them knows when
+    the reading is done.
+    """
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.ProgrammingError):  # it could not be opened
+            self.close()
+
+
 def open_reader(folder: Path) -> sqlite3.Connection:
     """Open the store of a run for reading, also while a search writes it. Raises :class:`RunError`
     if there is none, :class:`InputFileError` for something else than a store.
@@ -172,6 +183,7 @@ def open_reader(folder: Path) -> sqlite3.Connection:
     with translated(path):
         connection = sqlite3.connect(
             f"{path.resolve().as_uri()}?{query}",
+            factory=_Reader,
             uri=True,
             timeout=_WAIT_SECONDS,
             isolation_level=None,
@@ -193,7 +205,9 @@ def _up_to_date(connection: sqlite3.Connection, *, where: str) -> sqlite3.Connec
     """
     if _version(connection) == VERSION:
         return connection
-    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy = sqlite3.connect(
+        ":memory:", factory=_Reader, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.backup(copy)
         migrate(copy, _migrations(), where=where)

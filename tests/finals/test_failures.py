@@ -20,6 +20,21 @@ def row(name: str, scores: list[float], failures: int = 0, *, baseline: bool = F
     return FinalRow(name, baseline, 10, 1000, 0.01, kept, kept, 1.0, failures)
 
 
+@pytest.mark.parametrize("field", ["step_ms", "p", "scores", "metrics"])
+def test_a_number_that_is_none_is_equal_to_itself(field: str) -> None:
+    """As two readings of one file are, on every version of Python."""
+
+    def with_value(value: float) -> FinalRow:
+        changed = (0.5, value) if field in ("scores", "metrics") else value
+        return replace(row("a", [1.0, 1.1]), **{field: changed})  # type: ignore[arg-type]
+
+    assert with_value(float("nan")) == with_value(float("nan"))
+    assert hash(with_value(float("nan"))) == hash(with_value(float("nan")))
+    assert with_value(float("nan")) != with_value(0.5)
+    assert with_value(0.25) == with_value(0.25) != with_value(0.5)
+    assert with_value(0.25) != "a"
+
+
 def random_rows(rng: np.random.Generator) -> list[FinalRow]:
     seeds = int(rng.integers(2, 7))
     rows = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ import pytest
 from cellsearch import zoo
 from cellsearch.errors import EnvironmentFailure, InputFileError, RunError
 from cellsearch.job import Outcome
-from cellsearch.store import Duplicate, Store
+from cellsearch.store import Duplicate, Records, Store, database
 from cellsearch.store.database import FILE_NAME, VERSION, migrate, network_file_system
 from cellsearch.trial import Budget, Connection, Failure, Proposal, Result, Rung, Status, Trial
 
@@ -444,3 +445,40 @@ def test_network_file_systems() -> None:
     assert network_file_system(Path("/var/run2"), mounts) == ""
     assert network_file_system(Path("/mnt/my share/run"), mounts) == "cifs"
     assert network_file_system(Path("/homestead"), mounts) == ""
+
+
+def test_a_reader_is_closed_with_the_last_one_who_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 warns of one that is not: a run, its trials and their lists all are readers."""
+    with Store.open(tmp_path) as writer:
+        writer.describe("name = 'a'\n")
+        add(writer, 0)
+        history = Records(writer.lookup).view()
+    closed: list[sqlite3.Connection] = []
+    really = database._Reader.close
+
+    def close(connection: sqlite3.Connection) -> None:
+        really(connection)
+        closed.append(connection)
+
+    monkeypatch.setattr(database._Reader, "close", close)
+    assert len(history) == 1  # the writer is closed: a reader answers
+    del history
+    gc.collect()
+    assert len(closed) == 1
+    store = Store.read(tmp_path)
+    trials = Records(store.lookup).view()[:1]
+    del store
+    gc.collect()
+    assert len(closed) == 2
+    assert trials[0].genome == zoo.load("lstm")
+
+
+def test_a_store_that_cannot_be_opened_leaves_no_reader(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"")
+    with pytest.raises(InputFileError):
+        Store.read(tmp_path)
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite3.connect(tmp_path / "no" / "folder", factory=database._Reader)
+    gc.collect()
