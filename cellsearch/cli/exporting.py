@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-FORMS = ("source", "package", "json", "cell", "state-dict")
+FORMS = ("source", "model", "package", "json", "cell", "state-dict")
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -36,7 +36,7 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
     type=click.Choice(["pt", "safetensors"]),
     default="pt",
     show_default=True,
-    help="Form of the weights beside source.",
+    help="Form of the weights beside source, package and model.",
 )
 @click.option(
     "--precision",
@@ -63,7 +63,9 @@ def export(
     """Write CELL to a file.
 
     CELL is a run folder (its best cell), RUN:TRIAL, a zoo name, or a .cell or .json file. `source`
-    is a Python file that needs nothing but torch; a trained cell's weights go beside it. `package`
+    is the bare recurrent layer as a Python file that needs nothing but torch; a trained cell's
+    weights go beside it. `model` is such a file with the whole trained model: raw values or text
+    in, answers in the units and labels of the data out. `package`
     is a folder with that file and the native runtime: as fast as in a search, in training too,
     where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the
     file's suffix).
@@ -83,6 +85,8 @@ def export(
     done = located.export(
         output, form, suffix=weights, class_name=class_name, precision=precision, force=force
     )
+    if done.card:
+        click.echo(f"card: {done.card}")
     if done.weights:
         click.echo(f"weights: {done.weights}")
     if form == "package":

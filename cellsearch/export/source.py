@@ -19,7 +19,7 @@ from cellsearch.export.expressions import Expressions, Names, is_dense, number
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
 
-__all__ = ["PRECISIONS", "Precision", "to_source"]
+__all__ = ["PRECISIONS", "Precision", "docstring_text", "to_source"]
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
@@ -184,10 +184,10 @@ def _docstring(
         f"    output, {f'({final})' if len(genome.states) > 1 else final} = "
         f"layer(torch.randn(20, 4, {input_size or 8}{dtype}))"
     )
-    return "\n".join(_escape(line) for line in lines)
+    return "\n".join(docstring_text(line) for line in lines)
 
 
-def _escape(line: str) -> str:
+def docstring_text(line: str) -> str:
     """Text that cannot end the docstring that it stands in, nor break its line."""
     line = "".join(c if c.isprintable() else " " for c in line)
     return line.replace("\\", "/").replace('"""', "'''").rstrip()

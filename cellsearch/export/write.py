@@ -1,26 +1,44 @@
-"""A cell as files: source, package, JSON, text, or weights alone, complete or not there."""
+"""A cell as files, complete or not there: a table of forms, each with what writes it."""
 
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.export.card import Facts, card_path, model_card
+from cellsearch.export.model import to_model_source
 from cellsearch.export.package import to_package
 from cellsearch.export.source import Precision, to_source
 from cellsearch.export.weights import in_precision, packed
+from cellsearch.export.whole import WholeModel
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.graph import Genome
 
-__all__ = ["FORMS", "Exported", "Form", "export_cell"]
+__all__ = ["FORMS", "WHOLE", "Exported", "Form", "Request", "export_cell"]
 
-Form = Literal["source", "package", "json", "cell", "state-dict"]
+Form = Literal["source", "package", "json", "cell", "state-dict", "model"]
 FORMS: tuple[Form, ...] = get_args(Form)
+WHOLE: tuple[Form, ...] = ("model",)
+"""The forms that hold the whole trained model."""
+FOLDERS: tuple[Form, ...] = ("package",)
+"""The forms that are folders."""
+_SAID: dict[Form, str] = {
+    "source": "The bare recurrent layer as Python that imports torch only, called like "
+    "torch.nn.LSTM; the weights, where it was trained, lie beside it.",
+    "package": "The bare recurrent layer as a Python package with the native runtime.",
+    "json": "The cell, without weights, in the exact form that cellsearch reads.",
+    "state-dict": "The weights of the bare recurrent layer, under the names of compile_cell.",
+    "model": "The whole trained model as Python that imports torch only: raw values or text in, "
+    "answers in the units and labels of the data out. `load().predict(data)`; the weights lie "
+    "beside it.",
+}
+"""What the card says of each form; a ``.cell`` file says it itself."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +51,37 @@ class Exported:
     """The file of weights beside the source, or in the package."""
     built: bool = False
     """Whether a package holds a built library."""
+    card: Path | None = None
+    """The model card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be written: all that a form may need."""
+
+    genome: Genome
+    path: Path
+    doc: str
+    """Where the cell comes from, in a sentence."""
+    weights: Mapping[str, Tensor]
+    """The state dict of the layer; empty for an untrained cell."""
+    sizes: Mapping[str, Any]
+    """The arguments of ``compile_cell`` that the weights fit."""
+    suffix: str
+    """Of the file of weights."""
+    class_name: str
+    """Of the layer."""
+    precision: Precision | None
+    """Of the weights; ``None``: as trained."""
+    force: bool
+    """Whether files are overwritten."""
+    whole: WholeModel | None
+    """The whole trained model, for the forms that hold it."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What source and package are told."""
+        return {"class_name": self.class_name, "doc": self.doc, **self.sizes}
 
 
 @checked_arguments
@@ -48,18 +97,24 @@ def export_cell(
     class_name: str = "Recurrent",
     precision: Precision | None = None,
     force: bool = False,
+    whole: WholeModel | None = None,
+    facts: Facts | None = None,
 ) -> Exported:
-    """Write a cell. Nothing is overwritten unless ``force``.
+    """Write a cell, and beside it a card that says what it is. Nothing is overwritten unless
+    ``force``.
 
-    form: ``"source"``, a Python file that needs nothing but torch, with the weights beside it;
-        ``"package"``, a folder with that file and the native runtime; ``"json"``, ``"cell"``;
-        ``"state-dict"``, the weights alone, as safetensors if the file is called so.
+    form: ``"source"``, a Python file with the bare layer that needs nothing but torch, with the
+        weights beside it; ``"package"``, a folder with that file and the native runtime;
+        ``"json"``, ``"cell"``; ``"state-dict"``, the weights alone, as safetensors if the file is
+        called so; ``"model"``, a Python file with the whole trained model.
     doc: where the cell comes from, in a sentence.
     weights: the state dict of its layer, if it is to leave with one.
     sizes: the arguments of ``compile_cell`` that the weights fit.
-    suffix: of the file of weights of source and package, ``"pt"`` or ``"safetensors"``.
-    class_name: of the layer in source and package.
+    suffix: of the file of weights of source, package and model, ``"pt"`` or ``"safetensors"``.
+    class_name: of the layer in source, package and model.
     precision: of the weights of source and state-dict (default: as trained).
+    whole: the whole trained model, which ``"model"`` needs.
+    facts: what its run knows of it, for the card.
 
     Raises :class:`ConfigError` for what is there already or cannot be written like this,
     :class:`EnvironmentFailure` if the place cannot be written.
@@ -68,50 +123,100 @@ def export_cell(
         raise ConfigError(f"{form!r} is not a form of export", hint=f"allowed: {', '.join(FORMS)}")
     if precision and form not in ("source", "state-dict"):
         raise ConfigError(f"a precision is for source and state-dict, not for {form}")
-    described: dict[str, Any] = {"class_name": class_name, "doc": doc, **(sizes or {})}
-    if form == "package":
-        return _package(genome, path, weights or {}, described, suffix, force=force)
-    refuse_existing(path, force=force)
-    tensors = in_precision(genome, weights or {}, precision) if precision else dict(weights or {})
-    if form == "source":
-        return _source(genome, path, tensors, described, suffix, precision, force=force)
-    if form == "state-dict":
-        write_new(path, packed(tensors, path.suffix), force=force)
-    else:
-        text = genome.to_json() if form == "json" else genome.to_text(doc)
-        write_new(path, text, force=force)
-    return Exported(path)
+    if form in WHOLE and whole is None:
+        raise ConfigError(
+            f"a {form} is a trained model, and this is a cell without one",
+            hint="name a trained cell: a run folder (its best cell), or RUN:TRIAL",
+        )
+    request = Request(
+        genome=genome,
+        path=path,
+        doc=doc,
+        weights=weights or {},
+        sizes=sizes or {},
+        suffix=suffix,
+        class_name=class_name,
+        precision=precision,
+        force=force,
+        whole=whole,
+    )
+    card = path / "README.md" if form in FOLDERS else card_path(path)
+    if form not in FOLDERS:
+        refuse_existing(path, force=force)
+    if form in _SAID:
+        refuse_existing(card, force=force)
+    done = _WRITERS[form](request)
+    if form not in _SAID:
+        return done
+    text = model_card(
+        path.name,
+        genome,
+        form=_SAID[form],
+        sizes=whole.sizes if whole is not None else request.sizes,
+        weights=whole.weights if whole is not None else request.weights,
+        interface=whole.interface if whole is not None else None,
+        facts=facts,
+        doc=doc,
+    )
+    write_new(card, text, force=force)
+    return replace(done, card=card)
 
 
-def _source(
-    genome: Genome,
-    path: Path,
-    weights: Mapping[str, Tensor],
-    described: Mapping[str, Any],
-    suffix: str,
-    precision: Precision | None,
-    *,
-    force: bool,
-) -> Exported:
-    beside = path.with_suffix(f".{suffix}") if weights else None
+def _source(request: Request) -> Exported:
+    path, precision = request.path, request.precision
+    tensors = request.weights
+    if precision:
+        tensors = in_precision(request.genome, tensors, precision)
+    beside = path.with_suffix(f".{request.suffix}") if tensors else None
     name = beside.name if beside else ""
-    source = to_source(genome, weights=name, precision=precision or "float32", **described)
+    source = to_source(
+        request.genome, weights=name, precision=precision or "float32", **request.described
+    )
     if beside:
-        write_new(beside, packed(weights, beside.suffix), force=force)
-    write_new(path, source, force=force)
+        write_new(beside, packed(tensors, beside.suffix), force=request.force)
+    write_new(path, source, force=request.force)
     return Exported(path, beside)
 
 
-def _package(
-    genome: Genome,
-    folder: Path,
-    weights: Mapping[str, Tensor],
-    described: Mapping[str, Any],
-    suffix: str,
-    *,
-    force: bool,
-) -> Exported:
+def _model(request: Request) -> Exported:
+    path, whole = request.path, request.whole
+    assert whole is not None
+    beside = path.with_suffix(f".{request.suffix}")
+    if beside == path:
+        raise ConfigError(
+            f"{path.name} is a name for the weights, which are written beside the model",
+            hint=f"for example {path.stem}.py",
+        )
+    source = to_model_source(
+        whole, weights=beside.name, class_name=request.class_name, doc=request.doc
+    )
+    tensors = {name: from_numpy(array) for name, array in whole.weights.items()}
+    write_new(beside, packed(tensors, beside.suffix), force=request.force)
+    write_new(path, source, force=request.force)
+    return Exported(path, beside)
+
+
+def _state_dict(request: Request) -> Exported:
+    tensors = request.weights
+    if request.precision:
+        tensors = in_precision(request.genome, tensors, request.precision)
+    write_new(request.path, packed(tensors, request.path.suffix), force=request.force)
+    return Exported(request.path)
+
+
+def _json(request: Request) -> Exported:
+    write_new(request.path, request.genome.to_json(), force=request.force)
+    return Exported(request.path)
+
+
+def _cell(request: Request) -> Exported:
+    write_new(request.path, request.genome.to_text(request.doc), force=request.force)
+    return Exported(request.path)
+
+
+def _package(request: Request) -> Exported:
     """The folder of a package. What it needs to be imported is written last."""
+    folder, weights, force = request.path, request.weights, request.force
     if not folder.name.isidentifier() or keyword.iskeyword(folder.name):
         raise ConfigError(
             f"{folder.name!r} cannot be imported: it is not a name in Python",
@@ -122,10 +227,22 @@ def _package(
             f"{folder} exists",
             hint="choose another name, or overwrite its files with --force (in Python, force=True)",
         )
-    beside = folder / f"weights.{suffix}" if weights else None
-    contents = to_package(genome, weights=beside.name if beside else "", **described)
+    beside = folder / f"weights.{request.suffix}" if weights else None
+    contents = to_package(
+        request.genome, weights=beside.name if beside else "", **request.described
+    )
     if beside:
         write_new(beside, packed(weights, beside.suffix), force=force)
     for path, data in contents.items():
         write_new(folder / path, data, force=force)
     return Exported(folder, beside, built=any(path.endswith(".so") for path in contents))
+
+
+_WRITERS: dict[Form, Callable[[Request], Exported]] = {
+    "source": _source,
+    "package": _package,
+    "json": _json,
+    "cell": _cell,
+    "state-dict": _state_dict,
+    "model": _model,
+}

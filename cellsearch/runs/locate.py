@@ -61,7 +61,7 @@ class Located:
         """Write the cell, see :meth:`cellsearch.runs.RunTrial.export`: ``options`` are of that."""
         from cellsearch.export.write import export_cell  # loads torch
 
-        trained = form == "state-dict" or options.get("precision") is not None
+        trained = form in ("state-dict", "model") or options.get("precision") is not None
         if trained or self.trial is not None:
             return self.trained.export(path, form, **options)
         return export_cell(self.genome, path, form, doc=self.provenance, **options)

@@ -216,7 +216,8 @@ class RunTrial:
         and package of a cell whose weights were not kept are written without; where weights are
         needed, :class:`ConfigError` is raised.
         """
-        from cellsearch.export.write import export_cell  # loads torch
+        from cellsearch.export.write import WHOLE, export_cell  # loads torch
+        from cellsearch.runs.card import facts
 
         needed = form == "state-dict" or precision is not None
         taken = form in ("source", "package") and self.has_weights
@@ -232,6 +233,8 @@ class RunTrial:
             class_name=class_name,
             precision=precision,
             force=force,
+            whole=self.whole() if form in WHOLE else None,
+            facts=facts(self),
         )
 
     @checked_arguments

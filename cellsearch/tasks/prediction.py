@@ -65,7 +65,7 @@ class Predicted:
         if answer.kind == "tokens":
             inputs = self.interface.inputs
             assert isinstance(inputs, TokenInputs)
-            return [inputs.decode([number]) or inputs.end_of_line for number in numbers.tolist()]
+            return [inputs.symbols[k] if inputs.symbols else str(k) for k in numbers.tolist()]
         return [answer.labels[number] for number in numbers.tolist()]
 
 
