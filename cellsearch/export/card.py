@@ -14,6 +14,7 @@ from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 
 __all__ = ["Facts", "card_path", "model_card", "plain"]
 
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 SHOWN = 20
 """Columns, symbols and labels that are listed."""
 
@@ -82,7 +83,7 @@ def model_card(
 def plain(text: object) -> str:
     """Text of others on one line, in which nothing is markup."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in line)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#" else _ENTITIES.get(c, c) for c in line)
 
 
 def _interface(interface: Interface) -> list[str]:

@@ -100,8 +100,8 @@ def export_cell(
     whole: WholeModel | None = None,
     facts: Facts | None = None,
 ) -> Exported:
-    """Write a cell, and beside it a card that says what it is. Nothing is overwritten unless
-    ``force``.
+    """Write a cell, and beside a trained one or one of a run a card that says what it is. Nothing
+    is overwritten unless ``force``.
 
     form: ``"source"``, a Python file with the bare layer that needs nothing but torch, with the
         weights beside it; ``"package"``, a folder with that file and the native runtime;
@@ -143,10 +143,12 @@ def export_cell(
     card = path / "README.md" if form in FOLDERS else card_path(path)
     if form not in FOLDERS:
         refuse_existing(path, force=force)
-    if form in _SAID:
+    # What is known of an untrained cell stands in the file itself.
+    described = form in _SAID and bool(weights or whole or facts)
+    if described:
         refuse_existing(card, force=force)
     done = _WRITERS[form](request)
-    if form not in _SAID:
+    if not described:
         return done
     text = model_card(
         path.name,

@@ -234,7 +234,7 @@ class RunTrial:
             precision=precision,
             force=force,
             whole=self.whole() if form in WHOLE else None,
-            facts=facts(self),
+            facts=facts(self.run, self.trial),
         )
 
     @checked_arguments
