@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.sharing import commit, spread
 
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
@@ -38,6 +39,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_STARTED] = time.monotonic()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has put those together that share a fixture
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where only a share of the slow tests runs, it is another one at each commit, of all rooms."""
+    if config.getoption(_BUDGET):
+        items[:] = spread(items, seed=commit(), name=lambda item: item.nodeid)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which share it was; ``-q`` shows this, but not the header."""
+    if config.getoption(_BUDGET):
+        terminalreporter.write_line(
+            f"slow tests: a bounded share, one of each folder in turn, in the order of {commit()}"
+        )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
