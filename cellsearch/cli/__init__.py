@@ -37,6 +37,7 @@ _COMMANDS = (
     ("diff", "cells", "Show what leads from one cell to another."),
     ("import", "cells", "Read a cell in another notation."),
     ("export", "exporting", "Write a cell as PyTorch, fast package, JSON, text or weights."),
+    ("predict", "predict", "Answer for new data with a trained model."),
     ("evaluate", "training", "Train one cell on one task or suite."),
     ("diagnose", "diagnose", "Gradients, memory, gates of a trained cell, beside LSTM and GRU."),
     ("generate", "generate", "Write text with a language model that a search has trained."),

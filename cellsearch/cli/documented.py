@@ -26,6 +26,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": (
         "cellsearch export lstm --to source -o lstm.py",
         "cellsearch export runs/quickstart --to source -o cell.py",
+        "cellsearch export runs/quickstart --to model -o model.py",
+    ),
+    "predict": (
+        "cellsearch predict runs/mine new.csv -o answers.csv",
+        "cellsearch predict runs/mine:8 new.csv --group machine --probabilities",
+        "cellsearch predict runs/mine new.csv --rolling -o forecasts.json",
+        "cellsearch predict runs/mine -",
     ),
     "evaluate": (
         "cellsearch evaluate gru --task parity --steps 300",

@@ -88,6 +88,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "program": (".txt",),
     "html": (".html", ".htm"),
     "source": (".py",),
+    "model": (".py",),
     "json": (".json",),
     "cell": (".cell",),
     "state-dict": (".pt", ".safetensors"),

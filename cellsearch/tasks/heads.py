@@ -111,6 +111,11 @@ class SequenceModel(nn.Module):
         """What :meth:`predict` gives for checked sequences, with all that is known of it."""
         return predict(self, self.interface, sequences)
 
+    @property
+    def can_stream(self) -> bool:
+        """Whether it can answer position by position."""
+        return ModelStream.can(self.interface, self.directions)
+
     def stream(self) -> ModelStream:
         """The model position by position, its state carried on."""
         return ModelStream(self, self.interface, self.directions)

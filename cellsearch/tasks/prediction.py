@@ -39,7 +39,7 @@ class Predicted:
         """For each row a label, the values ``[C]`` or ``[horizon, C]``, the bits, or the next
         symbol; without the rows where there is one answer a sequence.
         """
-        rows = self._rows()
+        rows = self.rows
         return rows if self.interface.streams else rows[0]
 
     @property
@@ -54,7 +54,9 @@ class Predicted:
             )
         return self.scores if self.interface.streams else self.scores[0]
 
-    def _rows(self) -> Any:
+    @property
+    def rows(self) -> Any:
+        """The same, always with the rows."""
         answer = self.interface.answer
         if answer.kind == "bits":
             return self.scores > 0.5
@@ -301,6 +303,14 @@ class ModelStream:
         """The recurrent state after the last position; ``None`` at the start."""
         self._rows: list[NDArray[Any]] = []
 
+    @staticmethod
+    def can(interface: Interface, directions: int) -> bool:
+        """Whether a model with this interface can answer position by position."""
+        inputs = interface.inputs
+        if isinstance(inputs, FeatureInputs) and inputs.history is not None:
+            return True
+        return interface.streams and directions == 1
+
     def reset(self) -> None:
         """Begin anew."""
         self.state, self._rows = None, []
@@ -308,7 +318,7 @@ class ModelStream:
     def __call__(self, position: Any) -> Any:
         """The answer at the next position: a symbol or token number, or raw values ``[I]``."""
         found = self.predicted(position)
-        return None if found is None else found._rows()[0]
+        return None if found is None else found.rows[0]
 
     def predicted(self, position: Any) -> Predicted | None:
         """The same with its probabilities."""
