@@ -4,6 +4,7 @@ and say what is true.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -169,7 +170,15 @@ def _print(table: FinalTable, metric: str) -> None:
         ]
         for row in table.rows
     ]
+    rows += [[one.name, number(one.score), *["–"] * 8] for one in table.naive]
     print_table(headers, rows, right=range(1, 10))
+    errors = [(row.name, row.errors) for row in table.rows if row.errors]
+    errors += [(one.name, one.errors) for one in table.naive if one.errors]
+    if errors:
+        names = list(errors[0][1])
+        click.echo("\nerrors on test data in the unit of each column")
+        texts = [[name, *(number(found.get(n, math.nan)) for n in names)] for name, found in errors]
+        print_table(["", *names], texts, right=range(1, len(names) + 1))
     click.echo(f"\n{table.sentence}")
 
 

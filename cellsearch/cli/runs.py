@@ -5,6 +5,8 @@ and change nothing in its store.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import click
 from cellsearch.cli.output import emit_json, json_option, number, print_table, refuse_other_kind
 from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.history import History
+from cellsearch.job import Naive
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.store.database import FILE_NAME, runs_below
@@ -62,11 +65,12 @@ def list_trials(run: Path | None, top: int | None, sort: str, as_json: bool) -> 
                 "writer": data.writer,
                 **data.counts,
                 "failures": data.trials.causes(),
+                "naive": [asdict(one) for one in data.naive],
                 "trials": records,
             }
         )
         return
-    print_leaderboard(trials)
+    print_leaderboard(trials, data.naive if sort == "score" else ())
     click.echo(summary(data))
 
 
@@ -182,10 +186,15 @@ def _has_place(trial: Trial) -> bool:
     return trial.score < math.inf and not trial.is_intermediate
 
 
-def print_leaderboard(trials: list[Trial]) -> None:
-    """The trials as a table, in the order given."""
-    rows = []
+def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
+    """The trials as a table, in the order given, and what is reached without a cell where its score
+    puts it.
+    """
+    rows: list[tuple[str, ...]] = []
+    left = list(naive)
     for trial in trials:
+        while left and left[0].score < trial.score:
+            rows.append(_naive_row(left.pop(0)))
         result = trial.result
         note = (
             trial.failure.kind
@@ -207,6 +216,7 @@ def print_leaderboard(trials: list[Trial]) -> None:
                 str(trial.proposal.origin),
             )
         )
+    rows += map(_naive_row, left)
     print_table(
         (
             "cell",
@@ -224,9 +234,15 @@ def print_leaderboard(trials: list[Trial]) -> None:
     )
 
 
+def _naive_row(one: Naive) -> tuple[str, ...]:
+    return (one.name, number(one.score), *["–"] * 5, "no cell", "naive")
+
+
 def worse_than(data: Run, trial: Trial) -> list[dict[str, Any]]:
-    """The baselines that are better than a trial, as plain data."""
-    return [{"name": t.name, "score": t.score} for t in data.better_baselines(trial)]
+    """The baselines, and what needs no cell, that are better than a trial, as plain data."""
+    better = [(t.name, t.score) for t in data.better_baselines(trial)]
+    better += [(one.name, one.score) for one in data.naive if one.score < trial.score]
+    return [{"name": name, "score": score} for name, score in better]
 
 
 def say_doubt(data: Run, trial: Trial) -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from cellsearch.cli.runs import (
 )
 from cellsearch.cli.signals import exit_code, orderly, was_told
 from cellsearch.cli.suites import say_reference
+from cellsearch.cli.tables import FileOfData, file_options, say, write_experiment
 from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount, command
 from cellsearch.executors.base import Executor
-from cellsearch.experiment import Experiment, load_experiment
+from cellsearch.experiment import Experiment
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
 from cellsearch.runs import Run, open_run
@@ -46,7 +47,8 @@ SHOWN = 12
 
 
 @click.command("search")
-@click.argument("experiment")
+@click.argument("experiment", required=False)
+@file_options
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
@@ -101,7 +103,13 @@ SHOWN = 12
     help="Print one JSON document at the end; progress goes to standard error.",
 )
 def search(
-    experiment: str,
+    experiment: str | None,
+    path: Path | None,
+    predict: tuple[str, ...],
+    horizon: int | None,
+    window: int | None,
+    time: str | None,
+    group: str | None,
     run: Path | None,
     workers: int | None,
     trials: int | None,
@@ -117,7 +125,8 @@ def search(
     plain: bool,
     as_json: bool,
 ) -> int:
-    """Search for cells as EXPERIMENT says (a name, or a TOML file).
+    """Search for cells as EXPERIMENT says (a name, or a TOML file), or for cells that predict
+    columns of a table of your own: cellsearch search --csv data.csv --predict COLUMN.
 
     The same command again goes on where the run stopped. Ctrl-C once finishes the trials under way
     and stops; twice stops at once. SIGTERM and SIGHUP do the same, the second one by themselves
@@ -129,12 +138,17 @@ def search(
         "allowance.hours": hours,
         "max_weights": _weights(max_weights),
     }
-    declared = load_experiment(experiment, _overrides(settings, given))
+    file = FileOfData(path, predict, horizon, window, time, group)
+    declared, understood = file.experiment(experiment, _overrides(settings, given))
+    if understood is not None:
+        say(understood, stream_is_stderr=as_json or dry_run)
     if dry_run:
         options = with_data(declared.task, declared.task_options, data)
         _dry_run(replace(declared, task_options=options), as_json)
         return 0
     folder = run or Path("runs") / declared.name
+    if understood is not None:
+        click.echo(write_experiment(declared, folder, understood) + "\n", err=as_json)
     warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data)
     executor = partial(make_executor, declared.workers, folder, ray_address, worker_env)
     return _search(declared, folder, executor, warm, plain=plain or as_json, as_json=as_json)
@@ -323,6 +337,7 @@ def _finish(folder: Path, as_json: bool) -> None:
                 "experiment": data.declared["name"],
                 "best": best.number if best is not None else None,
                 "worse_than": worse_than(data, best) if best is not None else [],
+                "naive": [asdict(one) for one in data.naive],
                 "trials": [trial_record(t) for t in leaders(data.trials, None)],
             }
         )
@@ -330,7 +345,7 @@ def _finish(folder: Path, as_json: bool) -> None:
     shown = {t.number: t for t in leaders(data.trials, SHOWN)}
     shown |= {t.number: t for t in data.trials.of_kind(BASELINE)}
     click.echo()
-    print_leaderboard(sorted(shown.values(), key=leaderboard_order))
+    print_leaderboard(sorted(shown.values(), key=leaderboard_order), data.naive)
     click.echo(summary(data))
     if best is not None:
         say_doubt(data, best)

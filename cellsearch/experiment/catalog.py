@@ -34,17 +34,15 @@ SPACES = "search_spaces"
 EXPERIMENTS = "experiments"
 SUITES = "suites"
 _WORD = {SPACES: "search space", EXPERIMENTS: "experiment", SUITES: "suite"}
-_ARRAYS = "cellsearch search quickstart --set task=arrays --set task_options.path={}"
-_TEXT = "cellsearch search quickstart --set task_options.text={}"
-_CUT = (
-    "cut it into sequences x and targets y, write them with "
-    'cellsearch.tasks.arrays.save(cellsearch.tasks.from_arrays(x, y), "mine.npz"), and write '
-    + _ARRAYS.format("mine.npz")
-)
+_TABLE = "write cellsearch search --csv {} --predict COLUMN"
+_CUT = "save it as CSV, and write cellsearch search --csv FILE --predict COLUMN"
 _DATA = {
-    **dict.fromkeys((".csv", ".tsv", ".parquet", ".xlsx", ".npy", ".arff"), _CUT),
-    ".npz": f"write {_ARRAYS}",
-    **dict.fromkeys((".txt", ".md"), f"write {_TEXT}"),
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".parquet"), _TABLE),
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".npy", ".arff", ".json", ".feather", ".h5"), _CUT),
+    ".npz": "write cellsearch search --npz {}",
+    **dict.fromkeys(
+        (".txt", ".md"), "write cellsearch search quickstart --set task_options.text={}"
+    ),
 }
 """What to write for data in place of an experiment, by the suffix of the file."""
 _PACKAGE = Path(__file__).resolve().parents[1]

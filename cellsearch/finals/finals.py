@@ -260,7 +260,17 @@ def _row(
         step_ms=1000 * seconds / steps if steps else math.nan,
         failures=len(outcomes) - len(tested),
         cell_parameters=tested[0].cell_parameters if tested else 0,
+        errors=_errors(tested),
     )
+
+
+def _errors(tested: Sequence[Result]) -> dict[str, float]:
+    """The mean of each further error on test data, as training wrote them down."""
+    names = [name for r in tested[:1] for name in r.metrics if name.startswith("test ")]
+    return {
+        name.removeprefix("test "): sum(r.metrics[name] for r in tested) / len(tested)
+        for name in names
+    }
 
 
 def _is_tested(result: Result) -> bool:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cellsearch.errors import InputFileError, checked_arguments
 from cellsearch.files import read_plain
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
+from cellsearch.job import Naive
 
 __all__ = ["FinalRow", "FinalTable", "judge", "verdict"]
 
@@ -49,6 +50,9 @@ class FinalRow:
     """Corrected p-value of the comparison with the best baseline; NaN for baselines."""
     cell_parameters: int = 0
     """Trainable weights of the recurrent layer alone; 0 where they were not written down."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Further errors on test data by name, of each predicted column for example: the mean over the
+    seeds whose training did not fail."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FinalRow):
@@ -103,6 +107,8 @@ class FinalTable:
     """One a cell, best first."""
     sentence: str
     """What they mean, in words."""
+    naive: tuple[Naive, ...] = ()
+    """What is reached on test data without a cell, best first."""
 
     @property
     def headline(self) -> tuple[str, str]:
@@ -129,7 +135,24 @@ class FinalTable:
             }
             for row in self.rows
         ]
-        return {"rows": _plain(rows), "sentence": self.sentence}
+        naive = {"naive": _plain([asdict(one) for one in self.naive])} if self.naive else {}
+        return {"rows": _plain(rows), "sentence": self.sentence, **naive}
+
+    def beside(self, naive: Sequence[Naive]) -> FinalTable:
+        """The table with what is reached without a cell; the sentence says whether the best found
+        cell is worse.
+        """
+        if not naive:
+            return self
+        ordered = tuple(sorted(naive, key=lambda one: one.score))
+        found = next((row for row in self.rows if not row.baseline and row.scores), None)
+        said = ""
+        if found is not None and (found.failures or not found.mean < ordered[0].score):
+            said = (
+                f" {found.name} is not better than what needs no cell: {ordered[0].name} reaches "
+            )
+            said += f"{ordered[0].score:.4f}."
+        return FinalTable(self.rows, self.sentence + said, ordered)
 
     def to_json(self) -> str:
         """One JSON document."""
@@ -143,14 +166,17 @@ class FinalTable:
         """
         try:
             document = json.loads(read_plain(path))
-            table = cls(tuple(map(_stored, document["rows"])), str(document["sentence"]))
+            naive = tuple(_stored_naive(row) for row in document.get("naive", ()))
+            table = cls(tuple(map(_stored, document["rows"])), str(document["sentence"]), naive)
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputFileError(
                 f"this is not a table of finals ({error})",
                 where=str(path),
                 hint="run finals with --again (in Python, again=True), which puts it aside",
             ) from error
-        return judge(table.rows) if any(row.failures for row in table.rows) else table
+        if any(row.failures for row in table.rows):
+            return judge(table.rows).beside(table.naive)
+        return table
 
 
 def _stored(row: Mapping[str, Any]) -> FinalRow:
@@ -169,7 +195,13 @@ def _stored(row: Mapping[str, Any]) -> FinalRow:
         failures=int(row["failures"]),
         p=number(row["p"]),
         cell_parameters=int(row.get("cell_parameters", 0)),
+        errors={str(name): number(value) for name, value in row.get("errors", {}).items()},
     )
+
+
+def _stored_naive(row: Mapping[str, Any]) -> Naive:
+    errors = {str(name): float(value) for name, value in row["errors"].items()}
+    return Naive(str(row["name"]), float(row["score"]), float(row["metric"]), errors)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from importlib import resources
 
 from cellsearch.errors import amount
 from cellsearch.history import History
+from cellsearch.job import Naive
 from cellsearch.trial import Trial
 
 __all__ = ["cell", "leaderboard", "number", "page", "stylesheet", "table"]
@@ -77,15 +78,25 @@ def table(columns: Sequence[tuple[str, bool]], rows: Sequence[tuple[str, Sequenc
     return f'<div class="scroll">{drawn}</div>'
 
 
-def leaderboard(history: History, metric: str, most: int) -> str:
+def leaderboard(history: History, metric: str, most: int, naive: Sequence[Naive] = ()) -> str:
     """The best trials, at most ``most``, as a table. ``metric``: name of the task's number, which
-    has a column of its own where it is not the score.
+    has a column of its own where it is not the score. ``naive``: what is reached without a cell,
+    best first.
     """
     best = history.best(baselines=False)
     shown = [trial for trial in history.top(most) if trial.result is not None]
     apart = any(t.result is not None and t.result.metric != t.score for t in shown)
-    rows = []
+    rows: list[tuple[str, Sequence[str]]] = []
+    left = list(naive)
+
+    def put_naive(below: float) -> None:
+        while left and left[0].score < below:
+            one = left.pop(0)
+            own = (number(one.metric), number(one.score)) if apart else (number(one.score),)
+            rows.append(("naive", ("", one.name, *own, *["–"] * 5, "no cell", "naive")))
+
     for rank, trial in enumerate(shown, start=1):
+        put_naive(trial.score)
         result = trial.result
         assert result is not None
         texts = (
@@ -111,6 +122,7 @@ def leaderboard(history: History, metric: str, most: int) -> str:
                 texts,
             )
         )
+    put_naive(math.inf)
     more = len(history.ranked) - most
     note = f'<p class="soft">Not shown: {amount(more, "more trial")}.</p>' if more > 0 else ""
     columns = [("#", True), ("cell", False)]

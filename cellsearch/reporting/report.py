@@ -13,6 +13,7 @@ from typing import Any
 
 from cellsearch.errors import amount
 from cellsearch.history import History
+from cellsearch.job import Naive
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.page import cell, leaderboard, number, page, table
 from cellsearch.trial import BASELINE, SUPERNET, Status, Trial
@@ -55,6 +56,8 @@ class Report:
     """The table of finals (``rows`` and ``sentence``); ``None`` before they ran."""
     headline: tuple[str, str] = ("", "")
     """What the finals say in a few words, and of whom; empty before they ran."""
+    naive: Sequence[Naive] = ()
+    """What is reached without a cell, best first."""
     data: str = ""
     """The user's own file that was learned from; ``""`` for none."""
     asked_for: int = 0
@@ -73,7 +76,8 @@ def render_report(report: Report) -> str:
         [
             _head(report, history),
             _charts(report, history),
-            "<h2>Leaderboard</h2>" + leaderboard(history, report.metric, LEADERBOARD),
+            "<h2>Leaderboard</h2>" + leaderboard(history, report.metric, LEADERBOARD, report.naive),
+            _channels(report, history),
             _finals(report),
             _pruned(history),
             _top_cells(report, history),
@@ -265,6 +269,39 @@ def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int
     return drawn, len(ordered) - len(drawn)
 
 
+def _errors_table(shown: Sequence[tuple[str, Mapping[str, Any], str]]) -> str:
+    """Name, errors by name, and CSS class of each row."""
+    if not shown:
+        return ""
+    names = list(shown[-1][1])
+    rows = [
+        (css, (name, *(number(found.get(error, math.nan)) for error in names)))
+        for name, found, css in shown
+    ]
+    return table([("forecast", False), *((error, True) for error in names)], rows)
+
+
+def _channels(report: Report, history: History) -> str:
+    """The errors of each column in its own unit, of the best cell and of what needs no cell."""
+    best = history.best(baselines=False)
+    names = list(report.naive[0].errors) if report.naive else []
+    if not names:
+        return ""
+    shown = [(t.name, t.result.metrics, "baseline") for t in history.of_kind(BASELINE) if t.result]
+    if best is not None and best.result is not None:
+        shown.insert(0, (best.name, best.result.metrics, "winner"))
+    shown += [(one.name, one.errors, "naive") for one in report.naive]
+    drawn = _errors_table(shown)
+    lost = best is not None and next((n for n in report.naive if n.score < best.score), None)
+    said = (
+        f"<p>The best cell is worse than what needs no cell: {escape(lost.name)} "
+        f"({number(lost.score)} against {number(best.score)}).</p>"
+        if lost and best is not None
+        else ""
+    )
+    return f"<h2>Errors in the unit of each column</h2>{said}{drawn}"
+
+
 def _finals(report: Report) -> str:
     if report.finals is None:
         return ""
@@ -283,6 +320,10 @@ def _finals(report: Report) -> str:
             number(row["p"], 3),
         )
         rows.append(("baseline" if row["baseline"] else "", texts))
+    naive = report.finals.get("naive", ())
+    rows += [("naive", (one["name"], number(one["score"]), *["–"] * 8)) for one in naive]
+    errors = [(row["name"], row.get("errors", {}), "") for row in report.finals["rows"]]
+    errors += [(one["name"], one["errors"], "naive") for one in naive]
     columns = (
         "cell",
         f"test {report.metric}",
@@ -297,6 +338,7 @@ def _finals(report: Report) -> str:
     )
     drawn = table([(c, c != "cell") for c in columns], rows)
     note = "Retrained from scratch with equally many weights; test data read once a training."
+    drawn += _errors_table([row for row in errors if row[1]])
     return (
         f"<h2>Finals</h2><p>{escape(report.finals['sentence'])}</p>{drawn}<p "
         f'class="soft">{note}</p>'

@@ -21,6 +21,7 @@ from cellsearch.store import Store
 from cellsearch.store.lock import RunLock
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.tasks.own_data import Given
+from cellsearch.training import naive
 from cellsearch.training.model import cell_factory
 
 __all__ = ["FinalPlan", "plan_finals"]
@@ -77,6 +78,8 @@ class FinalPlan:
             table = run_finals(
                 executor, self.finalists, self.sizes, protocol, on_outcome, journal=journal
             )
+            options = dict(protocol.task_options)
+            table = table.beside(naive(protocol.task, options, self.arrays, "test"))
             _put_aside(self.folder / FINALS)
             files.write_atomically(self.folder / FINALS, table.to_json())
             journal.end()

@@ -170,6 +170,7 @@ class Run(Snapshot):
             environment=self.environments[-1].fingerprint if self.environments else {},
             finals=finals.to_document() if finals is not None else None,
             headline=finals.headline if finals is not None else ("", ""),
+            naive=self.naive,
             data=next((str(options[key]) for key in _FILES if options.get(key)), ""),
             asked_for=int(declared["trials"]),
         )
@@ -192,7 +193,7 @@ class Run(Snapshot):
         best = self.trials.best(baselines=False)
         return (
             f"<h3>{escape(declared['name'])}</h3><p>{escape(declared.get('question', ''))}</p>"
-            f"<p>{escape(repr(self))}</p>{leaderboard(self.trials, self.metric, SHOWN)}"
+            f"<p>{escape(repr(self))}</p>{leaderboard(self.trials, self.metric, SHOWN, self.naive)}"
             + (cell(best, self.metric) if best is not None else "")
         )
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 from cellsearch import options
 from cellsearch.errors import NoCandidateError, RunError, amount, checked_arguments, command
 from cellsearch.history import History
+from cellsearch.job import Naive
 from cellsearch.store import Environment, Records, Store, Timing
+from cellsearch.store.naive import read_naive
 from cellsearch.trial import BASELINE, Status, Trial
 
 if TYPE_CHECKING:
@@ -138,6 +140,13 @@ class Snapshot:
         return metric_of(self.declared["task"], best.result if best is not None else None)
 
     @cached_property
+    def naive(self) -> tuple[Naive, ...]:
+        """What is reached without a cell on the validation data, best first; nothing where the task
+        does not say it. Raises :class:`InputFileError` for a damaged file.
+        """
+        return read_naive(self.path)
+
+    @cached_property
     def ended(self) -> Mapping[int, float]:
         """Seconds of searching until each trial ended: pauses between two sittings of a resumed run
         are left out.
@@ -212,6 +221,12 @@ class Snapshot:
         if not trial.score < math.inf:
             return f"{name} has no score: it is {trial.status.value}"
         better = self.better_baselines(trial)
+        naive = next((one for one in self.naive if one.score < trial.score), None)
+        if naive is not None and not trial.is_baseline:
+            return (
+                f"{name} (score {trial.score:.6g}) is worse than what needs no cell: {naive.name} "
+                f"({naive.score:.6g})"
+            )
         if trial.is_baseline or not better:
             return ""
         listed = " and ".join(f"{control.name} ({control.score:.6g})" for control in better)

@@ -41,6 +41,7 @@ from cellsearch.search.own_data import OwnData, settled
 from cellsearch.search.parts import checked_outcome
 from cellsearch.search.run_files import BestCell, Checkpoints
 from cellsearch.store import Duplicate, Store
+from cellsearch.store.naive import NAIVE, write_naive
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
 from cellsearch.training.data import Data, OnTraining
@@ -395,6 +396,8 @@ class Search:
         self.settle(data.arrays)
         self._targets = data.targets
         options = dict(experiment.task_options)
+        if not (self.path / NAIVE).exists():
+            write_naive(self.path, training.naive(experiment.task, options, data.arrays, "valid"))
         executor.start(experiment.task, options, data.arrays, folder=self.path)
         try:
             self._loop(executor)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError
-from cellsearch.job import Training
+from cellsearch.job import Naive, Training
 from cellsearch.tasks.interface import Interface
 from cellsearch.tasks.options import TaskOptions, parse_options
 
@@ -194,6 +194,16 @@ class Task(ABC):
     @abstractmethod
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """``(score, metric)`` of a model on a split, without gradients; lower score is better."""
+
+    def errors(self, model: nn.Module, split: Split) -> Mapping[str, float]:
+        """Further numbers of a model on a split, by name: the error of each predicted column in its
+        own unit. Here none.
+        """
+        return {}
+
+    def naive(self, split: Split) -> tuple[Naive, ...]:
+        """What is reached on a split without a cell, which found cells have to beat. Here none."""
+        return ()
 
 
 def writable(array: NDArray[Any]) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import re
+import io
 import statistics
 import warnings
 from collections import Counter
@@ -16,13 +16,15 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.errors import ConfigError, DataWarning, InputFileError
+from cellsearch.errors import ConfigError, DataWarning, InputFileError, command
 from cellsearch.files import read_plain
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import shipped_text
 from cellsearch.tasks.language import UNKNOWN, LanguageModel, LanguageOptions
 from cellsearch.tasks.options import DataPath, parse_options
+from cellsearch.tasks.tables.cells import is_missing, number_style, time_style
+from cellsearch.tasks.tables.dialect import find_dialect
 
 __all__ = ["CharLM", "CharLMOptions", "encode", "text_arrays"]
 
@@ -31,8 +33,6 @@ A_TABLE = 0.5
 """More numbers than this among the fields of a text, and it is a table rather."""
 FIRST_CHARACTERS = 16_384
 FEWEST_ROWS = 5
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN|NA|")
-"""A number, or what stands for a missing one."""
 
 
 def text_digest(path: Path) -> str:
@@ -111,7 +111,7 @@ def read_text(path: str) -> str:
         warnings.warn(
             f"{path} looks like a table of numbers ({share:.0%} of the fields of its first lines), "
             "and is read as text: the model predicts the next character, not the next value. For a "
-            "forecast cut it into sequences and use task = arrays, see docs/own_data.md",
+            f"forecast write {command('search', '--csv', path, '--predict', 'COLUMN')}",
             DataWarning,
             stacklevel=2,
         )
@@ -128,19 +128,23 @@ def _check_size(file: Path) -> None:
 
 
 def _share_of_numbers(text: str) -> float:
-    """How many fields of the first lines are numbers, if these are rows of one table; else 0."""
-    rows = [
-        [field.strip() for field in re.split(r"[,;\t]", line)]
-        for line in text[:FIRST_CHARACTERS].splitlines()[1:-1]  # the first: names, the last: cut
-        if line.strip()
-    ]
+    """How many cells of the first rows are numbers or times, if these are rows of one table;
+    else 0.
+    """
+    head = text[:FIRST_CHARACTERS]
+    lines = io.StringIO(head, newline="")
+    try:
+        rows = [row for _, row in find_dialect(head, whole=len(head) == len(text)).rows(lines)]
+    except InputFileError:
+        return 0.0
+    rows = rows[1:-1]  # the first: names, the last: cut
     width = statistics.mode(map(len, rows)) if rows else 0
     alike = [row for row in rows if len(row) == width]
     if len(alike) < max(FEWEST_ROWS, 0.9 * len(rows)):
         return 0.0
-    return sum(bool(_NUMBER.fullmatch(field)) for row in alike for field in row) / (
-        width * len(alike)
-    )
+    cells = [cell for row in alike for cell in row if not is_missing(cell)]
+    found = sum(number_style([c]) is not None or time_style([c]) is not None for c in cells)
+    return found / max(1, len(cells))
 
 
 def text_arrays(text: str, max_symbols: int) -> Arrays:

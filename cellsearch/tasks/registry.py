@@ -42,6 +42,7 @@ _TASKS: Parts[Task] = Parts(
         "sentiment": "cellsearch.tasks.sentiment:Sentiment",
         "spoken_digits": "cellsearch.tasks.classification:SpokenDigits",
         "sunspots": "cellsearch.tasks.forecasting:Sunspots",
+        "table": "cellsearch.tasks.table:TableForecast",
         "time_machine": "cellsearch.tasks.corpora:TimeMachine",
         "tiny_shakespeare": "cellsearch.tasks.corpora:TinyShakespeare",
         "translation": "cellsearch.tasks.translation:Translation",

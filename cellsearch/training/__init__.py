@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellsearch.training.data import Data, ReferenceTraining
-    from cellsearch.training.jobs import evaluate, layer_sizes, prepare
+    from cellsearch.training.jobs import evaluate, layer_sizes, naive, prepare
 
-__all__ = ["Data", "ReferenceTraining", "evaluate", "layer_sizes", "prepare"]
+__all__ = ["Data", "ReferenceTraining", "evaluate", "layer_sizes", "naive", "prepare"]
 
 _HOME = {
     "Data": "cellsearch.training.data",
     "ReferenceTraining": "cellsearch.training.data",
     "evaluate": "cellsearch.training.jobs",
     "layer_sizes": "cellsearch.training.jobs",
+    "naive": "cellsearch.training.jobs",
     "prepare": "cellsearch.training.jobs",
 }
 

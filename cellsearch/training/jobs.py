@@ -7,9 +7,9 @@ from typing import Any
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
-from cellsearch.job import Job, Result, Training
+from cellsearch.job import Job, Naive, Result, Training
 from cellsearch.space import LayerSizes
-from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.base import Arrays, Split, Task
 from cellsearch.tasks.suite import SUITE, Suite, load_suite_data, part
 from cellsearch.training import loop
 from cellsearch.training.data import Data, OnTraining
@@ -17,7 +17,7 @@ from cellsearch.training.model import trained_sizes
 from cellsearch.training.results import ResultCache
 from cellsearch.training.suite import member_training, references, targets, train_suite
 
-__all__ = ["evaluate", "layer_sizes", "prepare"]
+__all__ = ["evaluate", "layer_sizes", "naive", "prepare"]
 
 
 def prepare(
@@ -40,6 +40,18 @@ def prepare(
     arrays = load_suite_data(suite)
     scores = references(suite, arrays, cache or ResultCache(), on_training)
     return Data(arrays, targets(suite, scores))
+
+
+def naive(
+    task: str, task_options: Mapping[str, Any], arrays: Arrays, split: Split
+) -> tuple[Naive, ...]:
+    """What is reached on a split of a task without a cell; nothing for a suite.
+
+    ``arrays``: from :func:`prepare`.
+    """
+    if task == SUITE or tasks.get(task).naive is Task.naive:
+        return ()
+    return tasks.get(task).create(task_options, arrays).naive(split)
 
 
 def layer_sizes(

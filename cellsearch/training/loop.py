@@ -23,7 +23,7 @@ from cellsearch.compiler.module import CellModule
 from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Connection, Job, Result, plain_number
-from cellsearch.tasks.base import Arrays, Batch
+from cellsearch.tasks.base import Arrays, Batch, Task
 from cellsearch.training import checkpoint
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
 from cellsearch.training.fused import FlatAdam
@@ -253,10 +253,16 @@ class _Run:
             "inherited": float(progress.inherited),
             **_predicted(self.layer),
         }
-        if self.job.test:
+        measures = type(self.task).errors is not Task.errors
+        if self.job.test or measures:
             assert progress.best_weights is not None
             self.model.load_state_dict(progress.best_weights)
+        if measures:
+            metrics |= self.task.errors(self.model, "valid")
+        if self.job.test:
             metrics["test_score"], metrics["test_metric"] = self._score("test")
+            found = self.task.errors(self.model, "test")
+            metrics |= {f"test {name}": number for name, number in found.items()}
         return Result(
             score=progress.best_score,
             metric=progress.best_metric,

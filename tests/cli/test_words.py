@@ -117,9 +117,10 @@ def test_what_was_meant_is_guessed(arguments: str, meant: str, place: Path, call
 @pytest.mark.parametrize(
     ("file", "advice"),
     [
-        ("sensors.csv", "from_arrays"),
-        ("my sensors.TSV", "from_arrays"),
-        ("data.npz", "task_options.path=data.npz"),
+        ("sensors.csv", "search --csv sensors.csv --predict COLUMN"),
+        ("my sensors.TSV", "search --csv 'my sensors.TSV' --predict COLUMN"),
+        ("sensors.xlsx", "save it as CSV"),
+        ("data.npz", "search --npz data.npz"),
         ("folder/novel.txt", "task_options.text=folder/novel.txt"),
     ],
 )

@@ -199,7 +199,7 @@ TEXTS = {
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_that_is_read_as_text_is_said(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(TABLES[name], "utf-8")
-    with pytest.warns(DataWarning, match=f"{name} looks like a table of numbers .* task = arrays"):
+    with pytest.warns(DataWarning, match=f"{name} looks like a table of numbers .* --csv"):
         CharLM.load({"text": str(tmp_path / name)})
 
 

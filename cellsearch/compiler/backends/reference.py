@@ -29,12 +29,10 @@ class Reference(Backend):
 
     def build(self, program: Program) -> Kernel:
         """A loop over time that interprets ``program``."""
-        return ReferenceLoop(program)
+        return _Loop(program)
 
 
-class ReferenceLoop(Kernel):
-    """A program, interpreted position after position."""
-
+class _Loop(Kernel):
     def __init__(self, program: Program) -> None:
         self.program = program
 

@@ -50,7 +50,7 @@ class Written:
     dates: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """A column of a table."""
 
