@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-FORMS = ("source", "model", "package", "json", "cell", "state-dict")
+FORMS = ("source", "model", "package", "json", "cell", "state-dict", "onnx")
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -47,6 +47,15 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 @click.option(
     "--class-name", default="Recurrent", show_default=True, help="Name of the class in source."
 )
+@click.option(
+    "--step", is_flag=True, help="One step, states in and out, instead of whole sequences: of onnx."
+)
+@click.option(
+    "--with-head",
+    is_flag=True,
+    help="With embedding or scaling and readout, so that raw values go in and answers come out: of "
+    "onnx.",
+)
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @own_data_option
 @data_option
@@ -57,6 +66,8 @@ def export(
     weights: str,
     precision: Precision | None,
     class_name: str,
+    step: bool,
+    with_head: bool,
     force: bool,
     data: tuple[str, ...],
 ) -> None:
@@ -68,7 +79,8 @@ def export(
     in, answers in the units and labels of the data out. `package`
     is a folder with that file and the native runtime: as fast as in a search, in training too,
     where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the
-    file's suffix).
+    file's suffix). `onnx` is the layer for other runtimes, with its weights, checked in onnxruntime
+    (pip install 'cellsearch[onnx]').
     """
     if precision and form not in ("source", "state-dict"):
         raise click.UsageError(f"--precision is for source and state-dict, not for {form}")
@@ -82,8 +94,9 @@ def export(
         click.echo(f"note: {note}", err=True)
     # measured first: where that cannot be done, nothing is written
     measured = located.trained.accuracy(precision) if precision else ""
+    options: dict[str, Any] = {"precision": precision, "step": step, "with_head": with_head}
     done = located.export(
-        output, form, suffix=weights, class_name=class_name, precision=precision, force=force
+        output, form, suffix=weights, class_name=class_name, force=force, **options
     )
     if done.card:
         click.echo(f"card: {done.card}")

@@ -92,6 +92,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "json": (".json",),
     "cell": (".cell",),
     "state-dict": (".pt", ".safetensors"),
+    "onnx": (".onnx",),
     "": (".pdf", ".png", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp"),
 }
 """What the names of files end in, by what is in them; at last pictures that nothing here draws."""

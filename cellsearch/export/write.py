@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, from_numpy
 
-from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
 from cellsearch.export.card import Facts, card_path, model_card
 from cellsearch.export.model import to_model_source
 from cellsearch.export.package import to_package
@@ -22,12 +22,18 @@ from cellsearch.genome.graph import Genome
 
 __all__ = ["FORMS", "WHOLE", "Exported", "Form", "Request", "export_cell"]
 
-Form = Literal["source", "package", "json", "cell", "state-dict", "model"]
+Form = Literal["source", "package", "json", "cell", "state-dict", "model", "onnx"]
 FORMS: tuple[Form, ...] = get_args(Form)
 WHOLE: tuple[Form, ...] = ("model",)
 """The forms that hold the whole trained model."""
 FOLDERS: tuple[Form, ...] = ("package",)
 """The forms that are folders."""
+OF_FORMS: dict[str, tuple[Form, ...]] = {
+    "a precision": ("source", "state-dict"),
+    "a single step": ("onnx",),
+    "a head": ("onnx", *WHOLE),
+}
+"""What only some forms can have."""
 _SAID: dict[Form, str] = {
     "source": "The bare recurrent layer as Python that imports torch only, called like "
     "torch.nn.LSTM; the weights, where it was trained, lie beside it.",
@@ -37,6 +43,8 @@ _SAID: dict[Form, str] = {
     "model": "The whole trained model as Python that imports torch only: raw values or text in, "
     "answers in the units and labels of the data out. `load().predict(data)`; the weights lie "
     "beside it.",
+    "onnx": "A model with its weights for ONNX runtimes; its metadata hold equations, first states "
+    "and, with a head, what goes in and comes out.",
 }
 """What the card says of each form; a ``.cell`` file says it itself."""
 
@@ -75,6 +83,8 @@ class Request:
     """Of the weights; ``None``: as trained."""
     force: bool
     """Whether files are overwritten."""
+    step: bool
+    """Whether it is one step instead of whole sequences."""
     whole: WholeModel | None
     """The whole trained model, for the forms that hold it."""
 
@@ -97,6 +107,7 @@ def export_cell(
     class_name: str = "Recurrent",
     precision: Precision | None = None,
     force: bool = False,
+    step: bool = False,
     whole: WholeModel | None = None,
     facts: Facts | None = None,
 ) -> Exported:
@@ -106,14 +117,17 @@ def export_cell(
     form: ``"source"``, a Python file with the bare layer that needs nothing but torch, with the
         weights beside it; ``"package"``, a folder with that file and the native runtime;
         ``"json"``, ``"cell"``; ``"state-dict"``, the weights alone, as safetensors if the file is
-        called so; ``"model"``, a Python file with the whole trained model.
+        called so; ``"model"``, a Python file with the whole trained model; ``"onnx"``, the layer
+        with its weights for other runtimes (:mod:`cellsearch.export.onnx.write`).
     doc: where the cell comes from, in a sentence.
     weights: the state dict of its layer, if it is to leave with one.
     sizes: the arguments of ``compile_cell`` that the weights fit.
     suffix: of the file of weights of source, package and model, ``"pt"`` or ``"safetensors"``.
     class_name: of the layer in source, package and model.
     precision: of the weights of source and state-dict (default: as trained).
-    whole: the whole trained model, which ``"model"`` needs.
+    step: one step instead of whole sequences, for ``"onnx"``.
+    whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` then begins with raw values
+        and ends with answers.
     facts: what its run knows of it, for the card.
 
     Raises :class:`ConfigError` for what is there already or cannot be written like this,
@@ -121,8 +135,10 @@ def export_cell(
     """
     if form not in FORMS:
         raise ConfigError(f"{form!r} is not a form of export", hint=f"allowed: {', '.join(FORMS)}")
-    if precision and form not in ("source", "state-dict"):
-        raise ConfigError(f"a precision is for source and state-dict, not for {form}")
+    for what, forms in OF_FORMS.items():
+        given = {"a precision": precision, "a single step": step, "a head": whole}[what]
+        if given and form not in forms:
+            raise ConfigError(f"{what} is for {' and '.join(forms)}, not for {form}")
     if form in WHOLE and whole is None:
         raise ConfigError(
             f"a {form} is a trained model, and this is a cell without one",
@@ -138,6 +154,7 @@ def export_cell(
         class_name=class_name,
         precision=precision,
         force=force,
+        step=step,
         whole=whole,
     )
     card = path / "README.md" if form in FOLDERS else card_path(path)
@@ -198,6 +215,32 @@ def _model(request: Request) -> Exported:
     return Exported(path, beside)
 
 
+def _onnx(request: Request) -> Exported:
+    if not request.sizes:
+        raise ConfigError(
+            "a file of ONNX holds weights, and the cell has none",
+            hint="name a trained cell: a run folder, or RUN:TRIAL; in Python, give weights and "
+            "sizes",
+        )
+    try:
+        from cellsearch.export.onnx import to_onnx  # loads libraries that are an extra
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"{error.name} is not installed, which writes and checks files of ONNX",
+            hint="pip install 'cellsearch[onnx]'",
+        ) from error
+    model = to_onnx(
+        request.genome,
+        request.weights,
+        step=request.step,
+        whole=request.whole,
+        doc=request.doc,
+        **request.sizes,
+    )
+    write_new(request.path, model, force=request.force)
+    return Exported(request.path)
+
+
 def _state_dict(request: Request) -> Exported:
     tensors = request.weights
     if request.precision:
@@ -247,4 +290,5 @@ _WRITERS: dict[Form, Callable[[Request], Exported]] = {
     "cell": _cell,
     "state-dict": _state_dict,
     "model": _model,
+    "onnx": _onnx,
 }

@@ -12,7 +12,7 @@ from cellsearch.files import open_plain
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.text import parse
 from cellsearch.runs.run import open_run
-from cellsearch.runs.trial import RunTrial
+from cellsearch.runs.trial import BARE, RunTrial
 
 if TYPE_CHECKING:
     from cellsearch.export.write import Exported, Form
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Located", "load_model", "locate", "read_cell_file", "read_text"]
 
+OF_TRAINED = ("precision", "with_head")
+"""Options of an export that only a trained cell has."""
 MAX_FILE = 4_194_304
 FORMS = "a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL"
 
@@ -61,9 +63,9 @@ class Located:
         """Write the cell, see :meth:`cellsearch.runs.RunTrial.export`: ``options`` are of that."""
         from cellsearch.export.write import export_cell  # loads torch
 
-        trained = form in ("state-dict", "model") or options.get("precision") is not None
-        if trained or self.trial is not None:
+        if form not in BARE or self.trial is not None or any(map(options.get, OF_TRAINED)):
             return self.trained.export(path, form, **options)
+        options = {name: value for name, value in options.items() if name not in OF_TRAINED}
         return export_cell(self.genome, path, form, doc=self.provenance, **options)
 
 

@@ -25,7 +25,10 @@ if TYPE_CHECKING:  # these load torch
     from cellsearch.runs.trained import Trained
     from cellsearch.tasks.base import Arrays
 
-__all__ = ["RunTrial", "trial_record"]
+__all__ = ["BARE", "RunTrial", "trial_record"]
+
+BARE = ("source", "package", "json", "cell")
+"""Forms of export that need no weights."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,16 +213,20 @@ class RunTrial:
         suffix: str = "pt",
         class_name: str = "Recurrent",
         precision: Precision | None = None,
+        step: bool = False,
+        with_head: bool = False,
         force: bool = False,
     ) -> Exported:
         """Write the cell and its weights, see :func:`cellsearch.export.write.export_cell`. Source
         and package of a cell whose weights were not kept are written without; where weights are
         needed, :class:`ConfigError` is raised.
+
+        with_head: embedding or scaling and readout leave with the layer, for forms that can.
         """
         from cellsearch.export.write import WHOLE, export_cell  # loads torch
         from cellsearch.runs.card import facts
 
-        needed = form == "state-dict" or precision is not None
+        needed = form not in BARE or precision is not None
         taken = form in ("source", "package") and self.has_weights
         weights = self.weights() if needed or taken else {}
         return export_cell(
@@ -232,8 +239,9 @@ class RunTrial:
             suffix=suffix,
             class_name=class_name,
             precision=precision,
+            step=step,
             force=force,
-            whole=self.whole() if form in WHOLE else None,
+            whole=self.whole() if with_head or form in WHOLE else None,
             facts=facts(self.run, self.trial),
         )
 

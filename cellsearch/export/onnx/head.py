@@ -1,0 +1,181 @@
+"""What stands before and after the layer in a trained model: embedding or scaling, readout, answer.
+
+The model reads ``x``: token numbers ``[T, B]`` (int64), or raw values ``[T, B, features]``
+(float64, since they are scaled before they are rounded). It answers ``probabilities`` (of classes,
+of the next token, or of each bit) or ``values`` in the user's units (float64, ``[..., horizon *
+columns]``, step after step), one for each position ``[T, B, ...]`` or for a sequence ``[B, ...]``.
+All sequences of a batch have the same length. A model that answers at every position takes and
+gives the states, so that a stream can go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, ValueInfoProto
+
+from cellsearch.errors import ConfigError
+from cellsearch.export.onnx.graph import Graph
+from cellsearch.export.whole import WholeModel
+from cellsearch.tasks.interface import FeatureInputs, TokenInputs
+
+__all__ = ["Head"]
+
+_EXACT = np.dtype(np.float64)
+
+
+@dataclass
+class Head:
+    """The ends of a trained model. Raises :class:`ConfigError` for a step of a model that answers
+    from a whole sequence only.
+    """
+
+    whole: WholeModel
+    step: bool
+    _last: str = field(default="", init=False)
+    """Of relative inputs: what was subtracted."""
+
+    def __post_init__(self) -> None:
+        inputs, readout = self.whole.interface.inputs, self.whole.interface.readout
+        relative = isinstance(inputs, FeatureInputs) and inputs.relative
+        if self.step and (readout == "mean" or relative):
+            reads = "subtracts the last value of a window" if relative else "reads the mean of all"
+            raise ConfigError(
+                f"the model {reads}, so it has no single step with its readout",
+                hint="leave out --step, or --with-head",
+            )
+
+    @property
+    def streams(self) -> bool:
+        """Whether states go in and come out."""
+        return self.step or self.whole.interface.streams
+
+    @property
+    def result(self) -> str:
+        """What the answer is called."""
+        return "values" if self.whole.interface.answer.kind == "values" else "probabilities"
+
+    def given(self, graph: Graph) -> ValueInfoProto:
+        """The raw input."""
+        inputs = self.whole.interface.inputs
+        before: list[int | str] = ["B"] if self.step else ["T", "B"]
+        if isinstance(inputs, TokenInputs):
+            return graph.given("x", np.dtype(np.int64), before)
+        return graph.given("x", _EXACT, [*before, len(inputs.names)])
+
+    def read(self, graph: Graph) -> str:
+        """The input of the layer."""
+        inputs, weights = self.whole.interface.inputs, self.whole.weights
+        if isinstance(inputs, TokenInputs):
+            table = graph.weight("embedding.weight", weights["embedding.weight"])
+            return graph.add("Gather", table, "x", name="embedded", axis=0)
+        mean = graph.weight("inputs.mean", np.array(inputs.mean))
+        scale = graph.weight("inputs.scale", np.array(inputs.scale))
+        exact = graph.add("Div", graph.add("Sub", "x", mean), scale)
+        x = self._cast(graph, exact, graph.dtype, "scaled")
+        if inputs.relative:
+            self._last = graph.add("Gather", x, graph.position(-1), name="last", axis=0)
+            x = graph.add("Sub", x, self._last, name="relative")
+        return self._linear(graph, x, "projection") if "projection.weight" in weights else x
+
+    def answer(self, graph: Graph, output: str) -> ValueInfoProto:
+        """The answer from the output of the layer."""
+        answer = self.whole.interface.answer
+        numbers = self._linear(graph, self._position(graph, output), "readout")
+        dtype = graph.dtype
+        if answer.kind in ("classes", "tokens"):
+            result = graph.add("Softmax", numbers, axis=-1)
+        elif answer.kind == "bits":
+            result = graph.add("Sigmoid", numbers)
+        else:
+            if self._last:
+                numbers = graph.add("Add", numbers, self._repeated(graph), name="absolute")
+            exact, dtype = self._cast(graph, numbers, _EXACT, "exact"), _EXACT
+            scaled = graph.add("Mul", exact, graph.weight("answer.scale", np.array(answer.scale)))
+            result = graph.add("Add", scaled, graph.weight("answer.mean", np.array(answer.mean)))
+        every = self.whole.interface.readout == "every" and not self.step
+        shape = ["T", "B"] if every else ["B"]
+        return graph.promised(self.result, result, dtype, [*shape, self.whole.interface.outputs])
+
+    def _position(self, graph: Graph, output: str) -> str:
+        """What the readout reads."""
+        readout = self.whole.interface.readout
+        if self.step or readout == "every":
+            return output
+        if readout == "mean":
+            return graph.add("ReduceMean", output, graph.integers(0), name="mean", keepdims=0)
+        last = graph.add("Gather", output, graph.position(-1), name="newest", axis=0)
+        if not self.whole.bidirectional:
+            return last
+        halves = graph.integers(self.whole.hidden_size, self.whole.hidden_size)
+        first = graph.add("Gather", output, graph.position(0), name="oldest", axis=0)
+        forward, _ = graph.several("Split", [last, halves], ["forward", "unread"], axis=-1)
+        _, backward = graph.several("Split", [first, halves], ["unread", "backward"], axis=-1)
+        return graph.add("Concat", forward, backward, name="ends", axis=-1)
+
+    def _repeated(self, graph: Graph) -> str:
+        """The last value of the columns that are answered, once for each step."""
+        answer = self.whole.interface.answer
+        columns = graph.integers(*range(len(answer.names)))
+        last = graph.add("Gather", self._last, columns, name="answered", axis=-1)
+        return graph.add("Tile", last, graph.integers(1, answer.horizon), name="repeated")
+
+    def _linear(self, graph: Graph, a: str, name: str) -> str:
+        weights = self.whole.weights
+        weight = graph.weight(f"{name}.weight", weights[f"{name}.weight"].T)
+        product = graph.add("MatMul", a, weight, name=f"{name}.product")
+        bias = graph.weight(f"{name}.bias", weights[f"{name}.bias"])
+        return graph.add("Add", product, bias, name=name)
+
+    def _cast(self, graph: Graph, a: str, dtype: np.dtype[Any], name: str) -> str:
+        kind = TensorProto.DOUBLE if dtype == _EXACT else TensorProto.FLOAT
+        return graph.add("Cast", a, name=name, to=kind)
+
+    # -- the same in numpy, for the check ----------------------------------------------------------
+
+    def example(self, rng: np.random.Generator, shape: Sequence[int]) -> NDArray[Any]:
+        """Raw inputs of this shape, like those of the training."""
+        inputs = self.whole.interface.inputs
+        if isinstance(inputs, TokenInputs):
+            return np.asarray(rng.integers(inputs.vocabulary, size=shape))
+        drawn = rng.normal(size=(*shape, len(inputs.names)))
+        return np.asarray(np.array(inputs.mean) + np.array(inputs.scale) * drawn)
+
+    def encoded(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """What the layer reads of raw inputs, by numpy."""
+        inputs, weights = self.whole.interface.inputs, self.whole.weights
+        if isinstance(inputs, TokenInputs):
+            return np.asarray(weights["embedding.weight"][raw])
+        x = ((raw - np.array(inputs.mean)) / np.array(inputs.scale)).astype(self.whole.dtype)
+        x = x - x[-1] if inputs.relative else x
+        if "projection.weight" in weights:
+            x = x @ weights["projection.weight"].T + weights["projection.bias"]
+        return np.asarray(x)
+
+    def decoded(self, output: NDArray[Any], raw: NDArray[Any]) -> NDArray[Any]:
+        """The answer from the output of the layer, by numpy."""
+        whole, answer = self.whole, self.whole.interface.answer
+        if not self.step and whole.interface.readout == "mean":
+            output = output.mean(0)
+        elif not self.step and whole.interface.readout == "last":
+            half = whole.hidden_size
+            output = np.concatenate([output[-1, :, :half], output[0, :, half:]], -1)
+        numbers = output @ whole.weights["readout.weight"].T + whole.weights["readout.bias"]
+        if answer.kind in ("classes", "tokens"):
+            powers = np.exp(numbers - numbers.max(-1, keepdims=True))
+            return np.asarray(powers / powers.sum(-1, keepdims=True))
+        if answer.kind == "bits":
+            return np.asarray(1 / (1 + np.exp(-numbers)))
+        inputs = whole.interface.inputs
+        if isinstance(inputs, FeatureInputs) and inputs.relative:
+            scaled = ((raw[-1] - np.array(inputs.mean)) / np.array(inputs.scale)).astype(
+                whole.dtype
+            )
+            numbers = numbers + np.tile(scaled[:, : len(answer.names)], answer.horizon)
+        return np.asarray(
+            numbers.astype(np.float64) * np.array(answer.scale) + np.array(answer.mean)
+        )

@@ -1,0 +1,249 @@
+"""A recurrent layer in ONNX: its steps as the body of a ``Scan``, what needs no state before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellsearch.compiler.backends.functions import LAYER_NORM_EPS
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.program import Instruction, Program
+from cellsearch.compiler.simplify import simplify_program
+from cellsearch.errors import ConfigError
+from cellsearch.export.onnx.functions import apply_op
+from cellsearch.export.onnx.graph import Graph, value_info
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import Width, check_width
+
+__all__ = ["OnnxLayer"]
+
+
+@dataclass(frozen=True)
+class OnnxLayer:
+    """A stack of recurrent layers with weights. Raises :class:`ConfigError` for weights that do not
+    fit, and :class:`GenomeError` where the cell needs I = H and the sizes differ.
+    """
+
+    genome: Genome
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    weights: Mapping[str, NDArray[Any]]
+    """By the names of ``compile_cell``."""
+
+    def __post_init__(self) -> None:
+        width = self.hidden_size * self.directions
+        for layer in range(self.num_layers):
+            check_width(self.genome, width if layer else self.input_size, self.hidden_size)
+        for prefix, width in self.parts():
+            for name, shape in self.program.parameters:
+                sizes = tuple({"I": width, "H": self.hidden_size, "1": 1}[s] for s in shape)
+                array = self.weights.get(f"{prefix}.{name}")
+                if array is None or array.shape != sizes:
+                    found = "not there" if array is None else f"{list(array.shape)}"
+                    raise ConfigError(
+                        f"the weight {prefix}.{name} is {found}; expected {list(sizes)}",
+                        hint="give the state dict of the compiled layer with these sizes",
+                    )
+
+    @cached_property
+    def program(self) -> Program:
+        """One step as instructions."""
+        return simplify_program(lower(self.genome))
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 for a layer that reads both."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the weights; float32 for a cell without any."""
+        return next((a.dtype for a in self.weights.values()), np.dtype(np.float32))
+
+    def parts(self) -> list[tuple[str, int]]:
+        """Name and input width of each direction of each layer, in the order of the states."""
+        suffixes = ("", "_reverse")[: self.directions]
+        width = self.hidden_size * self.directions
+        return [
+            (f"l{layer}{suffix}", width if layer else self.input_size)
+            for layer in range(self.num_layers)
+            for suffix in suffixes
+        ]
+
+    def write(
+        self, graph: Graph, x: str, states: Sequence[str], *, step: bool = False
+    ) -> tuple[str, list[str]]:
+        """All layers over ``x [T, B, I]`` with states ``[L * D, B, H]`` each; a ``step``: one over
+        ``x [B, I]``. Returns the output and the final states.
+        """
+        finals: list[list[str]] = [[] for _ in states]
+        outputs: list[str] = []
+        for k, (prefix, width) in enumerate(self.parts()):
+            if k and k % self.directions == 0:
+                x, outputs = self._joined(graph, outputs, f"l{k // self.directions - 1}"), []
+            before = [
+                graph.add("Gather", state, graph.position(k), name=f"{prefix}.{name}_0", axis=0)
+                for state, name in zip(states, self.genome.state_names, strict=True)
+            ]
+            part = _Part(self, prefix, width, k % self.directions == 1)
+            output, final = (part.step if step else part.scan)(graph, x, before)
+            outputs.append(output)
+            for stack, value in zip(finals, final, strict=True):
+                stack.append(graph.add("Unsqueeze", value, graph.integers(0), name=f"{value}.one"))
+        output = self._joined(graph, outputs, f"l{self.num_layers - 1}")
+        return output, [
+            graph.add("Concat", *stack, name="states", axis=0) if len(stack) > 1 else stack[0]
+            for stack in finals
+        ]
+
+    def _joined(self, graph: Graph, outputs: list[str], name: str) -> str:
+        if len(outputs) == 1:
+            return outputs[0]
+        return graph.add("Concat", *outputs, name=f"{name}.both", axis=-1)
+
+
+@dataclass
+class _Part:
+    """One direction of one layer. ``values``: where each value of the program is found so far."""
+
+    layer: OnnxLayer
+    prefix: str
+    width: int
+    backward: bool
+    values: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def program(self) -> Program:
+        return self.layer.program
+
+    @cached_property
+    def carried(self) -> list[bool]:
+        """Of each value whether it depends on a state."""
+        program = self.program
+        found = [program.is_state(value) for value in range(program.first)]
+        for instruction in program.instructions:
+            found.append(any(found[v] for v in instruction.inputs))
+        return found
+
+    def step(self, graph: Graph, x: str, states: Sequence[str]) -> tuple[str, list[str]]:
+        """One step: output and next states."""
+        self.values = dict(enumerate([x, *states]))
+        self.instructions(graph, carried=False)
+        self.instructions(graph, carried=True)
+        output = self.whole(graph, self.program.output, states[0])
+        return output, [self.whole(graph, v, states[0]) for v in self.program.next_states]
+
+    def scan(self, graph: Graph, x: str, states: Sequence[str]) -> tuple[str, list[str]]:
+        """All steps: output ``[T, B, H]`` and final states."""
+        program, names = self.program, self.layer.genome.state_names
+        self.values = {0: x}
+        self.instructions(graph, carried=False)
+        read = self.read_in_the_loop()
+        given = [self.values[v] for v in read]
+        body = graph.body()
+        before = [body.name(f"{self.prefix}.{name}[t-1]") for name in names]
+        now = [body.name(f"{self.values[v]}[t]") for v in read]
+        self.values |= dict(zip(read, now, strict=True))
+        self.values |= dict(enumerate(before, start=1))
+        self.instructions(body, carried=True)
+        ends = [
+            body.add("Identity", self.whole(body, v, before[0]), name=f"{self.prefix}.{end}")
+            for v, end in zip(
+                (*program.next_states, program.output), (*names, "output"), strict=True
+            )
+        ]
+        hidden = self.layer.hidden_size
+        widths = [self.size(program.shapes[v].width) for v in read]
+        infos = [value_info(name, graph.dtype, ["B", hidden]) for name in before]
+        infos += [
+            value_info(name, graph.dtype, ["B", w]) for name, w in zip(now, widths, strict=True)
+        ]
+        results = [value_info(name, graph.dtype, ["B", hidden]) for name in ends]
+        *finals, output = graph.several(
+            "Scan",
+            [*states, *given],
+            [*(f"{self.prefix}.{name}_n" for name in names), f"{self.prefix}.outputs"],
+            body=body.made(f"{self.prefix}.step", infos, results),
+            num_scan_inputs=len(read),
+            scan_input_directions=[int(self.backward)] * len(read),
+            scan_output_directions=[int(self.backward)],
+        )
+        return output, finals
+
+    def read_in_the_loop(self) -> list[int]:
+        """The values, one a position, that the steps read and that need no state; ``x`` where there
+        is none, since a ``Scan`` must go over something.
+        """
+        program, carried = self.program, self.carried
+        read = {v for v in program.ends if not carried[v]}
+        for value, instruction in program.numbered():
+            if carried[value]:
+                read |= {v for v in instruction.inputs if not carried[v]}
+        return sorted(v for v in read if program.shapes[v].extent == "step") or [0]
+
+    def size(self, width: Width) -> int:
+        return {"I": self.width, "H": self.layer.hidden_size, "1": 1}[width]
+
+    def instructions(self, graph: Graph, *, carried: bool) -> None:
+        """All that depends on a state, or all that does not."""
+        for value, instruction in self.program.numbered():
+            if self.carried[value] == carried and value not in self.values:
+                if instruction.op == "dense":
+                    self.products(graph, instruction.inputs[0])
+                else:
+                    self.values[value] = self.instruction(graph, instruction)
+
+    def products(self, graph: Graph, operand: int) -> None:
+        """All products of one value with weights, as one with the weights side by side."""
+        readers = [
+            (value, instruction)
+            for value, instruction in self.program.numbered()
+            if instruction.op == "dense" and instruction.inputs == (operand,)
+        ]
+        weights = [self.array(instruction).T for _, instruction in readers]
+        names = [f"{self.prefix}.{instruction.parameter}" for _, instruction in readers]
+        joined = graph.weight(",".join(names), np.concatenate(weights, 1))
+        product = graph.add("MatMul", self.values[operand], joined, name=f"{names[0]}.product")
+        if len(readers) == 1:
+            self.values[readers[0][0]] = product
+            return
+        sizes = graph.integers(*(weight.shape[1] for weight in weights))
+        parts = graph.several("Split", [product, sizes], [f"{n}.product" for n in names], axis=-1)
+        self.values |= {value: part for (value, _), part in zip(readers, parts, strict=True)}
+
+    def array(self, instruction: Instruction) -> NDArray[Any]:
+        return self.layer.weights[f"{self.prefix}.{instruction.parameter}"]
+
+    def instruction(self, graph: Graph, instruction: Instruction) -> str:
+        """Any instruction but a product."""
+        op, wanted = instruction.op, instruction.parameter or instruction.label
+        name = f"{self.prefix}.{wanted or op}"
+        hidden = self.layer.hidden_size
+        if op == "const":
+            return graph.number(instruction.value)
+        if op in ("vector", "scalar"):
+            return graph.weight(name, self.array(instruction).reshape(-1))
+        if op == "zeros":
+            return graph.weight(f"{self.prefix}.zeros", np.zeros(hidden, graph.dtype))
+        operands = [self.values[v] for v in instruction.inputs]
+        if op == "layer_norm":
+            width = self.size(self.program.shapes[instruction.inputs[0]].width)
+            ones = graph.weight(f"{self.prefix}.ones", np.ones(width, graph.dtype))
+            return graph.add(
+                "LayerNormalization", *operands, ones, name=name, axis=-1, epsilon=LAYER_NORM_EPS
+            )
+        return graph.rename(apply_op(graph, op, operands), name)
+
+    def whole(self, graph: Graph, value: int, state: str) -> str:
+        """A value as ``[B, H]``, also one that is the same for all sequences."""
+        shape = self.program.shapes[value]
+        if shape.extent == "step" and shape.width != "1":
+            return self.values[value]
+        return graph.add("Expand", self.values[value], graph.add("Shape", state), name="expanded")
