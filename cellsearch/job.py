@@ -53,7 +53,9 @@ class Training:
     hidden_size: Size = 64
     """H, of one direction."""
     num_layers: Size = 1
+    """Layers on top of each other."""
     bidirectional: bool = False
+    """Whether each layer reads in both directions."""
     dropout: Share = 0.0
     """Between layers and before the readout."""
     variational_dropout: Share = 0.0
@@ -63,9 +65,11 @@ class Training:
     tbptt: Count = 0
     """Positions of a segment of truncated backpropagation through time (0: the task's own)."""
     learning_rate: Annotated[float, above(0)] = 4e-3
+    """Of AdamW."""
     clip_norm: Bound = 1.0
     """Largest global gradient norm (0: no clipping)."""
     weight_decay: Amount = 0.0
+    """Of AdamW: a step takes this share of a weight, times the learning rate."""
     gate_penalty: Amount = 0.0
     """Added to the loss for each connection gate (``scale`` weight): times its size, or, with
     ``relaxation = "l0"``, times the probability that it is open."""
@@ -78,6 +82,7 @@ class Training:
     backend: str = "auto"
     """See :mod:`cellsearch.compiler.backends`."""
     dtype: Literal["float32", "float64"] = "float32"
+    """Of weights and computation."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -113,11 +118,17 @@ class Prefilter:
     """The standard deviation of a unit over different inputs exceeds ``output_min`` (a dead cell
     puts out the same whatever it reads)."""
     positions: Annotated[int, at_least(MEMORY + 1)] = 100
+    """How far back the gradient is looked at."""
     gradient_min: Amount = 0.0
+    """Smallest norm of the gradient."""
     gradient_max: Bound = 1e8
+    """Largest norm of the gradient."""
     growth_scale: Annotated[float, at_least(1)] = 4.0
+    """What the weights are multiplied by."""
     growth_max: Annotated[float, at_least(1), OR_INFINITY] = 1e100
+    """Largest number that may come out then."""
     output_min: Amount = 1e-6
+    """Smallest standard deviation of a unit."""
 
     def __post_init__(self) -> None:
         check_options(self)

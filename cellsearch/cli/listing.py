@@ -13,7 +13,14 @@ import click
 
 from cellsearch import ops, options, schedules, strategies, tasks, zoo
 from cellsearch.cli.output import data_option, emit_json, json_option, print_table
-from cellsearch.cli.parts import show_op, show_schedule, show_space, show_strategy, show_task
+from cellsearch.cli.parts import (
+    show_experiment,
+    show_op,
+    show_schedule,
+    show_space,
+    show_strategy,
+    show_task,
+)
 from cellsearch.errors import amount
 from cellsearch.experiment import catalog
 from cellsearch.genome import measures
@@ -27,9 +34,15 @@ _FACTS = tuple(field.name for field in fields(ops.Op) if field.type == "bool")
 
 
 @click.command("experiments")
+@NAME
 @json_option
-def list_experiments(as_json: bool) -> None:
-    """List the experiments that `cellsearch search` knows by name."""
+def list_experiments(name: str | None, as_json: bool) -> None:
+    """List the experiments that `cellsearch search` knows by name; with NAME, show one (also a TOML
+    file) in full.
+    """
+    if name is not None:
+        show_experiment(name, as_json)
+        return
     found: list[dict[str, Any]] = []
     for name, path in catalog.entries(catalog.EXPERIMENTS).items():
         document = catalog.read(path).document()

@@ -17,10 +17,22 @@ import click
 
 from cellsearch import ops, options, schedules, strategies, tasks
 from cellsearch.cli.output import emit_json, print_table
-from cellsearch.errors import ConfigError, command
+from cellsearch.errors import ConfigError, amount, command
 from cellsearch.experiment import catalog
+from cellsearch.experiment.experiment import Experiment, ExperimentFile, load_experiment
+from cellsearch.options import keys
+from cellsearch.tasks.options import parse_options
+from cellsearch.tasks.suite import SUITE, Suite
 
-__all__ = ["show_op", "show_schedule", "show_space", "show_strategy", "show_task"]
+__all__ = [
+    "show_experiment",
+    "show_op",
+    "show_schedule",
+    "show_space",
+    "show_strategy",
+    "show_suite",
+    "show_task",
+]
 
 _EXAMPLE = "quickstart"
 _OPTION = re.compile(r"(?:^|; )(?:``)?(\w+)(?:``)?: ", re.MULTILINE)
@@ -98,6 +110,86 @@ def show_space(name: str, as_json: bool) -> None:
             ("file", str(entry.path)),
         ),
     )
+
+
+def show_experiment(name: str, as_json: bool) -> None:
+    """An experiment; its "options" are all keys of its file, with the values that it has."""
+    entry = catalog.find(catalog.EXPERIMENTS, name)
+    experiment = load_experiment(entry.path)
+    space, task = experiment.space, experiment.task
+    given: dict[str, Any] = {key: getattr(experiment, key, None) for key in keys(ExperimentFile)}
+    given |= {"space": space.name, "strategy": experiment.strategy.name}
+    given |= {"schedule": experiment.schedule.name}
+    meanings = _meanings(Experiment)
+    declared = [
+        {**option, "value": given[option["name"]], "meaning": meanings[option["name"]]}
+        for option in _options(ExperimentFile)
+        if not isinstance(option["default"], Mapping)
+    ]
+    tables: dict[str, object] = {
+        "strategy_options": experiment.strategy,
+        "schedule_options": experiment.schedule,
+        **{key: getattr(experiment, key) for key in ("training", "limits", "prefilter")},
+        "allowance": experiment.allowance,
+    }
+    if task != SUITE:
+        tables["task_options"] = parse_options(tasks.get(task).Options, experiment.task_options)
+    for table, part in tables.items():
+        values = options.table_of(part)
+        declared += [
+            {**option, "name": f"{table}.{option['name']}", "value": values.get(option["name"])}
+            for option in _options(type(part))
+        ]
+    told = tasks.info(task).summary if task != SUITE else str(experiment.task_options["name"])
+    _show(
+        {
+            "name": experiment.name,
+            "summary": experiment.question or repr(experiment),
+            "options": declared,
+            "file": str(entry.path),
+            "example": command("search", name),
+        },
+        as_json,
+        (
+            ("search space", f"{space.name}: {space.description}"),
+            ("task", f"{task}: {told}"),
+            ("file", str(entry.path)),
+        ),
+    )
+
+
+def show_suite(name: str, as_json: bool) -> None:
+    """A suite, with its tasks; its "options" are the keys of its file, with the values it has."""
+    entry = catalog.find(catalog.SUITES, name)
+    suite = catalog.load_suite(entry.path)
+    document = suite.to_document()
+    given = {**document, "tasks": [member.name for member in suite.members]}
+    _show(
+        {
+            **document,
+            "summary": suite.description or f"{len(suite.members)} tasks",
+            "steps": suite.steps,
+            "options": [{**one, "value": given[one["name"]]} for one in _options(Suite)],
+            "file": str(entry.path),
+            "example": command("evaluate", "lstm", "--suite", name),
+        },
+        as_json,
+        (
+            *(
+                (
+                    member.name,
+                    f"{member.task}, {amount(member.steps, 'step')}, chance "
+                    f"{member.chance:g}; {_inline({**member.options, **member.training})}",
+                )
+                for member in suite.members
+            ),
+            ("file", str(entry.path)),
+        ),
+    )
+
+
+def _inline(table: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {options.toml_value(value)}" for key, value in table.items())
 
 
 def show_op(name: str, as_json: bool) -> None:
@@ -199,7 +291,11 @@ def _show(
     if declared:
         value = "value" if "value" in declared[0] else "default"
         rows = [
-            (o["name"], _text(o[value], o["required"]), f"{o['allowed']}\n{o['meaning']}".strip())
+            (
+                o["name"],
+                _text(o[value], o["required"] and value == "default"),
+                f"{o['allowed']}\n{o['meaning']}".strip(),
+            )
             for o in declared
         ]
         click.echo("")

@@ -12,6 +12,7 @@ import click
 
 from cellsearch.cli.failures import one_training
 from cellsearch.cli.output import emit_json, json_option, number, print_table
+from cellsearch.cli.parts import show_suite
 from cellsearch.errors import amount
 from cellsearch.experiment import catalog
 from cellsearch.finals.statistics import mean_and_deviation
@@ -24,11 +25,15 @@ __all__ = ["COMMANDS", "evaluate_suite", "say_reference"]
 
 
 @click.command("suites")
+@click.argument("name", required=False)
 @json_option
-def suites(as_json: bool) -> None:
-    """List the suites: several tasks under one protocol, made one score. An experiment names one
-    with task = "suite:NAME".
+def suites(name: str | None, as_json: bool) -> None:
+    """List the suites: several tasks under one protocol, made one score; with NAME, show one (also
+    a TOML file) in full. An experiment names one with task = "suite:NAME".
     """
+    if name is not None:
+        show_suite(name, as_json)
+        return
     found = [(catalog.load_suite(path), path) for path in catalog.entries(catalog.SUITES).values()]
     if as_json:
         emit_json(

@@ -31,7 +31,7 @@ from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.options import parse_options
 from cellsearch.tasks.suite import SUITE, Suite
 
-__all__ = ["Experiment", "load_experiment", "parse_experiment", "read_training"]
+__all__ = ["Experiment", "ExperimentFile", "load_experiment", "parse_experiment", "read_training"]
 
 _PLAIN = (
     "name",
@@ -52,10 +52,15 @@ class Experiment:
     """A declared search; :func:`load_experiment` reads one."""
 
     name: str
+    """Names the run's folder."""
     space: SearchSpace
+    """Which cells there are (cellsearch spaces)."""
     strategy: Strategy
+    """What proposes them (cellsearch strategies)."""
     task: str
+    """What they are trained for (cellsearch tasks; suite:NAME for several)."""
     schedule: Schedule
+    """Who gets more training (cellsearch schedules)."""
     question: str = ""
     """What the search is to answer, for people."""
     trials: int = 40
@@ -68,6 +73,7 @@ class Experiment:
     """The proposal of trial n sees results of trials up to n - ``lookahead`` only, so the table
     does not depend on the number of workers."""
     lookahead: int = 4
+    """How far a deterministic search runs ahead of the results that it knows."""
     baselines: tuple[str, ...] = ("lstm", "gru")
     """Zoo cells that are trained first, under the same budget."""
     max_weights: int | str = 0
@@ -110,8 +116,10 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class _Document:
-    """What an experiment file says, before the names in it are looked up."""
+class ExperimentFile:
+    """What an experiment file says, before the names in it are looked up; the fields of
+    :class:`Experiment` say what each means.
+    """
 
     name: str
     space: Annotated[str | Mapping[str, Any], "a name, a path, or a table"]
@@ -185,8 +193,8 @@ def parse_experiment(
     ``folder``.
     """
     document = _with_suite(document, source, folder)
-    check_places(document, keys(_Document), source)
-    declared = read_options(_Document, document, source=source)
+    check_places(document, keys(ExperimentFile), source)
+    declared = read_options(ExperimentFile, document, source=source)
     shares: tuple[str, ...] = ()
     if declared.task == SUITE:
         suite = Suite.parse(declared.task_options, source, "task_options")
@@ -211,7 +219,7 @@ def parse_experiment(
     )
 
 
-def _weight_limit(declared: _Document, source: str) -> tuple[int | str, Mapping[str, Any]]:
+def _weight_limit(declared: ExperimentFile, source: str) -> tuple[int | str, Mapping[str, Any]]:
     """``max_weights``, and what else ``[constrain]`` says: its ``max_parameters`` is the same, but
     where it says at which sizes it counts.
     """

@@ -7,7 +7,7 @@ an estimate for a Cortex-M4 (``-Os``), from what such files were measured to tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -16,7 +16,6 @@ from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
 from cellsearch.genome.parameters import check_width
-from cellsearch.genome.parts import Node
 from cellsearch.genome.step_plan import Array, StepPlan, placed
 from cellsearch.ops import OPS
 
@@ -25,8 +24,9 @@ __all__ = ["DeviceLayout", "DevicePrecision", "Footprint", "Surroundings", "foot
 DevicePrecision = Literal["float32", "int8"]
 FLOAT = 4
 """Bytes of a number."""
-_CODE = {"base": 200, "layer": 120, "array": 12, "cheap": 14, "costly": 36, "library": 900}
-"""Bytes of code for a Cortex-M4 with a floating-point unit."""
+_LIBRARY, _LIBRARIES = 800, 2400
+"""Bytes of a function such as ``expf`` or ``tanhf`` in the C library, and of all of them at most,
+for they share much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class Footprint:
     """What a model takes."""
 
     flash_bytes: int
-    """Constant data and code, functions of the C library included."""
+    """Constant data and code, functions of the C library (expf, tanhf) included."""
     ram_bytes: int
     """Memory that is kept, scratch included: the size of the state structure. Input, answer and
     stack (less than 200 bytes) are the caller's."""
@@ -116,13 +116,7 @@ def footprint(
         around or Surroundings(outputs=outputs),
         integer_bytes={8: 1, 16: 2}[activation_bits] if precision == "int8" else 0,
     )
-    return Footprint(
-        flash_bytes=layout.data_bytes + layout.code_bytes,
-        ram_bytes=layout.ram_bytes,
-        macs_per_step=layout.macs_per_step,
-        state_bytes=layout.state_bytes,
-        data_bytes=layout.data_bytes,
-    )
+    return layout.footprint
 
 
 @dataclass(frozen=True)
@@ -161,6 +155,17 @@ class DeviceLayout:
         widths = [self.input_size, *[self.hidden_size] * (self.num_layers - 1)]
         return tuple(
             StepPlan(self.genome, width, self.hidden_size, self.integers) for width in widths
+        )
+
+    @property
+    def footprint(self) -> Footprint:
+        """What it takes in all."""
+        return Footprint(
+            flash_bytes=self.data_bytes + self.code_bytes,
+            ram_bytes=self.ram_bytes,
+            macs_per_step=self.macs_per_step,
+            state_bytes=self.state_bytes,
+            data_bytes=self.data_bytes,
         )
 
     # -- memory ------------------------------------------------------------------------------------
@@ -245,13 +250,14 @@ class DeviceLayout:
         if self.projected:
             total += self._dense(self.input_size, around.features) + FLOAT * self.input_size
         if around.scaled_inputs:
-            total += 3 * FLOAT * around.features  # mean in two parts, and one over the scale
+            # the mean, in two parts, and the scale; relative values need no mean
+            total += (1 if around.relative else 3) * FLOAT * around.features
         if around.outputs:
             shared = around.tied and around.symbols == around.outputs
             total += 0 if shared else self._dense(around.outputs, width)
             total += FLOAT * around.outputs
         if around.scaled_answers:
-            total += 2 * FLOAT * around.outputs
+            total += (1 if around.relative else 2) * FLOAT * around.outputs
         return total
 
     def _layer_bytes(self, plan: StepPlan) -> int:
@@ -275,19 +281,25 @@ class DeviceLayout:
 
     @cached_property
     def code_bytes(self) -> int:
-        """An estimate of the code."""
-        layer = _CODE["layer"] + sum(self._node_bytes())
-        library = any(OPS[node.op].costly for node in self._nodes())
-        return _CODE["base"] + layer * self.num_layers + (_CODE["library"] if library else 0)
+        """An estimate of the code for a Cortex-M4 with a floating-point unit, ``-Os``: constants
+        fitted to the cells of the zoo.
+        """
+        around = self.around
+        nodes = [node for value, node in self.genome.numbered() if value in self.genome.live]
+        functions = {node.op for node in nodes if OPS[node.op].unary and OPS[node.op].costly}
+        functions |= {"sigmoid"} if around.function else set()
+        total = sum(map(self._layer_code, self.plans)) + 60 + 34 * len(functions)
+        total += 200 if self.integers else 0
+        total += 80 * (bool(around.outputs) + self.projected + around.mean)
+        total += 60 * (around.scaled_inputs + around.scaled_answers)
+        total += 130 if around.function == "softmax" else 0
+        return total + min(_LIBRARY * len(functions), _LIBRARIES)
 
-    def _nodes(self) -> Iterator[Node]:
-        return (node for value, node in self.genome.numbered() if value in self.genome.live)
-
-    def _node_bytes(self) -> Iterator[int]:
-        for value, node in self.genome.numbered():
-            if value in self.genome.live:
-                operands = _CODE["array"] * len(node.inputs)
-                yield operands + _CODE["costly" if OPS[node.op].costly else "cheap"]
+    def _layer_code(self, plan: StepPlan) -> int:
+        how = Counter(how for value in plan.live for _, how in plan.reads(value))
+        total = 20 + 25 * len(self.genome.states) + 5 * how["unit"] + 38 * how["norm"]
+        dense, stage = (49, 45) if self.integers else (24, 20)
+        return total + dense * how["dense"] + stage * plan.stages
 
 
 def _end(arrays: dict[str, Array], places: dict[str, int]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.genome.footprint import Surroundings
 
 __all__ = [
     "Answer",
@@ -216,6 +217,32 @@ class Interface:
         """Whether it answers at every position, so that its state can be carried on."""
         return self.readout == "every"
 
+    def surroundings(self, *, tied: bool = False) -> Surroundings:
+        """What the model has around its layers, for :func:`cellsearch.genome.footprint.footprint`;
+        tied: whether the readout has the weights of the embedding.
+        """
+        inputs, answer = self.inputs, self.answer
+        functions: dict[AnswerKind, Literal["", "softmax", "sigmoid"]] = {
+            "classes": "softmax", "tokens": "softmax", "bits": "sigmoid", "values": "",
+        }  # fmt: skip
+        symbols, features, scaled, relative = 0, 0, False, False
+        if isinstance(inputs, TokenInputs):
+            symbols = inputs.vocabulary
+        else:
+            features, relative = len(inputs.names), inputs.relative
+            scaled = _scales(inputs.mean, inputs.scale, relative=relative)
+        return Surroundings(
+            outputs=self.outputs,
+            symbols=symbols,
+            features=features,
+            scaled_inputs=scaled,
+            relative=relative,
+            scaled_answers=_scales(answer.mean, answer.scale, relative=relative),
+            function=functions[answer.kind],
+            mean=self.readout == "mean",
+            tied=tied,
+        )
+
     def to_plain(self) -> dict[str, Any]:
         """Plain data for JSON, exact, that :meth:`from_plain` reads back."""
         kind = "tokens" if isinstance(self.inputs, TokenInputs) else "features"
@@ -297,6 +324,11 @@ def _wrong(interface: Interface) -> str:
     ):
         return "relative inputs are answered by values of the first of their columns"
     return ""
+
+
+def _scales(mean: Sequence[float], scale: Sequence[float], *, relative: bool) -> bool:
+    """Whether it is anything to scale; the mean of relative values is nothing to them."""
+    return any(number != 1 for number in scale) or (not relative and any(mean))
 
 
 def _usable(mean: Sequence[float], scale: Sequence[float]) -> bool:

@@ -26,6 +26,8 @@ NAMES = {
     "schedules": schedules.names(),
     "spaces": tuple(catalog.entries(catalog.SPACES)),
     "ops": ops.names(),
+    "experiments": tuple(catalog.entries(catalog.EXPERIMENTS)),
+    "suites": tuple(catalog.entries(catalog.SUITES)),
 }
 PARTS = [(command, name) for command, names in NAMES.items() for name in names]
 
@@ -60,6 +62,10 @@ def works(found: dict[str, Any], call: Call, folder: Path) -> None:
         return
     with cli.make_context("cellsearch", [*arguments]) as root:
         real = cli.commands["evaluate"].make_context("evaluate", arguments[1:], root)
+    if real.params["suite"] is not None:
+        assert real.params["suite"] == found["name"]
+        assert {task["name"] for task in found["tasks"]} == set(found["options"][-1]["value"])
+        return
     settings = dict(setting.split("=", 1) for setting in real.params["settings"])
     for key, value in settings.items():
         read = options.parse_toml(f"v = {value}", "") if value[0].isdigit() else {"v": value}

@@ -29,10 +29,12 @@ class Reference(Backend):
 
     def build(self, program: Program) -> Kernel:
         """A loop over time that interprets ``program``."""
-        return _Loop(program)
+        return ReferenceLoop(program)
 
 
-class _Loop(Kernel):
+class ReferenceLoop(Kernel):
+    """A program, interpreted position after position."""
+
     def __init__(self, program: Program) -> None:
         self.program = program
 

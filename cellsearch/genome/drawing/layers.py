@@ -244,8 +244,9 @@ def _settle(
         offset.append(at)
     blocks: list[tuple[float, float, int]] = []  # weight, wanted place, number of items
     for p, k in enumerate(row):
-        weight = sum(w for _, w in near[k])
-        wanted = sum(x[j] * w for j, w in near[k]) / weight if weight else x[k]
+        # Exact sums: those of the built-in differ in the last digit from Python 3.12 on.
+        weight = math.fsum(w for _, w in near[k])
+        wanted = math.fsum(x[j] * w for j, w in near[k]) / weight if weight else x[k]
         block = (weight or 0.01, wanted - offset[p], 1)
         while blocks and blocks[-1][1] >= block[1]:
             w, place, n = blocks.pop()
@@ -274,7 +275,7 @@ def _place(
     for low, high in items.lines:
         wanted = ROW_GAP + 0.16 * abs(x[low] - x[high])
         gap[items.row[low]] = max(gap[items.row[low]], min(MAX_ROW_GAP, wanted))
-    height = sum(tall) + sum(gap[:-1])
+    height = math.fsum(tall + gap[:-1])
     low_edge, edge = [], height
     for r in range(len(order)):
         low_edge.append(edge)

@@ -123,8 +123,8 @@ def _classes(heading: str, parts: list[str]) -> frozenset[str]:
 
 
 def _n(value: float) -> str:
-    """A coordinate: at most one decimal."""
-    return f"{value:.1f}".removesuffix(".0")
+    """A coordinate: at most one decimal, and zero without a sign."""
+    return f"{value:z.1f}".removesuffix(".0")
 
 
 # -- vertices --------------------------------------------------------------------------------------

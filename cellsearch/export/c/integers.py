@@ -1,0 +1,112 @@
+"""A layer that computes as its C with 8-bit weights does: dense products of integers, everything
+else in float32. For golden steps, and to measure what the integers cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cellsearch.compiler.backends.base import Kernel
+from cellsearch.compiler.backends.evaluate import evaluate
+from cellsearch.compiler.backends.reference import ReferenceLoop
+from cellsearch.compiler.module import CellModule
+from cellsearch.compiler.options import LayerOptions
+from cellsearch.compiler.program import Program
+from cellsearch.export.c.data import in_rows
+from cellsearch.export.c.layer import integer_limit
+
+__all__ = ["IntegerCell", "IntegerLinear", "in_integers"]
+
+
+def in_integers(a: Tensor, bits: int = 0) -> Tensor:
+    """Each row of ``a [..., n]`` rounded to whole multiples of its largest absolute value over the
+    limit; ``bits``: of what a product reads, 0: as 8-bit weights (:func:`in_rows`).
+    """
+    if not bits:
+        integers, scale = (torch.from_numpy(part) for part in in_rows(a.numpy()))
+        return integers.to(a.dtype) * scale[:, None].to(a.dtype)
+    limit = integer_limit(bits // 8, a.shape[-1])
+    most = a.abs().amax(-1, keepdim=True)
+    inverse = torch.where(most > 1e-30, limit / most, torch.zeros_like(most))
+    value = (a * inverse).clamp(-limit, limit)
+    return (value + torch.copysign(torch.full_like(value, 0.5), value)).trunc().clamp(
+        -limit, limit
+    ) * (most / limit)
+
+
+class IntegerLinear(nn.Linear):
+    """A linear layer as its C with 8-bit weights."""
+
+    def __init__(self, layer: nn.Linear, bits: int) -> None:
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        self.weight = nn.Parameter(in_integers(layer.weight.detach().cpu().float()))
+        self.bias = layer.bias
+        self.bits = bits
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[..., columns]`` to ``[..., rows]``."""
+        return super().forward(in_integers(input, self.bits))
+
+
+class IntegerCell(CellModule):
+    """A compiled cell as its C with 8-bit weights.
+
+    cell: in float32; bits: 8 or 16, of what dense products read.
+    """
+
+    def __init__(self, cell: CellModule, bits: int) -> None:
+        options = LayerOptions(
+            input_size=cell.input_size,
+            hidden_size=cell.hidden_size,
+            num_layers=cell.num_layers,
+            batch_first=cell.batch_first,
+            bidirectional=cell.bidirectional,
+            backend="reference",
+        )
+        super().__init__(cell.genome, options, dtype=torch.float32)
+        dense = {
+            name for name, shape in self.program.parameters if len(shape) == 2 and shape[1] != "1"
+        }
+        self.load_state_dict(
+            {
+                name: in_integers(weight.detach().cpu().float())
+                if name.partition(".")[2] in dense
+                else weight
+                for name, weight in cell.state_dict().items()
+            }
+        )
+        self._integers = _IntegerLoop(self.program, bits)
+
+    def _kernel(self, like: Tensor, states: Sequence[Tensor], *, masked: bool) -> Kernel:
+        return self._integers
+
+
+class _IntegerLoop(ReferenceLoop):
+    def __init__(self, program: Program, bits: int) -> None:
+        super().__init__(program)
+        self.bits = bits
+
+    def step(
+        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As the reference; what a dense product reads is rounded first."""
+        rounded: dict[int, Tensor] = {}
+        values = [x, *states]
+        for instruction in self.program.instructions:
+            operands = [values[v] for v in instruction.inputs]
+            if (
+                instruction.op == "dense"
+                and self.program.shapes[instruction.inputs[0]].width != "1"
+            ):
+                (source,) = instruction.inputs
+                if source not in rounded:
+                    rounded[source] = in_integers(operands[0], self.bits)
+                operands = [rounded[source]]
+            values.append(evaluate(instruction, operands, parameters, states[0]))
+        full = states[0].shape
+        return values[self.program.output].expand(full), [
+            values[v].expand(full) for v in self.program.next_states
+        ]
