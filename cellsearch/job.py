@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from cellsearch.errors import ConfigError, TrainingError
+from cellsearch.genome.device import DeviceLimits
 from cellsearch.options import OR_INFINITY, above, at_least, between, check_options
 
 __all__ = [
@@ -226,6 +227,8 @@ class Job:
     """What the untrained cell must pass."""
     was_under_way: bool = False
     """Whether a process died while it did this job: perhaps the job is why."""
+    device: DeviceLimits | None = None
+    """For which device costs are wanted in the result; ``None``: they are not."""
     targets: tuple[float, ...] = ()
     """Over a suite, the score of each task that counts as 1."""
 

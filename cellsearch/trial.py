@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -287,6 +288,11 @@ class Trial:
             if rung.result is not None:
                 return rung.result
         return None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Further numbers of :attr:`result`; none without one."""
+        return self.result.metrics if self.result is not None else {}
 
     @cached_property
     def score(self) -> float:

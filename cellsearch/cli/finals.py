@@ -23,6 +23,7 @@ from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount
 from cellsearch.finals import FinalTable
 from cellsearch.job import Outcome
+from cellsearch.reporting.page import cost_columns, cost_text
 from cellsearch.runs import open_run
 
 __all__ = ["COMMANDS"]
@@ -143,12 +144,14 @@ class _Progress:
 
 
 def _print(table: FinalTable, metric: str) -> None:
+    costs = cost_columns(row.device for row in table.rows)
     headers = [
         "cell",
         f"test {metric}",
         "deviation",
         "cell weights",
         "model weights",
+        *costs.values(),
         "H",
         "rate",
         "ms a step",
@@ -162,6 +165,7 @@ def _print(table: FinalTable, metric: str) -> None:
             number(row.deviation),
             f"{row.cell_parameters:,}" if row.cell_parameters else "–",
             f"{row.parameters:,}" if row.parameters else "–",
+            *(cost_text(name, row.device) for name in costs),
             str(row.hidden_size),
             f"{row.learning_rate:g}",
             number(row.step_ms, 1),
@@ -170,8 +174,8 @@ def _print(table: FinalTable, metric: str) -> None:
         ]
         for row in table.rows
     ]
-    rows += [[one.name, number(one.score), *["–"] * 8] for one in table.naive]
-    print_table(headers, rows, right=range(1, 10))
+    rows += [[one.name, number(one.score), *["–"] * (8 + len(costs))] for one in table.naive]
+    print_table(headers, rows, right=range(1, 10 + len(costs)))
     errors = [(row.name, row.errors) for row in table.rows if row.errors]
     errors += [(one.name, one.errors) for one in table.naive if one.errors]
     if errors:

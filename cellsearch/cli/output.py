@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import click
 from rich.cells import cell_len
@@ -19,6 +20,7 @@ from cellsearch.reporting.page import number
 from cellsearch.reporting.screen import Screen, plain
 
 __all__ = [
+    "AMOUNT",
     "data_option",
     "emit_json",
     "json_option",
@@ -78,6 +80,25 @@ def own_data_option(command: F) -> F:
         help="Where your own data lie: a text, a file of arrays; OPTION=PATH where there are "
         "several.",
     )(command)
+
+
+class Amount(click.ParamType[int]):
+    """A number of bytes or operations: ``20000``, ``20k`` and ``20kB`` (20,000), ``20KiB``."""
+
+    name = "amount"
+    _SCALES: ClassVar = {"": 1, "k": 10**3, "m": 10**6, "ki": 1 << 10, "mi": 1 << 20}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; a mistake ends the command with what is allowed."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([kKmM]i?)?[bB]?", value.replace(",", ""))
+        if not found:
+            self.fail(f"{value!r} is not an amount: write 20000, 20k or 20KiB", param, ctx)
+        return round(float(found[1]) * self._SCALES[(found[2] or "").lower()])
+
+
+AMOUNT = Amount()
 
 
 _SUFFIXES: dict[str, tuple[str, ...]] = {

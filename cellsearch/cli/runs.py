@@ -16,6 +16,7 @@ from cellsearch.cli.output import emit_json, json_option, number, print_table, r
 from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.history import History
 from cellsearch.job import Naive
+from cellsearch.reporting.page import cost_columns, cost_text
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.store.database import FILE_NAME, runs_below
@@ -44,8 +45,14 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
     show_default=True,
     help="Order of the rows.",
 )
+@click.option(
+    "--pareto",
+    is_flag=True,
+    help="Only the cells that no other is better than in all objectives (of nsga2; else score and "
+    "weights).",
+)
 @json_option
-def list_trials(run: Path | None, top: int | None, sort: str, as_json: bool) -> None:
+def list_trials(run: Path | None, top: int | None, sort: str, pareto: bool, as_json: bool) -> None:
     """List the trials of RUN, best first; unfinished and failed ones last. Of a folder that holds
     runs, list these; without RUN those in the folder runs, or here.
     """
@@ -55,7 +62,11 @@ def list_trials(run: Path | None, top: int | None, sort: str, as_json: bool) -> 
         _list_runs(found, as_json)
         return
     data = open_run(run)
-    trials = leaders(data.trials, top) if sort == "score" else list(data.trials[:top])
+    if pareto:
+        front = sorted(data.front(), key=leaderboard_order if sort == "score" else _number)
+        trials = front[:top]
+    else:
+        trials = leaders(data.trials, top) if sort == "score" else list(data.trials[:top])
     if as_json:
         records = [{**trial_record(t), "gap": data.trials.gap(t)} for t in trials]
         emit_json(
@@ -159,6 +170,10 @@ def _list_runs(folders: list[Path], as_json: bool) -> None:
         print_table(headers, rows, right=(3, 4), wrap=5)
 
 
+def _number(trial: Trial) -> int:
+    return trial.number
+
+
 def leaderboard_order(trial: Trial) -> tuple[bool, float, int]:
     """Best first; cells that are only a step on the way (all connections at once, to be pruned)
     come after the results.
@@ -188,13 +203,14 @@ def _has_place(trial: Trial) -> bool:
 
 def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
     """The trials as a table, in the order given, and what is reached without a cell where its score
-    puts it.
+    puts it; with what they cost on a device, where that was measured.
     """
     rows: list[tuple[str, ...]] = []
     left = list(naive)
+    costs = cost_columns(trial.metrics for trial in trials)
     for trial in trials:
         while left and left[0].score < trial.score:
-            rows.append(_naive_row(left.pop(0)))
+            rows.append(_naive_row(left.pop(0), len(costs)))
         result = trial.result
         note = (
             trial.failure.kind
@@ -209,6 +225,7 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
                 number(trial.score),
                 f"{result.cell_parameters:,}" if result else "–",
                 f"{result.parameters:,}" if result else "–",
+                *(cost_text(name, trial.metrics) for name in costs),
                 str(len(trial.genome.nodes)),
                 str(result.steps) if result else "–",
                 number(result.seconds, 1) if result else "–",
@@ -216,13 +233,14 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
                 str(trial.proposal.origin),
             )
         )
-    rows += map(_naive_row, left)
+    rows += [_naive_row(one, len(costs)) for one in left]
     print_table(
         (
             "cell",
             "score",
             "cell weights",
             "model weights",
+            *costs.values(),
             "nodes",
             "steps",
             "seconds",
@@ -230,12 +248,13 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
             "origin",
         ),
         rows,
-        right=range(1, 7),
+        right=range(1, 7 + len(costs)),
     )
 
 
-def _naive_row(one: Naive) -> tuple[str, ...]:
-    return (one.name, number(one.score), *["–"] * 5, "no cell", "naive")
+def _naive_row(one: Naive, more: int) -> tuple[str, ...]:
+    """``more``: how many columns there are about a device."""
+    return (one.name, number(one.score), *["–"] * (5 + more), "no cell", "naive")
 
 
 def worse_than(data: Run, trial: Trial) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import click
 
 from cellsearch import options
 from cellsearch.cli.failures import let_output_go
-from cellsearch.cli.output import data_option, emit_json, own_data_option
+from cellsearch.cli.output import AMOUNT, data_option, emit_json, own_data_option
 from cellsearch.cli.runs import (
     leaderboard_order,
     leaders,
@@ -70,6 +70,22 @@ SHOWN = 12
     "many.  0: as the space allows.",
 )
 @click.option(
+    "--max-flash",
+    "flash_bytes",
+    type=AMOUNT,
+    help="Bytes of flash at most: weights of a "
+    "cell and its readout, as export --to c writes them; 20k is 20,000. 0: no bound.",
+)
+@click.option("--max-ram", "ram_bytes", type=AMOUNT, help="Bytes of RAM at most, likewise.")
+@click.option("--max-macs", "macs_per_step", type=AMOUNT, help="Multiply-adds a step at most.")
+@click.option("--max-state", "state_bytes", type=AMOUNT, help="Bytes of states at most.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    default=None,
+    help="Count flash with int8 weights, and score each trial with its weights rounded so as well.",
+)
+@click.option(
     "--enqueue",
     "enqueued",
     multiple=True,
@@ -115,6 +131,11 @@ def search(
     trials: int | None,
     hours: float | None,
     max_weights: str | None,
+    flash_bytes: int | None,
+    ram_bytes: int | None,
+    macs_per_step: int | None,
+    state_bytes: int | None,
+    int8: bool | None,
     enqueued: tuple[str, ...],
     imported: tuple[Path, ...],
     settings: tuple[str, ...],
@@ -137,6 +158,11 @@ def search(
         "trials": trials,
         "allowance.hours": hours,
         "max_weights": _weights(max_weights),
+        "device.flash_bytes": flash_bytes,
+        "device.ram_bytes": ram_bytes,
+        "device.macs_per_step": macs_per_step,
+        "device.state_bytes": state_bytes,
+        "device.int8": int8,
     }
     file = FileOfData(path, predict, horizon, window, time, group)
     declared, understood = file.experiment(experiment, _overrides(settings, given))
@@ -258,7 +284,7 @@ def _run(
     """
     with Search.open(folder, experiment, data=warm.data) as search:
         data = None
-        if experiment.max_weights and (warm.any or not search.finished):
+        if experiment.counts_sizes and (warm.any or not search.finished):
             data = _prepared(search)  # which cells are legal depends on how wide the inputs are
         for line in warm.apply(search):
             click.echo(line, err=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec
 
-__all__ = ["Layer", "gate_start", "live_parameters"]
+__all__ = ["Layer", "gate_start", "live_parameters", "rows_as_int8"]
 
 
 class Layer(nn.Module):
@@ -105,3 +105,14 @@ def gate_start(genome: Genome) -> Mapping[str, float]:
 def live_parameters(genome: Genome) -> tuple[ParameterSpec, ...]:
     """The weights that are built: those of nodes that reach the output or a next state."""
     return tuple(spec for spec in genome.parameters if spec.node in genome.live)
+
+
+def rows_as_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix ``[n, m]`` as the nearest integers from -127 to 127 and a scale ``[n]`` a row, such
+    that ``integers * scale`` is the matrix up to half a scale: symmetric quantisation a channel
+    (Krishnamoorthi 2018, arXiv 1806.08342, sections 2.2 and 3).
+    """
+    whole = weight.detach().float()
+    tiny = torch.finfo(torch.float32).tiny  # no division by 0 in a row of zeros
+    scale = (whole.abs().amax(1) / 127).clamp_min(tiny)
+    return (whole / scale[:, None]).round().to(torch.int8), scale

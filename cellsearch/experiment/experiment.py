@@ -13,7 +13,7 @@ replace keys of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -23,6 +23,7 @@ from cellsearch.errors import ConfigError, amount, checked_arguments
 from cellsearch.experiment import catalog
 from cellsearch.experiment.misplaced import check_places
 from cellsearch.experiment.overrides import overridden
+from cellsearch.genome.device import COSTS, INT8, DeviceLimits
 from cellsearch.job import Allowance, Limits, Prefilter, Training
 from cellsearch.options import at_least, keys, read_options, render_toml, table_of
 from cellsearch.schedules import Fixed, Schedule
@@ -87,6 +88,8 @@ class Experiment:
     """Checks before training, whose rejects do not count as trials."""
     allowance: Allowance = field(default_factory=Allowance)
     """What the search may use up, besides its number of trials."""
+    device: DeviceLimits = field(default_factory=DeviceLimits)
+    """What the found cells must fit; baselines are trained all the same."""
     folder: Path | None = field(default=None, compare=False)
     """Of its file: data whose path is relative are looked for there too."""
 
@@ -95,6 +98,17 @@ class Experiment:
             f"<experiment {self.name}: {self.strategy.name} in {self.space.name} for {self.task}, "
             f"{amount(self.trials, 'trial')}>"
         )
+
+    @property
+    def counts_sizes(self) -> bool:
+        """Whether which cells are legal depends on the sizes that are trained."""
+        return bool(self.max_weights or self.device.bounds)
+
+    @property
+    def measured(self) -> DeviceLimits | None:
+        """For which device the costs of each trial are written down; ``None``: they are not."""
+        wanted = self.device.any or not {*COSTS, INT8}.isdisjoint(self.strategy.minimised)
+        return self.device if wanted else None
 
     def to_toml(self) -> str:
         """The resolved experiment: every option written out, the search space included;
@@ -112,6 +126,8 @@ class Experiment:
             "allowance": table_of(self.allowance),
             "space": self.space.to_table(),
         }
+        if self.device.any:
+            document["device"] = table_of(self.device)
         return render_toml(document)
 
 
@@ -140,6 +156,7 @@ class ExperimentFile:
     limits: Limits = field(default_factory=Limits)
     prefilter: Prefilter = field(default_factory=Prefilter)
     allowance: Allowance = field(default_factory=Allowance)
+    device: DeviceLimits = field(default_factory=DeviceLimits)
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     task_options: Mapping[str, Any] = field(default_factory=dict)
     schedule_options: Mapping[str, Any] = field(default_factory=dict)
@@ -202,13 +219,15 @@ def parse_experiment(
     else:
         parse_options(tasks.get(declared.task).Options, declared.task_options, source=source)
     _check_training(declared.training, f"{source}: ", declared.task)
+    declared = _with_device(declared, source)
     most, narrow = _weight_limit(declared, source)
     space = _space(declared.space, source, folder).constrained(
         narrow, source=f"{source}: [constrain]"
     )
     strategy = strategies.create(declared.strategy, declared.strategy_options, source=source)
     strategy.check(space, shares)
-    same = (*_PLAIN, "training", "limits", "prefilter", "allowance")
+    _check_device(declared, strategy, source)
+    same = (*_PLAIN, "training", "limits", "prefilter", "allowance", "device")
     return Experiment(
         **{key: getattr(declared, key) for key in same} | {"max_weights": most},
         space=space,
@@ -237,6 +256,47 @@ def _weight_limit(declared: ExperimentFile, source: str) -> tuple[int | str, Map
     table = {"max_parameters": narrow.pop("max_parameters")}
     limits = read_options(SizeLimits, table, source=source, path="constrain")
     return limits.max_parameters, narrow
+
+
+def _with_device(declared: _Document, source: str) -> _Document:
+    """The document with those limits of ``[constrain]`` that are about a device in ``[device]``."""
+    moved = {
+        key: declared.constrain[key] for key in keys(DeviceLimits) if key in declared.constrain
+    }
+    if not moved:
+        return declared
+    read_options(DeviceLimits, moved, source=source, path="constrain")
+    twice = [key for key in moved if getattr(declared.device, key)]
+    if twice:
+        raise ConfigError(
+            f"there are two limits {twice[0]}: in [device] and in [constrain]",
+            where=f"{source}: constrain.{twice[0]}",
+            hint="keep that of [device]",
+        )
+    rest = {key: value for key, value in declared.constrain.items() if key not in moved}
+    return replace(declared, constrain=rest, device=replace(declared.device, **moved))
+
+
+def _check_device(declared: _Document, strategy: Strategy, source: str) -> None:
+    """Refuse a score with rounded weights where none is taken."""
+    wanted = declared.device.any or not {*COSTS, INT8}.isdisjoint(strategy.minimised)
+    if wanted and declared.training.bidirectional:
+        raise ConfigError(
+            "a device runs step by step, and a bidirectional model needs the future",
+            where=f"{source}: training.bidirectional",
+            hint="set it to false, or leave out [device]",
+        )
+    if declared.device.int8 and declared.task == SUITE:
+        hint = "search on one of its tasks"
+        raise ConfigError(
+            "a suite has no score with int8 weights", where=f"{source}: device.int8", hint=hint
+        )
+    if INT8 in strategy.minimised and not declared.device.int8:
+        raise ConfigError(
+            "the score with int8 weights is an objective, and this experiment does not take it",
+            where=f"{source}: strategy_options.objectives",
+            hint="add int8 = true to [device] (--int8)",
+        )
 
 
 @checked_arguments

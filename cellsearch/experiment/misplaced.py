@@ -12,6 +12,7 @@ from typing import Any
 
 from cellsearch import schedules, strategies, tasks
 from cellsearch.errors import ConfigError
+from cellsearch.genome.device import DeviceLimits
 from cellsearch.job import Allowance, Limits, Prefilter, Training
 from cellsearch.options import keys, unknown
 from cellsearch.space import Constraints, SizeLimits
@@ -24,7 +25,8 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "limits": keys(Limits),
     "prefilter": keys(Prefilter),
     "allowance": keys(Allowance),
-    "constrain": (*keys(SizeLimits), *keys(Constraints), "frozen"),
+    "device": keys(DeviceLimits),
+    "constrain": (*keys(SizeLimits), *keys(Constraints), "frozen", *keys(DeviceLimits)),
 }
 _PARTS: dict[str, Callable[[str], Any]] = {
     "strategy": strategies.get,

@@ -13,7 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from cellsearch.compiler.weights import live_parameters
+from cellsearch.compiler.weights import live_parameters, rows_as_int8
 from cellsearch.errors import CheckpointError, ConfigError, checked_arguments
 from cellsearch.export.expressions import is_dense
 from cellsearch.export.source import Precision
@@ -33,8 +33,7 @@ def in_precision(
     :func:`cellsearch.export.source.to_source` writes for ``precision``.
 
     ``"int8"``: each dense weight ``n`` becomes ``n.integers`` (int8, nearest) and ``n.scale``, one
-    a row, so that the largest absolute value of a row is 127 (symmetric quantisation a channel,
-    Krishnamoorthi 2018, arXiv 1806.08342, sections 2.2 and 3). Raises :class:`ConfigError` for
+    a row, see :func:`cellsearch.compiler.weights.rows_as_int8`. Raises :class:`ConfigError` for
     weights that are not finite, or beyond the range of the precision.
     """
     dense = {spec.name for spec in live_parameters(genome) if is_dense(spec)}
@@ -52,12 +51,7 @@ def in_precision(
                     hint="use bfloat16, or int8",
                 )
         elif name.partition(".")[2] in dense:
-            whole = weight.detach().float()
-            scale = (whole.abs().amax(1) / 127).clamp_min(
-                torch.finfo(torch.float32).tiny
-            )  # no division by 0 in a row of zeros
-            reduced[f"{name}.integers"] = (whole / scale[:, None]).round().to(torch.int8)
-            reduced[f"{name}.scale"] = scale
+            reduced[f"{name}.integers"], reduced[f"{name}.scale"] = rows_as_int8(weight)
         else:
             reduced[name] = weight.detach().float()
     return reduced

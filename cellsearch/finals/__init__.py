@@ -1,6 +1,6 @@
 """Finals: are the found cells really better? And the statistics that say so."""
 
-from cellsearch.finals.finals import Finalist, Protocol, equal_sizes, run_finals
+from cellsearch.finals.finals import Finalist, Protocol, equal_sizes, fitting_sizes, run_finals
 from cellsearch.finals.table import FinalRow, FinalTable, verdict
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Finalist",
     "Protocol",
     "equal_sizes",
+    "fitting_sizes",
     "run_finals",
     "verdict",
 ]

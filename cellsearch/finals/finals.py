@@ -19,13 +19,17 @@ from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.finals.journal import Journal, journal_key
-from cellsearch.finals.table import FinalRow, FinalTable, judge
+from cellsearch.finals.table import EQUAL_WEIGHTS, WITHIN_LIMITS, FinalRow, FinalTable, judge
+from cellsearch.genome.device import COSTS, INT8, DeviceLimits
+from cellsearch.genome.footprint import Footprint
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Limits, Outcome, Result, Training
 
-__all__ = ["Finalist", "Protocol", "equal_sizes", "run_finals"]
+__all__ = ["Finalist", "Protocol", "equal_sizes", "fitting_sizes", "run_finals"]
 
 TOLERANCE = 0.01
+LARGEST = 1 << 16
+"""No hidden size beyond this is tried."""
 RATES = (0.5, 1.0, 2.0)
 SWEEP_SEED, FIRST_SEED = 10_000, 20_000
 
@@ -58,6 +62,8 @@ class Protocol:
     """Trainings of each cell that count."""
     rates: tuple[float, ...] = RATES
     """Factors of the learning rate that the sweep tries."""
+    device: DeviceLimits | None = None
+    """For which device costs are measured; with bounds, each cell is as large as fits them."""
 
 
 @checked_arguments
@@ -88,6 +94,40 @@ def equal_sizes(
             hint="use a larger hidden size (--hidden), or fewer finalists",
         )
     return best[1]
+
+
+@checked_arguments
+def fitting_sizes(
+    costs: Mapping[str, Callable[[int], Footprint]], bounds: Mapping[str, int]
+) -> dict[str, int]:
+    """For each cell the largest hidden size with which it fits a device.
+
+    costs: for each cell what it costs as a function of H (growing).
+    bounds: limits by the names of :data:`cellsearch.genome.device.COSTS`.
+
+    Raises :class:`ConfigError` for a cell that fits with none.
+    """
+
+    def fits(cost: Callable[[int], Footprint], size: int) -> bool:
+        found = cost(size)
+        return all(getattr(found, name) <= most for name, most in bounds.items())
+
+    sizes = {}
+    for name, cost in costs.items():
+        if not fits(cost, 1):
+            raise ConfigError(
+                f"{name} does not fit the device with a single unit",
+                where="device",
+                hint="leave it out (--against), or allow more",
+            )
+        low, high = 1, 2
+        while high <= LARGEST and fits(cost, high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(cost, middle) else (low, middle)
+        sizes[name] = low
+    return sizes
 
 
 def _nearest(count: Callable[[int], int], target: float) -> int:
@@ -134,7 +174,8 @@ def run_finals(
         ]
     outcomes = train(jobs)
     rows = [_row(f, sizes[f.name], rates[f.name], outcomes[f.name]) for f in finalists]
-    return judge(rows)
+    bounded = protocol.device is not None and protocol.device.bounds
+    return judge(rows, WITHIN_LIMITS if bounded else EQUAL_WEIGHTS)
 
 
 def _sweep(
@@ -184,6 +225,7 @@ def _job(
         seed=seed,
         limits=protocol.limits,
         test=test,
+        device=protocol.device,
     )
 
 
@@ -261,6 +303,7 @@ def _row(
         failures=len(outcomes) - len(tested),
         cell_parameters=tested[0].cell_parameters if tested else 0,
         errors=_errors(tested),
+        device=_device(tested),
     )
 
 
@@ -271,6 +314,17 @@ def _errors(tested: Sequence[Result]) -> dict[str, float]:
         name.removeprefix("test "): sum(r.metrics[name] for r in tested) / len(tested)
         for name in names
     }
+
+
+def _device(tested: Sequence[Result]) -> dict[str, float]:
+    """What the cell costs on a device, and the mean test score with int8 weights, as far as they
+    were measured.
+    """
+    if not tested:
+        return {}
+    found = {name: tested[0].metrics[name] for name in COSTS if name in tested[0].metrics}
+    rounded = [r.metrics[key] for r in tested if (key := f"test_{INT8}") in r.metrics]
+    return found | ({INT8: sum(rounded) / len(rounded)} if rounded else {})
 
 
 def _is_tested(result: Result) -> bool:

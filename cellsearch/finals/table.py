@@ -19,9 +19,12 @@ from cellsearch.files import read_plain
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
 from cellsearch.job import Naive
 
-__all__ = ["FinalRow", "FinalTable", "judge", "verdict"]
+__all__ = ["EQUAL_WEIGHTS", "WITHIN_LIMITS", "FinalRow", "FinalTable", "judge", "verdict"]
 
 SIGNIFICANCE = 0.05
+EQUAL_WEIGHTS = "at equal parameters"
+WITHIN_LIMITS = "with each as large as the device allows"
+"""On which terms cells are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +56,9 @@ class FinalRow:
     errors: Mapping[str, float] = field(default_factory=dict)
     """Further errors on test data by name, of each predicted column for example: the mean over the
     seeds whose training did not fail."""
+    device: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """What it costs on a device (``flash_bytes``, ...) and the mean test score with int8
+    weights (``int8``), as far as they were measured."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FinalRow):
@@ -109,6 +115,8 @@ class FinalTable:
     """What they mean, in words."""
     naive: tuple[Naive, ...] = ()
     """What is reached on test data without a cell, best first."""
+    terms: str = EQUAL_WEIGHTS
+    """On which terms the cells were compared."""
 
     @property
     def headline(self) -> tuple[str, str]:
@@ -135,8 +143,12 @@ class FinalTable:
             }
             for row in self.rows
         ]
+        for row in rows:
+            if not row["device"]:  # most runs are not about a device
+                del row["device"]
+        terms = {"terms": self.terms} if self.terms != EQUAL_WEIGHTS else {}
         naive = {"naive": _plain([asdict(one) for one in self.naive])} if self.naive else {}
-        return {"rows": _plain(rows), "sentence": self.sentence, **naive}
+        return {"rows": _plain(rows), "sentence": self.sentence, **terms, **naive}
 
     def beside(self, naive: Sequence[Naive]) -> FinalTable:
         """The table with what is reached without a cell; the sentence says whether the best found
@@ -152,7 +164,7 @@ class FinalTable:
                 f" {found.name} is not better than what needs no cell: {ordered[0].name} reaches "
             )
             said += f"{ordered[0].score:.4f}."
-        return FinalTable(self.rows, self.sentence + said, ordered)
+        return replace(self, sentence=self.sentence + said, naive=ordered)
 
     def to_json(self) -> str:
         """One JSON document."""
@@ -166,8 +178,12 @@ class FinalTable:
         """
         try:
             document = json.loads(read_plain(path))
-            naive = tuple(_stored_naive(row) for row in document.get("naive", ()))
-            table = cls(tuple(map(_stored, document["rows"])), str(document["sentence"]), naive)
+            table = cls(
+                tuple(map(_stored, document["rows"])),
+                str(document["sentence"]),
+                tuple(_stored_naive(row) for row in document.get("naive", ())),
+                str(document.get("terms", EQUAL_WEIGHTS)),
+            )
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputFileError(
                 f"this is not a table of finals ({error})",
@@ -175,7 +191,7 @@ class FinalTable:
                 hint="run finals with --again (in Python, again=True), which puts it aside",
             ) from error
         if any(row.failures for row in table.rows):
-            return judge(table.rows).beside(table.naive)
+            return judge(table.rows, table.terms).beside(table.naive)
         return table
 
 
@@ -196,6 +212,7 @@ def _stored(row: Mapping[str, Any]) -> FinalRow:
         p=number(row["p"]),
         cell_parameters=int(row.get("cell_parameters", 0)),
         errors={str(name): number(value) for name, value in row.get("errors", {}).items()},
+        device={str(name): number(value) for name, value in row.get("device", {}).items()},
     )
 
 
@@ -214,14 +231,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def judge(rows: Sequence[FinalRow]) -> FinalTable:
+def judge(rows: Sequence[FinalRow], terms: str = EQUAL_WEIGHTS) -> FinalTable:
     """Compare each found cell with the best baseline by ranks, and correct for the number of
     comparisons.
     """
     ordered = sorted(rows, key=lambda row: row.place)
     baselines = [row for row in ordered if row.baseline and row.scores]
     if not baselines:
-        return FinalTable(tuple(ordered), "No baseline could be trained, so nothing can be said.")
+        sentence = "No baseline could be trained, so nothing can be said."
+        return FinalTable(tuple(ordered), sentence, terms=terms)
     best = baselines[0]
     found = [row for row in ordered if not row.baseline and row.scores]
     adjusted = holm([rank_test(row.results, best.results) for row in found])
@@ -229,15 +247,17 @@ def judge(rows: Sequence[FinalRow]) -> FinalTable:
     judged = [replace(row, p=by_name.get(row.name, math.nan)) for row in ordered]
     winner = next((row for row in judged if row.name in by_name), None)
     sentence = (
-        verdict(winner, best, len(found))
+        verdict(winner, best, len(found), terms)
         if winner is not None
         else "No found cell could be trained."
     )
-    return FinalTable(tuple(judged), sentence)
+    return FinalTable(tuple(judged), sentence, terms=terms)
 
 
 @checked_arguments
-def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
+def verdict(
+    found: FinalRow, baseline: FinalRow, comparisons: int = 1, terms: str = EQUAL_WEIGHTS
+) -> str:
     """One plain sentence: better, worse, or equal within noise; of a cell of which a training
     failed, that it is not better.
     """
@@ -247,13 +267,11 @@ def verdict(found: FinalRow, baseline: FinalRow, comparisons: int = 1) -> str:
     if found.p <= SIGNIFICANCE:
         lower = _mostly_lower(found, baseline)
         word = "better" if lower else "worse"
-        text = f"{found.name} is {word} than {baseline.name} at equal parameters: {numbers}."
+        text = f"{found.name} is {word} than {baseline.name} {terms}: {numbers}."
         if lower != (found.mean < baseline.mean) and not baseline.failures:
             text += " That is said by ranks; single seeds far off turn the means around."
         return text
-    text = (
-        f"{found.name} and {baseline.name} are equal within noise at equal parameters: {numbers}."
-    )
+    text = f"{found.name} and {baseline.name} are equal within noise {terms}: {numbers}."
     least = min(1.0, comparisons * smallest_p(found.trainings, baseline.trainings))
     if least > SIGNIFICANCE:
         text += (

@@ -5,16 +5,27 @@ text is escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 
 from cellsearch.errors import amount
+from cellsearch.genome.device import INT8
 from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.trial import Trial
 
-__all__ = ["cell", "leaderboard", "number", "page", "stylesheet", "table"]
+__all__ = [
+    "cell",
+    "cost_columns",
+    "cost_text",
+    "leaderboard",
+    "number",
+    "page",
+    "stylesheet",
+    "table",
+    "trial_table",
+]
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -32,15 +43,37 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+_WEIGHTS = (("cell weights", True), ("model weights", True))
 _COLUMNS = (
-    ("cell weights", True),
-    ("model weights", True),
     ("nodes", True),
     ("steps", True),
     ("seconds", True),
     ("status", False),
     ("origin", False),
 )
+
+
+_COSTS = {
+    "flash_bytes": "flash (bytes)",
+    "ram_bytes": "RAM (bytes)",
+    "macs_per_step": "multiply-adds a step",
+    "state_bytes": "state (bytes)",
+    INT8: "score with int8 weights",
+}
+
+
+def cost_columns(measured: Iterable[Mapping[str, float]]) -> dict[str, str]:
+    """Which costs on a device were measured, and what their columns are called."""
+    known = {name for numbers in measured for name in numbers}
+    return {name: heading for name, heading in _COSTS.items() if name in known}
+
+
+def cost_text(name: str, measured: Mapping[str, float]) -> str:
+    """The text of such a column."""
+    value = measured.get(name, math.nan)
+    if name == INT8 or not math.isfinite(value):
+        return number(value)
+    return f"{value:,.0f}"
 
 
 def page(title: str, body: str, css: str = "") -> str:
@@ -83,9 +116,20 @@ def leaderboard(history: History, metric: str, most: int, naive: Sequence[Naive]
     has a column of its own where it is not the score. ``naive``: what is reached without a cell,
     best first.
     """
-    best = history.best(baselines=False)
-    shown = [trial for trial in history.top(most) if trial.result is not None]
+    more = len(history.ranked) - most
+    note = f'<p class="soft">Not shown: {amount(more, "more trial")}.</p>' if more > 0 else ""
+    return trial_table(history.top(most), metric, history.best(baselines=False), naive) + note
+
+
+def trial_table(
+    trials: Iterable[Trial], metric: str, best: Trial | None, naive: Sequence[Naive] = ()
+) -> str:
+    """Trials with a result as a table, in the order given; ``best`` is marked. ``naive``: what is
+    reached without a cell, best first.
+    """
+    shown = [trial for trial in trials if trial.result is not None]
     apart = any(t.result is not None and t.result.metric != t.score for t in shown)
+    costs = cost_columns(trial.metrics for trial in shown)
     rows: list[tuple[str, Sequence[str]]] = []
     left = list(naive)
 
@@ -93,7 +137,9 @@ def leaderboard(history: History, metric: str, most: int, naive: Sequence[Naive]
         while left and left[0].score < below:
             one = left.pop(0)
             own = (number(one.metric), number(one.score)) if apart else (number(one.score),)
-            rows.append(("naive", ("", one.name, *own, *["–"] * 5, "no cell", "naive")))
+            rows.append(
+                ("naive", ("", one.name, *own, *["–"] * (5 + len(costs)), "no cell", "naive"))
+            )
 
     for rank, trial in enumerate(shown, start=1):
         put_naive(trial.score)
@@ -106,6 +152,7 @@ def leaderboard(history: History, metric: str, most: int, naive: Sequence[Naive]
             number(trial.score),
             f"{result.cell_parameters:,}",
             f"{result.parameters:,}",
+            *(cost_text(name, trial.metrics) for name in costs),
             str(len(trial.genome.nodes)),
             str(result.steps),
             f"{result.seconds:.1f}",
@@ -123,11 +170,10 @@ def leaderboard(history: History, metric: str, most: int, naive: Sequence[Naive]
             )
         )
     put_naive(math.inf)
-    more = len(history.ranked) - most
-    note = f'<p class="soft">Not shown: {amount(more, "more trial")}.</p>' if more > 0 else ""
     columns = [("#", True), ("cell", False)]
     columns += [(metric, True), ("score", True)] if apart else [(f"score ({metric})", True)]
-    return table([*columns, *_COLUMNS], rows) + note
+    heads = [(heading, True) for heading in costs.values()]
+    return table([*columns, *_WEIGHTS, *heads, *_COLUMNS], rows)
 
 
 def cell(trial: Trial, metric: str) -> str:
@@ -142,6 +188,10 @@ def cell(trial: Trial, metric: str) -> str:
             f"{metric} {number(result.metric)}",
             amount(result.cell_parameters, "cell weight"),
             amount(result.parameters, "model weight"),
+            *(
+                f"{heading} {cost_text(name, result.metrics)}"
+                for name, heading in cost_columns([result.metrics]).items()
+            ),
         ]
         facts = said + facts
     return (

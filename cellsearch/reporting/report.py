@@ -15,7 +15,15 @@ from cellsearch.errors import amount
 from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
-from cellsearch.reporting.page import cell, leaderboard, number, page, table
+from cellsearch.reporting.finals import errors_table, finals_section
+from cellsearch.reporting.page import (
+    cell,
+    leaderboard,
+    number,
+    page,
+    table,
+    trial_table,
+)
 from cellsearch.trial import BASELINE, SUPERNET, Status, Trial
 
 __all__ = ["Report", "render_report"]
@@ -60,6 +68,10 @@ class Report:
     """What is reached without a cell, best first."""
     data: str = ""
     """The user's own file that was learned from; ``""`` for none."""
+    objectives: tuple[str, ...] = ()
+    """What the strategy minimises, where that is more than the score."""
+    front: Sequence[Trial] = ()
+    """The found cells that no other is better than in all objectives."""
     asked_for: int = 0
     """How many trials the experiment asks for; 0: that is not known."""
 
@@ -78,7 +90,8 @@ def render_report(report: Report) -> str:
             _charts(report, history),
             "<h2>Leaderboard</h2>" + leaderboard(history, report.metric, LEADERBOARD, report.naive),
             _channels(report, history),
-            _finals(report),
+            _front(report, history),
+            finals_section(report.finals, report.metric),
             _pruned(history),
             _top_cells(report, history),
             _lineage(report, history),
@@ -269,18 +282,6 @@ def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int
     return drawn, len(ordered) - len(drawn)
 
 
-def _errors_table(shown: Sequence[tuple[str, Mapping[str, Any], str]]) -> str:
-    """Name, errors by name, and CSS class of each row."""
-    if not shown:
-        return ""
-    names = list(shown[-1][1])
-    rows = [
-        (css, (name, *(number(found.get(error, math.nan)) for error in names)))
-        for name, found, css in shown
-    ]
-    return table([("forecast", False), *((error, True) for error in names)], rows)
-
-
 def _channels(report: Report, history: History) -> str:
     """The errors of each column in its own unit, of the best cell and of what needs no cell."""
     best = history.best(baselines=False)
@@ -291,7 +292,7 @@ def _channels(report: Report, history: History) -> str:
     if best is not None and best.result is not None:
         shown.insert(0, (best.name, best.result.metrics, "winner"))
     shown += [(one.name, one.errors, "naive") for one in report.naive]
-    drawn = _errors_table(shown)
+    drawn = errors_table(shown)
     lost = best is not None and next((n for n in report.naive if n.score < best.score), None)
     said = (
         f"<p>The best cell is worse than what needs no cell: {escape(lost.name)} "
@@ -302,47 +303,12 @@ def _channels(report: Report, history: History) -> str:
     return f"<h2>Errors in the unit of each column</h2>{said}{drawn}"
 
 
-def _finals(report: Report) -> str:
-    if report.finals is None:
+def _front(report: Report, history: History) -> str:
+    if not report.front:
         return ""
-    rows = []
-    for row in report.finals["rows"]:
-        texts = (
-            row["name"],
-            number(row["mean"]),
-            number(row["deviation"]),
-            str(len(row["scores"])),
-            str(row["failures"]),
-            f"{row['cell_weights']:,}" if row.get("cell_weights") else "–",
-            f"{row['parameters']:,}" if row["parameters"] else "–",
-            str(row["hidden_size"]),
-            f"{row['learning_rate']:g}",
-            number(row["p"], 3),
-        )
-        rows.append(("baseline" if row["baseline"] else "", texts))
-    naive = report.finals.get("naive", ())
-    rows += [("naive", (one["name"], number(one["score"]), *["–"] * 8)) for one in naive]
-    errors = [(row["name"], row.get("errors", {}), "") for row in report.finals["rows"]]
-    errors += [(one["name"], one["errors"], "naive") for one in naive]
-    columns = (
-        "cell",
-        f"test {report.metric}",
-        "deviation",
-        "trainings",
-        "failed",
-        "cell weights",
-        "model weights",
-        "H",
-        "rate",
-        "p",
-    )
-    drawn = table([(c, c != "cell") for c in columns], rows)
-    note = "Retrained from scratch with equally many weights; test data read once a training."
-    drawn += _errors_table([row for row in errors if row[1]])
-    return (
-        f"<h2>Finals</h2><p>{escape(report.finals['sentence'])}</p>{drawn}<p "
-        f'class="soft">{note}</p>'
-    )
+    said = f"No found cell is better than one of these in all of: {', '.join(report.objectives)}."
+    drawn = trial_table(report.front, report.metric, history.best(baselines=False))
+    return f'<h2>Pareto front</h2><p class="soft">{escape(said)}</p>{drawn}'
 
 
 def _pruned(history: History) -> str:

@@ -12,17 +12,21 @@ from typing import Any
 from cellsearch import files, tasks, zoo
 from cellsearch.errors import InputFileError, RunError, checked_arguments, command
 from cellsearch.executors.base import Executor
-from cellsearch.finals import Finalist, FinalTable, Protocol, equal_sizes, run_finals
+from cellsearch.finals import Finalist, FinalTable, Protocol, equal_sizes, fitting_sizes, run_finals
 from cellsearch.finals.journal import Journal
+from cellsearch.genome.device import DeviceLimits
+from cellsearch.genome.footprint import Footprint
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import requires_square
 from cellsearch.job import Outcome, Training
 from cellsearch.runs.snapshot import FINALS, Snapshot
+from cellsearch.space import layer_footprint
 from cellsearch.store import Store
 from cellsearch.store.lock import RunLock
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.tasks.own_data import Given
 from cellsearch.training import naive
-from cellsearch.training.model import cell_factory
+from cellsearch.training.model import cell_factory, trained_sizes
 
 __all__ = ["FinalPlan", "plan_finals"]
 
@@ -42,7 +46,8 @@ class FinalPlan:
     finalists: tuple[Finalist, ...]
     """Found cells and baselines."""
     sizes: Mapping[str, int]
-    """Hidden size of each by name: with them all models have equally many weights."""
+    """Hidden size of each by name: with them all models have equally many weights, or, in a run
+    with limits of a device, are as large as fits these."""
     protocol: Protocol
     """How all of them are trained."""
     arrays: Arrays
@@ -96,6 +101,7 @@ class FinalPlan:
             "rates": protocol.rates,
             "training": asdict(protocol.training),
             "limits": asdict(protocol.limits),
+            **({"device": asdict(protocol.device)} if protocol.device is not None else {}),
             "task": [protocol.task, dict(protocol.task_options)],
         }
 
@@ -137,13 +143,27 @@ def plan_finals(
     kind = tasks.get(declared.task)
     arrays = (run if data is None else replace(run, data=data)).load_arrays()
     task = kind.create(declared.task_options, arrays)
-    counts = {f.name: _parameter_count(task, training, f.genome) for f in finalists}
-    first = next(f.name for f in finalists if f.baseline)
+    device = declared.measured
+    if device is not None and device.bounds:
+        sizes = fitting_sizes(
+            {f.name: _costs(task, training, f.genome, device) for f in finalists}, device.bounds
+        )
+    else:
+        counts = {f.name: _parameter_count(task, training, f.genome) for f in finalists}
+        first = next(f.name for f in finalists if f.baseline)
+        sizes = equal_sizes(counts, first, training.hidden_size)
     return FinalPlan(
         folder=run.path,
         finalists=finalists,
-        sizes=equal_sizes(counts, first, training.hidden_size),
-        protocol=Protocol(declared.task, declared.task_options, training, declared.limits, seeds),
+        sizes=sizes,
+        protocol=Protocol(
+            declared.task,
+            declared.task_options,
+            training,
+            declared.limits,
+            seeds,
+            device=device,
+        ),
         arrays=arrays,
         again=again,
     )
@@ -227,6 +247,21 @@ def _finalists(run: Snapshot, top: int, against: Sequence[str]) -> tuple[Finalis
     if all(f.baseline for f in chosen):
         run.find_best()  # raises the error that says why there is none
     return tuple(chosen)
+
+
+def _costs(
+    task: Task, training: Training, genome: Genome, device: DeviceLimits
+) -> Callable[[int], Footprint]:
+    """What the cell costs on a device as a function of the hidden size."""
+
+    @cache
+    def cost(hidden_size: int) -> Footprint:
+        sizes = trained_sizes(task, replace(training, hidden_size=hidden_size))
+        if requires_square(genome):
+            sizes = replace(sizes, input_size=hidden_size)
+        return layer_footprint(genome, sizes, int8=device.int8)
+
+    return cost
 
 
 def _parameter_count(task: Task, training: Training, genome: Genome) -> Callable[[int], int]:

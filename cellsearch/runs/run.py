@@ -150,6 +150,21 @@ class Run(Snapshot):
             write_new(target, text, force=force)
         return target
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the strategy of the run minimises, where that is more than the score."""
+        return tuple(self.declared.get("strategy_options", {}).get("objectives", ()))
+
+    def front(self) -> tuple[Trial, ...]:
+        """The found cells that no other is better than in all objectives of the strategy, or, where
+        it has one alone, in score and weights.
+        """
+        from cellsearch.strategies.nsga2 import Nsga2  # loads numpy, as listing a run does not
+
+        judge = Nsga2(objectives=self.objectives) if self.objectives else Nsga2()
+        found = (t for t in self.trials.ranked if not t.is_baseline and not t.is_intermediate)
+        return tuple(judge.front(self.experiment.space, found))
+
     @checked_arguments
     def export(self, path: str | Path, form: Form = "source", **options: Any) -> Exported:
         """Write the best cell that was found, see :meth:`RunTrial.export`."""
@@ -172,6 +187,8 @@ class Run(Snapshot):
             headline=finals.headline if finals is not None else ("", ""),
             naive=self.naive,
             data=next((str(options[key]) for key in _FILES if options.get(key)), ""),
+            objectives=self.objectives,
+            front=self.front() if self.objectives else (),
             asked_for=int(declared["trials"]),
         )
 

@@ -77,6 +77,7 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
         "training": experiment.training,
         "limits": experiment.limits,
         "prefilter": experiment.prefilter,
+        "device": experiment.device,
         "space.limits": space.limits,
         "space.full_cell": space.full_cell,
         "space.constraints": space.constraints,

@@ -15,7 +15,7 @@ from cellsearch.errors import SearchWarning, SpaceError
 from cellsearch.experiment import Experiment
 from cellsearch.history import History
 from cellsearch.search.parts import checked_proposal
-from cellsearch.space import SearchSpace, layer_weights
+from cellsearch.space import SearchSpace, layer_footprint, layer_weights
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Proposal, Status, Trial
 
@@ -25,13 +25,13 @@ _SAMPLES = 50
 
 
 def counted(experiment: Experiment, arrays: Arrays) -> Experiment:
-    """The experiment whose space holds the cells with at most ``max_weights`` weights at the sizes
-    that are trained; as it is where there is no such limit.
+    """The experiment whose space holds the cells with at most ``max_weights`` weights that fit the
+    device, at the sizes that are trained; as it is where there is no such limit.
 
     arrays: the data of the task, which say how wide the inputs are.
     """
     most = experiment.max_weights
-    if not most:
+    if not experiment.counts_sizes:
         return experiment
     sizes = training.layer_sizes(
         experiment.task, experiment.task_options, experiment.training, arrays
@@ -39,7 +39,7 @@ def counted(experiment: Experiment, arrays: Arrays) -> Experiment:
     if isinstance(most, str):
         cell = zoo.load(most)
         most = max(layer_weights(cell, one) for one in sizes)
-    return replace(experiment, space=experiment.space.sized(most, sizes))
+    return replace(experiment, space=experiment.space.sized(most, sizes, experiment.device))
 
 
 def rehearse(experiment: Experiment, unbounded: SearchSpace, where: str) -> None:
@@ -59,6 +59,8 @@ def rehearse(experiment: Experiment, unbounded: SearchSpace, where: str) -> None
     except SpaceError as error:
         if not space.sizes:
             raise
+        if space.device.bounds:
+            raise _nothing_fits(space, unbounded, error) from None
         raise SpaceError(
             f"{space.limits.max_parameters:,} weights are too few for the space {space.name}: "
             f"{error.message}",
@@ -66,6 +68,25 @@ def rehearse(experiment: Experiment, unbounded: SearchSpace, where: str) -> None
             hint=f"allow more (--max-weights); with {space.sizes[0]} "
             + _found(replace(unbounded, sizes=space.sizes)),
         ) from None
+
+
+def _nothing_fits(space: SearchSpace, unbounded: SearchSpace, error: SpaceError) -> SpaceError:
+    """What to say where no cell fits the device: which limits, and what the seed genomes need."""
+    bounds, sizes = space.device.bounds, space.sizes[0]
+    told = []
+    for name, cell in unbounded.seeds.items():
+        costs = layer_footprint(cell, sizes, int8=space.device.int8)
+        told.append(
+            f"{name} needs " + ", ".join(f"{key} = {getattr(costs, key):,}" for key in bounds)
+        )
+    allowed = ", ".join(f"{key} = {most:,}" for key, most in bounds.items())
+    return SpaceError(
+        f"the strategy finds no cell of the space {space.name} that fits {allowed}: "
+        f"{error.message}",
+        where="device",
+        hint=f"allow more ([device], --max-flash, --max-ram, ...), or train a smaller hidden_size; "
+        f"with {sizes} " + ("; ".join(told) or "there are no seed genomes to compare with"),
+    )
 
 
 def _found(space: SearchSpace) -> str:

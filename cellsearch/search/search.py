@@ -233,7 +233,7 @@ class Search:
         if self._settled:
             return
         before = self.experiment
-        if before.max_weights:
+        if before.counts_sizes:
             if arrays is None:
                 arrays = self.prepare().arrays
             self.experiment = counted(before, arrays)
@@ -287,6 +287,7 @@ class Search:
             quiet=strategy.quiet_start,
             connections=strategy.wants_connections,
             perturbation=strategy.perturbation if is_gated else 0,
+            device=experiment.measured,
             targets=self._targets,
             was_under_way=job in self._ledger.was_under_way,
         )

@@ -9,6 +9,7 @@ from cellsearch.space.declaration import (
     LayerSizes,
     SizeLimits,
     Violation,
+    layer_footprint,
     layer_weights,
 )
 from cellsearch.space.space import SearchSpace
@@ -24,5 +25,6 @@ __all__ = [
     "SearchSpace",
     "SizeLimits",
     "Violation",
+    "layer_footprint",
     "layer_weights",
 ]

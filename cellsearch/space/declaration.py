@@ -11,6 +11,8 @@ from functools import cached_property
 from typing import Annotated
 
 from cellsearch.errors import SpaceError, amount
+from cellsearch.genome.device import DeviceLimits
+from cellsearch.genome.footprint import Footprint, Surroundings, footprint
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass
@@ -26,6 +28,7 @@ __all__ = [
     "LayerSizes",
     "SizeLimits",
     "Violation",
+    "layer_footprint",
     "layer_weights",
 ]
 
@@ -89,6 +92,8 @@ class LayerSizes:
     """H, of one direction."""
     layers: int = 1
     directions: int = 1
+    around: Surroundings = field(default_factory=Surroundings, compare=False)
+    """What the model has around the layer, as far as it is known."""
 
     def __str__(self) -> str:
         text = f"I = {self.input_size}, H = {self.hidden_size}"
@@ -182,6 +187,8 @@ class Declaration(ABC):
     sizes: tuple[LayerSizes, ...] = ()
     """The sizes that an experiment trains, where they are known: weights are counted at the largest
     of them instead of those of :class:`SizeLimits`."""
+    device: DeviceLimits = field(default_factory=DeviceLimits)
+    """What a cell must fit at :attr:`sizes`."""
     dropped: Mapping[str, str] = field(default_factory=dict)
     """Seed genomes that constraints of an experiment have left out, with the reason."""
 
@@ -266,6 +273,19 @@ def layer_weights(
     if sizes.layers > 1:
         total += (sizes.layers - 1) * count(genome, hidden * sizes.directions, hidden)
     return sizes.directions * total
+
+
+def layer_footprint(genome: Genome, sizes: LayerSizes, *, int8: bool = False) -> Footprint:
+    """What the layers, and what the model has around them, cost on a small device."""
+    return footprint(
+        genome,
+        sizes.input_size,
+        sizes.hidden_size,
+        num_layers=sizes.layers,
+        bidirectional=sizes.directions > 1,
+        precision="int8" if int8 else "float32",
+        around=sizes.around,
+    )
 
 
 def _frozen_keys(frozen: Frozen) -> tuple[tuple[str, str, bool], ...]:

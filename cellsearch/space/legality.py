@@ -10,7 +10,13 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass, gemm_depth, recurrence_class
 from cellsearch.genome.parameters import requires_square, widths
-from cellsearch.space.declaration import Declaration, Violation, layer_weights
+from cellsearch.space.declaration import (
+    Declaration,
+    LayerSizes,
+    Violation,
+    layer_footprint,
+    layer_weights,
+)
 from cellsearch.space.full_cell import full
 
 __all__ = ["CLASSES", "violation"]
@@ -101,6 +107,28 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
         if count > limits.max_parameters:
             allowed = f"at most {limits.max_parameters:,} with {sizes}"
             yield Violation(f"{count:,} weights", "cell", allowed)
+        yield from _costs(space, genome, sizes)
+
+
+_UNITS = {
+    "flash_bytes": "bytes of flash",
+    "ram_bytes": "bytes of RAM",
+    "macs_per_step": "multiply-adds a step",
+    "state_bytes": "bytes of state",
+}
+
+
+def _costs(space: Declaration, genome: Genome, sizes: LayerSizes) -> Iterator[Violation]:
+    """What does not fit the device; it is known at the sizes of an experiment only."""
+    bounds = space.device.bounds
+    if not bounds or not space.sizes:
+        return
+    costs = layer_footprint(genome, sizes, int8=space.device.int8)
+    for name, most in bounds.items():
+        cost = getattr(costs, name)
+        if cost > most:
+            allowed = f"at most {most:,} with {sizes}"
+            yield Violation(f"{cost:,} {_UNITS[name]}", "cell", allowed)
 
 
 def _weights(genome: Genome, input_size: int, hidden_size: int) -> int:

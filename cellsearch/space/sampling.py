@@ -4,6 +4,7 @@ uniformly is used up.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -17,6 +18,8 @@ from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, wei
 from cellsearch.space.mutation import mutate
 
 __all__ = ["sample"]
+
+_NUMBER = re.compile(r"\d[\d,.]*")
 
 TRIES = 2000
 MUTATIONS = 6
@@ -35,6 +38,7 @@ def sample(space: Declaration, rng: np.random.Generator) -> Genome:
     if space.frozen is not None:
         return _around_the_frozen(space, space.frozen.cell, rng)
     complaints: Counter[str] = Counter()
+    texts: dict[str, str] = {}
     for _ in range(TRIES):
         size = int(rng.integers(space.limits.min_nodes, space.limits.max_nodes + 1))
         states = int(rng.integers(1, len(space.states) + 1))
@@ -53,8 +57,11 @@ def sample(space: Declaration, rng: np.random.Generator) -> Genome:
                 return genome
             complaints[f"fewer than min_nodes = {space.limits.min_nodes} nodes"] += 1
         else:
-            complaints[f"{found.what} (allowed: {found.allowed})"] += 1
+            rule = f"{_NUMBER.sub('#', found.what)} {found.allowed}"  # broken by whatever amount
+            complaints[rule] += 1
+            texts.setdefault(rule, f"{found.what} (allowed: {found.allowed})")
     often, count = complaints.most_common(1)[0]
+    often = texts.get(often, often)
     raise SpaceError(
         f"{TRIES} random cells, none of them legal; {count} of them: {often}",
         where=space.source,

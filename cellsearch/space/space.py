@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cellsearch.errors import checked_arguments
+from cellsearch.genome.device import DeviceLimits
 from cellsearch.genome.graph import Genome
 from cellsearch.options import render_toml
 from cellsearch.space.consistency import check_space, without_forbidden
@@ -78,12 +79,17 @@ class SearchSpace(Declaration):
         return constrained(self, table, source)
 
     @checked_arguments
-    def sized(self, most: int, sizes: tuple[LayerSizes, ...]) -> SearchSpace:
+    def sized(
+        self,
+        most: int,
+        sizes: tuple[LayerSizes, ...],
+        device: DeviceLimits = DeviceLimits(),  # noqa: B008  (frozen)
+    ) -> SearchSpace:
         """The space of cells with at most ``most`` trainable weights in the recurrent layer at the
-        largest of these sizes, which goes before ``max_parameters``. Seed genomes with more are
-        dropped.
+        largest of these sizes, which goes before ``max_parameters`` (0: no bound), that fit a
+        device at all of them. Seed genomes that do not are dropped.
         """
-        return sized(self, most, sizes)
+        return sized(self, most, sizes, device)
 
     # -- legality ----------------------------------------------------------------------------------
 

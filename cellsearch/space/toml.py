@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from cellsearch import zoo
 from cellsearch.errors import CellsearchError, ConfigError, GenomeError, SpaceError
+from cellsearch.genome.device import DeviceLimits
 from cellsearch.genome.graph import Genome
 from cellsearch.options import keys, parse_toml, read_options, table_of, unknown
 from cellsearch.space.declaration import (
@@ -138,10 +139,11 @@ def constrained(space: _Space, table: Mapping[str, Any], source: str) -> _Space:
     return replace(_with_seeds(bare, space.seeds), source=space.source)
 
 
-def sized(space: _Space, most: int, sizes: tuple[LayerSizes, ...]) -> _Space:
+def sized(space: _Space, most: int, sizes: tuple[LayerSizes, ...], device: DeviceLimits) -> _Space:
     """See :meth:`SearchSpace.sized`."""
-    limits = replace(space.limits, max_parameters=most)
-    return _with_seeds(replace(space, limits=limits, sizes=sizes, seeds={}), space.seeds)
+    limits = replace(space.limits, max_parameters=most) if most else space.limits
+    bare = replace(space, limits=limits, sizes=sizes, device=device, seeds={})
+    return _with_seeds(bare, space.seeds)
 
 
 def _with_seeds(bare: _Space, seeds: Mapping[str, Genome]) -> _Space:

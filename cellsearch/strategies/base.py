@@ -41,6 +41,11 @@ class Strategy(ABC):
         check_options(self)
 
     @property
+    def minimised(self) -> tuple[str, ...]:
+        """What it minimises, by name: several for a strategy that keeps a Pareto front."""
+        return ("score",)
+
+    @property
     def perturbation(self) -> int:
         """On how many validation batches training removes each connection of a cell with
         connection gates; 0: not at all.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, SpaceError
+from cellsearch.genome.device import COSTS, INT8
 from cellsearch.genome.measures import RecurrenceClass, gemm_depth, multiply_adds, recurrence_class
 from cellsearch.history import History
 from cellsearch.options import at_least, between, check_options, unknown
@@ -33,6 +36,12 @@ SHARE = "share."
 CLASSES: dict[RecurrenceClass, int] = {"affine-diagonal": 0, "elementwise": 1, "dense": 2}
 """Classes of the recurrence from the cheapest one on; see :mod:`cellsearch.genome.measures`."""
 
+
+def _measured(name: str, space: SearchSpace, trial: Trial) -> float:
+    """A number that training wrote down; what was not measured counts as infinite."""
+    return float(trial.metrics.get(name, math.inf))
+
+
 OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "score": lambda space, trial: trial.score,
     "parameters": lambda space, trial: space.parameters(trial.genome),
@@ -46,16 +55,15 @@ OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "seconds": lambda space, trial: (
         trial.result.seconds if trial.result is not None else float("inf")
     ),
-    "time": lambda space, trial: (
-        trial.result.metrics.get("predicted_us", float("inf"))
-        if trial.result is not None
-        else float("inf")
-    ),
+    "time": partial(_measured, "predicted_us"),
 }
+OBJECTIVES |= {name: partial(_measured, name) for name in (*COSTS, INT8)}
 """What can be minimised. ``class``: 0 for an affine-diagonal recurrence, 1 for an elementwise, 2
 for a dense one. ``seconds`` is the measured training time, ``time`` what the compiler predicts for
 a position (it does not depend on the machine or its load; a result without a prediction counts as
-the slowest)."""
+the slowest). The costs on a device (``flash_bytes``, ``ram_bytes``, ``macs_per_step``,
+``state_bytes``) and ``int8``, the score with rounded weights, are those of
+:class:`cellsearch.genome.device.DeviceLimits`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,8 @@ class Nsga2(Strategy):
     """Breeds the non-dominated cells: small and cheap ones stay in the race against good ones.
 
     objectives: two or more of score, parameters, multiply_adds, nodes, gemm_depth, class, seconds,
-        time; in a suite also ``share.TASK``, the share of the reference's skill at one task.
+        time, and, as trained for a device, flash_bytes, ram_bytes, macs_per_step, state_bytes,
+        int8; in a suite also ``share.TASK``, the share of the reference's skill at one task.
     population: parents that compete.
     initial: seed genomes and random cells first.
     crossover: share of children of two parents.
@@ -89,6 +98,28 @@ class Nsga2(Strategy):
             raise ConfigError(
                 "name two or more objectives", where="objectives", hint="for one, use genetic"
             )
+
+    @property
+    def minimised(self) -> tuple[str, ...]:
+        """The objectives."""
+        return self.objectives
+
+    def front(self, space: SearchSpace, trials: Iterable[Trial]) -> list[Trial]:
+        """Those trials with a score that none of them dominates, in the order of the objectives."""
+        valued = [
+            ([_value(name, space, trial) for name in self.objectives], trial.number, trial)
+            for trial in trials
+            if trial.is_scored
+        ]
+        found: list[Trial] = []
+        kept = np.empty((0, len(self.objectives)))
+        for values, _, trial in sorted(valued, key=lambda one: one[:2]):
+            # What comes later in this order is nowhere smaller first, so it dominates nothing.
+            row = np.array(values)
+            if not ((kept <= row).all(1) & (kept < row).any(1)).any():
+                found.append(trial)
+                kept = np.vstack([kept, row])
+        return found
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
         """See :meth:`Strategy.check`: shares are those of the suite's tasks."""

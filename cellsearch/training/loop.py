@@ -21,11 +21,13 @@ from cellsearch import tasks
 from cellsearch.compiler.cost import module_microseconds
 from cellsearch.compiler.module import CellModule
 from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingError
+from cellsearch.genome.device import INT8
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Connection, Job, Result, plain_number
 from cellsearch.tasks.base import Arrays, Batch, Task
 from cellsearch.training import checkpoint
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
+from cellsearch.training.device import costs, rounded
 from cellsearch.training.fused import FlatAdam
 from cellsearch.training.gates import attach
 from cellsearch.training.guard import Guard
@@ -253,16 +255,20 @@ class _Run:
             "inherited": float(progress.inherited),
             **_predicted(self.layer),
         }
+        device = self.job.device
+        if device is not None:
+            metrics |= costs(self.task, self.genome, self.model, device)
         measures = type(self.task).errors is not Task.errors
         if self.job.test or measures:
-            assert progress.best_weights is not None
-            self.model.load_state_dict(progress.best_weights)
+            self._take_best()
         if measures:
             metrics |= self.task.errors(self.model, "valid")
         if self.job.test:
             metrics["test_score"], metrics["test_metric"] = self._score("test")
             found = self.task.errors(self.model, "test")
             metrics |= {f"test {name}": number for name, number in found.items()}
+        if device is not None and device.int8:
+            metrics |= self._rounded()
         return Result(
             score=progress.best_score,
             metric=progress.best_metric,
@@ -275,6 +281,22 @@ class _Run:
             connections=self._connections(),
             checkpoint=self.job.checkpoint,
         )
+
+    def _take_best(self) -> None:
+        """Give the model the weights that validation chose."""
+        assert self.progress.best_weights is not None
+        self.model.load_state_dict(self.progress.best_weights)
+
+    def _rounded(self) -> dict[str, float]:
+        """The scores of the best weights in int8."""
+        now = {name: weight.clone() for name, weight in self.model.state_dict().items()}
+        self._take_best()
+        with rounded(self.model):
+            found = {INT8: self._score("valid")[0]}
+            if self.job.test:
+                found[f"test_{INT8}"] = self._score("test")[0]
+        self.model.load_state_dict(now)
+        return found
 
     def _connections(self) -> Mapping[str, Connection]:
         """What was learned about each connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from cellsearch import tasks
 from cellsearch.compiler.module import compile_cell
 from cellsearch.errors import ConfigError, GenomeError, TrainingError
+from cellsearch.genome.footprint import Surroundings
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import parameter_count, requires_square
 from cellsearch.job import Job, Training
@@ -20,7 +21,7 @@ from cellsearch.space import LayerSizes
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.tasks.interface import Interface, TokenInputs
+from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 from cellsearch.training.fused import fused_linear_cross_entropy
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "description",
     "fewest_weights",
     "make_task",
+    "surroundings",
     "trained_sizes",
 ]
 
@@ -83,6 +85,44 @@ def trained_sizes(task: Task, training: Training) -> LayerSizes:
         training.hidden_size,
         training.num_layers,
         small.directions,
+        surroundings(task, model),
+    )
+
+
+def surroundings(task: Task, model: nn.Module) -> Surroundings:
+    """What the model of a task has around its recurrent layer; of a task that does not say what it
+    reads and answers, what can be seen.
+    """
+    readout, embedding = (getattr(model, name, None) for name in ("readout", "embedding"))
+    seen = Surroundings(
+        outputs=readout.out_features if isinstance(readout, nn.Linear) else 0,
+        symbols=embedding.num_embeddings if isinstance(embedding, nn.Embedding) else 0,
+    )
+    try:
+        interface = task.interface()
+    except ConfigError:
+        return seen
+    inputs, answer = interface.inputs, interface.answer
+    if isinstance(inputs, FeatureInputs):
+        seen = replace(
+            seen,
+            features=len(inputs.names),
+            scaled_inputs=any(inputs.mean) or any(scale != 1 for scale in inputs.scale),
+            relative=inputs.relative,
+        )
+    scaled = any(answer.mean) or any(scale != 1 for scale in answer.scale)
+    functions: dict[str, Literal["", "softmax", "sigmoid"]] = {
+        "classes": "softmax",
+        "tokens": "softmax",
+        "bits": "sigmoid",
+        "values": "",
+    }
+    return replace(
+        seen,
+        scaled_answers=answer.kind == "values" and scaled,
+        function=functions[answer.kind],
+        mean=interface.readout == "mean",
+        tied=readout is not None and embedding is not None and readout.weight is embedding.weight,
     )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, TrainingError
+from cellsearch.genome.device import COSTS
 from cellsearch.job import Connection, Job, Limits, Prefilter, Result, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
@@ -255,6 +256,11 @@ def _combined(suite: Suite, scored: Sequence[Scored]) -> Result:
     steps = sum(one.result.steps for one in scored)
     first = scored[0].result
     metrics |= {name: value for name, value in first.metrics.items() if name == "predicted_us"}
+    metrics |= {
+        name: max(one.result.metrics[name] for one in scored)
+        for name in COSTS
+        if name in first.metrics
+    }
     return Result(
         score=1.0 - value,
         metric=value,
