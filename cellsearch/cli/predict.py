@@ -39,7 +39,14 @@ SUFFIXES = (".csv", ".json", ".npz", ".txt")
     "--group", default="", metavar="COLUMN", help="Rows of a table with one value are one sequence."
 )
 @click.option(
-    "--rolling", is_flag=True, help="A forecast at every row that ends a window, not at the last."
+    "--rolling",
+    is_flag=True,
+    help="An answer at every row that ends a window, not at the last.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    help="Read so many rows at once, the last ones.  [default: as in training, or all]",
 )
 @click.option("--separator", default="", help="Between the cells of a table.  [default: found out]")
 @click.option("--decimal", default="", help="Decimal mark of a table.  [default: found out]")
@@ -53,6 +60,7 @@ def predict(
     probabilities: bool,
     group: str,
     rolling: bool,
+    window: int | None,
     separator: str,
     decimal: str,
     force: bool,
@@ -80,10 +88,10 @@ def predict(
 
     written = Written(separator, decimal)
     if str(new_data) == "-" and output is None and model.can_stream:
-        if group or rolling:
+        if group or rolling or window:
             raise ConfigError(
                 "a stream has no groups, and is answered at every row",
-                where="--group" if group else "--rolling",
+                where="--group" if group else "--rolling" if rolling else "--window",
                 hint="leave it out",
             )
         _print(stream_answers(model, sys.stdin, probabilities=probabilities, written=written))
@@ -95,6 +103,7 @@ def predict(
             probabilities=probabilities,
             group=group,
             rolling=rolling,
+            window=window or 0,
             written=written,
         )
     if output is None:

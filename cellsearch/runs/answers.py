@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cellsearch.errors import InputFileError, checked_arguments
-from cellsearch.runs.new_data import AS_FOUND, sequences_of, windows_of
+from cellsearch.runs.new_data import AS_FOUND, sequences_of, window_of, windows_of
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import Interface, TokenInputs
 from cellsearch.tasks.prediction import Predicted
@@ -31,6 +31,7 @@ def answers(
     probabilities: bool = False,
     group: str = "",
     rolling: bool = False,
+    window: int = 0,
     written: Written = AS_FOUND,
 ) -> list[dict[str, Any]]:
     """The answers for a file of new data, as rows of a table.
@@ -38,7 +39,8 @@ def answers(
     path: a table (CSV, Parquet), a text, or an ``.npz`` file.
     probabilities: those of classes, bits and next symbols, too.
     group: the column whose values say which rows of a table are one sequence.
-    rolling: a forecast at every row that ends a window.
+    rolling: an answer at every row that ends a window.
+    window: how many rows are read at once; 0: as in training, or all.
     written: how a table is written; left out, that is found out.
 
     Raises :class:`ConfigError` and :class:`InputFileError` for data that the model cannot read.
@@ -47,14 +49,17 @@ def answers(
     given = sequences_of(interface, path, group=group, written=written)
     made: list[dict[str, Any]] = []
     if rolling:
-        windows = windows_of(interface, given)
+        windows = windows_of(interface, given, window)
         found = model.predicted([window for _, _, window in windows])
         for (name, end, _), predicted in zip(windows, found, strict=True):
             for row in rows_of(interface, name, predicted, probabilities=probabilities):
                 place = {"sequence": row.pop("sequence")} if name else {}
                 made.append({**place, "position": end, **row})
         return made
-    found = model.predicted(given.sequences)
+    sequences = given.sequences
+    if window:
+        sequences = [sequence[-window_of(interface, window) :] for sequence in sequences]
+    found = model.predicted(sequences)
     for name, predicted in zip(given.names or [""], found, strict=True):
         made += rows_of(interface, name, predicted, probabilities=probabilities)
     return made

@@ -19,7 +19,7 @@ from cellsearch.tasks.own_sequences import DESCRIPTION, NAMES
 from cellsearch.tasks.prediction import prepare
 from cellsearch.tasks.tables.read import Column, TextTable, Written, read_table
 
-__all__ = ["AS_FOUND", "Given", "sequences_of", "windows_of"]
+__all__ = ["AS_FOUND", "Given", "sequences_of", "window_of", "windows_of"]
 
 AS_FOUND = Written()
 """How a table is written is found out."""
@@ -200,17 +200,38 @@ def _filled(
     return np.stack(made, axis=1)
 
 
-def windows_of(interface: Interface, given: Given) -> list[tuple[str, int, Any]]:
-    """Every window of each sequence with its name and the number of its last row, for forecasts at
-    each row. Raises :class:`ConfigError` for a model without windows, or too few rows.
+def window_of(interface: Interface, window: int) -> int:
+    """How many rows the model reads at once: as in training, or as the caller says (0: nothing).
+    Raises :class:`ConfigError` for another number than in training, and for a model that does not
+    answer once a sequence of columns.
     """
     inputs = interface.inputs
-    history = inputs.history if isinstance(inputs, FeatureInputs) else None
-    if history is None or interface.streams:
+    if interface.streams or not isinstance(inputs, FeatureInputs):
         raise ConfigError(
-            "only a forecast from windows can be made anew at each row",
-            where="--rolling",
+            "only a model that answers once a sequence of rows reads windows",
+            where="--window",
+            hint="leave --window and --rolling out",
+        )
+    if window and inputs.history not in (None, window):
+        raise ConfigError(
+            f"the model was trained on windows of {inputs.history} rows",
+            where="--window",
             hint="leave it out",
+        )
+    return window or inputs.history or 0
+
+
+def windows_of(interface: Interface, given: Given, window: int = 0) -> list[tuple[str, int, Any]]:
+    """Every window of each sequence with its name and the number of its last row, for an answer at
+    each row. Raises :class:`ConfigError` where nobody knows how long a window is, or all sequences
+    are shorter.
+    """
+    history = window_of(interface, window)
+    if not history:
+        raise ConfigError(
+            "the model does not say how many rows a window has",
+            where="--rolling",
+            hint="say it with --window N, as many rows as each sequence of the training had",
         )
     names = given.names or [""]
     found = [

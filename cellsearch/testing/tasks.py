@@ -23,6 +23,7 @@ from torch import nn
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
+from cellsearch.tasks.interface import Interface, TokenInputs
 
 __all__ = ["TaskContract", "same_batch", "torch_factory"]
 
@@ -93,6 +94,26 @@ class TaskContract:
         assert cls.source
         assert cls.__doc__
         assert "metric" in cls.__doc__.lower()
+
+    def test_what_it_reads_and_answers_fits_its_model(self) -> None:
+        """A task that says what its model reads and answers says it of this model."""
+        task = self.made()
+        try:
+            interface = task.interface()
+        except ConfigError:
+            return  # it need not say it
+        assert Interface.from_plain(json.loads(json.dumps(interface.to_plain()))) == interface
+        batch = next(iter(task.batches("valid", 0)))
+        model = task.model(torch_factory(hidden_size=self.hidden_size))
+        with torch.no_grad():
+            prediction, _ = model(batch.x, None, batch.lengths)
+        assert prediction.shape[-1] == interface.outputs
+        assert (prediction.dim() == 3) == interface.streams
+        if isinstance(interface.inputs, TokenInputs):
+            assert batch.x.dim() == 2
+            assert int(batch.x.max()) < interface.inputs.vocabulary
+        else:
+            assert batch.x.shape[2] == len(interface.inputs.names)
 
     def test_data_are_plain_and_the_same_every_time(self) -> None:
         """Options are JSON, arrays hold no objects, and loading twice gives the same."""

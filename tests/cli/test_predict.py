@@ -173,6 +173,15 @@ def test_forecasts_roll(folder: Path, tmp_path: Path, call: Call) -> None:
     assert [line.split(",")[-1] for line in last.splitlines()[1:]] == [r[2] for r in rows[-2:]]
 
 
+def test_windows_of_the_users_own(labels: Path, tmp_path: Path, call: Call) -> None:
+    table = write(tmp_path / "new.csv", TABLE)
+    code, out, _ = call("predict", labels, table, "--rolling", "--window", 2)
+    assert code == 0
+    assert [line.split(",")[0] for line in out.splitlines()] == ["position", "2", "3"]
+    _, last, _ = call("predict", labels, table, "--window", 2)
+    assert out.splitlines()[-1].endswith(last.splitlines()[-1])
+
+
 def test_texts(folder: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "parity").mkdir()
     run = in_task("parity", folder / "parity")
@@ -214,7 +223,8 @@ def test_tokens_are_numbers(folder: Path, tmp_path: Path, call: Call) -> None:
         ("pressure,tilt\n1,up\n2,down\n3,up\n", (), 3, "tilt is text, not numbers: 'up', 'down'"),
         ("pressure,tilt\n1,2\n3,4,5,6\n", (), 3, "row has 4 cells"),
         (TABLE, ("--group", "nosuch"), 2, "nosuch"),
-        (TABLE, ("--rolling",), 2, "only a forecast"),
+        (TABLE, ("--rolling",), 2, "how many rows a window has.*--window N"),
+        (TABLE, ("--rolling", "--window", "9"), 2, "no sequence has the 9 rows"),
         (TABLE, ("-o", "answers.xlsx"), 2, "answers.xlsx.*suffix"),
     ],
 )

@@ -11,6 +11,7 @@ import torch
 from cellsearch import tasks
 from cellsearch.tasks.adding import Adding
 from cellsearch.tasks.base import Batch, Split
+from cellsearch.tasks.interface import Interface, features, values
 from cellsearch.testing.tasks import TaskContract
 
 
@@ -156,3 +157,18 @@ def test_the_contract_finds_a_broken_task(
     monkeypatch.setattr(tasks, "get", lambda name: broken)
     with pytest.raises(AssertionError):
         getattr(Broken(), finds)()
+
+
+def test_the_contract_finds_an_interface_of_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(Adding):
+        name = "broken"
+
+        def interface(self) -> Interface:
+            return Interface(inputs=features(("number",)), answer=values(("sum",)), readout="last")
+
+    class Broken(TestAdding):
+        task = "broken"
+
+    monkeypatch.setattr(tasks, "get", lambda name: Wrong)
+    with pytest.raises(AssertionError):
+        Broken().test_what_it_reads_and_answers_fits_its_model()
