@@ -15,8 +15,11 @@ import pytest
 from support.small_tasks import labelled, measured, numbered, small_data
 
 import cellsearch as cs
+from cellsearch.errors import InputFileError
+from cellsearch.runs.new_data import sequences_of
 from cellsearch.search import Search
 from cellsearch.tasks import arrays as own
+from cellsearch.tasks.interface import Interface, features, values
 from cellsearch.tasks.registry import TaskData
 
 Call = Callable[..., tuple[int, str, str]]
@@ -277,3 +280,17 @@ def test_a_run_that_moved_needs_no_data(labels: Path, tmp_path: Path, call: Call
     trial = cs.open_run(labels).best().number
     code, out, _ = call("predict", f"{tmp_path / 'elsewhere'}:{trial}", table)
     assert (code, out) == (0, call("predict", labels, table)[1])
+
+
+def test_marks_of_missing_values_are_made_from_the_table(tmp_path: Path) -> None:
+    interface = Interface(
+        inputs=features(("v", "w", "w missing"), [1.0, 7.0, 0.0], [1.0, 1.0, 1.0]),
+        answer=values(("v",)),
+        readout="last",
+    )
+    table = write(tmp_path / "new.csv", "when,w,v\n1,,1\n2,5,2\n3,,3\n4,,4\n")
+    (found,) = sequences_of(interface, table).sequences
+    assert found.tolist() == [[1, 7, 1], [2, 5, 0], [3, 5, 1], [4, 5, 1]]
+    table = write(tmp_path / "new.csv", "when,w,v\n1,4,1\n2,5,\n3,6,3\n")
+    with pytest.raises(InputFileError, match="1 value of v missing.*row 2"):
+        sequences_of(interface, table)

@@ -70,8 +70,7 @@ def test_raw_values_give_what_the_model_says(name: str, tmp_path: Path) -> None:
             expected, size = torch.sigmoid(output).numpy(), 1
         else:
             expected, size = torch.softmax(output, -1).numpy(), 1
-        if name not in ("sunspots", "etth1"):  # there raw windows end at the mean, see below
-            assert np.allclose(predicted.scores / size, expected / size, atol=2e-5), k
+        assert np.allclose(predicted.scores / size, expected / size, atol=2e-5), k
     assert len(found) == len(raw)
 
 

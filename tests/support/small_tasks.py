@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tiny_shakespeare": {"tbptt": 16, "valid_tokens": 512},
     "word_lm": {"max_words": 200, "valid_tokens": 512, "tbptt": 16},
 }
+OWN = ("arrays", "table")
+"""Tasks over data of the user's own."""
 GENERATED = sorted(
-    name for name in tasks.names() if not tasks.get(name).dataset and name != "arrays"
+    name for name in tasks.names() if not tasks.get(name).dataset and name not in OWN
 )
 """Tasks that need no data set; the grid of the default suite."""
 
@@ -83,14 +87,31 @@ def numbered() -> TaskData:
     return tasks.from_arrays(x, x.sum(1) % 2 + 3)
 
 
+@cache
+def tabled() -> TaskData:
+    """Three hours of one column of a table with gaps, two of whose columns are read."""
+    rng = np.random.default_rng(4)
+    v, w = 20 + 5 * np.sin(np.arange(300) / 2) + rng.normal(size=(2, 300))
+    rows = [
+        f"{k},{a:.4f},{'' if k % 9 == 4 else f'{b:.4f}'}"
+        for k, (a, b) in enumerate(zip(v, w, strict=True))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        path.write_text("\n".join(["hour,v,w", *rows]), encoding="utf-8")
+        options = {"path": str(path), "predict": ["v"], "horizon": 3, "window": 12}
+        return TaskData("table", options, tasks.get("table").load(options))
+
+
 ARRAYS: dict[str, Callable[[], TaskData]] = {
     "arrays: labels": labelled,
     "arrays: values": measured,
     "arrays: every": every,
     "arrays: tokens": numbered,
+    "table": tabled,
 }
 QUICK = [*ARRAYS, *GENERATED]
-NEED_DATA = sorted(set(tasks.names()) - {"arrays", *GENERATED, "translation"})
+NEED_DATA = sorted(set(tasks.names()) - {*OWN, *GENERATED, "translation"})
 """Tasks with a data set, but for translation, whose model is no layer with a readout."""
 
 

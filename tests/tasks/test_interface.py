@@ -27,6 +27,7 @@ ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in NEED_DAT
 
 def test_every_task_is_looked_at() -> None:
     assert {*QUICK, *NEED_DATA} == {*tasks.names(), *ARRAYS} - {"arrays", "translation"}
+    assert {"table", "arrays: every"} < set(QUICK)
 
 
 @pytest.mark.parametrize("name", ALL)
