@@ -43,6 +43,7 @@ _TASKS: Parts[Task] = Parts(
         "spoken_digits": "cellsearch.tasks.classification:SpokenDigits",
         "sunspots": "cellsearch.tasks.forecasting:Sunspots",
         "table": "cellsearch.tasks.table:TableForecast",
+        "table_labels": "cellsearch.tasks.table:TableLabels",
         "time_machine": "cellsearch.tasks.corpora:TimeMachine",
         "tiny_shakespeare": "cellsearch.tasks.corpora:TinyShakespeare",
         "translation": "cellsearch.tasks.translation:Translation",

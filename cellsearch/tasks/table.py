@@ -1,4 +1,4 @@
-"""Forecasts of the columns of a table that the user brings (CSV, Parquet)."""
+"""Forecasts and labels from a table that the user brings (CSV, Parquet)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from torch import nn
 from cellsearch.job import Naive
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.heads import SequenceModel, evaluation
-from cellsearch.tasks.interface import Interface, features, values
+from cellsearch.tasks.interface import Answer, Interface, features, values
 from cellsearch.tasks.options import parse_options
+from cellsearch.tasks.sequences import SPLITS, SequenceTask
+from cellsearch.tasks.tables.labelled import label_arrays
 from cellsearch.tasks.tables.naive import channel_errors, forecasters, predictions, windows
 from cellsearch.tasks.tables.options import TableOptions
 from cellsearch.tasks.tables.understand import table_of_options
 from cellsearch.tasks.tables.windows import forecast_arrays
 
-__all__ = ["TableForecast", "TableOptions"]
+__all__ = ["TableForecast", "TableLabels", "TableOptions"]
 
 EVALUATION_BATCH = 512
 GROUP = 8
@@ -173,3 +175,42 @@ class TableForecast(Task):
         for k, column in enumerate(self._columns):
             found[f"RMSE {column}"], found[f"MAE {column}"] = float(rmse[k]), float(mae[k])
         return score, float(rmse[0]) if self._count == 1 else score, found
+
+
+class TableLabels(SequenceTask):
+    """Predict a label of each group of rows of your own table.
+
+    ``cellsearch search --csv data.csv --predict LABEL --group COLUMN`` makes an experiment of it.
+    The rows of a group, in the order of time, are one sequence; the label is the same in all of
+    them. Split: whole groups at random, every class in its share. Missing values repeat the last
+    known one of their group, with a mark. Metric: accuracy; score: error rate.
+    """
+
+    name: ClassVar[str] = "table_labels"
+    metric: ClassVar[str] = "accuracy"
+    summary: ClassVar[str] = "label groups of rows of your own table (CSV, Parquet)"
+    source: ClassVar[str] = "your own data"
+    bidirectional: ClassVar[bool] = True
+    Options: ClassVar[type[TableOptions]] = TableOptions
+
+    def __init__(self, options: TableOptions, arrays: Arrays) -> None:
+        self.classes = len(arrays["classes"])
+        super().__init__(options, arrays)
+        self.columns = tuple(map(str, arrays["names"]))  # type: ignore[misc]
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any]) -> Arrays:
+        """Read the table and take its groups apart. Raises :class:`ConfigError` without a path."""
+        parsed = parse_options(cls.Options, options)
+        return label_arrays(table_of_options(parsed), parsed).arrays
+
+    def answer(self) -> Answer:
+        """The labels of the table."""
+        return Answer(kind="classes", names=tuple(map(str, self.arrays["classes"])))
+
+    def naive(self, split: Split) -> tuple[Naive, ...]:
+        """Always the label that most groups for training have."""
+        part = SPLITS.index(split)
+        counts = np.bincount(self.arrays["y"][self.arrays["split"] == 0], minlength=self.classes)
+        right = float((self.arrays["y"][self.arrays["split"] == part] == counts.argmax()).mean())
+        return (Naive(f"always {self.arrays['classes'][counts.argmax()]}", 1 - right, right),)

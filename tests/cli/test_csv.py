@@ -79,6 +79,34 @@ def test_the_experiment_beside_the_run_can_be_run_and_edited(table: Path, call: 
     assert cs.open_run("runs/other").declared["task_options"]["window"] == 6
 
 
+def test_predictions_from_the_table_have_the_recorded_error(table: Path, call: Call) -> None:
+    """Raw rows go in, with a second column that is read and has gaps, and the unit comes out."""
+    lines = table.read_text().splitlines()
+    lines[1:] = [line[:-1] if k % 17 == 5 else line for k, line in enumerate(lines[1:])]
+    table.write_text("\n".join(lines))
+    assert call("search", "--csv", "plant.csv", "--predict", "power", *FEW)[0] == 0
+    trial = cs.open_run("runs/plant").trial(2)
+    assert call("predict", "runs/plant:2", "plant.csv", "--rolling", "-o", "out.json")[0] == 0
+    answers = {
+        row["position"]: row["power"] for row in json.loads(Path("out.json").read_text())["rows"]
+    }
+    raw = [float(line.split(";")[1].replace(",", ".")) for line in lines[1:]]
+    task = trial.trained().task
+    wrong = [answers[t] - raw[t] for t in task.arrays["valid"].tolist()]
+    rmse = math.sqrt(sum(w * w for w in wrong) / len(wrong))
+    assert rmse == pytest.approx(trial.result.metrics["RMSE power"], rel=1e-3)  # type: ignore[union-attr]
+
+
+def test_labels_of_groups_in_one_command(table: Path, call: Call) -> None:
+    signs = {0: (-1, "d"), 1: (1, "u")}
+    rows = [f"{g},{t},{t * signs[g % 2][0]},{signs[g % 2][1]}" for g in range(40) for t in range(6)]
+    Path("walks.csv").write_text("\n".join(["g,time,v,way", *rows]))
+    code, out, err = call("search", "--csv", "walks.csv", "--predict", "way", "--group", "g", *FEW)
+    assert code == 0, err
+    assert "way of each g: 2 classes (d, u)" in out
+    assert "always" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from cellsearch.errors import CellsearchError, ConfigError
 from cellsearch.tasks.table import TableForecast
 from cellsearch.tasks.tables.features import filled
+from cellsearch.tasks.tables.labelled import label_arrays
 from cellsearch.tasks.tables.options import TableOptions
-from cellsearch.tasks.tables.understand import table_of_options
+from cellsearch.tasks.tables.understand import table_of_options, understand
 from cellsearch.tasks.tables.windows import Prepared, forecast_arrays
 from cellsearch.testing.tasks import TaskContract, torch_factory
 
@@ -63,6 +64,62 @@ class TestTable(TaskContract):
     @pytest.fixture(autouse=True)
     def _with_a_table(self, waves: str) -> None:
         type(self).options = {"path": waves, "predict": ["v"], "horizon": 2}
+
+
+@pytest.fixture(scope="module")
+def walks(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """60 walks of 8 to 12 steps, up or down, with gaps; every row has the label of its walk."""
+    random = np.random.default_rng(0)
+    rows = []
+    for k in range(60):
+        way, height = ("up", "down")[k % 2], 0.0
+        for t in range(random.integers(8, 13)):
+            height += (1 if way == "up" else -1) + random.normal() / 2
+            rows.append(f"walk {k},{t},{'' if random.random() < 0.1 else f'{height:.3f}'},{way}")
+    order = random.permutation(len(rows))
+    return write(tmp_path_factory.mktemp("walks"), [rows[k] for k in order], "id,time,height,way")
+
+
+class TestTableLabels(TaskContract):
+    task = "table_labels"
+    beats = 0.2  # half of the walks go up
+    steps = 60
+
+    @pytest.fixture(autouse=True)
+    def _with_a_table(self, walks: str) -> None:
+        type(self).options = {"path": walks, "predict": ["way"], "group": "id", "batch_size": 16}
+
+
+def test_groups_become_whole_sequences_in_the_order_of_time(walks: str) -> None:
+    options = TableOptions(path=walks, predict=("way",), group="id")
+    found = understand(options)
+    assert found.task == "table_labels"
+    arrays = label_arrays(table_of_options(options), options).arrays
+    assert arrays["classes"].tolist() == ["down", "up"] or set(arrays["classes"]) == {"down", "up"}
+    assert len(arrays["lengths"]) == 60
+    assert arrays["lengths"].min() >= 8
+    assert arrays["names"].tolist() == ["height", "height missing"]
+    counts = [(arrays["split"] == k).sum() for k in range(3)]
+    assert counts == [42, 9, 9]
+    for k in range(3):  # both classes in every part
+        assert 0.3 < arrays["y"][arrays["split"] == k].mean() < 0.7
+    # Upwards is upwards: the rows stood in any order.
+    ends = np.cumsum(arrays["lengths"])
+    last, first = arrays["x"][ends - 1, 0], arrays["x"][ends - arrays["lengths"], 0]
+    up = arrays["y"] == arrays["classes"].tolist().index("up")
+    assert (last[up] > first[up]).all()
+    assert (last[~up] < first[~up]).all()
+
+
+def test_labels_that_vary_or_are_told_by_a_column_are_said(tmp_path: Path) -> None:
+    rows = [f"{g},{t},{t % 3},{g % 2},{'ab'[g % 2]}" for g in range(20) for t in range(5)]
+    path = write(tmp_path, rows, "g,time,v,twin,label")
+    options = TableOptions(path=path, predict=("label",), group="g")
+    assert any("WARNING: twin says the same as label" in note for note in understand(options).notes)
+    rows[7] = rows[7][:-1] + "c"
+    path = write(tmp_path, rows, "g,time,v,twin,label")
+    with pytest.raises(ConfigError, match="several values within 1 group of g"):
+        understand(TableOptions(path=path, predict=("label",), group="g"))
 
 
 def rows_of_windows(made: Prepared, name: str, horizon: int) -> set[int]:

@@ -21,6 +21,8 @@ REPEATED = 0.2
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e8, 1.0))
 """Numbers from here on are seconds since 1970 times so much."""
 NOTHING: NDArray[np.float64] = np.zeros(0)
+_PLAIN = ("time", "timestamp", "datetime", "date", "ts", "unix", "epoch", "zeit", "datum", "t")
+"""Names that say nothing but when."""
 _NAMES = ("time", "date", "stamp", "zeit", "datum", "when", "unix", "epoch", "month", "year", "day")
 
 
@@ -45,8 +47,8 @@ class Ordered:
 def time_column(table: TextTable, name: str, taken: Sequence[str]) -> Column | None:
     """The column that says when, as seconds since 1970 where it holds moments.
 
-    name: what the user says; ``""``: the first column of moments, or one of rising numbers whose
-        name speaks of time.
+    name: what the user says; ``""``: the first column of moments, or one of numbers whose name
+        speaks of time.
     taken: columns that are something else.
 
     Raises :class:`ConfigError` for a column that says no times.
@@ -68,8 +70,9 @@ def time_column(table: TextTable, name: str, taken: Sequence[str]) -> Column | N
             return column
     for column in free:
         known = column.values[np.isfinite(column.values)] if column.kind == "number" else NOTHING
-        spoken = any(word in column.name.lower() for word in _NAMES)
-        if spoken and len(known) > 1 and bool((np.diff(known) >= 0).all()) and known[0] < known[-1]:
+        name = column.name.lower()
+        rising = len(known) > 1 and bool((np.diff(known) >= 0).all()) and known[0] < known[-1]
+        if len(known) and (name in _PLAIN or (rising and any(word in name for word in _NAMES))):
             return _in_seconds(column)
     return None
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from cellsearch.errors import ConfigError
 from cellsearch.files import open_plain
+from cellsearch.tasks.tables.labelled import is_labelled, label_arrays
 from cellsearch.tasks.tables.options import TableOptions
 from cellsearch.tasks.tables.read import TextTable, Written, read_table
-from cellsearch.tasks.tables.windows import Prepared, forecast_arrays
+from cellsearch.tasks.tables.windows import forecast_arrays
 
 __all__ = ["Understood", "table_of_options", "understand"]
 
@@ -62,5 +63,7 @@ def _read(path: str, stamp: tuple[int, int], written: Written, named: tuple[str,
 def understand(options: TableOptions) -> Understood:
     """Read the table and say what it is. Raises what the task would raise."""
     table = table_of_options(options)
-    made: Prepared = forecast_arrays(table, options)
-    return Understood("table", made.predicts, made.facts, made.notes, made.chosen)
+    labelled = is_labelled(table, options)
+    made = label_arrays(table, options) if labelled else forecast_arrays(table, options)
+    task = "table_labels" if labelled else "table"
+    return Understood(task, made.predicts, made.facts, made.notes, made.chosen)
