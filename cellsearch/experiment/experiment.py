@@ -258,7 +258,7 @@ def _weight_limit(declared: ExperimentFile, source: str) -> tuple[int | str, Map
     return limits.max_parameters, narrow
 
 
-def _with_device(declared: , source: str) -> :
+def _with_device(declared: ExperimentFile, source: str) -> ExperimentFile:
     """The document with those limits of ``[constrain]`` that are about a device in ``[device]``."""
     moved = {
         key: declared.constrain[key] for key in keys(DeviceLimits) if key in declared.constrain
@@ -277,7 +277,7 @@ def _with_device(declared: , source: str) -> :
     return replace(declared, constrain=rest, device=replace(declared.device, **moved))
 
 
-def _check_device(declared: , strategy: Strategy, source: str) -> None:
+def _check_device(declared: ExperimentFile, strategy: Strategy, source: str) -> None:
     """Refuse a score with rounded weights where none is taken."""
     wanted = declared.device.any or not {*COSTS, INT8}.isdisjoint(strategy.minimised)
     if wanted and declared.training.bidirectional:
