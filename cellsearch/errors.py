@@ -304,25 +304,51 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
     Raises :class:`ArgumentTypeError`, a :class:`TypeError`, that names the function, the argument
     and what is allowed.
     """
-    signature = inspect.signature(function)
-    hints = {
-        one.name: parts
-        for one in signature.parameters.values()
+    where = function.__qualname__.removesuffix(".__init__")
+    parameters = inspect.signature(function).parameters.values()
+    checks = {
+        one.name: _Check(one.name, parts, where)
+        for one in parameters
         if one.kind not in _MANY
         and one.annotation is not inspect.Parameter.empty
         and all(map(_is_checked, parts := _parts(one.annotation)))
     }
-    where = function.__qualname__.removesuffix(".__init__")
+    placed = [checks.get(one.name) for one in parameters if one.kind < _MANY[0]]
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(*args, **kwargs)
-        for name, value in bound.arguments.items():
-            if name in hints:
-                bound.arguments[name] = _checked(value, hints[name], name, where)
-        return function(*bound.args, **bound.kwargs)
+        given = list(args)
+        for k, (value, check) in enumerate(zip(args, placed, strict=False)):
+            if check is not None and type(value) not in check.plain:
+                given[k] = check(value)
+        for name in kwargs.keys() & checks.keys():
+            kwargs[name] = checks[name](kwargs[name])
+        return function(*given, **kwargs)  # type: ignore[arg-type]
 
     return call
+
+
+class _Check:
+    """What an argument has to be."""
+
+    def __init__(self, name: str, parts: list[str], where: str) -> None:
+        self.name, self.parts, self.where = name, parts, where
+        self.plain: set[type] = set()
+        """Types whose values fit and stay as they are, as far as they have been seen."""
+
+    def __call__(self, value: Any) -> object:
+        """The value, if it fits one of the alternatives, numbers as Python's own."""
+        part = next((one for one in self.parts if _fits(value, one)), None)
+        if part is None:
+            raise ArgumentTypeError(
+                f"{self.name} is {_short(value)}, of type {type(value).__name__}",
+                where=self.where,
+                hint=" or ".join(map(_words, self.parts)),
+            )
+        converted = _converted(value, part)
+        if converted is value and not _items(part):
+            self.plain.add(type(value))
+        return converted
 
 
 def _parts(hint: str) -> list[str]:
@@ -345,35 +371,25 @@ def _is_checked(part: str) -> bool:
     )
 
 
-def _checked(value: Any, parts: list[str], name: str, where: str) -> object:
-    """The value, if it fits one of the alternatives, numbers as Python's own."""
-    for part in parts:
-        if not _fits(value, part):
-            continue
-        if part in _NUMBERS:
-            return _NUMBERS[part][1](value)
-        if _items(part):
-            return tuple(_checked(item, [_items(part)], name, where) for item in value)
-        return value
-    raise ArgumentTypeError(
-        f"{name} is {_short(value)}, of type {type(value).__name__}",
-        where=where,
-        hint=" or ".join(map(_words, parts)),
-    )
+def _converted(value: Any, part: str) -> object:
+    """A value that fits, with numbers as Python's own."""
+    if items := _items(part):
+        return tuple(_converted(item, items) for item in value)
+    return _NUMBERS[part][1](value) if part in _NUMBERS else value
 
 
 def _fits(value: Any, part: str) -> bool:
+    kind = type(value)
     if part in _NUMBERS:
-        return isinstance(value, _NUMBERS[part][0]) and not isinstance(value, bool)
+        return issubclass(kind, _NUMBERS[part][0]) and kind is not bool
     if part in _PLAIN:
-        return isinstance(value, _PLAIN[part][0])
+        return issubclass(kind, _PLAIN[part][0])
     if part.startswith("Mapping["):
-        return isinstance(value, Mapping)
+        return issubclass(kind, Mapping)
     if items := _items(part):
-        is_text = isinstance(value, (str, bytes))
-        is_list = isinstance(value, Sequence) and not is_text
+        is_list = issubclass(kind, Sequence) and not issubclass(kind, (str, bytes))
         return is_list and all(_fits(item, items) for item in value)
-    return any(part.rpartition(".")[2] == kind.__name__ for kind in type(value).__mro__)
+    return any(part.rpartition(".")[2] == one.__name__ for one in kind.__mro__)
 
 
 def _words(part: str) -> str:

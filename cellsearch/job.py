@@ -372,6 +372,8 @@ def checked_result(result: object) -> Result:
 
 def plain_number(value: object, name: str) -> float:
     """The value as a float. Raises :class:`TrainingError` for what is not one real number."""
+    if type(value) is float:
+        return value
     try:
         if isinstance(value, str | bytes | bytearray):
             raise TypeError("text is not a number")
@@ -385,10 +387,12 @@ def plain_number(value: object, name: str) -> float:
 
 def plain_text(text: str) -> str:
     """The text with lone surrogates, which cannot be stored, as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _count(value: object, name: str) -> int:
+    if type(value) is int and 0 <= value < 2**53:
+        return value
     number = plain_number(value, name)
     if not (number.is_integer() and 0 <= number < 2**53):
         raise TrainingError(f"{name} is {number}", hint="return a whole number from 0 to 2**53")

@@ -46,7 +46,10 @@ def search_key(genome: Genome) -> str:
     It also merges cells that differ by algebra, and by weights that training could not tell apart
     (a linear of a linear).
     """
-    graph, roots = _reduce_rewritten(rewrite(genome))
+    simple = rewrite(genome)
+    if simple.is_unchanged:
+        return genome.key  # which is worked out once
+    graph, roots = _reduce_rewritten(simple)
     return _digest(graph, canonical_order(graph), roots)
 
 

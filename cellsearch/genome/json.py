@@ -22,6 +22,7 @@ __all__ = ["FORMAT", "decode", "encode", "schema"]
 FORMAT = 1
 MAX_JSON = 4_194_304
 _MAX_DEPTH = 8
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _FIELDS = {"format", "inputs", "states", "nodes", "next_states", "output", "output_name"}
 
 
@@ -39,7 +40,7 @@ def encode(genome: Genome) -> str:
         "output": genome.output,
         "output_name": genome.output_name,
     }
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(document)
 
 
 def schema() -> dict[str, Any]:

@@ -58,12 +58,14 @@ def widths(genome: Genome) -> tuple[Width, ...]:
     """
     width: list[Width] = ["I"]
     width.extend("H" for _ in genome.states)
-    for _, node in genome.numbered():
-        below = {width[v] for v in node.inputs} - {"1"}
-        if node.op in ("linear", "bias") or (node.op in ("diag", "layer_norm") and not below):
+    for node in genome.nodes:
+        below = [width[v] for v in node.inputs]
+        if node.op in ("linear", "bias") or "H" in below:
             width.append("H")
+        elif "I" in below:
+            width.append("I")
         else:
-            width.append("1" if not below else "I" if below == {"I"} else "H")
+            width.append("H" if node.op in ("diag", "layer_norm") else "1")
     return tuple(width)
 
 
@@ -73,8 +75,10 @@ def requires_square(genome: Genome) -> str:
     """
     width = widths(genome)
     for value, node in genome.numbered():
-        if node.op not in ("linear", "bias") and {"I", "H"} <= {width[v] for v in node.inputs}:
-            return genome.labels[value]
+        if node.op not in ("linear", "bias"):
+            below = [width[v] for v in node.inputs]
+            if "I" in below and "H" in below:
+                return genome.labels[value]
     for name, value in zip(
         (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
     ):

@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from cellsearch import zoo
 from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.experiment import Experiment
@@ -18,7 +16,7 @@ from cellsearch.history import History
 from cellsearch.job import JobId
 from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
-from cellsearch.search.ledger import Ledger, random_seed
+from cellsearch.search.ledger import Ledger, random_generator
 from cellsearch.search.parts import checked_budget, checked_proposal, first_budget
 from cellsearch.search.run_files import BestCell, inheritable
 from cellsearch.store import Duplicate
@@ -155,7 +153,7 @@ class Agenda:
         experiment = self._experiment
         if self._baselines:
             return self._next_baseline()
-        generator = np.random.default_rng(random_seed(128, experiment.seed, number, attempt))
+        generator = random_generator(experiment.seed, number, attempt)
         return checked_proposal(experiment, history, generator, str(self._ledger.path))
 
     def _next_baseline(self) -> Proposal:

@@ -21,12 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
+
 from cellsearch.history import Granted, History
 from cellsearch.job import JobId, Outcome
 from cellsearch.store import Duplicate, Records, Store
 from cellsearch.trial import Budget, Rung, Status, Trial
 
-__all__ = ["Ledger", "random_seed"]
+__all__ = ["Ledger", "random_generator", "random_seed"]
 
 _IMPORTER = "imported"
 """Who did the work of imported trials, as far as this run knows."""
@@ -34,7 +36,19 @@ _IMPORTER = "imported"
 
 def random_seed(bits: int, *numbers: int) -> int:
     """A random seed of so many bits for what these numbers stand for."""
-    return int.from_bytes(blake2b(repr(numbers).encode(), digest_size=bits // 8).digest(), "big")
+    return int.from_bytes(_digest(bits, numbers), "big")
+
+
+def random_generator(*numbers: int) -> np.random.Generator:
+    """The random generator for what these numbers stand for: ``default_rng(random_seed(128,
+    ...))``, which takes three times as long.
+    """
+    words = np.frombuffer(_digest(128, numbers)[::-1], dtype="<u4")
+    return np.random.Generator(np.random.PCG64(words))
+
+
+def _digest(bits: int, numbers: tuple[int, ...]) -> bytes:
+    return blake2b(repr(numbers).encode(), digest_size=bits // 8).digest()
 
 
 class Ledger:
@@ -60,6 +74,7 @@ class Ledger:
         store.requeue()
         self._records = Records(store.lookup, shown=_at_rest)
         self._last_text = (-1, "")
+        self._last_added = (-1, 0, "")  # number, seed, and what its first job inherits
         self._open = dict.fromkeys(store.lookup.open_jobs())
         self._unfinished = set(numbers)
         self._horizon = store.lookup.last_horizon
@@ -121,12 +136,15 @@ class Ledger:
         """The checkpoint of another trial that this training starts from, relative to the run;
         ``""`` for none.
         """
-        return self._lookup.inherited(job)
+        number, _, inherit = self._last_added
+        return inherit if job == (number, 0) else self._lookup.inherited(job)
 
     def seed(self, number: int) -> int:
         """The random seed of a trial's training: the same whenever, wherever and however often it
         is trained.
         """
+        if number == self._last_added[0]:
+            return self._last_added[1]
         stored = self._lookup.seed(number) if number < self.count else None
         return random_seed(32, self._seed, number) if stored is None else stored
 
@@ -238,16 +256,18 @@ class Ledger:
         trial itself if it is a duplicate.
         """
         is_duplicate = trial.status is Status.DUPLICATE
+        seed = self.seed(trial.number)
         self._store.add_trial(
             trial,
             key=key,
             genome=self.genome_text(trial),
             attempt=len(answered) - is_duplicate,
-            seed=self.seed(trial.number),
+            seed=seed,
             horizon=horizon,
             inherit=inherit,
             duplicates=answered,
         )
+        self._last_added = (trial.number, seed, inherit)
         self._append(trial, horizon)
         if not is_duplicate:
             self._open[trial.newest_job] = None

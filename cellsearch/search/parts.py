@@ -213,6 +213,8 @@ def _whole(value: object) -> int | None:
     """The value as Python's own whole number, numbers of numpy and whole floats too; ``None`` for
     everything else.
     """
+    if type(value) is int:
+        return value
     if isinstance(value, bool | np.bool_ | str | bytes):
         return None
     try:

@@ -237,6 +237,11 @@ class Declaration(ABC):
         return "scale" not in self.ops and any(node.op == "scale" for node in genome.nodes)
 
     @cached_property
+    def numbers(self) -> frozenset[float]:
+        """:attr:`constants`, to look for one."""
+        return frozenset(self.constants)
+
+    @cached_property
     def counted_at(self) -> tuple[LayerSizes, ...]:
         """The sizes at which weights are counted: :attr:`sizes`, or those of
         :class:`SizeLimits`.

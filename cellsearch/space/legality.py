@@ -48,10 +48,10 @@ def _states(space: Declaration, genome: Genome) -> Iterator[Violation]:
 
 def _ops(space: Declaration, genome: Genome) -> Iterator[Violation]:
     gated = space.is_gated(genome)
-    allowed = _gated_ops(space) if gated else frozenset(space.ops)
+    allowed = _gated_ops(space) if gated else space.ops
     for value, node in genome.numbered():
         if node.op == "const" and "const" in allowed:
-            if node.value not in space.constants:
+            if node.value not in space.numbers:
                 yield Violation(
                     f"the number {node.value:g}",
                     genome.labels[value],
@@ -95,7 +95,7 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
         yield Violation(f"{len(genome.nodes)} nodes", "cell", f"at most {limits.max_nodes}")
     depth = [0] * genome.first_node
     for value, node in genome.numbered():
-        depth.append(1 + max((depth[v] for v in node.inputs), default=0))
+        depth.append(1 + max([depth[v] for v in node.inputs], default=0))
         if depth[value] > limits.max_depth:
             yield Violation(
                 f"{depth[value]} nodes above one another",
@@ -173,76 +173,69 @@ def full_size(space: Declaration) -> int:
 
 
 def _influence(space: Declaration, genome: Genome) -> Iterator[Violation]:
-    rules = space.constraints
-    if rules.output_sees_input and not _below(genome, genome.output)[0]:
+    rules, output = space.constraints, [genome.output]
+    if rules.output_sees_input and 0 not in _read(genome, output, within=True):
         yield Violation(
             "x_t does not reach it within the step",
             f"{genome.output_name}_t",
             "an output that sees x_t",
         )
     if rules.states_reach_output or rules.no_idle_nodes:
-        useful = _useful(genome)
+        useful = _read(genome, output)
         for k, state in enumerate(genome.state_names, start=1):
-            if rules.states_reach_output and not useful[k]:
+            if rules.states_reach_output and k not in useful:
                 yield Violation(
                     "this state never influences the output",
                     f"{state}_<t-1>",
                     "states that reach the output",
                 )
-        for value, _ in genome.numbered():
-            if rules.no_idle_nodes and not useful[value]:
+        for value in range(genome.first_node, genome.n_values):
+            if rules.no_idle_nodes and value not in useful:
                 yield Violation(
                     "this node never influences the output",
                     genome.labels[value],
                     "nodes with influence",
                 )
     if rules.states_see_input:
-        for state, seen in zip(genome.state_names, _driven(genome), strict=True):
-            if not seen:
+        seen = _driven(genome)
+        for k, state in enumerate(genome.state_names, start=1):
+            if k not in seen:
                 yield Violation(
                     "x never influences this state", f"{state}_t", "states that x reaches"
                 )
 
 
-def _below(genome: Genome, *roots: int) -> list[bool]:
-    """For each value whether one of ``roots`` is computed from it within the step."""
-    found = [False] * genome.n_values
-    for root in roots:
-        found[root] = True
-    for value in range(genome.n_values - 1, genome.first_node - 1, -1):
-        if found[value]:
-            for operand in genome.nodes[value - genome.first_node].inputs:
-                found[operand] = True
+def _read(genome: Genome, roots: list[int], *, within: bool = False) -> set[int]:
+    """The values from which ``roots`` are computed: ``within`` the step, or through states in
+    earlier ones too. The roots among them.
+    """
+    first, nodes, ends = genome.first_node, genome.nodes, genome.next_states
+    found: set[int] = set()
+    stack = list(roots)
+    while stack:
+        value = stack.pop()
+        if value not in found:
+            found.add(value)
+            if value >= first:
+                stack += nodes[value - first].inputs
+            elif value and not within:
+                stack.append(ends[value - 1])
     return found
 
 
-def _useful(genome: Genome) -> list[bool]:
-    """For each value whether it influences an output, in this step or through states in a later
-    one.
-    """
-    roots = {genome.output}
-    while True:
-        found = _below(genome, *roots)
-        wanted = roots | {end for k, end in enumerate(genome.next_states, start=1) if found[k]}
-        if wanted == roots:
-            return found
-        roots = wanted
-
-
-def _driven(genome: Genome) -> list[bool]:
-    """For each state whether x influences it, in this step or through states in a later one."""
-    seen = [True] * len(genome.inputs) + [False] * len(genome.states)
-    while True:
-        reached = list(seen)
-        for _, node in genome.numbered():
-            reached.append(any(reached[v] for v in node.inputs))
-        new = seen[: len(genome.inputs)] + [
-            reached[end] or seen[k]
-            for k, end in enumerate(genome.next_states, start=len(genome.inputs))
-        ]
-        if new == seen:
-            return seen[len(genome.inputs) :]
-        seen = new
+def _driven(genome: Genome) -> set[int]:
+    """The values that x influences, in this step or through states in a later one."""
+    uses, ends = genome.uses, genome.next_states
+    found: set[int] = set()
+    stack = [0]
+    while stack:
+        value = stack.pop()
+        if value not in found:
+            found.add(value)
+            stack += uses[value]
+            if value in ends:
+                stack += [k for k, end in enumerate(ends, start=1) if end == value]
+    return found
 
 
 def _width(space: Declaration, genome: Genome) -> Iterator[Violation]:

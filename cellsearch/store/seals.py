@@ -13,9 +13,10 @@ accidents. It is no signature: whoever can write the file can write seals as wel
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import starmap
 from operator import itemgetter
 from typing import Any
 
@@ -88,14 +89,14 @@ class TableLayout:
         """Index of the column that says whose the row is."""
         return self.columns.index(self.key[0])
 
-    def digest(self) -> Callable[[Sequence[Any]], int]:
-        """The function that digests a row."""
+    def digest(self) -> Callable[..., int]:
+        """The function that digests a row, whose values are its arguments."""
         begun = blake2b(ascii((self.table, self.columns)).encode(), digest_size=8)
 
-        def digest(row: Sequence[Any]) -> int:
+        def digest(*row: object) -> int:
             state = begun.copy()
             # ascii: the same on every machine and Python, and another one for 1, 1.0 and '1'
-            state.update(ascii(tuple(row)).encode())
+            state.update(ascii(row).encode())
             return int.from_bytes(state.digest(), "big") & _MASK
 
         return digest
@@ -142,10 +143,7 @@ def keep_seals(connection: sqlite3.Connection, where: str) -> None:
     connection.execute("PRAGMA recursive_triggers = ON")
     for table in _tables(connection):
         layout = TableLayout.of(connection, table, where)
-        digest = layout.digest()
-        connection.create_function(
-            f"digest_of_{table}", len(layout.columns), lambda *row, of=digest: of(row)
-        )
+        connection.create_function(f"digest_of_{table}", len(layout.columns), layout.digest())
         new, old = (
             f"digest_of_{table}({', '.join(f'{side}.{name}' for name in layout.columns)})"
             for side in ("new", "old")
@@ -196,7 +194,7 @@ def reseal(connection: sqlite3.Connection, where: str) -> None:
         sums: dict[Any, int] = {}
         digest, owner = layout.digest(), layout.owner
         for row in _select(connection, layout, None):
-            sums[row[owner]] = (sums.get(row[owner], 0) + digest(row)) & _MASK
+            sums[row[owner]] = (sums.get(row[owner], 0) + digest(*row)) & _MASK
         connection.executemany(
             f"INSERT INTO {_TABLE} VALUES (?, ?, ?)",
             ((name, table, seal) for name, seal in sums.items()),
@@ -251,7 +249,7 @@ def sealed_rows(
     )
     digest = layout.digest()
     for name, group in _grouped(rows, layout.owner):
-        if sum(map(digest, group)) & _MASK != seals.pop(name, None):
+        if sum(starmap(digest, group)) & _MASK != seals.pop(name, None):
             raise _changed(layout, name, where)
         yield from group
     for name, seal in seals.items():

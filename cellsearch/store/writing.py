@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cellsearch.job import Budget, JobId, Outcome, Result
 from cellsearch.store.rows import Duplicate
@@ -13,10 +13,10 @@ from cellsearch.trial import Status, Trial
 __all__ = ["insert_decision", "insert_trial", "set_status", "write_outcome"]
 
 STANDING = """
-UPDATE trials SET standing = (
+standing = CASE WHEN origin <> 'supernet' AND NOT origin GLOB 'supernet[:+@]*' THEN (
     SELECT CASE WHEN score < 9e999 THEN score END FROM rungs
     WHERE rungs.trial = trials.number AND checkpoint IS NOT NULL ORDER BY rung DESC LIMIT 1
-) WHERE number = ? AND origin <> 'supernet' AND NOT origin GLOB 'supernet[:+@]*'
+) ELSE standing END
 """
 """Notes by what a trained trial is ranked: :attr:`cellsearch.trial.Trial.standing`."""
 
@@ -83,13 +83,19 @@ def insert_decision(
 
 def set_status(connection: sqlite3.Connection, trial: int, status: Status) -> None:
     """What became of a trial that has not failed."""
-    connection.execute("UPDATE trials SET status = ? WHERE number = ?", (status.value, trial))
-    _rank(connection, trial, status)
+    _change(connection, trial, {"status": status.value}, status)
 
 
-def _rank(connection: sqlite3.Connection, trial: int, status: Status) -> None:
+def _change(
+    connection: sqlite3.Connection, trial: int, values: Mapping[str, object], status: Status
+) -> None:
+    """Other values for a trial, in one statement: each seals the row anew."""
+    changes = [f"{name} = ?" for name in values]
     if status in (Status.COMPLETED, Status.STOPPED):
-        connection.execute(STANDING, (trial,))
+        changes.append(STANDING)
+    connection.execute(
+        f"UPDATE trials SET {', '.join(changes)} WHERE number = ?", (*values.values(), trial)
+    )
 
 
 def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Status) -> bool:
@@ -121,16 +127,12 @@ def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Stat
         return False
     if result is not None:
         _insert_result(connection, outcome.id, result)
-    connection.execute(
-        "UPDATE trials SET status = ?, failure_kind = ?, failure_message = ? WHERE number = ?",
-        (
-            status.value,
-            failure.kind if failure else None,
-            failure.message if failure else None,
-            outcome.trial,
-        ),
-    )
-    _rank(connection, outcome.trial, status)
+    values = {
+        "status": status.value,
+        "failure_kind": failure.kind if failure else None,
+        "failure_message": failure.message if failure else None,
+    }
+    _change(connection, outcome.trial, values, status)
     return True
 
 

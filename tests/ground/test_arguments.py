@@ -184,6 +184,26 @@ def test_numbers_of_numpy_become_those_of_python() -> None:
     assert type(sample(1, 2)[1]) is float
 
 
+VALUES = (1, True, 1.5, np.int64(1), np.float32(1.5), "a", b"a", ("a",), ("a", 1), [], {}, None)
+
+
+@pytest.mark.parametrize("name", ["count", "share", "names", "table"])
+def test_what_was_called_before_changes_nothing(name: str) -> None:
+    def answer(value: object) -> object:
+        try:
+            found = sample(**{"count": 1, name: value})  # type: ignore[arg-type]
+        except ArgumentTypeError as error:
+            return str(error)
+        return [(type(one), one) for one in found]
+
+    first = [answer(value) for value in VALUES]
+    for _ in range(2):
+        assert [answer(value) for value in reversed(VALUES)] == first[::-1]
+    assert any(isinstance(one, str) for one in first)
+    by_place = [sample(value) for value in VALUES[:1]]
+    assert by_place == [sample(count=1)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -213,5 +233,5 @@ def test_a_repr_that_raises_is_no_second_fault() -> None:
 
 
 def test_a_missing_argument_is_the_usual_error() -> None:
-    with pytest.raises(TypeError, match="missing a required argument: 'count'"):
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'count'"):
         sample()  # type: ignore[call-arg]

@@ -17,6 +17,7 @@ from cellsearch.experiment import Experiment
 from cellsearch.history import History
 from cellsearch.job import Outcome
 from cellsearch.search import Search
+from cellsearch.search.ledger import random_generator, random_seed
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.testing.search import (
@@ -231,3 +232,9 @@ def test_tables_that_differ_are_told_apart() -> None:
     assert differing_rows(a, [(0, "x"), (1, "z")]) == [1]
     assert differing_rows(a, a[:1]) == [1]
     assert differing_rows([], a) == [0, 1]
+
+
+def test_generators_are_those_of_earlier_versions() -> None:
+    for numbers in [(0, 0, 0), (1, 2, 3), *((7, number, 0) for number in range(300))]:
+        expected = np.random.default_rng(random_seed(128, *numbers)).bit_generator.state
+        assert random_generator(*numbers).bit_generator.state == expected

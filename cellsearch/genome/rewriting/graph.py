@@ -7,7 +7,7 @@ of the genome that came in, so that trained weights survive simplification.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cellsearch.genome.builder import Builder
@@ -122,17 +122,15 @@ class RewriteGraph:
         self.forms: dict[tuple[str, int], Any] = {}
         number = list(range(genome.first_node))
         for value, node in genome.numbered():
-            operands = tuple([number[v] for v in node.inputs])
-            if node.op == "identity":
+            op, operands = node.op, tuple([number[v] for v in node.inputs])
+            if op == "identity":
                 number.append(operands[0])
-            elif node.op in PARAMETRIC:
+            elif op in PARAMETRIC:
                 weights = tuple([("own", value, k) for k in range(len(operands))])
-                bias = ("own", value, -1) if node.op == "bias" or node.bias else None
-                number.append(self._append(Vertex(node.op, operands, weights=weights, bias=bias)))
+                bias = ("own", value, -1) if op == "bias" or node.bias else None
+                number.append(self._append(Vertex(op, operands, 0.0, weights, bias)))
             else:
-                number.append(
-                    self._alike(node.op, operands, node.value if node.op == "const" else 0.0)
-                )
+                number.append(self._alike(op, operands, node.value if op == "const" else 0.0))
             if node.name and number[-1] >= genome.first_node:
                 self.names.setdefault(number[-1], node.name)
         self.next_states = [number[value] for value in genome.next_states]
@@ -205,6 +203,11 @@ class RewriteGraph:
 
     # -- looking -----------------------------------------------------------------------------------
 
+    @property
+    def present(self) -> Callable[[int], Vertex]:
+        """:meth:`at`, for many values before the next one is replaced."""
+        return self.at if self.replaced else self.vertices.__getitem__
+
     def at(self, value: int) -> Vertex:
         """The vertex of a value, its operands as they are now."""
         vertex = self.vertices[value]
@@ -239,17 +242,24 @@ class RewriteGraph:
 
     def needed_states(self) -> list[int]:
         """Positions of the states that the output depends on."""
-        seen: set[int] = set()
+        at, seen = self.present, set[int]()
         stack = [self.find(self.output)]
         while stack:
             value = stack.pop()
             if value not in seen:
                 seen.add(value)
-                vertex = self.at(value)
+                vertex = at(value)
                 stack += vertex.operands
                 if vertex.op == "state":
                     stack.append(self.find(self.next_states[value - 1]))
         return [k for k in range(len(self.states)) if 1 + k in seen]
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether no rule applied, and every state is needed: then the genome that came in has no
+        other form.
+        """
+        return not self.replaced and len(self.needed_states()) == len(self.states)
 
     def roots(self) -> list[int]:
         """The values that a cell has to compute: its output, and the next value of each needed
@@ -267,8 +277,9 @@ class RewriteGraph:
         self.uses = dict.fromkeys(order, 0)
         self.user.clear()
         self.forms.clear()
+        at = self.present
         for value in order:
-            for operand in self.at(value).operands:
+            for operand in at(value).operands:
                 self.uses[operand] += 1
                 self.user[operand] = value
         for root in roots:
@@ -279,8 +290,7 @@ class RewriteGraph:
         """The values from which the roots are computed, operands first, the roots included; nothing
         at or below ``known`` ones.
         """
-        order: list[int] = []
-        done: set[int] = set()
+        at, order, done = self.present, list[int](), set[int]()
         stack = [(root, False) for root in reversed(list(roots))]
         while stack:
             value, ready = stack.pop()
@@ -288,7 +298,7 @@ class RewriteGraph:
                 order.append(value)
             elif value not in done and value not in known:
                 done.add(value)
-                operands = self.at(value).operands
+                operands = at(value).operands
                 if operands:
                     stack.append((value, True))
                     stack += [(v, False) for v in reversed(operands)]

@@ -258,7 +258,8 @@ def _one_pass(graph: RewriteGraph, order: Sequence[int], by_op: _ByOp) -> bool:
     for value in order:
         if value in graph.replaced:
             continue
-        if graph.unify(value):
+        # Until something is replaced, all that is alike is one value.
+        if graph.replaced and graph.unify(value):
             changed = True
             continue
         for rule in by_op[graph.op(value)]:

@@ -166,7 +166,8 @@ def _product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
 
 
 def _one_unknown(graph: RewriteGraph, operands: Sequence[int]) -> bool:
-    return sum(graph.op(v) != "const" for v in operands) <= 1
+    unknown = [v for v in operands if graph.vertices[v].op != "const"]
+    return len(unknown) <= 1
 
 
 def tidy(number: float) -> float:
