@@ -134,7 +134,9 @@ class Snapshot:
     @cached_property
     def metric(self) -> str:
         """Name of the task's own number."""
-        from cellsearch.tasks.suite import metric_of  # loads numpy, as listing a run does not
+        if self._store.metric:
+            return self._store.metric
+        from cellsearch.tasks.suite import metric_of  # loads torch, as listing a run does not
 
         best = next(iter(self.trials.top(1)), None)
         return metric_of(self.declared["task"], best.result if best is not None else None)

@@ -23,7 +23,7 @@ from cellsearch.experiment import Experiment
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
-from cellsearch.job import Job, JobId, Outcome, Prefilter
+from cellsearch.job import Job, JobId, Outcome, Prefilter, Result, plain_text
 from cellsearch.search.agenda import Agenda
 from cellsearch.search.allowance import Spending, seconds_searched, steps_granted
 from cellsearch.search.continuing import Imported, importable, taken_up
@@ -44,6 +44,7 @@ from cellsearch.store import Duplicate, Store
 from cellsearch.store.naive import NAIVE, write_naive
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
+from cellsearch.tasks.suite import metric_of
 from cellsearch.training.data import Data, OnTraining
 from cellsearch.training.environment import differences, fingerprint
 from cellsearch.trial import Rung, Status, Trial
@@ -75,6 +76,7 @@ class Search:
         self._announcer = Announcer()
         self._stopping = self._stopping_now = self._closed = False
         self._told = 0
+        self._metric = store.metric
         self._targets: tuple[float, ...] = ()
         self._data: Data | None = None
         self._settled = False
@@ -304,7 +306,7 @@ class Search:
                 where=str(self.path),
             )
         outcome = checked_outcome(outcome, str(self.path))
-        if (result := outcome.result) is not None:
+        if (result := outcome.result) is not None and result.checkpoint:
             result = replace(result, checkpoint=self._checkpoints.relative(result.checkpoint))
             outcome = replace(outcome, result=result)
         before = self._ledger.trial(outcome.trial)
@@ -316,6 +318,8 @@ class Search:
         else:
             status = Status.RUNNING  # whether it gets more is decided in its turn
         trial = before.with_(rungs=rungs, status=status, failure=outcome.failure)
+        if result is not None and not self._metric:
+            self._remember_metric(result)
         self._ledger.end(trial, outcome)
         self._handed_out.discard(outcome.id)
         self._announcer.tell(TrialEnded(trial, outcome))
@@ -439,6 +443,14 @@ class Search:
         """Let what was handed out and has no outcome wait, to be asked for again."""
         self._agenda.refill()
         self._handed_out.clear()
+
+    def _remember_metric(self, result: Result) -> None:
+        """Write down what the task's number is called, so that readers need not load the task."""
+        try:
+            self._metric = plain_text(metric_of(self.experiment.task, result))
+        except Exception:  # noqa: BLE001  (the task's own code: whoever reads the run is told)
+            return
+        self._store.remember_metric(self._metric)
 
     def _update_best(self) -> None:
         history = self.history

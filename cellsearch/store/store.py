@@ -165,6 +165,11 @@ class Store:
         except (ValueError, TypeError, RecursionError) as error:
             raise damaged(f"it remembers {text!r:.40} of the data", str(self._file)) from error
 
+    @property
+    def metric(self) -> str:
+        """What the task's own number is called; ``""`` before a result, and before version 0.2."""
+        return self._value("metric")
+
     def decisions(self) -> tuple[Decision, ...]:
         """What the search decided, in order."""
         rows = self._rows("decisions", "position, trial, rung, horizon")
@@ -224,11 +229,7 @@ class Store:
         yet.
         """
         with self._writing() as connection:
-            connection.execute(
-                "INSERT INTO run VALUES ('experiment', ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (experiment,),
-            )
+            _set(connection, "experiment", experiment)
             connection.execute(
                 "INSERT INTO run VALUES ('created', ?) ON CONFLICT (name) DO NOTHING",
                 (repr(time.time()),),
@@ -237,12 +238,12 @@ class Store:
     def remember_data(self, data: Mapping[str, Any]) -> None:
         """Set what is remembered of the user's own data."""
         with self._writing() as connection:
-            text = json.dumps(data, sort_keys=True)
-            connection.execute(
-                "INSERT INTO run VALUES ('data', ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (text,),
-            )
+            _set(connection, "data", json.dumps(data, sort_keys=True))
+
+    def remember_metric(self, metric: str) -> None:
+        """Set what the task's own number is called, so that readers need not load the task."""
+        with self._writing() as connection:
+            _set(connection, "metric", metric)
 
     def add_environment(self, fingerprint: Mapping[str, str]) -> None:
         """Record the machine and versions of this process."""
@@ -380,6 +381,13 @@ class Store:
             place = f"{self._file}: environments, id {number}"
             raise damaged("the fingerprint is not a JSON object of texts", place)
         return found
+
+
+def _set(connection: sqlite3.Connection, name: str, value: str) -> None:
+    connection.execute(
+        "INSERT INTO run VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

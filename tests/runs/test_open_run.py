@@ -19,6 +19,7 @@ from cellsearch.job import Outcome
 from cellsearch.runs import RunTrial
 from cellsearch.runs.locate import locate
 from cellsearch.search import Search
+from cellsearch.store import Store
 from cellsearch.trial import Failure
 
 EVIL = '<img src=x onerror="alert(1)">&'
@@ -64,6 +65,24 @@ def test_it_holds_experiment_trials_and_counts(run: cs.Run, folder: Path) -> Non
     assert ended[0] > 0
     assert "5 trials" in repr(run)
     assert run.best() == run.best() != run.trial(0)
+
+
+def test_what_only_reads_a_run_does_not_load_torch(folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, cellsearch as cs; run = cs.open_run(sys.argv[1]); run.best(); "
+        "print(run.metric, run.report(sys.argv[2]).name, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(folder), str(tmp_path / "page.html")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["accuracy", "page.html", "False"], done.stderr
+
+
+def test_a_run_that_does_not_say_its_metric_asks_the_task(folder: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(folder, tmp_path / "old")
+    with Store.open(old) as store:
+        assert store.metric == "accuracy"
+        store.remember_metric("")
+    assert cs.open_run(old).metric == "accuracy"
 
 
 def test_the_best_is_the_best_of_the_history_and_controls_count_when_asked(run: cs.Run) -> None:
