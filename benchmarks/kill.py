@@ -9,7 +9,7 @@ worker processes are killed, while the driver lives. Checked:
 - lost: trials of the finished run without an outcome, or committed before a kill and different or
   gone after it;
 - twice: trainings that began although their outcome had been committed, and cells with one key in
-  two trained trials;
+  two trained trials (a result that dies with its worker is trained again, and is not counted);
 - running: trials that are not finished at the end;
 - differing: rows of the final table that differ from the uninterrupted run in one process, without
   Ray.
@@ -98,6 +98,15 @@ class Checks:
     def __init__(self) -> None:
         self.lost = self.twice = 0
 
+    def say(self, who: str, done: int, kills: int) -> None:
+        """How far it is, once in ten kills: some hundred take an hour."""
+        if done % 10 == 0:
+            print(
+                f"{who}: {done} of {kills} kills, {self.lost} lost, {self.twice} twice",
+                file=sys.stderr,
+                flush=True,
+            )
+
     def between(self, before: History, after: History, begun: Counter[tuple[int, int]]) -> None:
         """A kill lies between: nothing that was committed is gone, changed, or trained again."""
         rows, later = final_table(before), final_table(after)
@@ -147,6 +156,7 @@ def kill_driver(
         after = history_of(run)
         checks.between(before, after, Counter((trial, rung) for trial, rung, _ in lines[seen:]))
         before, seen, done = after, len(lines), done + 1
+        checks.say("driver", done, kills)
     process = start(run, trials, sleep)
     text = errors_of(process)
     if process.returncode != 0:
@@ -164,7 +174,7 @@ def kill_workers(
 ) -> tuple[Checks, History, int]:
     run, log = folder / "run", folder / "log"
     process = start(run, trials, sleep)
-    done = 0
+    checks, done, killed = Checks(), 0, set[int]()
     while done < kills and process.poll() is None:
         time.sleep(chance.uniform(0.2, 2.0))
         ended = {(trial, pid) for trial, _, pid in train_lines(log, "end")}
@@ -174,16 +184,23 @@ def kill_workers(
             if (trial, pid) not in ended and alive(pid)
         ]
         if busy:
-            os.kill(chance.choice(busy), signal.SIGKILL)
+            victim = chance.choice(busy)
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
             done += 1
+            checks.say("workers", done, kills)
     text = errors_of(process)
     if process.returncode != 0:
         raise SystemExit(f"the search failed:\n{text}")
     if done < kills:
         raise SystemExit(f"the search ended after {done} kills; ask for more trials")
-    checks, history = Checks(), history_of(run)
-    ends = Counter((trial, rung) for trial, rung, _ in train_lines(log, "end"))
-    checks.twice += sum(count - 1 for count in ends.values())
+    history = history_of(run)
+    ended = train_lines(log, "end")
+    # The last result of a worker that was killed may have died with it; then it counts once.
+    last = {pid: (trial, rung) for trial, rung, pid in ended if pid in killed}
+    ends = Counter((trial, rung) for trial, rung, _ in ended)
+    died = Counter(last.values())
+    checks.twice += sum(max(count - 1 - died[job], 0) for job, count in ends.items())
     checks.lost += sum(1 for t in history if t.failure is not None and t.failure.kind == "crash")
     checks.at_end(history, trials)
     return checks, history, done

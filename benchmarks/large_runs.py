@@ -2,6 +2,7 @@
 
     python benchmarks/large_runs.py [--trials 100000] [--keep DIR]      # commands
     python benchmarks/large_runs.py --grow [--trials 10000]             # strategies and schedules
+    python benchmarks/large_runs.py --ray [--trials 10000] [--noop]     # memory with two workers
 
 The first builds a store of so many trials with the store's own functions and an evaluation that
 does nothing, and measures CPU seconds and peak memory of each command. Goals at 100,000 trials:
@@ -10,6 +11,9 @@ search below 2 s.
 
 The second runs searches whose evaluation does nothing, one process each, and prints CPU
 milliseconds a trial and memory in use at 1,000 trials and at the end. Goal: neither grows.
+
+The third runs one search on two Ray workers with trainings of nine steps (or none), and prints the
+memory that the driver and the larger worker have of their own. Goal: it does not grow.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cellsearch import schedules, strategies, zoo
+from cellsearch import schedules, strategies, tasks, zoo
 from cellsearch.executors.in_process import InProcess
+from cellsearch.executors.worker import DEFAULT_EVALUATION
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Budget, Outcome
@@ -71,6 +76,7 @@ def build(folder: Path, experiment: Experiment, trials: int) -> None:
     steps = experiment.training.steps
     with Store.open(folder) as store:
         store.describe(experiment.to_toml())
+        store.remember_metric(tasks.get(experiment.task).metric)
         store.add_environment({"host": "benchmark"})
         for number in range(trials):
             parents = (int(rng.integers(max(0, number - MUTANT_OF), number)),) if number else ()
@@ -193,17 +199,63 @@ def memory() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def own_memory(process: int) -> float:
+    """MiB that a process has of its own: without files and what it shares; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    found = (line.split()[1] for line in lines if line.startswith("RssAnon:"))
+    return int(next(found, "0")) / 1024
+
+
+def on_ray(trials: int, evaluation: str) -> None:
+    """Print the memory of driver and workers as a search on two Ray workers grows."""
+    from cellsearch.executors.ray import Ray
+
+    workers: dict[int, int] = {}
+    ended, begun = 0, time.monotonic()
+
+    def observe(event: SearchEvent) -> None:
+        nonlocal ended
+        if not isinstance(event, TrialEnded) or not event.outcome.worker:
+            return
+        ended += 1
+        process = int(event.outcome.worker.rpartition(":")[2])
+        workers[process] = workers.get(process, 0) + 1
+        if ended in {trials // 10, trials // 4, trials // 2, trials * 3 // 4, trials}:
+            gc.collect()
+            largest = max(map(own_memory, workers))
+            print(
+                f"{ended:7} trials: driver {own_memory(os.getpid()):6.1f} MiB, larger worker "
+                f"{largest:6.1f} MiB of {len(workers)}, {time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
+
+    experiment = small_experiment("random", trials=trials, baselines=())
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Ray(2, evaluation=evaluation) as executor,
+        Search.open(Path(folder) / "run", experiment) as search,
+    ):
+        search.run(executor, observe)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="where the store is built, and used again")
     parser.add_argument("--grow", action="store_true")
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--noop", action="store_true", help="with --ray: no trainings")
     parser.add_argument("--only", nargs="*", help="strategy or strategy/schedule")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         strategy, schedule = arguments.one.split("/")
         print(json.dumps(grow(strategy, schedule, arguments.trials)))
+    elif arguments.ray:
+        on_ray(arguments.trials or 10_000, EVALUATION if arguments.noop else DEFAULT_EVALUATION)
     elif arguments.grow:
         for strategy, schedule in PAIRS:
             name = f"{strategy}/{schedule}"
