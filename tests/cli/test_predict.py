@@ -292,5 +292,5 @@ def test_marks_of_missing_values_are_made_from_the_table(tmp_path: Path) -> None
     (found,) = sequences_of(interface, table).sequences
     assert found.tolist() == [[1, 7, 1], [2, 5, 0], [3, 5, 1], [4, 5, 1]]
     table = write(tmp_path / "new.csv", "when,w,v\n1,4,1\n2,5,\n3,6,3\n")
-    with pytest.raises(InputFileError, match="1 value of v missing.*row 2"):
+    with pytest.raises(InputFileError, match=r"1 value of v missing.*row 2"):
         sequences_of(interface, table)
