@@ -102,8 +102,8 @@ def _interface(interface: Interface) -> list[str]:
         return [*lines, f"- Answers {when} which symbol comes next."]
     what = {
         "classes": "one of the classes",
-        "bits": "the probability of each of",
-        "values": "values of",
+        "bits": "the probability of each of these",
+        "values": "values",
     }[answer.kind]
     steps = f", the next {answer.horizon} steps" if answer.horizon > 1 else ""
     names = answer.names

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from cellsearch.errors import InputFileError, checked_arguments
-from cellsearch.runs.new_data import AS_FOUND, sequences_of, window_of, windows_of
+from cellsearch.runs.new_data import AS_FOUND, MARK, is_mark, sequences_of, window_of, windows_of
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.tasks.interface import Interface, TokenInputs
+from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 from cellsearch.tasks.prediction import Predicted
+from cellsearch.tasks.tables.cells import is_missing
 from cellsearch.tasks.tables.read import Written
 
 __all__ = ["answers", "rows_of", "said", "stream_answers"]
@@ -159,45 +160,69 @@ def _positions(interface: Interface, lines: Iterable[str], written: Written) -> 
         for line in lines:
             yield from inputs.encode(line, where="stdin").tolist()
         return
-    places: list[int] | None = None
+    row = _Row(inputs)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         if not separator:
             separator = next((mark for mark in "\t;," if mark in line), ",")
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
-        if places is None:
-            places = _places(inputs.names, cells)
-            if places is not None:
+        if row.places or not row.is_header(cells, number):
+            yield row.read(cells, written.decimal, number)
+
+
+class _Row:
+    """Reads rows of a stream: a missing value repeats the last one where the model knows a mark."""
+
+    def __init__(self, inputs: FeatureInputs) -> None:
+        self.inputs = inputs
+        self.places: dict[str, int] = {}
+        """Where each column lies; marks that the rows do not hold are not among them."""
+        self.last = dict(zip(inputs.names, inputs.mean, strict=True))
+
+    def is_header(self, cells: Sequence[str], line: int) -> bool:
+        """Whether the first line names the columns; it says where each lies in either case."""
+        names = self.inputs.names
+        wanted = [n for n in names if n in cells or not is_mark(self.inputs, n)]
+        if all(name in cells for name in wanted):
+            self.places = {name: cells.index(name) for name in wanted}
+            return True
+        lacking = ", ".join(name for name in wanted if name not in cells)
+        if not all(map(_is_number, cells)) or len(cells) not in (len(wanted), len(names)):
+            raise InputFileError(
+                f"there is no column {lacking}, only {', '.join(cells)}",
+                where=f"stdin, line {line}",
+                hint=f"write the names of the columns first; the model reads {', '.join(wanted)}",
+            )
+        wanted = list(names) if len(cells) == len(names) else wanted
+        self.places = {name: place for place, name in enumerate(wanted)}
+        return False
+
+    def read(self, cells: Sequence[str], decimal: str, line: int) -> list[float]:
+        """The inputs of a row, in the order of the model."""
+        made = []
+        for name in self.inputs.names:
+            mark = name not in self.places
+            place = self.places[name.removesuffix(MARK) if mark else name]
+            gone = place >= len(cells) or is_missing(cells[place])
+            if mark:
+                made.append(float(gone))
                 continue
-            places = list(range(len(inputs.names)))
-            if len(cells) != len(places):
-                raise InputFileError(
-                    f"{len(cells)} cells, and the model reads {', '.join(inputs.names)}",
-                    where=f"stdin, line {number}",
-                    hint="write the names of the columns first, or these columns alone",
-                )
-        yield [_number(cells, place, written.decimal, number) for place in places]
+            if not gone or name + MARK not in self.inputs.names:
+                self.last[name] = _number(cells, place, decimal, line)
+            made.append(self.last[name])
+        return made
 
 
-def _places(names: tuple[str, ...], cells: list[str]) -> list[int] | None:
-    """Where the columns lie in a line of names; ``None`` for a line of numbers."""
-    if all(name in cells for name in names):
-        return [cells.index(name) for name in names]
+def _is_number(cell: str) -> bool:
     try:
-        for cell in cells:
-            float(cell.replace(",", "."))
+        float(cell.replace(",", "."))
     except ValueError:
-        lacking = [name for name in names if name not in cells]
-        raise InputFileError(
-            f"there is no column {', '.join(lacking)}, only {', '.join(cells)}",
-            where="stdin, line 1",
-            hint=f"the model reads {', '.join(names)}",
-        ) from None
-    return None
+        return is_missing(cell)
+    return True
 
 
-def _number(cells: list[str], place: int, decimal: str, line: int) -> float:
+def _number(cells: Sequence[str], place: int, decimal: str, line: int) -> float:
     cell = cells[place] if place < len(cells) else ""
     try:
         return float(cell.replace(decimal or ",", "."))

@@ -17,14 +17,13 @@ from cellsearch.tasks.data.npz import read_npz
 from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 from cellsearch.tasks.own_sequences import DESCRIPTION, NAMES
 from cellsearch.tasks.prediction import prepare
+from cellsearch.tasks.tables.features import MARK
 from cellsearch.tasks.tables.read import Column, TextTable, Written, read_table
 
-__all__ = ["AS_FOUND", "Given", "sequences_of", "window_of", "windows_of"]
+__all__ = ["AS_FOUND", "MARK", "Given", "is_mark", "sequences_of", "window_of", "windows_of"]
 
 AS_FOUND = Written()
 """How a table is written is found out."""
-MARK = " missing"
-"""Behind the name of a column: 1 where that has no value."""
 LARGEST_TEXT = 1 << 30
 _OURS = re.compile(r"x\d+")
 """Names of columns that had none of their own."""
@@ -143,7 +142,7 @@ def _grouped(
 
 def _columns(inputs: FeatureInputs, table: TextTable, group: str, where: str) -> dict[str, Column]:
     """The columns that the model reads, by their names in it, marks of missing values left out."""
-    wanted = [name for name in inputs.names if not _is_mark(inputs, name, table)]
+    wanted = [n for n in inputs.names if n in table.names or not is_mark(inputs, n)]
     known = {column.name: column for column in table.columns if column.name != group}
     if all(name in known for name in wanted):
         found = {name: known[name] for name in wanted}
@@ -170,9 +169,9 @@ def _columns(inputs: FeatureInputs, table: TextTable, group: str, where: str) ->
     return found
 
 
-def _is_mark(inputs: FeatureInputs, name: str, table: TextTable) -> bool:
-    whole = name.removesuffix(MARK)
-    return whole != name and whole in inputs.names and name not in table.names
+def is_mark(inputs: FeatureInputs, name: str) -> bool:
+    """Whether an input says where another one has no value."""
+    return name.endswith(MARK) and name.removesuffix(MARK) in inputs.names
 
 
 def _filled(

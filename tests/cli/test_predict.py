@@ -16,11 +16,15 @@ from support.small_tasks import labelled, measured, numbered, small_data
 
 import cellsearch as cs
 from cellsearch.errors import InputFileError
+from cellsearch.job import Training
+from cellsearch.runs.answers import stream_answers
 from cellsearch.runs.new_data import sequences_of
 from cellsearch.search import Search
 from cellsearch.tasks import arrays as own
+from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import Interface, features, values
 from cellsearch.tasks.registry import TaskData
+from cellsearch.training.model import cell_factory
 
 Call = Callable[..., tuple[int, str, str]]
 SETTINGS = {
@@ -294,3 +298,27 @@ def test_marks_of_missing_values_are_made_from_the_table(tmp_path: Path) -> None
     table = write(tmp_path / "new.csv", "when,w,v\n1,4,1\n2,5,\n3,6,3\n")
     with pytest.raises(InputFileError, match=r"1 value of v missing.*row 2"):
         sequences_of(interface, table)
+
+
+def test_a_stream_makes_marks_of_missing_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    factory = cell_factory(cs.zoo.load("gru"), Training(hidden_size=4))
+    model = SequenceModel(factory, features=3, outputs=1)
+    model.described = Interface(
+        inputs=features(("v", "w", "w missing"), [1.0, 7.0, 0.0], [1.0, 1.0, 1.0]),
+        answer=values(("v",)),
+    )
+    whole = model.predict([[1, 7, 1], [2, 5, 0], [3, 5, 1]])[:, 0]
+    for lines in (["w;when;v", ";a;1", "5;b;2", "NaN;c;3"], ["1,", "2,5", "3,nan"]):
+        rows = list(stream_answers(model, lines))
+        assert [row["position"] for row in rows] == [1, 2, 3]
+        assert np.allclose([row["v"] for row in rows], whole, atol=1e-5)
+    for lines, says in (
+        (["v,u", "1,2"], "no column w"),
+        (["1,2,3,4"], "names of the columns first"),
+        (["v,w", ",2"], "missing|not a number"),
+        (["v,w", "1,x"], "'x' is not a number"),
+        ([], "nothing came"),
+    ):
+        with pytest.raises(InputFileError) as caught:
+            list(stream_answers(model, lines))
+        assert re.search(says, f"{caught.value.message} {caught.value.hint}")
