@@ -12,12 +12,13 @@ from cellsearch.files import refuse_existing
 from cellsearch.runs.locate import locate
 
 if TYPE_CHECKING:
+    from cellsearch.export.c.functions import Math
     from cellsearch.export.source import Precision
     from cellsearch.export.write import Form
 
 __all__ = ["COMMANDS"]
 
-FORMS = ("source", "model", "package", "json", "cell", "state-dict", "onnx")
+FORMS = ("source", "model", "package", "json", "cell", "state-dict", "onnx", "c")
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -41,9 +42,24 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    help="Precision of the weights of source and state-dict; what it costs on validation "
-    "data is printed.  [default: as trained]",
+    help="Precision of the weights of source, state-dict and c (float32 or int8); what it costs on "
+    "validation data is printed.  [default: as trained]",
 )
+@click.option(
+    "--activations",
+    type=click.Choice(["8", "16"]),
+    default="8",
+    show_default=True,
+    help="Bits of what the integers of c multiply.",
+)
+@click.option(
+    "--math",
+    type=click.Choice(["libm", "table"]),
+    default="libm",
+    show_default=True,
+    help="Where exp and tanh of c come from: the C library, or tables in the file.",
+)
+@click.option("--bare", is_flag=True, help="Only the layers, without what is around them: of c.")
 @click.option(
     "--class-name", default="Recurrent", show_default=True, help="Name of the class in source."
 )
@@ -68,6 +84,9 @@ def export(
     class_name: str,
     step: bool,
     with_head: bool,
+    activations: str,
+    math: Math,
+    bare: bool,
     force: bool,
     data: tuple[str, ...],
 ) -> None:
@@ -80,10 +99,13 @@ def export(
     is a folder with that file and the native runtime: as fast as in a search, in training too,
     where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the
     file's suffix). `onnx` is the layer for other runtimes, with its weights, checked in onnxruntime
-    (pip install 'cellsearch[onnx]').
+    (pip install 'cellsearch[onnx]'). `c` is the whole trained model in C99 for small devices, with
+    a test program.
     """
-    if precision and form not in ("source", "state-dict"):
-        raise click.UsageError(f"--precision is for source and state-dict, not for {form}")
+    if precision and form not in ("source", "state-dict", "c"):
+        raise click.UsageError(f"--precision is for source, state-dict and c, not for {form}")
+    if form != "c" and (bare or math != "libm" or activations != "8"):
+        raise click.UsageError(f"--activations, --math and --bare are for c, not for {form}")
     if form != "package":
         refuse_other_kind(output, form)
         refuse_existing(output, force=force)
@@ -93,8 +115,12 @@ def export(
         note = f"the weights of {located.label} were not kept; it is exported without"
         click.echo(f"note: {note}", err=True)
     # measured first: where that cannot be done, nothing is written
-    measured = located.trained.accuracy(precision) if precision else ""
     options: dict[str, Any] = {"precision": precision, "step": step, "with_head": with_head}
+    if form == "c":
+        options |= {"bare": bare, "math": math, "activation_bits": int(activations)}
+    measured = ""
+    if precision and (form, precision) != ("c", "float32"):
+        measured = located.trained.accuracy(precision, options.get("activation_bits"))
     done = located.export(
         output, form, suffix=weights, class_name=class_name, force=force, **options
     )
@@ -106,6 +132,8 @@ def export(
         built = ", and a built library for Linux on x86-64 with AVX2" if done.built else ""
         click.echo(f"runtime: C sources, compiled on first use{built}")
     click.echo(f"{form}: {output}")
+    if done.takes:
+        click.echo(done.takes)
     if measured:
         click.echo(measured)
 

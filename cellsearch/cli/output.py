@@ -114,6 +114,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "cell": (".cell",),
     "state-dict": (".pt", ".safetensors"),
     "onnx": (".onnx",),
+    "c": (".c",),
     "": (".pdf", ".png", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp"),
 }
 """What the names of files end in, by what is in them; at last pictures that nothing here draws."""

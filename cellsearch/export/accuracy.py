@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch.compiler.module import CellModule
+from cellsearch.export.c.integers import use_integers
+from cellsearch.export.c.write import ActivationBits
 from cellsearch.export.source import Precision, to_source
 from cellsearch.export.weights import in_precision
 from cellsearch.tasks.base import Task
@@ -23,23 +25,34 @@ if TYPE_CHECKING:
 __all__ = ["accuracy", "exported_layer"]
 
 
-def accuracy(model: nn.Module, task: Task, precision: Precision) -> str:
+def accuracy(
+    model: nn.Module,
+    task: Task,
+    precision: Precision,
+    activation_bits: ActivationBits | None = None,
+) -> str:
     """A line that says what the validation metric is with the cell as it was trained, and with the
     exported one.
 
     model: a trained model of the task, whose recurrent layer ``model.cell`` is a compiled cell;
         everything else in it (embedding, readout) stays as it was trained. The exported layer is in
         its place afterwards.
+    activation_bits: of C with 8-bit weights, in which the readout and all before the layer are of
+        integers too.
     """
     full_score, full = task.score(model, "valid")
     cell = model.cell
     assert isinstance(cell, CellModule)
-    model.cell = exported_layer(cell, precision)
+    if activation_bits is None:
+        model.cell = exported_layer(cell, precision)
+    else:
+        use_integers(model, activation_bits)
     score, value = task.score(model, "valid")
     metric = task.metric_name(full_score, full)
+    in_c = "" if activation_bits is None else f" with {activation_bits}-bit activations"
     return (
         f"accuracy: {metric} of {task.name} on validation data {value:.5f} in "
-        f"{precision}, {full:.5f} as trained "
+        f"{precision}{in_c}, {full:.5f} as trained "
         f"({value - full:+.5f}; score {score - full_score:+.5f}, lower is better)"
     )
 

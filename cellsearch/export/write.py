@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 from torch import Tensor, from_numpy
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
+from cellsearch.export.c.functions import Math
+from cellsearch.export.c.write import ActivationBits, export_c
 from cellsearch.export.card import Facts, card_path, model_card
 from cellsearch.export.model import to_model_source
 from cellsearch.export.package import to_package
@@ -18,18 +20,19 @@ from cellsearch.export.source import Precision, to_source
 from cellsearch.export.weights import in_precision, packed
 from cellsearch.export.whole import WholeModel
 from cellsearch.files import refuse_existing, write_new
+from cellsearch.genome.footprint import DevicePrecision
 from cellsearch.genome.graph import Genome
 
 __all__ = ["FORMS", "WHOLE", "Exported", "Form", "Request", "export_cell"]
 
-Form = Literal["source", "package", "json", "cell", "state-dict", "model", "onnx"]
+Form = Literal["source", "package", "json", "cell", "state-dict", "model", "onnx", "c"]
 FORMS: tuple[Form, ...] = get_args(Form)
-WHOLE: tuple[Form, ...] = ("model",)
+WHOLE: tuple[Form, ...] = ("model", "c")
 """The forms that hold the whole trained model."""
 FOLDERS: tuple[Form, ...] = ("package",)
 """The forms that are folders."""
 OF_FORMS: dict[str, tuple[Form, ...]] = {
-    "a precision": ("source", "state-dict"),
+    "a precision": ("source", "state-dict", "c"),
     "a single step": ("onnx",),
     "a head": ("onnx", *WHOLE),
 }
@@ -45,6 +48,8 @@ _SAID: dict[Form, str] = {
     "beside it.",
     "onnx": "A model with its weights for ONNX runtimes; its metadata hold equations, first states "
     "and, with a head, what goes in and comes out.",
+    "c": "The model in C99 that allocates nothing: a header and a source file, for any device with "
+    "a C compiler, and a test program that says by its exit code whether the answers are right.",
 }
 """What the card says of each form; a ``.cell`` file says it itself."""
 
@@ -61,6 +66,8 @@ class Exported:
     """Whether a package holds a built library."""
     card: Path | None = None
     """The model card."""
+    takes: str = ""
+    """Flash, memory and multiply-adds of C, in a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +94,10 @@ class Request:
     """Whether it is one step instead of whole sequences."""
     whole: WholeModel | None
     """The whole trained model, for the forms that hold it."""
+    activation_bits: ActivationBits = 8
+    """Of what 8-bit weights multiply, in C."""
+    math: Math = "libm"
+    """Where functions come from, in C."""
 
     @property
     def described(self) -> dict[str, Any]:
@@ -110,6 +121,8 @@ def export_cell(
     step: bool = False,
     whole: WholeModel | None = None,
     facts: Facts | None = None,
+    activation_bits: ActivationBits = 8,
+    math: Math = "libm",
 ) -> Exported:
     """Write a cell, and beside a trained one or one of a run a card that says what it is. Nothing
     is overwritten unless ``force``.
@@ -118,13 +131,16 @@ def export_cell(
         weights beside it; ``"package"``, a folder with that file and the native runtime;
         ``"json"``, ``"cell"``; ``"state-dict"``, the weights alone, as safetensors if the file is
         called so; ``"model"``, a Python file with the whole trained model; ``"onnx"``, the layer
-        with its weights for other runtimes (:mod:`cellsearch.export.onnx.write`).
+        with its weights for other runtimes (:mod:`cellsearch.export.onnx.write`); ``"c"``, C99 with
+        the whole trained model, or the layers alone where ``weights`` and ``sizes`` are given
+        (:func:`cellsearch.export.c.export_c`, also on ``activation_bits`` and ``math``).
     doc: where the cell comes from, in a sentence.
     weights: the state dict of its layer, if it is to leave with one.
     sizes: the arguments of ``compile_cell`` that the weights fit.
     suffix: of the file of weights of source, package and model, ``"pt"`` or ``"safetensors"``.
     class_name: of the layer in source, package and model.
-    precision: of the weights of source and state-dict (default: as trained).
+    precision: of the weights of source and state-dict (default: as trained), and of C (default:
+        float32).
     step: one step instead of whole sequences, for ``"onnx"``.
     whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` then begins with raw values
         and ends with answers.
@@ -139,7 +155,7 @@ def export_cell(
         given = {"a precision": precision, "a single step": step, "a head": whole}[what]
         if given and form not in forms:
             raise ConfigError(f"{what} is for {' and '.join(forms)}, not for {form}")
-    if form in WHOLE and whole is None:
+    if form in WHOLE and whole is None and (form == "model" or not weights):
         raise ConfigError(
             f"a {form} is a trained model, and this is a cell without one",
             hint="name a trained cell: a run folder (its best cell), or RUN:TRIAL",
@@ -156,6 +172,8 @@ def export_cell(
         force=force,
         step=step,
         whole=whole,
+        activation_bits=activation_bits,
+        math=math,
     )
     card = path / "README.md" if form in FOLDERS else card_path(path)
     if form not in FOLDERS:
@@ -176,6 +194,7 @@ def export_cell(
         interface=whole.interface if whole is not None else None,
         facts=facts,
         doc=doc,
+        more={"On a device": (f"- {done.takes}.",)} if done.takes else None,
     )
     write_new(card, text, force=force)
     return replace(done, card=card)
@@ -241,6 +260,26 @@ def _onnx(request: Request) -> Exported:
     return Exported(request.path)
 
 
+def _c(request: Request) -> Exported:
+    if request.precision not in (None, *get_args(DevicePrecision)):
+        raise ConfigError(
+            f"C is not written in {request.precision}",
+            hint=f"use {' or '.join(get_args(DevicePrecision))}",
+        )
+    done = export_c(
+        request.genome if request.whole is None else request.whole,
+        request.path,
+        weights=request.weights,
+        sizes=request.sizes,
+        precision="int8" if request.precision == "int8" else "float32",
+        activation_bits=request.activation_bits,
+        math=request.math,
+        doc=request.doc,
+        force=request.force,
+    )
+    return Exported(done.path, takes=done.summary)
+
+
 def _state_dict(request: Request) -> Exported:
     tensors = request.weights
     if request.precision:
@@ -291,4 +330,5 @@ _WRITERS: dict[Form, Callable[[Request], Exported]] = {
     "state-dict": _state_dict,
     "model": _model,
     "onnx": _onnx,
+    "c": _c,
 }

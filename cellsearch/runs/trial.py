@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # these load torch
     from torch import Tensor, nn
 
     from cellsearch.compiler.module import CellModule
+    from cellsearch.export.c.functions import Math
+    from cellsearch.export.c.write import ActivationBits
     from cellsearch.export.source import Precision
     from cellsearch.export.whole import WholeModel
     from cellsearch.export.write import Exported, Form
@@ -215,6 +217,9 @@ class RunTrial:
         precision: Precision | None = None,
         step: bool = False,
         with_head: bool = False,
+        bare: bool = False,
+        activation_bits: ActivationBits = 8,
+        math: Math = "libm",
         force: bool = False,
     ) -> Exported:
         """Write the cell and its weights, see :func:`cellsearch.export.write.export_cell`. Source
@@ -222,6 +227,7 @@ class RunTrial:
         needed, :class:`ConfigError` is raised.
 
         with_head: embedding or scaling and readout leave with the layer, for forms that can.
+        bare: C of the layers alone, without embedding or scaling and readout.
         """
         from cellsearch.export.write import WHOLE, export_cell  # loads torch
         from cellsearch.runs.card import facts
@@ -241,7 +247,9 @@ class RunTrial:
             precision=precision,
             step=step,
             force=force,
-            whole=self.whole() if with_head or form in WHOLE else None,
+            whole=self.whole() if with_head or (form in WHOLE and not bare) else None,
+            activation_bits=activation_bits,
+            math=math,
             facts=facts(self.run, self.trial),
         )
 
@@ -294,10 +302,12 @@ class RunTrial:
         )
 
     @checked_arguments
-    def accuracy(self, precision: Precision) -> str:
+    def accuracy(self, precision: Precision, activation_bits: ActivationBits | None = None) -> str:
         """A line that says what the cell costs when it is exported in ``precision``, measured on
         validation data. Where these are not there, the line says so. Raises :class:`ConfigError` if
         the weights were not kept.
+
+        activation_bits: of C with 8-bit weights.
         """
         from cellsearch.export import accuracy  # loads torch
 
@@ -306,7 +316,7 @@ class RunTrial:
         except EnvironmentFailure as error:
             task = self.job.task
             return f"accuracy: not measured, for want of the data of {task}: {error}"
-        return accuracy.accuracy(trained.model, trained.task, precision)
+        return accuracy.accuracy(trained.model, trained.task, precision, activation_bits)
 
     def _repr_html_(self) -> str:
         return cell(self.trial, self.run.metric)

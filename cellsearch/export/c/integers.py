@@ -18,7 +18,7 @@ from cellsearch.compiler.program import Program
 from cellsearch.export.c.data import in_rows
 from cellsearch.export.c.layer import integer_limit
 
-__all__ = ["IntegerCell", "IntegerLinear", "in_integers"]
+__all__ = ["IntegerCell", "IntegerLinear", "in_integers", "use_integers"]
 
 
 def in_integers(a: Tensor, bits: int = 0) -> Tensor:
@@ -35,6 +35,25 @@ def in_integers(a: Tensor, bits: int = 0) -> Tensor:
     return (value + torch.copysign(torch.full_like(value, 0.5), value)).trunc().clamp(
         -limit, limit
     ) * (most / limit)
+
+
+def use_integers(model: nn.Module, bits: int) -> None:
+    """Make embedding, projection, layers and readout of a model those of its C with 8-bit weights;
+    bits: 8 or 16, of what dense products read.
+
+    model: a trained :class:`cellsearch.tasks.heads.SequenceModel`, or any with a ``cell``.
+    """
+    cell = model.cell
+    assert isinstance(cell, CellModule)
+    model.cell = IntegerCell(cell, bits)
+    for name in ("projection", "readout"):
+        layer = getattr(model, name, None)
+        if isinstance(layer, nn.Linear):
+            setattr(model, name, IntegerLinear(layer, bits))
+    embedding = getattr(model, "embedding", None)
+    if isinstance(embedding, nn.Embedding):
+        weight = in_integers(embedding.weight.detach().cpu().float())
+        embedding.weight = nn.Parameter(weight)
 
 
 class IntegerLinear(nn.Linear):
