@@ -103,7 +103,7 @@ def export(
     a test program.
     """
     if precision and form not in ("source", "state-dict", "c"):
-        raise click.UsageError(f"--precision is for source, state-dict and c, not for {form}")
+        raise click.UsageError(f"--precision is for source and state-dict, or c, not for {form}")
     if form != "c" and (bare or math != "libm" or activations != "8"):
         raise click.UsageError(f"--activations, --math and --bare are for c, not for {form}")
     if form != "package":
