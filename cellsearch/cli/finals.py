@@ -1,5 +1,5 @@
-"""``cellsearch finals``: retrain the best cells and the baselines from scratch at equal parameters,
-and say what is true.
+"""``cellsearch finals``: retrain the best cells and the baselines from scratch at equal model
+weights, and say what is true.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def equal_sizes(
             best = (spread, sizes)
     if best[0] > TOLERANCE:
         raise ConfigError(
-            f"no hidden sizes near {hidden_size} give equal parameters within "
+            f"no hidden sizes near {hidden_size} give equal model weights within "
             f"{TOLERANCE:.0%}: the closest differ by {best[0]:.1%}",
             hint="use a larger hidden size (--hidden), or fewer finalists",
         )

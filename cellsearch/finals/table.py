@@ -22,7 +22,7 @@ from cellsearch.job import Naive
 __all__ = ["EQUAL_WEIGHTS", "WITHIN_LIMITS", "FinalRow", "FinalTable", "judge", "verdict"]
 
 SIGNIFICANCE = 0.05
-EQUAL_WEIGHTS = "at equal parameters"
+EQUAL_WEIGHTS = "at equal model weights"
 WITHIN_LIMITS = "with each as large as the device allows"
 """On which terms cells are compared."""
 

@@ -105,12 +105,12 @@ class Agenda:
         """Judge the trials whose rung has its result, as far as their turn has come; the first that
         gets more training.
         """
-        experiment = self._experiment
+        schedule, full = self._experiment.schedule, self._experiment.training.steps
         for trial in self._ledger.unjudged():
             history = self._ledger.view_of_verdict(trial)
             if history is None:
                 continue
-            budget = checked_budget(experiment, history, trial, str(self._ledger.path))
+            budget = checked_budget(schedule, full, history, trial, str(self._ledger.path))
             if budget is None:
                 self._best.update([self._ledger.stop(trial)])
             elif self._steps_allow(trial.number):
@@ -154,7 +154,9 @@ class Agenda:
         if self._baselines:
             return self._next_baseline()
         generator = random_generator(experiment.seed, number, attempt)
-        return checked_proposal(experiment, history, generator, str(self._ledger.path))
+        return checked_proposal(
+            experiment.strategy, experiment.space, history, generator, str(self._ledger.path)
+        )
 
     def _next_baseline(self) -> Proposal:
         name = self._baselines[0]
@@ -247,7 +249,8 @@ class Agenda:
         inherit = ""
         is_duplicate = trial.status is Status.DUPLICATE
         if not is_duplicate:
-            budget = first_budget(self._experiment, history, trial, str(self._ledger.path))
+            schedule, full = self._experiment.schedule, self._experiment.training.steps
+            budget = first_budget(schedule, full, history, trial, str(self._ledger.path))
             trial = trial.with_(rungs=(Rung(budget),))
             inherit = _inherit(history, trial.proposal.inherit)
         self._ledger.add(trial, key, horizon=horizon, inherit=inherit, answered=answered)

@@ -251,14 +251,13 @@ def _rungs(trial: Trial, experiment: Experiment) -> tuple[Rung, ...]:
     """The trial's rungs as this experiment's schedule would have granted them; empty when it would
     not.
     """
-    steps = experiment.training.steps
-    allowed = schedule_rungs(experiment, experiment.name)
+    schedule, steps = experiment.schedule, experiment.training.steps
+    allowed = schedule_rungs(schedule, steps, experiment.name)
     granted = tuple(rung.budget.steps for rung in trial.rungs)
     if granted == allowed[: len(granted)]:
         return trial.rungs if trial.status is not Status.COMPLETED or granted[-1] == steps else ()
-    first = checked_budget(
-        experiment, History(), trial.with_(rungs=(), status=Status.RUNNING), experiment.name
-    )
+    fresh = trial.with_(rungs=(), status=Status.RUNNING)
+    first = checked_budget(schedule, steps, History(), fresh, experiment.name)
     if first is not None and granted == (first.steps,):
         return trial.rungs  # a schedule may give some cells everything at once
     if allowed == (steps,) and trial.status is Status.COMPLETED and granted[-1] == steps:

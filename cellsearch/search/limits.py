@@ -55,7 +55,9 @@ def rehearse(experiment: Experiment, unbounded: SearchSpace, where: str) -> None
         for number, genome in enumerate(space.seeds.values())
     ]
     try:
-        checked_proposal(experiment, History(seeds), np.random.default_rng(0), where)
+        checked_proposal(
+            experiment.strategy, space, History(seeds), np.random.default_rng(0), where
+        )
     except SpaceError as error:
         if not space.sizes:
             raise

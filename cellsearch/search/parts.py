@@ -15,10 +15,12 @@ from typing import SupportsIndex, cast
 import numpy as np
 
 from cellsearch.errors import CellsearchError, RunError, TrainingError
-from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
 from cellsearch.job import Failure, Outcome, checked_result, plain_text
+from cellsearch.schedules import Schedule
+from cellsearch.space import SearchSpace
+from cellsearch.strategies.base import Strategy
 from cellsearch.trial import BASELINE, ENQUEUED, IMPORTED, Budget, Origin, Proposal, Trial
 
 __all__ = [
@@ -35,7 +37,11 @@ _MEND = "; mend it and give the same command again: nothing of this answer was s
 
 
 def checked_proposal(
-    experiment: Experiment, history: History, rng: np.random.Generator, where: str
+    strategy: Strategy,
+    space: SearchSpace,
+    history: History,
+    rng: np.random.Generator,
+    where: str,
 ) -> Proposal | None:
     """What the strategy proposes next, in plain values.
 
@@ -45,7 +51,6 @@ def checked_proposal(
     of the space, or names trials that are not there, and for whatever the strategy raises that is
     not an error of cellsearch.
     """
-    strategy, space = experiment.strategy, experiment.space
     with _naming(f"strategy {strategy.name!r}", where) as wrong:
         found: object = strategy.propose(space, history, rng)
         if found is None:
@@ -79,15 +84,16 @@ def checked_proposal(
         return Proposal(genome, parents, origin, inherit)
 
 
-def first_budget(experiment: Experiment, history: History, trial: Trial, where: str) -> Budget:
+def first_budget(
+    schedule: Schedule, full: int, history: History, trial: Trial, where: str
+) -> Budget:
     """What the schedule grants a new trial. Raises :class:`RunError` where that is nothing; see
     :func:`checked_budget`.
     """
-    budget = checked_budget(experiment, history, trial, where)
+    budget = checked_budget(schedule, full, history, trial, where)
     if budget is None:
         raise RunError(
-            f"the schedule {experiment.schedule.name!r} grants trial {trial.number} no training at "
-            "all",
+            f"the schedule {schedule.name!r} grants trial {trial.number} no training at all",
             where=where,
             hint="grant a trial without rungs its first budget" + _MEND,
         )
@@ -95,17 +101,17 @@ def first_budget(experiment: Experiment, history: History, trial: Trial, where: 
 
 
 def checked_budget(
-    experiment: Experiment, history: History, trial: Trial, where: str
+    schedule: Schedule, full: int, history: History, trial: Trial, where: str
 ) -> Budget | None:
     """What the schedule grants a trial next, in plain numbers.
 
+    full: optimizer steps of a full training.
     where: the run.
 
     Raises :class:`RunError` that names the schedule for an answer that is not the budget of the
     trial's next rung, with more steps than the last one and at most a full training, and for
     whatever the schedule raises that is not an error of cellsearch.
     """
-    schedule, full = experiment.schedule, experiment.training.steps
     with _naming(f"schedule {schedule.name!r}", where) as wrong:
         found: object = schedule.next_budget(history, trial, full)
         if found is None:
@@ -128,11 +134,10 @@ def checked_budget(
         return Budget(steps, rung)
 
 
-def schedule_rungs(experiment: Experiment, where: str) -> tuple[int, ...]:
+def schedule_rungs(schedule: Schedule, full: int, where: str) -> tuple[int, ...]:
     """The budgets of the schedule in steps. Raises :class:`RunError` that names it where they are
     not whole numbers.
     """
-    schedule, full = experiment.schedule, experiment.training.steps
     with _naming(f"schedule {schedule.name!r}", where) as wrong:
         found: object = schedule.rungs(full)
         steps = [_whole(one) for one in found] if isinstance(found, Iterable) else [None]

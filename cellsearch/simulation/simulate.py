@@ -18,6 +18,7 @@ from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
 from cellsearch.schedules import Fixed, Schedule
+from cellsearch.search.parts import checked_budget, checked_proposal, first_budget
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
 from cellsearch.trial import Budget, Connection, Failure, Proposal, Result, Rung, Status, Trial
@@ -30,6 +31,8 @@ that fails.
 """
 Check = Callable[[Proposal, History], None]
 ATTEMPTS = 8
+_WHERE = "simulation"
+"""What errors name in the place of a run."""
 
 
 @dataclass
@@ -78,6 +81,9 @@ def simulate(
     a trial in flight, or, when there is none, has ended the search. ``check`` sees every proposal,
     ``on_result`` every trial after each of its trainings. ``connections`` says what training
     learned about each connection, for strategies that want it (default: :func:`fake_connections`).
+
+    What strategy and schedule answer is checked as in a search: raises :class:`RunError` that names
+    the part.
     """
     schedule = schedule or Fixed()
     clock, records = _Clock(seed), list[Trial]()
@@ -91,9 +97,8 @@ def simulate(
             )
         if proposal is not None:
             number = len(records)
-            budget = schedule.next_budget(History(records), Trial(number, proposal), steps)
-            if budget is None:
-                raise ValueError("the schedule grants a new trial nothing")
+            trial = Trial(number, proposal)
+            budget = first_budget(schedule, steps, History(records), trial, _WHERE)
             records.append(Trial(number, proposal, Status.RUNNING, (Rung(budget),)))
             clock.start(number, budget.rung, budget.steps)
         elif clock.running:
@@ -106,7 +111,7 @@ def simulate(
             trial = _trained(records[number], score, wanted)
             records[number] = trial
             further = (
-                schedule.next_budget(History(records), trial, steps)
+                checked_budget(schedule, steps, History(records), trial, _WHERE)
                 if trial.status is Status.RUNNING
                 else None
             )
@@ -127,9 +132,8 @@ def _ask(
 ) -> Proposal | None:
     proposal = None
     for attempt in range(ATTEMPTS):
-        proposal = strategy.propose(
-            space, history, np.random.default_rng([seed, len(history), attempt])
-        )
+        rng = np.random.default_rng([seed, len(history), attempt])
+        proposal = checked_proposal(strategy, space, history, rng, _WHERE)
         if proposal is None:
             return None
         if check is not None:

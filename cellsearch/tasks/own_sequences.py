@@ -57,8 +57,24 @@ Files of version 0.1 do not hold it.
 _LABELS: dict[str, LabelType] = {"i": "int", "u": "int", "f": "float", "b": "bool", "U": "text"}
 
 
+_looked_at: dict[tuple[object, ...], Arrays] = {}
+"""The arrays whose digest was asked for last, until they are loaded: a search looks whether the
+data are its own and then trains on these, so they are read once. The key is their file as it was.
+"""
+
+
 def _file_digest(path: Path) -> str:
-    return digest(read(path))
+    key = _state_of(path)
+    arrays = read(path)
+    _looked_at.clear()
+    _looked_at[key] = arrays
+    return digest(arrays)
+
+
+def _state_of(path: Path) -> tuple[object, ...]:
+    """Which file lies there, and when it was changed."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 _FILE = DataPath(digest=_file_digest, stated="digest")
@@ -119,7 +135,9 @@ class ArraysTask(SequenceTask):
                 hint="give them again with cellsearch.tasks.from_arrays, or write them with "
                 "cellsearch.tasks.arrays.save",
             )
-        return read(parsed.path)
+        path = Path(parsed.path)
+        known = _looked_at.pop(_state_of(path), None) if path.is_file() else None
+        return read(path) if known is None else known
 
     def inputs(self) -> TokenInputs | FeatureInputs:
         """See :meth:`SequenceTask.inputs`, with the names that the user gave."""

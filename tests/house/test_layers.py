@@ -43,12 +43,12 @@ LAYERS = {
     "diagnostics": 5,
     "streaming": 5,
     "reporting": 5,
-    "simulation": 5,
     "executors": 6,
     "experiment": 6,
     "search": 7,
     "finals": 7,
     "runs": 8,
+    "simulation": 8,
     "cli": 9,
     "testing": 10,
 }

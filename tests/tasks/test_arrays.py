@@ -19,9 +19,12 @@ import torch
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, InputFileError
+from cellsearch.experiment import load_experiment
 from cellsearch.job import Job, Training
-from cellsearch.tasks import sequences
+from cellsearch.search import Search
+from cellsearch.tasks import own_sequences, sequences
 from cellsearch.tasks.arrays import ArraysTask, digest, read, save
+from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.data import npz
 from cellsearch.tasks.registry import TaskData
 from cellsearch.testing.tasks import TaskContract, same_batch, torch_factory
@@ -499,3 +502,31 @@ def test_tokens_of_any_size_are_no_vocabulary() -> None:
 def test_save_is_reached_from_the_package_at_once(tmp_path: Path) -> None:
     code = "import cellsearch as cs; cs.tasks.arrays.save"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_search_reads_its_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, readings = tmp_path / "mine.npz", list[Path]()
+    rng = np.random.default_rng(0)
+    save(tasks.from_arrays(rng.normal(size=(40, 5, 2)), rng.integers(0, 2, 40)), path)
+    really = own_sequences.read
+
+    def counted(file: str | Path) -> Arrays:
+        readings.append(Path(file))
+        return really(file)
+
+    monkeypatch.setattr(own_sequences, "read", counted)
+    experiment = load_experiment(
+        "quickstart", {"task": "arrays", "task_options.path": str(path), "trials": 1}
+    )
+    with Search.open(tmp_path / "a", experiment) as search:
+        arrays = search.prepare().arrays
+        assert len(readings) == 1
+    assert digest(arrays) == digest(really(path))
+    with Search.open(tmp_path / "a", experiment) as search:  # resumed: looked at again
+        assert search.prepare().arrays is not arrays
+        assert len(readings) == 2
+    with Search.open(tmp_path / "b", experiment) as search:
+        save(tasks.from_arrays(rng.normal(size=(40, 5, 2)), rng.integers(0, 2, 40)), path)
+        changed = search.prepare().arrays
+    assert len(readings) == 4
+    assert digest(changed) == digest(really(path)) != digest(arrays)
