@@ -121,3 +121,17 @@ def test_exported_source_and_weights_still_answer_the_same() -> None:
     new.load_state_dict(load_weights(exported / "state_dict.pt"))
     assert torch.allclose(new(x)[0], wanted, atol=1e-12)
     assert not torch.allclose(new(x + 0.1)[0], wanted, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::cellsearch.errors.SearchWarning")
+def test_its_model_takes_raw_values_and_answers(tmp_path: Path) -> None:
+    """Its checkpoints do not say what the model reads: the task does, with its data."""
+    run = copied(tmp_path, "genetic_whole")
+    trial = cs.open_run(run).best()
+    model = cs.load_model(run)
+    assert model.interface == trial.trained().task.interface()
+    assert set(model.predict(["0110", "1"])) <= {0, 1}
+    done = trial.export(tmp_path / "best.py", "model")
+    exported = runpy.run_path(str(done.path))["load"](tmp_path / "best.pt")
+    score, metric = trial.trained().task.score(exported, "valid")
+    assert (score, metric) == pytest.approx((trial.score, trial.result.metric))  # type: ignore[union-attr]
