@@ -1,7 +1,7 @@
 """Tasks: what cells are trained for. A file each; this one finds them by name.
 
 ``get(name)`` gives the class; a task is made with ``cls.create(options, cls.load(options))``.
-:func:`from_arrays` and :func:`from_text_file` make one from your own data.
+:func:`from_arrays`, :func:`from_teacher` and :func:`from_text_file` make one from your own data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.registry import TaskData, TaskInfo, describe, get, info, names
 
 if TYPE_CHECKING:
-    from cellsearch.tasks.arrays import from_arrays, from_text_file
+    from cellsearch.tasks.arrays import from_arrays, from_teacher, from_text_file
 
 __all__ = [
     "Arrays",
@@ -25,13 +25,14 @@ __all__ = [
     "TaskInfo",
     "describe",
     "from_arrays",
+    "from_teacher",
     "from_text_file",
     "get",
     "info",
     "names",
 ]
 
-_LAZY = ("from_arrays", "from_text_file")
+_LAZY = ("from_arrays", "from_teacher", "from_text_file")
 """Loaded on first use, because they need torch."""
 
 

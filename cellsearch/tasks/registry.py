@@ -24,6 +24,7 @@ _TASKS: Parts[Task] = Parts(
         "adding": "cellsearch.tasks.adding:Adding",
         "anbncn": "cellsearch.tasks.anbncn:AnBnCn",
         "associative_recall": "cellsearch.tasks.associative_recall:AssociativeRecall",
+        "distil": "cellsearch.tasks.distil:Distil",
         "dyck1": "cellsearch.tasks.dyck:Dyck1",
         "dyck2": "cellsearch.tasks.dyck:Dyck2",
         "modular_sum": "cellsearch.tasks.parity:ModularSum",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tiny_shakespeare": {"tbptt": 16, "valid_tokens": 512},
     "word_lm": {"max_words": 200, "valid_tokens": 512, "tbptt": 16},
 }
-OWN = ("arrays", "table")
+OWN = ("arrays", "distil", "table")
 """Tasks over data of the user's own."""
 GENERATED = sorted(
     name for name in tasks.names() if not tasks.get(name).dataset and name not in OWN
@@ -103,11 +103,22 @@ def tabled() -> TaskData:
         return TaskData("table", options, tasks.get("table").load(options))
 
 
+def taught(loss: Literal["mse", "kl"]) -> TaskData:
+    """What a teacher says of sequences far from 0."""
+    import torch
+
+    torch.manual_seed(5)
+    x = np.random.default_rng(5).normal(20, 5, (50, 6, 3))
+    return tasks.from_teacher(torch.nn.GRU(3, 4), x, loss=loss)
+
+
 ARRAYS: dict[str, Callable[[], TaskData]] = {
     "arrays: labels": labelled,
     "arrays: values": measured,
     "arrays: every": every,
     "arrays: tokens": numbered,
+    "distil": partial(taught, "mse"),
+    "distil: classes": partial(taught, "kl"),
     "table": tabled,
 }
 QUICK = [*ARRAYS, *GENERATED]
