@@ -90,6 +90,8 @@ class _Steps:
     def _advance(self) -> Iterator[str]:
         layout = self.layout
         read = yield from self._read()
+        if "x" not in self.writers[0].parameters:
+            yield f"(void){read};"
         for layer, writer in enumerate(self.writers):
             top = layer == len(self.writers) - 1
             output = self._output(layer)
@@ -128,8 +130,6 @@ class _Steps:
             bias, weight = self.weights("projection.bias"), self.weights("projection.weight")
             yield from self._dense("in", weight, bias, read, "projection")
             read = "in"
-        if not any("x" in writer.parameters for writer in self.writers[:1]):
-            yield f"(void){read};"
         return read
 
     def weights(self, name: str) -> tuple[str, NDArray[Any]]:

@@ -24,8 +24,9 @@ from support.c_files import (
 )
 from support.small_tasks import small_task
 
-from cellsearch import Genome, zoo
+from cellsearch import Genome, ops, zoo
 from cellsearch.errors import ConfigError
+from cellsearch.export.c.functions import Functions
 from cellsearch.export.c.model import CModel
 from cellsearch.export.c.source import source
 from cellsearch.export.c.write import c_model, export_c
@@ -200,8 +201,18 @@ def test_what_is_written_and_what_not(tmp_path: Path) -> None:
     assert not (tmp_path / "b.c").exists()
 
 
-def test_functions_without_a_table_are_named() -> None:
-    from cellsearch.export.c.functions import Functions
-
-    with pytest.raises(ConfigError, match="cannot be written in C with --math table"):
-        Functions("table").op("layer_norm", ["a"])
+def test_ops_of_others_are_written_from_their_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, meaning in (
+        ("odd_one", "torch.atan({0}) / 2 - torch.clamp({0}, -1, 3)"),
+        ("odder", "torch.special.i0({0})"),
+        ("oddest", "torch.clamp({0}, min=0)"),
+    ):
+        monkeypatch.setitem(ops.OPS, name, ops.Op(name, 1, 1, meaning, ("g",), "a test"))
+    found = Functions("libm").op("odd_one", ["v"])
+    assert found == "((cell_atan(v) / 2.0f) - cell_hardtanh(v, (-1.0f), 3.0f))"
+    for math, name in (("table", "odd_one"), ("libm", "odder"), ("libm", "oddest")):
+        with pytest.raises(
+            ConfigError, match=f"cannot be written in C with --math {math}"
+        ) as error:
+            Functions(math).op(name, ["v"])  # type: ignore[arg-type]
+        assert error.value.where == f"op {name}"

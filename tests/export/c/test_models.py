@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 from export.c.test_layers import apart
 from support.c_files import Loaded
-from support.small_tasks import NEED_DATA, QUICK, small_task
+from support.small_tasks import NEED_DATA, QUICK, small_data, small_task, trained
 
-from cellsearch import zoo
+from cellsearch import Genome, zoo
 from cellsearch.errors import ConfigError
+from cellsearch.export.c.integers import use_integers
 from cellsearch.export.c.source import source
 from cellsearch.export.c.write import c_model
 from cellsearch.export.whole import whole_model
 from cellsearch.job import Training
+from cellsearch.runs.trained import load_trained
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.prediction import prepare
 from cellsearch.training.model import cell_factory
@@ -114,6 +117,32 @@ def test_a_shared_embedding_is_written_once(tmp_path: Path) -> None:
     assert "w_readout_weight" not in source(made)
     assert f"token >= {made.around.symbols}" in source(made)
     assert rows == 2
+
+
+def test_a_cell_that_reads_nothing_builds(tmp_path: Path) -> None:
+    for name in ("arrays: tokens", "arrays: values"):
+        task = small_task(name)
+        whole = whole_model(untrained(task), task.interface())
+        blind = Genome.from_text("h[t] = tanh(linear(h[t-1]))")
+        weights = {key: array for key, array in whole.weights.items() if "cell." not in key}
+        weights |= {"cell.l0.h.weight_h": np.eye(5, dtype=np.float32)}
+        weights |= {"cell.l0.h.bias": np.ones(5, dtype=np.float32)}
+        made = replace(whole, genome=blind, weights=weights)
+        for precision in ("float32", "int8"):
+            folder = tmp_path / f"{name[8:]}{precision}"
+            folder.mkdir()
+            Loaded(c_model(made, Path("m.c"), precision=precision), folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_integers_cost_a_trained_model_little(bits: int, tmp_path: Path) -> None:
+    job, _ = trained("arrays: values", tmp_path / "t.safetensors", steps=150, hidden_size=12)
+    found = load_trained(tmp_path / "t.safetensors", job, small_data("arrays: values").arrays)
+    before = found.task.score(found.model, "valid")[0]
+    use_integers(found.model, bits)
+    after = found.task.score(found.model, "valid")[0]
+    assert after != before
+    assert after < before * (1.03 if bits == 8 else 1.003)
 
 
 def test_both_directions_are_refused() -> None:
