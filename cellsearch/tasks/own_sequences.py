@@ -45,7 +45,10 @@ MOST_TOKENS = 1 << 24
 _WRITE = (
     "read your data with what wrote them, cut them into sequences x and targets y (for a forecast: "
     "windows, and what follows them), and write them with cellsearch.tasks.arrays.save(cellsearch."
-    'tasks.from_arrays(x, y), "mine.npz"); docs/own_data.md shows it'
+    'tasks.from_arrays(x, y), "mine.npz") or numpy.savez("mine.npz", x=x, y=y); a list of arrays '
+    'of different lengths with numpy.savez("mine.npz", x=numpy.concatenate(sequences), y=y, '
+    "lengths=[len(s) for s in sequences]); for a table write cellsearch search --csv FILE "
+    "--predict COLUMN; docs/own_data.md shows it"
 )
 """What to do about a file that :func:`read` cannot take."""
 NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", "y_scale")
@@ -93,7 +96,9 @@ class ArraysOptions(TaskOptions):
 class ArraysTask(SequenceTask):
     """Classify or predict numbers from sequences that you bring.
 
-    Made by :func:`cellsearch.tasks.arrays.from_arrays`; ``docs/own_data.md`` shows it.
+    Made by :func:`cellsearch.tasks.arrays.from_arrays`, or read from an ``.npz`` that holds x [N,
+    T, I] and y [N] (with lengths [N] where they differ): ``cellsearch search --npz mine.npz``;
+    ``docs/own_data.md`` shows it.
     Classification: score is the error rate, metric the accuracy. Regression: score is the mean
     squared error divided by the variance of the training targets (1 is what the mean reaches),
     metric the root mean squared error in your own unit.
@@ -202,8 +207,9 @@ def digest(arrays: Arrays) -> str:
 
 @checked_arguments
 def read(path: str | Path) -> Arrays:
-    """Read what :func:`cellsearch.tasks.arrays.save` wrote. Raises :class:`ConfigError` where there
-    is no file, :class:`InputFileError` that says what is wrong with another one.
+    """Read what :func:`cellsearch.tasks.arrays.save` wrote, or a plain file with x and y. Raises
+    :class:`ConfigError` where there is no file, :class:`InputFileError` that says what is wrong
+    with another one.
     """
     path = Path(path)
     if not path.is_file():
@@ -213,9 +219,13 @@ def read(path: str | Path) -> Arrays:
         raise InputFileError(f"the file holds {kind}", where=str(path), hint=_WRITE)
     arrays = read_npz(path, hint=_WRITE)
     if set(arrays) - set(DESCRIPTION) != set(NAMES):
+        from cellsearch.tasks.plain_arrays import is_plain, read_plain_arrays  # needs this module
+
+        if is_plain(arrays):
+            return read_plain_arrays(arrays, str(path))
         raise InputFileError(
             f"the file holds {', '.join(sorted(arrays)) or 'no arrays'}, and not what save writes: "
-            f"{', '.join(NAMES)}",
+            f"{', '.join(NAMES)}; nor x and y alone",
             where=str(path),
             hint=_WRITE,
         )

@@ -446,7 +446,7 @@ def test_sizes_are_checked_before_memory_is_taken(
     [
         ("sensors.csv", b"time,a,b\n1,2,3\n" * 300, "the file holds text, such as a table"),
         ("sensors.csv", b"\xef\xbb\xbfa;b\r\n1;\xc3\xa4\r\n", "the file holds text"),
-        ("a.npz", packed({"x": np.zeros(3), "y": np.zeros(3)}), "the file holds x, y, and not"),
+        ("a.npz", packed({"x": np.zeros(3), "z": np.zeros(3)}), "the file holds x, z, and not"),
         ("a.npz", packed({"X_train": np.zeros(3)}), "the file holds X_train, and not"),
         ("a.npz", packed({"x": np.array([{}], object)}), "holds Python objects, not plain numbers"),
         ("a.parquet", b"PAR1\x00\x01", "a Parquet table"),
