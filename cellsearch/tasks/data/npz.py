@@ -24,6 +24,8 @@ _DAMAGE = (*DAMAGE, tokenize.TokenError)
 """What zipfile and numpy raise for damaged files."""
 _MOST_PACKED = 1100
 """So many times smaller than its content a member may be; deflate reaches 1,032."""
+_END = 22
+"""Bytes of the end of a zip archive, which states how many members it has."""
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -41,6 +43,7 @@ def read_npz(path: Path, *, hint: str = "") -> dict[str, NDArray[Any]]:
     try:
         with open_plain(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            _check_whole(file, archive)
             _check_sizes(members)
             return {
                 member.filename.removesuffix(".npy"): _array(archive, member) for member in members
@@ -72,6 +75,15 @@ def kind_of_file(path: Path) -> str:
     if not all(character.isprintable() or character in "\t\r\n\ufeff" for character in text):
         return ""
     return "text, such as a table (CSV), not an .npz file"
+
+
+def _check_whole(file: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Refuse a list of contents that is cut: what is left of it would be taken for all."""
+    file.seek(-_END, os.SEEK_END)
+    end = file.read(_END)
+    count = int.from_bytes(end[10:12], "little")
+    if end.startswith(b"PK\x05\x06") and count not in (len(archive.infolist()), 0xFFFF):
+        raise ValueError(f"it lists {len(archive.infolist())} of {count} arrays")
 
 
 def _check_sizes(members: list[zipfile.ZipInfo]) -> None:
