@@ -77,7 +77,7 @@ def test_what_the_requirements_require_is_pinned_too() -> None:
 
 def test_python_versions_and_licence_are_declared() -> None:
     assert PROJECT["requires-python"] == ">=3.11"
-    for version in ("3.11", "3.12"):
+    for version in ("3.11", "3.12", "3.13"):
         assert f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
     assert PROJECT["license"] == "Apache-2.0"
     text = (ROOT / "LICENSE").read_text("utf-8")

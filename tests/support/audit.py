@@ -27,6 +27,8 @@ _NEVER = frozenset(
         *("sqlite3.enable_load_extension", "sqlite3.load_extension", "code.__new__"),
     }
 )
+_PROGRAMS = ("subprocess.Popen", "os.posix_spawn")
+"""What starting an allowed program raises; from Python 3.13 on subprocess does the latter too."""
 _CHANGES = {
     **dict.fromkeys(("os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod"), 1),
     **dict.fromkeys(("os.chown", "os.utime", "shutil.rmtree"), 1),
@@ -68,7 +70,7 @@ def watch(writable: Sequence[Path], programs: Sequence[str] = ()) -> None:
     def hook(event: str, args: tuple[Any, ...]) -> None:
         why = ""
         if event in _NEVER:
-            if not (event == "subprocess.Popen" and _program(args[0]) in programs):
+            if not (event in _PROGRAMS and _program(args[0]) in programs):
                 why = "never allowed"
         elif event in rules:
             why = rules[event](args)
