@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from cellsearch.space import LayerSizes
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
+from cellsearch.tasks.interface import Interface, TokenInputs
 from cellsearch.training.fused import fused_linear_cross_entropy
 
 __all__ = [
@@ -94,36 +94,16 @@ def surroundings(task: Task, model: nn.Module) -> Surroundings:
     reads and answers, what can be seen.
     """
     readout, embedding = (getattr(model, name, None) for name in ("readout", "embedding"))
-    seen = Surroundings(
-        outputs=readout.out_features if isinstance(readout, nn.Linear) else 0,
-        symbols=embedding.num_embeddings if isinstance(embedding, nn.Embedding) else 0,
-    )
+    outputs, symbols, tied = 0, 0, False
+    if isinstance(readout, nn.Linear):
+        outputs = readout.out_features
+    if isinstance(embedding, nn.Embedding):
+        symbols = embedding.num_embeddings
+        tied = isinstance(readout, nn.Linear) and readout.weight is embedding.weight
     try:
-        interface = task.interface()
+        return task.interface().surroundings(tied=tied)
     except ConfigError:
-        return seen
-    inputs, answer = interface.inputs, interface.answer
-    if isinstance(inputs, FeatureInputs):
-        seen = replace(
-            seen,
-            features=len(inputs.names),
-            scaled_inputs=any(inputs.mean) or any(scale != 1 for scale in inputs.scale),
-            relative=inputs.relative,
-        )
-    scaled = any(answer.mean) or any(scale != 1 for scale in answer.scale)
-    functions: dict[str, Literal["", "softmax", "sigmoid"]] = {
-        "classes": "softmax",
-        "tokens": "softmax",
-        "bits": "sigmoid",
-        "values": "",
-    }
-    return replace(
-        seen,
-        scaled_answers=answer.kind == "values" and scaled,
-        function=functions[answer.kind],
-        mean=interface.readout == "mean",
-        tied=readout is not None and embedding is not None and readout.weight is embedding.weight,
-    )
+        return Surroundings(outputs=outputs, symbols=symbols, tied=tied)
 
 
 def fewest_weights(genome: Genome, training: Training) -> int:
