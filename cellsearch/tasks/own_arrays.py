@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, amount
+from cellsearch.tasks.array_faults import MOST_TOKENS, faults_of_description
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.interface import Readout
-from cellsearch.tasks.own_sequences import MOST_TOKENS, faults_of_description
 from cellsearch.tasks.scaling import SHOWN, narrowed, standardised
 from cellsearch.tasks.sequences import SPLITS, join
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, DataWarning, InputFileError, amount
-from cellsearch.tasks.arrays import from_arrays
 from cellsearch.tasks.base import Arrays
+from cellsearch.tasks.own_arrays import arrays_of
 
 __all__ = ["FORMS", "is_plain", "read_plain_arrays"]
 
@@ -58,13 +58,10 @@ def read_plain_arrays(held: Mapping[str, NDArray[Any]], where: str) -> Arrays:
             stacklevel=3,
         )
     try:
-        data = from_arrays(
-            x,
-            y,
+        data = arrays_of(
+            {"train": (x, y), "valid": pairs.get("valid"), "test": pairs.get("test")},
             kind="classification" if _is_labels(y) else "regression",
             readout="every" if every else "last",
-            valid=pairs.get("valid"),
-            test=pairs.get("test"),
             shuffle=not overlaps,
         )
     except ConfigError as error:
@@ -72,8 +69,8 @@ def read_plain_arrays(held: Mapping[str, NDArray[Any]], where: str) -> Arrays:
         hint = error.hint or f"it may hold {FORMS}"
         raise InputFileError(error.message, where=place, hint=hint) from error
     if not overlaps:
-        return data.arrays
-    return _apart(data.arrays, len(first) - 1)
+        return data
+    return _apart(data, len(first) - 1)
 
 
 def _pairs(named: Mapping[str, NDArray[Any]], where: str) -> Iterator[tuple[str, _Pair]]:
