@@ -44,7 +44,8 @@ def given(task: Task, seed: int = 0) -> Any:
     inputs: Any = task.interface().inputs
     if hasattr(inputs, "vocabulary"):
         return rng.integers(0, inputs.vocabulary, 7)
-    x = rng.standard_normal((7, len(inputs.names))) * inputs.scale + inputs.mean
+    steps = inputs.history or 7
+    x = rng.standard_normal((steps, len(inputs.names))) * inputs.scale + inputs.mean
     return x.astype(np.float32)
 
 
