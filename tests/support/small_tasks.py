@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tiny_shakespeare": {"tbptt": 16, "valid_tokens": 512},
     "word_lm": {"max_words": 200, "valid_tokens": 512, "tbptt": 16},
 }
-OWN = ("arrays", "distil", "table")
+OWN = ("arrays", "distil", "table", "table_labels")
 """Tasks over data of the user's own."""
 GENERATED = sorted(
     name for name in tasks.names() if not tasks.get(name).dataset and name not in OWN
