@@ -103,6 +103,23 @@ def tabled() -> TaskData:
         return TaskData("table", options, tasks.get("table").load(options))
 
 
+@cache
+def grouped() -> TaskData:
+    """Groups of rows of a table, each with its label; one column has gaps."""
+    rng = np.random.default_rng(6)
+    rows = []
+    for group in range(40):
+        label = ("calm", "wild, or so")[group % 2]
+        for k, value in enumerate(rng.normal(50, 1 + 9 * (group % 2), 6)):
+            gap = "" if k == 3 else f"{value / 2:.3f}"
+            rows.append(f'g{group},{value:.3f},{gap},"{label}"')
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "groups.csv"
+        path.write_text("\n".join(["series,v,w,mood", *rows]), encoding="utf-8")
+        options = {"path": str(path), "predict": ["mood"], "group": "series"}
+        return TaskData("table_labels", options, tasks.get("table_labels").load(options))
+
+
 def taught(loss: Literal["mse", "kl"]) -> TaskData:
     """What a teacher says of sequences far from 0."""
     import torch
@@ -120,6 +137,7 @@ ARRAYS: dict[str, Callable[[], TaskData]] = {
     "distil": partial(taught, "mse"),
     "distil: classes": partial(taught, "kl"),
     "table": tabled,
+    "table_labels": grouped,
 }
 QUICK = [*ARRAYS, *GENERATED]
 NEED_DATA = sorted(set(tasks.names()) - {*OWN, *GENERATED, "translation"})
