@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-FORMS = ("source", "model", "package", "json", "cell", "state-dict", "onnx", "c")
+FORMS = (
+    "source",
+    "model",
+    "package",
+    "json",
+    "cell",
+    "state-dict",
+    "onnx",
+    "torch-export",
+    "c",
+)
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -64,13 +74,15 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
     "--class-name", default="Recurrent", show_default=True, help="Name of the class in source."
 )
 @click.option(
-    "--step", is_flag=True, help="One step, states in and out, instead of whole sequences: of onnx."
+    "--step",
+    is_flag=True,
+    help="One step, states in and out, instead of whole sequences: of onnx and torch-export.",
 )
 @click.option(
     "--with-head",
     is_flag=True,
     help="With embedding or scaling and readout, so that raw values go in and answers come out: of "
-    "onnx.",
+    "onnx and torch-export.",
 )
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @own_data_option
@@ -99,8 +111,9 @@ def export(
     is a folder with that file and the native runtime: as fast as in a search, in training too,
     where there is a C compiler. `state-dict` writes the weights alone (.pt, or .safetensors by the
     file's suffix). `onnx` is the layer for other runtimes, with its weights, checked in onnxruntime
-    (pip install 'cellsearch[onnx]'). `c` is the whole trained model in C99 for small devices, with
-    a test program.
+    (pip install 'cellsearch[onnx]'). `torch-export` is a .pt2 file that torch loads without
+    Python source, weights included, for any length and batch size. `c` is the whole trained model
+    in C99 for small devices, with a test program.
     """
     if precision and form not in ("source", "state-dict", "c"):
         raise click.UsageError(f"--precision is for source and state-dict, or c, not for {form}")

@@ -114,6 +114,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "cell": (".cell",),
     "state-dict": (".pt", ".safetensors"),
     "onnx": (".onnx",),
+    "torch-export": (".pt2",),
     "c": (".c",),
     "": (".pdf", ".png", ".jpg", ".jpeg", ".gif", ".eps", ".ps", ".webp"),
 }

@@ -165,7 +165,7 @@ class Expressions:
         """
         name = self.names.of(value)
         if value in self.numbers:
-            text, terms = f"x.new_tensor({text})", []
+            text, terms = _tensor(text), []
             self.numbers.discard(value)
         if len(f"{name} = {text}") > _LINE and len(terms) > 1:
             self.lines += [
@@ -260,4 +260,11 @@ class Expressions:
 
     def tensor(self, value: int) -> str:
         """The value as an argument or a result: a tensor."""
-        return f"x.new_tensor({self.text[value]})" if value in self.numbers else self.text[value]
+        return _tensor(self.text[value]) if value in self.numbers else self.text[value]
+
+
+def _tensor(text: str) -> str:
+    """A number as a tensor like x; x.new_tensor would say the same, which torch.jit.script does not
+    know.
+    """
+    return f"torch.tensor({text}, dtype=x.dtype, device=x.device)"

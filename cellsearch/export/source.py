@@ -59,6 +59,8 @@ class Integers(nn.Module):
         \"""Multiply by the integers, then by the scales.\"""
         return a @ self.integers.to(a.dtype).T * self.scale
 """
+_WIDTH = 140
+_LARGEST = 65504  # number of float16
 _SIZE = {"I": "input_size", "H": "hidden_size", "1": "1"}
 
 
@@ -101,7 +103,7 @@ def to_source(
         "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size, precision),
         "HELPERS": _HELPERS if precision == "int8" else "",
         "DTYPE": f"torch.{precision}" if precision in ("float16", "bfloat16") else "None",
-        "CELL": _cell(genome, f"{class_name}Cell", integers=precision == "int8"),
+        "CELL": _cell(genome, class_name, integers=precision == "int8"),
         "CLASS": class_name,
         "SIZES": sizes,
         "NUM_LAYERS": repr(int(num_layers)),
@@ -112,6 +114,7 @@ def to_source(
         "INITIAL": _tuple([number(state.initial) for state in genome.states]),
         "STATES": ", ".join(genome.state_names),
         "SQUARE": _square_check(genome),
+        **_scripted(genome, class_name),
     }
     return re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], template)
 
@@ -206,10 +209,11 @@ def _square_check(genome: Genome) -> str:
     )
 
 
-def _cell(genome: Genome, name: str, *, integers: bool) -> str:
+def _cell(genome: Genome, class_name: str, *, integers: bool) -> str:
     names = Names(genome, integers=integers)
+    states = f"{class_name}States"
     lines = [
-        f"class {name}(nn.Module):",
+        f"class {class_name}Cell(nn.Module):",
         f'    """One step: x [B, I] and the states ({", ".join(genome.state_names)}) '
         f'[B, H] each -> output [B, H], next states."""',
         "",
@@ -232,13 +236,56 @@ def _cell(genome: Genome, name: str, *, integers: bool) -> str:
         ),
         "",
         *_train(genome),
-        "    def forward(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, "
-        "tuple[Tensor, ...]]:",
+        *_not_for_script(names),
+        f"    def forward(self, x: Tensor, states: {states}) -> tuple[Tensor, {states}]:",
         '        """Compute one step."""',
         f"        {_unpacked([names.of(k) for k in range(1, genome.first_node)])} = states",
         *(f"        {line}" for line in Expressions(genome, names).statements()),
     ]
     return "\n".join(lines)
+
+
+def _scripted(genome: Genome, class_name: str) -> dict[str, str]:
+    """What the layer for torch.jit.script says of each state: tuples have a fixed length there."""
+    count = range(len(genome.states))
+
+    def each(indent: int, name: str, text: str) -> str:
+        return _assigned(indent, name, [text.format(k) for k in count])
+
+    one = len(genome.states) == 1
+    return {
+        "HX": "Tensor" if one else f"{class_name}States",
+        "STATES_TYPE": f"tuple[{', '.join('Tensor' for _ in count)}]",
+        "FRESH": _assigned(8, "given", [_fresh(state.initial) for state in genome.states]),
+        "GIVEN": "(hx,)" if one else "hx",
+        "UNSQUEEZED": each(16, "given", "given[{}].unsqueeze(1)"),
+        "ROW": each(12, "states", "given[{}][row]"),
+        "EXPANDED": each(16, "states", "new[{}].expand(shape[1:])"),
+        "STACKED": each(8, "last", "torch.stack([final[{}] for final in finals])"),
+        "SQUEEZED": each(8, "last", "last[{}].squeeze(1)"),
+        "RETURNED": "last[0]" if one else "last",
+    }
+
+
+def _assigned(indent: int, name: str, parts: list[str]) -> str:
+    """A statement that makes a tuple, one part a line where it is long."""
+    before = " " * indent
+    line = f"{before}{name} = {_tuple(parts)}"
+    if len(line) <= _WIDTH:
+        return line
+    return "\n".join(
+        [f"{before}{name} = (", *(f"{before}    {part}," for part in parts), f"{before})"]
+    )
+
+
+def _fresh(initial: float) -> str:
+    """A state that starts so, not beyond the range of its dtype."""
+    if abs(initial) <= _LARGEST:
+        return f"x.new_full(shape, {number(initial)})"
+    return (
+        f"torch.full(shape, {number(initial)}, dtype=torch.float64, device=x.device)"
+        ".to(x.dtype).nan_to_num()"
+    )
 
 
 def _weights(genome: Genome, names: Names) -> list[str]:
@@ -282,6 +329,21 @@ def _train(genome: Genome) -> list[str]:
         "        for child in self.children():",
         "            child.train(mode)",
         "        return self",
+        "",
+    ]
+
+
+def _not_for_script(names: Names) -> list[str]:
+    """A node of a name that torch uses itself is reached in a way that scripts do not know."""
+    owners = {spec.name.partition(".")[0] for spec in names.weights.values()}
+    taken = sorted(owner for owner in owners if names.owner(owner) != f"self.{owner}")
+    if not taken:
+        return []
+    return [
+        "    def __prepare_scriptable__(self):",
+        '        """What torch.jit.script asks for first."""',
+        f'        raise RuntimeError("torch.jit.script cannot read a cell whose nodes are called '
+        f'{", ".join(taken)}, as parts of a module are: export it with other names")',
         "",
     ]
 

@@ -17,6 +17,7 @@ from cellsearch.export.card import Facts, card_path, model_card
 from cellsearch.export.model import to_model_source
 from cellsearch.export.package import to_package
 from cellsearch.export.source import Precision, to_source
+from cellsearch.export.torch_export import to_torch_export
 from cellsearch.export.weights import in_precision, packed
 from cellsearch.export.whole import WholeModel
 from cellsearch.files import refuse_existing, write_new
@@ -25,7 +26,9 @@ from cellsearch.genome.graph import Genome
 
 __all__ = ["FORMS", "WHOLE", "Exported", "Form", "Request", "export_cell"]
 
-Form = Literal["source", "package", "json", "cell", "state-dict", "model", "onnx", "c"]
+Form = Literal[
+    "source", "package", "json", "cell", "state-dict", "model", "onnx", "torch-export", "c"
+]
 FORMS: tuple[Form, ...] = get_args(Form)
 WHOLE: tuple[Form, ...] = ("model", "c")
 """The forms that hold the whole trained model."""
@@ -33,8 +36,8 @@ FOLDERS: tuple[Form, ...] = ("package",)
 """The forms that are folders."""
 OF_FORMS: dict[str, tuple[Form, ...]] = {
     "a precision": ("source", "state-dict", "c"),
-    "a single step": ("onnx",),
-    "a head": ("onnx", *WHOLE),
+    "a single step": ("onnx", "torch-export"),
+    "a head": ("onnx", "torch-export", *WHOLE),
 }
 """What only some forms can have."""
 _SAID: dict[Form, str] = {
@@ -46,6 +49,8 @@ _SAID: dict[Form, str] = {
     "model": "The whole trained model as Python that imports torch only: raw values or text in, "
     "answers in the units and labels of the data out. `load().predict(data)`; the weights lie "
     "beside it.",
+    "torch-export": "A program with its weights that torch.export.load reads; cellsearch.json in "
+    "it holds equations, first states and, with a head, what goes in and comes out.",
     "onnx": "A model with its weights for ONNX runtimes; its metadata hold equations, first states "
     "and, with a head, what goes in and comes out.",
     "c": "The model in C99 that allocates nothing: a header and a source file, for any device with "
@@ -131,7 +136,9 @@ def export_cell(
         weights beside it; ``"package"``, a folder with that file and the native runtime;
         ``"json"``, ``"cell"``; ``"state-dict"``, the weights alone, as safetensors if the file is
         called so; ``"model"``, a Python file with the whole trained model; ``"onnx"``, the layer
-        with its weights for other runtimes (:mod:`cellsearch.export.onnx.write`); ``"c"``, C99 with
+        with its weights for other runtimes (:mod:`cellsearch.export.onnx.write`);
+        ``"torch-export"``, the same for torch without Python source
+        (:mod:`cellsearch.export.torch_export`); ``"c"``, C99 with
         the whole trained model, or the layers alone where ``weights`` and ``sizes`` are given
         (:func:`cellsearch.export.c.export_c`, also on ``activation_bits`` and ``math``).
     doc: where the cell comes from, in a sentence.
@@ -141,9 +148,9 @@ def export_cell(
     class_name: of the layer in source, package and model.
     precision: of the weights of source and state-dict (default: as trained), and of C (default:
         float32).
-    step: one step instead of whole sequences, for ``"onnx"``.
-    whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` then begins with raw values
-        and ends with answers.
+    step: one step instead of whole sequences, for ``"onnx"`` and ``"torch-export"``.
+    whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` and ``"torch-export"`` then
+        begin with raw values and end with answers.
     facts: what its run knows of it, for the card.
 
     Raises :class:`ConfigError` for what is there already or cannot be written like this,
@@ -280,6 +287,25 @@ def _c(request: Request) -> Exported:
     return Exported(done.path, takes=done.summary)
 
 
+def _torch_export(request: Request) -> Exported:
+    if not request.sizes:
+        raise ConfigError(
+            "a program of torch.export holds weights, and the cell has none",
+            hint="name a trained cell: a run folder, or RUN:TRIAL; in Python, give weights and "
+            "sizes",
+        )
+    data = to_torch_export(
+        request.genome,
+        request.weights,
+        step=request.step,
+        whole=request.whole,
+        doc=request.doc,
+        **request.sizes,
+    )
+    write_new(request.path, data, force=request.force)
+    return Exported(request.path)
+
+
 def _state_dict(request: Request) -> Exported:
     tensors = request.weights
     if request.precision:
@@ -331,4 +357,5 @@ _WRITERS: dict[Form, Callable[[Request], Exported]] = {
     "model": _model,
     "onnx": _onnx,
     "c": _c,
+    "torch-export": _torch_export,
 }

@@ -233,6 +233,7 @@ def test_hostile_text_stays_in_the_docstring():
             "ImportFrom",
             "ImportFrom",
             "ImportFrom",
+            "Assign",
             "ClassDef",
             "ClassDef",
             "FunctionDef",
