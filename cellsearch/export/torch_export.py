@@ -62,13 +62,22 @@ def to_torch_export(
     ``(output [T, B, H * directions], states)``. A step takes ``x [B, I]`` and gives ``output [B,
     H]``. The values that states start with stand in :data:`DESCRIPTION`, beside the equations.
 
-    Raises :class:`ConfigError` for a step of both directions, or of a model that has none;
+    Raises :class:`ConfigError` for a step of both directions, or of a model that has none, and for
+    nodes that are called as parts of a torch module are;
     :class:`BackendError` where this torch cannot export the program, or computes something else.
     """
     if step and bidirectional:
         raise ConfigError(
             "a step of both directions is not possible: the other one needs the whole sequence",
             hint="export whole sequences, or search with bidirectional = false",
+        )
+    owners = {spec.name.partition(".")[0] for spec in genome.parameters}
+    taken = sorted(owner for owner in owners if hasattr(nn.Module(), owner))
+    if taken:
+        raise ConfigError(
+            f"torch.export cannot write a cell whose nodes are called {', '.join(taken)}, as parts "
+            "of a module are",
+            hint="give these nodes other names, or export it to source",
         )
     cell = compile_cell(
         genome,

@@ -33,7 +33,6 @@ AWKWARD = {
     "output of before": "h[t] = tanh(linear(x[t], h[t-1]))\ny[t] = h[t-1] * 2",
     "fixed states": "h[t] = tanh(linear(x[t], c[t-1]))\nc[t] = 1.5\nm[0] = -1e30\n"
     "m[t] = max(m[t-1], h[t-1])\ny[t] = m[t] * c[t-1]",
-    "names": "training = tanh(linear(x[t], h[t-1]))\nh[t] = scale(training) + diag(h[t-1])",
 }
 
 
@@ -197,6 +196,9 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     cell = layer(zoo.load("gru"), input_size=2, hidden_size=2, bidirectional=True)
     with pytest.raises(ConfigError, match="a step of both directions"):
         exported(cell, step=True)
+    named = Genome.from_text("training = tanh(linear(x[t]))\nh[t] = training + h[t-1]")
+    with pytest.raises(ConfigError, match="nodes are called training"):
+        exported(layer(named, input_size=2, hidden_size=2))
     with pytest.raises(ConfigError, match="holds weights"):
         export_cell(cell.genome, tmp_path / "a.pt2", "torch-export")
 
