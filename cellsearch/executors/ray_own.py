@@ -33,7 +33,7 @@ _PREFIX = "cellsearch-"
 _OURS = re.compile(re.escape(_PREFIX) + r"([0-9]{1,10})-[A-Za-z0-9_]+")
 _LOCK = "lock"
 _TOKEN = "token"
-_THREAD_SECONDS = 5.0
+_THREAD_SECONDS = 20.0
 
 
 class OwnCluster:
