@@ -12,10 +12,11 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
-from cellsearch.cli.signals import exit_code, signals_handled, was_told
+from cellsearch.cli.signals import exit_code, signals_handled, was_interrupted, was_told
 from cellsearch.errors import CellsearchError, CellSyntaxError, TrainingError, visible
 from cellsearch.reporting.terminal import shown_output
 
@@ -58,12 +59,7 @@ def guarded(command: click.Command, arguments: Sequence[str]) -> int:
 
 def _invoked(command: click.Command, arguments: Sequence[str], debug: bool) -> int:
     try:
-        code = command.main(
-            args=[a for a in arguments if a != "--debug"],
-            prog_name="cellsearch",
-            standalone_mode=False,
-        )
-        sys.stdout.flush()
+        code = _run(command, arguments)
     except CellsearchError as error:
         message, _, excerpt = str(error).partition("\n")
         if not isinstance(error, CellSyntaxError):
@@ -101,6 +97,24 @@ def _invoked(command: click.Command, arguments: Sequence[str], debug: bool) -> i
     except Exception as error:  # noqa: BLE001  (the last resort of the program: it reports, and hides nothing)
         return _internal(error, debug)
     return code if isinstance(code, int) else 0
+
+
+def _run(command: click.Command, arguments: Sequence[str]) -> Any:
+    """What the command returns. An interruption stays one, whatever a library made of it: numpy,
+    for example, where it interprets a type, makes a ValueError.
+    """
+    try:
+        code = command.main(
+            args=[a for a in arguments if a != "--debug"],
+            prog_name="cellsearch",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except Exception as error:
+        if was_interrupted():
+            raise KeyboardInterrupt from error
+        raise
+    return code
 
 
 @contextmanager

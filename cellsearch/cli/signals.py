@@ -26,7 +26,14 @@ from types import FrameType
 
 from cellsearch.errors import ConfigError
 
-__all__ = ["exit_code", "leave_in_peace", "orderly", "signals_handled", "was_told"]
+__all__ = [
+    "exit_code",
+    "leave_in_peace",
+    "orderly",
+    "signals_handled",
+    "was_interrupted",
+    "was_told",
+]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HARD_END_SECONDS = 20.0
@@ -102,6 +109,11 @@ def orderly(stop: Callable[[int], None]) -> Iterator[None]:
 def was_told() -> bool:
     """Whether a signal has told the command to end."""
     return bool(_ending.number)
+
+
+def was_interrupted() -> bool:
+    """Whether it was interrupted then, and not asked to end in order."""
+    return _ending.interrupted
 
 
 def leave_in_peace() -> None:

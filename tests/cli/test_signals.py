@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
 
 from cellsearch.cli import signals
+from cellsearch.cli.failures import guarded
+from cellsearch.errors import ConfigError
 from cellsearch.store import Store
 from cellsearch.trial import Status
 
@@ -307,3 +310,26 @@ def test_a_grace_that_is_no_number_of_seconds(
     code, _, err = call("zoo")
     assert code == 2
     assert err.startswith(f"error: CELLSEARCH_GRACE_SECONDS: {text!r} is out of range")
+
+
+def test_an_interruption_stays_one_whatever_a_library_makes_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """numpy makes a ValueError of one that comes while it interprets a type."""
+
+    @click.command()
+    def swallowing() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise ValueError("cannot create an OBJECT array from memory buffer") from None
+
+    @click.command()
+    def failing() -> None:
+        raise ConfigError("something else")
+
+    assert guarded(swallowing, []) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.strip() == "error: interrupted"
+    assert guarded(failing, []) == 2
+    assert "something else" in capsys.readouterr().err
