@@ -241,21 +241,15 @@ def _model(request: Request) -> Exported:
     return Exported(path, beside)
 
 
-def _onnx(request: Request) -> Exported:
+def _runnable(request: Request, what: str, make: Callable[..., bytes]) -> Exported:
+    """A file with weights that something else than Python runs: ``make`` gives its bytes."""
     if not request.sizes:
         raise ConfigError(
-            "a file of ONNX holds weights, and the cell has none",
+            f"a {what} holds weights, and the cell has none",
             hint="name a trained cell: a run folder, or RUN:TRIAL; in Python, give weights and "
             "sizes",
         )
-    try:
-        from cellsearch.export.onnx import to_onnx  # loads libraries that are an extra
-    except ModuleNotFoundError as error:
-        raise EnvironmentFailure(
-            f"{error.name} is not installed, which writes and checks files of ONNX",
-            hint="pip install 'cellsearch[onnx]'",
-        ) from error
-    model = to_onnx(
+    data = make(
         request.genome,
         request.weights,
         step=request.step,
@@ -263,8 +257,23 @@ def _onnx(request: Request) -> Exported:
         doc=request.doc,
         **request.sizes,
     )
-    write_new(request.path, model, force=request.force)
+    write_new(request.path, data, force=request.force)
     return Exported(request.path)
+
+
+def _onnx(request: Request) -> Exported:
+    try:
+        from cellsearch.export.onnx import to_onnx  # loads libraries that are an extra
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"{error.name} is not installed, which writes and checks files of ONNX",
+            hint="pip install 'cellsearch[onnx]'",
+        ) from error
+    return _runnable(request, "file of ONNX", to_onnx)
+
+
+def _torch_export(request: Request) -> Exported:
+    return _runnable(request, "program of torch.export", to_torch_export)
 
 
 def _c(request: Request) -> Exported:
@@ -285,25 +294,6 @@ def _c(request: Request) -> Exported:
         force=request.force,
     )
     return Exported(done.path, takes=done.summary)
-
-
-def _torch_export(request: Request) -> Exported:
-    if not request.sizes:
-        raise ConfigError(
-            "a program of torch.export holds weights, and the cell has none",
-            hint="name a trained cell: a run folder, or RUN:TRIAL; in Python, give weights and "
-            "sizes",
-        )
-    data = to_torch_export(
-        request.genome,
-        request.weights,
-        step=request.step,
-        whole=request.whole,
-        doc=request.doc,
-        **request.sizes,
-    )
-    write_new(request.path, data, force=request.force)
-    return Exported(request.path)
 
 
 def _state_dict(request: Request) -> Exported:

@@ -210,6 +210,15 @@ def test_the_comparison_finds_one_wrong_number(place: tuple[int, ...], wrong: fl
         compare(found[1:], expected, expected.astype(np.float64), "output")
 
 
+def test_an_infinity_is_equal_to_itself_only() -> None:
+    expected = np.array([[[np.inf, 1.0]]], dtype=np.float32)
+    exact = expected.astype(np.float64)
+    compare(expected.copy(), expected, exact, "output")
+    for wrong in ([[[2.0, 1.0]]], [[[-np.inf, 1.0]]], [[[np.nan, 1.0]]], [[[np.inf, 2.0]]]):
+        with pytest.raises(BackendError, match="1 of 2 numbers differ"):
+            compare(np.array(wrong, dtype=np.float32), expected, exact, "output")
+
+
 def test_a_wrong_graph_is_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from cellsearch.export.onnx import functions
 

@@ -9,11 +9,13 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
+from torch import Tensor
 
 from cellsearch.compiler.module import compile_cell
 from cellsearch.errors import BackendError
 from cellsearch.export.onnx.head import Head
 from cellsearch.export.onnx.layer import OnnxLayer
+from cellsearch.export.torch_head import Ends
 
 __all__ = ["TOLERANCE", "check_model", "compare", "session"]
 
@@ -46,11 +48,26 @@ def check_model(model: ModelProto, layer: OnnxLayer, head: Head | None, *, step:
     """
     run = session(model.SerializeToString())
     names = [output.name for output in run.get_outputs()]
+    own, exact = _Reference(layer, head, layer.dtype), _Reference(layer, head, np.dtype("f8"))
     rng = np.random.default_rng(0)
     for length in (1,) if step else LENGTHS:
         for batch in BATCHES:
-            given, expected, exact = _example(layer, head, rng, length, batch, step=step)
-            results = zip(names, run.run(names, given), expected, exact, strict=True)
+            raw, states = own.drawn(rng, length, batch)
+            x, last = own.read(raw)
+            given = {"x": raw[0] if step else raw}
+            if head is None or head.streams:
+                pairs = zip(layer.genome.state_names, states, strict=True)
+                given |= {f"{name}_0": state for name, state in pairs}
+            else:
+                states = []
+            expected = own.results(x, last, states, step=step)
+            results = zip(
+                names,
+                run.run(names, given),
+                expected,
+                exact.results(x, last, states, step=step),
+                strict=True,
+            )
             for name, found, one, other in results:
                 compare(found, one, other, f"{name} for T = {length}, B = {batch}")
 
@@ -67,10 +84,11 @@ def compare(found: NDArray[Any], expected: NDArray[Any], exact: NDArray[Any], wh
             f"{list(expected.shape)}"
         )
     with np.errstate(invalid="ignore", over="ignore"):
-        own = np.abs(expected - exact)
+        # infinities of one sign are equal, and NaN is NaN
+        alike = (expected == exact) | (np.isnan(expected) & np.isnan(exact))
+        own = np.where(alike, 0, np.abs(expected - exact))
         off = np.abs(found - expected)
-        allowed = TOLERANCE * (1 + np.abs(expected))
-    own = np.where(np.isnan(own) & np.isnan(expected) & np.isnan(exact), 0, own)
+        allowed = np.where(np.isfinite(expected), TOLERANCE * (1 + np.abs(expected)), 0)
     own = np.where(np.isnan(own), np.inf, own)
     axes = tuple(k for k in range(own.ndim) if k != own.ndim - 2)
     allowed = allowed + BLOWN_UP * own.max(axes, keepdims=True)
@@ -85,62 +103,61 @@ def compare(found: NDArray[Any], expected: NDArray[Any], exact: NDArray[Any], wh
         )
 
 
-def _example(
-    layer: OnnxLayer,
-    head: Head | None,
-    rng: np.random.Generator,
-    length: int,
-    batch: int,
-    *,
-    step: bool,
-) -> tuple[dict[str, NDArray[Any]], list[NDArray[Any]], list[NDArray[Any]]]:
-    """Inputs by name; the outputs of the reference in the order of the model, and in float64."""
-    shape = (batch,) if step else (length, batch)
-    if head is None:
-        raw = x = rng.normal(size=(*shape, layer.input_size)).astype(layer.dtype)
-    else:
-        raw = head.example(rng, shape)
-        x = head.encoded(raw)
-    names = layer.genome.state_names
-    states = [
-        np.abs(rng.normal(size=(len(layer.parts()), batch, layer.hidden_size))).astype(layer.dtype)
-        for _ in names
-    ]
-    given = {"x": raw}
-    streams = head is None or head.streams
-    if streams:
-        given |= {f"{name}_0": state for name, state in zip(names, states, strict=True)}
-    results = []
-    for dtype in (layer.dtype, np.dtype(np.float64)):
-        output, finals = _reference(
-            layer, x[None] if step else x, states if streams else None, dtype
+class _Reference:
+    """What a model computes, by the reference backend in a dtype."""
+
+    def __init__(self, layer: OnnxLayer, head: Head | None, dtype: np.dtype[Any]) -> None:
+        self.layer = layer
+        self.dtype = torch.float64 if dtype == np.float64 else torch.float32
+        self.module = compile_cell(
+            layer.genome,
+            input_size=layer.input_size,
+            hidden_size=layer.hidden_size,
+            num_layers=layer.num_layers,
+            bidirectional=layer.bidirectional,
+            backend="reference",
+            dtype=self.dtype,
         )
-        output = output[0] if step else output
-        answer = output if head is None else head.decoded(output, raw)
-        results.append([answer, *(finals if streams else [])])
-    return given, results[0], results[1]
+        self.module.load_state_dict(
+            {name: torch.from_numpy(np.array(array)) for name, array in layer.weights.items()}
+        )
+        # A step is a sequence of one position here, so its ends are those of sequences.
+        self.ends = None if head is None else Ends(head.whole, step=False)
+        if self.ends is not None and self.dtype is torch.float64:
+            self.ends.double()  # its scales are so already, whatever the weights are
 
+    def drawn(
+        self, rng: np.random.Generator, length: int, batch: int
+    ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+        """Inputs ``[T, B]`` or ``[T, B, I]`` as the model reads them, and a value of each state."""
+        layer, shape = self.layer, (length, batch)
+        rows = (len(layer.parts()), batch, layer.hidden_size)
+        states = [np.abs(rng.normal(size=rows)).astype(layer.dtype) for _ in layer.genome.states]
+        if self.ends is None:
+            return rng.normal(size=(*shape, layer.input_size)).astype(layer.dtype), states
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            return self.ends.example(shape).numpy(), states
 
-def _reference(
-    layer: OnnxLayer, x: NDArray[Any], states: list[NDArray[Any]] | None, dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """Output and final states of the reference backend in a dtype."""
-    weights = {name: torch.from_numpy(array.astype(dtype)) for name, array in layer.weights.items()}
-    module = compile_cell(
-        layer.genome,
-        input_size=layer.input_size,
-        hidden_size=layer.hidden_size,
-        num_layers=layer.num_layers,
-        bidirectional=layer.bidirectional,
-        backend="reference",
-        dtype=torch.float64 if dtype == np.float64 else torch.float32,
-    )
-    module.load_state_dict(weights)
-    given = None
-    if states is not None:
-        tensors = [torch.from_numpy(state.astype(dtype)) for state in states]
-        given = tensors[0] if len(tensors) == 1 else tuple(tensors)
-    with torch.no_grad():
-        output, final = module(torch.from_numpy(x.astype(dtype)), given)
-    finals = final if isinstance(final, tuple) else (final,)
-    return output.numpy(), [state.numpy() for state in finals]
+    def read(self, raw: NDArray[Any]) -> tuple[Tensor, Tensor | None]:
+        """What the layer reads, and what was subtracted of relative inputs."""
+        x = torch.from_numpy(raw)
+        with torch.no_grad():
+            return (x, None) if self.ends is None else self.ends.read(x)
+
+    def results(
+        self, x: Tensor, last: Tensor | None, states: list[NDArray[Any]], *, step: bool
+    ) -> list[NDArray[Any]]:
+        """Output or answer, then the final states where states are given."""
+        given = [torch.from_numpy(state).to(self.dtype) for state in states]
+        start = None if not given else given[0] if len(given) == 1 else tuple(given)
+        with torch.no_grad():
+            output, final = self.module(x.to(self.dtype), start)
+            if self.ends is not None:
+                output = self.ends.answer(output, last)
+        every = self.ends is None or self.ends.interface.readout == "every"
+        finals = final if isinstance(final, tuple) else (final,)
+        return [
+            (output[0] if step and every else output).numpy(),
+            *(state.numpy() for state in finals if given),
+        ]

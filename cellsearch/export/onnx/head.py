@@ -10,12 +10,10 @@ gives the states, so that a stream can go on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto
 
 from cellsearch.errors import ConfigError
@@ -134,48 +132,3 @@ class Head:
     def _cast(self, graph: Graph, a: str, dtype: np.dtype[Any], name: str) -> str:
         kind = TensorProto.DOUBLE if dtype == _EXACT else TensorProto.FLOAT
         return graph.add("Cast", a, name=name, to=kind)
-
-    # -- the same in numpy, for the check ----------------------------------------------------------
-
-    def example(self, rng: np.random.Generator, shape: Sequence[int]) -> NDArray[Any]:
-        """Raw inputs of this shape, like those of the training."""
-        inputs = self.whole.interface.inputs
-        if isinstance(inputs, TokenInputs):
-            return np.asarray(rng.integers(inputs.vocabulary, size=shape))
-        drawn = rng.normal(size=(*shape, len(inputs.names)))
-        return np.asarray(np.array(inputs.mean) + np.array(inputs.scale) * drawn)
-
-    def encoded(self, raw: NDArray[Any]) -> NDArray[Any]:
-        """What the layer reads of raw inputs, by numpy."""
-        inputs, weights = self.whole.interface.inputs, self.whole.weights
-        if isinstance(inputs, TokenInputs):
-            return np.asarray(weights["embedding.weight"][raw])
-        x = ((raw - np.array(inputs.mean)) / np.array(inputs.scale)).astype(self.whole.dtype)
-        x = x - x[-1] if inputs.relative else x
-        if "projection.weight" in weights:
-            x = x @ weights["projection.weight"].T + weights["projection.bias"]
-        return np.asarray(x)
-
-    def decoded(self, output: NDArray[Any], raw: NDArray[Any]) -> NDArray[Any]:
-        """The answer from the output of the layer, by numpy."""
-        whole, answer = self.whole, self.whole.interface.answer
-        if not self.step and whole.interface.readout == "mean":
-            output = output.mean(0)
-        elif not self.step and whole.interface.readout == "last":
-            half = whole.hidden_size
-            output = np.concatenate([output[-1, :, :half], output[0, :, half:]], -1)
-        numbers = output @ whole.weights["readout.weight"].T + whole.weights["readout.bias"]
-        if answer.kind in ("classes", "tokens"):
-            powers = np.exp(numbers - numbers.max(-1, keepdims=True))
-            return np.asarray(powers / powers.sum(-1, keepdims=True))
-        if answer.kind == "bits":
-            return np.asarray(1 / (1 + np.exp(-numbers)))
-        inputs = whole.interface.inputs
-        if isinstance(inputs, FeatureInputs) and inputs.relative:
-            scaled = ((raw[-1] - np.array(inputs.mean)) / np.array(inputs.scale)).astype(
-                whole.dtype
-            )
-            numbers = numbers + np.tile(scaled[:, : len(answer.names)], answer.horizon)
-        return np.asarray(
-            numbers.astype(np.float64) * np.array(answer.scale) + np.array(answer.mean)
-        )
