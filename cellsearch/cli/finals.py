@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount
 from cellsearch.finals import FinalTable
 from cellsearch.job import Outcome
+from cellsearch.reporting.finals import effect_texts, rate_text
 from cellsearch.reporting.page import cost_columns, cost_text
 from cellsearch.runs import open_run
 
@@ -62,6 +64,13 @@ __all__ = ["COMMANDS"]
     help="Optimizer steps of each training (default: the run's).",
 )
 @click.option(
+    "--sweep-seeds",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Trainings of each learning rate in the sweep.  [default: one, and up to three where "
+    "noise decides between rates]",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=0),
     help="Ray workers; 0 trains in this process (default: the run's).",
@@ -82,6 +91,7 @@ def finals(
     against: Sequence[str],
     hidden: int | None,
     steps: int | None,
+    sweep_seeds: int | None,
     workers: int | None,
     ray_address: str | None,
     worker_env: tuple[str, ...],
@@ -92,8 +102,9 @@ def finals(
     """Retrain the best cells of RUN and LSTM and GRU from scratch, with several seeds, and compare
     them on test data.
 
-    All models get equally many parameters (within 1 %), the same small sweep of learning rates
-    decided by validation, and the same budget; test data is read once a training, at the end.
+    All models get equally many parameters (within 1 %), the same sweep of learning rates, widened
+    while the best one is at its edge and decided by validation, and the same budget; test data is
+    read once a training, at the end.
     Writes finals.json into the run's folder. After Ctrl-C the same command goes on.
     """
     opened = open_run(run, data=data)
@@ -103,14 +114,12 @@ def finals(
         against=against or ("lstm", "gru"),
         hidden_size=hidden,
         steps=steps,
+        sweep_seeds=sweep_seeds or 0,
         again=again,
     )
     sizes = ", ".join(f"{name}: H = {size}" for name, size in plan.sizes.items())
-    click.echo(
-        f"{amount(plan.trainings, 'training')} of {amount(plan.protocol.training.steps, 'step')}; "
-        f"{sizes}",
-        err=True,
-    )
+    least, steps_each = amount(plan.trainings, "training"), plan.protocol.training.steps
+    click.echo(f"at least {least} of {amount(steps_each, 'step')}; {sizes}", err=True)
     declared = opened.experiment
     count = declared.workers if workers is None else workers
     try:
@@ -140,7 +149,8 @@ class _Progress:
             if outcome.result
             else f"failed: {outcome.failure and outcome.failure.kind}"
         )
-        click.echo(f"[{self.done}/{self.total}] {name}: {text}", err=True)
+        total = max(self.total, self.done)
+        click.echo(f"[{self.done}/{total}] {name}: {text}", err=True)
 
 
 def _print(table: FinalTable, metric: str) -> None:
@@ -157,6 +167,8 @@ def _print(table: FinalTable, metric: str) -> None:
         "ms a step",
         "failed",
         "p",
+        "difference (95 %)",
+        "P(better)",
     ]
     rows = [
         [
@@ -167,15 +179,16 @@ def _print(table: FinalTable, metric: str) -> None:
             f"{row.parameters:,}" if row.parameters else "–",
             *(cost_text(name, row.device) for name in costs),
             str(row.hidden_size),
-            f"{row.learning_rate:g}",
+            rate_text(row.learning_rate, row.rate_inside),
             number(row.step_ms, 1),
             f"{row.failures} of {row.trainings}" if row.failures else "0",
             number(row.p, 3),
+            *effect_texts(asdict(row.effect) if row.effect is not None else None),
         ]
         for row in table.rows
     ]
-    rows += [[one.name, number(one.score), *["–"] * (8 + len(costs))] for one in table.naive]
-    print_table(headers, rows, right=range(1, 10 + len(costs)))
+    rows += [[one.name, number(one.score), *["–"] * (10 + len(costs))] for one in table.naive]
+    print_table(headers, rows, right=range(1, 12 + len(costs)))
     errors = [(row.name, row.errors) for row in table.rows if row.errors]
     errors += [(one.name, one.errors) for one in table.naive if one.errors]
     if errors:

@@ -12,9 +12,9 @@ from typing import Any
 
 from cellsearch.errors import InputFileError
 from cellsearch.files import read_plain, write_atomically
-from cellsearch.job import Failure, Job, Outcome, Result
+from cellsearch.job import Failure, Outcome, Result
 
-__all__ = ["Journal", "journal_key"]
+__all__ = ["Journal"]
 
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What reading a file raises that is not a journal."""
@@ -22,16 +22,10 @@ _KEPT = ("score", "metric", "steps", "seconds", "parameters", "cell_parameters",
 """What of a result finals need."""
 
 
-def journal_key(name: str, k: int, job: Job) -> str:
-    """Which training of finals: of the sweep or of the final, of which cell, with which rate or
-    seed.
-    """
-    return f"{'final' if job.test else 'sweep'}/{name}/{k}"
-
-
 class Journal:
-    """Outcomes by :func:`journal_key`. ``path``: the file, read if it is there; ``plan``: who takes
-    part and how, as plain data; outcomes of another plan are not taken over.
+    """Outcomes by which training it is: ``sweep/NAME/...`` or ``final/NAME/SEED``, below the name
+    of the task where finals are made on several. ``path``: the file, read if it is there;
+    ``plan``: who takes part and how, as plain data; outcomes of another plan are not taken over.
 
     Raises :class:`InputFileError` for a damaged file.
     """
@@ -61,7 +55,7 @@ class Journal:
             ) from error
         if plan == self.plan:
             self.outcomes, self.was_interrupted = outcomes, True
-        elif any(key.startswith("final/") for key in outcomes):
+        elif any("/final/" in f"/{key}" for key in outcomes):
             self.others = plan
 
     def begin(self) -> None:

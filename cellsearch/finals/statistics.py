@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["holm", "mean_and_deviation", "permutation_test", "rank_test", "smallest_p"]
+__all__ = [
+    "bootstrap_interval",
+    "holm",
+    "mean_and_deviation",
+    "percent_difference",
+    "permutation_test",
+    "rank_test",
+    "smallest_p",
+    "superiority",
+]
 
 EXACT_LIMIT = 200_000
 RESAMPLES = 100_000
+BOOTSTRAPS = 2_000
+Samples = NDArray[np.float64]
+Weights = Samples | None
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -80,3 +94,66 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[k]))
         adjusted[k] = running
     return adjusted
+
+
+def superiority(
+    a: Sequence[float], b: Sequence[float], of_a: Weights = None, of_b: Weights = None
+) -> Samples:
+    """Probability of superiority: that a value drawn from ``a`` is lower, which is better, than one
+    drawn from ``b``, ties counted half (Vargha & Delaney 2000; Cliff's delta is twice this minus
+    one). Infinities, trainings that failed, tie with one another at the end.
+
+    of_a, of_b: how often each value counts, ``[draws, n]`` and ``[draws, m]`` with sums of 1 (once
+        each if left out). Returns ``[draws]``, or a number.
+    """
+    first, second = np.asarray(a)[:, None], np.asarray(b)[None, :]
+    beats = (first < second) + 0.5 * (first == second)
+    return np.asarray(((_or_equal(of_a, a) @ beats) * _or_equal(of_b, b)).sum(axis=-1))
+
+
+def percent_difference(
+    a: Sequence[float], b: Sequence[float], of_a: Weights = None, of_b: Weights = None
+) -> Samples:
+    """Difference of the means of ``a`` and ``b`` in percent of that of ``b``; NaN where that is 0
+    or a value is infinite. Arguments as in :func:`superiority`.
+    """
+    if not np.isfinite([*a, *b]).all():
+        return np.full(() if of_a is None else of_a.shape[:-1], np.nan)
+    first, second = _or_equal(of_a, a) @ np.asarray(a), _or_equal(of_b, b) @ np.asarray(b)
+    divisor = np.where(second == 0, np.nan, np.abs(second))
+    return np.asarray(100 * (first - second) / divisor)
+
+
+def bootstrap_interval(
+    statistic: Callable[[Sequence[float], Sequence[float], Weights, Weights], Samples],
+    a: Sequence[float],
+    b: Sequence[float],
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (Efron 1979) of a statistic of two samples, each drawn again
+    from its own values 2,000 times, always the same draws.
+
+    With five values in a sample it is too narrow rather than too wide: that of a difference of
+    means holds the truth in about 86 of 100 cases instead of 95. NaN where the statistic does not
+    exist for a draw.
+
+    statistic: such as :func:`superiority`.
+    """
+    values = statistic(a, b, *_draws(len(a), len(b)))
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _or_equal(weights: Weights, values: Sequence[float]) -> Samples:
+    return np.full(len(values), 1 / len(values)) if weights is None else weights
+
+
+@lru_cache(maxsize=16)
+def _draws(n: int, m: int) -> tuple[Samples, Samples]:
+    """How often each value is drawn, as weights: ``[draws, n]`` and ``[draws, m]``."""
+    rng = np.random.default_rng(0)
+    first = rng.multinomial(n, np.full(n, 1 / n), BOOTSTRAPS) / n
+    return first, rng.multinomial(m, np.full(m, 1 / m), BOOTSTRAPS) / m

@@ -16,6 +16,7 @@ from typing import Any
 
 from cellsearch.errors import InputFileError, checked_arguments
 from cellsearch.files import read_plain
+from cellsearch.finals.effect import Effect
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
 from cellsearch.job import Naive
 
@@ -59,6 +60,13 @@ class FinalRow:
     device: Mapping[str, float] = field(default_factory=dict, hash=False)
     """What it costs on a device (``flash_bytes``, ...) and the mean test score with int8
     weights (``int8``), as far as they were measured."""
+    rate_inside: bool | None = None
+    """Whether the sweep tried rates on both sides of the chosen one; ``None``: nobody knows."""
+    sweep: tuple[tuple[float, float, int], ...] = ()
+    """What the sweep tried: rate, mean validation score (infinity where a training failed), and
+    number of trainings."""
+    effect: Effect | None = None
+    """How much better than the best baseline, with intervals; ``None`` for baselines."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FinalRow):
@@ -71,8 +79,9 @@ class FinalRow:
     def _facts(self) -> tuple[object, ...]:
         """All fields, those that may be NaN as text: NaN is equal to nothing, itself included."""
         exact = self.name, self.baseline, self.hidden_size, self.parameters, self.learning_rate
-        measured = repr((self.scores, self.metrics, self.step_ms, self.p))
-        return *exact, measured, self.failures, self.cell_parameters
+        measured = repr((self.scores, self.metrics, self.step_ms, self.p, self.effect))
+        swept = self.rate_inside, self.sweep
+        return *exact, measured, self.failures, self.cell_parameters, *swept
 
     @property
     def mean(self) -> float:
@@ -144,8 +153,9 @@ class FinalTable:
             for row in self.rows
         ]
         for row in rows:
-            if not row["device"]:  # most runs are not about a device
-                del row["device"]
+            for name in ("device", "effect", "sweep"):  # most runs are not about a device
+                if not row[name]:
+                    del row[name]
         terms = {"terms": self.terms} if self.terms != EQUAL_WEIGHTS else {}
         naive = {"naive": _plain([asdict(one) for one in self.naive])} if self.naive else {}
         return {"rows": _plain(rows), "sentence": self.sentence, **terms, **naive}
@@ -213,6 +223,12 @@ def _stored(row: Mapping[str, Any]) -> FinalRow:
         cell_parameters=int(row.get("cell_parameters", 0)),
         errors={str(name): number(value) for name, value in row.get("errors", {}).items()},
         device={str(name): number(value) for name, value in row.get("device", {}).items()},
+        rate_inside=row.get("rate_inside"),
+        sweep=tuple(
+            (float(rate), math.inf if score is None else float(score), int(count))
+            for rate, score, count in row.get("sweep", ())
+        ),
+        effect=Effect.read(row["effect"]) if row.get("effect") else None,
     )
 
 
@@ -244,7 +260,12 @@ def judge(rows: Sequence[FinalRow], terms: str = EQUAL_WEIGHTS) -> FinalTable:
     found = [row for row in ordered if not row.baseline and row.scores]
     adjusted = holm([rank_test(row.results, best.results) for row in found])
     by_name = {row.name: p for row, p in zip(found, adjusted, strict=True)}
-    judged = [replace(row, p=by_name.get(row.name, math.nan)) for row in ordered]
+    judged = [
+        replace(row, p=by_name[row.name], effect=Effect.of(row.results, best.results, best.name))
+        if row.name in by_name
+        else replace(row, p=math.nan, effect=None)
+        for row in ordered
+    ]
     winner = next((row for row in judged if row.name in by_name), None)
     sentence = (
         verdict(winner, best, len(found), terms)
@@ -261,6 +282,15 @@ def verdict(
     """One plain sentence: better, worse, or equal within noise; of a cell of which a training
     failed, that it is not better.
     """
+    return _verdict(found, baseline, comparisons, terms) + _said(found)
+
+
+def _said(found: FinalRow) -> str:
+    """How large the effect is, if it was measured."""
+    return f" {found.effect.sentence(found.name)}" if found.effect is not None else ""
+
+
+def _verdict(found: FinalRow, baseline: FinalRow, comparisons: int, terms: str) -> str:
     if found.failures:
         return _failed(found, baseline)
     numbers = f"{_against(found, baseline)}, p = {found.p:.3f} after correction)"

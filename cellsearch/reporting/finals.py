@@ -9,7 +9,30 @@ from typing import Any
 
 from cellsearch.reporting.page import cost_columns, cost_text, number, table
 
-__all__ = ["errors_table", "finals_section"]
+__all__ = ["effect_texts", "errors_table", "finals_section", "rate_text"]
+
+
+def rate_text(rate: float, inside: bool | None) -> str:
+    """A learning rate, and that it is at the edge of those tried where it is."""
+    return f"{rate:g} (edge)" if inside is False else f"{rate:g}"
+
+
+def effect_texts(effect: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Difference of the means, and probability of superiority, each with its interval, out of the
+    plain data of a :class:`cellsearch.finals.Effect`; dashes where they do not exist.
+    """
+    if effect is None:
+        return "–", "–"
+
+    def spread(name: str, form: str, unit: str = "") -> str:
+        value, low, high = (effect[key] for key in (name, f"{name}_low", f"{name}_high"))
+        if value is None or math.isnan(value):
+            return "–"
+        if low is None or math.isnan(low):
+            return f"{value:{form}}{unit}"
+        return f"{value:{form}}{unit} [{low:{form}}, {high:{form}}]"
+
+    return spread("percent", "+.1f", " %"), spread("superiority", ".2f")
 
 
 def errors_table(shown: Sequence[tuple[str, Mapping[str, Any], str]]) -> str:
@@ -41,12 +64,13 @@ def finals_section(finals: Mapping[str, Any] | None, metric: str) -> str:
             f"{row['parameters']:,}" if row["parameters"] else "–",
             *(cost_text(name, row.get("device", {})) for name in costs),
             str(row["hidden_size"]),
-            f"{row['learning_rate']:g}",
+            rate_text(row["learning_rate"], row.get("rate_inside")),
             number(row["p"], 3),
+            *effect_texts(row.get("effect")),
         )
         rows.append(("baseline" if row["baseline"] else "", texts))
     naive = finals.get("naive", ())
-    dashes = ["–"] * (8 + len(costs))
+    dashes = ["–"] * (10 + len(costs))
     rows += [("naive", (one["name"], number(one["score"]), *dashes)) for one in naive]
     errors = [(row["name"], row.get("errors", {}), "") for row in finals["rows"]]
     errors += [(one["name"], one["errors"], "naive") for one in naive]
@@ -62,6 +86,8 @@ def finals_section(finals: Mapping[str, Any] | None, metric: str) -> str:
         "H",
         "rate",
         "p",
+        "difference (95 %)",
+        "P(better)",
     )
     drawn = table([(c, c != "cell") for c in columns], rows)
     equal = "terms" not in finals

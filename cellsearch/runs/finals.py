@@ -57,8 +57,11 @@ class FinalPlan:
 
     @property
     def trainings(self) -> int:
-        """How many trainings there will be."""
-        return len(self.finalists) * (self.protocol.seeds + len(self.protocol.rates))
+        """How many trainings there will be at least: a sweep that has to be widened, and rates
+        between which noise decides, take more.
+        """
+        swept = len(self.protocol.rates) * max(1, self.protocol.sweep_seeds)
+        return len(self.finalists) * (self.protocol.seeds + swept)
 
     def run(
         self, executor: Executor, on_outcome: Callable[[str, Outcome], None] | None = None
@@ -73,22 +76,41 @@ class FinalPlan:
         Raises :class:`RunError` where others are under way, or have been made and ``again`` is not
         said.
         """
-        protocol = self.protocol
         _refuse(self.folder, again=self.again)
         with closing(RunLock(self.folder, _DOING)):
             _refuse_again(self.folder, again=self.again)
-            journal = _journal(self.folder, self._described, again=self.again)
-            journal.begin()
-            executor.start(protocol.task, protocol.task_options, self.arrays, folder=self.folder)
-            table = run_finals(
-                executor, self.finalists, self.sizes, protocol, on_outcome, journal=journal
-            )
-            options = dict(protocol.task_options)
-            table = table.beside(naive(protocol.task, options, self.arrays, "test"))
-            _put_aside(self.folder / FINALS)
-            files.write_atomically(self.folder / FINALS, table.to_json())
-            journal.end()
+            return self._as_begun()._run(executor, on_outcome)
+
+    def _run(
+        self, executor: Executor, on_outcome: Callable[[str, Outcome], None] | None
+    ) -> FinalTable:
+        protocol = self.protocol
+        journal = _journal(self.folder, self._described, again=self.again)
+        journal.begin()
+        executor.start(protocol.task, protocol.task_options, self.arrays, folder=self.folder)
+        table = run_finals(
+            executor, self.finalists, self.sizes, protocol, on_outcome, journal=journal
+        )
+        options = dict(protocol.task_options)
+        table = table.beside(naive(protocol.task, options, self.arrays, "test"))
+        _put_aside(self.folder / FINALS)
+        files.write_atomically(self.folder / FINALS, table.to_json())
+        journal.end()
         return table
+
+    def _as_begun(self) -> FinalPlan:
+        """The plan as version 0.1 has begun it in this folder, or else as it is."""
+        before = replace(self, protocol=self.protocol.as_before)
+        if self.protocol.sweep_seeds:
+            return self
+        try:
+            return (
+                before
+                if Journal(self.folder / JOURNAL, before._described).was_interrupted
+                else self
+            )
+        except InputFileError:
+            return self  # whoever opens it says so
 
     @property
     def _described(self) -> dict[str, Any]:
@@ -102,6 +124,7 @@ class FinalPlan:
             "training": asdict(protocol.training),
             "limits": asdict(protocol.limits),
             **({"device": asdict(protocol.device)} if protocol.device is not None else {}),
+            **({} if protocol.is_as_before else {"sweep": [protocol.widest, protocol.sweep_seeds]}),
             "task": [protocol.task, dict(protocol.task_options)],
         }
 
@@ -115,6 +138,7 @@ def plan_finals(
     against: Sequence[str] = AGAINST,
     hidden_size: int | None = None,
     steps: int | None = None,
+    sweep_seeds: int = 0,
     again: bool = False,
     data: Given = None,
 ) -> FinalPlan:
@@ -125,6 +149,8 @@ def plan_finals(
     against: zoo cells that they are compared with.
     hidden_size: of the first of these (default: the run's).
     steps: of each training (default: the run's).
+    sweep_seeds: trainings of each learning rate in the sweep (0: one, and up to three where noise
+        decides between rates).
     again: whether the test data may be read again, after earlier finals of this run.
     data: where the user's own data lie now (default: as the run was opened).
 
@@ -163,6 +189,7 @@ def plan_finals(
             declared.limits,
             seeds,
             device=device,
+            sweep_seeds=sweep_seeds,
         ),
         arrays=arrays,
         again=again,

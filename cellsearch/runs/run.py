@@ -100,6 +100,7 @@ class Run(Snapshot):
         against: Sequence[str] = ("lstm", "gru"),
         hidden_size: int | None = None,
         steps: int | None = None,
+        sweep_seeds: int = 0,
         again: bool = False,
         data: Given = None,
     ) -> FinalPlan:
@@ -113,6 +114,7 @@ class Run(Snapshot):
             against=against,
             hidden_size=hidden_size,
             steps=steps,
+            sweep_seeds=sweep_seeds,
             again=again,
             data=data,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,9 @@ def test_sweep_is_decided_by_validation_and_test_is_read_once_a_seed() -> None:
     assert {row.learning_rate for row in table.rows} == {0.04}
     swept = [job for job in executor.jobs if not job.test]
     tested = [job for job in executor.jobs if job.test]
-    assert len(swept) == 2 * 3
+    assert Counter(
+        job.training.learning_rate for job in swept if job.seed == 10_000
+    ) == dict.fromkeys((0.005, 0.01, 0.02, 0.04, 0.08), 2)
     assert len(tested) == 2 * 5
     assert not {job.seed for job in swept} & {job.seed for job in tested}
     assert {job.training.hidden_size for job in tested} == {20, 10}

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("finals*")}
 
 
-@pytest.mark.parametrize("until", range(0, 16, 5))
+@pytest.mark.parametrize("until", range(0, 40, 13))
 def test_interrupted_finals_go_on_and_read_no_test_data_twice(folder: Path, until: int) -> None:
     whole = Counter[tuple[str, int, float]]()
     other = Path(shutil.copytree(folder, folder.with_name("whole")))
@@ -107,20 +108,34 @@ def test_a_second_time_is_refused_and_again_keeps_the_first(
     assert found.to_document() == second.to_document()
 
 
-@pytest.mark.parametrize(("until", "begun"), [(4, False), (11, True)])
+@pytest.mark.parametrize(("until", "begun"), [(4, False), (29, True)])
 def test_a_choice_changed_on_the_way_needs_to_be_said(
     folder: Path, until: int, begun: bool
 ) -> None:
     asked = Counter[tuple[str, int, float]]()
+    choice = {**CHOICE, "sweep_seeds": 1}
     with pytest.raises(KeyboardInterrupt):
-        cs.open_run(folder).run_finals(Counting(asked, until), **CHOICE)
-    changed = {**CHOICE, "seeds": 3}
+        cs.open_run(folder).run_finals(Counting(asked, until), **choice)
+    changed = {**choice, "seeds": 3}
     if begun:
         with pytest.raises(RunError, match="other seeds were begun"):
             cs.open_run(folder).run_finals(Counting(asked), **changed)
     cs.open_run(folder).run_finals(Counting(asked), again=begun, **changed)
     kept = {"finals-1.partial.json"} if begun else set()
     assert files(folder) == {"finals.json", *kept}
+
+
+@pytest.mark.parametrize("until", [4, 11])
+def test_finals_that_version_0_1_began_go_on_as_it_made_them(folder: Path, until: int) -> None:
+    asked = Counter[tuple[str, int, float]]()
+    plan = cs.open_run(folder).plan_finals(**CHOICE)
+    with pytest.raises(KeyboardInterrupt):
+        replace(plan, protocol=plan.protocol.as_before).run(Counting(asked, until))
+    assert "sweep" not in json.loads((folder / "finals.partial.json").read_text("utf-8"))["plan"]
+    cs.open_run(folder).run_finals(Counting(asked), **CHOICE)
+    assert set(asked.values()) == {1}
+    assert len(asked) == 3 * (3 + 2)
+    assert files(folder) == {"finals.json"}
 
 
 @pytest.mark.parametrize("call", ["plan_finals", "run_finals"])
