@@ -39,6 +39,7 @@ _COMMANDS = (
     ("export", "exporting", "Write a cell as PyTorch, fast package, JSON, text or weights."),
     ("predict", "predict", "Answer for new data with a trained model."),
     ("evaluate", "training", "Train one cell on one task or suite."),
+    ("benchmark", "benchmark", "Cells on a published benchmark, beside its authors' rows."),
     ("diagnose", "diagnose", "Gradients, memory, gates of a trained cell, beside LSTM and GRU."),
     ("generate", "generate", "Write text with a language model that a search has trained."),
     ("experiments", "listing", "List the experiments, or show one in full."),

@@ -108,6 +108,10 @@ class Task(ABC):
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     bidirectional: ClassVar[bool] = False
     """Whether a model that sees the whole sequence at once is allowed."""
+    keeps_first: ClassVar[bool] = False
+    """Which weights a training keeps of equal validation scores: the first, or the last, which are
+    trained longer.
+    """
     dataset: ClassVar[str] = ""
     """Name of the data set in :mod:`cellsearch.tasks.data` that must be there; ``""``: generated,
     shipped, or the user's own.
@@ -116,6 +120,17 @@ class Task(ABC):
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         self.options = options
         self.arrays = arrays
+
+    @classmethod
+    def variant(cls, text: str) -> type[Task]:
+        """The class of ``NAME:text``, for a family of tasks. Raises :class:`ConfigError` for a text
+        that names none; here, and for every task that is no family, always.
+        """
+        raise ConfigError(
+            f"the task {cls.name} has no variants, so there is no {cls.name}:{text}",
+            where="task",
+            hint=f"write {cls.name}",
+        )
 
     @classmethod
     @abstractmethod

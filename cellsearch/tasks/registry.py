@@ -31,6 +31,7 @@ _TASKS: Parts[Task] = Parts(
         "selective_copy": "cellsearch.tasks.selective_copy:SelectiveCopy",
         "arrays": "cellsearch.tasks.own_sequences:ArraysTask",
         "char_lm": "cellsearch.tasks.char_lm:CharLM",
+        "cogscale": "cellsearch.tasks.cogscale:Cogscale",
         "copy": "cellsearch.tasks.copy:Copy",
         "etth1": "cellsearch.tasks.forecasting:ETTh1",
         "japanese_vowels": "cellsearch.tasks.classification:JapaneseVowels",
@@ -60,7 +61,9 @@ def names() -> tuple[str, ...]:
 
 @checked_arguments
 def get(name: str) -> type[Task]:
-    """The class of a task. Raises :class:`ConfigError` for an unknown name."""
+    """The class of a task; of a family, ``NAME:VARIANT`` names one of its tasks. Raises
+    :class:`ConfigError` for an unknown name.
+    """
     if name == "suite":
         raise ConfigError(
             "a suite is several tasks, and here one is needed",
@@ -68,7 +71,9 @@ def get(name: str) -> type[Task]:
             hint="name one of them: cellsearch suites lists them; cellsearch evaluate CELL "
             "--suite NAME trains all",
         )
-    return _TASKS.get(name)
+    family, colon, variant = name.partition(":")
+    found = _TASKS.get(family)
+    return found.variant(variant) if colon else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,9 @@ class _Run:
         self.guard.check_score(progress.step, score)
         self.guard.check_resources(progress.step)
         progress.curve.append((progress.step, score))
-        if score <= progress.best_score:  # of equal scores the later one, which is trained longer
+        # Of equal scores the later one, which is trained longer; unless a protocol wants the first.
+        equal = score == progress.best_score and not self.task.keeps_first
+        if score < progress.best_score or equal or progress.best_weights is None:
             progress.best_step = progress.step
             progress.best_score, progress.best_metric = score, metric
             progress.best_weights = {

@@ -81,9 +81,7 @@ class ResultCache:
         raises; a failure that would come again is kept like a result.
         """
         cell = decoded(job) if genome is None else genome
-        question = _question(job, cell, arrays)
-        path = self.folder / f"{_digest(question)}.json"
-        answer = _read(path, question)
+        answer = self.known(job, arrays, genome=cell)
         if on_known is not None:
             on_known(answer is not None)
         if isinstance(answer, TrainingError):
@@ -93,20 +91,45 @@ class ResultCache:
         try:
             result = evaluate(job, arrays, genome=cell)
         except TrainingError as error:
-            if error.kind in _LASTING:
-                _write(path, question, {"failure": {"kind": error.kind, "message": error.message}})
+            self.keep(job, arrays, error, genome=cell)
             raise
-        _write(path, question, {"result": asdict(result)})
+        self.keep(job, arrays, result, genome=cell)
         return result, False
+
+    def known(
+        self, job: Job, arrays: Arrays, *, genome: Genome | None = None
+    ) -> Result | TrainingError | None:
+        """What is kept of a training from scratch: its result or its failure; ``None``: nothing."""
+        question = _question(job, decoded(job) if genome is None else genome, arrays)
+        return _read(self.folder / f"{_digest(question)}.json", question)
+
+    def keep(
+        self,
+        job: Job,
+        arrays: Arrays,
+        answer: Result | TrainingError,
+        *,
+        genome: Genome | None = None,
+    ) -> None:
+        """Keep what came out of a training from scratch, wherever it was done on this machine; of
+        failures those that would come again.
+        """
+        question = _question(job, decoded(job) if genome is None else genome, arrays)
+        path = self.folder / f"{_digest(question)}.json"
+        if isinstance(answer, Result):
+            _write(path, question, {"result": asdict(answer)})
+        elif answer.kind in _LASTING:
+            _write(path, question, {"failure": {"kind": answer.kind, "message": answer.message}})
 
 
 def _question(job: Job, genome: Genome, arrays: Arrays) -> dict[str, Any]:
-    if job.resume or job.inherit or job.checkpoint or job.test:
+    if job.resume or job.inherit or job.checkpoint:
         raise ValueError(
             "only trainings from scratch that leave nothing behind can be answered from the cache"
         )
     asked = {
-        "job": {name: value for name, value in asdict(job).items() if name not in _NO_MATTER},
+        "job": {name: value for name, value in asdict(job).items() if name not in _NO_MATTER}
+        | ({"test": True} if job.test else {}),
         "cell": search_key(genome),
         "data": _data_digest(arrays),
         "made by": {**_machine(), "torch": torch.__version__, "code": code_version()},

@@ -47,6 +47,7 @@ LAYERS = {
     "experiment": 6,
     "search": 7,
     "finals": 7,
+    "benchmark": 7,
     "runs": 8,
     "simulation": 8,
     "cli": 9,

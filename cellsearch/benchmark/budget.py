@@ -1,0 +1,68 @@
+"""The hidden size that a budget of weights allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from cellsearch.errors import ConfigError
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import parameter_count
+from cellsearch.job import Training
+from cellsearch.tasks.base import Task
+from cellsearch.training.model import cell_factory
+
+__all__ = ["TOLERANCE", "model_weights", "size_within"]
+
+TOLERANCE = 0.15
+"""A model may have so much more or fewer weights than the budget."""
+LARGEST = 1 << 16
+"""No hidden size beyond this is tried."""
+
+
+def model_weights(task: Task, genome: Genome) -> Callable[[int], int]:
+    """How many weights the task's whole model has with one layer of a cell, as a function of H."""
+    factory = cell_factory(genome, Training())
+
+    def count(hidden_size: int) -> int:
+        widths: list[int] = []
+
+        def build(input_size: int) -> nn.Module:
+            widths.append(input_size)
+            return nn.Identity()
+
+        with torch.device("meta"):
+            model = task.model(replace(factory, build=build, hidden_size=hidden_size))
+        around = sum(weight.numel() for weight in model.parameters())
+        return around + parameter_count(genome, widths[0], hidden_size)
+
+    return count
+
+
+def size_within(count: Callable[[int], int], budget: int, cell: str) -> int:
+    """The largest hidden size whose model has at most ``budget`` weights; one more where that
+    leaves too much of the budget unused.
+
+    count: weights as a function of H (growing).
+    cell: its name, for the error.
+
+    Raises :class:`ConfigError` where no size comes within 15 % of the budget.
+    """
+    low, high = 0, 1
+    while high <= LARGEST and count(high) <= budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= budget else (low, middle)
+    for size in (low, low + 1):
+        if size and abs(count(size) - budget) <= TOLERANCE * budget:
+            return size
+    raise ConfigError(
+        f"{cell} cannot have {budget:,} weights within {TOLERANCE:.0%}: with H = {low} its model "
+        f"has {count(low) if low else 0:,}, with H = {low + 1} {count(low + 1):,}",
+        where="weights",
+        hint="allow more weights",
+    )
