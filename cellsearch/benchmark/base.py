@@ -20,8 +20,8 @@ __all__ = [
     "BenchmarkReport",
     "Contestant",
     "Exercise",
-    "Finding",
-    "TextTable",
+    "PrintedTable",
+    "Trained",
 ]
 
 
@@ -87,7 +87,7 @@ class Exercise:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Trained:
     """What came out of an exercise: a result or a failure."""
 
     exercise: Exercise
@@ -100,13 +100,13 @@ class Finding:
     """Whether it was trained for before."""
 
     @classmethod
-    def of(cls, exercise: Exercise, outcome: Outcome) -> Finding:
+    def of(cls, exercise: Exercise, outcome: Outcome) -> Trained:
         """The finding of a training that ended just now."""
         return cls(exercise, outcome.result, outcome.failure)
 
 
 @dataclass(frozen=True, slots=True)
-class TextTable:
+class PrintedTable:
     """A table for people; the first column is left, all others right."""
 
     title: str
@@ -123,7 +123,7 @@ class TextTable:
 class BenchmarkReport:
     """What a benchmark says of the cells."""
 
-    tables: tuple[TextTable, ...]
+    tables: tuple[PrintedTable, ...]
     """For people."""
     document: Mapping[str, Any] = field(default_factory=dict)
     """The same and more as plain data."""
@@ -169,6 +169,6 @@ class Benchmark(ABC):
 
     @abstractmethod
     def report(
-        self, contestants: Sequence[Contestant], findings: Sequence[Finding]
+        self, contestants: Sequence[Contestant], findings: Sequence[Trained]
     ) -> BenchmarkReport:
         """What the findings say. A failed training counts as the worst score."""

@@ -25,8 +25,8 @@ from cellsearch.benchmark.base import (
     BenchmarkReport,
     Contestant,
     Exercise,
-    Finding,
-    TextTable,
+    PrintedTable,
+    Trained,
 )
 from cellsearch.benchmark.budget import model_weights, size_within
 from cellsearch.benchmark.published_cogscale import published
@@ -146,7 +146,7 @@ class CogscaleBenchmark(Benchmark):
         ]
 
     def report(
-        self, contestants: Sequence[Contestant], findings: Sequence[Finding]
+        self, contestants: Sequence[Contestant], findings: Sequence[Trained]
     ) -> BenchmarkReport:
         """See :class:`Benchmark`."""
         ours = [_row(one.name, self.chosen, findings) for one in contestants]
@@ -176,7 +176,7 @@ class CogscaleBenchmark(Benchmark):
             "not searched": [p for p in errors if p not in SEARCHED],
         }
 
-    def _summary(self, rows: Sequence[CogscaleRow], errors: Sequence[str]) -> TextTable:
+    def _summary(self, rows: Sequence[CogscaleRow], errors: Sequence[str]) -> PrintedTable:
         groups = self._groups(errors)
         ordered = sorted(rows, key=lambda row: _last(row.mean(errors)))
         shown = [
@@ -193,7 +193,7 @@ class CogscaleBenchmark(Benchmark):
             if errors and not math.isnan(row.mean(errors))
         ]
         options = self.options
-        return TextTable(
+        return PrintedTable(
             f"CogScale {options.difficulty}, {options.weights:,} weights: mean test error over "
             f"{len(errors)} classification tasks, {options.seeds} seeds",
             ("model", "error", "95 %", "searched", "others", "weights", "failed"),
@@ -215,9 +215,9 @@ class CogscaleBenchmark(Benchmark):
         }
 
 
-def _row(name: str, problems: Sequence[str], findings: Sequence[Finding]) -> CogscaleRow:
+def _row(name: str, problems: Sequence[str], findings: Sequence[Trained]) -> CogscaleRow:
     """Of each task the seeds at the rate with the best mean validation score."""
-    tried: dict[str, dict[float, list[Finding]]] = defaultdict(lambda: defaultdict(list))
+    tried: dict[str, dict[float, list[Trained]]] = defaultdict(lambda: defaultdict(list))
     for finding in findings:
         if finding.exercise.cell == name:
             rate = finding.exercise.training.learning_rate
@@ -236,20 +236,20 @@ def _row(name: str, problems: Sequence[str], findings: Sequence[Finding]) -> Cog
     return CogscaleRow(name, True, scores, rates, weights, failures)
 
 
-def _valid(finding: Finding) -> float:
+def _valid(finding: Trained) -> float:
     return WORST if finding.result is None else finding.result.score
 
 
-def _test(finding: Finding) -> float:
+def _test(finding: Trained) -> float:
     return WORST if finding.result is None else finding.result.metrics["test_score"]
 
 
 def _by_task(
     what: str, rows: Sequence[CogscaleRow], problems: Sequence[str], digits: int
-) -> TextTable:
+) -> PrintedTable:
     """One row a task, one column a model."""
     shown = [row for row in rows if any(problem in row.scores for problem in problems)][:_SHOWN]
-    return TextTable(
+    return PrintedTable(
         f"{what[0].upper()}{what[1:]}, task by task",
         ("task", *(row.name.replace(" (published)", "*") for row in shown)),
         tuple(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellsearch.benchmark.base import Benchmark, BenchmarkReport, Contestant, TextTable
+from cellsearch.benchmark.base import Benchmark, BenchmarkReport, Contestant, PrintedTable
 from cellsearch.errors import InputFileError
 from cellsearch.files import write_atomically
 from cellsearch.genome.drawing.svg import to_svg
@@ -76,7 +76,7 @@ def _cell(cell: DrawnCell) -> str:
     )
 
 
-def _table(table: TextTable) -> str:
+def _table(table: PrintedTable) -> str:
     """A table, its columns as wide as their widest text."""
     rows = [table.headers, *table.rows]
     widths = [max(3, *(len(row[k]) for row in rows)) for k in range(len(table.headers))]
