@@ -20,8 +20,8 @@ __all__ = [
     "BenchmarkReport",
     "Contestant",
     "Exercise",
+    "ExerciseResult",
     "PrintedTable",
-    "Trained",
 ]
 
 
@@ -87,7 +87,7 @@ class Exercise:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class ExerciseResult:
     """What came out of an exercise: a result or a failure."""
 
     exercise: Exercise
@@ -100,7 +100,7 @@ class Trained:
     """Whether it was trained for before."""
 
     @classmethod
-    def of(cls, exercise: Exercise, outcome: Outcome) -> Trained:
+    def of(cls, exercise: Exercise, outcome: Outcome) -> ExerciseResult:
         """The finding of a training that ended just now."""
         return cls(exercise, outcome.result, outcome.failure)
 
@@ -169,6 +169,6 @@ class Benchmark(ABC):
 
     @abstractmethod
     def report(
-        self, contestants: Sequence[Contestant], findings: Sequence[Trained]
+        self, contestants: Sequence[Contestant], findings: Sequence[ExerciseResult]
     ) -> BenchmarkReport:
         """What the findings say. A failed training counts as the worst score."""

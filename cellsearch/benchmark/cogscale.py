@@ -25,8 +25,8 @@ from cellsearch.benchmark.base import (
     BenchmarkReport,
     Contestant,
     Exercise,
+    ExerciseResult,
     PrintedTable,
-    Trained,
 )
 from cellsearch.benchmark.budget import model_weights, size_within
 from cellsearch.benchmark.published_cogscale import published
@@ -146,7 +146,7 @@ class CogscaleBenchmark(Benchmark):
         ]
 
     def report(
-        self, contestants: Sequence[Contestant], findings: Sequence[Trained]
+        self, contestants: Sequence[Contestant], findings: Sequence[ExerciseResult]
     ) -> BenchmarkReport:
         """See :class:`Benchmark`."""
         ours = [_row(one.name, self.chosen, findings) for one in contestants]
@@ -215,9 +215,9 @@ class CogscaleBenchmark(Benchmark):
         }
 
 
-def _row(name: str, problems: Sequence[str], findings: Sequence[Trained]) -> CogscaleRow:
+def _row(name: str, problems: Sequence[str], findings: Sequence[ExerciseResult]) -> CogscaleRow:
     """Of each task the seeds at the rate with the best mean validation score."""
-    tried: dict[str, dict[float, list[Trained]]] = defaultdict(lambda: defaultdict(list))
+    tried: dict[str, dict[float, list[ExerciseResult]]] = defaultdict(lambda: defaultdict(list))
     for finding in findings:
         if finding.exercise.cell == name:
             rate = finding.exercise.training.learning_rate
@@ -236,11 +236,11 @@ def _row(name: str, problems: Sequence[str], findings: Sequence[Trained]) -> Cog
     return CogscaleRow(name, True, scores, rates, weights, failures)
 
 
-def _valid(finding: Trained) -> float:
+def _valid(finding: ExerciseResult) -> float:
     return WORST if finding.result is None else finding.result.score
 
 
-def _test(finding: Trained) -> float:
+def _test(finding: ExerciseResult) -> float:
     return WORST if finding.result is None else finding.result.metrics["test_score"]
 
 

@@ -13,7 +13,7 @@ from cellsearch.benchmark.base import (
     BenchmarkReport,
     Contestant,
     Exercise,
-    Trained,
+    ExerciseResult,
 )
 from cellsearch.errors import ConfigError, TrainingError, checked_arguments
 from cellsearch.executors.base import Executor
@@ -22,9 +22,9 @@ from cellsearch.job import Failure, Result
 from cellsearch.tasks.base import Arrays
 from cellsearch.training.results import ResultCache
 
-__all__ = ["OnTrained", "all_exercises", "run_benchmark"]
+__all__ = ["OnResult", "all_exercises", "run_benchmark"]
 
-OnTrained = Callable[[Trained], None]
+OnResult = Callable[[ExerciseResult], None]
 
 
 @checked_arguments
@@ -33,7 +33,7 @@ def run_benchmark(
     contestants: Sequence[Contestant],
     executor: Executor,
     cache: ResultCache | None = None,
-    on_finding: OnTrained | None = None,
+    on_finding: OnResult | None = None,
 ) -> BenchmarkReport:
     """Train the cells and say what came out.
 
@@ -54,7 +54,7 @@ def run_benchmark(
             hint="name at least one, and none twice",
         )
     cache = ResultCache() if cache is None else cache
-    findings: list[Trained] = []
+    findings: list[ExerciseResult] = []
     for group in _by_data(all_exercises(benchmark, contestants)):
         for finding in _train(group, genomes, executor, cache):
             findings.append(finding)
@@ -80,7 +80,7 @@ def _by_data(exercises: Sequence[Exercise]) -> Iterator[list[Exercise]]:
 
 def _train(
     group: Sequence[Exercise], genomes: Mapping[str, Genome], executor: Executor, cache: ResultCache
-) -> Iterator[Trained]:
+) -> Iterator[ExerciseResult]:
     task, options = group[0].task, group[0].task_options
     arrays = tasks.get(task).load(options)
     waiting: list[Exercise] = []
@@ -96,10 +96,10 @@ def _train(
         yield from _run(waiting, genomes, executor, cache, arrays)
 
 
-def _known(exercise: Exercise, answer: Result | TrainingError) -> Trained:
+def _known(exercise: Exercise, answer: Result | TrainingError) -> ExerciseResult:
     if isinstance(answer, Result):
-        return Trained(exercise, answer, None, known=True)
-    return Trained(exercise, None, Failure(answer.kind, answer.message), known=True)
+        return ExerciseResult(exercise, answer, None, known=True)
+    return ExerciseResult(exercise, None, Failure(answer.kind, answer.message), known=True)
 
 
 def _run(
@@ -108,7 +108,7 @@ def _run(
     executor: Executor,
     cache: ResultCache,
     arrays: Arrays,
-) -> Iterator[Trained]:
+) -> Iterator[ExerciseResult]:
     jobs = [replace(e.job(genomes[e.cell]), trial=k) for k, e in enumerate(waiting)]
     further = iter(jobs)
     under_way, remaining = 0, len(jobs)
@@ -124,4 +124,4 @@ def _run(
                 answer = TrainingError(outcome.failure.message, kind=outcome.failure.kind)
             genome = genomes[exercise.cell]
             cache.keep(exercise.job(genome), arrays, answer, genome=genome)
-            yield Trained.of(exercise, outcome)
+            yield ExerciseResult.of(exercise, outcome)

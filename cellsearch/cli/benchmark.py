@@ -15,7 +15,7 @@ import click
 
 from cellsearch import options
 from cellsearch.benchmark import Benchmark, Contestant, benchmarks, get, run_benchmark
-from cellsearch.benchmark.base import BenchmarkReport, Trained
+from cellsearch.benchmark.base import BenchmarkReport, ExerciseResult
 from cellsearch.benchmark.page import cell_picture, write_page
 from cellsearch.benchmark.runner import all_exercises
 from cellsearch.cli.output import AMOUNT, emit_json, json_option, print_table
@@ -156,7 +156,7 @@ class _Progress:
         self._live = sys.stderr.isatty()
         self._screen = Screen(stderr=True)
 
-    def __call__(self, finding: Trained) -> None:
+    def __call__(self, finding: ExerciseResult) -> None:
         self.done += 1
         self.failed += finding.result is None
         self.known += finding.known
