@@ -231,6 +231,9 @@ class Job:
     """For which device costs are wanted in the result; ``None``: they are not."""
     targets: tuple[float, ...] = ()
     """Over a suite, the score of each task that counts as 1."""
+    repeat: int = 0
+    """Which of several trainings of the same candidate with the same budget, each from scratch and
+    with seeds of its own; over a suite it says which of the suite's seeds (0: the first)."""
 
     @property
     def id(self) -> JobId:

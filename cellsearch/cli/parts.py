@@ -163,7 +163,8 @@ def show_suite(name: str, as_json: bool) -> None:
     entry = catalog.find(catalog.SUITES, name)
     suite = catalog.load_suite(entry.path)
     document = suite.to_document()
-    given = {**document, "tasks": [member.name for member in suite.members]}
+    names = [member.name for member in suite.members]
+    given = {**options.default_table(Suite), **document, "tasks": names}
     _show(
         {
             **document,

@@ -118,6 +118,13 @@ def _print(document: dict[str, Any]) -> None:
         "mean": "mean share",
         "pareto": "mean share (one objective a task in a search)",
     }
+    for row in document["tasks"]:
+        if len(row["rates"]) > 1:
+            rates = ", ".join(number(rate) for rate in row["rates"])
+            click.echo(
+                f"{row['name']}: trained at {rates} times its learning rate; the score is the "
+                "mean over all of them, LSTM and GRU are shown at their best"
+            )
     reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better reference's"}[
         document["reference"]
     ]

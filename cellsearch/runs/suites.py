@@ -13,14 +13,8 @@ from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data, part
 from cellsearch.training import ReferenceTraining
 from cellsearch.training.results import ResultCache
-from cellsearch.training.suite import (
-    REFERENCE_CELLS,
-    Scored,
-    fitness,
-    references,
-    targets,
-    train_suite,
-)
+from cellsearch.training.shares import OneTraining, fitness, task_share
+from cellsearch.training.suite import REFERENCE_CELLS, references, targets, train_suite
 
 __all__ = ["suite_table"]
 
@@ -40,10 +34,11 @@ def suite_table(
     seeds: of the trainings of the cell (default: the suite's).
     on_training: told before each training of a reference.
 
-    Returns plain data: a row a task in ``tasks``, whose means are over the seeds, and ``fitness``,
-    that of the mean shares. ``scores`` and ``metrics`` hold ``None`` for a training that failed,
-    ``failures`` says how many did, ``failed`` and ``messages`` why. Raises :class:`TrainingError`
-    if every one failed.
+    Returns plain data: a row a task in ``tasks``, whose ``share`` is that over rates and seeds as
+    the suite says, and ``fitness``, that of these shares. ``scores``, ``metrics`` and ``shares``
+    hold a number for each of the row's ``rates`` and, within it, each seed; ``scores`` and
+    ``metrics`` hold ``None`` for a training that failed, ``failures`` says how many did, ``failed``
+    and ``messages`` why. Raises :class:`TrainingError` if every one failed.
     """
     suite = replace(suite, stop_below=0.0)
     known: dict[str, bool] = {}
@@ -68,12 +63,20 @@ def suite_table(
     )
     chosen = seeds or suite.seeds
     rows = [
-        _row(member, [_trained(job, suite, k, arrays, seed) for seed in chosen])
+        _row(
+            suite,
+            member,
+            [
+                _trained(job, suite, k, arrays, rate, seed)
+                for rate in suite.rates_of(member)
+                for seed in chosen
+            ],
+        )
         | {name: scores[k, b].tolist() for b, name in enumerate(REFERENCE_CELLS)}
         | {"baselines_cached": known[member.name]}
         for k, member in enumerate(suite.members)
     ]
-    if all(row["failures"] == len(chosen) for row in rows):
+    if all(row["failures"] == len(row["scores"]) for row in rows):
         raise TrainingError(rows[0]["messages"][0], kind=rows[0]["failed"][0])
     value = fitness(suite, [row["share"] for row in rows])
     return {
@@ -88,35 +91,38 @@ def suite_table(
     }
 
 
-def _trained(job: Job, suite: Suite, k: int, arrays: Arrays, seed: int) -> Scored | TrainingError:
-    """What a cell has reached at one task of the suite, or why it has not."""
-    member = suite.members[k]
-    alone = replace(suite, members=(member,))
+def _trained(job: Job, suite: Suite, k: int, arrays: Arrays, rate: float, seed: int) -> OneTraining:
+    """What a cell has reached at one task of the suite with one rate and seed, or why it has
+    not.
+    """
+    member = replace(suite.members[k], rates=(rate,))
+    alone = replace(suite, members=(member,), trainings=1, failures="fail")
     asked = replace(
         job, task_options=alone.to_document(), steps=member.steps, targets=job.targets[k : k + 1]
     )
     own = {f"0/{name}": array for name, array in part(arrays, k).items()}
     try:
-        return train_suite(asked, own, seed=seed)[1][0]
+        found = train_suite(asked, own, seed=seed)[1][0]
     except TrainingError as error:
-        return error
+        return OneTraining(rate, seed, 0.0, failure=error, steps=member.steps)
+    return OneTraining(rate, seed, found.share, found.result, steps=member.steps)
 
 
-def _row(member: Member, found: Sequence[Scored | TrainingError]) -> dict[str, Any]:
-    """What a cell has reached at one task, with each seed."""
-    results = [one.result if isinstance(one, Scored) else None for one in found]
-    shares = [one.share if isinstance(one, Scored) else 0.0 for one in found]
-    errors = [one for one in found if isinstance(one, TrainingError)]
+def _row(suite: Suite, member: Member, found: Sequence[OneTraining]) -> dict[str, Any]:
+    """What a cell has reached at one task, at each rate with each seed."""
+    results = [one.result for one in found]
+    errors = [one.failure for one in found if one.failure is not None]
     seconds = [result.seconds for result in results if result]
     return {
         "name": member.name,
         "task": member.task,
         "steps": member.steps,
+        "rates": list(suite.rates_of(member)),
         "chance": member.chance,
         "scores": [result.score if result else None for result in results],
         "metrics": [result.metric if result else None for result in results],
-        "shares": shares,
-        "share": sum(shares) / len(shares),
+        "shares": [one.share for one in found],
+        "share": task_share(suite, found),
         "seconds": sum(seconds) / len(seconds) if seconds else None,
         "failures": len(errors),
         "failed": [error.kind for error in errors],

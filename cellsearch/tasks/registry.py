@@ -36,6 +36,7 @@ _TASKS: Parts[Task] = Parts(
         "etth1": "cellsearch.tasks.forecasting:ETTh1",
         "japanese_vowels": "cellsearch.tasks.classification:JapaneseVowels",
         "jsb": "cellsearch.tasks.jsb:JSB",
+        "mackey_glass": "cellsearch.tasks.forecasting:MackeyGlass",
         "mnist1d": "cellsearch.tasks.classification:Mnist1D",
         "online_drift": "cellsearch.tasks.online_drift:OnlineDrift",
         "parity": "cellsearch.tasks.parity:Parity",

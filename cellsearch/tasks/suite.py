@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
 from cellsearch.job import Result, Training
-from cellsearch.options import Key, at_least, between, keys, read_options, table_of, unknown
+from cellsearch.options import (
+    Key,
+    above,
+    at_least,
+    between,
+    keys,
+    read_options,
+    table_of,
+    unknown,
+)
 from cellsearch.tasks.base import Arrays
 
 __all__ = ["SUITE", "Member", "Suite", "load_suite_data", "metric_of", "part"]
@@ -20,6 +29,7 @@ SUITE = "suite"
 """What the task of an experiment with a suite is called; ``suite:NAME`` in an experiment file names
 the suite.
 """
+Rates = tuple[Annotated[float, above(0)], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,8 @@ class Member:
     """Options of the task."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """What differs from the suite's training."""
+    rates: Annotated[Rates, "a list of numbers above 0"] = ()
+    """Factors of its learning rate, in place of the suite's."""
 
     def __post_init__(self) -> None:
         if self.task == SUITE:
@@ -45,6 +57,7 @@ class Member:
         read_options(tasks.get(self.task).Options, self.options, path="options")
         object.__setattr__(self, "name", self.name or self.task)
         object.__setattr__(self, "training", _without_steps(self.training))
+        _require_distinct("rates", self.rates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +79,18 @@ class Suite:
     all are).
     """
     seeds: Annotated[tuple[Annotated[int, at_least(0)], ...], at_least(1)] = (1, 2, 3)
-    """The reference is the mean over them; candidates of a search are trained with the first."""
+    """The reference is the mean over them; candidates of a search are trained with the first, or
+    the first ``trainings``."""
+    trainings: Annotated[int, at_least(1)] = 1
+    """With how many seeds a search trains a candidate on each task, at each rate."""
+    rates: Annotated[Rates, at_least(1)] = (1.0,)
+    """Each task is trained at each of these factors of its learning rate; the reference is taken at
+    its best one."""
+    over_rates: Literal["mean", "best"] = "mean"
+    """The share of a task is the ``mean`` over its trainings, or that at the ``best`` of its rates,
+    times the part of all its trainings that did not diverge."""
+    failures: Literal["fail", "count"] = "fail"
+    """A training that diverges makes the trial ``fail``, or counts as a share of 0."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Of all tasks."""
     members: Annotated[tuple[Member, ...], Key("tasks"), at_least(1)]
@@ -79,8 +103,8 @@ class Suite:
                 where="tasks",
                 hint='add name = "..." to each of [[tasks]]',
             )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"{list(self.seeds)} names a seed twice", where="seeds")
+        _require_distinct("seeds", self.seeds)
+        _require_distinct("rates", self.rates)
         if self.stop_below and self.aggregation != "min":
             raise ConfigError(
                 f"a {self.aggregation} needs all tasks",
@@ -91,8 +115,24 @@ class Suite:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all tasks."""
-        return sum(member.steps for member in self.members)
+        """Optimizer steps of all trainings of a candidate together."""
+        steps = sum(member.steps * len(self.rates_of(member)) for member in self.members)
+        return steps * self.trainings
+
+    def rates_of(self, member: Member) -> tuple[float, ...]:
+        """The factors of the learning rate at which a task is trained."""
+        return member.rates or self.rates
+
+    def seeds_of(self, repeat: int = 0) -> tuple[int, ...]:
+        """The seeds of a candidate's trainings, and of those of each repeat: the suite's in order,
+        then whole numbers above the largest of them.
+        """
+        beyond = max(self.seeds) + 1 - len(self.seeds)
+        first = repeat * self.trainings
+        return tuple(
+            self.seeds[k] if k < len(self.seeds) else beyond + k
+            for k in range(first, first + self.trainings)
+        )
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], source: str = "suite", path: str = "") -> Suite:
@@ -102,8 +142,22 @@ class Suite:
         return read_options(cls, document, source=source, path=path)
 
     def to_document(self) -> dict[str, Any]:
-        """Plain data that :meth:`parse` reads back."""
-        return table_of(self)
+        """Plain data that :meth:`parse` reads back. What came after version 0.1 is left out where
+        it says nothing new, so that older runs find the suite that they began with.
+        """
+        document = {k: v for k, v in table_of(self).items() if _LATER.get(k) != v}
+        members = [{k: v for k, v in m.items() if k != "rates" or v} for m in document["tasks"]]
+        return {**document, "tasks": members}
+
+
+_LATER = {"trainings": 1, "rates": [1.0], "over_rates": "mean", "failures": "fail"}
+"""Keys that version 0.1 did not have, with what they say by default."""
+
+
+def _require_distinct(key: str, values: tuple[float, ...]) -> None:
+    if len(set(values)) < len(values):
+        what = key.removesuffix("s")
+        raise ConfigError(f"{list(values)} names a {what} twice", where=key)
 
 
 def _without_steps(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def evaluate(
     should_stop: Callable[[], bool] | None = None,
 ) -> Result:
     """Train the candidate of a job, on one task or on every task of a suite with the suite's first
-    seed, and return what came out.
+    seeds, and return what came out.
 
     ``arrays``: from :func:`prepare`, whose ``targets`` stand in the job of a suite. ``progress``
     and ``should_stop`` (one task only) and what is raised: see

@@ -48,7 +48,7 @@ file too many costs a training, one too few a wrong number.
 """
 _NO_MATTER = frozenset(
     {"trial", "rung", "genome", "limits", "checkpoint", "resume", "inherit", "quiet", "test"}
-    | {"targets"}
+    | {"targets", "repeat"}
 )
 """What a training from scratch does not depend on (or, of the genome, what its key says)."""
 _LASTING = frozenset({"nan", "diverged", "invalid"})

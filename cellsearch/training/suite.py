@@ -15,7 +15,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,11 @@ from cellsearch.training.data import OnTraining, ReferenceTraining
 from cellsearch.training.loop import evaluate as train_one
 from cellsearch.training.model import decoded
 from cellsearch.training.results import ResultCache
+from cellsearch.training.shares import OneTraining, Scored, fitness, scored, share
 
 __all__ = [
     "REFERENCE_CELLS",
+    "OneTraining",
     "Scored",
     "fitness",
     "member_job",
@@ -44,45 +46,36 @@ __all__ = [
 ]
 
 REFERENCE_CELLS = ("lstm", "gru")
-LEAST_SKILL = 0.02
-"""A reference that is not better than chance by this share of chance has learned nothing, and
-nothing can be compared with it.
+DIVERGED = frozenset({"nan", "diverged"})
+"""Kinds of failure that count as a share of 0 where the suite wants it; others (time, memory, the
+checks before training) are those of the trial.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What came out of one task of a suite."""
-
-    member: Member
-    """The task."""
-    result: Result
-    """Of the training for it."""
-    share: float
-    """How much of the reference's skill the cell has."""
 
 
 def references(
     suite: Suite, arrays: Arrays, cache: ResultCache, on_training: OnTraining | None = None
 ) -> NDArray[np.float64]:
-    """Scores ``[tasks, 2, seeds]`` of LSTM and GRU, trained where the cache does not hold them.
+    """Scores ``[tasks, 2, seeds]`` of LSTM and GRU, each at its best rate for the task, trained
+    where the cache does not hold them.
 
     ``on_training`` is told before each. Raises :class:`ConfigError` if one of them cannot be
-    trained.
+    trained; where several rates are tried, at none of them.
     """
     genomes = {name: zoo.load(name) for name in REFERENCE_CELLS}
 
-    def score(number: int, member: Member, cell: str, seed: int) -> float:
+    def score(number: int, member: Member, cell: str, rate: float, seed: int) -> float:
         def tell(known: bool) -> None:
             if on_training is not None:
                 on_training(ReferenceTraining(cell, member.name, seed, known))
 
         genome = genomes[cell]
         whole = Job(0, 0, genome.to_json(), SUITE, {}, Training(), suite.steps, 0)
-        job = member_job(whole, suite, member, seed)
+        job = member_job(whole, suite, member, seed, rate=rate)
         try:
             result, _ = cache.train(job, part(arrays, number), genome=genome, on_known=tell)
         except TrainingError as error:
+            if error.kind in DIVERGED and len(suite.rates_of(member)) > 1:
+                return math.inf
             raise ConfigError(
                 f"{cell} cannot be trained: {error.message}",
                 where=f"suite {suite.name}, task {member.name}",
@@ -90,9 +83,23 @@ def references(
             ) from error
         return result.score
 
+    def best(number: int, member: Member, cell: str) -> list[float]:
+        tried = [
+            [score(number, member, cell, rate, seed) for seed in suite.seeds]
+            for rate in suite.rates_of(member)
+        ]
+        found = min(tried, key=sum)
+        if not math.isfinite(sum(found)):
+            raise ConfigError(
+                f"{cell} diverges at each of the rates",
+                where=f"suite {suite.name}, task {member.name}",
+                hint="change the training",
+            )
+        return found
+
     return np.array(
         [
-            [[score(k, member, cell, seed) for seed in suite.seeds] for cell in REFERENCE_CELLS]
+            [best(k, member, cell) for cell in REFERENCE_CELLS]
             for k, member in enumerate(suite.members)
         ]
     )
@@ -111,12 +118,13 @@ def member_training(suite: Suite, member: Member) -> Training:
     return replace(Training(), **{**suite.training, **member.training}, steps=member.steps)
 
 
-def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
-    """The training of one task, as part of the job of all; a job of fewer steps than the suite's
-    trains each task less, in proportion.
+def member_job(job: Job, suite: Suite, member: Member, seed: int, *, rate: float = 1.0) -> Job:
+    """The training of one task with ``rate`` times its learning rate, as part of the job of all; a
+    job of fewer steps than the suite's trains each task less, in proportion.
     """
     steps = max(1, round(member.steps * job.steps / suite.steps))
-    training = replace(member_training(suite, member), steps=steps)
+    training = member_training(suite, member)
+    training = replace(training, steps=steps, learning_rate=rate * training.learning_rate)
     return replace(
         job,
         rung=0,
@@ -130,6 +138,7 @@ def member_job(job: Job, suite: Suite, member: Member, seed: int) -> Job:
         inherit="",
         quiet=False,
         targets=(),
+        repeat=0,
     )
 
 
@@ -144,44 +153,59 @@ def train_suite(
     """Train a cell on the tasks of a suite, in their order, until one is so bad that the others do
     not matter.
 
-    ``job.targets``: the scores that count as 1. ``seed``: of the trainings (default: the suite's
-    first); ``cache``: where results are looked up and kept (default: nowhere); ``on_task`` is told
-    what came out of each task. A job of fewer steps than the suite's trains each task for the same
-    share of its steps, from scratch: weights are neither kept nor inherited.
+    ``job.targets``: the scores that count as 1. ``job.repeat`` says which of the suite's seeds
+    (:meth:`Suite.seeds_of`), ``seed`` one in place of them; ``cache``: where results are looked up
+    and kept (default: nowhere); ``on_task`` is told what came out of each task. A job of fewer
+    steps than the suite's trains each task for the same share of its steps, from scratch: weights
+    are neither kept nor inherited.
 
     ``Result.score`` is 1 - :func:`fitness`, ``metric`` the fitness, ``metrics`` holds
     ``share.TASK`` and ``score.TASK`` of the trained tasks, their number ``trained_tasks``, and the
-    plain ``minimum`` and ``mean`` of the shares (NaN if not all were trained); ``parameters`` are
-    those of the first task's model.
+    plain ``minimum`` and ``mean`` of the shares (NaN if not all were trained); where failures
+    count, ``diverged`` is the share of the trainings that diverged. ``parameters`` are those of the
+    first model.
 
-    Raises :class:`TrainingError` as soon as one training fails.
+    Raises :class:`TrainingError` as soon as one training fails; where failures count, for one that
+    diverges only if all did.
     """
     suite = _comparable(job)
     started = time.perf_counter()
     genome = decoded(job)
-    scored: list[Scored] = []
-    for k, member in enumerate(suite.members):
-        one = member_job(job, suite, member, suite.seeds[0] if seed is None else seed)
-        one = replace(one, limits=_left(job.limits, started))
-        if k:  # the cell has passed the checks, which are the same for each task
-            one = replace(one, prefilter=Prefilter())
+    seeds = suite.seeds_of(job.repeat) if seed is None else (seed,)
+    found: list[Scored] = []
+
+    def one(k: int, member: Member, rate: float, seed: int, *, first: bool) -> OneTraining:
+        asked = member_job(job, suite, member, seed, rate=rate)
+        asked = replace(asked, limits=_left(job.limits, started))
+        if not first:  # the cell has passed the checks, which are the same for each task
+            asked = replace(asked, prefilter=Prefilter())
         try:
             if cache is None:
-                result = train_one(one, part(arrays, k), genome=genome)
+                result = train_one(asked, part(arrays, k), genome=genome)
             else:
-                result, _ = cache.train(one, part(arrays, k), genome=genome)
+                result, _ = cache.train(asked, part(arrays, k), genome=genome)
         except TrainingError as error:
+            if suite.failures == "count" and error.kind in DIVERGED:
+                return OneTraining(rate, seed, 0.0, failure=error, steps=asked.steps)
             message = f"task {member.name}: {error.message}"
             raise TrainingError(
                 message, kind=error.kind, where=error.where, hint=error.hint
             ) from error
         skill = share(member.chance, result.score, job.targets[k], member.name)
-        scored.append(Scored(member, result, skill))
+        return OneTraining(rate, seed, skill, result, steps=asked.steps)
+
+    for k, member in enumerate(suite.members):
+        trainings: list[OneTraining] = []
+        for rate in suite.rates_of(member):
+            for number in seeds:
+                first = not (found or trainings)
+                trainings.append(one(k, member, rate, number, first=first))
+        found.append(scored(suite, member, trainings))
         if on_task is not None:
-            on_task(scored[-1])
-        if skill < suite.stop_below:
+            on_task(found[-1])
+        if found[-1].share < suite.stop_below:
             break
-    return _combined(suite, scored), tuple(scored)
+    return _combined(suite, found), tuple(found)
 
 
 def _comparable(job: Job) -> Suite:
@@ -203,37 +227,6 @@ def _comparable(job: Job) -> Suite:
     return suite
 
 
-def share(chance: float, score: float, reference: float, task: str = "") -> float:
-    """Share of the reference's skill, at least 0. Raises :class:`ConfigError` where the reference
-    itself has learned nothing.
-    """
-    skill = chance - reference
-    if not skill > LEAST_SKILL * abs(chance):
-        raise ConfigError(
-            f"the reference scores {reference:.4g}, which is no better than chance "
-            f"({chance:.4g}) by {LEAST_SKILL:.0%} of it at least",
-            where=f"task {task}",
-            hint="give it more steps, or correct chance",
-        )
-    return max(0.0, (chance - score) / skill)
-
-
-def fitness(suite: Suite, shares: Sequence[float]) -> float:
-    """One number of the shares of the trained tasks, in the order of the suite; higher is better.
-
-    ``min``: the smallest share. With ``stop_below`` a cell that failed a task is placed below all
-    that failed none, by how many tasks it passed and then by its share of the one that it failed:
-    ``stop_below * (passed + share / stop_below) / tasks``. The minimum alone would call a cell that
-    fails the first task equal to one that fails the last. ``mean`` and ``pareto``: the mean.
-    """
-    if suite.aggregation != "min":
-        return sum(shares) / len(shares)
-    failed = next((k for k, value in enumerate(shares) if value < suite.stop_below), None)
-    if failed is None:
-        return min(shares)
-    return suite.stop_below * (failed + shares[failed] / suite.stop_below) / len(suite.members)
-
-
 def _left(limits: Limits, started: float) -> Limits:
     """What is left for the next task of the time that the job has for all."""
     if not limits.seconds:
@@ -241,23 +234,32 @@ def _left(limits: Limits, started: float) -> Limits:
     return replace(limits, seconds=max(1e-3, limits.seconds - (time.perf_counter() - started)))
 
 
-def _combined(suite: Suite, scored: Sequence[Scored]) -> Result:
-    shares = [one.share for one in scored]
+def _combined(suite: Suite, found: Sequence[Scored]) -> Result:
+    shares = [one.share for one in found]
     value = fitness(suite, shares)
-    metrics = {f"share.{one.member.name}": one.share for one in scored} | {
-        f"score.{one.member.name}": one.result.score for one in scored
+    trainings = [one for each in found for one in each.trainings]
+    results = [one.result for one in trainings if one.result is not None]
+    if not results:
+        failure = trainings[0].failure
+        assert failure is not None
+        message = f"every training diverged; the first: {failure.message}"
+        raise TrainingError(message, kind=failure.kind, where=failure.where, hint=failure.hint)
+    metrics = {f"share.{one.member.name}": one.share for one in found} | {
+        f"score.{one.member.name}": one.result.score for one in found
     }
-    complete = len(scored) == len(suite.members)
+    complete = len(found) == len(suite.members)
     metrics |= {
-        "trained_tasks": float(len(scored)),
+        "trained_tasks": float(len(found)),
         "minimum": min(shares) if complete else math.nan,
         "mean": sum(shares) / len(shares) if complete else math.nan,
     }
-    steps = sum(one.result.steps for one in scored)
-    first = scored[0].result
+    if suite.failures == "count":
+        metrics["diverged"] = sum(one.diverged for one in found) / len(trainings)
+    steps = sum(one.result.steps for one in found)
+    first = results[0]
     metrics |= {name: value for name, value in first.metrics.items() if name == "predicted_us"}
     metrics |= {
-        name: max(one.result.metrics[name] for one in scored)
+        name: max(result.metrics[name] for result in results)
         for name in COSTS
         if name in first.metrics
     }
@@ -265,22 +267,22 @@ def _combined(suite: Suite, scored: Sequence[Scored]) -> Result:
         score=1.0 - value,
         metric=value,
         steps=steps,
-        seconds=sum(one.result.seconds for one in scored),
+        seconds=sum(one.result.seconds for one in found),
         parameters=first.parameters,
         cell_parameters=first.cell_parameters,
         curve=((steps, 1.0 - value),),
         metrics=metrics,
-        connections=_joined(scored),
+        connections=_joined(results),
     )
 
 
-def _joined(scored: Sequence[Scored]) -> dict[str, Connection]:
-    """What the tasks say of each connection: means; what is a difference of losses, in units of
-    each task's largest, for losses differ.
+def _joined(results: Sequence[Result]) -> dict[str, Connection]:
+    """What the trainings say of each connection: means; what is a difference of losses, in units of
+    each training's largest, for losses differ.
     """
     found: defaultdict[str, list[Connection]] = defaultdict(list)
-    for one in scored:
-        connections = one.result.connections
+    for result in results:
+        connections = result.connections
         saliency = max((c.saliency for c in connections.values()), default=0.0) or 1.0
         perturbation = (
             max(

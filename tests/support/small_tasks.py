@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dyck1": {"max_length": 8, "valid_lengths": [8, 12], "test_lengths": [8], "evaluation_size": 9},
     "dyck2": {"max_length": 8, "valid_lengths": [8, 12], "test_lengths": [8], "evaluation_size": 9},
     "etth1": {"history": 12, "horizon": 3},
+    "mackey_glass": {"history": 12, "horizon": 2},
     "modular_sum": {"max_length": 3, "valid_lengths": [3, 5], "evaluation_size": 40},
     "online_drift": {"length": 96, "laws": 2, "taps": 2, "tbptt": 16},
     "parity": {"max_length": 3, "valid_lengths": [3, 5], "evaluation_size": 40},

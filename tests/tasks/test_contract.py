@@ -110,6 +110,12 @@ class TestOnlineDrift(TaskContract):
     steps = 120
 
 
+class TestMackeyGlass(TaskContract):
+    task = "mackey_glass"
+    options: ClassVar = {"history": 24, "batch_size": 16}
+    beats = 0.2  # persistence 0.3
+
+
 class _ForgetsTheSeed(Adding):
     name = "broken"
 

@@ -24,7 +24,7 @@ from cellsearch.experiment import catalog
 from cellsearch.job import Job, Limits, Prefilter, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import Member, Suite, load_suite_data, part
-from cellsearch.training import ReferenceTraining, evaluate, prepare, results
+from cellsearch.training import ReferenceTraining, evaluate, prepare, results, shares
 from cellsearch.training import suite as suites
 from cellsearch.trial import Result
 
@@ -82,6 +82,12 @@ def test_what_is_declared_is_read_and_written() -> None:
         ({"seeds": []}, r"\[\] is out of range"),
         ({"seeds": [1, 1]}, "names a seed twice"),
         ({"seeds": [True]}, "True is not a whole number"),
+        ({"rates": []}, r"\[\] is out of range"),
+        ({"rates": [0.0]}, "out of range"),
+        ({"rates": [1, 1.0]}, r"\[1.0, 1.0\] names a rate twice"),
+        ({"trainings": 0}, "0 is out of range"),
+        ({"failures": "forget"}, "unknown value 'forget'"),
+        ({"over_rates": "worst"}, "unknown value 'worst'"),
         ({"training": {"steps": 3}}, "unknown key 'steps'"),
         ({"training": {"hidden_size": "8"}}, "is not a whole number"),
         ({"training": {"hidden_size": -1}}, "-1 is out of range"),
@@ -105,6 +111,34 @@ def test_what_is_declared_is_read_and_written() -> None:
 def test_wrong_declarations_are_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         declared(**changes)
+
+
+def test_what_is_new_since_0_1_is_written_only_where_it_says_something() -> None:
+    assert declared(trainings=1, rates=[1], failures="fail", over_rates="mean") == declared()
+    plain = declared().to_document()
+    assert not {"trainings", "rates", "failures", "over_rates"} & plain.keys()
+    assert not any("rates" in task for task in plain["tasks"])
+    tasks_ = [DOCUMENT["tasks"][0], {**DOCUMENT["tasks"][1], "rates": [3.0]}]
+    several = declared(tasks=tasks_, trainings=2, rates=[0.5, 2], failures="count")
+    document = several.to_document()
+    assert (document["trainings"], document["rates"], document["failures"]) == (
+        2,
+        [0.5, 2],
+        "count",
+    )
+    assert Suite.parse(document) == several
+
+
+def test_steps_are_those_of_all_trainings() -> None:
+    tasks_ = [DOCUMENT["tasks"][0], {**DOCUMENT["tasks"][1], "rates": [3.0]}]
+    assert declared(tasks=tasks_, trainings=2, rates=[0.5, 2]).steps == 2 * (2 * 30 + 20)
+
+
+def test_repeats_have_seeds_of_their_own() -> None:
+    suite = declared(seeds=[7, 3, 5], trainings=2)
+    assert [suite.seeds_of(repeat) for repeat in range(3)] == [(7, 3), (5, 8), (9, 10)]
+    drawn = [seed for repeat in range(20) for seed in suite.seeds_of(repeat)]
+    assert len(set(drawn)) == 40
 
 
 def test_shipped_suites_and_their_experiment() -> None:
@@ -183,6 +217,38 @@ def test_who_fails_later_or_less_is_better_and_who_fails_nothing_is_best(
         assert fit_a >= fit_b - 1e-12
     if rank(a)[0] > rank(b)[0] and rank(b)[1] < bound * 0.9:
         assert fit_a > fit_b
+
+
+def trainings(*shares: float | None, rates: int = 1) -> list[suites.OneTraining]:
+    """Made-up trainings, as many at each rate; ``None`` for one that diverged."""
+    each = len(shares) // rates
+    result = Result(0.25, 0.75, 3, 1.0, 10, 5)
+    failure = TrainingError("scripted", kind="diverged")
+    return [
+        suites.OneTraining(float(k // each), k, 0.0, failure=failure, steps=8)
+        if value is None
+        else suites.OneTraining(float(k // each), k, value, result, steps=3)
+        for k, value in enumerate(shares)
+    ]
+
+
+def test_a_training_that_diverged_counts_in_the_mean() -> None:
+    assert shares.task_share(members(1), trainings(0.9, 0.7)) == pytest.approx(0.8)
+    assert shares.task_share(members(1), trainings(0.9, None)) == 0.45
+    assert shares.task_share(members(1), trainings(None)) == 0.0
+    best = members(1, over_rates="best")
+    assert shares.task_share(best, trainings(0.2, 0.4, 0.9, 0.7, rates=2)) == pytest.approx(0.8)
+    lost = shares.task_share(best, trainings(None, 0.4, 0.9, 0.7, rates=2))
+    assert lost == pytest.approx(0.8 * 3 / 4), "who diverges at another rate pays for it"
+
+
+def test_several_trainings_of_a_task_are_one_result() -> None:
+    member = members(1).members[0]
+    whole = shares.scored(members(1), member, trainings(0.9, 0.7))
+    assert (whole.result.score, whole.result.steps, whole.diverged) == (0.25, 6, 0)
+    part_ = shares.scored(members(1), member, trainings(0.9, None))
+    assert math.isnan(part_.result.score), "no mean of what is left"
+    assert (part_.result.steps, part_.diverged, part_.share) == (11, 1, 0.45)
 
 
 # -- references, paid once -------------------------------------------------------------------------
@@ -280,6 +346,76 @@ def test_after_a_failed_task_the_others_are_not_trained() -> None:
     whole, _ = suites.train_suite(suite_job(declared(), targets=targets), arrays)
     assert whole.metrics["trained_tasks"] == 2
     assert result.score > 1 - 0.9, "it can never be better than a cell that failed nothing"
+
+
+def test_the_reference_is_taken_at_its_best_rate() -> None:
+    suite = declared(rates=[1e-9, 1.0], seeds=[3])
+    arrays = load_suite_data(suite)
+    scores = suites.references(suite, arrays, results.ResultCache())
+    alone = suites.references(declared(seeds=[3]), arrays, results.ResultCache())
+    assert scores.tolist() == alone.tolist(), "a rate at which nothing is learned is not the best"
+
+
+def test_each_task_is_trained_at_each_rate_with_each_seed() -> None:
+    suite = declared(rates=[0.5, 2.0], trainings=2)
+    arrays = load_suite_data(suite)
+    job = suite_job(suite, targets=with_references(suite, 0.1, 0.2))
+    result, found = suites.train_suite(job, arrays)
+    assert [(one.rate, one.seed) for one in found[0].trainings] == [
+        (0.5, 3),
+        (0.5, 4),
+        (2.0, 3),
+        (2.0, 4),
+    ]
+    for k, each in enumerate(found):
+        for one in each.trainings:
+            alone = suites.member_job(job, suite, each.member, one.seed, rate=one.rate)
+            assert one.result is not None
+            assert facts(evaluate(alone, part(arrays, k))) == facts(one.result)
+        assert each.share == pytest.approx(sum(one.share for one in each.trainings) / 4)
+    assert result.steps == suite.steps == 200
+    again = suites.train_suite(replace(job, repeat=1), arrays)[1]
+    assert [one.seed for one in again[0].trainings] == [5, 6, 5, 6]
+
+
+def diverging(monkeypatch: pytest.MonkeyPatch, *where: tuple[str, float]) -> None:
+    """Let trainings fail that have one of these tasks and learning rates."""
+
+    def train(job: Job, arrays: Arrays, **more: Any) -> Result:
+        if (job.task, job.training.learning_rate) in where:
+            raise TrainingError("scripted", kind="diverged")
+        return evaluate(job, arrays)
+
+    monkeypatch.setattr(suites, "train_one", train)
+
+
+def test_a_training_that_diverges_is_counted_where_the_suite_wants_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = declared(rates=[0.5, 2.0], failures="count", aggregation="mean")
+    arrays = load_suite_data(suite)
+    job = suite_job(suite, targets=with_references(suite, 0.1, 0.2))
+    whole = evaluate(job, arrays)
+    assert whole.metrics["diverged"] == 0.0
+    diverging(monkeypatch, ("parity", 0.04))
+    result, found = suites.train_suite(job, arrays)
+    assert result.metrics["diverged"] == 0.25
+    assert result.steps == whole.steps, "what was granted counts"
+    assert found[0].share == found[0].trainings[0].share / 2
+    assert result.score > whole.score
+    assert math.isnan(result.metrics["score.parity"])
+    strict = declared(rates=[0.5, 2.0], aggregation="mean")
+    with pytest.raises(TrainingError, match="task parity: scripted"):
+        suites.train_suite(suite_job(strict, targets=job.targets), arrays)
+
+
+def test_who_diverges_everywhere_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = declared(failures="count")
+    diverging(monkeypatch, ("parity", 0.02), ("adding", 0.02))
+    job = suite_job(suite, targets=with_references(suite, 0.1, 0.2))
+    with pytest.raises(TrainingError, match="every training diverged") as caught:
+        suites.train_suite(job, load_suite_data(suite))
+    assert caught.value.kind == "diverged"
 
 
 def test_a_rung_trains_each_task_its_share() -> None:
