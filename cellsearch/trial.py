@@ -19,6 +19,7 @@ __all__ = [
     "IMPORTED",
     "IN_FLIGHT",
     "SUPERNET",
+    "TOLD",
     "Budget",
     "Connection",
     "Failure",
@@ -66,6 +67,8 @@ IMPORTED = "imported"
 """Kind of origin of a trial whose result was taken over; its detail is the name of the run."""
 SUPERNET = "supernet"
 """Kind of origin of a cell that only serves to find others."""
+TOLD = "told"
+"""Kind of origin of a cell that somebody outside of the search proposed (``cellsearch tell``)."""
 
 
 class Origin(str):
@@ -134,6 +137,8 @@ class Proposal:
     """How it came from them; may be given as text, such as ``"mutate:op"``."""
     inherit: int | None
     """Trial from whose checkpoint equally named weights are taken over; ``None``: from scratch."""
+    reason: str
+    """Why, in words of whoever proposed it; ``""``: nothing was said."""
 
     def __init__(
         self,
@@ -141,9 +146,10 @@ class Proposal:
         parents: tuple[int, ...] = (),
         origin: Origin | str = "",
         inherit: int | None = None,
+        reason: str = "",
     ) -> None:
-        origin = Origin.parse(origin)
-        for name, value in zip(_PROPOSED, (genome, parents, origin, inherit), strict=True):
+        values = (genome, parents, Origin.parse(origin), inherit, reason)
+        for name, value in zip(_PROPOSED, values, strict=True):
             object.__setattr__(self, name, value)
 
     @property
@@ -159,11 +165,11 @@ class Proposal:
     def __hash__(self) -> int:
         return hash((self.genome, self._facts()))
 
-    def _facts(self) -> tuple[tuple[int, ...], Origin, int | None]:
-        return self.parents, self.origin, self.inherit
+    def _facts(self) -> tuple[tuple[int, ...], Origin, int | None, str]:
+        return self.parents, self.origin, self.inherit, self.reason
 
 
-_PROPOSED = ("genome", "parents", "origin", "inherit")
+_PROPOSED = ("genome", "parents", "origin", "inherit", "reason")
 
 
 class StoredProposal(Proposal):
@@ -185,15 +191,17 @@ class StoredProposal(Proposal):
         *,
         source: str,
         key: str = "",
+        reason: str = "",
     ) -> Self:
         """What was written down.
 
         text: JSON form of the genome.
         source: what errors call it.
         key: of the genome; ``""`` where only the genome can tell.
+        reason: why it was proposed, in words.
         """
         made = cls.__new__(cls)
-        values = (parents, Origin.parse(origin), inherit, text, source, key)
+        values = (parents, Origin.parse(origin), inherit, reason, text, source, key)
         names = (*_PROPOSED[1:], "_text", "_source", "_key")
         for name, value in zip(names, values, strict=True):
             object.__setattr__(made, name, value)
@@ -369,6 +377,7 @@ class Trial:
             "name": self.name,
             "origin": str(self.proposal.origin),
             "parents": list(self.proposal.parents),
+            "reason": self.proposal.reason,
             "baseline": self.is_baseline,
             "intermediate": self.is_intermediate,
             "status": self.status.value,

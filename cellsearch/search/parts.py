@@ -21,7 +21,7 @@ from cellsearch.job import Failure, Outcome, checked_result, plain_text
 from cellsearch.schedules import Schedule
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.trial import BASELINE, ENQUEUED, IMPORTED, Budget, Origin, Proposal, Trial
+from cellsearch.trial import BASELINE, ENQUEUED, IMPORTED, TOLD, Budget, Origin, Proposal, Trial
 
 __all__ = [
     "checked_budget",
@@ -31,7 +31,7 @@ __all__ = [
     "schedule_rungs",
 ]
 
-_NOT_ITS_OWN = (BASELINE, ENQUEUED, IMPORTED)
+_NOT_ITS_OWN = (BASELINE, ENQUEUED, IMPORTED, TOLD)
 """Kinds of origin that say that somebody else than the strategy wanted a trial."""
 _MEND = "; mend it and give the same command again: nothing of this answer was stored"
 
@@ -81,7 +81,10 @@ def checked_proposal(
                 f"proposed the origin {origin!r:.60}",
                 f"propose plain text that does not begin with {', '.join(_NOT_ITS_OWN)}",
             )
-        return Proposal(genome, parents, origin, inherit)
+        reason: object = found.reason
+        if not isinstance(reason, str) or plain_text(reason) != reason:
+            raise wrong(f"gave the reason {reason!r:.60}", "give plain text")
+        return Proposal(genome, parents, origin, inherit, reason)
 
 
 def first_budget(

@@ -42,10 +42,11 @@ def _migrations() -> tuple[str, ...]:
         "ALTER TABLE connections ADD COLUMN perturbation REAL",
         Path(__file__).with_name("lookups.sql").read_text(encoding="utf-8"),
         SEALS,
+        "ALTER TABLE trials ADD COLUMN reason TEXT",
     )
 
 
-VERSION = 4
+VERSION = 5
 """Version of the schema that this program writes: the number of migrations."""
 _SEALED = 4
 """The version from which on stores have seals."""

@@ -31,10 +31,10 @@ def read_trials(
     rungs = _rungs(view, numbers, curves=curves)
     columns = (
         "number, genome, origin, inherit, status, failure_kind, failure_message, duplicate_of, "
-        "cell_key"
+        "cell_key, reason"
     )
     expected = 0 if numbers is None else numbers.start
-    for trial, genome, origin, inherit, status, kind, message, original, key in view.rows(
+    for trial, genome, origin, inherit, status, kind, message, original, key, reason in view.rows(
         "trials", columns, numbers
     ):
         where = f"{view.where}: trial {trial}"
@@ -48,7 +48,13 @@ def read_trials(
         yield Trial(
             number=trial,
             proposal=StoredProposal.of(
-                genome, tuple(parents.pop(trial, ())), origin, inherit, source=where, key=key or ""
+                genome,
+                tuple(parents.pop(trial, ())),
+                origin,
+                inherit,
+                source=where,
+                key=key or "",
+                reason=reason or "",
             ),
             status=Status(status),
             rungs=tuple(rungs.pop(trial, ())),

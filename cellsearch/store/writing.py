@@ -35,7 +35,7 @@ def insert_trial(
     proposal = trial.proposal
     connection.execute(
         "INSERT INTO trials (number, key, genome, origin, attempt, seed, inherit, status, "
-        "duplicate_of, created, cell_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "duplicate_of, created, cell_key, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             trial.number,
             key,
@@ -48,6 +48,7 @@ def insert_trial(
             trial.duplicate_of,
             time.time(),
             trial.key,
+            proposal.reason or None,
         ),
     )
     for position, parent in enumerate(proposal.parents):
