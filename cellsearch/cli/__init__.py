@@ -29,6 +29,8 @@ _EPILOG = """Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 i
 
 _COMMANDS = (
     ("search", "searching", "Search for cells, or resume a search."),
+    ("ask", "asking", "Say what one needs to know to propose a cell for a run."),
+    ("tell", "asking", "Propose cells for a run, with reasons."),
     ("ls", "runs", "List the trials of a run."),
     ("best", "runs", "Show the best cell of a run."),
     ("report", "runs", "Write the HTML report of a run."),

@@ -240,6 +240,8 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
         )
         said = f"{trial.number} of {located.trial.run.path}: {score}, {trial.proposal.origin}"
         about = [("trial", said)]
+        if trial.proposal.reason:
+            about.append(("reason", trial.proposal.reason))
         if trial.failure is not None:
             about.append(("failed", f"{trial.failure.kind}: {trial.failure.message}"))
         if result is not None:

@@ -28,7 +28,7 @@ from cellsearch.cli.signals import exit_code, orderly, was_told
 from cellsearch.cli.suites import say_reference
 from cellsearch.cli.tables import FileOfData, file_options, say, write_experiment
 from cellsearch.cli.workers import make_executor, ray_options
-from cellsearch.errors import amount, command
+from cellsearch.errors import ConfigError, amount, command
 from cellsearch.executors.base import Executor
 from cellsearch.experiment import Experiment
 from cellsearch.experiment.overrides import parse_setting
@@ -36,7 +36,15 @@ from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record
-from cellsearch.search import EnvironmentChanged, Search, SearchEvent, TrialEnded, TrialStarted
+from cellsearch.search import (
+    EnvironmentChanged,
+    Search,
+    SearchEvent,
+    TrialEnded,
+    TrialStarted,
+    WaitsForTold,
+)
+from cellsearch.store import Inbox
 from cellsearch.tasks.own_data import with_data
 from cellsearch.training import Data
 from cellsearch.trial import BASELINE
@@ -111,6 +119,12 @@ SHOWN = 12
 @ray_options
 @own_data_option
 @data_option
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="With the strategy external: wait for cells that are told (cellsearch tell) instead of "
+    "ending.",
+)
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
 @click.option(
     "--json",
@@ -143,6 +157,7 @@ def search(
     ray_address: str | None,
     worker_env: tuple[str, ...],
     data: tuple[str, ...],
+    wait: bool,
     plain: bool,
     as_json: bool,
 ) -> int:
@@ -175,7 +190,13 @@ def search(
     folder = run or Path("runs") / declared.name
     if understood is not None:
         click.echo(write_experiment(declared, folder, understood) + "\n", err=as_json)
-    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data)
+    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data, wait)
+    if wait and not declared.strategy.is_outside:
+        raise ConfigError(
+            f"the strategy {declared.strategy.name} proposes cells itself and waits for nobody",
+            where="--wait",
+            hint="leave it out, or search with the strategy external",
+        )
     executor = partial(make_executor, declared.workers, folder, ray_address, worker_env)
     return _search(declared, folder, executor, warm, plain=plain or as_json, as_json=as_json)
 
@@ -190,6 +211,8 @@ class _Warm:
     """To train next."""
     data: tuple[str, ...] = ()
     """Where the user's own data lie, if not where the experiment says."""
+    wait: bool = False
+    """Whether to wait for cells that are told."""
 
     @property
     def any(self) -> bool:
@@ -268,6 +291,8 @@ def _search(
             f"on with {folder}",
             err=True,
         )
+    if experiment.strategy.is_outside:
+        _say_how_to_tell(folder)
     _require_candidate(open_run(folder))
     return 0
 
@@ -288,7 +313,7 @@ def _run(
             data = _prepared(search)  # which cells are legal depends on how wide the inputs are
         for line in warm.apply(search):
             click.echo(line, err=True)
-        if search.finished:
+        if search.finished or (search.waits_for_told and not warm.wait):
             return ""  # without starting workers
         data = data or _prepared(search)
         with (
@@ -303,7 +328,12 @@ def _run(
             display.seconds_left = lambda: search.seconds_left
             display.begin(search.history)
             try:
-                search.run(executor, lambda event: _show(event, search, display), data=data)
+                search.run(
+                    executor,
+                    lambda event: _show(event, search, display),
+                    data=data,
+                    wait=warm.wait,
+                )
             finally:
                 display.end()
         return "" if search.finished else search.used_up
@@ -327,6 +357,8 @@ def _show(event: SearchEvent, search: Search, display: Display) -> None:
     """Tell the display what happened, in words that it knows."""
     if isinstance(event, TrialStarted) and display.notice.startswith("starting"):
         display.notice = ""
+    if isinstance(event, WaitsForTold):
+        display.notice = f"waiting for cells: {command('tell', search.path, 'FILE')}"
     if isinstance(event, EnvironmentChanged):
         changes = ", ".join(
             f"{name} {before} -> {now}" for name, (before, now) in event.changes.items()
@@ -383,6 +415,21 @@ def _finish(folder: Path, as_json: bool) -> None:
         f"run: {folder}; report: {command('report', folder)}; "
         f"export: {command('export', folder, '--to', 'source', '-o', 'cell.py')}"
     )
+
+
+def _say_how_to_tell(folder: Path) -> None:
+    """What to do next in a run whose cells are told."""
+    data = open_run(folder)
+    left = data.counts["asked_for"] - data.trials.counted
+    waiting = len(Inbox(folder).letters())
+    if left > 0:
+        click.echo(
+            f"{amount(left, 'trial')} left: {command('ask', folder)} says what is known, "
+            f"{command('tell', folder, 'FILE')} proposes cells, the same command trains them",
+            err=True,
+        )
+    elif waiting:
+        click.echo(f"{amount(waiting, 'told cell')} wait: search on with more --trials", err=True)
 
 
 def _require_candidate(data: Run) -> None:

@@ -24,6 +24,7 @@ from cellsearch.reporting.page import (
     table,
     trial_table,
 )
+from cellsearch.reporting.reasons import reasons
 from cellsearch.trial import BASELINE, SUPERNET, Status, Trial
 
 __all__ = ["Report", "render_report"]
@@ -95,6 +96,7 @@ def render_report(report: Report) -> str:
             _pruned(history),
             _top_cells(report, history),
             _lineage(report, history),
+            reasons(history),
             _failures(history),
             _settings(report),
         ]
@@ -360,7 +362,9 @@ def _lineage(report: Report, history: History) -> str:
             f"{trial.name} · score {number(trial.score)} · {trial.proposal.origin} · "
             f"parents: {parents}"
         )
-        items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}</li>')
+        reason = trial.proposal.reason
+        why = f'<div class="soft">{escape(reason)}</div>' if reason else ""
+        items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}{why}</li>')
     more = f'<p class="soft">Only the nearest {ANCESTORS} are shown.</p>'
     return (
         f'<h2>Where the winner comes from</h2><ol class="lineage">{"".join(items)}</ol>'

@@ -21,8 +21,10 @@ if TYPE_CHECKING:  # these load torch
     from cellsearch.executors.base import Executor
     from cellsearch.export.write import Exported, Form
     from cellsearch.finals import FinalTable
+    from cellsearch.genome.graph import Genome
     from cellsearch.job import Outcome
     from cellsearch.runs.finals import FinalPlan
+    from cellsearch.runs.telling import ToldAnswer
     from cellsearch.tasks.own_data import Given
 
 __all__ = ["Run", "open_run"]
@@ -79,6 +81,37 @@ class Run(Snapshot):
     def trial(self, number: int) -> RunTrial:
         """One trial. Raises :class:`RunError` if the run has none of this number."""
         return RunTrial(self, self.find(number))
+
+    @checked_arguments
+    def ask(self, *, best: int = 8, failed: int = 8) -> dict[str, Any]:
+        """All that one needs to propose a cell for the run, as plain data: the task, what a cell
+        may be and how it is written, the best cells, what failed and why.
+
+        best, failed: so many of the best cells, and of the newest that failed or were refused.
+        """
+        from cellsearch.runs.asking import briefing
+
+        return briefing(Run.read(self.path, self.data), best=best, failed=failed)
+
+    def tell(
+        self,
+        cells: Genome | str | Sequence[Genome | str],
+        reason: str = "",
+        parents: Sequence[int] = (),
+    ) -> tuple[ToldAnswer, ...]:
+        """Propose cells for the run: genomes, or texts as
+        :func:`cellsearch.runs.telling.read_cells` reads them. They wait for the search that is at
+        work in it, or the next one.
+
+        reason: why, in words; of cells that do not say so themselves.
+        parents: numbers of the trials that they came from.
+
+        Returns what became of each, in order; a wrong cell is refused, its error in the answer.
+        Raises :class:`InputFileError` for a text that is no list of cells at all.
+        """
+        from cellsearch.runs.telling import as_written, tell
+
+        return tell(Run.read(self.path, self.data), as_written(cells, reason, parents))
 
     def finals(self) -> FinalTable | None:
         """The table that the last finals wrote; ``None`` before they ran. Raises

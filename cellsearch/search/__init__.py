@@ -13,6 +13,7 @@ from cellsearch.search.events import (
     SearchEvent,
     TrialEnded,
     TrialStarted,
+    WaitsForTold,
 )
 from cellsearch.search.search import Search
 
@@ -26,4 +27,5 @@ __all__ = [
     "SearchEvent",
     "TrialEnded",
     "TrialStarted",
+    "WaitsForTold",
 ]

@@ -19,7 +19,8 @@ from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_generator
 from cellsearch.search.parts import checked_budget, checked_proposal, first_budget
 from cellsearch.search.run_files import BestCell, inheritable
-from cellsearch.store import Duplicate
+from cellsearch.search.told import opened
+from cellsearch.store import Duplicate, Inbox
 from cellsearch.trial import BASELINE, ENQUEUED, Origin, Proposal, Rung, Status, Trial
 
 __all__ = ["Agenda"]
@@ -36,6 +37,7 @@ class Agenda:
     anything is done about it.
 
     best: learns of trials that are stopped.
+    inbox: what was told the run from outside.
     tell: learns of duplicates that are answered.
     """
 
@@ -45,11 +47,13 @@ class Agenda:
         experiment: Experiment,
         *,
         best: BestCell,
+        inbox: Inbox,
         tell: Callable[[SearchEvent], None],
     ) -> None:
         self._ledger = ledger
         self._experiment = experiment
         self._best = best
+        self._inbox = inbox
         self._tell = tell
         decided = {trial.proposal.origin for trial in ledger.history.of_kind(BASELINE)}
         self._baselines = deque(
@@ -123,8 +127,22 @@ class Agenda:
         """
         if not (self._wanted() and self._steps_allow(self._ledger.count)):
             return None
+        if not self._baselines and (told := self._take_up()) is not None:
+            return told
         proposals = map(self._propose_knowing, self._ledger.horizons())
         return next((trial for trial in proposals if trial is not None), None)
+
+    def _take_up(self) -> Trial | None:
+        """A new trial of the first cell that the run was told and does not know yet."""
+        for letter in self._inbox.letters():
+            found = opened(letter, self._experiment.space, self._ledger)
+            if found is not None:
+                proposal, key = found
+                trial = Trial(self._ledger.count, proposal, Status.RUNNING)
+                added = self._add(self._ledger.history, trial, key, self._ledger.last_horizon, [])
+                letter.remove()
+                return added
+        return None
 
     def _propose_knowing(self, horizon: int) -> Trial | None:
         number = self._ledger.count
@@ -188,16 +206,18 @@ class Agenda:
 
     # -- warm start --------------------------------------------------------------------------------
 
-    def enqueue(self, genome: Genome) -> Trial:
+    def enqueue(self, genome: Genome, reason: str = "") -> Trial:
         """Decide to train this cell, after the baselines; its trial, which waits, or the one that
         the run has of it already.
+
+        reason: why, in words.
         """
         self._decide_baselines({})
         key = search_key(genome)
         known = self._ledger.number_of(key)
         if known is not None:
             return self._ledger.trial(known)
-        return self._add_waiting(Proposal(genome, origin=Origin(ENQUEUED)), key)
+        return self._add_waiting(Proposal(genome, origin=Origin(ENQUEUED), reason=reason), key)
 
     def take_over(self, found: Sequence[tuple[Trial, str]]) -> tuple[int, int]:
         """Make trials of another run, each with its key, trials of this one, after the baselines.

@@ -276,7 +276,5 @@ def renumbered(trial: Trial, number: int, numbers: Mapping[int, int]) -> Trial:
     forgotten.
     """
     parents = tuple(numbers[parent] for parent in trial.proposal.parents if parent in numbers)
-    proposal = Proposal(
-        trial.genome, parents, trial.proposal.origin, reason=trial.proposal.reason
-    )
+    proposal = Proposal(trial.genome, parents, trial.proposal.origin, reason=trial.proposal.reason)
     return trial.with_(number=number, proposal=proposal)

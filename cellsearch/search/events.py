@@ -80,6 +80,11 @@ class BestChanged:
     """The trial."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitsForTold:
+    """Nothing is left to train until somebody tells the run a cell; the search waits."""
+
+
 SearchEvent = (
     Resumed
     | EnvironmentChanged
@@ -88,6 +93,7 @@ SearchEvent = (
     | TrialEnded
     | DuplicateAnswered
     | BestChanged
+    | WaitsForTold
 )
 
 Observer = Callable[[SearchEvent], None]

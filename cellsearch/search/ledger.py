@@ -317,6 +317,10 @@ class Ledger:
         self._open.pop(outcome.id, None)
         self._change(trial)
 
+    def note(self, kind: str, text: str) -> None:
+        """Something happened to the run."""
+        self._store.add_event(kind, text)
+
     def close(self) -> None:
         """The store is about to be closed."""
         self._records.detach()

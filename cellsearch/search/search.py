@@ -34,13 +34,14 @@ from cellsearch.search.events import (
     Resumed,
     TrialEnded,
     TrialStarted,
+    WaitsForTold,
 )
 from cellsearch.search.ledger import Ledger
 from cellsearch.search.limits import counted, rehearse, say_dropped
 from cellsearch.search.own_data import OwnData, settled
 from cellsearch.search.parts import checked_outcome
 from cellsearch.search.run_files import BestCell, Checkpoints
-from cellsearch.store import Duplicate, Store
+from cellsearch.store import Duplicate, Inbox, Store
 from cellsearch.store.naive import NAIVE, write_naive
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
@@ -52,6 +53,8 @@ from cellsearch.trial import Rung, Status, Trial
 __all__ = ["Observer", "Search"]
 
 _POLL_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
+"""How often a search that waits for told cells looks whether there are any."""
 _SWEEP_EVERY = 16
 
 
@@ -88,7 +91,14 @@ class Search:
             lookahead=experiment.lookahead if experiment.deterministic else 0,
         )
         self._best = BestCell(store.path, experiment.name, tell=self._announcer.tell)
-        self._agenda = Agenda(self._ledger, experiment, best=self._best, tell=self._announcer.tell)
+        self._inbox = Inbox(store.path)
+        self._agenda = Agenda(
+            self._ledger,
+            experiment,
+            best=self._best,
+            inbox=self._inbox,
+            tell=self._announcer.tell,
+        )
         self._checkpoints.clean()
         history = self.history
         self._update_best()
@@ -192,6 +202,18 @@ class Search:
         wanted = self.experiment.trials
         return (
             history.counted >= wanted and not self._agenda.has_baselines and not history.in_flight
+        )
+
+    @property
+    def waits_for_told(self) -> bool:
+        """Whether nothing is left to do until somebody tells the run a cell: its strategy proposes
+        none itself, and everything that was told has ended.
+        """
+        return (
+            self.experiment.strategy.is_outside
+            and not (self._agenda.has_baselines or self.history.in_flight)
+            and not (self.finished or self.used_up)
+            and not self._inbox.letters()
         )
 
     @property
@@ -332,9 +354,12 @@ class Search:
     # -- warm start --------------------------------------------------------------------------------
 
     @checked_arguments
-    def enqueue(self, genome: Genome) -> Trial:
+    def enqueue(self, genome: Genome, reason: str = "") -> Trial:
         """Let this cell be the next trial that is trained (after the baselines), whatever the
-        strategy would propose.
+        strategy would propose. Without opening the search, also while another process is at work in
+        it: :meth:`cellsearch.runs.Run.tell`.
+
+        reason: why, in words; kept, and shown with the trial.
 
         Returns its trial, with origin ``enqueued``; a cell that the run knows already is not
         trained again, its trial is returned. It counts as one of the experiment's trials; after the
@@ -342,7 +367,7 @@ class Search:
         """
         self.settle()
         self.experiment.space.require(genome, "the enqueued cell")
-        return self._agenda.enqueue(genome)
+        return self._agenda.enqueue(genome, plain_text(reason))
 
     @checked_arguments
     def import_run(self, path: str | Path) -> Imported:
@@ -384,6 +409,7 @@ class Search:
         *,
         arrays: Arrays | None = None,
         data: Data | None = None,
+        wait: bool = False,
     ) -> None:
         """Search until the trials of the experiment are done, or :meth:`stop` is called. The caller
         closes the executor.
@@ -391,8 +417,19 @@ class Search:
         on_event: is told what happens.
         arrays: data of a single task, instead of ``data``.
         data: from :meth:`prepare`, which is called here if neither is given.
+        wait: where the strategy proposes nothing itself, wait for cells that are told instead of
+            returning when all of them have ended.
+
+        Raises :class:`ConfigError` for ``wait`` with a strategy that waits for nobody.
         """
         experiment = self.experiment
+        if wait and not experiment.strategy.is_outside:
+            raise ConfigError(
+                f"the strategy {experiment.strategy.name} proposes cells itself and waits for "
+                "nobody",
+                where="wait",
+                hint="leave it out, or use the strategy external",
+            )
         self._stopping = self._stopping_now = False
         self._take_back()  # what ask() gave out by hand and tell() has not heard of
         self._announcer.listen(on_event)
@@ -405,13 +442,14 @@ class Search:
             write_naive(self.path, training.naive(experiment.task, options, data.arrays, "valid"))
         executor.start(experiment.task, options, data.arrays, folder=self.path)
         try:
-            self._loop(executor)
+            self._loop(executor, wait=wait)
             self._sweep()
         finally:
             self._take_back()
             self._announcer.listen(None)
 
-    def _loop(self, executor: Executor) -> None:
+    def _loop(self, executor: Executor, *, wait: bool) -> None:
+        said = False
         while not self._stopping_now:
             while (
                 not self._stopping
@@ -420,7 +458,14 @@ class Search:
             ):
                 executor.submit(self.job(trial))
             if not self._handed_out:
-                return
+                if not wait or self._stopping or self.finished or self.used_up:
+                    return
+                if not said:
+                    self._announcer.tell(WaitsForTold())
+                said = True
+                time.sleep(_LOOK_SECONDS)
+                continue
+            said = False
             for outcome in executor.events(_POLL_SECONDS):
                 self.tell(outcome)
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from cellsearch.store.inbox import Inbox, ToldCell
 from cellsearch.store.records import Records
 from cellsearch.store.rows import Decision, Duplicate, Environment, Event, Timing
 from cellsearch.store.store import Store
 
-__all__ = ["Decision", "Duplicate", "Environment", "Event", "Records", "Store", "Timing"]
+__all__ = [
+    "Decision",
+    "Duplicate",
+    "Environment",
+    "Event",
+    "Inbox",
+    "Records",
+    "Store",
+    "Timing",
+    "ToldCell",
+]

@@ -23,7 +23,7 @@ _WRITTEN = (
     "finals.partial.json",
 )
 """The files of a run that its writer writes."""
-_FOLDERS = ("checkpoints",)
+_FOLDERS = ("checkpoints", "told")
 """The folders that it writes and deletes in."""
 
 

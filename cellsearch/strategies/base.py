@@ -36,6 +36,8 @@ class Strategy(ABC):
     """Whether new weights of a cell that inherits start so that it computes what its parent did,
     where its ops allow that.
     """
+    is_outside: ClassVar[bool] = False
+    """Whether it proposes nothing itself: its cells are told the run (``cellsearch tell``)."""
 
     def __post_init__(self) -> None:
         check_options(self)

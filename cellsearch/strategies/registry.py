@@ -25,6 +25,7 @@ _STRATEGIES: Parts[Strategy] = Parts(
         "local_search": "cellsearch.strategies.evolution:LocalSearch",
         "predictor": "cellsearch.strategies.predictor:Predictor",
         "nsga2": "cellsearch.strategies.nsga2:Nsga2",
+        "external": "cellsearch.strategies.external:External",
     },
 )
 

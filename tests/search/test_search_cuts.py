@@ -117,7 +117,7 @@ def cut(path: Path, whole: Experiment, chance: random.Random) -> None:
 
 @pytest.mark.parametrize("rejected", [0.0, 0.4])
 @pytest.mark.parametrize("schedule", schedules.names())
-@pytest.mark.parametrize("strategy", strategies.names())
+@pytest.mark.parametrize("strategy", [n for n in strategies.names() if n != "external"])
 def test_a_cut_search_is_the_whole_search(
     tmp_path: Path, strategy: str, schedule: str, rejected: float
 ) -> None:

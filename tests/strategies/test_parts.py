@@ -375,6 +375,7 @@ EFFECTS = {
     },
     "nsga2": {"objectives": ["nodes", "time"], "population": 4, "initial": 3, "crossover": 1.0},
     "random": {},
+    "external": {},
 }
 
 

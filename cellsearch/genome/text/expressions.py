@@ -38,15 +38,17 @@ class ExpressionReader:
         """Lines of the statements, those further down included."""
         self.builder = Builder(())
 
-    def error(self, message: str, line: int, hint: str = "") -> CellSyntaxError:
-        """The error, with the line."""
-        return CellSyntaxError(message, where=f"{self.source}:{line}", hint=hint)
+    def error(self, message: str, place: int | ast.expr, hint: str = "") -> CellSyntaxError:
+        """The error, with the line, and, where ``place`` is an expression, the column."""
+        if isinstance(place, ast.expr):
+            message, place = f"{message} (column {place.col_offset + 1})", place.lineno
+        return CellSyntaxError(message, where=f"{self.source}:{place}", hint=hint)
 
     def expression(self, node: ast.expr, depth: int) -> int:
         """The value of an expression that stands ``depth`` deep in its statement."""
         if depth > 4 * MAX_DEPTH:
             raise self.error(
-                "nested too deeply", node.lineno, hint="give the inner parts a name of their own"
+                "nested too deeply", node, hint="give the inner parts a name of their own"
             )
         number = self.number(node)
         if number is not None:
@@ -63,7 +65,7 @@ class ExpressionReader:
             return self._call(node, depth)
         raise self.error(
             f"{type(node).__name__} is not allowed here",
-            node.lineno,
+            node,
             hint="allowed: numbers, names, x[t], h[t-1], + - * /, and ops: "
             + ", ".join(ops.names()),
         )
@@ -78,13 +80,13 @@ class ExpressionReader:
         ):
             raise self.error(
                 f"{node.id} is read without a step",
-                node.lineno,
+                node,
                 hint=f"write {node.id}[t]" + ("" if node.id == "x" else f" or {node.id}[t-1]"),
             )
         later = f", it is assigned in line {self.lines[node.id]}" if node.id in self.lines else ""
         raise self.error(
             f"{node.id} is not known here{later}",
-            node.lineno,
+            node,
             hint="assign a name before it is read" if later else self._meant(node.id),
         )
 
@@ -105,22 +107,20 @@ class ExpressionReader:
 
     def _step_value(self, node: ast.Subscript) -> int:
         if not isinstance(node.value, ast.Name):
-            raise self.error(
-                "only names carry a step", node.lineno, hint="write x[t], h[t-1] or c[t]"
-            )
+            raise self.error("only names carry a step", node, hint="write x[t], h[t-1] or c[t]")
         name = node.value.id
         if is_t_minus_1(node.slice):
             if name == "x":
                 raise self.error(
                     "x[t-1] is not available",
-                    node.lineno,
+                    node,
                     hint="keep it in a state: p[t] = linear(x[t]), then read p[t-1]",
                 )
             return self.builder.state(name)
         if not is_t(node.slice):
             raise self.error(
                 "a step is [t] or [t-1]",
-                node.lineno,
+                node,
                 hint="longer delays need a state of their own: p[t] = h[t-1]",
             )
         if name == "x":
@@ -128,7 +128,7 @@ class ExpressionReader:
         if name not in self.slots:
             raise self.error(
                 f"{name}[t] is read before it is assigned",
-                node.lineno,
+                node,
                 hint=f"move {name}[t] = ... up, or read {name}[t-1]",
             )
         return self.slots[name]
@@ -138,7 +138,7 @@ class ExpressionReader:
         if op is None:
             raise self.error(
                 f"the operator {type(node.op).__name__} is not allowed",
-                node.lineno,
+                node,
                 hint="a matrix times a value is linear(x[t])"
                 if isinstance(node.op, ast.MatMult)
                 else "allowed: + - * /",
@@ -167,7 +167,7 @@ class ExpressionReader:
             of_time = len(node.args) == 1 and (is_t(node.args[0]) or is_t_minus_1(node.args[0]))
             raise self.error(
                 f"unknown op {called}",
-                node.lineno,
+                node,
                 hint=f"did you mean {called}[{ast.unparse(node.args[0])}]?".replace(" - ", "-")
                 if of_time
                 else ops.unknown_op_hint(called, allowed),
@@ -177,11 +177,11 @@ class ExpressionReader:
             if word.arg != "bias" or node.func.id != "linear":
                 raise self.error(
                     f"{node.func.id} does not take the option {word.arg}",
-                    node.lineno,
+                    node,
                     hint="only linear has one: bias=True or bias=False",
                 )
             if not (isinstance(word.value, ast.Constant) and isinstance(word.value.value, bool)):
-                raise self.error("bias is True or False", node.lineno)
+                raise self.error("bias is True or False", node)
             bias = word.value.value
         return self._make(
             node.func.id, [self.expression(operand, depth + 1) for operand in node.args], node, bias
@@ -189,11 +189,9 @@ class ExpressionReader:
 
     def _make(self, op: str, operands: list[int], node: ast.expr, bias: bool = True) -> int:
         if not ops.get(op).accepts(len(operands)):
-            raise self.error(
-                f"{op} takes {ops.get(op).operands_text()}, not {len(operands)}", node.lineno
-            )
+            raise self.error(f"{op} takes {ops.get(op).operands_text()}, not {len(operands)}", node)
         if len(self.builder.nodes) >= MAX_NODES:
-            raise self.error(f"more than {MAX_NODES} nodes", node.lineno)
+            raise self.error(f"more than {MAX_NODES} nodes", node)
         return self.builder.node(op, *operands, bias=bias)
 
     def number(self, node: ast.expr) -> float | None:
@@ -203,13 +201,13 @@ class ExpressionReader:
         if not isinstance(inner, ast.Constant):
             return None
         if isinstance(inner.value, bool) or not isinstance(inner.value, int | float):
-            raise self.error(f"{inner.value!r:.40} is not a number", node.lineno)
+            raise self.error(f"{inner.value!r:.40} is not a number", node)
         try:
             value = float(inner.value)
         except OverflowError:
             value = math.inf
         if not math.isfinite(value):
-            raise self.error("the number is too large", node.lineno)
+            raise self.error("the number is too large", node)
         return -value if negative else value
 
 
