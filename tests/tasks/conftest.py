@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
+from cellsearch.tasks.base import Task
+from cellsearch.testing.tasks import torch_factory
 
 DATA = Path(os.environ.get("CELLSEARCH_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -30,3 +35,26 @@ def data_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
         )
     monkeypatch.setenv("CELLSEARCH_DATA", str(DATA))
     return DATA
+
+
+Train = Callable[..., nn.Module]
+
+
+@pytest.fixture
+def train() -> Train:
+    """Trains the model of a task around a layer of torch, from seed 0."""
+
+    def trained(
+        task: Task, kind: str, width: int, *, steps: int, learning_rate: float = 1e-2
+    ) -> nn.Module:
+        torch.manual_seed(0)
+        model = task.model(torch_factory(kind, width))
+        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+        for batch in islice(task.batches("train", 0), steps):
+            optimizer.zero_grad()
+            task.loss(model(batch.x)[0], batch).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        return model
+
+    return trained

@@ -103,6 +103,41 @@ class TestAnBnCn(TaskContract):
     beats = 0.2
 
 
+class TestGroupWord(TaskContract):
+    task = "group_word"
+    options: ClassVar = {
+        "batch_size": 32,
+        "max_length": 3,
+        "valid_lengths": [3],
+        "test_lengths": [3, 6],
+    }
+    beats = 0.5  # chance 5/6
+    steps = 200
+
+
+class TestEvenPairs(TaskContract):
+    task = "even_pairs"
+    options: ClassVar = {
+        "batch_size": 32,
+        "max_length": 4,
+        "valid_lengths": [4],
+        "test_lengths": [4, 8],
+    }
+    beats = 0.1  # chance 0.5
+
+
+class TestBinaryAddition(TaskContract):
+    task = "binary_addition"
+    options: ClassVar = {
+        "batch_size": 32,
+        "max_length": 4,
+        "valid_lengths": [4],
+        "test_lengths": [4, 8],
+    }
+    beats = 0.3  # chance about 0.5
+    steps = 200
+
+
 class TestOnlineDrift(TaskContract):
     task = "online_drift"
     options: ClassVar = {"length": 480, "laws": 2, "taps": 2, "tbptt": 16}
