@@ -16,6 +16,7 @@ from cellsearch.cli.output import emit_json, json_option, number, print_table, r
 from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.history import History
 from cellsearch.job import Naive
+from cellsearch.reporting.operators import OPERATOR_COLUMNS, operator_row, operators, verdict
 from cellsearch.reporting.page import cost_columns, cost_text
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
@@ -51,8 +52,17 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
     help="Only the cells that no other is better than in all objectives (of nsga2; else score and "
     "weights).",
 )
+@click.option(
+    "--operators",
+    "by_operator",
+    is_flag=True,
+    help="Instead of the trials what each operator paid: children, how many are better than their "
+    "parents, crossover beside mutation.",
+)
 @json_option
-def list_trials(run: Path | None, top: int | None, sort: str, pareto: bool, as_json: bool) -> None:
+def list_trials(
+    run: Path | None, top: int | None, sort: str, pareto: bool, by_operator: bool, as_json: bool
+) -> None:
     """List the trials of RUN, best first; unfinished and failed ones last. Of a folder that holds
     runs, list these; without RUN those in the folder runs, or here.
     """
@@ -62,6 +72,9 @@ def list_trials(run: Path | None, top: int | None, sort: str, pareto: bool, as_j
         _list_runs(found, as_json)
         return
     data = open_run(run)
+    if by_operator:
+        _list_operators(data, as_json)
+        return
     if pareto:
         front = sorted(data.front(), key=leaderboard_order if sort == "score" else _number)
         trials = front[:top]
@@ -135,6 +148,26 @@ def report(run: Path, output: Path | None, force: bool) -> None:
     if output is not None:
         refuse_other_kind(output, "html")
     click.echo(f"report: {open_run(run).report(output, force=force)}")
+
+
+def _list_operators(data: Run, as_json: bool) -> None:
+    """What each operator paid."""
+    rows = operators(data.trials)
+    said = verdict(rows)
+    if as_json:
+        documents = [row.to_document() for row in rows]
+        emit_json({"run": str(data.path), "operators": documents, "verdict": said})
+        return
+    if not rows:
+        click.echo("no trial of the run has a parent with a score")
+        return
+    print_table(
+        OPERATOR_COLUMNS,
+        [operator_row(row) for row in rows],
+        right=range(1, len(OPERATOR_COLUMNS)),
+    )
+    if said:
+        click.echo(f"\n{said}")
 
 
 def _list_runs(folders: list[Path], as_json: bool) -> None:

@@ -14,7 +14,17 @@ from cellsearch.history import History
 from cellsearch.reporting.page import number, table
 from cellsearch.trial import IMPORTED, Status, Trial
 
-__all__ = ["Paid", "operators", "operators_section", "p_value", "paid", "verdict"]
+__all__ = [
+    "OPERATOR_COLUMNS",
+    "Paid",
+    "families",
+    "operator_row",
+    "operators",
+    "operators_section",
+    "p_value",
+    "paid",
+    "verdict",
+]
 
 CROSSOVER, MUTATE = "crossover", "mutate"
 """Kinds of origin of children of two parents and of one, as the strategies name them."""
@@ -142,29 +152,32 @@ def verdict(rows: Sequence[Paid]) -> str:
     )
 
 
+OPERATOR_COLUMNS = (
+    *("operator", "children", "failed", "better than each parent", "share", "mean gain"),
+    "best score",
+)
+
+
+def operator_row(row: Paid) -> tuple[str, ...]:
+    """The texts of :data:`OPERATOR_COLUMNS`."""
+    return (
+        row.operator,
+        str(row.tried),
+        str(row.failed),
+        str(row.better),
+        f"{row.share:.0%}",
+        number(row.gain),
+        number(row.best),
+    )
+
+
 def operators_section(history: History) -> str:
     """The section of a report; ``""`` where nothing descends from anything."""
     rows = operators(history)
     if not rows:
         return ""
-    columns = [("operator", False), ("children", True), ("failed", True)]
-    columns += [("better than each parent", True), ("share", True), ("mean gain", True)]
-    columns += [("best score", True)]
-    cells = [
-        (
-            "",
-            (
-                row.operator,
-                str(row.tried),
-                str(row.failed),
-                str(row.better),
-                f"{row.share:.0%}",
-                number(row.gain),
-                number(row.best),
-            ),
-        )
-        for row in rows
-    ]
+    columns = [(name, name != OPERATOR_COLUMNS[0]) for name in OPERATOR_COLUMNS]
+    cells = [("", operator_row(row)) for row in rows]
     said = verdict(rows)
     note = f'<p class="soft">{said[0].upper()}{said[1:]}.</p>' if said else ""
     return f"<h2>What each operator paid</h2>{table(columns, cells)}{note}"

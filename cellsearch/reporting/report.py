@@ -16,6 +16,7 @@ from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.finals import errors_table, finals_section
+from cellsearch.reporting.operators import operators_section
 from cellsearch.reporting.page import (
     cell,
     leaderboard,
@@ -97,6 +98,7 @@ def render_report(report: Report) -> str:
             _top_cells(report, history),
             _lineage(report, history),
             reasons(history),
+            operators_section(history),
             _failures(history),
             _settings(report),
         ]

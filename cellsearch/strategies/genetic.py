@@ -9,28 +9,33 @@ experiment's baselines that the space holds.
 With ``islands`` each has a population of its own; the seed genomes and their first mutants belong
 to all of them, later cells to the island that their origin names after ``@``, and now and then a
 parent comes from another one. With ``species`` parents compete only with cells that look like them
-(distance of graph features), so that a new kind of cell has time to become good.
+(distance of graph features), so that a new kind of cell has time to become good. With ``archive``
+the population is the best cell of each niche instead (:mod:`cellsearch.strategies.archive`), and
+nobody dies of age; with ``objectives`` parents compete in several of them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from cellsearch.errors import SpaceError
+from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
-from cellsearch.options import at_least, between
+from cellsearch.options import at_least, between, check_options
 from cellsearch.space import SearchSpace
+from cellsearch.strategies.archive import elites, niche_of
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
+from cellsearch.strategies.nsga2 import check_objectives, check_shares, strengths
 from cellsearch.strategies.ranking import (
     CROSSOVER,
     MUTATE,
+    controls,
     crossover_rate,
     members,
     proposed,
@@ -61,13 +66,18 @@ class Genetic(Strategy):
     adaptive: operators are chosen by their record instead of alike, and crossover becomes more or
         less frequent by its own, between half of what is declared and half way to always.
     inherit: children start from their first parent's weights.
+    archive: "map_elites": the population is the best cell of each niche of recurrence class, number
+        of weights, and kind of memory, however old it is; "": the newest cells.
+    objectives: what parents compete in, front by front (several of those of nsga2); none: the score
+        alone.
     """
 
     name: ClassVar[str] = "genetic"
     starts_from_seeds: ClassVar[bool] = True
     paper: ClassVar[str] = (
         "Rawal & Miikkulainen 2018 (crossover, species); Real et al. 2019 (ageing); "
-        "Jozefowicz et al. 2015 (seeds)"
+        "Jozefowicz et al. 2015 (seeds); Mouret & Clune 2015 (archive); Deb et al. 2002 "
+        "(objectives)"
     )
 
     population: Annotated[int, at_least(2)] = 24
@@ -80,6 +90,33 @@ class Genetic(Strategy):
     species: Annotated[float, between(0, 1)] = 0.0
     adaptive: bool = True
     inherit: bool = False
+    archive: Literal["", "map_elites"] = ""
+    objectives: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        check_objectives(self.objectives)
+        if len(set(self.objectives)) == 1:
+            raise ConfigError(
+                "name two or more objectives, or none",
+                where="objectives",
+                hint='as in nsga2: ["score", "parameters"]',
+            )
+        if self.archive and self.islands > 1:
+            raise ConfigError(
+                "an archive and islands are two ways to keep different cells alive",
+                where="archive",
+                hint="use one of them: set islands to 1, or leave archive out",
+            )
+
+    @property
+    def minimised(self) -> tuple[str, ...]:
+        """See :attr:`Strategy.minimised`."""
+        return self.objectives or ("score",)
+
+    def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
+        """See :meth:`Strategy.check`: shares are those of the suite's tasks."""
+        check_shares(self.objectives, tasks)
 
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator
@@ -108,18 +145,26 @@ class Genetic(Strategy):
         return counts.index(min(counts))
 
     def _alive(self, space: SearchSpace, history: History, island: int) -> list[Trial]:
+        if self.archive:
+            return _archived(space, history)
         if self.islands == 1:
             return members(space, history, self.population)
         return members(
             space, history, self.population, lambda trial: _home(trial) in (None, island)
         )
 
-    def _parent(self, alive: Sequence[Trial], rng: np.random.Generator) -> Trial:
+    def _parent(
+        self, space: SearchSpace, alive: Sequence[Trial], rng: np.random.Generator
+    ) -> Trial:
         """The winner of a tournament, among cells of one kind when there are species."""
         if self.species > 0:
             model = alive[int(rng.integers(len(alive)))].genome
             alive = [trial for trial in alive if distance(model, trial.genome) <= self.species]
-        return tournament(alive, self.tournament, rng)
+        if not self.objectives:
+            return tournament(alive, self.tournament, rng)
+        drawn = rng.choice(len(alive), size=min(self.tournament, len(alive)), replace=False)
+        strength = strengths(self.objectives, space, alive)
+        return alive[min((int(k) for k in drawn), key=lambda k: (strength[k], alive[k].number))]
 
     def _mutant_of_seeds(
         self, space: SearchSpace, history: History, rng: np.random.Generator
@@ -158,12 +203,13 @@ class Genetic(Strategy):
             else self.crossover
         )
         for _ in range(TRIES):
-            first = self._parent(abroad if rng.random() < self.migration else alive, rng)
+            first = self._parent(space, abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)
             genome: Genome = first.genome
             crossed = False
             if rng.random() < crossover:
-                second = self._parent(abroad if rng.random() < self.migration else alive, rng)
+                from_abroad = rng.random() < self.migration
+                second = self._parent(space, abroad if from_abroad else alive, rng)
                 try:
                     genome = space.crossover(first.genome, second.genome, rng)
                 except SpaceError:
@@ -183,6 +229,19 @@ class Genetic(Strategy):
                 )
                 return Proposal(genome, numbers, origin, first.number if self.inherit else None)
         return None
+
+
+def _archived(space: SearchSpace, history: History) -> list[Trial]:
+    """The best of each niche; a control that the space holds where it is better than that, or where
+    there is none.
+    """
+    best = {niche_of(trial): trial for trial in elites(history)}
+    for control in controls(history):
+        if control.is_scored and space.contains(control.genome) is None:
+            niche = niche_of(control)
+            if niche not in best or control.score < best[niche].score:
+                best[niche] = control
+    return sorted(best.values(), key=lambda trial: (trial.score, trial.number))
 
 
 def _home(trial: Trial) -> int | None:

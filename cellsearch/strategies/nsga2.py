@@ -22,7 +22,7 @@ from cellsearch.strategies.evolution import sampled
 from cellsearch.strategies.ranking import CROSSOVER, MUTATE, best, members, proposed
 from cellsearch.trial import Origin, Proposal, Trial
 
-__all__ = ["Nsga2", "crowding", "fronts"]
+__all__ = ["Nsga2", "check_objectives", "check_shares", "crowding", "fronts", "strengths"]
 
 TRIES = 30
 CROSSINGS = 20
@@ -89,11 +89,7 @@ class Nsga2(Strategy):
 
     def __post_init__(self) -> None:
         check_options(self)
-        for objective in self.objectives:
-            if objective not in OBJECTIVES and not objective.startswith(SHARE):
-                error = unknown("objective", objective, OBJECTIVES, where="objectives")
-                error.hint += f"; in a suite also {SHARE}TASK"
-                raise error
+        check_objectives(self.objectives)
         if len(set(self.objectives)) < 2:
             raise ConfigError(
                 "name two or more objectives", where="objectives", hint="for one, use genetic"
@@ -123,18 +119,7 @@ class Nsga2(Strategy):
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
         """See :meth:`Strategy.check`: shares are those of the suite's tasks."""
-        shares = [f"{SHARE}{task}" for task in tasks]
-        for objective in self.objectives:
-            if objective not in OBJECTIVES and objective not in shares:
-                why = (
-                    "which the suite does not have" if tasks else "but this experiment has no suite"
-                )
-                hint = "allowed: " + ", ".join([*OBJECTIVES, *shares])
-                raise ConfigError(
-                    f"the objective {objective!r} is of a task, {why}",
-                    where="strategy_options.objectives",
-                    hint=hint,
-                )
+        check_shares(self.objectives, tasks)
 
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator
@@ -178,17 +163,45 @@ class Nsga2(Strategy):
         trials = [pool[number] for number in sorted(pool)]
         if not trials:
             return [], []
-        values = np.array(
-            [[_value(name, space, trial) for name in self.objectives] for trial in trials]
-        )
-        order: list[tuple[int, float, int]] = []
-        for rank, front in enumerate(fronts(values)):
-            order += [
-                (rank, -distance, k)
-                for k, distance in zip(front, crowding(values[front]), strict=True)
-            ]
-        order = sorted(order)[: self.population]
+        strength = strengths(self.objectives, space, trials)
+        order = sorted((*one, k) for k, one in enumerate(strength))[: self.population]
         return [trials[k] for _, _, k in order], [(rank, negative) for rank, negative, _ in order]
+
+
+def check_objectives(objectives: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` for a name of something that cannot be minimised."""
+    for objective in objectives:
+        if objective not in OBJECTIVES and not objective.startswith(SHARE):
+            error = unknown("objective", objective, OBJECTIVES, where="objectives")
+            error.hint += f"; in a suite also {SHARE}TASK"
+            raise error
+
+
+def check_shares(objectives: Sequence[str], tasks: Collection[str]) -> None:
+    """Raise :class:`ConfigError` for the share of a task that is not in the suite of ``tasks``."""
+    shares = [f"{SHARE}{task}" for task in tasks]
+    for objective in objectives:
+        if objective not in OBJECTIVES and objective not in shares:
+            why = "which the suite does not have" if tasks else "but this experiment has no suite"
+            raise ConfigError(
+                f"the objective {objective!r} is of a task, {why}",
+                where="strategy_options.objectives",
+                hint="allowed: " + ", ".join([*OBJECTIVES, *shares]),
+            )
+
+
+def strengths(
+    objectives: Sequence[str], space: SearchSpace, trials: Sequence[Trial]
+) -> list[tuple[int, float]]:
+    """Front and negative crowding distance of each of the trials; smaller is better."""
+    if not trials:
+        return []
+    values = np.array([[_value(name, space, trial) for name in objectives] for trial in trials])
+    found: list[tuple[int, float]] = [(0, 0.0)] * len(trials)
+    for rank, front in enumerate(fronts(values)):
+        for k, distance in zip(front, crowding(values[front]), strict=True):
+            found[k] = (rank, -distance)
+    return found
 
 
 def _value(objective: str, space: SearchSpace, trial: Trial) -> float:

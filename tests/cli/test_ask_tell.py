@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from cellsearch.executors.in_process import InProcess
 from cellsearch.runs.locate import MAX_FILE
+from cellsearch.search import Search
 from cellsearch.store import Inbox
+from cellsearch.testing.noop import EVALUATION
+from cellsearch.testing.search import small_experiment
 
 EXPERIMENT = """
 space = "lstm_gru"
@@ -149,3 +153,19 @@ def test_there_must_be_a_run(call: Call, tmp_path: Path) -> None:
         code, _, err = call(*command)
         assert code == 4
         assert "there is no run here" in err
+
+
+def test_ls_says_what_operators_paid(call: Call, tmp_path: Path) -> None:
+    with Search.open(tmp_path / "a", small_experiment("genetic")) as search:
+        search.run(InProcess(evaluation=EVALUATION), arrays={})
+    code, out, _ = call("ls", tmp_path / "a", "--operators")
+    assert code == 0
+    assert out.splitlines()[0].split()[:2] == ["operator", "children"]
+    assert "mutate:" in out
+    assert (
+        "crossover pays"
+        in json.loads(call("ls", tmp_path / "a", "--operators", "--json")[1])["verdict"]
+    )
+    with Search.open(tmp_path / "b", small_experiment("random", trials=3)) as search:
+        search.run(InProcess(evaluation=EVALUATION), arrays={})
+    assert call("ls", tmp_path / "b", "--operators")[1].startswith("no trial of the run has")

@@ -38,6 +38,20 @@ class TestPrune(StrategyContract):
         return strategies.create("prune")
 
 
+class TestGeneticWithArchive(StrategyContract):
+    trials = 60
+
+    def strategy(self) -> Strategy:
+        return strategies.create("genetic", {"archive": "map_elites"})
+
+
+class TestGeneticWithObjectives(StrategyContract):
+    trials = 100  # two objectives: the seed genomes are beaten later in the score alone
+
+    def strategy(self) -> Strategy:
+        return strategies.create("genetic", {"objectives": ("score", "parameters")})
+
+
 class TestRegularizedEvolution(StrategyContract):
     def strategy(self) -> Strategy:
         return strategies.create("regularized_evolution", {"population": 12, "tournament": 4})

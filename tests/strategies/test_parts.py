@@ -361,6 +361,8 @@ EFFECTS = {
         "species": 0.2,
         "adaptive": False,
         "inherit": True,
+        "archive": "map_elites",
+        "objectives": ["score", "nodes"],
     },
     "regularized_evolution": {"population": 5, "tournament": 2},
     "local_search": {"initial": 2, "patience": 2},
