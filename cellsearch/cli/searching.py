@@ -355,7 +355,7 @@ def _display(experiment: Experiment, *, plain: bool, stream_is_stderr: bool) -> 
 
 def _show(event: SearchEvent, search: Search, display: Display) -> None:
     """Tell the display what happened, in words that it knows."""
-    if isinstance(event, TrialStarted) and display.notice.startswith("starting"):
+    if isinstance(event, TrialStarted) and display.notice.startswith(("starting", "waiting")):
         display.notice = ""
     if isinstance(event, WaitsForTold):
         display.notice = f"waiting for cells: {command('tell', search.path, 'FILE')}"

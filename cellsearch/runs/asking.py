@@ -94,7 +94,7 @@ def _space(space: SearchSpace) -> dict[str, Any]:
         "operands": f"at most {limits.max_operands} of a linear, a sum or a product; a linear "
         "reads each value once",
         "weights": f"at most {limits.max_parameters:,} with {sizes}",
-        "numbers": ", ".join(f"{value:g}" for value in space.constants),
+        "numbers": ", ".join(f"{value:g}" for value in space.constants) or "none",
         "class": rules.recurrence,
     }
     if limits.max_gemm_depth < limits.max_depth:

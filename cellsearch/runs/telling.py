@@ -23,7 +23,7 @@ from cellsearch.job import plain_text
 from cellsearch.options import keys, read_options, unknown
 from cellsearch.runs.facts import trained_sizes
 from cellsearch.runs.snapshot import Snapshot
-from cellsearch.space import SearchSpace, layer_weights
+from cellsearch.space import SearchSpace, Violation, layer_weights
 from cellsearch.store import Inbox, Store, ToldCell
 from cellsearch.store.inbox import MAX_REASON
 
@@ -239,9 +239,9 @@ def _checked(cell: WrittenCell, space: SearchSpace, trials: int) -> ToldCell:
     found = parse(padded, source=cell.source)
     outside = space.contains(found.genome)
     if outside is not None:
-        line = _line_of(outside.node, padded, cell.line)
+        line, column = _place_of(outside, padded, cell.line)
         raise SpaceError(
-            f"the cell is not in the space {space.name}: {outside}",
+            f"the cell is not in the space {space.name}: {outside} (column {column})",
             where=f"{cell.source}:{line}",
             hint="cellsearch ask RUN says what the space allows",
         )
@@ -262,12 +262,17 @@ def _checked(cell: WrittenCell, space: SearchSpace, trials: int) -> ToldCell:
     return ToldCell(found.genome, reason, tuple(dict.fromkeys(cell.parents)))
 
 
-def _line_of(label: str, text: str, first: int) -> int:
-    """The line of the statement that makes a node; the first one where nothing is named so."""
-    name = re.escape(label.removesuffix("_t"))
-    statement = re.compile(rf"\s*{name}\s*(\[t\])?\s*=", re.ASCII)
-    lines = text.split("\n")
-    return next((k for k, line in enumerate(lines, start=1) if statement.match(line)), first)
+def _place_of(outside: Violation, text: str, first: int) -> tuple[int, int]:
+    """Line and column of what is wrong: of the op, or else of the statement that makes the node;
+    the begin of the cell where nothing is named so.
+    """
+    name = re.escape(outside.node.removesuffix("_t"))
+    statement = re.compile(rf"\s*({name})\s*(\[t\])?\s*=", re.ASCII)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if found := statement.match(line):
+            op = re.search(rf"\b{re.escape(outside.what.removeprefix('the op '))}\(", line)
+            return number, (op or found).start(0 if op else 1) + 1
+    return first, 1
 
 
 def as_written(

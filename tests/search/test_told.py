@@ -148,7 +148,7 @@ def test_what_is_known_is_answered_without_training(run: Path) -> None:
     [
         ("h[t] = tanh(linear(x[t], q))", "<text>:1", r"q is not known here \(column 26\)"),
         ("\nh[t] = tanh(linear(x[t])", "<text>:2", r"was never closed \(column 12\)"),
-        ("a = linear(x[t], h[t-1])\nh[t] = sin(a)", "<text>:2", "the op sin"),
+        ("a = linear(x[t], h[t-1])\nh[t] = sin(a)", "<text>:2", r"the op sin .*\(column 8\)"),
         ("# only a comment", "<text>:1", "the cell is empty"),
         (f'"""{"why " * MAX_REASON}"""\n{OWN}', "<text>:1", "the reason has 39,999"),
     ],
