@@ -28,10 +28,10 @@ from cellsearch.benchmark.base import (
     ExerciseResult,
     PrintedTable,
 )
-from cellsearch.benchmark.budget import model_weights, size_within
 from cellsearch.benchmark.published_cogscale import published
 from cellsearch.options import above, at_least
 from cellsearch.tasks.cogscale import CATEGORIES, Cogscale, variant_name
+from cellsearch.training.budget import model_weights, size_within
 
 __all__ = ["SEARCHED", "CogscaleBenchmark", "CogscaleBenchmarkOptions", "CogscaleRow"]
 

@@ -125,9 +125,12 @@ def _print(document: dict[str, Any]) -> None:
                 f"{row['name']}: trained at {rates} times its learning rate; the score is the "
                 "mean over all of them, LSTM and GRU are shown at their best"
             )
-    reference = {"lstm": "the LSTM's", "gru": "the GRU's", "best": "the better reference's"}[
-        document["reference"]
-    ]
+    reference = {
+        "lstm": "the LSTM's",
+        "gru": "the GRU's",
+        "best": "the better reference's",
+        "perfect": "a perfect answer's",
+    }[document["reference"]]
     click.echo(
         f"share of {reference} skill above chance; {what[document['aggregation']]}: "
         f"{number(document['fitness'], 3)}"

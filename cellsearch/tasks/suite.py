@@ -72,8 +72,9 @@ class Suite:
     """``min``: as good as at the task that a cell is worst at (Jozefowicz et al. 2015); ``mean``;
     ``pareto``: one objective a task, ranked by the mean.
     """
-    reference: Literal["lstm", "gru", "best"] = "lstm"
-    """The score that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both."""
+    reference: Literal["lstm", "gru", "best", "perfect"] = "lstm"
+    """The score that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both; or 0, which
+    is ``perfect``, for tasks where these two learn nothing."""
     stop_below: Annotated[float, between(0, 1, open_high=True)] = 0.0
     """With ``min``, the tasks after one with a smaller share of the reference are not trained (0:
     all are).
@@ -91,6 +92,9 @@ class Suite:
     times the part of all its trainings that did not diverge."""
     failures: Literal["fail", "count"] = "fail"
     """A training that diverges makes the trial ``fail``, or counts as a share of 0."""
+    weights: Annotated[int, at_least(0)] = 0
+    """Of each task's whole model, within 15 %: every cell has the hidden size that follows from
+    them (0: that of the training)."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Of all tasks."""
     members: Annotated[tuple[Member, ...], Key("tasks"), at_least(1)]
@@ -150,7 +154,7 @@ class Suite:
         return {**document, "tasks": members}
 
 
-_LATER = {"trainings": 1, "rates": [1.0], "over_rates": "mean", "failures": "fail"}
+_LATER = {"trainings": 1, "rates": [1.0], "over_rates": "mean", "failures": "fail", "weights": 0}
 """Keys that version 0.1 did not have, with what they say by default."""
 
 

@@ -38,6 +38,8 @@ def prepare(
         return Data(tasks.get(task).load(task_options))
     suite = Suite.parse(task_options)
     arrays = load_suite_data(suite)
+    if suite.reference == "perfect":
+        return Data(arrays, targets(suite))
     scores = references(suite, arrays, cache or ResultCache(), on_training)
     return Data(arrays, targets(suite, scores))
 

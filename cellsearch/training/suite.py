@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.genome.device import COSTS
+from cellsearch.genome.graph import Genome
 from cellsearch.job import Connection, Job, Limits, Prefilter, Result, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
+from cellsearch.training.budget import model_weights, size_within
 from cellsearch.training.data import OnTraining, ReferenceTraining
 from cellsearch.training.loop import evaluate as train_one
-from cellsearch.training.model import decoded
+from cellsearch.training.model import decoded, make_task
 from cellsearch.training.results import ResultCache
 from cellsearch.training.shares import OneTraining, Scored, fitness, scored, share
 
@@ -71,6 +73,7 @@ def references(
         genome = genomes[cell]
         whole = Job(0, 0, genome.to_json(), SUITE, {}, Training(), suite.steps, 0)
         job = member_job(whole, suite, member, seed, rate=rate)
+        job = _sized(job, suite, genome, part(arrays, number))
         try:
             result, _ = cache.train(job, part(arrays, number), genome=genome, on_known=tell)
         except TrainingError as error:
@@ -105,8 +108,13 @@ def references(
     )
 
 
-def targets(suite: Suite, scores: NDArray[np.float64]) -> tuple[float, ...]:
-    """The score of each task that counts as 1, out of the ``scores`` of :func:`references`."""
+def targets(suite: Suite, scores: NDArray[np.float64] | None = None) -> tuple[float, ...]:
+    """The score of each task that counts as 1, out of the ``scores`` of :func:`references`, which a
+    suite that is measured against perfection does not need.
+    """
+    if suite.reference == "perfect":
+        return (0.0,) * len(suite.members)
+    assert scores is not None
     means = scores.mean(axis=2)
     if suite.reference == "best":
         return tuple(float(value) for value in means.min(axis=1))
@@ -140,6 +148,20 @@ def member_job(job: Job, suite: Suite, member: Member, seed: int, *, rate: float
         targets=(),
         repeat=0,
     )
+
+
+def _sized(job: Job, suite: Suite, genome: Genome, arrays: Arrays) -> Job:
+    """The training with the hidden size that follows from the weights of the suite. Raises
+    :class:`TrainingError` of kind ``"invalid"`` for a cell that cannot have so many.
+    """
+    if not suite.weights:
+        return job
+    count = model_weights(make_task(job, arrays), genome)
+    try:
+        hidden = size_within(count, suite.weights, f"the cell on {job.task}")
+    except ConfigError as error:
+        raise TrainingError(error.message, kind="invalid", hint=error.hint) from error
+    return replace(job, training=replace(job.training, hidden_size=hidden))
 
 
 def train_suite(
@@ -180,6 +202,7 @@ def train_suite(
         if not first:  # the cell has passed the checks, which are the same for each task
             asked = replace(asked, prefilter=Prefilter())
         try:
+            asked = _sized(asked, suite, genome, part(arrays, k))
             if cache is None:
                 result = train_one(asked, part(arrays, k), genome=genome)
             else:

@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from cellsearch import benchmark, tasks, zoo
 from cellsearch.benchmark.base import BenchmarkReport, Contestant, ExerciseResult
-from cellsearch.benchmark.budget import model_weights, size_within
 from cellsearch.benchmark.cogscale import (
     SEARCHED,
     CogscaleBenchmark,
@@ -27,6 +26,7 @@ from cellsearch.executors.in_process import InProcess
 from cellsearch.genome import Genome
 from cellsearch.job import Outcome
 from cellsearch.tasks.cogscale import CATEGORIES
+from cellsearch.training.budget import model_weights, size_within
 from cellsearch.training.model import cell_factory
 from cellsearch.training.results import ResultCache
 
