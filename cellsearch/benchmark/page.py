@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
 from cellsearch.benchmark.base import Benchmark, BenchmarkReport, Contestant, PrintedTable
 from cellsearch.errors import InputFileError
@@ -83,7 +84,9 @@ def _table(table: PrintedTable) -> str:
     lines = [_line(row, widths) for row in rows]
     rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
     lines.insert(1, f"| {' | '.join(rule)} |")
-    return "\n".join([f"**{table.title}**", "", *lines, *(f"\n{note}" for note in table.notes)])
+    words = [f"**{table.title}**", *table.notes]
+    title, *notes = (fill(text, 100, break_on_hyphens=False) for text in words)
+    return "\n".join([title, "", *lines, *(f"\n{note}" for note in notes)])
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
