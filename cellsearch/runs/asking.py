@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from cellsearch import ops, zoo
+from cellsearch import ops, tasks, zoo
 from cellsearch.errors import amount, command
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.runs.telling import declared_space
 from cellsearch.search.told import REFUSED
 from cellsearch.space import SearchSpace
 from cellsearch.store import Inbox, Store
-from cellsearch.trial import BASELINE, Trial
+from cellsearch.tasks.suite import SUITE
+from cellsearch.trial import BASELINE, Status, Trial
 
 __all__ = ["as_text", "briefing"]
 
@@ -58,6 +60,9 @@ def briefing(run: Snapshot, *, best: int = 8, failed: int = 8) -> dict[str, Any]
         "strategy": declared["strategy"],
         "task": {
             "name": declared["task"],
+            "what": tasks.info(declared["task"]).summary
+            if declared["task"] != SUITE
+            else "a suite",
             "options": declared.get("task_options", {}),
             "training": declared["training"],
             "metric": run.metric if run.trials.ranked else "",
@@ -69,7 +74,7 @@ def briefing(run: Snapshot, *, best: int = 8, failed: int = 8) -> dict[str, Any]
         "example": _example(space),
         "baselines": [_cell(trial) for trial in controls],
         "best": [_cell(trial) for trial in leaders],
-        "failed": [_cell(trial) for trial in run.trials.failed(failed)],
+        "failed": [_cell(trial) for trial in _failed(run, failed)],
         "refused": _refused(run, failed),
         "waiting": waiting,
         "trials": {
@@ -81,6 +86,11 @@ def briefing(run: Snapshot, *, best: int = 8, failed: int = 8) -> dict[str, Any]
         "tell": command("tell", run.path, "FILE", "--reason", "WHY"),
         "tell_json": '[{"cell": "h[t] = ...", "reason": "why", "parents": [3]}, ...]',
     }
+
+
+def _about(task: str) -> str:
+    """What is learned, in words."""
+    return tasks.info(task).summary if task != SUITE else "several tasks, see its options"
 
 
 def _space(space: SearchSpace) -> dict[str, Any]:
@@ -151,11 +161,18 @@ def _cell(trial: Trial) -> dict[str, Any]:
     }
 
 
+def _failed(run: Snapshot, most: int) -> list[Trial]:
+    """The newest trials that failed, newest first."""
+    count = min(most, run.trials.totals.statuses[Status.FAILED])
+    failures = (trial for trial in reversed(run.trials) if trial.status is Status.FAILED)
+    return list(islice(failures, count))
+
+
 def _refused(run: Snapshot, most: int) -> list[Mapping[str, Any]]:
     """What the search refused after it was told, newest first."""
     with Store.read(run.path) as store:
         events = [event for event in store.events() if event.kind == REFUSED]
-    return [json.loads(event.text) for event in events[-most:][::-1]]
+    return [json.loads(event.text) for event in events[::-1][:most]]
 
 
 # -- as a text -------------------------------------------------------------------------------------
@@ -170,7 +187,8 @@ def _lines(brief: Mapping[str, Any]) -> Iterator[str]:
     task, space, trials = brief["task"], brief["space"], brief["trials"]
     steps = task["training"].get("steps")
     yield f"{brief['experiment']}: {brief['question']}".rstrip(": ")
-    yield f"task: {task['name']}, {amount(steps, 'step')} of training, score: lower is better"
+    yield f"task: {task['name']} ({task['what']})"
+    yield f"  {amount(steps, 'step')} of training; score: lower is better"
     used = amount(trials["asked_for"], "trial")
     yield f"trials: {trials['used']} of {used} used, {trials['left']} left"
     yield ""

@@ -26,6 +26,7 @@ from cellsearch.runs.snapshot import Snapshot
 from cellsearch.space import SearchSpace, Violation, layer_weights
 from cellsearch.store import Inbox, Store, ToldCell
 from cellsearch.store.inbox import MAX_REASON
+from cellsearch.trial import Trial
 
 __all__ = [
     "MAX_CELLS",
@@ -221,8 +222,7 @@ def tell(run: Snapshot, cells: Sequence[WrittenCell]) -> tuple[ToldAnswer, ...]:
             key = search_key(told.genome)
             twin = store.lookup.with_key(key)
             if twin is not None:
-                said = f"it is trial {twin}"
-                answers.append(ToldAnswer(where, "known", twin, said))
+                answers.append(ToldAnswer(where, "known", twin, _known(store.trial(twin))))
             elif key in seen:
                 answers.append(ToldAnswer(where, "known", said="it was told already, and waits"))
             else:
@@ -231,6 +231,15 @@ def tell(run: Snapshot, cells: Sequence[WrittenCell]) -> tuple[ToldAnswer, ...]:
                 answers.append(ToldAnswer(where, "accepted", said="it waits to be trained"))
     inbox.put(good)
     return tuple(answers)
+
+
+def _known(trial: Trial) -> str:
+    """What became of a cell that the run has."""
+    if trial.failure is not None:
+        return f"it is trial {trial.number}, which failed ({trial.failure.kind})"
+    if trial.is_scored:
+        return f"it is trial {trial.number}, score {trial.score:.6g}"
+    return f"it is trial {trial.number}"
 
 
 def _checked(cell: WrittenCell, space: SearchSpace, trials: int) -> ToldCell:
