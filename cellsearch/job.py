@@ -234,6 +234,9 @@ class Job:
     repeat: int = 0
     """Which of several trainings of the same candidate with the same budget, each from scratch and
     with seeds of its own; over a suite it says which of the suite's seeds (0: the first)."""
+    body: str = ""
+    """What is trained in place of a cell (:mod:`cellsearch.training.bodies`), ``genome`` being
+    empty then; ``""``: the cell."""
 
     @property
     def id(self) -> JobId:

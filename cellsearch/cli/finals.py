@@ -5,9 +5,10 @@ weights, and say what is true.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,12 +22,17 @@ from cellsearch.cli.output import (
 )
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.workers import make_executor, ray_options
-from cellsearch.errors import amount
-from cellsearch.finals import FinalTable
+from cellsearch.errors import RunError, amount, command
+from cellsearch.experiment.overrides import parse_setting
+from cellsearch.finals import FinalTable, FinalTables
 from cellsearch.job import Outcome
-from cellsearch.reporting.finals import effect_texts, rate_text
+from cellsearch.options import unknown
+from cellsearch.reporting.finals import effect_texts, rate_text, tasks_grid, tasks_notes
 from cellsearch.reporting.page import cost_columns, cost_text
-from cellsearch.runs import open_run
+from cellsearch.runs import Run, open_run
+from cellsearch.runs.finals import FinalPlan
+from cellsearch.runs.finals_on import FinalPlans
+from cellsearch.tasks.suite import SUITE
 
 __all__ = ["COMMANDS"]
 
@@ -51,7 +57,8 @@ __all__ = ["COMMANDS"]
     "--against",
     multiple=True,
     metavar="CELL",
-    help="Zoo cells to compare with; lstm and gru if left out.",
+    help="Zoo cells to compare with, or transformer (torch's own layers, causal); lstm and gru if "
+    "left out.",
 )
 @click.option(
     "--hidden",
@@ -81,47 +88,56 @@ __all__ = ["COMMANDS"]
     is_flag=True,
     help="Read the test data once more after earlier finals, whose table is kept.",
 )
+@click.option(
+    "--on",
+    multiple=True,
+    metavar="TASK",
+    help="Judge the cells on another task; several are judged together, too.",
+)
+@click.option(
+    "--suite", metavar="NAME", help="Judge the cells on all tasks of this suite (name or file)."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="With --on: training.KEY=VALUE, or task_options.KEY=VALUE of the only task.",
+)
+@click.option("--show", is_flag=True, help="Print the tables of earlier finals, and train nothing.")
 @own_data_option
 @data_option
 @json_option
 def finals(
     run: Path,
-    top: int,
-    seeds: int,
-    against: Sequence[str],
-    hidden: int | None,
-    steps: int | None,
-    sweep_seeds: int | None,
+    on: tuple[str, ...],
+    suite: str | None,
+    settings: tuple[str, ...],
+    show: bool,
     workers: int | None,
     ray_address: str | None,
     worker_env: tuple[str, ...],
-    again: bool,
-    data: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Retrain the best cells of RUN and LSTM and GRU from scratch, with several seeds, and compare
-    them on test data.
+    them on test data: of the searched task, of other tasks (--on), or of all tasks of a suite
+    (--suite; of a run that searched on a suite, its own).
 
     All models get equally many parameters (within 1 %), the same sweep of learning rates, widened
     while the best one is at its edge and decided by validation, and the same budget; test data is
-    read once a training, at the end.
-    Writes finals.json into the run's folder. After Ctrl-C the same command goes on.
+    read once a training, at the end. Writes finals.json (finals-NAME.json for other tasks) into
+    the run's folder. After Ctrl-C the same command goes on.
     """
-    opened = open_run(run, data=data)
-    plan = opened.plan_finals(
-        top=top,
-        seeds=seeds,
-        against=against or ("lstm", "gru"),
-        hidden_size=hidden,
-        steps=steps,
-        sweep_seeds=sweep_seeds or 0,
-        again=again,
-    )
-    sizes = ", ".join(f"{name}: H = {size}" for name, size in plan.sizes.items())
-    least, steps_each = amount(plan.trainings, "training"), plan.protocol.training.steps
-    click.echo(f"at least {least} of {amount(steps_each, 'step')}; {sizes}", err=True)
-    declared = opened.experiment
-    count = declared.workers if workers is None else workers
+    opened = open_run(run, data=() if on or suite else options["data"])
+    if show:
+        _show(opened, as_json)
+        return 0
+    options["against"] = options["against"] or ("lstm", "gru")
+    options["hidden_size"] = options.pop("hidden")
+    options["sweep_seeds"] = options["sweep_seeds"] or 0
+    plan = _plan(opened, on, suite, settings, options)
+    count = opened.experiment.workers if workers is None else workers
     try:
         with make_executor(count, run, ray_address, worker_env) as executor:
             table = plan.run(executor, _Progress(plan.trainings))
@@ -130,9 +146,84 @@ def finals(
         return exit_code()
     if as_json:
         emit_json(table.to_document())
+    elif isinstance(table, FinalTables):
+        _print_tasks(table)
     else:
         _print(table, opened.metric)
     return 0
+
+
+def _plan(
+    opened: Run,
+    on: Sequence[str],
+    suite: str | None,
+    settings: Sequence[str],
+    options: Mapping[str, Any],
+) -> FinalPlan | FinalPlans:
+    """What is to be trained; says it on standard error."""
+    if settings and not on:
+        raise click.UsageError("--set is for the tasks of --on")
+    if not on and not suite and opened.declared["task"] != SUITE:
+        plan = opened.plan_finals(**{**options, "data": None})
+        _announce(plan)
+        return plan
+    tables: dict[str, dict[str, Any]] = {"training": {}, "task_options": {}}
+    for setting in settings:
+        key, value = parse_setting(setting)
+        table, _, option = key.partition(".")
+        if table not in tables or not option:
+            raise unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
+        tables[table][option] = value
+    if tables["task_options"] and len(on) != 1:
+        raise click.UsageError("task_options.KEY=VALUE needs one --on TASK, whose options they are")
+    asked = dict.fromkeys(on, tables["task_options"])
+    plans = opened.plan_finals_on(
+        on=asked, suite=suite or "", training=tables["training"], **options
+    )
+    for name, one in plans.plans:
+        _announce(one, f"{name}: ")
+    return plans
+
+
+def _announce(plan: FinalPlan, name: str = "") -> None:
+    sizes = ", ".join(f"{cell}: H = {size}" for cell, size in plan.sizes.items())
+    least, steps = amount(plan.trainings, "training"), plan.protocol.training.steps
+    click.echo(f"{name}at least {least} of {amount(steps, 'step')}; {sizes}", err=True)
+
+
+def _show(opened: Run, as_json: bool) -> None:
+    """Print what finals have left."""
+    table, others = opened.finals(), opened.finals_on()
+    if table is None and not others:
+        raise RunError(
+            "no finals have been made of this run",
+            where=str(opened.path),
+            hint=f"{command('finals', opened.path)} makes them",
+        )
+    if as_json:
+        found = {} if table is None else {"": table.to_document()}
+        emit_json(found | {name: one.to_document() for name, one in others.items()})
+        return
+    if table is not None:
+        _print(table, opened.metric)
+    for one in others.values():
+        _print_tasks(one)
+
+
+def _print_tasks(tables: FinalTables) -> None:
+    """The table of the only task, or all tasks as one table."""
+    if len(tables.tasks) == 1:
+        click.echo(f"on {tables.name}")
+        _print(tables.tasks[0].table, tables.tasks[0].metric)
+        return
+    document = tables.to_document()
+    headers, rows = tasks_grid(document)
+    click.echo(f"on {tables.name}: mean test scores (lower is better), p against the best baseline")
+    print_table(headers, rows, right=range(1, len(headers)))
+    click.echo()
+    for note in tasks_notes(document):
+        click.echo(note)
+    click.echo(f"\n{tables.sentence}")
 
 
 class _Progress:
@@ -196,7 +287,11 @@ def _print(table: FinalTable, metric: str) -> None:
         click.echo("\nerrors on test data in the unit of each column")
         texts = [[name, *(number(found.get(n, math.nan)) for n in names)] for name, found in errors]
         print_table(["", *names], texts, right=range(1, len(names) + 1))
-    click.echo(f"\n{table.sentence}")
+    click.echo()
+    for row in table.rows:
+        if row.note:
+            click.echo(f"{row.note}.")
+    click.echo(table.sentence)
 
 
 COMMANDS = (finals,)

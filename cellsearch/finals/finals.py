@@ -19,10 +19,12 @@ from cellsearch.executors.base import Executor
 from cellsearch.finals.journal import Journal
 from cellsearch.finals.protocol import FIRST_SEED, Finalist, Protocol, make_job
 from cellsearch.finals.rounds import Rounds
+from cellsearch.finals.sizes import TOLERANCE
 from cellsearch.finals.sweep import Swept, sweep
 from cellsearch.finals.table import EQUAL_WEIGHTS, WITHIN_LIMITS, FinalRow, FinalTable, judge
 from cellsearch.genome.device import COSTS, INT8
-from cellsearch.job import Outcome, Result
+from cellsearch.job import Outcome, Result, Training
+from cellsearch.training.bodies import body_note
 
 __all__ = ["run_finals"]
 
@@ -65,14 +67,22 @@ def run_finals(
         }
     outcomes = rounds.train(jobs)
     rows = [
-        _row(f, sizes[f.name], swept[f.name], tuple(outcomes[f.name].values())) for f in finalists
+        _row(f, jobs[f.name]["0"].training, swept[f.name], tuple(outcomes[f.name].values()))
+        for f in finalists
     ]
     bounded = protocol.device is not None and protocol.device.bounds
-    return judge(rows, WITHIN_LIMITS if bounded else EQUAL_WEIGHTS)
+    return judge(rows, WITHIN_LIMITS if bounded else _equal(rows))
+
+
+def _equal(rows: Sequence[FinalRow]) -> str:
+    """On which terms: equal weights, or how far they are from equal."""
+    weights = [row.parameters for row in rows if row.parameters]
+    spread = max(weights) / min(weights) - 1 if weights else 0.0
+    return EQUAL_WEIGHTS if spread <= TOLERANCE else f"at model weights within {spread:.1%}"
 
 
 def _row(
-    finalist: Finalist, hidden_size: int, swept: Swept, outcomes: Sequence[Outcome]
+    finalist: Finalist, training: Training, swept: Swept, outcomes: Sequence[Outcome]
 ) -> FinalRow:
     tested = [o.result for o in outcomes if o.result is not None and _is_tested(o.result)]
     seconds = sum(r.seconds for r in tested)
@@ -80,7 +90,7 @@ def _row(
     return FinalRow(
         name=finalist.name,
         baseline=finalist.baseline,
-        hidden_size=hidden_size,
+        hidden_size=training.hidden_size,
         parameters=tested[0].parameters if tested else 0,
         learning_rate=swept.rate,
         scores=tuple(r.metrics["test_score"] for r in tested),
@@ -92,6 +102,7 @@ def _row(
         device=_device(tested),
         rate_inside=swept.inside,
         sweep=swept.tried,
+        note=body_note(finalist.body, training) if finalist.body else "",
     )
 
 

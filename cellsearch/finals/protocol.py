@@ -25,10 +25,17 @@ class Finalist:
 
     name: str
     """What the table calls it."""
-    genome: Genome
-    """The cell."""
+    genome: Genome | None
+    """The cell; ``None`` for what is none."""
     baseline: bool = False
     """Whether found cells are compared against it."""
+    body: str = ""
+    """What it is in place of a cell, see :mod:`cellsearch.training.bodies`."""
+
+    @property
+    def form(self) -> str:
+        """What is trained, as text: the JSON form of the cell, or the name of what is none."""
+        return self.body if self.genome is None else self.genome.to_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ def make_job(
     return Job(
         trial=0,
         rung=0,
-        genome=finalist.genome.to_json(),
+        genome="" if finalist.genome is None else finalist.genome.to_json(),
         task=protocol.task,
         task_options=protocol.task_options,
         training=training,
@@ -81,5 +88,6 @@ def make_job(
         seed=seed,
         limits=protocol.limits,
         test=test,
-        device=protocol.device,
+        device=None if finalist.body else protocol.device,
+        body=finalist.body,
     )

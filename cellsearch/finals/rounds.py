@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -67,10 +68,7 @@ class Rounds:
         """The outcome of each, as it comes."""
         if not waiting:
             return
-        work = {
-            name: expected_work(Genome.from_json(job.genome), job.training, job.steps)
-            for name, job in {name: job for name, _, job in waiting}.items()
-        }
+        work = {name: _work(job) for name, job in {name: job for name, _, job in waiting}.items()}
         queue = longest_first(waiting, lambda item: work[item[0]])
         begun = self._begun()
         jobs_left = iter(
@@ -97,3 +95,10 @@ class Rounds:
             return 0
         self.journal.was_interrupted = False
         return self.executor.capacity
+
+
+def _work(job: Job) -> float:
+    """How long a job takes, in units that compare jobs of one task; what is no cell comes first."""
+    if job.body:
+        return math.inf
+    return expected_work(Genome.from_json(job.genome), job.training, job.steps)

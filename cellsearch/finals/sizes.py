@@ -18,15 +18,19 @@ LARGEST = 1 << 16
 
 @checked_arguments
 def equal_sizes(
-    counts: Mapping[str, Callable[[int], int]], reference: str, hidden_size: int
+    counts: Mapping[str, Callable[[int], int]],
+    reference: str,
+    hidden_size: int,
+    tolerance: float = TOLERANCE,
 ) -> dict[str, int]:
     """Hidden sizes at which all models have equally many parameters.
 
     Sizes are whole numbers, so the target is moved by up to 10 % to where the largest difference is
-    smallest. Raises :class:`ConfigError` where no target brings all of them within 1 %.
+    smallest. Raises :class:`ConfigError` where no target brings all of them within the tolerance.
 
     counts: for each cell its number of parameters as a function of H (growing).
     reference: the cell that has about ``hidden_size`` units.
+    tolerance: how far the weights of two models may differ, as a share.
     """
     centre = counts[reference](hidden_size)
     best: tuple[float, dict[str, int]] = (math.inf, {})
@@ -37,10 +41,10 @@ def equal_sizes(
         spread = max(actual) / min(actual) - 1
         if spread < best[0] - 1e-12:
             best = (spread, sizes)
-    if best[0] > TOLERANCE:
+    if best[0] > tolerance:
         raise ConfigError(
             f"no hidden sizes near {hidden_size} give equal model weights within "
-            f"{TOLERANCE:.0%}: the closest differ by {best[0]:.1%}",
+            f"{tolerance:.0%}: the closest differ by {best[0]:.1%}",
             hint="use a larger hidden size (--hidden), or fewer finalists",
         )
     return best[1]

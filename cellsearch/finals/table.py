@@ -17,12 +17,12 @@ from typing import Any
 from cellsearch.errors import InputFileError, checked_arguments
 from cellsearch.files import read_plain
 from cellsearch.finals.effect import Effect
+from cellsearch.finals.plain import DAMAGE, SIGNIFICANCE, plain
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
 from cellsearch.job import Naive
 
 __all__ = ["EQUAL_WEIGHTS", "WITHIN_LIMITS", "FinalRow", "FinalTable", "judge", "verdict"]
 
-SIGNIFICANCE = 0.05
 EQUAL_WEIGHTS = "at equal model weights"
 WITHIN_LIMITS = "with each as large as the device allows"
 """On which terms cells are compared."""
@@ -67,6 +67,8 @@ class FinalRow:
     number of trainings."""
     effect: Effect | None = None
     """How much better than the best baseline, with intervals; ``None`` for baselines."""
+    note: str = ""
+    """What is to be known of it beside its numbers, where it is no cell."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FinalRow):
@@ -153,12 +155,12 @@ class FinalTable:
             for row in self.rows
         ]
         for row in rows:
-            for name in ("device", "effect", "sweep"):  # most runs are not about a device
+            for name in ("device", "effect", "sweep", "note"):  # most runs are not about a device
                 if not row[name]:
                     del row[name]
         terms = {"terms": self.terms} if self.terms != EQUAL_WEIGHTS else {}
-        naive = {"naive": _plain([asdict(one) for one in self.naive])} if self.naive else {}
-        return {"rows": _plain(rows), "sentence": self.sentence, **terms, **naive}
+        naive = {"naive": plain([asdict(one) for one in self.naive])} if self.naive else {}
+        return {"rows": plain(rows), "sentence": self.sentence, **terms, **naive}
 
     def beside(self, naive: Sequence[Naive]) -> FinalTable:
         """The table with what is reached without a cell; the sentence says whether the best found
@@ -187,19 +189,25 @@ class FinalTable:
         version 0.1 left them out of the means. Raises :class:`InputFileError` for another file.
         """
         try:
-            document = json.loads(read_plain(path))
-            table = cls(
-                tuple(map(_stored, document["rows"])),
-                str(document["sentence"]),
-                tuple(_stored_naive(row) for row in document.get("naive", ())),
-                str(document.get("terms", EQUAL_WEIGHTS)),
-            )
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            return cls.of_document(json.loads(read_plain(path)))
+        except (OSError, *DAMAGE) as error:
             raise InputFileError(
                 f"this is not a table of finals ({error})",
                 where=str(path),
                 hint="run finals with --again (in Python, again=True), which puts it aside",
             ) from error
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> FinalTable:
+        """The table that :meth:`to_document` made plain data of; what that raises which is damaged
+        is one of :data:`cellsearch.finals.words.DAMAGE`.
+        """
+        table = cls(
+            tuple(map(_stored, document["rows"])),
+            str(document["sentence"]),
+            tuple(_stored_naive(row) for row in document.get("naive", ())),
+            str(document.get("terms", EQUAL_WEIGHTS)),
+        )
         if any(row.failures for row in table.rows):
             return judge(table.rows, table.terms).beside(table.naive)
         return table
@@ -229,22 +237,13 @@ def _stored(row: Mapping[str, Any]) -> FinalRow:
             for rate, score, count in row.get("sweep", ())
         ),
         effect=Effect.read(row["effect"]) if row.get("effect") else None,
+        note=str(row.get("note", "")),
     )
 
 
 def _stored_naive(row: Mapping[str, Any]) -> Naive:
     errors = {str(name): float(value) for name, value in row["errors"].items()}
     return Naive(str(row["name"]), float(row["score"]), float(row["metric"]), errors)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 def judge(rows: Sequence[FinalRow], terms: str = EQUAL_WEIGHTS) -> FinalTable:

@@ -9,7 +9,15 @@ from typing import Any
 
 from cellsearch.reporting.page import cost_columns, cost_text, number, table
 
-__all__ = ["effect_texts", "errors_table", "finals_section", "rate_text"]
+__all__ = [
+    "effect_texts",
+    "errors_table",
+    "finals_on_section",
+    "finals_section",
+    "rate_text",
+    "tasks_grid",
+    "tasks_notes",
+]
 
 
 def rate_text(rate: float, inside: bool | None) -> str:
@@ -47,7 +55,7 @@ def errors_table(shown: Sequence[tuple[str, Mapping[str, Any], str]]) -> str:
     return table([("forecast", False), *((error, True) for error in names)], rows)
 
 
-def finals_section(finals: Mapping[str, Any] | None, metric: str) -> str:
+def finals_section(finals: Mapping[str, Any] | None, metric: str, title: str = "Finals") -> str:
     """The section about finals, from their table as plain data; ``""`` before they ran."""
     if finals is None:
         return ""
@@ -90,9 +98,74 @@ def finals_section(finals: Mapping[str, Any] | None, metric: str) -> str:
         "P(better)",
     )
     drawn = table([(c, c != "cell") for c in columns], rows)
-    equal = "terms" not in finals
-    note = "Retrained from scratch with equally many weights; test data read once a training."
-    if not equal:
-        note = "Retrained from scratch, each as large as the device allows; test data read once."
+    terms = finals.get("terms", "at equal model weights")
+    note = f"Retrained from scratch, {terms}; test data read once a training."
     drawn += errors_table([row for row in errors if row[1]])
-    return f'<h2>Finals</h2><p>{escape(finals["sentence"])}</p>{drawn}<p class="soft">{note}</p>'
+    note += "".join(f" {row['note']}." for row in finals["rows"] if row.get("note"))
+    about = escape(finals["sentence"])
+    return f'<h2>{escape(title)}</h2><p>{about}</p>{drawn}<p class="soft">{escape(note)}</p>'
+
+
+def tasks_grid(finals: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of the table over tasks, out of the plain data of
+    :class:`cellsearch.finals.FinalTables`: a row a task, a column a cell, mean test score or how
+    many trainings failed; for found cells p against the best baseline; then ranks and wins.
+    """
+    standings = finals["standings"]
+    rows = []
+    for task in finals["tasks"]:
+        found = {row["name"]: row for row in task["table"]["rows"]}
+        texts = [_result_text(found[one["name"]]) for one in standings]
+        rows.append([task["name"], *texts])
+    rows.append(["mean rank", *(number(one["mean_rank"], 2) for one in standings)])
+    rows.append(["tasks won", *(f"{one['won']:.0%}" for one in standings)])
+    lost = [f"{one['failures']} of {one['trainings']}" for one in standings]
+    rows.append(["trainings failed", *lost])
+    names = [one["name"] + " (baseline)" * one["baseline"] for one in standings]
+    return ["task", *names], rows
+
+
+def tasks_notes(finals: Mapping[str, Any]) -> list[str]:
+    """What stands below the table over tasks: its tests, and what is to be known of its rows."""
+    together = (
+        f"Mean ranks differ significantly by more than {finals['critical_difference']:.2f} "
+        f"(Nemenyi, all pairs, 5 %); Friedman's test that all cells are alike: "
+        f"p = {finals['friedman_p']:.3f}."
+    )
+    notes = [together]
+    for task in finals["tasks"]:
+        table_of = task["table"]
+        if terms := table_of.get("terms", ""):
+            notes.append(f"{task['name']}: {terms}.")
+        notes += [f"{task['name']}: {row['note']}." for row in table_of["rows"] if row.get("note")]
+        edge = [row["name"] for row in table_of["rows"] if row.get("rate_inside") is False]
+        if edge:
+            listed = ", ".join(edge)
+            notes.append(f"{task['name']}: learning rate at the edge of the sweep: {listed}.")
+    return notes
+
+
+def finals_on_section(finals: Mapping[str, Any]) -> str:
+    """The section about finals on other tasks, from their table as plain data."""
+    name = finals["name"]
+    if len(finals["tasks"]) == 1:
+        only = finals["tasks"][0]
+        return finals_section(only["table"], only["metric"], f"Finals on {name}")
+    headers, rows = tasks_grid(finals)
+    drawn = table([(h, k > 0) for k, h in enumerate(headers)], [("", tuple(r)) for r in rows])
+    notes = "".join(f'<p class="soft">{escape(note)}</p>' for note in tasks_notes(finals))
+    each = "".join(
+        finals_section(one["table"], one["metric"], f"{name}: {one['name']}")
+        for one in finals["tasks"]
+    )
+    said = escape(finals["sentence"])
+    return f"<h2>Finals on {escape(name)}</h2><p>{said}</p>{drawn}{notes}{each}"
+
+
+def _result_text(row: Mapping[str, Any]) -> str:
+    """The mean, or how many trainings failed, and p."""
+    if row["failures"]:
+        text = f"failed {row['failures']} of {row['failures'] + len(row['scores'])}"
+    else:
+        text = number(row["mean"])
+    return text if row["p"] is None else f"{text} (p {number(row['p'], 3)})"

@@ -15,7 +15,7 @@ from cellsearch.errors import amount
 from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
-from cellsearch.reporting.finals import errors_table, finals_section
+from cellsearch.reporting.finals import errors_table, finals_on_section, finals_section
 from cellsearch.reporting.operators import operators_section
 from cellsearch.reporting.page import (
     cell,
@@ -64,6 +64,8 @@ class Report:
     """Versions and machine."""
     finals: Mapping[str, Any] | None = None
     """The table of finals (``rows`` and ``sentence``); ``None`` before they ran."""
+    finals_on: Sequence[Mapping[str, Any]] = ()
+    """Those of finals on other tasks."""
     headline: tuple[str, str] = ("", "")
     """What the finals say in a few words, and of whom; empty before they ran."""
     naive: Sequence[Naive] = ()
@@ -94,6 +96,7 @@ def render_report(report: Report) -> str:
             _channels(report, history),
             _front(report, history),
             finals_section(report.finals, report.metric),
+            *map(finals_on_section, report.finals_on),
             _pruned(history),
             _top_cells(report, history),
             _lineage(report, history),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from html import escape
@@ -20,10 +21,11 @@ from cellsearch.trial import Trial
 if TYPE_CHECKING:  # these load torch
     from cellsearch.executors.base import Executor
     from cellsearch.export.write import Exported, Form
-    from cellsearch.finals import FinalTable
+    from cellsearch.finals import FinalTable, FinalTables
     from cellsearch.genome.graph import Genome
     from cellsearch.job import Outcome
     from cellsearch.runs.finals import FinalPlan
+    from cellsearch.runs.finals_on import FinalPlans
     from cellsearch.runs.telling import ToldAnswer
     from cellsearch.tasks.own_data import Given
 
@@ -124,6 +126,23 @@ class Run(Snapshot):
 
         return FinalTable.read(path)
 
+    def finals_on(self) -> dict[str, FinalTables]:
+        """The tables that finals on other tasks wrote, by the name of the suite or of the tasks.
+        Raises :class:`InputFileError` for a damaged file.
+        """
+        paths = sorted(self.path.glob("finals-*.json"))
+        if not paths:
+            return {}
+        from cellsearch.finals import FinalTables  # loads torch
+
+        found = {}
+        for path in paths:
+            if re.search(r"(^finals|-)-?[0-9]+$", path.stem) or path.suffixes != [".json"]:
+                continue  # an earlier table, or finals that have not ended
+            tables = FinalTables.read(path)
+            found[tables.name] = tables
+        return found
+
     @checked_arguments
     def plan_finals(
         self,
@@ -167,6 +186,30 @@ class Run(Snapshot):
         options: those of :meth:`plan_finals`.
         """
         return self.plan_finals(**options).run(executor, on_outcome)
+
+    def plan_finals_on(self, **options: Any) -> FinalPlans:
+        """Who takes part in finals on other tasks, or on a suite, and how; see
+        :func:`cellsearch.runs.finals_on.plan_finals_on`.
+        """
+        from cellsearch.runs.finals_on import plan_finals_on  # loads torch
+
+        return plan_finals_on(self, **options)
+
+    def run_finals_on(
+        self,
+        executor: Executor,
+        on_outcome: Callable[[str, Outcome], None] | None = None,
+        **options: Any,
+    ) -> FinalTables:
+        """Judge the cells of this run on other tasks, each with a sweep, seeds and test data of its
+        own, and on all of them together. Kept in the run's folder, apart from other finals.
+
+        executor: what trains; the caller closes it.
+        on_outcome: told ``TASK, CELL`` and the outcome of each training.
+        options: those of :meth:`plan_finals_on`, ``on=["copy", "adding"]`` or
+            ``suite="standard"`` among them.
+        """
+        return self.plan_finals_on(**options).run(executor, on_outcome)
 
     @checked_arguments
     def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:
@@ -219,6 +262,7 @@ class Run(Snapshot):
             settings=self.settings,
             environment=self.environments[-1].fingerprint if self.environments else {},
             finals=finals.to_document() if finals is not None else None,
+            finals_on=[tables.to_document() for tables in self.finals_on().values()],
             headline=finals.headline if finals is not None else ("", ""),
             naive=self.naive,
             data=next((str(options[key]) for key in _FILES if options.get(key)), ""),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,10 +24,22 @@ if TYPE_CHECKING:
     from cellsearch.tasks.base import Arrays
     from cellsearch.tasks.own_data import Given
 
-__all__ = ["FINALS", "Snapshot"]
+__all__ = ["FINALS", "Snapshot", "finals_file"]
 
 FINALS = "finals.json"
 """The file of a run's folder that holds the table of its finals."""
+
+
+def finals_file(name: str) -> str:
+    """The file of a run's folder that holds the table of its finals on these tasks, or this suite;
+    what a file had better not be called is replaced.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
+    # Earlier tables are kept under names that end in a number.
+    if safe != name or re.search(r"(^|-)[0-9]+$", safe):
+        safe += f"_{sha256(name.encode()).hexdigest()[:8]}"
+    return f"finals-{safe}.json"
+
 
 _EXPECTED = {"name": str, "task": str, "strategy": str, "training": Mapping}
 """What every resolved experiment says, and as what."""

@@ -112,6 +112,9 @@ class Task(ABC):
     """Which weights a training keeps of equal validation scores: the first, or the last, which are
     trained longer.
     """
+    hands_state_on: ClassVar[bool] = False
+    """Whether the model gives the state of one layer to another, or needs it to go on position by
+    position, so that nothing without a state can stand in its place."""
     dataset: ClassVar[str] = ""
     """Name of the data set in :mod:`cellsearch.tasks.data` that must be there; ``""``: generated,
     shipped, or the user's own.

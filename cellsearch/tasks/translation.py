@@ -125,6 +125,7 @@ class Translation(Task):
     """
 
     name: ClassVar[str] = "translation"
+    hands_state_on = True
     metric: ClassVar[str] = "BLEU"
     summary: ClassVar[str] = (
         "translate short English sentences into French (encoder and decoder of the same cell)"

@@ -26,6 +26,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.job import Connection, Job, Result, plain_number
 from cellsearch.tasks.base import Arrays, Batch, Task
 from cellsearch.training import checkpoint
+from cellsearch.training.bodies import body_factory, check_body_job
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
 from cellsearch.training.device import costs, rounded
 from cellsearch.training.fused import FlatAdam
@@ -77,8 +78,12 @@ def evaluate(
     with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.seed)
         try:
-            cell = decoded(job) if genome is None else genome
-            check_job(job, cell)
+            cell = genome
+            if job.body:
+                check_body_job(job)
+            else:
+                cell = decoded(job) if genome is None else genome
+                check_job(job, cell)
             return _Run(job, cell, arrays).train(progress, should_stop)
         except GenomeError as error:
             raise TrainingError(str(error), kind="invalid", hint=error.hint) from error
@@ -104,20 +109,25 @@ def validation_steps(done: int, steps: int, evaluations: int) -> frozenset[int]:
 class _Run:
     """One training from start, checkpoint or inherited weights to the end of its budget."""
 
-    def __init__(self, job: Job, genome: Genome, arrays: Arrays) -> None:
+    def __init__(self, job: Job, genome: Genome | None, arrays: Arrays) -> None:
+        """``genome``: ``None`` where the job's body is trained."""
         tasks.get(job.task).check_training(job.training)
         self.job, self.genome = job, genome
         self.guard = Guard(job.limits)
         self.started = time.perf_counter()
         dtype = DTYPES[job.training.dtype]
-        self.guard.check_size(fewest_weights(genome, job.training), dtype.itemsize)
+        if genome is not None:
+            self.guard.check_size(fewest_weights(genome, job.training), dtype.itemsize)
+            factory = cell_factory(genome, job.training)
+        else:
+            factory = body_factory(job.body, job.training)
         self.task = make_task(job, arrays)
-        self.model = self.task.model(cell_factory(genome, job.training)).to(dtype)
+        self.model = self.task.model(factory).to(dtype)
         layer = self.model.cell
         assert isinstance(layer, nn.Module)
         self.layer = layer
         relaxed = job.training.relaxation == "l0"
-        self.relaxed = attach(self.model, genome, layer) if relaxed else None
+        self.relaxed = attach(self.model, genome, layer) if genome and relaxed else None
         self.parameters = list(self.model.parameters())
         self.guard.check_size(sum(p.numel() for p in self.parameters), dtype.itemsize)
         self.optimizer = FlatAdam(
@@ -135,9 +145,9 @@ class _Run:
             )
         self.guard.first_loss = self.progress.first_loss
         self.seconds_before = self.progress.seconds
-        self.meter = self._meter() if job.connections else None
+        self.meter = self._meter(genome) if genome and job.connections else None
         penalised = job.training.gate_penalty and self.relaxed is None
-        self.penalised = gate_weights(genome, layer) if penalised else []
+        self.penalised = gate_weights(genome, layer) if genome and penalised else []
 
     def _begin(self) -> Progress:
         """Go on from the job's own checkpoint, or start from a parent's weights or random ones."""
@@ -148,20 +158,20 @@ class _Run:
             return Progress()
         parent = checkpoint.read(job.inherit)
         progress = Progress(inherited=inherit(parent, self.model))
-        if job.quiet:
+        if job.quiet and self.genome is not None:
             quiet_start(parent, self.genome, self.layer, source=job.inherit)
         if self.relaxed is not None:
             self.relaxed.adopt()
         return progress
 
-    def _meter(self) -> ConnectionMeter:
+    def _meter(self, genome: Genome) -> ConnectionMeter:
         """Looks at the last steps of the budget; with patience nobody knows which these will be,
         so at all.
         """
         done, steps = self.progress.step, self.job.steps
         last = max(1, (steps - done) // _SALIENCY_SHARE)
         first = done + 1 if self.job.training.patience else steps - last + 1
-        return ConnectionMeter(self.genome, self.layer, first)
+        return ConnectionMeter(genome, self.layer, first)
 
     def train(
         self, on_progress: OnProgress | None, should_stop: Callable[[], bool] | None
@@ -258,7 +268,7 @@ class _Run:
             **_predicted(self.layer),
         }
         device = self.job.device
-        if device is not None:
+        if device is not None and self.genome is not None:
             metrics |= costs(self.task, self.genome, self.model, device)
         measures = type(self.task).errors is not Task.errors
         if self.job.test or measures:

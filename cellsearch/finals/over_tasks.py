@@ -1,0 +1,218 @@
+"""What finals on several tasks found: a table of each, and what all of them say together.
+
+A cell of which a training failed stands below all without on that task, and is called better on
+none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from cellsearch.errors import InputFileError, checked_arguments
+from cellsearch.files import read_plain
+from cellsearch.finals.plain import DAMAGE, SIGNIFICANCE, plain
+from cellsearch.finals.ranks import (
+    critical_difference,
+    friedman_test,
+    mid_ranks,
+    signed_rank_test,
+)
+from cellsearch.finals.standings import FinalComparison, Standing, tasks_sentence
+from cellsearch.finals.statistics import holm, rank_test, superiority
+from cellsearch.finals.table import FinalRow, FinalTable
+
+__all__ = ["FinalTables", "TaskTable"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """Finals on one of the tasks."""
+
+    name: str
+    """What the task is called among them."""
+    task: str
+    """Name of the task itself."""
+    metric: str
+    """Of its number."""
+    table: FinalTable
+    """What they found."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalTables:
+    """What finals on several tasks found."""
+
+    name: str
+    """Of the suite, or of the tasks."""
+    tasks: tuple[TaskTable, ...]
+    """One a task."""
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Every cell over all tasks, best mean rank first."""
+        ranks, names = self._ranks(), self._names()
+        rows = {name: [one.row(name) for one in map(_Rows, self.tasks)] for name in names}
+        found = [
+            Standing(
+                name,
+                rows[name][0].baseline,
+                math.fsum(r[k] for r in ranks) / len(ranks),
+                math.fsum((r[k] == min(r)) / r.count(min(r)) for r in ranks) / len(ranks),
+                sum(row.failures for row in rows[name]),
+                sum(row.trainings for row in rows[name]),
+            )
+            for k, name in enumerate(names)
+        ]
+        return tuple(sorted(found, key=lambda one: one.mean_rank))
+
+    @property
+    def comparisons(self) -> tuple[FinalComparison, ...]:
+        """Every found cell against every baseline, best mean rank first."""
+        standing = {one.name: one for one in self.standings}
+        pairs = [
+            (f, b)
+            for f in standing.values()
+            for b in standing.values()
+            if not f.baseline and b.baseline
+        ]
+        ps = holm([signed_rank_test(self._differences(f.name, b.name)) for f, b in pairs])
+        return tuple(
+            FinalComparison(
+                f.name,
+                b.name,
+                *self._decided(f.name, b.name),
+                len(self.tasks),
+                f.mean_rank - b.mean_rank,
+                p,
+            )
+            for (f, b), p in zip(pairs, ps, strict=True)
+        )
+
+    @property
+    def critical_difference(self) -> float:
+        """See :func:`cellsearch.finals.ranks.critical_difference`."""
+        return critical_difference(len(self._names()), len(self.tasks))
+
+    @property
+    def friedman_p(self) -> float:
+        """See :func:`cellsearch.finals.ranks.friedman_test`."""
+        return friedman_test(self._ranks())
+
+    @property
+    def sentence(self) -> str:
+        """What it all means, in words; of one task, what its table says."""
+        if len(self.tasks) == 1:
+            return self.tasks[0].table.sentence
+        return tasks_sentence(self.standings, self.comparisons, self.critical_difference)
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain data; ``None`` for numbers that do not exist."""
+        tables = [
+            {"name": t.name, "task": t.task, "metric": t.metric, "table": t.table.to_document()}
+            for t in self.tasks
+        ]
+        together = {
+            "standings": [asdict(one) for one in self.standings],
+            "comparisons": [asdict(one) for one in self.comparisons],
+            "critical_difference": self.critical_difference,
+            "friedman_p": self.friedman_p,
+        }
+        several = together if len(self.tasks) > 1 else {}
+        document = {"name": self.name, "tasks": tables, **several, "sentence": self.sentence}
+        return dict(plain(document))
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.to_document(), allow_nan=False)
+
+    @classmethod
+    @checked_arguments
+    def read(cls, path: Path) -> Self:
+        """Read a file that holds :meth:`to_json`. Raises :class:`InputFileError` for another."""
+        try:
+            document = json.loads(read_plain(path))
+            tables = cls(str(document["name"]), tuple(map(_stored, document["tasks"])))
+            if not tables.tasks:
+                raise ValueError("it has no task")
+        except (OSError, *DAMAGE) as error:
+            raise InputFileError(
+                f"this is not a table of finals on several tasks ({error})",
+                where=str(path),
+                hint="run these finals with --again (in Python, again=True), which puts it aside",
+            ) from error
+        return tables
+
+    def _names(self) -> list[str]:
+        return [row.name for row in self.tasks[0].table.rows]
+
+    def _ranks(self) -> list[list[float]]:
+        """Of each cell on each task, in the order of :meth:`_names`."""
+        return [
+            mid_ranks([_place(_Rows(one).row(name)) for name in self._names()])
+            for one in self.tasks
+        ]
+
+    def _differences(self, found: str, baseline: str) -> list[float]:
+        """On each task the difference of the mean scores, in shares of the larger one; infinity
+        where trainings of one of them failed more often.
+        """
+        differences = []
+        for rows in map(_Rows, self.tasks):
+            (failed, mine), (other_failed, other) = map(
+                _place, (rows.row(found), rows.row(baseline))
+            )
+            if failed != other_failed:
+                differences.append(math.copysign(math.inf, failed - other_failed))
+            else:
+                largest = max(abs(mine), abs(other))
+                differences.append((mine - other) / largest if largest else 0.0)
+        return differences
+
+    def _decided(self, found: str, baseline: str) -> tuple[int, int]:
+        """On how many tasks the cell is better, and on how many worse."""
+        better = worse = 0
+        for rows in map(_Rows, self.tasks):
+            cells, base = rows.found, rows.row(baseline)
+            ps = holm([rank_test(cell.results, base.results) for cell in cells])
+            row = rows.row(found)
+            if ps[cells.index(row)] <= SIGNIFICANCE:
+                lower = float(superiority(row.results, base.results)) > 0.5
+                better += lower and not row.failures
+                worse += not lower
+        return better, worse
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of one task by name."""
+
+    of: TaskTable
+
+    def row(self, name: str) -> FinalRow:
+        return next(row for row in self.of.table.rows if row.name == name)
+
+    @property
+    def found(self) -> list[FinalRow]:
+        return [row for row in self.of.table.rows if not row.baseline]
+
+
+def _place(row: FinalRow) -> tuple[float, float]:
+    """By what cells are ranked: the share of trainings that failed, then the mean, which those with
+    a failure do not have.
+    """
+    share, mean = row.place
+    return share, (mean if share == 0 else 0.0)
+
+
+def _stored(document: Mapping[str, Any]) -> TaskTable:
+    return TaskTable(
+        str(document["name"]),
+        str(document["task"]),
+        str(document["metric"]),
+        FinalTable.of_document(document["table"]),
+    )
