@@ -119,8 +119,12 @@ class Granted(Index):
             return 0
         if trial.is_rejected or trial.is_imported:
             return 0
-        last = trial.rungs[-1]
-        return last.budget.steps if last.result is None else last.result.steps
+        ends = (
+            rung
+            for k, rung in enumerate(trial.rungs)
+            if k + 1 == len(trial.rungs) or trial.is_repeat(k + 1)
+        )
+        return sum(rung.budget.steps if rung.result is None else rung.result.steps for rung in ends)
 
 
 class Ranking(Index):
@@ -297,6 +301,18 @@ class History(Sequence[Trial]):
         :data:`SUPERNET`, in order of number.
         """
         return [trial for trial in self if trial.proposal.origin.kind == kind]
+
+    def repeated(self) -> float:
+        """The share of all training time that was spent on repeating trainings with new seeds; 0
+        where nothing was trained.
+        """
+        again, whole = 0.0, 0.0
+        for trial in self:
+            if trial.duplicate_of is None:
+                seconds = [rung.result.seconds if rung.result else 0.0 for rung in trial.rungs]
+                whole += sum(seconds)
+                again += sum(s for k, s in enumerate(seconds) if trial.is_repeat(k))
+        return again / whole if whole else 0.0
 
     @checked_arguments
     def children(self, number: int) -> Sequence[Trial]:

@@ -25,6 +25,7 @@ __all__ = [
     "Naive",
     "Outcome",
     "Prefilter",
+    "Reevaluation",
     "Result",
     "Training",
     "checked_result",
@@ -160,6 +161,30 @@ class Allowance:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Reevaluation:
+    """Who is trained again, with the same budget and new seeds, before it ranks: chance makes the
+    best of many trainings look better than its cell is.
+    """
+
+    trainings: Size = 1
+    """Trainings in all of a cell that leads, and of each baseline; its score is their mean (1: none
+    is repeated)."""
+    top: Size = 3
+    """A cell leads that is among so many best."""
+    confidence: Amount = 1.0
+    """How many standard errors better than its mean a cell may be, to be taken for one that
+    leads."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def any(self) -> bool:
+        """Whether any training is repeated."""
+        return self.trainings > 1
 
 
 class JobId(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -30,6 +30,7 @@ __all__ = [
     "Status",
     "StoredProposal",
     "Trial",
+    "mean_result",
 ]
 
 if not TYPE_CHECKING:
@@ -246,6 +247,27 @@ class Rung:
     """What training gave; ``None`` while it has not ended, or when it failed."""
 
 
+def mean_result(results: Sequence[Result]) -> Result:
+    """One result of several trainings of a cell: the first, with score, metric and further numbers
+    that are means; a number that one of them lacks is left out.
+    """
+    first = results[0]
+    return replace(
+        first,
+        score=_mean([result.score for result in results]),
+        metric=_mean([result.metric for result in results]),
+        metrics={
+            name: _mean([result.metrics[name] for result in results])
+            for name in first.metrics
+            if all(name in result.metrics for result in results)
+        },
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One candidate's record.
@@ -291,11 +313,39 @@ class Trial:
 
     @property
     def result(self) -> Result | None:
-        """The result of the highest rung that has one."""
-        for rung in reversed(self.rungs):
+        """The result of the highest rung that has one; of a training that was repeated with other
+        seeds the first, with score, metric and further numbers that are means over all of them.
+        """
+        for number, rung in reversed([*enumerate(self.rungs)]):
             if rung.result is not None:
-                return rung.result
+                return self._mean_result if self.is_repeat(number) else rung.result
         return None
+
+    def is_repeat(self, rung: int) -> bool:
+        """Whether a rung repeats the training of the one before, with another seed."""
+        return rung > 0 and self.rungs[rung].budget.steps <= self.rungs[rung - 1].budget.steps
+
+    @property
+    def repeats(self) -> tuple[Rung, ...]:
+        """The rungs that repeat a training with another seed."""
+        return tuple(rung for k, rung in enumerate(self.rungs) if self.is_repeat(k))
+
+    def scores_of(self, steps: int) -> tuple[float, ...]:
+        """The scores of all trainings for so many steps."""
+        done = (rung.result for rung in self.rungs if rung.budget.steps == steps)
+        return tuple(result.score for result in done if result is not None)
+
+    @property
+    def trainings(self) -> int:
+        """Over how many trainings, each with a seed of its own, the score is the mean."""
+        return 1 + sum(rung.result is not None for rung in self.repeats)
+
+    @cached_property
+    def _mean_result(self) -> Result:
+        first = self.rungs[len(self.rungs) - len(self.repeats) - 1].result
+        assert first is not None
+        again = (rung.result for rung in self.repeats)
+        return mean_result([first, *(result for result in again if result is not None)])
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -383,6 +433,7 @@ class Trial:
             "status": self.status.value,
             "score": self.score if self.score < float("inf") else None,
             "metric": result.metric if result else None,
+            "trainings": self.trainings if result else None,
             "steps": result.steps if result else None,
             "seconds": result.seconds if result else None,
             "parameters": result.parameters if result else None,

@@ -21,6 +21,7 @@ FAMILY_TITLES = {
     "searched": "Cells found by search",
     "linear": "Recurrences that are linear, or nearly so",
     "exponential": "Exponential gates",
+    "found": "Found by cellsearch",
 }
 
 
@@ -83,6 +84,8 @@ def section(entry: ZooEntry) -> str:
         *entry.equations,
         "```",
     ]
+    if entry.family == "found":
+        lines += ["", "```", *zoo.card(entry.name).lines(), "```"]
     if entry.pitfalls:
         lines += ["", *entry.pitfalls]
     return "\n".join(lines)
@@ -101,14 +104,20 @@ def page() -> str:
         "this step. [zoo.md](zoo.md) says how the cells are",
         "checked. This page is written by `docs/make_gallery.py`.",
         "",
-        " · ".join(f"[{FAMILY_TITLES[f]}](#{_anchor(FAMILY_TITLES[f])})" for f in FAMILY_TITLES),
+        " · ".join(f"[{title}](#{_anchor(title)})" for title in _titles().values()),
     ]
-    for family, title in FAMILY_TITLES.items():
+    for family, title in _titles().items():
         parts += ["", f"## {title}"]
         for entry in zoo.entries():
             if entry.family == family:
                 parts += ["", section(entry)]
     return "\n".join(parts) + "\n"
+
+
+def _titles() -> dict[str, str]:
+    """The families that have cells."""
+    there = {entry.family for entry in zoo.entries()}
+    return {family: title for family, title in FAMILY_TITLES.items() if family in there}
 
 
 def _anchor(title: str) -> str:

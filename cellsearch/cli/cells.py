@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from cellsearch import zoo
 from cellsearch.cli.output import emit_json, json_option, print_table, refuse_other_kind
 from cellsearch.errors import amount
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.drawing.svg import diff_svg
 from cellsearch.genome.recognise import MAX_COMPARED, difference
+from cellsearch.options import table_of
 from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives, trained_sizes
 from cellsearch.runs.locate import Located, locate, read_text
 from cellsearch.runs.trial import trial_record
@@ -86,15 +88,13 @@ def show(
         "predicted": predicted(located.genome, sizes.input_size, sizes.hidden_size)
     }
     if as_json:
-        emit_json(
-            {
-                "name": located.label,
-                "doc": located.doc,
-                **facts,
-                **relatives(located.genome),
-                **({"trial": trial_record(located.trial.trial)} if located.trial else {}),
-            }
-        )
+        near = relatives(located.genome)
+        document = {"name": located.label, "doc": located.doc, **facts, **near}
+        if located.trial:
+            document["trial"] = trial_record(located.trial.trial)
+        for name in _found(near):
+            document["found"] = table_of(zoo.card(name))
+        emit_json(document)
         return
     click.echo(located.genome.to_text(located.doc))
     _print_facts(located, facts, relatives(located.genome))
@@ -255,6 +255,13 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
             click.echo(f"  {edit}")
         if len(edits) > EDITS:
             click.echo(f"  and {len(edits) - EDITS} more")
+    for name in _found(relatives):
+        click.echo("\n" + "\n".join(zoo.card(name).lines()))
+
+
+def _found(relatives: dict[str, Any]) -> list[str]:
+    """The cells of the zoo that a search of this program found, among those that this one is."""
+    return [name for name in relatives["equals"] if name in zoo.found()]
 
 
 COMMANDS = (show, diff, import_cell)

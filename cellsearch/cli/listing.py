@@ -128,6 +128,17 @@ def list_zoo(family: str | None, as_json: bool) -> None:
     if as_json:
         emit_json(found)
         return
+    published = [cell for cell in found if cell["family"] != "found"]
+    ours = [cell for cell in found if cell["family"] == "found"]
+    if published:
+        _print_zoo(published)
+    if ours:
+        click.echo("\nfound by cellsearch itself; cellsearch show NAME prints how it was judged:")
+        _print_zoo(ours)
+
+
+def _print_zoo(cells: list[dict[str, Any]]) -> None:
+    """Some cells of the zoo as a table."""
     rows = [
         (
             c["name"],
@@ -138,7 +149,7 @@ def list_zoo(family: str | None, as_json: bool) -> None:
             str(c["year"]),
             c["title"],
         )
-        for c in found
+        for c in cells
     ]
     print_table(
         ("name", "states", "n^2", "class", "depth", "year", "what"), rows, right=(2, 4, 5), wrap=6

@@ -241,9 +241,11 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
     rows: list[tuple[str, ...]] = []
     left = list(naive)
     costs = cost_columns(trial.metrics for trial in trials)
+    several = any(trial.repeats for trial in trials)
+    more = len(costs) + several
     for trial in trials:
         while left and left[0].score < trial.score:
-            rows.append(_naive_row(left.pop(0), len(costs)))
+            rows.append(_naive_row(left.pop(0), more))
         result = trial.result
         note = (
             trial.failure.kind
@@ -256,6 +258,7 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
             (
                 trial.name,
                 number(trial.score),
+                *([str(trial.trainings) if result else "–"] if several else []),
                 f"{result.cell_parameters:,}" if result else "–",
                 f"{result.parameters:,}" if result else "–",
                 *(cost_text(name, trial.metrics) for name in costs),
@@ -266,11 +269,12 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
                 str(trial.proposal.origin),
             )
         )
-    rows += [_naive_row(one, len(costs)) for one in left]
+    rows += [_naive_row(one, more) for one in left]
     print_table(
         (
             "cell",
             "score",
+            *(["trainings"] if several else []),
             "cell weights",
             "model weights",
             *costs.values(),
@@ -281,12 +285,12 @@ def print_leaderboard(trials: list[Trial], naive: Sequence[Naive] = ()) -> None:
             "origin",
         ),
         rows,
-        right=range(1, 7 + len(costs)),
+        right=range(1, 7 + more),
     )
 
 
 def _naive_row(one: Naive, more: int) -> tuple[str, ...]:
-    """``more``: how many columns there are about a device."""
+    """``more``: how many columns there are besides those of every run."""
     return (one.name, number(one.score), *["–"] * (5 + more), "no cell", "naive")
 
 
@@ -316,6 +320,9 @@ def summary(data: Run) -> str:
     rejected, imported = data.trials.totals.rejected, data.trials.totals.imported
     parts += [f"{rejected} of the failed rejected before training"] if rejected else []
     parts += [f"{imported} of the trained imported"] if imported else []
+    if any(trial.repeats for trial in [*data.trials.of_kind(BASELINE), *data.trials.top(1)]):
+        share = data.trials.repeated()
+        parts.append(f"{share:.0%} of the training time spent on training leaders again")
     if data.writer:
         parts.append(f"being searched by {data.writer}")
     return "\n" + ", ".join(parts)

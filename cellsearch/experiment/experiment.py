@@ -2,9 +2,9 @@
 
 Flat keys ``name question space strategy task trials seed workers deterministic lookahead baselines
 schedule``, then the tables ``[strategy_options] [task_options] [training] [schedule_options]
-[limits] [prefilter] [allowance] [constrain]``. ``space`` is a name, a path, or a table that holds
-the search space itself; the resolved text that a run keeps is of the last kind, so that it needs no
-other file. ``[constrain]`` narrows that space for this experiment
+[limits] [prefilter] [allowance] [reevaluation] [device] [constrain]``. ``space`` is a name, a path,
+or a table that holds the search space itself; the resolved text that a run keeps is of the last
+kind, so that it needs no other file. ``[constrain]`` narrows that space for this experiment
 (:meth:`cellsearch.space.SearchSpace.constrained`) and is part of it in the resolved text. ``task =
 "suite:NAME"`` names a suite (or its file), which brings its own training; ``[task_options]`` may
 replace keys of it.
@@ -24,7 +24,7 @@ from cellsearch.experiment import catalog
 from cellsearch.experiment.misplaced import check_places
 from cellsearch.experiment.overrides import overridden
 from cellsearch.genome.device import COSTS, INT8, DeviceLimits
-from cellsearch.job import Allowance, Limits, Prefilter, Training
+from cellsearch.job import Allowance, Limits, Prefilter, Reevaluation, Training
 from cellsearch.options import at_least, keys, read_options, render_toml, table_of
 from cellsearch.schedules import Fixed, Schedule
 from cellsearch.space import SearchSpace, SizeLimits
@@ -88,6 +88,8 @@ class Experiment:
     """Checks before training, whose rejects do not count as trials."""
     allowance: Allowance = field(default_factory=Allowance)
     """What the search may use up, besides its number of trials."""
+    reevaluation: Reevaluation = field(default_factory=Reevaluation)
+    """Who is trained again, with new seeds, before it ranks."""
     device: DeviceLimits = field(default_factory=DeviceLimits)
     """What the found cells must fit; baselines are trained all the same."""
     folder: Path | None = field(default=None, compare=False)
@@ -128,6 +130,8 @@ class Experiment:
         }
         if self.device.any:
             document["device"] = table_of(self.device)
+        if self.reevaluation.any:
+            document["reevaluation"] = table_of(self.reevaluation)
         return render_toml(document)
 
 
@@ -156,6 +160,7 @@ class ExperimentFile:
     limits: Limits = field(default_factory=Limits)
     prefilter: Prefilter = field(default_factory=Prefilter)
     allowance: Allowance = field(default_factory=Allowance)
+    reevaluation: Reevaluation = field(default_factory=Reevaluation)
     device: DeviceLimits = field(default_factory=DeviceLimits)
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     task_options: Mapping[str, Any] = field(default_factory=dict)
@@ -227,7 +232,7 @@ def parse_experiment(
     strategy = strategies.create(declared.strategy, declared.strategy_options, source=source)
     strategy.check(space, shares)
     _check_device(declared, strategy, source)
-    same = (*_PLAIN, "training", "limits", "prefilter", "allowance", "device")
+    same = (*_PLAIN, "training", "limits", "prefilter", "allowance", "reevaluation", "device")
     return Experiment(
         **{key: getattr(declared, key) for key in same} | {"max_weights": most},
         space=space,

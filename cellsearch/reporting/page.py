@@ -130,6 +130,8 @@ def trial_table(
     shown = [trial for trial in trials if trial.result is not None]
     apart = any(t.result is not None and t.result.metric != t.score for t in shown)
     costs = cost_columns(trial.metrics for trial in shown)
+    several = any(trial.repeats for trial in shown)
+    more = len(costs) + several
     rows: list[tuple[str, Sequence[str]]] = []
     left = list(naive)
 
@@ -137,9 +139,7 @@ def trial_table(
         while left and left[0].score < below:
             one = left.pop(0)
             own = (number(one.metric), number(one.score)) if apart else (number(one.score),)
-            rows.append(
-                ("naive", ("", one.name, *own, *["–"] * (5 + len(costs)), "no cell", "naive"))
-            )
+            rows.append(("naive", ("", one.name, *own, *["–"] * (5 + more), "no cell", "naive")))
 
     for rank, trial in enumerate(shown, start=1):
         put_naive(trial.score)
@@ -150,6 +150,7 @@ def trial_table(
             trial.name,
             *([number(result.metric)] if apart else []),
             number(trial.score),
+            *([str(trial.trainings)] if several else []),
             f"{result.cell_parameters:,}",
             f"{result.parameters:,}",
             *(cost_text(name, trial.metrics) for name in costs),
@@ -173,6 +174,7 @@ def trial_table(
     columns = [("#", True), ("cell", False)]
     columns += [(metric, True), ("score", True)] if apart else [(f"score ({metric})", True)]
     heads = [(heading, True) for heading in costs.values()]
+    columns += [("trainings", True)] if several else []
     return table([*columns, *_WEIGHTS, *heads, *_COLUMNS], rows)
 
 

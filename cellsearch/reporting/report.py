@@ -144,9 +144,19 @@ def _head(report: Report, history: History) -> str:
         f'<p class="soft">strategy {escape(report.strategy)} · task '
         f"{escape(report.task)}{escape(f' ({report.data})') if report.data else ''} · "
         f"{escape(_done(report, history))} · lower score is better · "
-        "one training a cell, validation data: a lead within the noise of the seed "
+        f"{escape(_trainings(history))}, validation data: a lead within the noise of the seed "
         "means nothing</p>"
         f'<div class="tiles">{cards}</div>'
+    )
+
+
+def _trainings(history: History) -> str:
+    """How often a cell was trained, in words."""
+    if not any(trial.repeats for trial in [*history.of_kind(BASELINE), *history.top(1)]):
+        return "one training a cell"
+    return (
+        f"leaders are trained again with new seeds ({history.repeated():.0%} of the training time) "
+        "and rank by the mean"
     )
 
 

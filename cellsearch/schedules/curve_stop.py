@@ -104,11 +104,11 @@ def _mean(trial: Trial, step: int) -> float | None:
 
 def _curve(trial: Trial, step: int) -> list[float]:
     """The validation scores of a trial up to a step; what a higher rung repeats of a lower one
-    counts once.
+    counts once, trainings with other seeds do not.
     """
     points = {
         at: score
-        for rung in trial.rungs
+        for rung in trial.rungs[: len(trial.rungs) - len(trial.repeats)]
         if rung.result is not None
         for at, score in rung.result.curve
         if at <= step

@@ -13,7 +13,8 @@ from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.history import History
-from cellsearch.job import JobId
+from cellsearch.job import Budget, JobId
+from cellsearch.schedules.repeating import repeat_budget
 from cellsearch.search.continuing import renumbered
 from cellsearch.search.events import DuplicateAnswered, SearchEvent
 from cellsearch.search.ledger import Ledger, random_generator
@@ -83,7 +84,8 @@ class Agenda:
 
         def work(job: JobId) -> float:
             trial, rung = self._ledger.trial(job.trial), job.rung
-            done = trial.rungs[rung - 1].budget.steps if rung else 0
+            goes_on = rung > 0 and not trial.is_repeat(rung)
+            done = trial.rungs[rung - 1].budget.steps if goes_on else 0
             return expected_work(trial.genome, training, trial.rungs[rung].budget.steps - done)
 
         self._waiting = deque(jobs if self._experiment.deterministic else longest_first(jobs, work))
@@ -109,17 +111,27 @@ class Agenda:
         """Judge the trials whose rung has its result, as far as their turn has come; the first that
         gets more training.
         """
-        schedule, full = self._experiment.schedule, self._experiment.training.steps
         for trial in self._ledger.unjudged():
             history = self._ledger.view_of_verdict(trial)
             if history is None:
                 continue
-            budget = checked_budget(schedule, full, history, trial, str(self._ledger.path))
+            budget, ended = self._further(history, trial)
             if budget is None:
-                self._best.update([self._ledger.stop(trial)])
+                self._best.update([self._ledger.stop(trial, ended)])
             elif self._steps_allow(trial.number):
                 return self._ledger.grant(trial, budget)
         return None
+
+    def _further(self, history: History, trial: Trial) -> tuple[Budget | None, Status]:
+        """What a trial gets next, and what it is when that is nothing: a higher rung, or, after the
+        full training, a repeat of it.
+        """
+        schedule, full = self._experiment.schedule, self._experiment.training.steps
+        if trial.rungs[-1].budget.steps >= full:
+            repeat = repeat_budget(self._experiment.reevaluation, history, trial, full)
+            return repeat, Status.COMPLETED
+        budget = checked_budget(schedule, full, history, trial, str(self._ledger.path))
+        return budget, Status.STOPPED
 
     def _propose(self) -> Trial | None:
         """A new trial; ``None`` when there are enough, or the strategy has nothing to propose
@@ -202,7 +214,8 @@ class Agenda:
             return True
         if not self._experiment.deterministic:
             return self._ledger.steps() < allowed
-        return self._ledger.steps(number, self._experiment.training.steps) < allowed
+        most = self._experiment.training.steps * self._experiment.reevaluation.trainings
+        return self._ledger.steps(number, most) < allowed
 
     # -- warm start --------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -78,6 +78,7 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
         "limits": experiment.limits,
         "prefilter": experiment.prefilter,
         "device": experiment.device,
+        "reevaluation": experiment.reevaluation,
         "space.limits": space.limits,
         "space.full_cell": space.full_cell,
         "space.constraints": space.constraints,
@@ -251,6 +252,11 @@ def _rungs(trial: Trial, experiment: Experiment) -> tuple[Rung, ...]:
     """The trial's rungs as this experiment's schedule would have granted them; empty when it would
     not.
     """
+    repeats = trial.repeats
+    if repeats:  # they are as good here as there: the score is their mean
+        once = trial.with_(rungs=trial.rungs[: len(trial.rungs) - len(repeats)])
+        held = _rungs(once, experiment)
+        return held and (*held, *_numbered(repeats, len(held)))
     schedule, steps = experiment.schedule, experiment.training.steps
     allowed = schedule_rungs(schedule, steps, experiment.name)
     granted = tuple(rung.budget.steps for rung in trial.rungs)
@@ -264,6 +270,12 @@ def _rungs(trial: Trial, experiment: Experiment) -> tuple[Rung, ...]:
         # where it stopped on the way does not matter
         return (Rung(Budget(steps, 0), trial.rungs[-1].result),)
     return ()
+
+
+def _numbered(rungs: Sequence[Rung], first: int) -> Iterator[Rung]:
+    """The rungs with other numbers, from ``first`` on."""
+    for k, rung in enumerate(rungs):
+        yield Rung(Budget(rung.budget.steps, first + k), rung.result)
 
 
 def _without_checkpoint(rung: Rung) -> Rung:

@@ -139,10 +139,12 @@ class Ledger:
         number, _, inherit = self._last_added
         return inherit if job == (number, 0) else self._lookup.inherited(job)
 
-    def seed(self, number: int) -> int:
-        """The random seed of a trial's training: the same whenever, wherever and however often it
-        is trained.
+    def seed(self, number: int, repeat: int = 0) -> int:
+        """The random seed of a trial's training, or of a repeat of it: the same whenever, wherever
+        and however often it is trained.
         """
+        if repeat:
+            return random_seed(32, self._seed, number, repeat)
         if number == self._last_added[0]:
             return self._last_added[1]
         stored = self._lookup.seed(number) if number < self.count else None
@@ -306,10 +308,10 @@ class Ledger:
         self._open[further.newest_job] = None
         return self._change(further)
 
-    def stop(self, trial: Trial) -> Trial:
-        """A trial gets no more training; the trial, stopped."""
-        self._store.stop(trial.number)
-        return self._change(trial.with_(status=Status.STOPPED))
+    def stop(self, trial: Trial, status: Status = Status.STOPPED) -> Trial:
+        """A trial gets no more training; the trial, stopped or completed."""
+        self._store.stop(trial.number, status)
+        return self._change(trial.with_(status=status))
 
     def end(self, trial: Trial, outcome: Outcome) -> None:
         """A job has its outcome, which makes the trial what it is here."""

@@ -292,7 +292,8 @@ class Search:
         """
         experiment, strategy, job = self.experiment, self.experiment.strategy, trial.newest_job
         first = job.rung == 0
-        before = None if first else trial.rungs[-2].result
+        repeat = len(trial.repeats)
+        before = None if first or repeat else trial.rungs[-2].result
         is_gated = experiment.space.is_gated(trial.genome)
         return Job(
             trial=trial.number,
@@ -302,10 +303,11 @@ class Search:
             task_options=dict(experiment.task_options),
             training=experiment.training,
             steps=trial.rungs[-1].budget.steps,
-            seed=self._ledger.seed(trial.number),
+            seed=self._ledger.seed(trial.number, repeat),
+            repeat=repeat,
             limits=experiment.limits,
             prefilter=experiment.prefilter if first and trial.is_checked else Prefilter(),
-            checkpoint=self._checkpoints.path(job),
+            checkpoint="" if repeat else self._checkpoints.path(job),
             resume=self._checkpoints.absolute(before.checkpoint if before else ""),
             inherit=self._checkpoints.absolute(self._ledger.inherited(job)),
             quiet=strategy.quiet_start,
@@ -335,7 +337,10 @@ class Search:
         rungs = (*before.rungs[:-1], Rung(before.rungs[-1].budget, outcome.result))
         if outcome.failure is not None:
             status = Status.FAILED
-        elif rungs[-1].budget.steps >= self.experiment.training.steps:
+        elif (
+            rungs[-1].budget.steps >= self.experiment.training.steps
+            and not self.experiment.reevaluation.any
+        ):
             status = Status.COMPLETED
         else:
             status = Status.RUNNING  # whether it gets more is decided in its turn

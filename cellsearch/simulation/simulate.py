@@ -17,7 +17,9 @@ import numpy as np
 from cellsearch.errors import checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
+from cellsearch.job import Reevaluation
 from cellsearch.schedules import Fixed, Schedule
+from cellsearch.schedules.repeating import repeat_budget
 from cellsearch.search.parts import checked_budget, checked_proposal, first_budget
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
@@ -68,6 +70,7 @@ def simulate(
     workers: int = 2,
     first: tuple[Proposal, ...] = (),
     schedule: Schedule | None = None,
+    reevaluation: Reevaluation | None = None,
     steps: int = 100,
     connections: Callable[[SearchSpace, Genome], Mapping[str, Connection]] | None = None,
     check: Check | None = None,
@@ -76,16 +79,18 @@ def simulate(
     """Run a search of ``trials`` trials, ``first`` before the strategy's own, and return its
     history.
 
-    ``steps`` is a full training, ``schedule`` says who gets it (default: everybody). Trainings take
-    a time drawn from the seed, so they end out of order. A strategy that returns ``None`` waits for
-    a trial in flight, or, when there is none, has ended the search. ``check`` sees every proposal,
-    ``on_result`` every trial after each of its trainings. ``connections`` says what training
-    learned about each connection, for strategies that want it (default: :func:`fake_connections`).
+    ``steps`` is a full training, ``schedule`` says who gets it (default: everybody),
+    ``reevaluation`` who is trained again (default: nobody; ``score`` is asked again). Trainings
+    take a time drawn from the seed, so they end out of order. A strategy that returns ``None``
+    waits for a trial in flight, or, when there is none, has ended the search. ``check`` sees every
+    proposal, ``on_result`` every trial after each of its trainings. ``connections`` says what
+    training learned about each connection, for strategies that want it (default:
+    :func:`fake_connections`).
 
     What strategy and schedule answer is checked as in a search: raises :class:`RunError` that names
     the part.
     """
-    schedule = schedule or Fixed()
+    schedule, again = schedule or Fixed(), reevaluation or Reevaluation()
     clock, records = _Clock(seed), list[Trial]()
     while True:
         proposal = None
@@ -110,14 +115,16 @@ def simulate(
             )
             trial = _trained(records[number], score, wanted)
             records[number] = trial
-            further = (
-                checked_budget(schedule, steps, History(records), trial, _WHERE)
-                if trial.status is Status.RUNNING
-                else None
-            )
+            done = trial.rungs[-1].budget.steps
+            if trial.status is not Status.RUNNING:
+                further = None
+            elif done == steps:
+                further = repeat_budget(again, History(records), trial, steps)
+            else:
+                further = checked_budget(schedule, steps, History(records), trial, _WHERE)
             if further is not None:
                 records[number] = trial.with_(rungs=(*trial.rungs, Rung(further)))
-                clock.start(number, further.rung, further.steps - trial.rungs[-1].budget.steps)
+                clock.start(number, further.rung, further.steps - done % steps)
             elif trial.status is Status.RUNNING:
                 full = trial.rungs[-1].budget.steps == steps
                 records[number] = trial.with_(status=Status.COMPLETED if full else Status.STOPPED)

@@ -237,7 +237,8 @@ class Lookup:
             "FROM trials JOIN rungs ON trial = number "
             f"WHERE NOT {_UNFINISHED} AND duplicate_of IS NULL "
             "AND coalesce(failure_kind, '') <> 'prefilter' "
-            "AND rung = (SELECT max(rung) FROM rungs WHERE trial = number) GROUP BY origin"
+            "AND NOT EXISTS (SELECT 1 FROM rungs AS next WHERE next.trial = number "
+            "AND next.rung = rungs.rung + 1 AND next.granted > rungs.granted) GROUP BY origin"
         )
 
 

@@ -317,10 +317,10 @@ class Store:
                     hint="tell each outcome once",
                 )
 
-    def stop(self, trial: int) -> None:
-        """Record that a trial gets no more training."""
+    def stop(self, trial: int, status: Status = Status.STOPPED) -> None:
+        """Record that a trial gets no more training, and what it is then."""
         with self._writing() as connection:
-            set_status(connection, trial, Status.STOPPED)
+            set_status(connection, trial, status)
 
     def start(self, trial: int, rung: int) -> None:
         """Record that a waiting job is run again."""

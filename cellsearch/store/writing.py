@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from cellsearch.job import Budget, JobId, Outcome, Result
 from cellsearch.store.rows import Duplicate
-from cellsearch.trial import Status, Trial
+from cellsearch.trial import SUPERNET, Origin, Status, Trial
 
 __all__ = ["insert_decision", "insert_trial", "set_status", "write_outcome"]
 
@@ -93,10 +93,31 @@ def _change(
     """Other values for a trial, in one statement: each seals the row anew."""
     changes = [f"{name} = ?" for name in values]
     if status in (Status.COMPLETED, Status.STOPPED):
-        changes.append(STANDING)
+        mean = _mean_of_repeats(connection, trial)
+        if mean is None:
+            changes.append(STANDING)
+        else:
+            changes.append("standing = ?")
+            values = {**values, "standing": mean}
     connection.execute(
         f"UPDATE trials SET {', '.join(changes)} WHERE number = ?", (*values.values(), trial)
     )
+
+
+def _mean_of_repeats(connection: sqlite3.Connection, trial: int) -> float | None:
+    """The mean score of a training that was repeated, to the last bit as
+    :attr:`cellsearch.trial.Trial.score` has it; ``None`` for one that was not, and for what never
+    ranks.
+    """
+    rows = connection.execute(
+        "SELECT granted, score, origin FROM rungs JOIN trials ON trial = number "
+        "WHERE trial = ? AND checkpoint IS NOT NULL ORDER BY rung",
+        (trial,),
+    ).fetchall()
+    scores = [score for granted, score, _ in rows if granted == rows[-1][0]]
+    if len(scores) < 2 or Origin.parse(rows[0][2]).kind == SUPERNET or None in scores:
+        return None
+    return float(sum(scores) / len(scores))
 
 
 def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Status) -> bool:

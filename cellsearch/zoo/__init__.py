@@ -20,8 +20,20 @@ from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.files import declared_files
 from cellsearch.genome.graph import Genome
 from cellsearch.zoo.entry import ZooEntry, read_entry
+from cellsearch.zoo.found_card import FoundCard, read_card
 
-__all__ = ["ZooEntry", "earlier_forms", "entries", "entry", "import_cell", "load", "names"]
+__all__ = [
+    "FoundCard",
+    "ZooEntry",
+    "card",
+    "earlier_forms",
+    "entries",
+    "entry",
+    "found",
+    "import_cell",
+    "load",
+    "names",
+]
 
 
 def names() -> tuple[str, ...]:
@@ -31,8 +43,14 @@ def names() -> tuple[str, ...]:
 
 @cache
 def _own() -> Mapping[str, Path]:
-    """The cells of this package: name -> file."""
-    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.cell"))}
+    """The cells of this package, those that it found itself included: name -> file."""
+    folder = Path(__file__).parent
+    return {path.stem: path for path in sorted([*folder.glob("*.cell"), *_found().values()])}
+
+
+@cache
+def _found() -> Mapping[str, Path]:
+    return {p.stem: p for p in sorted((Path(__file__).parent / "found").glob("*.cell"))}
 
 
 def _others() -> Mapping[str, Path]:
@@ -48,6 +66,26 @@ def load(name: str) -> Genome:
     for an unknown one.
     """
     return entry(name).genome
+
+
+def found() -> tuple[str, ...]:
+    """The names of the cells that searches of this program found, sorted; :func:`card` says how."""
+    return tuple(_found())
+
+
+@checked_arguments
+def card(name: str) -> FoundCard:
+    """Where a found cell comes from and how it was judged. Raises :class:`ConfigError` for a cell
+    that is not among :func:`found`.
+    """
+    wanted = entry(name).name
+    if wanted not in _found():
+        raise ConfigError(
+            f"{wanted} was not found by a search of this program",
+            hint=f"found were: {', '.join(found()) or 'none'}",
+        )
+    path = _found()[wanted].with_suffix(".toml")
+    return read_card(path.read_text(encoding="utf-8"), source=path.name)
 
 
 @checked_arguments

@@ -32,8 +32,8 @@ from cellsearch.genome.text import parse
 
 __all__ = ["FAMILIES", "ZooEntry", "read_entry"]
 
-FAMILIES = ("simple", "lstm", "gru", "gated", "searched", "linear", "exponential")
-"""The families, in the order in which they are listed."""
+FAMILIES = ("simple", "lstm", "gru", "gated", "searched", "linear", "exponential", "found")
+"""The families, in the order in which they are listed; ``found``: by this program."""
 
 _HEADERS = {"Paper": True, "Year": True, "Family": True, "Also": False, "Check": False}
 _SECTIONS = {"Equations": True, "Pitfalls": False}
