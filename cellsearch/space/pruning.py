@@ -62,9 +62,11 @@ def discrete(space: Declaration, genome: Genome) -> Genome:
             draft.set_inputs(number, dict.fromkeys(node.inputs))
     try:
         plain = draft.build()
-        simple = _renamed(plain.simplify())
+        most = space.limits.max_operands
+        forms = (_narrowed(_renamed(cell), most) for cell in (plain.simplify(), plain))
         # Simplifying may use an op that the space lacks: a + g * a is (1 + g) * a.
-        found = simple if space.contains(simple) is None else _renamed(plain)
+        simple = next(forms)
+        found = simple if space.contains(simple) is None else next(forms)
         return space.require(found, "the cell without connection gates")
     except GenomeError as error:
         raise SpaceError(
@@ -80,6 +82,29 @@ def _renamed(genome: Genome) -> Genome:
     draft = Draft.of(genome)
     for number in draft.nodes:
         draft.set_name(number, "")
+    return draft.build()
+
+
+def _narrowed(genome: Genome, most: int) -> Genome:
+    """The same cell, sums, products and linears of too many operands as such of at most ``most``
+    each, one inside the other.
+    """
+    draft = Draft.of(genome)
+    for number, node in list(draft.nodes.items()):
+        rest = list(node.inputs)
+        if len(rest) <= most or most < 2 or node.op not in ("add", "mul", "max", "min", "linear"):
+            continue
+        if node.op == "linear":
+            parts = [rest[k : k + most] for k in range(0, len(rest), most)]
+            rest = [
+                draft.add("linear", *part, bias=node.bias and k == 0)
+                for k, part in enumerate(parts)
+            ]
+            draft.nodes[number] = replace(node, op="add", inputs=(), attrs=())
+        joining = draft.nodes[number].op
+        while len(rest) > most:
+            rest = [draft.add(joining, *rest[:most]), *rest[most:]]
+        draft.set_inputs(number, rest)
     return draft.build()
 
 

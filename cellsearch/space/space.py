@@ -22,6 +22,7 @@ from cellsearch.space.full_cell import build_full, connections, full
 from cellsearch.space.growth import extension, extensions, growth_moves, start
 from cellsearch.space.legality import violation
 from cellsearch.space.mutation import mutate, neighbours, operators
+from cellsearch.space.parts_cell import parts_cell
 from cellsearch.space.pruning import discrete, each_pruning, gated, remove
 from cellsearch.space.sampling import sample
 from cellsearch.space.toml import constrained, from_table, from_toml, sized, to_table
@@ -121,6 +122,15 @@ class SearchSpace(Declaration):
         the cell exceeds the limits.
         """
         return full(self)
+
+    def parts_cell(self) -> Genome:
+        """The parts that known gated cells are made of, all at once, each with a trainable gate;
+        see :mod:`cellsearch.space.parts_cell`.
+
+        Raises :class:`SpaceError` where the space lacks an op that it needs, or has no dense
+        recurrence.
+        """
+        return parts_cell(self)
 
     # -- edits -------------------------------------------------------------------------------------
 

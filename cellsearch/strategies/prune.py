@@ -1,47 +1,50 @@
-"""Pruning: train a cell with all connections, take the weakest away, train on, until a small cell
+"""Pruning: train a cell with all connections, take away what is worth little, until a small cell
 is left.
 
-The start is the full cell of the space, or a given cell with a gate on every connection (``start =
-"lstm"``). Several chains run side by side. The first ones begin with the same trained cell and
-differ in what they call weak, one criterion each; later ones begin with a full cell that lacks a
-random part of its connections. A round removes a share of the connections and goes on with the
-weights of the round before. A chain ends at its target size, or when the validation score has risen
-more than ``tolerance`` over the best of its rounds and a round before was small enough for the
-space.
+**Of the cell of parts** (``start = "parts"``): it is trained once, and then its sub-cells are
+trained from scratch, see :mod:`cellsearch.strategies.parts`. A space that has no such cell, because
+its recurrence is diagonal, parts are frozen or an op is missing, is pruned from its full cell.
+
+**In rounds**, of the full cell or a given one (``start = "full"``, ``start = "lstm"``): several
+chains run side by side. The first ones begin with the same trained cell and differ in what they
+call weak, one criterion each; later ones begin with a full cell that lacks a random part of its
+connections. A round removes a share of the connections and goes on with the weights of the round
+before. A chain ends at its target size, or when the validation score has risen more than
+``tolerance`` over the best of its rounds and a round before was small enough for the space.
 
 Every round that is small enough is made discrete (every connection gate becomes 1), simplified, and
 trained from scratch, as every cell of a search: only these finals are comparable with other cells,
 and :meth:`History.gap` says what that cost. A chain that is further along comes first; a new one
 begins when no other has work, so that workers never wait and no trial only fills time.
 
-Origins: ``supernet:<chain>:<round>`` (a cell with connection gates, not a result) and
-``prune:final``; from a given cell also ``prune:start`` (the cell itself) and ``prune:ablation``
-(without one connection, trained from scratch) while its gates are trained.
+Origins: ``supernet:parts``, ``prune:final@CODE`` and ``prune:regrown@CODE`` of the cell of parts;
+``supernet:<chain>:<round>`` (a cell with connection gates, not a result) and ``prune:final`` of
+rounds; from a given cell also ``prune:start`` (the cell itself) and ``prune:ablation`` (without one
+connection, trained from scratch) while its gates are trained.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.history import History, Index
+from cellsearch.history import History
 from cellsearch.options import at_least, between
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
+from cellsearch.strategies.chains import FINAL, Chains, chains_since
+from cellsearch.strategies.parts import PARTS, propose_part
 from cellsearch.strategies.ranking import given_cell
-from cellsearch.trial import SUPERNET, Connection, Origin, Proposal, Status, Trial
+from cellsearch.trial import SUPERNET, Connection, Origin, Proposal, Trial
 
-__all__ = ["Prune", "weakest_first"]
+__all__ = ["Chains", "Prune", "weakest_first"]
 
-FINAL = Origin("prune", "final")
 START = Origin("prune", "start")
 ABLATION = Origin("prune", "ablation")
 FULL = "full"
@@ -59,13 +62,16 @@ ended: it had its turn since.
 
 @dataclass(frozen=True)
 class Prune(Strategy):
-    """Removes the weakest connections, round by round.
+    """Removes connections of a cell that has more than it needs.
 
-    start: ``"full"``, or the cell that is pruned: a seed genome of the space, a zoo cell, or the
-        text of a cell.
-    criteria: what is weak, one chain after the other: ``saliency`` (estimated loss without it),
-        ``gate`` (size of its weight), ``perturbation`` (measured validation loss without it, at
-        ``batches`` forward passes a connection).
+    start: ``"parts"``, the cell of parts; or ``"full"``, the full cell, or a given cell, both in
+        rounds: a seed genome of the space, a zoo cell, or the text of a cell.
+    first: of the cell of parts so many sub-cells are drawn before the best are varied.
+    fresh: share of sub-cells that is drawn afterwards.
+    batches: of the validation data, on which removals are measured.
+    criteria: of rounds, what is weak, one chain after the other: ``saliency`` (estimated loss
+        without it), ``gate`` (size of its weight), ``perturbation`` (measured validation loss
+        without it, at ``batches`` forward passes a connection).
     remove: share of the connections that a round takes away.
     target: a chain ends at so many connections (0: 12 from the full cell, half of them from a given
         one).
@@ -73,7 +79,6 @@ class Prune(Strategy):
         rounds.
     chains: how many run side by side at most (0: as many as there is work for).
     drop: share left out at random at the start of chains that have a full cell of their own.
-    batches: of the validation data, for ``perturbation``.
     """
 
     name: ClassVar[str] = "prune"
@@ -83,7 +88,7 @@ class Prune(Strategy):
     )
     wants_connections: ClassVar[bool] = True
 
-    start: str = FULL
+    start: str = PARTS
     criteria: Annotated[tuple[Criterion, ...], at_least(1)] = CRITERIA
     remove: Annotated[float, between(0.01, 0.95)] = 0.35
     target: Annotated[int, at_least(0)] = 0
@@ -91,17 +96,24 @@ class Prune(Strategy):
     chains: Annotated[int, at_least(0)] = 0
     drop: Annotated[float, between(0, 0.9)] = 0.3
     batches: Annotated[int, at_least(1)] = 2
+    first: Annotated[int, at_least(1)] = 8
+    fresh: Annotated[float, between(0, 1)] = 0.15
 
     @property
     def perturbation(self) -> int:
-        """See :attr:`Strategy.perturbation`: measured only where a chain uses it."""
-        return self.batches if "perturbation" in self.criteria else 0
+        """See :attr:`Strategy.perturbation`: measured for the cell of parts, and where a chain
+        uses it.
+        """
+        wanted = self.start == PARTS or "perturbation" in self.criteria
+        return self.batches if wanted else 0
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
         """See :meth:`Strategy.check`: the cell that is pruned. Raises :class:`SpaceError` for a
         full cell beyond the space's limits.
         """
-        if self.start == FULL:
+        if self.start == PARTS and _has_parts(space):
+            return
+        if self.start in (PARTS, FULL):
             space.full()
         else:
             space.gated(given_cell(space, self.start))
@@ -109,13 +121,18 @@ class Prune(Strategy):
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator
     ) -> Proposal | None:
-        """The next step of the oldest chain that has one, then another criterion for the first
-        cell, then a new chain.
+        """The cell of parts and its sub-cells; or, in rounds, the next step of the oldest chain
+        that has one, then another criterion for the first cell, then a new chain.
         """
         found = history.index(Chains)
+        if self.start == PARTS:
+            # a run of a version whose default was the full cell goes on as it began
+            if found.rounds or not _has_parts(space):
+                return replace(self, start=FULL).propose(space, history, rng)
+            return propose_part(space, history, rng, first=self.first, fresh=self.fresh)
         running = 0
         recent = len(history) - WINDOW - 4 * history.in_flight
-        for chain in _chains_since(history, recent):
+        for chain in chains_since(history, recent):
             rounds = self._rounds(history, found, chain)
             if not rounds[-1].status.finished:
                 running += 1
@@ -254,79 +271,16 @@ class Prune(Strategy):
         return None
 
 
-class Chains(Index):
-    """What a history holds of pruning, by numbers of trials."""
-
-    def __init__(self) -> None:
-        self.rounds: dict[int, array[int]] = {}
-        """The rounds of each chain."""
-        self.finals: dict[int, int] = {}
-        """The final of each round that has one."""
-        self.last = -1
-        """The highest chain."""
-        self._replaced: dict[tuple[int, int], int] = {}
-        """Finals that are not the newest of their round, by the next one and the round."""
-
-    def put(self, trial: Trial, before: Trial | None = None) -> None:
-        """See :meth:`Index.put`."""
-        if before is not None or trial.status is Status.DUPLICATE:
-            return
-        origin = trial.proposal.origin
-        if origin.kind == SUPERNET:
-            chain = _chain(origin.detail)
-            self.rounds.setdefault(chain, array("q")).append(trial.number)
-            self.last = max(self.last, chain)
-        elif _is_final(trial):
-            for parent in trial.proposal.parents:
-                if parent in self.finals:
-                    self._replaced[trial.number, parent] = self.finals[parent]
-                self.finals[parent] = trial.number
-
-    def drop(self, trial: Trial) -> None:
-        """See :meth:`Index.drop`."""
-        origin = trial.proposal.origin
-        if trial.status is Status.DUPLICATE:
-            return
-        if origin.kind == SUPERNET:
-            chain = _chain(origin.detail)
-            self.rounds[chain].pop()
-            if not self.rounds[chain]:
-                del self.rounds[chain]
-                self.last = max(self.rounds, default=-1)
-        elif _is_final(trial):
-            for parent in trial.proposal.parents:
-                if self.finals.pop(parent, None) is not None:
-                    before = self._replaced.pop((trial.number, parent), None)
-                    if before is not None:
-                        self.finals[parent] = before
-
-
-def _chains_since(history: History, number: int) -> list[int]:
-    """The chains with a round or a final from this trial on, or with a round under way."""
-    found = set()
-    for trial in (*history[max(number, 0) :], *history.unfinished):
-        if trial.status is Status.DUPLICATE:
-            continue
-        rounds = [history.by_number[n] for n in trial.proposal.parents] if _is_final(trial) else []
-        for one in (trial, *rounds):
-            if one.proposal.origin.kind == SUPERNET:
-                found.add(_chain(one.proposal.origin.detail))
-    return sorted(found)
-
-
-def _is_final(trial: Trial) -> bool:
-    origin = trial.proposal.origin
-    return origin.kind == FINAL.kind and origin.detail == FINAL.detail
+def _has_parts(space: SearchSpace) -> bool:
+    try:
+        space.parts_cell()
+    except SpaceError:
+        return False
+    return True
 
 
 def _round_of(chain: int, number: int) -> Origin:
     return Origin(SUPERNET, f"{chain}:{number}")
-
-
-@lru_cache(maxsize=100_000)
-def _chain(detail: str) -> int:
-    """The chain that the origin of a round names."""
-    return int(detail.partition(":")[0])
 
 
 def weakest_first(

@@ -52,6 +52,13 @@ class TestGeneticWithObjectives(StrategyContract):
         return strategies.create("genetic", {"objectives": ("score", "parameters")})
 
 
+class TestPruneTheFullCell(StrategyContract):
+    trials = 24
+
+    def strategy(self) -> Strategy:
+        return strategies.create("prune", {"start": "full"})
+
+
 class TestRegularizedEvolution(StrategyContract):
     def strategy(self) -> Strategy:
         return strategies.create("regularized_evolution", {"population": 12, "tournament": 4})

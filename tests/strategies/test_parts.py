@@ -348,6 +348,8 @@ EFFECTS = {
         "chains": 1,
         "drop": 0.7,
         "batches": 5,
+        "first": 3,
+        "fresh": 1.0,
     },
     "grow": {"beam": 1, "branch": 1, "patience": 5, "start": "gru", "inherit": True, "pay": 0.2},
     "genetic": {
@@ -381,6 +383,15 @@ EFFECTS = {
 }
 
 
+NEEDED: dict[tuple[str, str], dict[str, object]] = {
+    ("genetic", "migration"): {"islands": 3},
+    **{
+        ("prune", option): {"start": "full"}
+        for option in ("criteria", "remove", "target", "tolerance", "chains", "drop")
+    },
+}
+
+
 @pytest.mark.parametrize("name", strategies.names())
 def test_every_option_changes_the_search(name):
     """The same seed with another value of one option: other proposals. A search that differs from
@@ -398,7 +409,7 @@ def test_every_option_changes_the_search(name):
     assert set(EFFECTS[name]) == set(strategies.options(name))
     assert proposals() == proposals.__wrapped__()
     for option, value in EFFECTS[name].items():
-        needed = {"islands": 3} if option == "migration" else {}
+        needed = NEEDED.get((name, option), {})
         changed = tuple(value) if isinstance(value, list) else value
         assert proposals(**needed, **{option: changed}) != proposals(**needed), option
 

@@ -22,6 +22,7 @@ from cellsearch.testing.strategies import likeness, space
 from cellsearch.training import evaluate
 from cellsearch.trial import Connection, Proposal, Status, Trial
 
+FULL = {"start": "full"}
 ADDING = {"length": 6, "evaluation_size": 200}
 # n3 is always zero, so the gate n3_in is good for nothing; its weight starts as large as the
 # others.
@@ -68,7 +69,9 @@ def test_every_criterion_finds_a_planted_redundant_connection(
     gates = [name for name in trained.result.connections if name.endswith(".scale")]
     assert len(gates) == 4
     assert weakest_first(gates, trained.result.connections, criterion)[0] == "useless.scale"
-    strategy = strategies.create("prune", {"criteria": [criterion], "remove": 0.01, "target": 1})
+    strategy = strategies.create(
+        "prune", {**FULL, "criteria": [criterion], "remove": 0.01, "target": 1}
+    )
     final = strategy.propose(space(), History([trained]), np.random.default_rng(0))
     assert final is not None
     assert str(final.origin) == "prune:final"
@@ -98,9 +101,12 @@ def test_unmeasured_connections_are_the_last_to_go() -> None:
 
 def test_perturbations_are_measured_only_where_a_chain_uses_them() -> None:
     assert (
-        strategies.create("prune", {"criteria": ["perturbation"], "batches": 3}).perturbation == 3
+        strategies.create(
+            "prune", {**FULL, "criteria": ["perturbation"], "batches": 3}
+        ).perturbation
+        == 3
     )
-    assert strategies.create("prune", {"criteria": ["gate"]}).perturbation == 0
+    assert strategies.create("prune", {**FULL, "criteria": ["gate"]}).perturbation == 0
     assert strategies.create("random").perturbation == 0
 
 
@@ -116,7 +122,9 @@ def by_size(genome: Genome, steps: int) -> float:
 
 
 def test_the_first_chains_share_a_training_and_differ_in_criterion() -> None:
-    history = simulate(strategies.create("prune"), space(), by_size, trials=40, seed=2, workers=1)
+    history = simulate(
+        strategies.create("prune", FULL), space(), by_size, trials=40, seed=2, workers=1
+    )
     roots = {chain: rounds_of(history, chain)[0] for chain in range(3)}
     assert roots[0].genome.key == space().full().key
     for chain in (1, 2):
@@ -128,7 +136,7 @@ def test_the_first_chains_share_a_training_and_differ_in_criterion() -> None:
 def test_no_trial_only_fills_time() -> None:
     for workers in (1, 2, 6):
         history = simulate(
-            strategies.create("prune"), space(), likeness, trials=30, seed=1, workers=workers
+            strategies.create("prune", FULL), space(), likeness, trials=30, seed=1, workers=workers
         )
         assert len(history) == 30
         assert {str(trial.proposal.origin).split(":")[0] for trial in history} == {
@@ -140,7 +148,12 @@ def test_no_trial_only_fills_time() -> None:
 
 def test_no_more_chains_than_allowed() -> None:
     history = simulate(
-        strategies.create("prune", {"chains": 1}), space(), likeness, trials=12, seed=1, workers=4
+        strategies.create("prune", {**FULL, "chains": 1}),
+        space(),
+        likeness,
+        trials=12,
+        seed=1,
+        workers=4,
     )
     running = [trial.number for trial in history if trial.is_intermediate]
     for number in running[1:]:
@@ -203,7 +216,7 @@ def test_a_chain_ends_when_the_score_rises_more_than_the_tolerance() -> None:
 def test_a_cell_that_is_too_large_for_the_space_is_pruned_on_whatever_it_costs() -> None:
     """The rise comes while no round is small enough for a final: then the chain must go on."""
     history = simulate(
-        strategies.create("prune", {"chains": 1, "criteria": ["saliency"]}),
+        strategies.create("prune", {**FULL, "chains": 1, "criteria": ["saliency"]}),
         space(),
         rising(100),
         trials=9,
@@ -302,7 +315,7 @@ def test_a_full_cell_beyond_the_limits_is_refused_with_its_size(key: str, most: 
 def test_a_space_whose_cells_have_scales_cannot_be_pruned() -> None:
     scaled = replace(space(), ops={**space().ops, "scale": 1.0})
     with pytest.raises(SpaceError, match="scale is an op"):
-        strategies.create("prune").propose(scaled, History(), np.random.default_rng(0))
+        strategies.create("prune", FULL).propose(scaled, History(), np.random.default_rng(0))
 
 
 # -- time ------------------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ def test_grow_takes_a_control_as_its_root():
 
 
 def test_prune_goes_from_the_full_cell_to_small_ones():
-    history = run("prune", {"chains": 1, "remove": 0.4}, trials=24)
+    history = run("prune", {"start": "full", "chains": 1, "remove": 0.4}, trials=24)
     rounds = [trial for trial in history if str(trial.proposal.origin).startswith("supernet:0:")]
     sizes = [len(space().connections(trial.genome)) for trial in rounds]
     assert rounds[0].genome.key == space().full().key
@@ -234,7 +234,7 @@ def test_prune_goes_from_the_full_cell_to_small_ones():
 
 
 def test_finals_are_ordinary_cells_trained_from_scratch():
-    history = run("prune", trials=40)
+    history = run("prune", {"start": "full"}, trials=40)
     finals = [trial for trial in history if str(trial.proposal.origin) == "prune:final"]
     assert finals
     for trial in finals:
@@ -264,7 +264,7 @@ def test_pruning_removes_what_training_found_weak():
             for name in where.connections(genome)
         }
 
-    options = {"chains": 1, "target": len(strong), "criteria": ["saliency"]}
+    options = {"start": "full", "chains": 1, "target": len(strong), "criteria": ["saliency"]}
     history = run("prune", options, trials=14, connections=learned)
     assert zoo.load("lstm").simplify().key in {
         trial.genome.key for trial in history if str(trial.proposal.origin) == "prune:final"

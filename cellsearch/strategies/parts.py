@@ -1,0 +1,185 @@
+"""Pruning the cell of parts: which sub-cells are trained from scratch, and what is learned of them.
+
+The cell of parts (:mod:`cellsearch.space.parts_cell`) is trained once, and what each connection is
+worth is measured on it: the validation loss without the connection (Wang et al. 2021, arXiv
+2108.04392). Then sub-cells are trained from scratch, one a trial. The first ones are drawn: of each
+sum mostly one term stays, the likelier the more its removal costs, and what costs little goes
+sooner. Later ones are the best so far with a few decisions taken back: a term of a sum instead of
+another, a connection more or less; what was removed can so grow again.
+
+The connections that a sub-cell lacks stand in its origin, as a hexadecimal number with a bit for
+each connection of the cell of parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellsearch.errors import SpaceError
+from cellsearch.genome.graph import Genome
+from cellsearch.history import History, Index
+from cellsearch.space import SearchSpace
+from cellsearch.space.parts_cell import alternatives
+from cellsearch.trial import SUPERNET, Origin, Proposal, Status, Trial
+
+__all__ = ["PARTS", "Subcells", "propose_part"]
+
+PARTS = "parts"
+SUPERNET_OF_PARTS = Origin(SUPERNET, PARTS)
+_FINAL, _REGROWN = "final", "regrown"
+_TRIES = 300
+_SECOND = 0.1
+"""Chance that a further term of a sum stays."""
+_SWAP = 0.7
+"""Chance that a change of a sum puts another term in the place of all."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The cell of parts of a space."""
+
+    cell: Genome
+    names: tuple[str, ...]
+    """Its connections."""
+    sums: tuple[tuple[str, ...], ...]
+    """Connections of which at least one stays."""
+    free: tuple[str, ...]
+    """All others."""
+
+    @classmethod
+    def of(cls, space: SearchSpace) -> Parts:
+        """Raises :class:`SpaceError` where there is none."""
+        cell = space.parts_cell()
+        names, sums = space.connections(cell), alternatives(cell)
+        terms = {name for group in sums for name in group}
+        return cls(cell, names, sums, tuple(name for name in names if name not in terms))
+
+    def code(self, gone: Iterable[str]) -> str:
+        """What stands in an origin for the connections that are gone."""
+        there = set(gone)
+        return f"{sum(1 << k for k, name in enumerate(self.names) if name in there):x}"
+
+    def gone(self, code: str) -> set[str]:
+        """The connections that an origin says are gone."""
+        bits = int(code, 16)
+        return {name for k, name in enumerate(self.names) if bits >> k & 1}
+
+
+def propose_part(
+    space: SearchSpace, history: History, rng: np.random.Generator, *, first: int, fresh: float
+) -> Proposal | None:
+    """The cell of parts, then one sub-cell of it after the other; ``None`` when no new one is
+    found.
+
+    first: so many sub-cells are drawn before the best are varied.
+    fresh: share that is drawn afterwards.
+    """
+    parts, found = Parts.of(space), history.index(Subcells)
+    if not found.supernets:
+        return Proposal(parts.cell, origin=SUPERNET_OF_PARTS)
+    supernet = found.supernets[0]
+    worth = _worth(parts, history.by_number[supernet])
+    best = found.best()
+    for _ in range(_TRIES):
+        if len(best) < first or rng.random() < fresh:
+            parent, kind = supernet, _FINAL
+            gone = _drawn(parts, worth, rng)
+        else:
+            parent, kind = best[min(int(rng.geometric(0.4)) - 1, len(best) - 1)], _REGROWN
+            gone = parts.gone(found.codes[parent])
+            for _ in range(int(rng.geometric(0.5))):
+                _change(parts, gone, rng)
+        genome = _subcell(space, parts, gone)
+        if genome is not None and genome.key not in history.by_key:
+            return Proposal(genome, (parent,), Origin("prune", kind, parts.code(gone)))
+    return None
+
+
+def _subcell(space: SearchSpace, parts: Parts, gone: set[str]) -> Genome | None:
+    """What is left, without gates; ``None`` while the space does not hold it."""
+    try:
+        return space.discrete(space.remove(parts.cell, gone))
+    except SpaceError:
+        return None
+
+
+def _worth(parts: Parts, supernet: Trial) -> Mapping[str, float]:
+    """From 0 to 1, by rank: what each connection is worth among the terms of sums, or among the
+    others; 0.5 each where nothing was measured.
+    """
+    learned = supernet.result.connections if supernet.result is not None else {}
+    worth = dict.fromkeys(parts.names, 0.5)
+    for kind in ([name for group in parts.sums for name in group], parts.free):
+        measured = [
+            (found.perturbation, name)
+            for name in kind
+            if (found := learned.get(name)) is not None and found.perturbation is not None
+        ]
+        for rank, (_, name) in enumerate(sorted(measured)):
+            worth[name] = (rank + 0.5) / len(measured)
+    return worth
+
+
+def _drawn(parts: Parts, worth: Mapping[str, float], rng: np.random.Generator) -> set[str]:
+    """Connections that go: all but one term of most sums, and of the others a quarter."""
+    gone: set[str] = set()
+    for group in parts.sums:
+        weights = np.array([0.25 + worth[name] for name in group])
+        kept = group[int(rng.choice(len(group), p=weights / weights.sum()))]
+        gone |= {name for name in group if name != kept and rng.random() >= _SECOND}
+    gone |= {name for name in parts.free if rng.random() < 0.5 * (1 - worth[name])}
+    return gone
+
+
+def _change(parts: Parts, gone: set[str], rng: np.random.Generator) -> None:
+    """Take one decision back, in place."""
+    units: Sequence[tuple[str, ...]] = (*parts.sums, *((name,) for name in parts.free))
+    weights = np.array([2.0 if len(unit) > 1 else 1.0 for unit in units])
+    unit = units[int(rng.choice(len(units), p=weights / weights.sum()))]
+    name = unit[int(rng.integers(len(unit)))]
+    if len(unit) > 1 and rng.random() < _SWAP:
+        gone |= set(unit)
+        gone.discard(name)
+        return
+    gone ^= {name}
+    if len(unit) > 1 and gone.issuperset(unit):
+        gone.discard(name)
+
+
+class Subcells(Index):
+    """The sub-cells of the cell of parts that a history holds."""
+
+    def __init__(self) -> None:
+        self.supernets: list[int] = []
+        """Trials of the cell of parts."""
+        self.codes: dict[int, str] = {}
+        """What each sub-cell lacks."""
+        self.scores: dict[int, float] = {}
+        """Of those that were trained; infinity for a failure."""
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        origin = trial.proposal.origin
+        if trial.status is Status.DUPLICATE:
+            return
+        if origin == SUPERNET_OF_PARTS and before is None:
+            self.supernets.append(trial.number)
+        elif origin.kind == "prune" and origin.place:
+            self.codes[trial.number] = origin.place
+            if trial.status.finished:
+                self.scores[trial.number] = trial.standing
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        if trial.number in self.supernets:
+            self.supernets.remove(trial.number)
+        self.codes.pop(trial.number, None)
+        self.scores.pop(trial.number, None)
+
+    def best(self) -> list[int]:
+        """Sub-cells with a score, best first."""
+        scored = [(score, number) for number, score in self.scores.items() if score < float("inf")]
+        return [number for _, number in sorted(scored)]

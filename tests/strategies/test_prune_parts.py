@@ -1,0 +1,120 @@
+"""Pruning the cell of parts: its first cell, what the measured connections say, and what the best
+sub-cells lead to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+import cellsearch as cs
+from cellsearch import strategies
+from cellsearch.history import History
+from cellsearch.simulation.simulate import best_so_far, completed, failed, simulate
+from cellsearch.space import SearchSpace
+from cellsearch.space.parts_cell import alternatives
+from cellsearch.strategies.parts import Parts
+from cellsearch.testing.strategies import likeness, space
+from cellsearch.trial import Connection, Origin, Proposal, Trial
+
+
+def prune(**options: object) -> History:
+    return simulate(strategies.create("prune", options), space(), likeness, trials=40, seed=1)
+
+
+def test_one_supernet_then_sub_cells_from_scratch() -> None:
+    history = prune(first=6)
+    kinds = [f"{t.proposal.origin.kind}:{t.proposal.origin.detail}" for t in history]
+    assert kinds[0] == "supernet:parts"
+    assert Counter(kinds)["supernet:parts"] == 1
+    assert set(kinds[1:7]) == {"prune:final"}
+    assert {"prune:final", "prune:regrown"} == set(kinds[8:])
+    parts = Parts.of(space())
+    for trial in list(history)[1:]:
+        assert trial.proposal.inherit is None
+        assert not space().is_gated(trial.genome)
+        gone = parts.gone(trial.proposal.origin.place)
+        assert parts.code(gone) == trial.proposal.origin.place
+        assert space().discrete(space().remove(parts.cell, gone)).key == trial.genome.key
+
+
+def test_a_regrown_cell_differs_from_its_parent_by_little_and_can_hold_more() -> None:
+    history, parts = prune(), Parts.of(space())
+    regrown = [t for t in history if t.proposal.origin.detail == "regrown"]
+    changed = []
+    for trial in regrown:
+        parent = history.by_number[trial.proposal.parents[0]]
+        changed.append(
+            (
+                parts.gone(trial.proposal.origin.place),
+                parts.gone(parent.proposal.origin.place),
+            )
+        )
+    assert any(before - after for after, before in changed)
+    assert np.mean([len(after ^ before) for after, before in changed]) < 6
+
+
+def test_it_beats_random_search_where_there_is_something_to_find() -> None:
+    def final(name: str, seed: int) -> float:
+        history = simulate(strategies.create(name), space(), likeness, trials=40, seed=seed)
+        return best_so_far(history)[-1]
+
+    found, control = ([final(name, seed) for seed in range(3)] for name in ("prune", "random"))
+    assert max(found) < min(control)
+
+
+def test_connections_that_are_worth_more_stay_more_often() -> None:
+    strong = {group[0] for group in alternatives(space().parts_cell())}
+
+    def learned(where: SearchSpace, genome: object) -> dict[str, Connection]:
+        names = Parts.of(where).names
+        return {name: Connection(1.0, 0.0, float(name in strong)) for name in names}
+
+    history = simulate(
+        strategies.create("prune", {"fresh": 1.0}),
+        space(),
+        likeness,
+        trials=40,
+        seed=1,
+        connections=learned,  # type: ignore[arg-type]
+    )
+    parts = Parts.of(space())
+    stayed: Counter[bool] = Counter()
+    for trial in list(history)[1:]:
+        gone = parts.gone(trial.proposal.origin.place)
+        for group in parts.sums:
+            stayed.update({name in strong: name not in gone for name in group[:2]})
+    assert stayed[True] > 1.5 * stayed[False]
+
+
+def test_a_supernet_that_failed_leaves_the_draws_even() -> None:
+    supernet = failed(Trial(0, Proposal(space().parts_cell(), origin="supernet:parts")))
+    proposal = strategies.create("prune").propose(
+        space(), History([supernet]), np.random.default_rng(0)
+    )
+    assert proposal is not None
+    assert proposal.origin.detail == "final"
+
+
+def test_a_run_that_began_with_the_full_cell_goes_on_with_it() -> None:
+    began = completed(Trial(0, Proposal(space().full(), origin=Origin("supernet", "0:0"))), 1.0)
+    assert strategies.options("prune")["start"] == "parts"
+    proposals = [
+        strategies.create("prune", options).propose(
+            space(), History([began]), np.random.default_rng(0)
+        )
+        for options in ({}, {"start": "full"})
+    ]
+    assert proposals[0] == proposals[1]
+    assert proposals[0] is not None
+    assert proposals[0].origin.kind == "supernet"
+
+
+def test_a_space_without_a_cell_of_parts_is_pruned_from_its_full_cell() -> None:
+    scan = cs.load_space("scan")
+    strategy = strategies.create("prune")
+    strategy.check(scan)
+    proposal = strategy.propose(scan, History(), np.random.default_rng(0))
+    assert proposal is not None
+    assert (proposal.genome.key, str(proposal.origin)) == (scan.full().key, "supernet:0:0")
