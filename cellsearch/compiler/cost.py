@@ -13,9 +13,9 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from cellsearch import ops
 from cellsearch.compiler.backends.native.build import (
@@ -26,16 +26,19 @@ from cellsearch.compiler.backends.native.build import (
     library,
 )
 from cellsearch.compiler.backends.native.bytecode import Bytecode
+from cellsearch.compiler.backends.native.codes import Codes, native_gradient
 from cellsearch.compiler.backends.native.instructions import OPERATIONS
-from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.structures import CommandKind
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import EnvironmentFailure
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
+
+if TYPE_CHECKING:
+    from cellsearch.compiler.backends.native.kernel import NativeKernel
+    from cellsearch.compiler.module import CellModule
 
 __all__ = [
     "REFERENCE",
@@ -95,28 +98,25 @@ def estimate(
 
     Raises :class:`BackendError` where there is no runtime.
     """
-    return _estimate(
-        NativeKernel(simplify_program(lower(genome)), library()),
-        input_size,
-        hidden_size,
-        steps,
-        batch,
-        training,
+    sized = Codes(
+        native_gradient(simplify_program(lower(genome))),
+        library(),
+        input_size=input_size,
+        hidden_size=hidden_size,
     )
+    return _estimate(sized, steps, batch, training)
 
 
-def _estimate(
-    kernel: NativeKernel, input_size: int, hidden_size: int, steps: int, batch: int, training: bool
-) -> Cost:
-    sized = kernel.at(input_size, hidden_size)
+def _estimate(sized: Codes, steps: int, batch: int, training: bool) -> Cost:
+    input_size, hidden_size = sized.input_size, sized.hidden_size
     codes = [
         sized.code(kind) for kind in (("training", "backward") if training else ("inference",))
     ]
     features = np.zeros(len(FEATURES))
     for code in codes:
-        features += _features(code, kernel.library, steps, batch)
+        features += _features(code, sized.library, steps, batch)
     positions = steps * batch
-    exact = _multiply_adds(kernel.program, input_size, hidden_size) * positions
+    exact = _multiply_adds(sized.program, input_size, hidden_size) * positions
     rows = sum(
         row
         for buffer, row in zip(codes[0].buffers, codes[0].row, strict=True)
@@ -259,12 +259,14 @@ def machine_constants(*, refresh: bool = False) -> Constants:
 
 def measure_constants() -> Constants:
     """Time a few cells and fit."""
+    from cellsearch.compiler.backends.native.kernel import NativeKernel  # loads torch
+
     features: list[tuple[float, ...]] = []
     seconds: list[float] = []
     for text in _CELLS.values():
         kernel = NativeKernel(simplify_program(lower(Genome.from_text(text))), library())
         for batch, steps, width in _SHAPES:
-            features.append(_estimate(kernel, width, width, steps, batch, True).features)
+            features.append(_estimate(kernel.at(width, width), steps, batch, True).features)
             seconds.append(time_segment(kernel, width, width, steps, batch))
     return Constants(_fit(np.array(features), np.array(seconds)))
 
@@ -280,6 +282,8 @@ def time_segment(
     """Seconds of one forward and backward pass: the fastest of some, because only interruptions
     make it slower.
     """
+    import torch
+
     x = torch.randn(steps, batch, input_size, requires_grad=True)
     states = [torch.zeros(batch, hidden_size) for _ in kernel.program.states]
     sizes = {"I": input_size, "H": hidden_size, "1": 1}

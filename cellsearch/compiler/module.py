@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from cellsearch.compiler.backends.base import Kernel, beside_the_graph, transform_of
+from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.backends.choice import Choice, choose
+from cellsearch.compiler.backends.transforms import beside_the_graph, transform_of
 from cellsearch.compiler.calling import (
     State,
     cast,

@@ -11,9 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-
-from cellsearch.compiler.backends.functions import FUNCTIONS
 from cellsearch.compiler.program import POINTWISE, Instruction, Program
 from cellsearch.genome.graph import State
 from cellsearch.genome.parameters import Width
@@ -94,9 +91,7 @@ def _rule(instruction: Instruction, below: list[Instruction | None]) -> Instruct
     op, inputs, label = instruction.op, instruction.inputs, instruction.label
     numbers = [d.value if d is not None and d.op == "const" else None for d in below]
     if op in POINTWISE and None not in numbers:
-        folded = float(
-            FUNCTIONS[op](*(torch.tensor(number, dtype=torch.float64) for number in numbers))
-        )
+        folded = _value(op, numbers)
         if math.isfinite(folded):
             return Instruction("const", (), "", folded, label)
     if op in ("add", "mul"):
@@ -115,6 +110,15 @@ def _rule(instruction: Instruction, below: list[Instruction | None]) -> Instruct
             if negated is not None and negated.op == "neg":
                 return Instruction("sub", (inputs[other], negated.inputs[0]), label=label)
     return instruction
+
+
+def _value(op: str, numbers: Sequence[float | None]) -> float:
+    """What torch makes of an op on numbers, in float64."""
+    import torch  # hardly any program has an op on numbers alone
+
+    from cellsearch.compiler.backends.functions import FUNCTIONS
+
+    return float(FUNCTIONS[op](*(torch.tensor(number, dtype=torch.float64) for number in numbers)))
 
 
 def drop_dead(program: Program) -> Program:

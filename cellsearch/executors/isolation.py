@@ -21,7 +21,12 @@ _GRACE, _GRACE_SECONDS = 1.1, 0.5
 _LONGEST = 1e8
 """Seconds, about three years, that the timer takes."""
 
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGHUP))
+# What lies below the functions that Python documents: those make enums of numbers and handlers,
+# which takes ten times as long, once a job.
+_below = sys.modules.get("_signal", signal)
+_handler_of: Callable[[int], Any] = _below.getsignal
+_set_handler: Callable[[int, Any], Any] = _below.signal
 
 
 @contextmanager
@@ -120,16 +125,16 @@ class Interrupts:
         """Stand before the present handlers, where this thread may."""
         if threading.current_thread() is threading.main_thread():
             for number in _ENDING:
-                handler = signal.getsignal(number)
+                handler = _handler_of(number)
                 if callable(handler):
                     self._before[number] = handler
-                    signal.signal(number, self._on_signal)
+                    _set_handler(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            _set_handler(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         try:

@@ -33,7 +33,7 @@ def expected_work(genome: Genome, training: Training, steps: int) -> float:
     One layer of the cell stands for the model: the rest of a step is about the same for all jobs of
     a task.
     """
-    from cellsearch.compiler.cost import position_microseconds  # loads torch
+    from cellsearch.compiler.cost import position_microseconds
 
     size = training.hidden_size
     try:

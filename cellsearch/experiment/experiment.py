@@ -322,7 +322,7 @@ def _check_training(training: Training, place: str, task: str) -> None:
     cannot be read in both directions.
     """
     if training.backend != "auto":
-        from cellsearch.compiler import backends  # loads torch, which most files need not
+        from cellsearch.compiler import backends
 
         backends.check_name(training.backend, where=f"{place}training.backend")
     if task not in ("", SUITE):

@@ -39,6 +39,8 @@ __all__ = ["FORMAT", "program_to_json", "runtime_modules", "to_package"]
 FORMAT = 1
 _ROOT = Path(cellsearch.__file__).parent
 _KERNEL = "cellsearch.compiler.backends.native.kernel"
+_FUNCTIONS = "cellsearch.compiler.backends.functions"
+"""Imported inside a function that the kernel may call: where an op has numbers alone."""
 
 
 @checked_arguments
@@ -103,11 +105,11 @@ def program_to_json(program: Program) -> str:
 
 
 def runtime_modules() -> tuple[str, ...]:
-    """Names of the modules that are copied: the native kernel, and what it imports when it is
-    loaded.
+    """Names of the modules that are copied: the native kernel, what it imports when it is
+    loaded, and what folds constants.
     """
     found: set[str] = set()
-    waiting = [_KERNEL]
+    waiting = [_KERNEL, _FUNCTIONS]
     while waiting:
         module = waiting.pop()
         if module not in found:

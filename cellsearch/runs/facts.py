@@ -32,7 +32,7 @@ DRAWINGS = (*_LANGUAGES, "program")
 def drawing(genome: Genome, form: str) -> str:
     """The cell as text of one of :data:`DRAWINGS`; ``"program"``: what the compiler makes of it."""
     if form == "program":
-        from cellsearch.compiler.scheduling.listing import program_report  # loads torch
+        from cellsearch.compiler.scheduling.listing import program_report
 
         return program_report(genome)
     return _LANGUAGES[form](genome)
@@ -107,7 +107,7 @@ def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, An
     That is where the native runtime cannot be had, for a cell that needs I = H in other sizes, and
     for one of more than ``MAX_PREDICTED`` nodes, which would have to be compiled for seconds.
     """
-    from cellsearch.compiler import cost  # loads torch
+    from cellsearch.compiler import cost
 
     if len(genome.nodes) > MAX_PREDICTED or (requires_square(genome) and input_size != hidden_size):
         return None

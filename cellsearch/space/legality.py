@@ -93,15 +93,16 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
         return
     if len(genome.nodes) > limits.max_nodes:
         yield Violation(f"{len(genome.nodes)} nodes", "cell", f"at most {limits.max_nodes}")
-    depth = [0] * genome.first_node
-    for value, node in genome.numbered():
-        depth.append(1 + max([depth[v] for v in node.inputs], default=0))
-        if depth[value] > limits.max_depth:
-            yield Violation(
-                f"{depth[value]} nodes above one another",
-                genome.labels[value],
-                f"at most {limits.max_depth}",
-            )
+    if len(genome.nodes) > limits.max_depth:  # a cell is never deeper than it has nodes
+        depth = [0] * genome.first_node
+        for value, node in genome.numbered():
+            depth.append(1 + max([depth[v] for v in node.inputs], default=0))
+            if depth[value] > limits.max_depth:
+                yield Violation(
+                    f"{depth[value]} nodes above one another",
+                    genome.labels[value],
+                    f"at most {limits.max_depth}",
+                )
     for sizes in space.sizes_of(genome):
         count = layer_weights(genome, sizes, _weights)
         if count > limits.max_parameters:

@@ -57,6 +57,15 @@ def test_the_door_to_a_run_and_the_executors_need_neither_torch_nor_ray() -> Non
     assert not loaded & HEAVY
 
 
+def test_predicting_what_a_cell_costs_needs_no_torch() -> None:
+    loaded = modules_after(
+        "import cellsearch as cs\n"
+        "from cellsearch.compiler import cost\n"
+        "cost.position_microseconds(cs.zoo.load('lstm'), input_size=3, hidden_size=4)"
+    )
+    assert not loaded & HEAVY
+
+
 def test_compiling_needs_no_ray_and_no_optional_package() -> None:
     loaded = modules_after(
         "import cellsearch as cs\ncs.compile_cell(cs.zoo.load('gru'), input_size=3, hidden_size=4)"

@@ -17,7 +17,7 @@ __all__ = ["Backend", "Kernel", "Support", "check_name", "get", "names", "regist
 
 # In the order in which "auto" tries them: fastest first, the one that runs everything last.
 _TABLE = {
-    "native": "cellsearch.compiler.backends.native:Native",
+    "native": "cellsearch.compiler.backends.native.backend:Native",
     "aten": "cellsearch.compiler.backends.aten:Aten",
     "reference": "cellsearch.compiler.backends.reference:Reference",
     # never taken by "auto": it pays on long sequences on a GPU only

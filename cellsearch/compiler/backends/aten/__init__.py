@@ -16,7 +16,8 @@ from torch import Tensor
 
 from cellsearch.compiler.backends.aten.plan import ActionPlan, make_plan
 from cellsearch.compiler.backends.aten.run import run
-from cellsearch.compiler.backends.base import Backend, Kernel, Support, check_gradients
+from cellsearch.compiler.backends.base import Backend, Kernel, Support
+from cellsearch.compiler.backends.transforms import check_gradients
 from cellsearch.compiler.gradient import Gradient, gradient
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.hoist import hoist

@@ -8,38 +8,17 @@ tables of numbers that a fixed library interprets. The library is compiled once 
 
 from __future__ import annotations
 
-import torch
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from cellsearch.compiler.backends.base import Backend, Kernel, Support
-from cellsearch.compiler.backends.native.build import library
-from cellsearch.compiler.backends.native.instructions import missing_instruction
-from cellsearch.compiler.backends.native.kernel import NativeKernel
-from cellsearch.compiler.program import Program
-from cellsearch.errors import BackendError
+if TYPE_CHECKING:
+    from cellsearch.compiler.backends.native.backend import Native
 
 __all__ = ["Native"]
 
 
-class Native(Backend):
-    """The fastest backend on a CPU; see the module."""
-
-    name = "native"
-
-    def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
-        """Every program, in float32 on the CPU, where the runtime can be built or was delivered."""
-        if device.type != "cpu":
-            return Support(False, f"it runs on the CPU, not on {device}")
-        if dtype != torch.float32:
-            return Support(False, f"it computes in float32, not in {dtype}")
-        missing = missing_instruction(program)
-        if missing:
-            return Support(False, missing)
-        try:
-            library()
-        except BackendError as error:
-            return Support(False, f"{error.message}" + (f" ({error.hint})" if error.hint else ""))
-        return Support(True)
-
-    def build(self, program: Program) -> Kernel:
-        """The kernel of a program."""
-        return NativeKernel(program, library())
+def __getattr__(name: str) -> object:
+    """Load the backend on first use: it needs torch, and counting what a cell costs does not."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.backend"), name)

@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.base import Kernel, check_gradients
+from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.backends.native.build import Library
-from cellsearch.compiler.backends.native.instructions import missing_instruction
+from cellsearch.compiler.backends.native.codes import native_gradient
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
-from cellsearch.compiler.gradient import Gradient, gradient
+from cellsearch.compiler.backends.transforms import check_gradients
 from cellsearch.compiler.program import Program
-from cellsearch.compiler.scheduling.recompute import recompute
-from cellsearch.errors import BackendError
 
 __all__ = ["NativeKernel"]
 
@@ -36,12 +34,9 @@ class NativeKernel(Kernel):
     takes_tokens = True
 
     def __init__(self, program: Program, library: Library) -> None:
-        missing = missing_instruction(program)
-        if missing:
-            raise BackendError(f"the native backend cannot run this cell: {missing}")
         self.program = program
         self.library = library
-        self.gradient: Gradient = recompute(gradient(program))
+        self.gradient = native_gradient(program)
         self.names = tuple(name for name, _ in program.parameters)
         self.pool = Pool()
         self.sized: dict[tuple[int, int], Sized] = {}

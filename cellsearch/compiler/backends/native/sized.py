@@ -6,23 +6,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.native.build import Library
-from cellsearch.compiler.backends.native.bytecode import Bytecode, encode
 from cellsearch.compiler.backends.native.calls import Call, wire
+from cellsearch.compiler.backends.native.codes import WITH_TOKENS, Codes
 from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.gradient import Gradient
-from cellsearch.compiler.scheduling.commands import Buffer, Home, Lifetime, ProgramSchedule
-from cellsearch.compiler.scheduling.schedule import schedule
-from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
-from cellsearch.compiler.simplify import drop_dead
+from cellsearch.compiler.scheduling.commands import Lifetime
 
 __all__ = ["DIRECT_ROWS", "Kept", "Sized", "Tokens"]
 
@@ -31,7 +27,6 @@ DIRECT_ROWS = 4
 products.
 """
 PLANS = 64
-_WITH_TOKENS = " (tokens)"
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class Kept:
     source: Tokens | None
 
 
-class Sized:
+class Sized(Codes):
     """The schedules and bytecode for one input size and hidden size, the plans made so far, and
     calls of them.
     """
@@ -79,78 +74,18 @@ class Sized:
         input_size: int,
         hidden_size: int,
     ) -> None:
-        self.program = gradient.forward
-        self.gradient = gradient
-        self.library = library
+        super().__init__(gradient, library, input_size=input_size, hidden_size=hidden_size)
         self.pool = pool
         self.names = [name for name, _ in self.program.parameters]
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.square = input_size == hidden_size
         self.states = len(self.program.states)
         self._not_copied = [0] * self.states
-        self.schedules: dict[str, ProgramSchedule] = {}
-        self.codes: dict[str, Bytecode] = {}
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
         letters = {"I": input_size, "H": hidden_size, "1": 1}
         self.weight_sizes = [
             math.prod(letters[letter] for letter in shape) for _, shape in self.program.parameters
         ]
 
-    # -- what is made once -------------------------------------------------------------------------
-
-    @cached_property
-    def folding(self) -> Folding | None:
-        """The columns of a token table; ``None`` if x is not only multiplied by weights."""
-        folded = fold_forward(self.schedule("training"))
-        return None if folded is None else folded[1]
-
-    def schedule(self, kind: str) -> ProgramSchedule:
-        """``inference``, ``training``, ``backward`` or ``backward without x``, each also with
-        ``(tokens)``.
-        """
-        if kind not in self.schedules:
-            self.schedules[kind] = self._schedule(kind)
-        return self.schedules[kind]
-
-    def _schedule(self, kind: str) -> ProgramSchedule:
-        if kind.endswith(_WITH_TOKENS):
-            if kind.startswith("backward"):
-                return fold_backward(self.schedule("backward without x"), self.folding or ())
-            folded = fold_forward(self.schedule(kind.removesuffix(_WITH_TOKENS)))
-            assert folded is not None
-            return folded[0]
-        if kind in ("inference", "training"):
-            keep = self.gradient.saved if kind == "training" else ()
-            return schedule(self.program, keep=keep, square=self.square)
-        program = self.gradient.program
-        if kind != "backward":
-            program = drop_dead(replace(program, outputs=program.outputs[1:]))
-        given = {k: self.forward_home(v) for k, v in enumerate(self.gradient.saved)}
-        weights = self.program.parameter_shapes
-        return schedule(program, given=given, square=self.square, weights=weights)
-
-    def forward_home(self, value: int) -> tuple[Buffer, Home]:
-        """Where the backward pass finds a saved value."""
-        plan = self.schedule("training")
-        home = plan.kept[value]
-        buffer = plan.buffers[home.buffer]
-        name = f"forward {buffer.name}"
-        return buffer._replace(name=name, role="saved", lifetime=Lifetime.TIME), home._replace(
-            buffer=name
-        )
-
-    def code(self, kind: str) -> Bytecode:
-        """The bytecode of a schedule."""
-        if kind not in self.codes:
-            self.codes[kind] = encode(
-                self.schedule(kind),
-                self.library,
-                self.program.parameter_shapes,
-                self.input_size,
-                self.hidden_size,
-                (self.folding or ()) if kind.endswith(_WITH_TOKENS) else (),
-            )
-        return self.codes[kind]
+    # -- plans -------------------------------------------------------------------------------------
 
     def plan(self, kind: str, steps: int, rows: int, packed: bool) -> Call:
         """The plan of a kind of call, and where each of its buffers comes from."""
@@ -169,7 +104,7 @@ class Sized:
                 packed=packed,
                 direct=kind == "inference" and steps * rows <= DIRECT_ROWS,
             )
-            tokens = _WITH_TOKENS if kind.endswith(_WITH_TOKENS) else ""
+            tokens = WITH_TOKENS if kind.endswith(WITH_TOKENS) else ""
             forward = self.plan("training" + tokens, steps, rows, packed) if reverse else None
             sizes = [rows * self.hidden_size] * self.states + self.weight_sizes
             call = self.plans[key] = wire(
@@ -197,7 +132,7 @@ class Sized:
             (steps, rows), tokens = x.shape[:2], None
         else:
             (steps, rows), tokens = source.tokens.shape, source.place
-            kind += _WITH_TOKENS
+            kind += WITH_TOKENS
         call = self.plan(kind, steps, rows, packed)
         if [tensor.numel() for tensor in tensors] != call.sizes:
             self._refuse(tensors, call.sizes)
@@ -273,7 +208,7 @@ class Sized:
         packed, first = kept.batch_sizes is not None, 1 + self.states
         x, states, weights = held[0], held[1:first], held[first:-1]
         kind = "backward" if source is not None or want_x else "backward without x"
-        kind += _WITH_TOKENS if source is not None else ""
+        kind += WITH_TOKENS if source is not None else ""
         steps, rows = x.shape[:2] if source is None else source.tokens.shape
         call = self.plan(kind, steps, rows, packed)
         addresses = [tensor.data_ptr() for tensor in held]
