@@ -101,6 +101,22 @@ class OwnData:
                 raise missing(option, self.known.get(option.key, Remembered()), self.folders)
         return with_values(self.task, self.options, self.found)
 
+    def require_unchanged(self) -> None:
+        """To be called when the data have been loaded: what the run says of them is known since it
+        was opened. Raises :class:`RunError` for data that somebody has replaced meanwhile.
+        """
+        options = data_options(self.task, self.options)
+        for key, path in self.found.items():
+            digest, expected = options[key].digest_of(path), self.known[key].digest
+            if digest != expected:
+                raise RunError(
+                    f"the data were replaced while the run was open: {path} has the digest "
+                    f"{digest or '(nothing is there)'}, it had {expected}",
+                    where=f"task_options.{key}",
+                    hint="put them back and go on, or choose another run folder with --run; "
+                    "nothing was trained on the new ones",
+                )
+
     def to_document(self) -> dict[str, Any]:
         """What the run is to remember, as plain data."""
         return {key: asdict(value) for key, value in self.known.items()}

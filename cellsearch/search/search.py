@@ -399,12 +399,15 @@ class Search:
         """The data for :meth:`run`: loaded from where they lie now, and the references of a suite
         trained; ``on_training`` is told before each of these.
 
-        Raises :class:`ConfigError` for data that are not there.
+        Raises :class:`ConfigError` for data that are not there, :class:`RunError` for data that
+        were replaced since the run was opened.
         """
         if self._data is None:
             task, options = self.experiment.task, self._own_data.loadable()
             on_training = on_training or self._announcer.tell
-            self._data = training.prepare(task, options, on_training=on_training)
+            data = training.prepare(task, options, on_training=on_training)
+            self._own_data.require_unchanged()
+            self._data = data
         return self._data
 
     def run(

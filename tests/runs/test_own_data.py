@@ -216,6 +216,19 @@ def test_a_project_that_was_copied_whole_is_found_whole(
 # -- going on --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["new", "begun"])
+def test_data_replaced_while_the_run_is_open_are_refused(
+    place: Place, tmp_path: Path, begun: bool
+) -> None:
+    experiment = cs.load_experiment(place.folder / "mine.toml")
+    with cs.Search.open(place.run if begun else tmp_path / "new", experiment) as search:
+        place.kind.write(place.data, seed=5)
+        with pytest.raises(RunError, match=r"replaced while the run was open: .*data has the dig"):
+            search.prepare()
+        place.kind.write(place.data)
+        assert search.prepare().arrays
+
+
 def test_a_search_goes_on_from_another_folder(place: Place) -> None:
     assert place.search("--set", "trials=5") == 0  # beside the experiment file
     assert len(cs.open_run(place.run).trials) == 5
