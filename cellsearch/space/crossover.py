@@ -18,8 +18,8 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.growth import free_state_name
 from cellsearch.space.moves import Place, places
+from cellsearch.space.steps import free_state_name
 
 __all__ = ["crossover", "roles"]
 

@@ -1,15 +1,13 @@
-"""Growth: one leaf occurrence becomes a node over leaves, so every step on the way is a complete,
-trainable cell.
+"""Growth: a leaf, or a value on the way to one, becomes a node over leaves, so every step on the way
+is a complete, trainable cell.
 
 A *leaf* is x_t, a previous state, or a ``linear`` that reads nothing else and is read once (x_t
-cannot be used elementwise, so its linear is the leaf there). The old leaf stays an operand of the
+cannot be used elementwise, so its linear is the leaf there). What was there stays an operand of the
 new node, with its weights; the other operands are new leaves:
 
-* a function of the leaf;
-* a sum, product, ... of the leaf and another leaf; a product with a gate over a new linear;
-* a blend of a previous state and the leaf;
-* a new state: it takes over the leaf by the simplest update that keeps what it had, ``s[t] = gate *
-  s[t-1] + leaf``, and is read in the leaf's place.
+* a function of a leaf; a sum, product, ... of a leaf and another leaf;
+* a larger step on any value, :mod:`cellsearch.space.steps`: a gate, a blend with the past, a new
+  state, and what else keeps the value and opens something new.
 
 So the cell grows from the output towards x_t and h_<t-1>. No generator or ranker is trained: which
 extension comes next is decided by rules and by the scores of the cells before.
@@ -17,7 +15,8 @@ extension comes next is decided by rules and by the scores of the cells before.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -37,20 +36,20 @@ from cellsearch.space.moves import (
     of_two,
     places,
     put_function,
-    put_gate,
     weight,
     wrap,
 )
+from cellsearch.space.steps import initial, steps_at, steps_into_linear
 
-__all__ = [
-    "extension",
-    "extensions",
-    "free_state_name",
-    "growth_moves",
-    "initial",
-    "new_state",
-    "start",
-]
+__all__ = ["extension", "extensions", "growth_moves", "start"]
+
+FUNCTION = 0.5
+BELOW_SQUASHING = 0.1
+"""How often a bare function of a leaf comes, for one time that the space chooses the op: it opens
+nothing new, least of all below a function that squashes anyway."""
+IN_GATE = 0.25
+"""The same for everything that makes a gate larger: from the output down, its value matters less
+than what it lets through."""
 
 
 def start(space: Declaration) -> Genome:
@@ -77,7 +76,7 @@ def extensions(space: Declaration, genome: Genome) -> Iterator[Edit]:
     """See :meth:`SearchSpace.growth`; each key once."""
     seen = {genome.key}
     for move in growth_moves(space, genome):
-        grown = apply(space, genome, move)
+        grown = _grown(space, genome, move)
         if grown is not None and grown.key not in seen:
             seen.add(grown.key)
             yield Edit(grown, move.operator)
@@ -94,40 +93,111 @@ def extension(
     """See :meth:`SearchSpace.extension`."""
     left = growth_moves(space, genome)
     most = tries or len(left)
-    chances = [
-        move.weight * (1.0 if weights is None else weights.get(move.operator, 0.0)) for move in left
-    ]
+    chances = _chances(left, weights)
+    wild: Edit | None = None  # only when there is nothing else
     while left and sum(chances) > 0 and most > 0:
         most -= 1
         k = int(rng.choice(len(left), p=np.array(chances) / sum(chances)))
         move = left.pop(k)
         chances.pop(k)
-        grown = apply(space, genome, move)
-        if grown is not None and grown.key != genome.key and grown.key not in avoid:
+        grown = _grown(space, genome, move)
+        if grown is None or grown.key in avoid:
+            continue
+        if not multiplies_states(grown) or multiplies_states(genome):
             return Edit(grown, move.operator)
-    return None
+        wild = wild or Edit(grown, move.operator)
+    return None if tries else wild
+
+
+def _grown(space: Declaration, genome: Genome, move: Move) -> Genome | None:
+    """What a move leads to, if that is another cell and no smaller one: a leaf that gives way may
+    have been all that read a state.
+    """
+    grown = apply(space, genome, move)
+    if grown is None or grown.key == genome.key or len(grown.nodes) < len(genome.nodes):
+        return None
+    return grown
+
+
+def multiplies_states(genome: Genome) -> bool:
+    """Whether the next value of a state is a product of two unbounded values that depend on
+    previous states: then it grows like ``a, a^2, a^4, ...`` from the first weights that are large
+    enough, and its training diverges.
+    """
+    first, bounded = genome.first_node, set[int]()
+    while True:
+        degree = [int(genome.is_state(v) and v not in bounded) for v in range(first)]
+        for node in genome.nodes:
+            row, below = ops.OPS[node.op], [degree[v] for v in node.inputs]
+            if row.squashing or row.kind == "normalisation" or not below:
+                degree.append(0)
+            elif node.op == "mul":
+                degree.append(sum(below))
+            elif node.op == "blend":
+                degree.append(below[0] + max(below[1:]))
+            else:
+                degree.append((1 + row.superlinear) * max(below))
+        calm = {
+            state
+            for state, end in enumerate(genome.next_states, start=len(genome.inputs))
+            if degree[end] == 0
+        }
+        if calm <= bounded:
+            return any(degree[end] > 1 for end in genome.next_states)
+        bounded |= calm
+
+
+def _chances(moves: Sequence[Move], rates: Mapping[str, float] | None) -> list[float]:
+    """How likely each move is drawn: first the op or step by its weight, then where by weight and
+    by the rates of the kinds (all alike without any), then one of the moves of this kind by their
+    weights. So a cell with many places for one step has not more of it than of another.
+    """
+    sums: defaultdict[str, float] = defaultdict(float)
+    heaviest: defaultdict[str, float] = defaultdict(float)
+    for move in moves:
+        sums[move.operator] += move.weight
+        heaviest[move.operator] = max(heaviest[move.operator], move.weight)
+    places = Counter(kind.partition("@")[0] for kind in sums)
+    chances = []
+    for move in moves:
+        kind = move.operator
+        rate = 1.0 if rates is None else rates.get(kind, 0.0)
+        share = move.weight / sums[kind] if sums[kind] > 0 else 0.0
+        chances.append(heaviest[kind] * rate * share / places[kind.partition("@")[0]])
+    return chances
 
 
 def growth_moves(space: Declaration, genome: Genome) -> list[Move]:
     """Every extension, not yet tried for legality.
 
-    The operator is the op that it adds, ``gate`` or ``state``, and where: ``gate@linear`` adds a
-    gate below a linear. The place is the op that reads the leaf, ``output`` or ``state`` (the next
-    value of a state that is not put out).
+    The operator is the op that it adds, or the step (:mod:`cellsearch.space.steps`), and where:
+    ``gate@linear`` adds a gate below a linear. The place is the op that reads the value,
+    ``output`` or ``state`` (the next value of a state that is not put out).
     """
     draft = Draft.of(genome)
     moves: list[Move] = []
     for place in places(draft):
-        found: Iterable[Move]
-        if place.linear:
-            found = _inside_linear(space, place) if place.value <= 0 else ()
-        elif place.value < 0 or _is_block(draft, place.value):
-            found = _elementwise(space, draft, place)
-        else:
-            found = ()
         where = _role(draft, place)
-        moves += [replace(move, operator=f"{move.operator}@{where}") for move in found]
+        often = IN_GATE if where in ops.OPS and ops.OPS[where].gate else 1.0
+        moves += [
+            replace(move, operator=f"{move.operator}@{where}", weight=often * move.weight)
+            for move in _at(space, draft, place)
+        ]
     return moves
+
+
+def _at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
+    """The extensions at one place."""
+    node = draft.nodes.get(place.value)
+    if place.linear:
+        if place.value <= 0:
+            yield from _inside_linear(space, place)
+            yield from steps_into_linear(space, draft, place)
+        return
+    if place.value < 0 or _is_block(draft, place.value):
+        yield from _on_leaf(space, draft, place)
+    if place.value < 0 or (node is not None and node.op != "const" and not ops.OPS[node.op].gate):
+        yield from steps_at(space, draft, place)
 
 
 def _role(draft: Draft, place: Place) -> str:
@@ -148,34 +218,25 @@ def _is_block(draft: Draft, value: int) -> bool:
 
 
 def _inside_linear(space: Declaration, place: Place) -> Iterator[Move]:
-    """A leaf that a linear reads: x_t gives way to a function of a linear, a state also to a gated
-    state.
-    """
+    """A leaf that a linear reads gives way to a function of a linear."""
     for op in of_one(space):
         if op in ops.OPS and ops.OPS[op].unary:
-            yield Move(op, partial(_function_of_block, place, op), weight(space, op))
-    if place.value < 0 and "mul" in space.ops:
-        for gate in gates(space):
-            yield Move("gate", partial(put_gate, place, gate), space.ops["mul"])
+            yield Move(op, partial(_function_of_block, place, op), FUNCTION * weight(space, op))
 
 
-def _elementwise(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
+def _on_leaf(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
+    """A leaf that is read elementwise: functions of it, and it with another leaf."""
+    reader = draft.nodes.get(place.node)
+    squashed = reader is not None and ops.OPS[reader.op].squashing
     for op in of_one(space):
         if place.value < 0 or not (op in ops.OPS and ops.OPS[op].parametric):
-            yield Move(op, partial(put_function, place, op), weight(space, op))
+            often = BELOW_SQUASHING if squashed else FUNCTION
+            yield Move(op, partial(put_function, place, op), often * weight(space, op))
     for op in of_two(space):
         for leaf in (None, *(state for state in draft.states if state != place.value)):
             yield Move(op, partial(_pair, place, op, leaf, False), weight(space, op))
             if not ops.OPS[op].commutative:
                 yield Move(op, partial(_pair, place, op, leaf, True), weight(space, op))
-    for gate in gates(space):
-        if "mul" in space.ops:
-            yield Move("gate", partial(put_gate, place, gate), space.ops["mul"])
-        if "blend" in space.ops:
-            for state in draft.states:
-                yield Move("blend", partial(_blend, place, gate, state), space.ops["blend"])
-        if len(draft.states) < len(space.states) and {"mul", "add"} <= space.ops.keys():
-            yield Move("state", partial(new_state, space, place, gate), space.ops["add"])
 
 
 def _function_of_block(place: Place, op: str, draft: Draft) -> None:
@@ -186,30 +247,3 @@ def _pair(place: Place, op: str, leaf: int | None, leaf_first: bool, draft: Draf
     other = block(draft) if leaf is None else leaf
     operands = (other, place.value) if leaf_first else (place.value, other)
     place.put(draft, draft.add(op, *operands))
-
-
-def _blend(place: Place, gate: str, state: int, draft: Draft) -> None:
-    place.put(draft, draft.add("blend", draft.add(gate, block(draft)), state, place.value))
-
-
-def new_state(space: Declaration, place: Place, gate: str, draft: Draft) -> None:
-    """A state ``s[t] = gate * s[t-1] + value`` that is read where the value was."""
-    state = draft.add_state(free_state_name(space, draft), X, initial(space))
-    kept = draft.add("mul", draft.add(gate, block(draft)), state)
-    draft.set_end(state, draft.add("add", kept, place.value))
-    place.put(draft, draft.ends[state])
-
-
-def initial(space: Declaration) -> float:
-    """The value that a new state starts with: 0 where that is allowed."""
-    return 0.0 if 0.0 in space.initial else space.initial[0]
-
-
-def free_state_name(space: Declaration, draft: Draft) -> str:
-    """The first of the space's state names that the cell does not use yet, else a fresh one."""
-    taken = (
-        {s.name for s in draft.states.values()}
-        | {n.name for n in draft.nodes.values()}
-        | {draft.output_name}
-    )
-    return next((name for name in space.states if name not in taken), "") or draft.fresh_name("s")

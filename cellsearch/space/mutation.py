@@ -33,7 +33,6 @@ from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.declaration import Declaration, Edit
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.growth import free_state_name, initial, new_state
 from cellsearch.space.moves import (
     Move,
     Place,
@@ -47,6 +46,7 @@ from cellsearch.space.moves import (
     put_gate,
     weight,
 )
+from cellsearch.space.steps import free_state_name, initial, new_state
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
 

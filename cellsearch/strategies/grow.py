@@ -1,62 +1,68 @@
-"""Growing a cell from the output downwards, one node a step, with a beam.
+"""Growing a cell from the output downwards, step by step.
 
-Level 0 is the smallest cell of the space, or a given one (``start = "gru"``). An extension turns
-one leaf into a node over leaves, so every proposal is a complete cell. A level holds ``beam *
-branch`` extensions of the best ``beam`` cells of the level before; the next level starts when they
-are proposed, with what has been scored by then, so workers never wait. When ``patience`` levels
-brought nothing better, or the beam has no extension left, growth goes on best first: untried
-extensions of the best cells of any level.
+It begins with the smallest cell of the space, or a given one (``start = "gru"``). An extension
+turns a leaf, or a value on the way to it, into a node over leaves (:mod:`cellsearch.space.growth`),
+so every proposal is a complete cell.
 
-What comes first is drawn by the ops' weights in the space and by what the history says of each op
-at each place, for which the record of the op everywhere is the prior. A look-ahead ranks the
-candidates for the next node: with ``inherit`` a candidate starts from its parent's weights and, as
-far as its ops allow, as the parent's function, and under ``schedule = "lookahead"`` it is trained
-for a short while first; only the best of its siblings so far goes on.
+Which cell is extended next is decided by a lower bound (:class:`Frontier`): its score, better where
+what grew from it is better, and the more so the less often it was tried. So growth follows the best
+cell while its extensions bring something, then goes back to another, and workers never wait. With
+``frontier = "levels"`` it goes level by level instead: a level holds ``beam * branch`` extensions
+of the best ``beam`` cells of the level before; when ``patience`` levels brought nothing better, or
+the beam has no extension left, growth goes on by bounds.
+
+Which step comes first is drawn by the ops' weights in the space and by what the history says of
+each step at each place, for which the record of the step everywhere is the prior. A look-ahead
+ranks the candidates for the next node: with ``inherit`` a candidate starts from its parent's
+weights and, as far as its ops allow, as the parent's function, and under ``schedule = "lookahead"``
+it is trained for a short while first; only the best of its siblings so far goes on.
 
 ``pay`` is what a node has to earn: the score must fall by that much for each 1,000 weights that it
 adds. Cells are then compared by ``score + pay * weights / 1000``, and growth stops for good when
-``patience`` levels brought nothing that pays. At the end of a level workers may have to wait then,
-because nothing is grown that only fills time.
+``patience * branch`` extensions of the best one (or ``patience`` levels) brought nothing that pays.
+Then workers may have to wait, because nothing is grown that only fills time.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from cellsearch.genome.graph import Genome
-from cellsearch.history import History, Index, Ranking
+from cellsearch.history import History
 from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.ranking import best, given_cell, position_rates
+from cellsearch.strategies.ranking import given_cell, position_rates
+from cellsearch.strategies.tree import GROW, Frontier, Tree, cost
 from cellsearch.trial import Origin, Proposal, Status, Trial
 
 __all__ = ["Grow"]
 
-GROW = "grow"
 SMALLEST = "smallest"
 TRIES = 5
 """Extensions that are drawn of one parent before another is looked at; bounds the time of a
 proposal.
 """
-RECENT = 500
-"""Growth best first looks at the best cells of all and at so many of the newest."""
-PARENTS = 3
-"""Parents that the beam, and growth best first, look at before they give up."""
+PARENTS = 8
+"""Parents that are looked at before any of the ``MOST`` best will do."""
+MOST = 200
 
 
 @dataclass(frozen=True)
 class Grow(Strategy):
     """Extends cells node by node.
 
+    frontier: which cell is extended next: the one with the lowest ``"bound"``, or those of a
+        ``"levels"``.
+    explore: how much better than its score a cell may be that was never extended, in usual steps.
     beam: cells of a level that are extended.
     branch: extensions of each.
-    patience: levels without a better cell.
+    patience: levels without a better cell; with ``frontier = "bound"`` as many times ``branch``
+        extensions of the best one.
     start: ``"smallest"``, a seed genome of the space, a zoo cell, or the text of a cell.
     inherit: extensions start from their parent's weights, as its function where that is possible.
     pay: by how much the score must fall for each 1,000 weights that an extension adds to the layer
@@ -65,8 +71,8 @@ class Grow(Strategy):
 
     name: ClassVar[str] = "grow"
     paper: ClassVar[str] = (
-        "cells as trees grown from h_t downwards: Schrimpf et al. 2018; beam over "
-        "levels: Liu et al. 2018 (PNAS)"
+        "cells as trees grown from h_t downwards: Schrimpf et al. 2018; bounds handed up a "
+        "tree: Kocsis & Szepesvari 2006 (UCT); beam over levels: Liu et al. 2018 (PNAS)"
     )
     quiet_start: ClassVar[bool] = True
 
@@ -76,6 +82,8 @@ class Grow(Strategy):
     start: str = SMALLEST
     inherit: bool = False
     pay: Annotated[float, at_least(0)] = 0.0
+    frontier: Literal["bound", "levels"] = "bound"
+    explore: Annotated[float, at_least(0)] = 0.5
 
     def check(self, space: SearchSpace, tasks: Collection[str] = ()) -> None:
         """See :meth:`Strategy.check`: the cell that growth starts from."""
@@ -87,13 +95,53 @@ class Grow(Strategy):
     def propose(
         self, space: SearchSpace, history: History, rng: np.random.Generator
     ) -> Proposal | None:
-        """An extension for the first level that is not full; then best first, or the end when nodes
-        have to pay.
+        """The start; then an extension of the cell with the lowest bound, or of one of the first
+        level that is not full; ``None`` at the end when nodes have to pay.
         """
         root_genome = self._root(space)
         root = history.by_key.get(root_genome.key)
         if root is None:
             return Proposal(root_genome, origin=Origin(GROW, "start"))
+        if self.frontier == "bound":
+            return self._by_bound(space, history, root, rng)
+        return self._by_levels(space, history, root, rng)
+
+    # -- by bound ----------------------------------------------------------------------------------
+
+    def _by_bound(
+        self, space: SearchSpace, history: History, root: Trial, rng: np.random.Generator
+    ) -> Proposal | None:
+        """An extension of the first cell of the frontier of which one is drawn."""
+        frontier = history.index(Frontier, self.pay)
+        if self.pay and self.frontier == "bound" and frontier.idle() >= self.patience * self.branch:
+            return None  # the end, or whether it is the end depends on what is being trained
+        closed: set[int] = set()
+        while len(closed) < PARENTS:
+            number = frontier.next(self.explore, closed)
+            parent = history.by_number[number] if number >= 0 else root
+            kinds = len(space.growth_kinds(parent.genome))
+            found = len(parent.genome.nodes) < space.limits.max_nodes and (
+                len(frontier.children.get(number, ())) < kinds
+            )
+            proposal = self._extension(space, history, [parent], rng) if found else None
+            if proposal is not None:
+                return proposal
+            if number < 0:
+                break
+            closed.add(number)
+        known = [history.by_number[number] for number in frontier.ranked.numbers[:MOST]] or [root]
+        return self._extension(space, history, known, rng) or self._extension(
+            space, history, known, rng, tries=0
+        )
+
+    # -- by levels ---------------------------------------------------------------------------------
+
+    def _by_levels(
+        self, space: SearchSpace, history: History, root: Trial, rng: np.random.Generator
+    ) -> Proposal | None:
+        """An extension for the first level that is not full; then of the lowest bound, or the end
+        when nodes have to pay.
+        """
         tree = history.index(Tree, root.number, self.pay)
         open_parents: list[Trial] = []
         for depth, parents in enumerate(self._beams(history, root, tree), start=1):
@@ -108,7 +156,7 @@ class Grow(Strategy):
             self._has_stopped(root, tree) or tree.unfinished or not root.status.finished
         ):
             return None  # the end, or whether it is the end depends on what is being trained
-        return self._best_first(space, history, root, tree.children, rng)
+        return self._by_bound(space, history, root, rng)
 
     def _room(self, depth: int) -> int:
         """How many cells a level holds."""
@@ -145,42 +193,6 @@ class Grow(Strategy):
                 return True
         return False
 
-    def _best_first(
-        self,
-        space: SearchSpace,
-        history: History,
-        root: Trial,
-        children: Sequence[int],
-        rng: np.random.Generator,
-    ) -> Proposal | None:
-        """An extension of one of the best cells; else of a recent one of which one is found, those
-        that were never extended first.
-        """
-        near = {
-            t.number: t
-            for t in (*best(history, 2 * PARENTS), *history[-RECENT:], root)
-            if t is root or _is_grown(t)
-        }
-        costs = sorted(
-            (self._cost(trial), trial.number)
-            for trial in near.values()
-            if len(trial.genome.nodes) < space.limits.max_nodes
-        )
-        proposal = self._extension(
-            space, history, [near[number] for _, number in costs[:PARENTS]], rng
-        )
-        if proposal is None:
-            rest = [
-                near[number]
-                for _, _, number in sorted(
-                    (children[number] > 0, cost, number) for cost, number in costs
-                )
-            ]
-            proposal = self._extension(space, history, rest, rng) or self._extension(
-                space, history, rest, rng, tries=0
-            )
-        return proposal
-
     def _extension(
         self,
         space: SearchSpace,
@@ -203,95 +215,3 @@ class Grow(Strategy):
                     edit.genome, (parent.number,), f"{GROW}:{edit.operator}", inherit=inherit
                 )
         return None
-
-
-def _is_grown(trial: Trial) -> bool:
-    """Whether the trial is an extension of another."""
-    proposal = trial.proposal
-    return (
-        bool(proposal.parents)
-        and proposal.origin.kind == GROW
-        and trial.status is not Status.DUPLICATE
-    )
-
-
-def cost(trial: Trial, pay: float) -> float:
-    """The score, with what its weights cost: a cell is worth its weights if this is lower than
-    without them.
-    """
-    weights = trial.result.cell_parameters if pay and trial.result is not None else 0
-    return trial.score + pay * weights / 1000
-
-
-class Level(Ranking):
-    """The scored trials of a level by what they cost; kept by :class:`Tree`."""
-
-    def __init__(self, pay: float) -> None:
-        super().__init__()
-        self._pay = pay
-
-    def value(self, trial: Trial) -> float | None:
-        """The cost, if there is a score."""
-        return cost(trial, self._pay) if trial.score < float("inf") else None
-
-
-class Tree(Index):
-    """What was grown from one trial, level by level.
-
-    root: number of that trial.
-    pay: see :class:`Grow`.
-    """
-
-    def __init__(self, root: int, pay: float) -> None:
-        self._root = root
-        self._pay = pay
-        self._level = array("h")
-        """The level of each trial by number; -1 for one that was not grown from the root."""
-        self.children = array("l")
-        """How many were grown from each trial, by number."""
-        self.sizes = [1]
-        """How many trials each level holds."""
-        self.costs = [Level(pay)]
-        """Those with a score, by what they cost. Level 0 is left empty: the root stands for it."""
-        self.unfinished = 0
-        """How many trials of level 1 and further are not finished."""
-
-    def put(self, trial: Trial, before: Trial | None = None) -> None:
-        """See :meth:`Index.put`."""
-        if before is None:
-            self._add(trial)
-        level = self._level[trial.number]
-        if level > 0:
-            self.costs[level].put(trial, before)
-            self.unfinished += not trial.status.finished
-            self.unfinished -= before is not None and not before.status.finished
-
-    def drop(self, trial: Trial) -> None:
-        """See :meth:`Index.drop`."""
-        del self.children[trial.number :]
-        level = self._level[trial.number]
-        del self._level[trial.number :]
-        if level > 0:
-            self.children[trial.proposal.parents[0]] -= 1
-            self.unfinished -= not trial.status.finished
-            self.costs[level].drop(trial)
-            self.sizes[level] -= 1
-            if not self.sizes[level]:
-                self.sizes.pop()
-                self.costs.pop()
-
-    def _add(self, trial: Trial) -> None:
-        """Find the level of a new trial, and count it."""
-        missing = trial.number + 1 - len(self._level)
-        self._level.extend([-1] * missing)
-        self.children.extend([0] * missing)
-        if trial.number == self._root:
-            self._level[trial.number] = 0
-        elif _is_grown(trial) and self._level[trial.proposal.parents[0]] >= 0:
-            parent = trial.proposal.parents[0]
-            level = self._level[trial.number] = self._level[parent] + 1
-            self.children[parent] += 1
-            if level == len(self.sizes):
-                self.sizes.append(0)
-                self.costs.append(Level(self._pay))
-            self.sizes[level] += 1

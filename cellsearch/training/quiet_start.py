@@ -4,9 +4,11 @@ set so that they change nothing.
 Function-preserving growth (Chen, Goodfellow & Shlens 2016, Net2Net, arXiv 1511.05641, section 2)
 for the extensions of :mod:`cellsearch.space.growth`: a new ``linear`` that is added starts at 0;
 one that multiplies or divides starts at 1; a gate starts open (0.98) where it multiplies what was
-there, and closed (0.02) where it lets in what was not: the state of a ``blend``, the past of a new
-state. A new ``diag`` or ``scale`` starts at 1. Nothing of the kind is possible for a function of an
-old value (``tanh(a)``), or for the sum of an old value and a state: those start changed.
+there, and closed (0.02) where it lets in what was not: the state of a ``blend``, a state that was
+not read there, the past of a new state. A view (``tanh(linear)``) that multiplies starts at 0.96, a
+new operand of an old ``linear`` with weight 0, a new ``diag`` or ``scale`` at 1. Nothing of the
+kind is possible for a function of an old value (``tanh(a)``), or for the sum of an old value and a
+state: those start changed.
 
 Weights that got another name, because the value around them has another name now, are taken over as
 well.
@@ -28,6 +30,8 @@ __all__ = ["GATE_BIAS", "quiet_start", "quiet_values", "renamed"]
 
 GATE_BIAS = 4.0
 """Bias of a new gate: sigmoid(4) = 0.982."""
+VIEW_BIAS = 2.0
+"""Bias of a new view: tanh(2) = 0.964, and its slope is still 0.07."""
 _OTHER_BIAS = {"hard_sigmoid": 6 / (1 + math.exp(-GATE_BIAS)) - 3}
 """The bias of the gates that take another to be as open: hard_sigmoid has slope 0 at 4."""
 
@@ -68,9 +72,12 @@ def quiet_values(genome: Genome, parent: Genome) -> Mapping[str, float]:
         by_node.setdefault(spec.node, []).append(spec.name)
     start: dict[str, float] = {}
     for value, names in by_node.items():
-        if any(name in old or name in moved for name in names):
-            continue
         node = genome.nodes[value - genome.first_node]
+        new = [name for name in names if name not in old and name not in moved]
+        if len(new) < len(names):
+            if node.op == "linear":
+                start |= dict.fromkeys(new, 0.0)
+            continue
         if node.op in ("diag", "scale"):
             start |= dict.fromkeys(names, 1.0)
         elif node.op == "linear" and node.bias:
@@ -84,7 +91,12 @@ def _bias(genome: Genome, parent: Genome, value: int) -> float | None:
     """The constant that a new linear must put out so that its reader changes nothing; ``None``
     where there is no such number.
     """
+    delayed = _delayed(genome, parent, value)
+    if delayed is not None:
+        return delayed
     reader = _only_reader(genome, value)
+    if _is_view(genome, reader):
+        return VIEW_BIAS
     while reader is not None and _passes_zero(genome, reader):
         following = _only_reader(genome, reader)
         if following is None or not (
@@ -101,6 +113,26 @@ def _bias(genome: Genome, parent: Genome, value: int) -> float | None:
     if node.op == "mul" or (node.op == "div" and node.inputs[1] == value):
         return 1.0
     return _gate_bias(genome, parent, reader) if ops.OPS[node.op].gate else None
+
+
+def _is_view(genome: Genome, reader: int | None) -> bool:
+    """Whether a value is squashed with its sign, and then multiplies."""
+    following = _only_reader(genome, reader) if reader is not None else None
+    if reader is None or following is None:
+        return False
+    row = ops.OPS[genome.nodes[reader - genome.first_node].op]
+    multiplies = genome.nodes[following - genome.first_node].op == "mul"
+    return multiplies and row.squashing and row.odd and row.keeps_unit
+
+
+def _delayed(genome: Genome, parent: Genome, value: int) -> float | None:
+    """The constant for a linear that a new state holds for one step, by what reads the state."""
+    for k, state in enumerate(genome.states):
+        if genome.next_states[k] == value and state.name not in parent.state_names:
+            reader = _only_reader(genome, 1 + k)
+            op = "" if reader is None else genome.nodes[reader - genome.first_node].op
+            return {"mul": 1.0, "add": 0.0}.get(op)
+    return None
 
 
 def _passes_zero(genome: Genome, value: int) -> bool:
@@ -124,7 +156,25 @@ def _gate_bias(genome: Genome, parent: Genome, gate: int) -> float | None:
     new_states = {
         1 + k for k, state in enumerate(genome.states) if state.name not in parent.state_names
     }
-    return -bias if new_states & set(node.inputs) else bias
+    let_in = new_states & set(node.inputs) or _lets_in_a_state(genome, parent, reader)
+    return -bias if let_in else bias
+
+
+def _lets_in_a_state(genome: Genome, parent: Genome, product: int) -> bool:
+    """Whether a gate and an old state are multiplied and added to something, and the parent has no
+    sum that reads the state.
+    """
+    node, reader = genome.nodes[product - genome.first_node], _only_reader(genome, product)
+    if reader is None or genome.nodes[reader - genome.first_node].op != "add":
+        return False
+    states = [v for v in node.inputs if len(genome.inputs) <= v < genome.first_node]
+    if len(node.inputs) != 2 or not states:
+        return False
+    name = genome.states[states[0] - len(genome.inputs)].name
+    if name not in parent.state_names:
+        return True
+    old = len(parent.inputs) + parent.state_names.index(name)
+    return not any(n.op == "add" and old in n.inputs for n in parent.nodes)
 
 
 def _only_reader(genome: Genome, value: int) -> int | None:

@@ -70,6 +70,22 @@ def test_a_stopped_run_goes_on_to_the_same_table(name: str, tmp_path: Path) -> N
         assert {**now, "scores": 0} == {**then, "scores": 0}
 
 
+def test_a_run_that_grew_cells_goes_on(tmp_path: Path) -> None:
+    """Its options are what they were, its trials are parents, and its origins say which step."""
+    run = copied(tmp_path, "grow_part")
+    experiment = cs.load_experiment(run / "experiment.toml")
+    with cs.Search.open(run, experiment) as search, InProcess() as executor:
+        before = rows(search.history)
+        search.run(executor)
+        after = list(search.history)
+    assert len(before) < len(after) == 8
+    assert [row["origin"] for row in rows(after)[: len(before)]] == [r["origin"] for r in before]
+    origins = [trial.proposal.origin for trial in after if trial.proposal.parents]
+    assert all(origin.kind == "grow" and origin.detail and origin.place for origin in origins)
+    assert all(trial.status.finished for trial in after)
+    assert any(trial.proposal.parents[0] < len(before) for trial in after[len(before) :])
+
+
 @pytest.mark.parametrize(
     ("command", "shown"),
     [("ls", ("mutate:gate", "LSTM", "0.4219")), ("best", ("h[t] = ", "GRU")), ("report", ())],

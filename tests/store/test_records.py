@@ -24,8 +24,8 @@ from cellsearch.schedules.curve_stop import MeansUntil
 from cellsearch.schedules.halving import ScoresAt
 from cellsearch.search import Search
 from cellsearch.store import Records, Store, reading
-from cellsearch.strategies.grow import Tree
 from cellsearch.strategies.prune import Chains
+from cellsearch.strategies.tree import Frontier, Tree
 from cellsearch.testing.search import small_experiment
 from cellsearch.trial import Proposal, Result, Rung, Status, Trial
 
@@ -115,6 +115,7 @@ def answers(history: History) -> dict[str, Any]:
         history.index(Chains),
         history.index(Totals),
     )
+    frontier = history.index(Frontier, 0.1)
     return {
         "trials": list(history),
         "backwards": list(reversed(history)),
@@ -141,6 +142,8 @@ def answers(history: History) -> dict[str, Any]:
         "orders": [(list(order.values), list(order.numbers)) for order in orders],
         "tree": (list(tree.children), tree.sizes, tree.unfinished),
         "levels": [(list(level.values), list(level.numbers)) for level in tree.costs],
+        "frontier": [frontier.next(explore) for explore in (0.0, 0.5, 5.0)],
+        "best of all": (list(frontier.ranked.numbers), frontier.idle(), frontier.step()),
         "chains": {chain: list(rounds) for chain, rounds in chains.rounds.items()},
         "finals": (chains.finals, chains.last),
     }

@@ -31,6 +31,11 @@ class TestGrow(StrategyContract):
         return strategies.create("grow")
 
 
+class TestGrowByLevels(StrategyContract):
+    def strategy(self) -> Strategy:
+        return strategies.create("grow", {"frontier": "levels"})
+
+
 class TestPrune(StrategyContract):
     trials = 24
 

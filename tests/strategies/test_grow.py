@@ -72,7 +72,8 @@ def test_an_op_is_judged_by_its_place_and_borrows_from_other_places() -> None:
 def test_the_kinds_say_where() -> None:
     kinds = space().growth_kinds(zoo.load("lstm"))
     assert {"tanh@linear", "gate@linear", "blend@mul", "gate@mul"} <= set(kinds)
-    assert {kind.partition("@")[2] for kind in kinds} == {"linear", "sigmoid", "tanh", "mul"}
+    places = {kind.partition("@")[2] for kind in kinds}
+    assert places == {"linear", "sigmoid", "tanh", "mul", "add", "output", "state"}
 
 
 # -- look-ahead ------------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ def test_the_best_of_the_siblings_goes_on() -> None:
     steps = 100
     schedule = schedules.create("lookahead", {"share": 0.2})
     history = simulate(
-        strategies.create("grow", {"inherit": True}),
+        strategies.create("grow", {"inherit": True, "frontier": "levels"}),
         space(),
         likeness,
         trials=60,
@@ -167,8 +168,8 @@ def flattening(genome: Genome, steps: int) -> float:
 
 
 def test_growth_stops_when_nodes_do_not_pay() -> None:
-    """With 0.01 a node (10 for 1,000 weights) growth ends soon after eight nodes; without pay it
-    goes on.
+    """With 0.01 a node (10 for 1,000 weights) growth ends soon after eight nodes, a step being at
+    most six; without pay it goes on.
     """
     history = simulate(
         strategies.create("grow", {"pay": 10.0, "patience": 2}),
@@ -181,7 +182,7 @@ def test_growth_stops_when_nodes_do_not_pay() -> None:
     best = history.best()
     assert best is not None
     assert len(best.genome.nodes) >= 8
-    assert max(len(trial.genome.nodes) for trial in history) <= 16
+    assert max(len(trial.genome.nodes) for trial in history) <= 20
     without = simulate(strategies.create("grow"), space(), flattening, trials=100, seed=1)
     assert len(without) == 100
 

@@ -70,6 +70,11 @@ QUIET = {
     "h[t] = blend(sigmoid(n), h[t-1], tanh(linear(x[t], h[t-1])))\n": -4.0,
     "c[t] = sigmoid(n) * c[t-1] + tanh(linear(x[t], h[t-1]))\nh[t] = c[t]\n": -4.0,
     "h[t] = tanh(n) + tanh(linear(x[t], h[t-1]))\n": 0.0,
+    "h[t] = sigmoid(n) * h[t-1] + tanh(linear(x[t], h[t-1]))\n": -4.0,
+    "h[t] = tanh(linear(x[t], sigmoid(n) * h[t-1]))\n": 4.0,
+    "h[t] = tanh(n) * tanh(linear(x[t], h[t-1]))\n": 2.0,
+    "c[t] = n\nh[t] = tanh(linear(x[t], h[t-1])) * c[t-1]\n": 1.0,
+    "c[t] = n\nh[t] = tanh(linear(x[t], h[t-1])) + c[t-1]\n": 0.0,
 }
 
 
@@ -79,6 +84,30 @@ def test_what_a_new_linear_starts_with(text: str) -> None:
     values = quiet_values(genome, zoo.load("rnn_tanh"))
     assert values["n.bias"] == QUIET[text]
     assert values["n.weight_x"] == values["n.weight_h"] == 0.0
+
+
+STEPS = ("keep", "mix", "state", "memory", "gate", "view", "blend")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_starts_as_the_function_of_its_parent(step: str, tmp_path: Path) -> None:
+    """The linears of the parent have names, as those of grown cells have."""
+    parent = Genome.from_text(
+        "a = linear(x[t], h[t-1])\nb = linear(x[t], h[t-1])\nh[t] = sigmoid(a) * tanh(b)"
+    )
+    made = [e.genome for e in space().growth(parent) if e.operator.partition("@")[0] == step]
+    far = [started(parent, child, tmp_path) for child in made]
+    assert made
+    assert max(far) < 0.15
+    assert max(started(parent, child, tmp_path, quiet=False) for child in made) > 0.3
+
+
+def test_a_linear_that_reads_a_new_state_starts_without_it(tmp_path: Path) -> None:
+    parent = zoo.load("rnn_tanh")
+    kinds = ("memory@linear", "delay@linear")
+    made = [e.genome for e in space().growth(parent) if e.operator in kinds]
+    assert len(made) == 2
+    assert all(started(parent, child, tmp_path) == 0.0 for child in made)
 
 
 def test_a_function_of_an_old_value_has_no_quiet_start() -> None:

@@ -2,10 +2,11 @@
 
 ``git worktree add /tmp/old 154705d && PYTHONPATH=/tmp/old python tests/data/v0_1/make.py FOLDER``
 
-Three experiments, each as a finished run and as one that was stopped on the way: ``genetic`` (with
-halving), ``prune`` (supernets, gates) and ``suite`` (two tasks). Of the finished ones only the
-table is kept (``NAME.json``), except of ``genetic``, which keeps its store and its checkpoints; of
-the stopped ones the store and the checkpoints that they go on from. ``exported``: what ``export``
+Four experiments, each as a finished run and as one that was stopped on the way: ``genetic`` (with
+halving), ``prune`` (supernets, gates), ``suite`` (two tasks) and ``grow`` (stopped only, for later
+versions grow otherwise). Of the finished ones only the table is kept (``NAME.json``), except of
+``genetic``, which keeps its store and its checkpoints; of the stopped ones the store and the
+checkpoints that they go on from. ``exported``: what ``export``
 wrote of the finished genetic run, and what the layer answers.
 """
 
@@ -71,8 +72,17 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "training": {**TRAINING, "steps": 50},
         "trials": 5,
     },
+    "grow": {
+        "strategy": "grow",
+        "strategy_options": {"inherit": True, "beam": 1},
+        "schedule": "lookahead",
+        "task": "parity",
+        "task_options": PARITY,
+        "training": {**TRAINING, "steps": 12, "batch_size": 8},
+        "trials": 8,
+    },
 }
-STOP_AFTER = {"genetic": 6, "prune": 3, "suite": 3}
+STOP_AFTER = {"genetic": 6, "prune": 3, "suite": 3, "grow": 6}
 
 
 def run(folder: Path, name: str, stop_after: int = 0) -> list[dict[str, Any]]:
@@ -119,9 +129,11 @@ def main(target: Path) -> None:
     """Write the folder."""
     for name in EXPERIMENTS:
         whole, part = target / f"{name}_whole", target / f"{name}_part"
-        (target / f"{name}.json").write_text(json.dumps(run(whole, name), indent=1) + "\n", "utf-8")
+        if name != "grow":
+            table = json.dumps(run(whole, name), indent=1) + "\n"
+            (target / f"{name}.json").write_text(table, "utf-8")
         run(part, name, STOP_AFTER[name])
-        if name != "genetic":
+        if name not in ("genetic", "grow"):
             shutil.rmtree(whole)
     exported = target / "exported"
     exported.mkdir()
