@@ -1,5 +1,5 @@
-"""Growth: a leaf, or a value on the way to one, becomes a node over leaves, so every step on the way
-is a complete, trainable cell.
+"""Growth: a leaf, or a value on the way to one, becomes a node over leaves, so every step is a
+complete, trainable cell.
 
 A *leaf* is x_t, a previous state, or a ``linear`` that reads nothing else and is read once (x_t
 cannot be used elementwise, so its linear is the leaf there). What was there stays an operand of the
