@@ -154,14 +154,14 @@ def go_on(results: Results, work: Work, count: int, minutes: float) -> None:
     end = time.monotonic() + 60 * minutes
     done = {(row["cell"], row["part"], row["rate"]) for row in results.rows}
     for name, genome in cells(count).items():
-        for (part, rate), make in work.parts(genome).items():
-            if (name, part, rate) in done:
-                continue
+        left = {k: make for k, make in work.parts(genome).items() if (name, *k) not in done}
+        for (part, rate), make in left.items():
             if time.monotonic() >= end:
                 print("the time is up; the same command goes on from here")
                 return
             results.add({"cell": name, "part": part, "rate": rate, **work.train(make())})
-        print(f"{name} is done", flush=True)
+        if left:
+            print(f"{name} is done", flush=True)
 
 
 def broad_score(
@@ -257,14 +257,14 @@ def show(results: Results, work: Work, count: int) -> str:
             f"| {label} | {rho:.2f} | {low:.2f} to {high:.2f} | {within:.2f} "
             f"| {seconds[label]:.1f} |"
         )
-    agreement = [
-        spearman(held[k].tolist(), np.delete(held, k, axis=0).mean(axis=0).tolist())
-        for k in range(len(held))
-    ]
-    said = ", ".join(
-        f"{task} {value:.2f}" for task, value in zip(work.held_out, agreement, strict=True)
-    )
-    lines += ["", f"Each held-out task with the mean rank on the others: {said}", ""]
+    if len(held) > 1:
+        others = [np.delete(held, k, axis=0).mean(axis=0).tolist() for k in range(len(held))]
+        said = ", ".join(
+            f"{task} {spearman(own.tolist(), rest):.2f}"
+            for task, own, rest in zip(work.held_out, held, others, strict=True)
+        )
+        lines += ["", f"Each held-out task with the mean rank on the others: {said}"]
+    lines.append("")
     lines += ["| cell | mean held-out rank | char_lm | broad |", "|---|---|---|---|"]
     for k in np.argsort(final):
         lines.append(
