@@ -140,7 +140,7 @@ def _print(document: dict[str, Any]) -> None:
 def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return "failed"
+        return f"failed {len(values) - len(known)} of {len(values)}"
     mean, deviation = mean_and_deviation(known)
     return number(mean) if len(values) == 1 else f"{number(mean)} ± {number(deviation)}"
 

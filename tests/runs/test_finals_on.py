@@ -5,6 +5,7 @@ resumable, and judged together.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -168,6 +169,25 @@ def test_it_really_trains_and_the_command_prints_and_shows_it(
     names = [row["name"] for row in shown["adding+copy"]["tasks"][0]["table"]["rows"]]
     assert {"lstm", "gru"} < set(names)
     assert len(names) == 3
+
+
+def test_finals_of_a_search_on_a_suite_are_on_its_tasks(tmp_path: Path) -> None:
+    suite = tmp_path / "pair.toml"
+    suite.write_text(re.sub("chance = .*", "chance = 1000.0", SUITE), "utf-8")
+    (tmp_path / "on_pair.toml").write_text(
+        'name = "on_pair"\ntask = "suite:./pair.toml"\nspace = "tiny"\nstrategy = "random"\n'
+        "trials = 4\nworkers = 0\n",
+        "utf-8",
+    )
+    experiment = cs.load_experiment(tmp_path / "on_pair.toml")
+    with cs.Search.open(tmp_path / "run", experiment) as search, cs.InProcess() as executor:
+        search.run(executor)
+    run = cs.open_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match="test data of a suite"):
+        run.plan_finals(top=1)
+    tables = run.run_finals_on(Counting(Asked()), top=1, seeds=2)
+    assert [(one.name, one.task) for one in tables.tasks] == [("sums", "adding"), ("copy", "copy")]
+    assert files(run.path) == {"finals-pair.json"}
 
 
 def test_what_cannot_be_is_said(folder: Path) -> None:
