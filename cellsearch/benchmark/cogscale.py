@@ -13,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -127,9 +128,7 @@ class CogscaleBenchmark(Benchmark):
 
     def _of_task(self, contestant: Contestant, problem: str) -> list[Exercise]:
         name = variant_name(problem, self.options.difficulty)
-        kind = tasks.get(name)
-        sizes = kind.create({}, kind.load({}))
-        assert isinstance(sizes, Cogscale)
+        sizes = _task(name)
         count = model_weights(sizes, contestant.genome)
         hidden = size_within(count, self.options.weights, f"{contestant.name} on {name}")
         return [
@@ -213,6 +212,15 @@ class CogscaleBenchmark(Benchmark):
             "interval": row.interval(errors),
             "means": {problem: row.mean([problem]) for problem in row.scores},
         }
+
+
+@cache
+def _task(name: str) -> Cogscale:
+    """A task with any data: all have the same sizes."""
+    kind = tasks.get(name)
+    found = kind.create({}, kind.load({}))
+    assert isinstance(found, Cogscale)
+    return found
 
 
 def _row(name: str, problems: Sequence[str], findings: Sequence[ExerciseResult]) -> CogscaleRow:

@@ -23,6 +23,7 @@ from cellsearch.benchmark.published_cogscale import published
 from cellsearch.cli import cli
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.executors.in_process import InProcess
+from cellsearch.experiment import catalog
 from cellsearch.genome import Genome
 from cellsearch.job import Outcome
 from cellsearch.tasks.cogscale import CATEGORIES
@@ -188,3 +189,24 @@ def test_the_command_prints_our_row_beside_the_published_ones(
     assert "rnn_tanh" in done.output
     assert "mamba (published)" in done.output
     assert "| gru (published) " in page.read_text()
+
+
+@pytest.mark.slow
+def test_workers_of_ray_give_the_same_numbers(tmp_path: Path) -> None:
+    from cellsearch.executors.ray import Ray
+
+    alone, _ = run([GRU], tmp_path / "alone")
+    with Ray(1, log_dir=tmp_path) as executor:
+        found = benchmark.run_benchmark(
+            CogscaleBenchmark(SMALL), [GRU], executor, ResultCache(tmp_path / "ray")
+        )
+    assert found == alone
+
+
+def test_the_cell_of_the_page_is_one_that_the_experiment_may_find() -> None:
+    root = Path(__file__).parents[2]
+    genome = Genome.from_text((root / "benchmarks" / "gated_rotor.cell").read_text("utf-8"))
+    space = catalog.load_space("rotations")
+    assert space.contains(genome) is None
+    other = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1])) * exp(linear(x[t]))")
+    assert space.contains(other) is not None
