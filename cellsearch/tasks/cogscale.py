@@ -134,8 +134,9 @@ class Cogscale(Task):
         # A copy: the package's own build_task writes the seed into what all calls share.
         found = configuration["fct"](**{**configuration["params"], "seed": declared.data_seed})
         arrays: dict[str, NDArray[Any]] = {}
+        order = _column_order(found) if cls.problem == "cross_situation" else slice(None)
         for split in _SPLITS:
-            arrays[f"{split}_x"] = found[f"X_{split}"].astype(np.float32)
+            arrays[f"{split}_x"] = found[f"X_{split}"].astype(np.float32)[..., order]
             arrays[f"{split}_y"] = _targets(found[f"Y_{split}"], found["category"])
         arrays["outputs"] = np.array(found["Y_train"].shape[-1])
         return arrays
@@ -284,6 +285,14 @@ def _variant(problem: str, difficulty: str) -> type[Cogscale]:
             "summary": f"CogScale's {problem.replace('_', ' ')}, {difficulty} ({category})",
         },
     )
+
+
+def _column_order(found: Mapping[str, Any]) -> list[int]:
+    """An order of the words of cross_situation that is the same in every process: by where they
+    occur. The package numbers them in the order of a set, which Python draws anew each time.
+    """
+    x = np.concatenate([found[f"X_{split}"] for split in _SPLITS]).astype(np.uint8)
+    return sorted(range(x.shape[-1]), key=lambda k: x[..., k].tobytes(), reverse=True)
 
 
 def _targets(y: NDArray[Any], category: str) -> NDArray[Any]:
