@@ -15,7 +15,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ls": ("cellsearch ls runs/quickstart --top 10", "cellsearch ls runs"),
     "best": ("cellsearch best runs/quickstart",),
     "report": ("cellsearch report runs/quickstart -o report.html",),
-    "finals": ("cellsearch finals runs/quickstart --seeds 5 --against gru",),
+    "finals": (
+        "cellsearch finals runs/quickstart --seeds 5 --against gru",
+        "cellsearch finals runs/quickstart --suite standard --top 2",
+        "cellsearch finals runs/quickstart --on copy --against transformer",
+    ),
     "show": (
         "cellsearch show lstm",
         "cellsearch show runs/quickstart:7",
@@ -51,6 +55,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "tasks": ("cellsearch tasks", "cellsearch tasks char_lm"),
     "ops": ("cellsearch ops", "cellsearch ops sigmoid"),
     "suites": ("cellsearch suites", "cellsearch suites long_memory"),
+    "ask": ("cellsearch ask runs/quickstart --json",),
+    "tell": ("cellsearch tell runs/quickstart mine.cell",),
+    "benchmark": ("cellsearch benchmark", "cellsearch benchmark cogscale lstm gru --seeds 10"),
     "doctor": ("cellsearch doctor",),
     "help": ("cellsearch help search",),
     "version": ("cellsearch version",),
