@@ -14,6 +14,9 @@ _BENCHMARKS: Parts[Benchmark] = Parts(
     Benchmark,
     {
         "cogscale": "cellsearch.benchmark.cogscale:CogscaleBenchmark",
+        "formal_languages": "cellsearch.benchmark.formal:FormalLanguagesBenchmark",
+        "mad": "cellsearch.benchmark.formal:MadBenchmark",
+        "state_tracking": "cellsearch.benchmark.formal:StateTrackingBenchmark",
     },
 )
 

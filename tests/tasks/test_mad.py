@@ -13,6 +13,7 @@ from torch import nn
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
+from cellsearch.tasks.base import CellFactory
 from cellsearch.tasks.mad import MadTask
 from cellsearch.tasks.synthetic import NOTHING
 
@@ -166,8 +167,6 @@ def test_compression_is_told_from_the_last_output_alone() -> None:
             output = torch.full_like(x, float("nan"))
             output[-1] = x.mean(0)
             return output, state
-
-    from cellsearch.tasks.base import CellFactory
 
     model = task.model(CellFactory(lambda width: LastOnly(), hidden_size=8))
     prediction, _ = model(next(task.batches("train", 0)).x)
