@@ -86,10 +86,10 @@ def from_zoo(names: Sequence[str]) -> list[Contestant]:
 
 def s3() -> None:
     cells = [Contestant("pair_state", Genome.from_text(PAIR_STATE))]
-    cells += from_zoo(["indrnn_relu", "indylstm"])
+    cells += from_zoo(["indylstm"])
     assert all(recurrence_class(cell.genome) == "elementwise" for cell in cells)
     options = AlgorithmicOptions(
-        seeds=5, rates=(1e-2,), hidden=8, steps=2000, batch_size=64, evaluations=4
+        seeds=5, rates=(1e-2,), hidden=8, steps=1500, batch_size=32, evaluations=3
     )
     show(FarS3(options), cells)
 
@@ -101,7 +101,7 @@ def a5(hidden: Sequence[int], seeds: int) -> None:
             seeds=seeds,
             rates=(1e-2,),
             hidden=size,
-            steps=6000,
+            steps=3000,
             batch_size=64,
             evaluations=3,
             tasks=("a5",),
@@ -127,7 +127,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("question", choices=["s3", "a5", "zoo"])
-    parser.add_argument("--hidden", type=int, nargs="+", default=[16], help="sizes for a5")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[24], help="sizes for a5")
     parser.add_argument("--seeds", type=int, default=5, help="for a5")
     parser.add_argument("--cells", nargs="+", default=list(ZOO), help="for zoo")
     arguments = parser.parse_args()

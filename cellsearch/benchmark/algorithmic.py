@@ -25,9 +25,9 @@ from cellsearch.benchmark.base import (
     ExerciseResult,
     PrintedTable,
 )
-from cellsearch.benchmark.budget import model_weights, size_within
 from cellsearch.job import Training
 from cellsearch.options import at_least
+from cellsearch.training.budget import model_weights, size_within
 
 __all__ = [
     "AlgorithmicBenchmark",
