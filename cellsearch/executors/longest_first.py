@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from cellsearch.compiler.cost import position_microseconds
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
@@ -33,8 +34,6 @@ def expected_work(genome: Genome, training: Training, steps: int) -> float:
     One layer of the cell stands for the model: the rest of a step is about the same for all jobs of
     a task.
     """
-    from cellsearch.compiler.cost import position_microseconds
-
     size = training.hidden_size
     try:
         return steps * position_microseconds(genome, input_size=size, hidden_size=size)

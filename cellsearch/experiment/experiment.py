@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from cellsearch import schedules, strategies, tasks, zoo
+from cellsearch.compiler import backends
 from cellsearch.errors import ConfigError, amount, checked_arguments
 from cellsearch.experiment import catalog
 from cellsearch.experiment.misplaced import check_places
@@ -322,8 +323,6 @@ def _check_training(training: Training, place: str, task: str) -> None:
     cannot be read in both directions.
     """
     if training.backend != "auto":
-        from cellsearch.compiler import backends
-
         backends.check_name(training.backend, where=f"{place}training.backend")
     if task not in ("", SUITE):
         tasks.get(task).check_training(training, where=f"{place}training")
