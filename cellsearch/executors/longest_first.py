@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from cellsearch.compiler.cost import position_microseconds
+from cellsearch.compiler import cost
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
@@ -36,6 +36,6 @@ def expected_work(genome: Genome, training: Training, steps: int) -> float:
     """
     size = training.hidden_size
     try:
-        return steps * position_microseconds(genome, input_size=size, hidden_size=size)
+        return steps * cost.position_microseconds(genome, input_size=size, hidden_size=size)
     except BackendError:
         return float(steps * multiply_adds(genome, size, size))

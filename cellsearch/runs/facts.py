@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from cellsearch import zoo
+from cellsearch.compiler import cost
+from cellsearch.compiler.scheduling.listing import program_report
 from cellsearch.errors import BackendError
 from cellsearch.genome import measures
 from cellsearch.genome.checks import static_checks
@@ -32,8 +34,6 @@ DRAWINGS = (*_LANGUAGES, "program")
 def drawing(genome: Genome, form: str) -> str:
     """The cell as text of one of :data:`DRAWINGS`; ``"program"``: what the compiler makes of it."""
     if form == "program":
-        from cellsearch.compiler.scheduling.listing import program_report
-
         return program_report(genome)
     return _LANGUAGES[form](genome)
 
@@ -107,8 +107,6 @@ def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, An
     That is where the native runtime cannot be had, for a cell that needs I = H in other sizes, and
     for one of more than ``MAX_PREDICTED`` nodes, which would have to be compiled for seconds.
     """
-    from cellsearch.compiler import cost
-
     if len(genome.nodes) > MAX_PREDICTED or (requires_square(genome) and input_size != hidden_size):
         return None
     found: dict[str, Any] = {"sequences": cost.BATCH, "positions": cost.POSITIONS}

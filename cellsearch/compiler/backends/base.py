@@ -72,9 +72,11 @@ class Kernel(ABC):
 
         Raises :class:`IndexError` for a token that is not in the embedding.
         """
-        from torch.nn import functional
+        import torch
 
-        return self(functional.embedding(tokens, embedding), states, parameters, batch_sizes)
+        return self(
+            torch.nn.functional.embedding(tokens, embedding), states, parameters, batch_sizes
+        )
 
 
 class Backend(ABC):
