@@ -38,7 +38,7 @@ _SWAP = 0.7
 
 
 @dataclass(frozen=True)
-class Parts:
+class CellParts:
     """The cell of parts of a space."""
 
     cell: Genome
@@ -50,7 +50,7 @@ class Parts:
     """All others."""
 
     @classmethod
-    def of(cls, space: SearchSpace) -> Parts:
+    def of(cls, space: SearchSpace) -> CellParts:
         """Raises :class:`SpaceError` where there is none."""
         cell = space.parts_cell()
         names, sums = space.connections(cell), alternatives(cell)
@@ -77,7 +77,7 @@ def propose_part(
     first: so many sub-cells are drawn before the best are varied.
     fresh: share that is drawn afterwards.
     """
-    parts, found = Parts.of(space), history.index(Subcells)
+    parts, found = CellParts.of(space), history.index(Subcells)
     if not found.supernets:
         return Proposal(parts.cell, origin=SUPERNET_OF_PARTS)
     supernet = found.supernets[0]
@@ -98,7 +98,7 @@ def propose_part(
     return None
 
 
-def _subcell(space: SearchSpace, parts: Parts, gone: set[str]) -> Genome | None:
+def _subcell(space: SearchSpace, parts: CellParts, gone: set[str]) -> Genome | None:
     """What is left, without gates; ``None`` while the space does not hold it."""
     try:
         return space.discrete(space.remove(parts.cell, gone))
@@ -106,7 +106,7 @@ def _subcell(space: SearchSpace, parts: Parts, gone: set[str]) -> Genome | None:
         return None
 
 
-def _worth(parts: Parts, supernet: Trial) -> Mapping[str, float]:
+def _worth(parts: CellParts, supernet: Trial) -> Mapping[str, float]:
     """From 0 to 1, by rank: what each connection is worth among the terms of sums, or among the
     others; 0.5 each where nothing was measured.
     """
@@ -123,7 +123,7 @@ def _worth(parts: Parts, supernet: Trial) -> Mapping[str, float]:
     return worth
 
 
-def _drawn(parts: Parts, worth: Mapping[str, float], rng: np.random.Generator) -> set[str]:
+def _drawn(parts: CellParts, worth: Mapping[str, float], rng: np.random.Generator) -> set[str]:
     """Connections that go: all but one term of most sums, and of the others a quarter."""
     gone: set[str] = set()
     for group in parts.sums:
@@ -134,7 +134,7 @@ def _drawn(parts: Parts, worth: Mapping[str, float], rng: np.random.Generator) -
     return gone
 
 
-def _change(parts: Parts, gone: set[str], rng: np.random.Generator) -> None:
+def _change(parts: CellParts, gone: set[str], rng: np.random.Generator) -> None:
     """Take one decision back, in place."""
     units: Sequence[tuple[str, ...]] = (*parts.sums, *((name,) for name in parts.free))
     weights = np.array([2.0 if len(unit) > 1 else 1.0 for unit in units])

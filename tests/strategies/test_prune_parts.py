@@ -14,7 +14,7 @@ from cellsearch.history import History
 from cellsearch.simulation.simulate import best_so_far, completed, failed, simulate
 from cellsearch.space import SearchSpace
 from cellsearch.space.parts_cell import alternatives
-from cellsearch.strategies.parts import Parts
+from cellsearch.strategies.parts import CellParts
 from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import Connection, Origin, Proposal, Trial
 
@@ -30,7 +30,7 @@ def test_one_supernet_then_sub_cells_from_scratch() -> None:
     assert Counter(kinds)["supernet:parts"] == 1
     assert set(kinds[1:7]) == {"prune:final"}
     assert {"prune:final", "prune:regrown"} == set(kinds[8:])
-    parts = Parts.of(space())
+    parts = CellParts.of(space())
     for trial in list(history)[1:]:
         assert trial.proposal.inherit is None
         assert not space().is_gated(trial.genome)
@@ -40,7 +40,7 @@ def test_one_supernet_then_sub_cells_from_scratch() -> None:
 
 
 def test_a_regrown_cell_differs_from_its_parent_by_little_and_can_hold_more() -> None:
-    history, parts = prune(), Parts.of(space())
+    history, parts = prune(), CellParts.of(space())
     regrown = [t for t in history if t.proposal.origin.detail == "regrown"]
     changed = []
     for trial in regrown:
@@ -68,7 +68,7 @@ def test_connections_that_are_worth_more_stay_more_often() -> None:
     strong = {group[0] for group in alternatives(space().parts_cell())}
 
     def learned(where: SearchSpace, genome: object) -> dict[str, Connection]:
-        names = Parts.of(where).names
+        names = CellParts.of(where).names
         return {name: Connection(1.0, 0.0, float(name in strong)) for name in names}
 
     history = simulate(
@@ -79,7 +79,7 @@ def test_connections_that_are_worth_more_stay_more_often() -> None:
         seed=1,
         connections=learned,  # type: ignore[arg-type]
     )
-    parts = Parts.of(space())
+    parts = CellParts.of(space())
     stayed: Counter[bool] = Counter()
     for trial in list(history)[1:]:
         gone = parts.gone(trial.proposal.origin.place)
