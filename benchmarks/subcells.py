@@ -21,7 +21,7 @@ from cellsearch.errors import SpaceError, TrainingError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job
 from cellsearch.space import SearchSpace
-from cellsearch.strategies.parts import Parts, _drawn
+from cellsearch.strategies.parts import CellParts, _drawn
 from cellsearch.strategies.prune import _take
 from cellsearch.training import evaluate, prepare
 from cellsearch.training.connections import _loss, connection_weights
@@ -42,7 +42,7 @@ def draw(space: SearchSpace, start: str, count: int, rng: np.random.Generator) -
                 kept = SIZES[len(found) % len(SIZES)]
                 smaller = _take(space, cell, names[: len(names) - kept])
             else:
-                parts = Parts.of(space)
+                parts = CellParts.of(space)
                 even = dict.fromkeys(parts.names, 0.5)
                 smaller = space.remove(parts.cell, _drawn(parts, even, rng))
             space.discrete(smaller)

@@ -21,7 +21,7 @@ from cellsearch.benchmark.runner import all_exercises
 from cellsearch.cli.output import AMOUNT, emit_json, json_option, print_table
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.workers import make_executor, ray_options
-from cellsearch.errors import amount
+from cellsearch.errors import amount, command
 from cellsearch.executors.base import Executor
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import cache_folder
@@ -202,7 +202,7 @@ def _describe(kind: type[Benchmark], as_json: bool) -> None:
     declared = {field.name for field in fields(kind.Options)}
     rows = [(key, str(value)) for key, value in defaults.items() if key in declared]
     print_table(("option", "default"), rows)
-    click.echo(f"\nexample: cellsearch benchmark {kind.name} gru --seeds 2")
+    click.echo(f"\nexample: {command('benchmark', kind.name, 'gru', '--seeds', 2)}")
 
 
 def _print(reports: Sequence[BenchmarkReport]) -> None:
