@@ -41,7 +41,7 @@ c[t] = tanh(linear(x[t]) * h[t-1] + linear(x[t]) * c[t-1] + linear(x[t]))
 FACTOR_NORM = "h[t] = layer_norm(linear(linear(x[t]) * linear(h[t-1])))\n"
 ZOO = (
     *("rnn_tanh", "rnn_relu", "lstm", "gru", "mgu", "ran", "janet", "mut1", "ugrnn", "slstm"),
-    *("mrnn", "mi_rnn", "lem", "rhn", "nascell", "indrnn_relu", "indylstm", "mingru", "sru_v1"),
+    *("mrnn", "mi_rnn", "lem", "rhn", "rg_lru", "indrnn_relu", "indylstm", "mingru", "sru_v1"),
     "brc",
 )
 
@@ -94,16 +94,16 @@ def s3() -> None:
     show(FarS3(options), cells)
 
 
-def a5(hidden: Sequence[int], seeds: int) -> None:
+def a5(hidden: Sequence[int], seeds: int, steps: int, evaluations: int) -> None:
     cells = [Contestant("factor_norm", Genome.from_text(FACTOR_NORM))]
     for size in hidden:
         options = AlgorithmicOptions(
             seeds=seeds,
             rates=(1e-2,),
             hidden=size,
-            steps=3000,
+            steps=steps,
             batch_size=64,
-            evaluations=3,
+            evaluations=evaluations,
             tasks=("a5",),
         )
         show(StateTrackingBenchmark(options), cells)
@@ -127,14 +127,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("question", choices=["s3", "a5", "zoo"])
-    parser.add_argument("--hidden", type=int, nargs="+", default=[24], help="sizes for a5")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[32], help="sizes for a5")
     parser.add_argument("--seeds", type=int, default=5, help="for a5")
+    parser.add_argument("--steps", type=int, default=6000, help="for a5")
+    parser.add_argument("--evaluations", type=int, default=12, help="for a5")
     parser.add_argument("--cells", nargs="+", default=list(ZOO), help="for zoo")
     arguments = parser.parse_args()
     if arguments.question == "s3":
         s3()
     elif arguments.question == "a5":
-        a5(arguments.hidden, arguments.seeds)
+        a5(arguments.hidden, arguments.seeds, arguments.steps, arguments.evaluations)
     else:
         twenty(arguments.cells)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
+from cellsearch.experiment import catalog
 from cellsearch.tasks.groups import GroupWord, GroupWordOptions, multiplication_table
 
 SIZES = {"s3": 6, "a5": 60, "s5": 120, "z60": 60}
@@ -95,6 +96,14 @@ def test_who_does_not_look_is_right_by_chance(group: str) -> None:
     score, accuracy = task.score(Constant(), "test")
     assert score == 1 - accuracy
     assert accuracy == pytest.approx(chance, abs=4 * (chance / 40_000) ** 0.5)
+
+
+def test_the_suite_declares_the_error_of_who_does_not_look() -> None:
+    suite = catalog.load_suite(catalog.find(catalog.SUITES, "state_tracking").path)
+    declared = {one.options["group"]: one.chance for one in suite.members if one.task != "parity"}
+    assert set(declared) == {"s3", "z60", "a5"}
+    for group, chance in declared.items():
+        assert chance == pytest.approx(1 - 1 / SIZES[group], abs=1e-4)
 
 
 def test_far_lengths_and_the_error_at_the_last_position() -> None:
