@@ -89,14 +89,16 @@ def cells(count: int) -> dict[str, Genome]:
     return found
 
 
-def equal_size(genome: Genome, inputs: int) -> int:
-    """The hidden size at which a cell has as many weights as the reference."""
+def equal_size(genome: Genome, inputs: int, reference: int = REFERENCE_SIZE) -> int:
+    """The hidden size at which a cell has as many weights as an LSTM with so many units."""
 
     def weights(cell: Genome, hidden: int) -> int:
         return parameter_count(cell, inputs, hidden)
 
-    wanted = weights(zoo.load("lstm"), REFERENCE_SIZE)
-    return min(range(4, 97), key=lambda hidden: abs(weights(genome, hidden) - wanted))
+    wanted = weights(zoo.load("lstm"), reference)
+    return min(
+        range(4, 4 * reference + 1), key=lambda hidden: abs(weights(genome, hidden) - wanted)
+    )
 
 
 class Work:

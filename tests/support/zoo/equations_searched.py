@@ -207,6 +207,15 @@ def rwkv4(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return dense(w, "y", **{"0": sigmoid(r) * wkv}), states
 
 
+def lem_open(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h, c = s["h"], s["c"]
+    f = sigmoid(affine(w, "f", x=x, c=c))
+    new = f * c + (1 - f) * tanh(affine(w, "c", x=x, h=h))
+    g = affine(w, "g", x=x, c_t=new)
+    h = g * c + (1 - g) * sigmoid(affine(w, "o", x=x, c_t=new))
+    return h, {"h": h, "c": new}
+
+
 EQUATIONS: dict[str, Equations] = {
     **LSTM,
     **GATED,
@@ -217,6 +226,7 @@ EQUATIONS: dict[str, Equations] = {
     ),
     "enas_lm": tree("sigmoid0 tanh1 relu2 sigmoid2 tanh4 tanh5 sigmoid3 sigmoid6", range(1, 9)),
     "hgrn_real": hgrn_real,
+    "lem_open": lem_open,
     "mingru": mingru,
     "minlstm": minlstm,
     "mut1": mut1,
