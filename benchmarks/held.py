@@ -139,7 +139,7 @@ def _against(cell: str, found: Mapping[str, Mapping[str, Finals]]) -> Sequence[s
     pairs = [(task, name) for task in found for name in REFERENCES]
     raw = [rank_test(found[task][cell][1], found[task][name][1]) for task, name in pairs]
     lines = [
-        f"| {cell} against | p | p (Holm, {len(pairs)} tests) | seeds better | verdict |",
+        f"| {cell} against | p | p (Holm, {len(pairs)} tests) | superiority | verdict |",
         "|---|---|---|---|---|",
     ]
     for (task, name), p, q in zip(pairs, raw, holm(raw), strict=True):
