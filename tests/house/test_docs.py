@@ -107,12 +107,15 @@ def broken(path: Path) -> list[str]:
 def value_of(name: str) -> object:
     """What ``cellsearch.a.b.C.d`` is. Raises :class:`AttributeError` if there is no such thing."""
     module, _, attribute = name.rpartition(".")
+    owner = value_of(module) if module else None
+    # first: a folder of data is imported as well, and would take the place of its namesake
+    if attribute in getattr(owner, "__dict__", {}):
+        return owner.__dict__[attribute]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         if not module:
             raise AttributeError(name) from None
-    owner = value_of(module)
     annotated = attribute in getattr(owner, "__annotations__", {})  # a field without a default
     return attribute if annotated else getattr(owner, attribute)
 
