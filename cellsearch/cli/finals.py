@@ -27,7 +27,15 @@ from cellsearch.experiment.overrides import parse_setting
 from cellsearch.finals import FinalTable, FinalTables
 from cellsearch.job import Outcome
 from cellsearch.options import unknown
-from cellsearch.reporting.finals import effect_texts, rate_text, tasks_grid, tasks_notes
+from cellsearch.reporting.finals import (
+    effect_texts,
+    metric_is_apart,
+    metric_text,
+    rate_text,
+    score_header,
+    tasks_grid,
+    tasks_notes,
+)
 from cellsearch.reporting.page import cost_columns, cost_text
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.finals import FinalPlan
@@ -227,7 +235,9 @@ def _print_tasks(tables: FinalTables) -> None:
 
 
 class _Progress:
-    """A line on standard error for each training that ended."""
+    """A line on standard error for each training that ended; ``total``: how many there are at
+    least.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -240,16 +250,19 @@ class _Progress:
             if outcome.result
             else f"failed: {outcome.failure and outcome.failure.kind}"
         )
-        total = max(self.total, self.done)
-        click.echo(f"[{self.done}/{total}] {name}: {text}", err=True)
+        total = f"/{self.total}+" if self.done <= self.total else ""
+        click.echo(f"[{self.done}{total}] {name}: {text}", err=True)
 
 
 def _print(table: FinalTable, metric: str) -> None:
     costs = cost_columns(row.device for row in table.rows)
+    document = table.to_document()
+    apart = metric_is_apart(document)
     headers = [
         "cell",
-        f"test {metric}",
+        score_header(document, metric),
         "deviation",
+        *([metric] if apart else []),
         "cell weights",
         "model weights",
         *costs.values(),
@@ -266,6 +279,7 @@ def _print(table: FinalTable, metric: str) -> None:
             row.name + (" (baseline)" if row.baseline else ""),
             number(row.mean),
             number(row.deviation),
+            *([metric_text(stored)] if apart else []),
             f"{row.cell_parameters:,}" if row.cell_parameters else "–",
             f"{row.parameters:,}" if row.parameters else "–",
             *(cost_text(name, row.device) for name in costs),
@@ -276,10 +290,12 @@ def _print(table: FinalTable, metric: str) -> None:
             number(row.p, 3),
             *effect_texts(asdict(row.effect) if row.effect is not None else None),
         ]
-        for row in table.rows
+        for row, stored in zip(table.rows, document["rows"], strict=True)
     ]
-    rows += [[one.name, number(one.score), *["–"] * (10 + len(costs))] for one in table.naive]
-    print_table(headers, rows, right=range(1, 12 + len(costs)))
+    for one in table.naive:
+        own = [number(one.metric)] if apart else []
+        rows.append([one.name, number(one.score), "–", *own, *["–"] * (9 + len(costs))])
+    print_table(headers, rows, right=range(1, len(headers)))
     errors = [(row.name, row.errors) for row in table.rows if row.errors]
     errors += [(one.name, one.errors) for one in table.naive if one.errors]
     if errors:

@@ -22,7 +22,7 @@ from cellsearch.experiment import catalog
 from cellsearch.experiment.experiment import Experiment, ExperimentFile, load_experiment
 from cellsearch.options import keys
 from cellsearch.tasks.options import parse_options
-from cellsearch.tasks.suite import SUITE, Suite
+from cellsearch.tasks.suite import SUITE, Member, Suite
 
 __all__ = [
     "show_experiment",
@@ -176,17 +176,17 @@ def show_suite(name: str, as_json: bool) -> None:
         },
         as_json,
         (
-            *(
-                (
-                    member.name,
-                    f"{member.task}, {amount(member.steps, 'step')}, chance "
-                    f"{member.chance:g}; {_inline({**member.options, **member.training})}",
-                )
-                for member in suite.members
-            ),
+            *((member.name, _member(member)) for member in suite.members),
             ("file", str(entry.path)),
         ),
     )
+
+
+def _member(member: Member) -> str:
+    """A task of a suite, in a line."""
+    text = f"{member.task}, {amount(member.steps, 'step')}, chance {member.chance:g}"
+    own = _inline({**member.options, **member.training})
+    return f"{text}; {own}" if own else text
 
 
 def _inline(table: Mapping[str, Any]) -> str:

@@ -72,7 +72,9 @@ def _restore_torch(before: tuple[Any, ...] | None) -> None:
 class Alarm:
     """While entered, raises :class:`TrainingError` of kind ``"timeout"`` in a job that is over its
     time and does not look at the clock itself: between two instructions of Python, so not within
-    one call of native code. Again each second, in case the job catches it.
+    one call of native code. Again each second, in case the job catches it. Not while the job loads
+    a module (torch loads hundreds with its first optimizer), but once that is loaded: halves of
+    modules stay in the process, and would fail all jobs after this one.
 
     Only where signals may be handled: in the main thread, where nobody else uses this timer (as
     pytest-timeout does); elsewhere nothing happens, and a job that hangs in process goes on.
@@ -82,6 +84,7 @@ class Alarm:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._stands = False
+        self._outside: FrameType | None = None
 
     def __enter__(self) -> Alarm:
         """Set the timer, where this thread may."""
@@ -93,6 +96,7 @@ class Alarm:
             and signal.getitimer(signal.ITIMER_REAL)[0] == 0
         )
         if self._stands:
+            self._outside = sys._getframe(1)
             signal.signal(signal.SIGALRM, self._on_signal)
             signal.setitimer(signal.ITIMER_REAL, self._seconds * _GRACE + _GRACE_SECONDS, 1.0)
         return self
@@ -106,10 +110,20 @@ class Alarm:
         if self._stands:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            self._stands = False
+            self._stands, self._outside = False, None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        raise TrainingError(f"did not end within {self._seconds:g} seconds", kind="timeout")
+        if not _loads_a_module(frame, self._outside):
+            raise TrainingError(f"did not end within {self._seconds:g} seconds", kind="timeout")
+
+
+def _loads_a_module(frame: FrameType | None, outside: FrameType | None) -> bool:
+    """Whether an import is under way between these two, the inner and the outer one."""
+    while frame is not None and frame is not outside:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Interrupts:

@@ -303,9 +303,10 @@ def _verdict(found: FinalRow, baseline: FinalRow, comparisons: int, terms: str) 
     text = f"{found.name} and {baseline.name} are equal within noise {terms}: {numbers}."
     least = min(1.0, comparisons * smallest_p(found.trainings, baseline.trainings))
     if least > SIGNIFICANCE:
+        wide = ", and intervals are too narrow" if found.effect is not None else ""
         text += (
             f" With so few seeds no difference could have been significant (smallest "
-            f"possible p = {least:.3f}): use more seeds."
+            f"possible p = {least:.3f}){wide}: use more seeds."
         )
     return text
 

@@ -14,7 +14,10 @@ __all__ = [
     "errors_table",
     "finals_on_section",
     "finals_section",
+    "metric_is_apart",
+    "metric_text",
     "rate_text",
+    "score_header",
     "tasks_grid",
     "tasks_notes",
 ]
@@ -23,6 +26,27 @@ __all__ = [
 def rate_text(rate: float, inside: bool | None) -> str:
     """A learning rate, and that it is at the edge of those tried where it is."""
     return f"{rate:g} (edge)" if inside is False else f"{rate:g}"
+
+
+def metric_is_apart(finals: Mapping[str, Any]) -> bool:
+    """Whether the task's own number (an accuracy, say) is another one than its score, of which
+    lower is better (the share of errors): then a table of finals has a column of each.
+    """
+    rows = any(row["metrics"] != row["scores"] for row in finals["rows"])
+    return rows or any(one["metric"] != one["score"] for one in finals.get("naive", ()))
+
+
+def score_header(finals: Mapping[str, Any], metric: str) -> str:
+    """What the column of mean test scores is called."""
+    return "test score" if metric_is_apart(finals) else f"test {metric}"
+
+
+def metric_text(row: Mapping[str, Any]) -> str:
+    """Mean of the task's own number on test data; a dash where a training failed."""
+    found = row["metrics"]
+    if row["failures"] or not found or None in found:
+        return "–"
+    return number(math.fsum(found) / len(found))
 
 
 def effect_texts(effect: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -60,12 +84,14 @@ def finals_section(finals: Mapping[str, Any] | None, metric: str, title: str = "
     if finals is None:
         return ""
     costs = cost_columns(row.get("device", {}) for row in finals["rows"])
+    apart = metric_is_apart(finals)
     rows = []
     for row in finals["rows"]:
         texts = (
             row["name"],
             number(row["mean"]),
             number(row["deviation"]),
+            *([metric_text(row)] if apart else []),
             str(len(row["scores"])),
             str(row["failures"]),
             f"{row['cell_weights']:,}" if row.get("cell_weights") else "–",
@@ -78,14 +104,17 @@ def finals_section(finals: Mapping[str, Any] | None, metric: str, title: str = "
         )
         rows.append(("baseline" if row["baseline"] else "", texts))
     naive = finals.get("naive", ())
-    dashes = ["–"] * (10 + len(costs))
-    rows += [("naive", (one["name"], number(one["score"]), *dashes)) for one in naive]
+    for one in naive:
+        own = [number(one["metric"])] if apart else []
+        dashes = ["–"] * (9 + len(costs))
+        rows.append(("naive", (one["name"], number(one["score"]), "–", *own, *dashes)))
     errors = [(row["name"], row.get("errors", {}), "") for row in finals["rows"]]
     errors += [(one["name"], one["errors"], "naive") for one in naive]
     columns = (
         "cell",
-        f"test {metric}",
+        score_header(finals, metric),
         "deviation",
+        *([metric] if apart else []),
         "trainings",
         "failed",
         "cell weights",

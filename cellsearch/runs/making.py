@@ -155,7 +155,7 @@ def finalists_of(run: Snapshot, top: int, against: Sequence[str]) -> tuple[Final
     chosen = [
         Finalist(name, None, baseline=True, body=name)
         if name in BODIES
-        else Finalist(name, zoo.load(name), baseline=True)
+        else Finalist(name, _of_zoo(name), baseline=True)
         for name in dict.fromkeys(against)
     ]
     keys = {f.genome.simplify().key for f in chosen if f.genome is not None}
@@ -169,6 +169,14 @@ def finalists_of(run: Snapshot, top: int, against: Sequence[str]) -> tuple[Final
     if all(f.baseline for f in chosen):
         run.find_best()  # raises the error that says why there is none
     return tuple(chosen)
+
+
+def _of_zoo(name: str) -> Genome:
+    try:
+        return zoo.load(name)
+    except ConfigError as error:
+        error.hint += f"; besides the cells of the zoo: {', '.join(BODIES)}"
+        raise
 
 
 def _costs(

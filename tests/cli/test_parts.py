@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -46,6 +47,14 @@ def test_a_part_is_shown_in_full(command: str, name: str, call: Call, tmp_path: 
         assert all(option[key] for key in ("type", "allowed", "meaning")), option
     assert f"example: {found['example']}" in text
     works(found, call, tmp_path)
+
+
+def test_a_task_of_a_suite_without_options_ends_with_its_chance(call: Call, tmp_path: Path) -> None:
+    suite = tmp_path / "one.toml"
+    suite.write_text('[[tasks]]\ntask = "parity"\nsteps = 40\nchance = 0.5\n')
+    code, text, _ = call("suites", str(suite))
+    assert code == 0
+    assert re.search(r"^parity +parity, 40 steps, chance 0\.5$", text, re.MULTILINE)
 
 
 def works(found: dict[str, Any], call: Call, folder: Path) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +59,41 @@ def test_a_job_that_never_returns_is_ended(name: str) -> None:
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
+PACKAGE = """
+import time
+import {name}.part
+time.sleep(1.0)
+assert {name}.part.VALUE == 1
+"""
+"""As sympy, which torch loads with the first optimizer."""
+
+
+def loads(job: Job, arrays: Arrays) -> Result:
+    """Loads a package that takes its time, and then hangs or fails."""
+    import_module(job.task_options["package"])
+    if job.limits.seconds:
+        time.sleep(60)
+    raise ValueError("it is loaded")
+
+
+def test_an_alarm_leaves_no_package_loaded_by_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "package_that_loads_slowly"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "part.py").write_text("VALUE = 1")
+    (tmp_path / name / "__init__.py").write_text(PACKAGE.format(name=name))
+    monkeypatch.syspath_prepend(tmp_path)
+    limited = make_job(0, {"package": name}, limits=Limits(seconds=0.1))
+    failure = perform(load_evaluation(f"{__name__}:loads"), limited, {}, "here").failure
+    assert failure is not None
+    assert failure.kind == "timeout"
+    after = make_job(1, {"package": name})
+    failure = perform(load_evaluation(f"{__name__}:loads"), after, {}, "here").failure
+    assert failure is not None
+    assert failure.message.splitlines()[-1] == "ValueError: it is loaded"
+
+
 def late(job: Job, arrays: Arrays) -> Result:
     """Its time is over while what it left behind is put back."""
     torch.set_default_dtype(torch.float64)
@@ -84,6 +124,37 @@ def test_time_bounds_every_loop(changes: dict[str, int]) -> None:
     assert failure is not None
     assert failure.kind == "timeout"
     assert time.monotonic() - started < 30
+
+
+SHORT_OF_TIME = """
+from dataclasses import replace
+from support.trainings import SHORT, job
+from cellsearch.executors.in_process import InProcess
+from cellsearch.job import Limits
+from cellsearch.training import prepare
+
+adding = job("lstm", task="adding", training=SHORT, limits=Limits(seconds=SECONDS))
+with InProcess() as executor:
+    executor.start("adding", adding.task_options, prepare("adding", adding.task_options).arrays)
+    for limits in (adding.limits, Limits()):
+        executor.submit(replace(adding, limits=limits))
+        for outcome in executor.events():
+            print(outcome.failure.kind if outcome.failure else "trained")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.05, 0.3])
+def test_a_process_trains_on_after_a_training_that_was_short_of_time(seconds: float) -> None:
+    # In a process of its own: the first optimizer of a process loads what breaks by halves.
+    found = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_TIME.replace("SECONDS", str(seconds))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert found.stdout.split() == ["timeout", "trained"]
 
 
 @pytest.mark.parametrize(

@@ -60,5 +60,6 @@ def test_where_a_transformer_cannot_stand_nothing_is_trained(folder: Path) -> No
         run.plan_finals_on(
             on=["copy"], training={"bidirectional": True}, against=["gru", "transformer"]
         )
-    with pytest.raises(ConfigError, match="transformr"):
+    with pytest.raises(ConfigError, match="transformr") as raised:
         run.plan_finals(against=["transformr"])
+    assert raised.value.hint.endswith("besides the cells of the zoo: transformer")

@@ -18,6 +18,8 @@ import cellsearch as cs
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError, InputFileError, RunError
+from cellsearch.finals import FinalRow, FinalTables, TaskTable
+from cellsearch.finals.table import judge
 from cellsearch.job import Job, Outcome, Result
 
 SETTINGS = {
@@ -156,9 +158,12 @@ def test_it_really_trains_and_the_command_prints_and_shows_it(
     command += ["--seeds", "2", "--steps", "1", "--hidden", "60", "--sweep-seeds", "1"]
     command += ["--workers", "0"]
     assert guarded(cli, command) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "mean rank" in out
     assert "is better than" in out
+    least = int(re.findall(r"^\[1/(\d+)\+\] ", err, re.MULTILINE)[0])
+    assert re.findall(r"at least (\d+) trainings", err) == [f"{least // 2}"] * 2
+    assert len(re.findall(rf"^\[\d+/{least}\+\] ", err, re.MULTILINE)) == least
     assert guarded(cli, command) == 4
     assert "--again" in capsys.readouterr().err
     assert guarded(cli, ["finals", str(folder), "--show"]) == 0
@@ -169,6 +174,22 @@ def test_it_really_trains_and_the_command_prints_and_shows_it(
     names = [row["name"] for row in shown["adding+copy"]["tasks"][0]["table"]["rows"]]
     assert {"lstm", "gru"} < set(names)
     assert len(names) == 3
+
+
+def test_the_command_tells_an_accuracy_from_the_errors_it_judges(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    rows = [
+        FinalRow(name, name == "gru", 8, 1000, 0.01, (error,) * 2, (1 - error,) * 2, 1.0, 0)
+        for name, error in (("found", 0.125), ("gru", 0.25))
+    ]
+    tables = FinalTables("parity", (TaskTable("parity", "parity", "accuracy", judge(rows)),))
+    (tmp_path / "run" / "finals-parity.json").write_text(tables.to_json(), "utf-8")
+    assert guarded(cli, ["finals", str(tmp_path / "run"), "--show"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"cell +test score +deviation +accuracy +cell weights", out)
+    assert re.search(r"found +0\.1250 +0\.0000 +0\.8750 ", out)
 
 
 def test_finals_of_a_search_on_a_suite_are_on_its_tasks(tmp_path: Path) -> None:
