@@ -32,7 +32,7 @@ def metric_is_apart(finals: Mapping[str, Any]) -> bool:
     """Whether the task's own number (an accuracy, say) is another one than its score, of which
     lower is better (the share of errors): then a table of finals has a column of each.
     """
-    rows = any(row["metrics"] != row["scores"] for row in finals["rows"])
+    rows = any(_metrics(row) != row["scores"] for row in finals["rows"])
     return rows or any(one["metric"] != one["score"] for one in finals.get("naive", ()))
 
 
@@ -43,10 +43,16 @@ def score_header(finals: Mapping[str, Any], metric: str) -> str:
 
 def metric_text(row: Mapping[str, Any]) -> str:
     """Mean of the task's own number on test data; a dash where a training failed."""
-    found = row["metrics"]
+    found = _metrics(row)
     if row["failures"] or not found or None in found:
         return "–"
     return number(math.fsum(found) / len(found))
+
+
+def _metrics(row: Mapping[str, Any]) -> Sequence[float | None]:
+    """The task's own number of each seed; the score where it is not written down."""
+    found: Sequence[float | None] = row.get("metrics", row["scores"])
+    return found
 
 
 def effect_texts(effect: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -162,7 +162,7 @@ def _of_zoo(name: str) -> Located:
     try:
         entry = zoo.entry(name)
     except ConfigError as error:
-        raise ConfigError(error.message, hint=f"{error.hint}; a cell is {FORMS}") from None
+        raise ConfigError(error.message, hint=f"{error.hint} (a cell is {FORMS})") from None
     return Located(entry.genome, entry.name, entry.doc)
 
 

@@ -175,7 +175,7 @@ def _of_zoo(name: str) -> Genome:
     try:
         return zoo.load(name)
     except ConfigError as error:
-        error.hint += f"; besides the cells of the zoo: {', '.join(BODIES)}"
+        error.hint += f" (besides the cells of the zoo: {', '.join(BODIES)})"
         raise
 
 

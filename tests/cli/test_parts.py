@@ -51,7 +51,7 @@ def test_a_part_is_shown_in_full(command: str, name: str, call: Call, tmp_path: 
 
 def test_a_task_of_a_suite_without_options_ends_with_its_chance(call: Call, tmp_path: Path) -> None:
     suite = tmp_path / "one.toml"
-    suite.write_text('[[tasks]]\ntask = "parity"\nsteps = 40\nchance = 0.5\n')
+    suite.write_text('name = "one"\n[[tasks]]\ntask = "parity"\nsteps = 40\nchance = 0.5\n')
     code, text, _ = call("suites", str(suite))
     assert code == 0
     assert re.search(r"^parity +parity, 40 steps, chance 0\.5$", text, re.MULTILINE)

@@ -62,4 +62,4 @@ def test_where_a_transformer_cannot_stand_nothing_is_trained(folder: Path) -> No
         )
     with pytest.raises(ConfigError, match="transformr") as raised:
         run.plan_finals(against=["transformr"])
-    assert raised.value.hint.endswith("besides the cells of the zoo: transformer")
+    assert raised.value.hint.endswith("(besides the cells of the zoo: transformer)")

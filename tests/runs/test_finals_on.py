@@ -177,16 +177,15 @@ def test_it_really_trains_and_the_command_prints_and_shows_it(
 
 
 def test_the_command_tells_an_accuracy_from_the_errors_it_judges(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(folder, tmp_path / "run")
     rows = [
         FinalRow(name, name == "gru", 8, 1000, 0.01, (error,) * 2, (1 - error,) * 2, 1.0, 0)
         for name, error in (("found", 0.125), ("gru", 0.25))
     ]
     tables = FinalTables("parity", (TaskTable("parity", "parity", "accuracy", judge(rows)),))
-    (tmp_path / "run" / "finals-parity.json").write_text(tables.to_json(), "utf-8")
-    assert guarded(cli, ["finals", str(tmp_path / "run"), "--show"]) == 0
+    (folder / "finals-parity.json").write_text(tables.to_json(), "utf-8")
+    assert guarded(cli, ["finals", str(folder), "--show"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"cell +test score +deviation +accuracy +cell weights", out)
     assert re.search(r"found +0\.1250 +0\.0000 +0\.8750 ", out)
@@ -201,9 +200,9 @@ def test_finals_of_a_search_on_a_suite_are_on_its_tasks(tmp_path: Path) -> None:
         "utf-8",
     )
     experiment = cs.load_experiment(tmp_path / "on_pair.toml")
-    with cs.Search.open(tmp_path / "run", experiment) as search, cs.InProcess() as executor:
+    with cs.Search.open(tmp_path / "copy", experiment) as search, cs.InProcess() as executor:
         search.run(executor)
-    run = cs.open_run(tmp_path / "run")
+    run = cs.open_run(tmp_path / "copy")
     with pytest.raises(ConfigError, match="test data of a suite"):
         run.plan_finals(top=1)
     tables = run.run_finals_on(Counting(Asked()), top=1, seeds=2)
