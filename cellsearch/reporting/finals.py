@@ -43,10 +43,10 @@ def score_header(finals: Mapping[str, Any], metric: str) -> str:
 
 def metric_text(row: Mapping[str, Any]) -> str:
     """Mean of the task's own number on test data; a dash where a training failed."""
-    found = _metrics(row)
-    if row["failures"] or not found or None in found:
+    found = [math.nan if value is None else value for value in _metrics(row)]
+    if row["failures"] or not found:
         return "–"
-    return number(math.fsum(found) / len(found))
+    return number(sum(found) / len(found))
 
 
 def _metrics(row: Mapping[str, Any]) -> Sequence[float | None]:
