@@ -95,6 +95,7 @@ class Run(Snapshot):
 
         return briefing(Run.read(self.path, self.data), best=best, failed=failed)
 
+    @checked_arguments
     def tell(
         self,
         cells: Genome | str | Sequence[Genome | str],

@@ -410,6 +410,7 @@ class Search:
             self._data = data
         return self._data
 
+    @checked_arguments
     def run(
         self,
         executor: Executor,

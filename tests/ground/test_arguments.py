@@ -34,7 +34,9 @@ LEFT_OUT = {
     "InProcess.events": "asked by the search after each job",
     "Ray.events": "asked by the search after each job",
     "SearchSpace.contains": "asked of each candidate of a proposal",
+    "Trial.is_repeat": "asked of each rung in every proposal",
     "Trial.score_at": "asked of each trial in every proposal",
+    "Trial.scores_of": "asked of each trial in every proposal",
     "Prequential.add": "called at each position of a stream",
 }
 GENOME = cs.Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")

@@ -140,9 +140,11 @@ ARRAYS: dict[str, Callable[[], TaskData]] = {
     "table": tabled,
     "table_labels": grouped,
 }
-QUICK = [*ARRAYS, *GENERATED]
-NEED_DATA = sorted(set(tasks.names()) - {*OWN, *GENERATED, "translation"})
-"""Tasks with a data set, but for translation, whose model is no layer with a readout."""
+NO_INTERFACE = {"translation", "mad_compression"}
+"""Tasks whose models are no layer with a readout."""
+QUICK = [*ARRAYS, *(name for name in GENERATED if name not in NO_INTERFACE)]
+NEED_DATA = sorted(set(tasks.names()) - {*OWN, *GENERATED, *NO_INTERFACE})
+"""Tasks with a data set."""
 
 
 def small_data(name: str) -> TaskData:

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.small_tasks import ARRAYS, NEED_DATA, QUICK, factory, labelled, small_data, small_task
+from support.small_tasks import (
+    ARRAYS,
+    NEED_DATA,
+    NO_INTERFACE,
+    QUICK,
+    factory,
+    labelled,
+    small_data,
+    small_task,
+)
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError, InputFileError
@@ -26,7 +35,7 @@ ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in NEED_DAT
 
 
 def test_every_task_is_looked_at() -> None:
-    assert {*QUICK, *NEED_DATA} == {*tasks.names(), *ARRAYS} - {"arrays", "translation"}
+    assert {*QUICK, *NEED_DATA} == {*tasks.names(), *ARRAYS} - {"arrays", *NO_INTERFACE}
     assert {"table", "arrays: every"} < set(QUICK)
 
 
@@ -57,6 +66,11 @@ def test_translation_says_what_is_possible() -> None:
     with pytest.raises(ConfigError, match="encoder and a decoder") as caught:
         object.__new__(Translation).interface()
     assert "--to source" in caught.value.hint
+
+
+def test_a_task_whose_model_is_no_layer_with_a_readout_says_so() -> None:
+    with pytest.raises(ConfigError, match="mad_compression does not say what its model reads"):
+        small_task("mad_compression").interface()
 
 
 def test_a_task_from_outside_without_it_gives_a_clear_error() -> None:
