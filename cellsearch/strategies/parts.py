@@ -171,6 +171,8 @@ class Subcells(Index):
             self.codes[trial.number] = origin.place
             if trial.status.finished:
                 self.scores[trial.number] = trial.standing
+            else:  # what an earlier decision must not know yet
+                self.scores.pop(trial.number, None)
 
     def drop(self, trial: Trial) -> None:
         """See :meth:`Index.drop`."""
