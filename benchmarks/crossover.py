@@ -25,7 +25,6 @@ from cellsearch.history import History
 from cellsearch.reporting.operators import families, p_value, paid
 from cellsearch.simulation.simulate import simulate
 from cellsearch.strategies.features import distance
-from cellsearch.trial import Trial
 
 SHARES = (0.0, 0.3, 0.6)
 TARGETS = ("lstm_peephole", "mgu", "ran", "cifg", "ugrnn", "mut1", "mut2", "mut3")
@@ -86,7 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/crossover"))
     arguments = parser.parse_args()
     scores: defaultdict[float, list[float]] = defaultdict(list)
-    children: defaultdict[tuple[float, str], list[tuple[Trial, float]]] = defaultdict(list)
+    children: defaultdict[tuple[float, str], list[tuple[float, float]]] = defaultdict(list)
     begin = time.process_time()
     for seed in range(arguments.seeds):
         for share in arguments.shares:
@@ -122,7 +121,7 @@ def print_scores(scores: dict[float, list[float]]) -> None:
         print(f"| {share:g} | {mean:.4f} | {deviation:.4f} | {seeds} | {against} |")
 
 
-def print_children(children: dict[tuple[float, str], list[tuple[Trial, float]]]) -> None:
+def print_children(children: dict[tuple[float, str], list[tuple[float, float]]]) -> None:
     """What the children of each operator were worth, all seeds together."""
     print(
         "\n| crossover | children of | number | failed | better than each parent | mean gain | p |"

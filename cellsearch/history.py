@@ -14,12 +14,21 @@ from heapq import nsmallest
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
-from cellsearch.trial import IN_FLIGHT, Status, Trial
+from cellsearch.trial import IN_FLIGHT, Origin, Status, Trial
 
-__all__ = ["AnIndex", "Granted", "History", "Index", "Ranking", "Totals", "as_frame"]
+__all__ = [
+    "AnIndex",
+    "Descent",
+    "Granted",
+    "History",
+    "Index",
+    "Ranking",
+    "Totals",
+    "as_frame",
+]
 
 FRAMES = ("pandas", "polars")
 """The libraries of which a history can be made a frame."""
@@ -178,6 +187,21 @@ class Ranking(Index):
         return float("inf") if value is not None and value != value else value
 
 
+class Descent(NamedTuple):
+    """Where a trial came from, and what became of it."""
+
+    number: int
+    """Of the trial."""
+    origin: Origin
+    """By which operator."""
+    parents: tuple[int, ...]
+    """Numbers of trials."""
+    score: float
+    """What it is ranked by, see :attr:`Trial.standing`."""
+    ended: bool
+    """Whether it was trained, or failed; not so for duplicates."""
+
+
 class History(Sequence[Trial]):
     """The trials that a strategy may know of, by number. Immutable; strategies are pure functions
     of it.
@@ -323,6 +347,20 @@ class History(Sequence[Trial]):
     def answers(self, number: int) -> Sequence[Trial]:
         """The duplicates that this trial answers, in order of number."""
         return [trial for trial in self if trial.duplicate_of == number]
+
+    def descents(self) -> Sequence[Descent]:
+        """Where each trial came from and what became of it, in order of number."""
+        return [
+            Descent(
+                *(trial.number, trial.proposal.origin, trial.proposal.parents, trial.standing),
+                trial.status.finished and trial.status is not Status.DUPLICATE,
+            )
+            for trial in self
+        ]
+
+    def reasoned(self) -> Sequence[Trial]:
+        """The trials that were proposed with a reason in words, in order of number."""
+        return [trial for trial in self if trial.proposal.reason]
 
     def sizes(self) -> Sequence[tuple[int, float, int]]:
         """Number, score and weights of the cell of each trial of :attr:`ranked`, in order of

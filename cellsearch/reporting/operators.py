@@ -12,7 +12,7 @@ from statistics import fmean
 
 from cellsearch.history import History
 from cellsearch.reporting.page import number, table
-from cellsearch.trial import IMPORTED, Status, Trial
+from cellsearch.trial import IMPORTED, Origin
 
 __all__ = [
     "OPERATOR_COLUMNS",
@@ -66,34 +66,34 @@ class Paid:
         }
 
 
-def paid(operator: str, children: Sequence[tuple[Trial, float]]) -> Paid:
-    """The record of children, each with the score of its better parent."""
-    gains = [before - child.score for child, before in children if isfinite(child.score)]
+def paid(operator: str, children: Sequence[tuple[float, float]]) -> Paid:
+    """The record of children: the score of each, infinity for a failure, and that of its better
+    parent.
+    """
+    gains = [before - score for score, before in children if isfinite(score)]
     return Paid(
         operator,
         tried=len(children),
-        failed=sum(not isfinite(child.score) for child, _ in children),
+        failed=sum(not isfinite(score) for score, _ in children),
         better=sum(gain > 0 for gain in gains),
         gain=fmean(gains) if gains else float("nan"),
-        best=min((child.score for child, _ in children), default=float("inf")),
+        best=min((score for score, _ in children), default=float("inf")),
     )
 
 
-def families(history: History) -> dict[str, list[tuple[Trial, float]]]:
-    """The children of each operator that have ended, each with the score of its better parent;
-    children of parents without a score, duplicates and imported trials are left out.
+def families(history: History) -> dict[str, list[tuple[float, float]]]:
+    """The children of each operator that have ended, as :func:`paid` takes them; children of
+    parents without a rank, duplicates and imported trials are left out.
     """
-    scores = {trial.number: trial.score for trial in history}
-    found: defaultdict[str, list[tuple[Trial, float]]] = defaultdict(list)
-    for trial in history:
-        proposal = trial.proposal
-        kind = proposal.origin.kind
-        before = min((scores[n] for n in proposal.parents if n in scores), default=float("inf"))
-        ended = trial.status.finished and trial.status is not Status.DUPLICATE
-        if kind and kind != IMPORTED and ended and isfinite(before):
-            detail = proposal.origin.detail
+    scores: dict[int, float] = {}
+    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for one in history.descents():
+        scores[one.number] = one.score
+        kind, detail = one.origin.kind, one.origin.detail
+        before = min((scores[n] for n in one.parents if n in scores), default=float("inf"))
+        if kind and kind != IMPORTED and one.ended and isfinite(before):
             mark = "" if not detail or detail.startswith("+") else ":"
-            found[f"{kind}{mark}{detail}"].append((trial, before))
+            found[f"{kind}{mark}{detail}"].append((one.score, before))
     return dict(found)
 
 
@@ -102,10 +102,10 @@ def operators(history: History) -> list[Paid]:
     tried most come first.
     """
     by_operator = families(history)
-    kinds: defaultdict[str, list[tuple[Trial, float]]] = defaultdict(list)
+    kinds: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     names: defaultdict[str, list[str]] = defaultdict(list)
     for name, children in by_operator.items():
-        kind = children[0][0].proposal.origin.kind
+        kind = Origin.parse(name).kind
         kinds[kind] += children
         names[kind].append(name)
     rows: list[Paid] = []

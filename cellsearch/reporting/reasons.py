@@ -18,10 +18,9 @@ LENGTH = 600
 
 def reasons(history: History) -> str:
     """A table of the cells that somebody gave a reason for, best first; ``""`` without any."""
-    found = [trial for trial in history if trial.proposal.reason]
+    found = sorted(history.reasoned(), key=lambda trial: (trial.score, trial.number))
     if not found:
         return ""
-    found.sort(key=lambda trial: (trial.score, trial.number))
     rows = []
     for trial in islice(found, SHOWN):
         reason = trial.proposal.reason

@@ -5,12 +5,13 @@ but for the sums that say so.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cellsearch.genome.graph import Genome
-from cellsearch.history import Granted, Totals
+from cellsearch.history import Descent, Granted, Totals
 from cellsearch.job import JobId
 from cellsearch.store.database import moment, open_reader, translated
 from cellsearch.store.reading import StoreView, read_trials
@@ -150,6 +151,26 @@ class Lookup:
             "SELECT number, standing, cell_parameters FROM trials JOIN rungs ON trial = number "
             "WHERE standing IS NOT NULL AND rung = (SELECT max(rung) FROM rungs "
             "WHERE trial = number AND checkpoint IS NOT NULL) ORDER BY number"
+        )
+
+    def descents(self) -> Iterator[Descent]:
+        """Where each trial came from, in order of number."""
+        parents: defaultdict[int, list[int]] = defaultdict(list)
+        for number, parent in self.rows("SELECT trial, parent FROM parents ORDER BY 1, position"):
+            parents[number].append(parent)
+        for number, origin, status, standing in self.rows(
+            "SELECT number, origin, status, standing FROM trials ORDER BY number"
+        ):
+            yield Descent(
+                *(number, Origin.parse(origin), tuple(parents.get(number, ()))),
+                float("inf") if standing is None else standing,
+                status != Status.DUPLICATE and Status(status).finished,
+            )
+
+    def reasoned(self) -> list[int]:
+        """The trials that were proposed with a reason."""
+        return self._numbers(
+            "SELECT number FROM trials WHERE reason IS NOT NULL AND reason <> '' ORDER BY number"
         )
 
     def seed(self, number: int) -> int | None:

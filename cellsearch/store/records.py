@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, overload
 from weakref import WeakSet
 
-from cellsearch.history import AnIndex, Granted, History, Index, Totals
+from cellsearch.history import AnIndex, Descent, Granted, History, Index, Totals
 from cellsearch.store.lazy import ByKey, ByNumber, Numbered, Ranked
 from cellsearch.store.lookup import Lookup
 from cellsearch.store.reading import answered
@@ -352,6 +352,22 @@ class _View(History):
 
     def _numbered(self, numbers: Iterable[int]) -> Sequence[Trial]:
         return Numbered(self, [number for number in numbers if number < self._count])
+
+    def descents(self) -> Sequence[Descent]:
+        """See :meth:`History.descents`."""
+        if not self._is_current:
+            return self._whole.descents()
+        return [
+            one
+            if self._records.is_as_stored(one.number)
+            else one._replace(score=float("inf"), ended=False)
+            for one in self._records.lookup.descents()
+            if one.number < self._count
+        ]
+
+    def reasoned(self) -> Sequence[Trial]:
+        """See :meth:`History.reasoned`."""
+        return self._numbered(self._records.lookup.reasoned())
 
     def sizes(self) -> Sequence[tuple[int, float, int]]:
         """See :meth:`History.sizes`."""

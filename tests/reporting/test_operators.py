@@ -70,15 +70,14 @@ def test_fishers_exact_test(
     better: int, tried: int, others_better: int, others: int, p: float
 ) -> None:
     def record(better: int, tried: int) -> Paid:
-        won = [(trial(k, 0.1, "mutate", 0), 0.2) for k in range(better)]
-        return paid("x", won + [(trial(9, 0.3, "mutate", 0), 0.2)] * (tried - better))
+        return paid("x", [(0.1, 0.2)] * better + [(0.3, 0.2)] * (tried - better))
 
     assert p_value(record(better, tried), record(others_better, others)) == pytest.approx(p)
 
 
 def test_the_verdict_needs_both_and_follows_the_test() -> None:
     assert "crossover pays about as often as mutation (p = 1" in verdict(operators(HISTORY))
-    assert verdict(operators(HISTORY[:5])) == ""
+    assert verdict(operators(History(HISTORY[:5]))) == ""
     many = [trial(0, 0.5, "seed")]
     many += [trial(k, 0.4, "crossover", 0) for k in range(1, 11)]
     many += [trial(k, 0.6, "mutate:op", 0) for k in range(11, 21)]

@@ -132,6 +132,8 @@ def answers(history: History) -> dict[str, Any]:
         "children": [list(history.children(number)) for number in rows],
         "answers": [list(history.answers(number)) for number in rows],
         "sizes": list(history.sizes()),
+        "descents": list(history.descents()),
+        "reasoned": list(history.reasoned()),
         "by number": [history.by_number[number] for number in rows],
         "by key": [history.by_key.get(cell(number).key) for number in range(len(history) + 2)],
         "keys": list(history.by_key),

@@ -351,7 +351,16 @@ EFFECTS = {
         "first": 3,
         "fresh": 1.0,
     },
-    "grow": {"beam": 1, "branch": 1, "patience": 5, "start": "gru", "inherit": True, "pay": 0.2},
+    "grow": {
+        "frontier": "levels",
+        "explore": 3.0,
+        "beam": 1,
+        "branch": 1,
+        "patience": 5,
+        "start": "gru",
+        "inherit": True,
+        "pay": 0.2,
+    },
     "genetic": {
         "population": 4,
         "initial": 2,
@@ -385,6 +394,7 @@ EFFECTS = {
 
 NEEDED: dict[tuple[str, str], dict[str, object]] = {
     ("genetic", "migration"): {"islands": 3},
+    **{("grow", option): {"frontier": "levels"} for option in ("beam", "branch", "patience")},
     **{
         ("prune", option): {"start": "full"}
         for option in ("criteria", "remove", "target", "tolerance", "chains", "drop")
