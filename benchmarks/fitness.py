@@ -42,7 +42,7 @@ from cellsearch.errors import InputFileError, TrainingError
 from cellsearch.experiment import catalog
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import parameter_count
-from cellsearch.job import Job, Training
+from cellsearch.job import Job, Result, Training
 from cellsearch.tasks.suite import Suite
 from cellsearch.training.loop import evaluate
 from cellsearch.training.shares import OneTraining, fitness, share, task_share
@@ -178,9 +178,9 @@ def broad_score(
             value = (
                 share(member.chance, row["score"], target, member.name) if "score" in row else 0.0
             )
-            error = TrainingError(row.get("failed", ""), kind="diverged")
+            result = Result(row["score"], math.nan, 0, 0.0, 0, 0) if "score" in row else None
             failed = failed and "failed" in row
-            trainings.append(OneTraining(rate, 1, value, failure=error))
+            trainings.append(OneTraining(rate, 1, value, result))
         shares.append(task_share(suite, trainings))
     return math.inf if failed else 1.0 - fitness(suite, shares)
 
