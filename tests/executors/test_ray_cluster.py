@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from cellsearch import load_experiment
 from cellsearch.executors.in_process import InProcess
 from cellsearch.search import Search
@@ -107,6 +109,7 @@ def test_control_c_ends_everything_cleanly(tmp_path: Path) -> None:
     assert "completed" in states
 
 
+@pytest.mark.slow
 def test_two_hosts_run_the_demo_as_one_process_does(tmp_path: Path) -> None:
     """The demo experiment, with fewer and shorter trainings: bit-identical in this process and on
     the workers of two hosts.
