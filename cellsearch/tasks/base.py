@@ -119,6 +119,8 @@ class Task(ABC):
     """Name of the data set in :mod:`cellsearch.tasks.data` that must be there; ``""``: generated,
     shipped, or the user's own.
     """
+    package: ClassVar[str] = ""
+    """Name of the Python package that makes the data; ``""``: none is needed."""
 
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         self.options = options

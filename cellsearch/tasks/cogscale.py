@@ -93,6 +93,7 @@ class Cogscale(Task):
         "brackets, patterns, forecasts; small, medium or large"
     )
     source: ClassVar[str] = "CogScale, arXiv 2605.19758, 2026; data of the package cogscale 0.2"
+    package: ClassVar[str] = "cogscale"
     Options: ClassVar[type[CogscaleOptions]] = CogscaleOptions
     options: CogscaleOptions
     keeps_first: ClassVar[bool] = True
@@ -121,7 +122,7 @@ class Cogscale(Task):
 
         Raises :class:`EnvironmentFailure` where the package is not installed.
         """
-        if find_spec("cogscale") is None:
+        if find_spec(cls.package) is None:
             raise EnvironmentFailure(
                 "the package cogscale, which makes the data, is not installed",
                 where=f"task {cls.name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from cellsearch.errors import ConfigError, checked_arguments
@@ -132,8 +133,12 @@ def info(name: str) -> TaskInfo:
     """One task. Raises :class:`ConfigError` for an unknown name."""
     task = get(name)
     missing = registry.available(task.dataset) if task.dataset else ""
+    data = registry.state(task.dataset) if task.dataset else "there"
+    if task.package and find_spec(task.package) is None:
+        missing = f"the package {task.package} is not installed"
+        data = f"missing: pip install {task.package}"
     options = default_table(task.Options)
-    files = registry.to_download(task.dataset) if missing else ()
+    files = registry.to_download(task.dataset) if task.dataset and missing else ()
     return TaskInfo(
         name,
         task.metric,
@@ -144,7 +149,7 @@ def info(name: str) -> TaskInfo:
         options,
         tuple(file.urls[0] for file in files),
         sum(file.size for file in files),
-        registry.state(task.dataset) if task.dataset else "there",
+        data,
         registry.description(task.dataset) if task.dataset else "",
     )
 

@@ -20,6 +20,7 @@ from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.job import Job
 from cellsearch.tasks import cogscale as own
+from cellsearch.tasks import registry
 from cellsearch.tasks.cogscale import CATEGORIES, Cogscale, variant_name
 from cellsearch.testing.tasks import TaskContract
 from cellsearch.training.loop import evaluate
@@ -207,6 +208,13 @@ def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.Mo
         Cogscale.load({})
     assert "cellsearch[bench]" in caught.value.hint
     assert tasks.info("cogscale:simple_copy:small").metric == "error rate"
+    assert tasks.info("cogscale").data == "there"
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    found = tasks.info("cogscale")
+    assert found.data == "missing: pip install cogscale"
+    assert found.missing == "the package cogscale is not installed"
+    assert not found.download
+    assert tasks.info("adding").data == "there"
 
 
 def test_medium_is_the_packages() -> None:
