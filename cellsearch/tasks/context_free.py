@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.tasks.formal import END, FormalLanguage, FormalOptions
-from cellsearch.tasks.regular import DIGITS, MODULUS, with_blanks
-from cellsearch.tasks.synthetic import Example
+from cellsearch.tasks.regular import DIGITS, MODULUS
+from cellsearch.tasks.synthetic import Example, seeded
 
 __all__ = [
     "BracketOptions",
@@ -62,11 +62,6 @@ def _numbers(strings: list[str], symbols: tuple[str, ...]) -> NDArray[np.int64]:
     return np.ascontiguousarray(table[codes].reshape(len(strings), -1).T)
 
 
-def seeded(rng: np.random.Generator) -> Random:
-    """A generator of Python's own that follows from ``rng``."""
-    return Random(int(rng.integers(2**63)))
-
-
 class ModularArithmeticBrackets(FormalLanguage):
     """The value modulo 5 of a bracketed expression.
 
@@ -101,7 +96,7 @@ class ModularArithmeticBrackets(FormalLanguage):
         random, operators = seeded(rng), "+-*" if multiply else "+-"
         made = [expression(length, operators, random) for _ in range(count)]
         x = _numbers([text for text, _ in made], cls.symbols)
-        return with_blanks(x, len(cls.symbols)), np.array([value for _, value in made])
+        return cls.with_blanks(x), np.array([value for _, value in made])
 
 
 class SolveEquation(FormalLanguage):
@@ -137,7 +132,7 @@ class SolveEquation(FormalLanguage):
             strings.append(f"{text[:place]}x{text[place + 1 :]}={value}")
             solutions.append(int(text[place]))
         x = _numbers(strings, cls.symbols)
-        return with_blanks(x, len(cls.symbols)), np.array(solutions)
+        return cls.with_blanks(x), np.array(solutions)
 
 
 class StackManipulation(FormalLanguage):
@@ -180,7 +175,7 @@ class StackManipulation(FormalLanguage):
         place = depth - 1 - np.arange(length + 1)[:, None]
         y = np.where(place >= 0, stack[np.maximum(place, 0), columns], 0)
         y[depth, columns] = END
-        return with_blanks(x, len(cls.symbols), length + 1), y
+        return cls.with_blanks(x, length + 1), y
 
 
 class ReverseString(FormalLanguage):
@@ -203,4 +198,4 @@ class ReverseString(FormalLanguage):
     ) -> Example:
         """``x [2 T, B]`` and ``y [T, B]``."""
         x = rng.integers(0, 2, (length, count))
-        return with_blanks(x, 3, length), x[::-1].copy()
+        return cls.with_blanks(x, length), x[::-1].copy()

@@ -9,10 +9,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.tasks.context_free import seeded
 from cellsearch.tasks.formal import END, FormalLanguage, FormalOptions
-from cellsearch.tasks.regular import DIGITS, MODULUS, with_blanks
-from cellsearch.tasks.synthetic import Example
+from cellsearch.tasks.regular import DIGITS, MODULUS
+from cellsearch.tasks.synthetic import Example, seeded
 
 __all__ = [
     "BinaryAddition",
@@ -56,7 +55,7 @@ class DuplicateString(FormalLanguage):
     ) -> Example:
         """``x [3 T, B]`` and ``y [2 T, B]``."""
         x = rng.integers(0, 2, (length, count))
-        return with_blanks(x, 3, 2 * length), np.concatenate([x, x])
+        return cls.with_blanks(x, 2 * length), np.concatenate([x, x])
 
 
 class MissingDuplicate(FormalLanguage):
@@ -85,7 +84,7 @@ class MissingDuplicate(FormalLanguage):
         x = np.concatenate([half, half, np.full((length % 2, count), 3)])
         y = x[place, column]
         x[place, column] = 2
-        return with_blanks(x, 5), y
+        return cls.with_blanks(x), y
 
 
 class OddsFirst(FormalLanguage):
@@ -109,7 +108,7 @@ class OddsFirst(FormalLanguage):
     ) -> Example:
         """``x [2 T, B]`` and ``y [T, B]``."""
         x = rng.integers(0, 2, (length, count))
-        return with_blanks(x, 3, length), np.concatenate([x[::2], x[1::2]])
+        return cls.with_blanks(x, length), np.concatenate([x[::2], x[1::2]])
 
 
 class BinaryAddition(FormalLanguage):
@@ -151,7 +150,7 @@ class BinaryAddition(FormalLanguage):
             a, b = (random.randrange(1, 2**w) for w in (width, length - 1 - width))
             strings.append(bits(a, width)[::-1] + "2" + bits(b, length - 1 - width)[::-1])
             answers.append((bits(cls.result(a, b), 1)[::-1] + str(END)).ljust(asked, "0"))
-        return with_blanks(columns(strings), 4, asked), columns(answers)
+        return cls.with_blanks(columns(strings), asked), columns(answers)
 
 
 class BinaryMultiplication(BinaryAddition):
@@ -198,7 +197,7 @@ class ComputeSqrt(FormalLanguage):
         numbers = [random.randrange(1, 2**length) for _ in range(count)]
         x = columns(bits(number, length) for number in numbers)
         y = columns(bits(math.isqrt(number), width) for number in numbers)
-        return with_blanks(x, 3, width), y
+        return cls.with_blanks(x, width), y
 
 
 class BucketSort(FormalLanguage):
@@ -222,4 +221,4 @@ class BucketSort(FormalLanguage):
     ) -> Example:
         """``x [2 T, B]`` and ``y [T, B]``."""
         x = rng.integers(0, MODULUS, (length, count))
-        return with_blanks(x, MODULUS + 1, length), np.sort(x, axis=0)
+        return cls.with_blanks(x, length), np.sort(x, axis=0)

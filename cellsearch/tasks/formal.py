@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from cellsearch.errors import ConfigError
@@ -93,6 +94,12 @@ class FormalLanguage(SyntheticTask):
         """The lengths of the split, none below the shortest."""
         lengths = options.valid_lengths if split == "valid" else options.test_lengths
         return tuple(max(length, cls.shortest) for length in lengths)
+
+    @classmethod
+    def with_blanks(cls, x: NDArray[np.int64], blanks: int = 1) -> NDArray[np.int64]:
+        """A string ``x [T, B]``, then so many blanks."""
+        blank = len(cls.symbols) - 1
+        return np.concatenate([x, np.full((blanks, x.shape[1]), blank, dtype=np.int64)])
 
     def training_length(self, rng: np.random.Generator) -> int:
         """Uniform in ``min_length`` to ``max_length``."""

@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.tasks.synthetic import NOTHING
+from cellsearch.tasks.synthetic import NOTHING, seeded
 
 __all__ = [
     "MadShape",
@@ -82,7 +82,7 @@ def fuzzy_recall(rng: np.random.Generator, shape: MadShape, count: int, *, train
 
     Outside training all keys have the full length.
     """
-    random = Random(int(rng.integers(2**63)))
+    random = seeded(rng)
     half, end = (shape.vocabulary - 1) // 2, shape.vocabulary - 1
     motifs = tuple(
         [list(permutations(range(*ends), size)) for size in range(1, shape.motif + 1)]

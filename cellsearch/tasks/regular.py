@@ -5,22 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellsearch.tasks.formal import FormalLanguage, FormalOptions
 from cellsearch.tasks.synthetic import Example
 
-__all__ = ["CycleNavigation", "EvenPairs", "ModularArithmetic", "ParityCheck", "with_blanks"]
+__all__ = ["CycleNavigation", "EvenPairs", "ModularArithmetic", "ParityCheck"]
 
 MODULUS = 5
 DIGITS = tuple(map(str, range(MODULUS)))
 TIMES = 2
 """The operator * among + - *."""
-
-
-def with_blanks(x: NDArray[np.int64], symbols: int, blanks: int = 1) -> NDArray[np.int64]:
-    """``x [T, B]`` with ``blanks`` positions more, at each the last of so many symbols."""
-    return np.concatenate([x, np.full((blanks, x.shape[1]), symbols - 1, dtype=np.int64)])
 
 
 class EvenPairs(FormalLanguage):
@@ -43,7 +37,7 @@ class EvenPairs(FormalLanguage):
     ) -> Example:
         """``x [T + 1, B]`` and ``y [B]``."""
         x = rng.integers(0, 2, (length, count))
-        return with_blanks(x, 3), x[0] ^ x[-1]
+        return cls.with_blanks(x), x[0] ^ x[-1]
 
 
 class ParityCheck(FormalLanguage):
@@ -65,7 +59,7 @@ class ParityCheck(FormalLanguage):
     ) -> Example:
         """``x [T + 1, B]`` and ``y [B]``."""
         x = rng.integers(0, 2, (length, count))
-        return with_blanks(x, 3), x.sum(0) % 2
+        return cls.with_blanks(x), x.sum(0) % 2
 
 
 class CycleNavigation(FormalLanguage):
@@ -88,7 +82,7 @@ class CycleNavigation(FormalLanguage):
     ) -> Example:
         """``x [T + 1, B]`` and ``y [B]``."""
         x = rng.integers(0, 3, (length, count))
-        return with_blanks(x, 4), (x - 1).sum(0) % MODULUS
+        return cls.with_blanks(x), (x - 1).sum(0) % MODULUS
 
 
 class ModularArithmetic(FormalLanguage):
@@ -122,4 +116,4 @@ class ModularArithmetic(FormalLanguage):
             total = (total + np.where(times, 0, product)) % MODULUS
             signed = np.where(operator == 1, -digit, digit)
             product = np.where(times, product * digit, signed) % MODULUS
-        return with_blanks(x, 9), (total + product) % MODULUS
+        return cls.with_blanks(x), (total + product) % MODULUS

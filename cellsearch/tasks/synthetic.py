@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,12 +19,17 @@ from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
 from cellsearch.tasks.options import TaskOptions, parse_options
 
-__all__ = ["NOTHING", "RecallTask", "SyntheticTask"]
+__all__ = ["NOTHING", "RecallTask", "SyntheticTask", "seeded"]
 
 Example = tuple[NDArray[Any], NDArray[Any]]
 NOTHING = -100
 """Target of a position at which nothing is asked."""
 _SPLITS = {"valid": 1, "test": 2}
+
+
+def seeded(rng: np.random.Generator) -> Random:
+    """A generator of Python's own that follows from ``rng``."""
+    return Random(int(rng.integers(2**63)))
 
 
 class SyntheticTask(Task):
