@@ -83,17 +83,16 @@ class ModularArithmeticBrackets(FormalLanguage):
     group = 8
 
     @classmethod
-    def chance(cls, options: FormalOptions) -> float:
+    def chance(cls, options: BracketOptions) -> float:
         """See :meth:`FormalLanguage.chance`."""
-        return 0.3 if isinstance(options, BracketOptions) and options.multiply else 0.2
+        return 0.3 if options.multiply else 0.2
 
     @classmethod
     def generate(
-        cls, rng: np.random.Generator, options: FormalOptions, count: int, length: int
+        cls, rng: np.random.Generator, options: BracketOptions, count: int, length: int
     ) -> Example:
         """``x [T + 1, B]`` and ``y [B]``."""
-        multiply = isinstance(options, BracketOptions) and options.multiply
-        random, operators = seeded(rng), "+-*" if multiply else "+-"
+        random, operators = seeded(rng), "+-*" if options.multiply else "+-"
         made = [expression(length, operators, random) for _ in range(count)]
         x = _numbers([text for text, _ in made], cls.symbols)
         return cls.with_blanks(x), np.array([value for _, value in made])

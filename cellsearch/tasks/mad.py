@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -79,11 +79,6 @@ class MadTask(Task):
             x, y = cls.generator(parsed)(rng, parsed.shape, count, training=split == "train")
             arrays[f"{split}_x"], arrays[f"{split}_y"] = (p.astype(np.int16) for p in (x, y))
         return arrays
-
-    @classmethod
-    def create(cls, options: Mapping[str, Any], arrays: Arrays) -> Self:
-        """See :meth:`Task.create`."""
-        return cls(parse_options(cls.Options, options), arrays)
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Task.batches`; each pass over the training set has an order of its own."""
