@@ -50,7 +50,7 @@ class FormalOptions(TaskOptions):
         """See :meth:`TaskOptions.check`."""
         if self.min_length > self.max_length:
             raise ConfigError(
-                f"the shortest string, {self.min_length}, is longer than the longest",
+                f"the shortest length, {self.min_length}, is longer than the longest",
                 where="min_length",
                 hint=f"at most max_length, which is {self.max_length}",
             )

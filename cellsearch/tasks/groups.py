@@ -13,18 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
+from cellsearch.tasks.formal import FormalOptions, Lengths
 from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
-from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
 __all__ = ["GroupWord", "GroupWordOptions", "multiplication_table"]
 
 GroupName = Literal["s3", "a5", "s5", "z60"]
-Lengths = Annotated[tuple[Annotated[int, at_least(1)], ...], at_least(1)]
 
 
 def _elements(group: GroupName) -> list[tuple[int, ...]]:
@@ -58,13 +56,9 @@ def multiplication_table(group: GroupName) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupWordOptions(TaskOptions):
+class GroupWordOptions(FormalOptions):
     """Options of :class:`GroupWord`; lengths are numbers of elements."""
 
-    batch_size: Annotated[int, at_least(1)] = 128
-    """B, sequences in a training batch."""
-    group: GroupName = "s3"
-    """S3: 6 elements, solvable; A5 (60) and S5 (120): not solvable; Z60: 60, commutative."""
     min_length: Annotated[int, at_least(1)] = 2
     """Shortest word in training."""
     max_length: Annotated[int, at_least(1)] = 25
@@ -73,17 +67,8 @@ class GroupWordOptions(TaskOptions):
     """Lengths in the validation data."""
     test_lengths: Lengths = (25, 100)
     """Lengths in the test data; they may be far longer, [100, 1024]."""
-    evaluation_size: Annotated[int, at_least(1)] = 200
-    """Words of each length."""
-
-    def check(self) -> None:
-        """See :meth:`TaskOptions.check`."""
-        if self.min_length > self.max_length:
-            raise ConfigError(
-                f"the shortest word, {self.min_length}, is longer than the longest",
-                where="min_length",
-                hint=f"at most max_length, which is {self.max_length}",
-            )
+    group: GroupName = "s3"
+    """S3: 6 elements, solvable; A5 (60) and S5 (120): not solvable; Z60: 60, commutative."""
 
 
 class GroupWord(SyntheticTask):
