@@ -81,7 +81,8 @@ class ResultCache:
         raises; a failure that would come again is kept like a result.
         """
         cell = decoded(job) if genome is None else genome
-        answer = self.known(job, arrays, genome=cell)
+        question = _question(job, cell, arrays)
+        answer = self._look_up(question)
         if on_known is not None:
             on_known(answer is not None)
         if isinstance(answer, TrainingError):
@@ -91,17 +92,16 @@ class ResultCache:
         try:
             result = evaluate(job, arrays, genome=cell)
         except TrainingError as error:
-            self.keep(job, arrays, error, genome=cell)
+            self._keep(question, error)
             raise
-        self.keep(job, arrays, result, genome=cell)
+        self._keep(question, result)
         return result, False
 
     def known(
         self, job: Job, arrays: Arrays, *, genome: Genome | None = None
     ) -> Result | TrainingError | None:
         """What is kept of a training from scratch: its result or its failure; ``None``: nothing."""
-        question = _question(job, decoded(job) if genome is None else genome, arrays)
-        return _read(self.folder / f"{_digest(question)}.json", question)
+        return self._look_up(_question(job, decoded(job) if genome is None else genome, arrays))
 
     def keep(
         self,
@@ -114,12 +114,20 @@ class ResultCache:
         """Keep what came out of a training from scratch, wherever it was done on this machine; of
         failures those that would come again.
         """
-        question = _question(job, decoded(job) if genome is None else genome, arrays)
-        path = self.folder / f"{_digest(question)}.json"
+        self._keep(_question(job, decoded(job) if genome is None else genome, arrays), answer)
+
+    def _look_up(self, question: Mapping[str, Any]) -> Result | TrainingError | None:
+        return _read(self._path(question), question)
+
+    def _keep(self, question: Mapping[str, Any], answer: Result | TrainingError) -> None:
+        path = self._path(question)
         if isinstance(answer, Result):
             _write(path, question, {"result": asdict(answer)})
         elif answer.kind in _LASTING:
             _write(path, question, {"failure": {"kind": answer.kind, "message": answer.message}})
+
+    def _path(self, question: Mapping[str, Any]) -> Path:
+        return self.folder / f"{_digest(question)}.json"
 
 
 def _question(job: Job, genome: Genome, arrays: Arrays) -> dict[str, Any]:
