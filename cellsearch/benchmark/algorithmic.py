@@ -180,10 +180,12 @@ class AlgorithmicBenchmark(Benchmark):
 
     def chance(self, problem: str) -> float:
         """The accuracy of who does not look, of what counts there."""
+        return 0.0 if self.questions[problem].counts == "scaled" else self._unscaled(problem)
+
+    def _unscaled(self, problem: str) -> float:
+        """The accuracy of who does not look, as the task says it."""
         question = self.questions[problem]
         kind: Any = tasks.get(question.task)
-        if question.counts == "scaled":
-            return 0.0
         return float(kind.chance(kind.Options(**question.options)))
 
     def row(self, name: str, findings: Sequence[ExerciseResult]) -> AlgorithmicRow:
@@ -218,8 +220,7 @@ class AlgorithmicBenchmark(Benchmark):
         reached = metrics["test_metric"]
         if question.counts == "accuracy":
             return reached
-        kind: Any = tasks.get(question.task)
-        chance = float(kind.chance(kind.Options(**question.options)))
+        chance = self._unscaled(problem)
         return (reached - chance) / (1.0 - chance)
 
     def _summary(self, rows: Sequence[AlgorithmicRow]) -> PrintedTable:
