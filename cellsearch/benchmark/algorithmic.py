@@ -8,7 +8,6 @@ counts as accuracy 0 (scaled: 0, chance). Nothing is averaged over the seeds tha
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,6 +24,7 @@ from cellsearch.benchmark.base import (
     ExerciseResult,
     PrintedTable,
 )
+from cellsearch.benchmark.choice import choices, failures
 from cellsearch.job import Training
 from cellsearch.options import at_least
 from cellsearch.training.budget import model_weights, size_within
@@ -190,25 +190,15 @@ class AlgorithmicBenchmark(Benchmark):
 
     def row(self, name: str, findings: Sequence[ExerciseResult]) -> AlgorithmicRow:
         """What the findings say of the cell of that name."""
-        tried: dict[str, dict[Training, list[ExerciseResult]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
-        own = [finding for finding in findings if finding.exercise.cell == name]
-        for finding in own:
-            tried[finding.exercise.problem][finding.exercise.training].append(finding)
-        accuracy, settings, weights = {}, {}, {}
+        chosen = choices(name, findings)
+        accuracy, settings = {}, {}
         for problem in self.chosen:
-            training, chosen = min(
-                tried[problem].items(), key=lambda one: float(np.mean([_valid(f) for f in one[1]]))
-            )
-            ordered = sorted(chosen, key=lambda finding: finding.exercise.seed)
-            accuracy[problem] = tuple(self._counted(problem, finding) for finding in ordered)
+            training = chosen[problem].training
+            accuracy[problem] = tuple(self._counted(problem, f) for f in chosen[problem].findings)
             decay = f", decay {training.weight_decay:g}" if len(self.decays) > 1 else ""
             settings[problem] = f"{training.learning_rate:g}{decay}"
-            known = [f.result.parameters for f in ordered if f.result is not None]
-            weights[problem] = known[0] if known else 0
-        failures = sum(finding.result is None for finding in own)
-        return AlgorithmicRow(name, accuracy, settings, weights, failures)
+        weights = {problem: chosen[problem].weights for problem in self.chosen}
+        return AlgorithmicRow(name, accuracy, settings, weights, failures(name, findings))
 
     def _counted(self, problem: str, finding: ExerciseResult) -> float:
         """What a training has reached; a failed one nothing."""
@@ -270,10 +260,6 @@ class AlgorithmicBenchmark(Benchmark):
             tuple(body),
             (*starred, *self.remarks),
         )
-
-
-def _valid(finding: ExerciseResult) -> float:
-    return 1.0 if finding.result is None else finding.result.score
 
 
 def _number(value: float | None) -> str:

@@ -10,7 +10,6 @@ tasks that are scored by squares.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -29,6 +28,7 @@ from cellsearch.benchmark.base import (
     ExerciseResult,
     PrintedTable,
 )
+from cellsearch.benchmark.choice import WORST, choices, failures
 from cellsearch.benchmark.published_cogscale import published
 from cellsearch.options import above, at_least
 from cellsearch.tasks.cogscale import CATEGORIES, Cogscale, variant_name
@@ -44,8 +44,6 @@ SEARCHED = (
     "discrete_postcasting",
 )
 """The tasks of the suite ``cogscale_search``; what a search has seen says nothing about it."""
-WORST = 1.0
-"""The score of a training that failed."""
 RESAMPLES = 2000
 """Of the bootstrap."""
 _SHOWN = 9
@@ -225,27 +223,12 @@ def _task(name: str) -> Cogscale:
 
 def _row(name: str, problems: Sequence[str], findings: Sequence[ExerciseResult]) -> CogscaleRow:
     """Of each task the seeds at the rate with the best mean validation score."""
-    tried: dict[str, dict[float, list[ExerciseResult]]] = defaultdict(lambda: defaultdict(list))
-    for finding in findings:
-        if finding.exercise.cell == name:
-            rate = finding.exercise.training.learning_rate
-            tried[finding.exercise.problem][rate].append(finding)
-    scores, rates, weights = {}, {}, {}
-    for problem in problems:
-        rate, chosen = min(
-            tried[problem].items(), key=lambda one: float(np.mean([_valid(f) for f in one[1]]))
-        )
-        ordered = sorted(chosen, key=lambda finding: finding.exercise.seed)
-        scores[problem] = tuple(_test(finding) for finding in ordered)
-        rates[problem] = f"{rate:g}"
-        known = [f.result.parameters for f in ordered if f.result is not None]
-        weights[problem] = known[0] if known else 0
-    failures = sum(f.result is None for f in findings if f.exercise.cell == name)
-    return CogscaleRow(name, True, scores, rates, weights, failures)
-
-
-def _valid(finding: ExerciseResult) -> float:
-    return WORST if finding.result is None else finding.result.score
+    every = choices(name, findings)
+    chosen = {problem: every[problem] for problem in problems}
+    scores = {p: tuple(_test(finding) for finding in one.findings) for p, one in chosen.items()}
+    rates = {problem: f"{one.training.learning_rate:g}" for problem, one in chosen.items()}
+    weights = {problem: one.weights for problem, one in chosen.items()}
+    return CogscaleRow(name, True, scores, rates, weights, failures(name, findings))
 
 
 def _test(finding: ExerciseResult) -> float:
