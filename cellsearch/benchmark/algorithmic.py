@@ -27,6 +27,7 @@ from cellsearch.benchmark.base import (
 from cellsearch.benchmark.choice import choices, failures
 from cellsearch.job import Training
 from cellsearch.options import at_least
+from cellsearch.tasks.base import Task
 from cellsearch.training.budget import model_weights, size_within
 
 __all__ = [
@@ -119,6 +120,10 @@ class AlgorithmicBenchmark(Benchmark):
     decays: ClassVar[tuple[float, ...]] = (0.0,)
     """Weight decays that are tried."""
 
+    def __init__(self, options: BenchmarkOptions | None = None) -> None:
+        super().__init__(options)
+        self._small: dict[str, Task] = {}
+
     @classmethod
     def problems(cls) -> tuple[str, ...]:
         """See :class:`Benchmark`."""
@@ -137,10 +142,7 @@ class AlgorithmicBenchmark(Benchmark):
         table = {**question.options, "batch_size": options.batch_size}
         hidden = options.hidden
         if options.weights:
-            kind = tasks.get(question.task)
-            small = {**question.options, "evaluation_size": 1}
-            task = kind.create(small, kind.load(small))
-            count = model_weights(task, contestant.genome)
+            count = model_weights(self._task(problem), contestant.genome)
             hidden = size_within(count, options.weights, f"{contestant.name} on {problem}")
         settings = [
             Training(
@@ -158,6 +160,14 @@ class AlgorithmicBenchmark(Benchmark):
             for seed in range(options.seeds)
             for training in settings
         ]
+
+    def _task(self, problem: str) -> Task:
+        """A problem's task with few data, for the sizes of its model: made once."""
+        if problem not in self._small:
+            question = self.questions[problem]
+            kind, small = tasks.get(question.task), {**question.options, "evaluation_size": 1}
+            self._small[problem] = kind.create(small, kind.load(small))
+        return self._small[problem]
 
     def report(
         self, contestants: Sequence[Contestant], findings: Sequence[ExerciseResult]
