@@ -11,14 +11,14 @@ import numpy as np
 from cellsearch.benchmark.base import ExerciseResult
 from cellsearch.job import Training
 
-__all__ = ["WORST", "Choice", "choices", "failures"]
+__all__ = ["WORST", "ChosenSetting", "choices", "failures"]
 
 WORST = 1.0
 """The validation score of a training that failed: the worst error rate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenSetting:
     """What counts of a cell at one problem."""
 
     training: Training
@@ -33,7 +33,7 @@ class Choice:
         return next(known, 0)
 
 
-def choices(cell: str, findings: Sequence[ExerciseResult]) -> Mapping[str, Choice]:
+def choices(cell: str, findings: Sequence[ExerciseResult]) -> Mapping[str, ChosenSetting]:
     """Of each problem the choice among all that was tried with the cell of this name; of equal
     settings the first.
     """
@@ -44,7 +44,7 @@ def choices(cell: str, findings: Sequence[ExerciseResult]) -> Mapping[str, Choic
     for problem, settings in tried.items():
         training, chosen = min(settings.items(), key=lambda one: _mean_valid(one[1]))
         ordered = sorted(chosen, key=lambda finding: finding.exercise.seed)
-        found[problem] = Choice(training, tuple(ordered))
+        found[problem] = ChosenSetting(training, tuple(ordered))
     return found
 
 
