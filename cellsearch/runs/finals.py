@@ -180,16 +180,17 @@ def plan_finals(
         hidden_size=hidden_size or declared.training.hidden_size,
     )
     arrays = (run if data is None else replace(run, data=data)).load_arrays()
-    plan = plan_one(
+    return plan_one(
         run.path,
         finalists_of(run, top, against),
         (declared.task, declared.task_options, arrays),
         training,
         declared.limits,
+        seeds=seeds,
+        sweep_seeds=sweep_seeds,
         device=declared.measured,
         again=again,
     )
-    return replace(plan, protocol=replace(plan.protocol, seeds=seeds, sweep_seeds=sweep_seeds))
 
 
 @checked_arguments
@@ -200,13 +201,16 @@ def plan_one(
     training: Training,
     limits: Limits,
     *,
+    seeds: int,
+    sweep_seeds: int,
     device: DeviceLimits | None,
     tolerance: float = TOLERANCE,
     again: bool = False,
 ) -> FinalPlan:
-    """Finals on one task with the numbers of seeds that are usual.
+    """Finals on one task.
 
     data: name of the task, its options, its arrays.
+    seeds, sweep_seeds: as of :func:`plan_finals`.
     tolerance: how far the weights of two models may differ, as a share.
     """
     name, options, arrays = data
@@ -215,5 +219,7 @@ def plan_one(
             check_body(finalist.body, name, training)
     task = tasks.get(name).create(options, arrays)
     sizes = model_sizes(task, finalists, training, device, tolerance)
-    protocol = Protocol(name, options, training, limits, device=device)
+    protocol = Protocol(
+        name, options, training, limits, seeds=seeds, sweep_seeds=sweep_seeds, device=device
+    )
     return FinalPlan(folder, finalists, sizes, protocol, arrays, again)

@@ -160,12 +160,13 @@ def plan_finals_on(
             (member.task, member.options, part(arrays, k)),
             one,
             limits,
+            seeds=seeds,
+            sweep_seeds=sweep_seeds,
             device=declared.measured,
             tolerance=TOLERANCE,
             again=again,
         )
-        protocol = replace(plan.protocol, seeds=seeds, sweep_seeds=sweep_seeds)
-        plans.append((member.name, replace(plan, protocol=protocol)))
+        plans.append((member.name, plan))
     return FinalPlans(run.path, chosen.name, tuple(plans), again)
 
 
