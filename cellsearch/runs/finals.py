@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellsearch import files, tasks
+from cellsearch import tasks
 from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.finals import Finalist, FinalTable, Protocol, run_finals
@@ -18,18 +17,16 @@ from cellsearch.genome.device import DeviceLimits
 from cellsearch.job import Limits, Outcome, Training
 from cellsearch.runs.making import (
     AGAINST,
-    DOING,
-    JOURNAL,
     Making,
+    begin_journal,
     finalists_of,
+    journal_of,
+    keep,
+    making_alone,
     model_sizes,
-    open_journal,
-    put_aside,
     refuse,
-    refuse_again,
 )
 from cellsearch.runs.snapshot import FINALS, Snapshot
-from cellsearch.store.lock import RunLock
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
 from cellsearch.tasks.suite import SUITE
@@ -79,16 +76,11 @@ class FinalPlan:
         said.
         """
         target = self.folder / FINALS
-        refuse(self.folder, target, again=self.again)
-        with closing(RunLock(self.folder, DOING)):
-            refuse_again(target, again=self.again)
+        with making_alone(self.folder, target, again=self.again):
             plan = self._as_begun()
-            journal = open_journal(self.folder / JOURNAL, plan.described, again=self.again)
-            journal.begin()
+            journal = begin_journal(target, plan.described, again=self.again)
             table = plan.make(Making(executor, on_outcome, journal))
-            put_aside(target)
-            files.write_atomically(target, table.to_json())
-            journal.end()
+            keep(table, target, journal)
         return table
 
     @checked_arguments
@@ -111,11 +103,11 @@ class FinalPlan:
 
     def _as_begun(self) -> FinalPlan:
         """The plan as version 0.1 has begun it in this folder, or else as it is."""
-        before = replace(self, protocol=self.protocol.as_before)
         if self.protocol.sweep_seeds:
             return self
+        before = replace(self, protocol=self.protocol.as_before)
         try:
-            begun = Journal(self.folder / JOURNAL, before.described).was_interrupted
+            begun = Journal(journal_of(self.folder / FINALS), before.described).was_interrupted
         except InputFileError:
             return self  # whoever opens it says so
         return before if begun else self

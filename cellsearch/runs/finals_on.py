@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellsearch import files, tasks
+from cellsearch import tasks
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.experiment.catalog import load_suite
@@ -18,16 +17,14 @@ from cellsearch.options import keys
 from cellsearch.runs.finals import FinalPlan, plan_one
 from cellsearch.runs.making import (
     AGAINST,
-    DOING,
     Making,
+    begin_journal,
     finalists_of,
-    open_journal,
-    put_aside,
+    keep,
+    making_alone,
     refuse,
-    refuse_again,
 )
 from cellsearch.runs.snapshot import Snapshot, finals_file
-from cellsearch.store.lock import RunLock
 from cellsearch.tasks.own_data import Given, with_data
 from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data, part
 from cellsearch.training.suite import member_training
@@ -72,21 +69,14 @@ class FinalPlans:
         Raises :class:`RunError` as :meth:`FinalPlan.run` does.
         """
         target = self.folder / finals_file(self.name)
-        refuse(self.folder, target, again=self.again)
-        with closing(RunLock(self.folder, DOING)):
-            refuse_again(target, again=self.again)
-            described = {name: plan.described for name, plan in self.plans}
-            journal = open_journal(
-                target.with_suffix(".partial.json"), {"tasks": described}, again=self.again
-            )
-            journal.begin()
+        described = {name: plan.described for name, plan in self.plans}
+        with making_alone(self.folder, target, again=self.again):
+            journal = begin_journal(target, {"tasks": described}, again=self.again)
             making = Making(executor, on_outcome, journal)
             found = FinalTables(
                 self.name, tuple(_made(name, plan, making) for name, plan in self.plans)
             )
-            put_aside(target)
-            files.write_atomically(target, found.to_json())
-            journal.end()
+            keep(found, target, journal)
         return found
 
 

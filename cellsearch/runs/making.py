@@ -4,16 +4,17 @@ data are read once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cellsearch import zoo
+from cellsearch import files, zoo
 from cellsearch.errors import ConfigError, InputFileError, RunError, command
 from cellsearch.executors.base import Executor
-from cellsearch.finals import Finalist, equal_sizes, fitting_sizes
+from cellsearch.finals import Finalist, FinalTable, FinalTables, equal_sizes, fitting_sizes
 from cellsearch.finals.journal import Journal
 from cellsearch.genome.device import DeviceLimits
 from cellsearch.genome.footprint import Footprint
@@ -23,6 +24,7 @@ from cellsearch.job import Outcome, Training
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.space import layer_footprint
 from cellsearch.store import Store
+from cellsearch.store.lock import RunLock
 from cellsearch.tasks.base import Task
 from cellsearch.training.bodies import BODIES, body_factory
 from cellsearch.training.model import cell_factory, trained_sizes
@@ -30,19 +32,17 @@ from cellsearch.training.model import cell_factory, trained_sizes
 __all__ = [
     "AGAINST",
     "DOING",
-    "JOURNAL",
     "Making",
+    "begin_journal",
     "finalists_of",
+    "journal_of",
+    "keep",
+    "making_alone",
     "model_sizes",
-    "open_journal",
-    "put_aside",
     "refuse",
-    "refuse_again",
 ]
 
 AGAINST = ("lstm", "gru")
-JOURNAL = "finals.partial.json"
-"""The file of a run's folder with what finals have given that have not ended yet."""
 DOING = "making finals"
 """What the lock of a run says meanwhile."""
 
@@ -102,10 +102,28 @@ def refuse(folder: Path, target: Path, *, again: bool) -> None:
             where=str(folder),
             hint="wait for it, or stop it (Ctrl-C once); ls, best and report work meanwhile",
         )
-    refuse_again(target, again=again)
+    _refuse_again(target, again=again)
 
 
-def refuse_again(target: Path, *, again: bool) -> None:
+@contextmanager
+def making_alone(folder: Path, target: Path, *, again: bool) -> Iterator[None]:
+    """Hold the lock of the run while finals are made whose table is ``target``. Raises
+    :class:`RunError` as :func:`refuse` does.
+    """
+    refuse(folder, target, again=again)
+    with closing(RunLock(folder, DOING)):
+        _refuse_again(target, again=again)  # others may have ended meanwhile
+        yield
+
+
+def keep(table: FinalTable | FinalTables, target: Path, journal: Journal) -> None:
+    """Write the table that the outcomes of the journal gave; an earlier one is put aside."""
+    _put_aside(target)
+    files.write_atomically(target, table.to_json())
+    journal.end()
+
+
+def _refuse_again(target: Path, *, again: bool) -> None:
     """Raise :class:`RunError` where these finals were made already."""
     if target.exists() and not again:
         raise RunError(
@@ -116,16 +134,27 @@ def refuse_again(target: Path, *, again: bool) -> None:
         )
 
 
-def open_journal(path: Path, plan: Mapping[str, Any], *, again: bool) -> Journal:
-    """The journal for this plan; one of another plan that has read test data is put aside, if that
-    is meant.
+def journal_of(target: Path) -> Path:
+    """The file beside the table ``target`` with what finals have given that have not ended yet."""
+    return target.with_suffix(".partial.json")
+
+
+def begin_journal(target: Path, plan: Mapping[str, Any], *, again: bool) -> Journal:
+    """The journal for this plan, written; one of another plan that has read test data is put aside,
+    if that is meant.
     """
+    journal = _open_journal(journal_of(target), plan, again=again)
+    journal.begin()
+    return journal
+
+
+def _open_journal(path: Path, plan: Mapping[str, Any], *, again: bool) -> Journal:
     try:
         journal = Journal(path, plan)
     except InputFileError:
         if not again:
             raise
-        put_aside(path)
+        _put_aside(path)
         return Journal(path, plan)
     if journal.others and not again:
         differing = [key for key in plan if journal.others.get(key) != journal.plan[key]]
@@ -136,11 +165,11 @@ def open_journal(path: Path, plan: Mapping[str, Any], *, again: bool) -> Journal
             "puts them aside and reads the test data once more",
         )
     if journal.others:
-        put_aside(path)
+        _put_aside(path)
     return journal
 
 
-def put_aside(path: Path) -> None:
+def _put_aside(path: Path) -> None:
     """Keep an earlier file under the first name that is free: ``finals-1.json``, ..."""
     stem, _, suffix = path.name.partition(".")
     number = 1
