@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +25,8 @@ from cellsearch.finals.ranks import (
     signed_rank_test,
 )
 from cellsearch.finals.standings import FinalComparison, Standing, tasks_sentence
-from cellsearch.finals.statistics import holm, rank_test, superiority
-from cellsearch.finals.table import FinalRow, FinalTable
+from cellsearch.finals.statistics import holm, rank_test
+from cellsearch.finals.table import FinalRow, FinalTable, mostly_lower
 
 __all__ = ["FinalTables", "TaskTable"]
 
@@ -43,7 +45,7 @@ class TaskTable:
     """What they found."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FinalTables:
     """What finals on several tasks found."""
 
@@ -52,11 +54,11 @@ class FinalTables:
     tasks: tuple[TaskTable, ...]
     """One a task."""
 
-    @property
+    @cached_property
     def standings(self) -> tuple[Standing, ...]:
         """Every cell over all tasks, best mean rank first."""
         ranks, names = self._ranks(), self._names()
-        rows = {name: [one.row(name) for one in map(_Rows, self.tasks)] for name in names}
+        rows = {name: [_row(task, name) for task in self.tasks] for name in names}
         found = [
             Standing(
                 name,
@@ -70,7 +72,7 @@ class FinalTables:
         ]
         return tuple(sorted(found, key=lambda one: one.mean_rank))
 
-    @property
+    @cached_property
     def comparisons(self) -> tuple[FinalComparison, ...]:
         """Every found cell against every baseline, best mean rank first."""
         standing = {one.name: one for one in self.standings}
@@ -80,12 +82,13 @@ class FinalTables:
             for b in standing.values()
             if not f.baseline and b.baseline
         ]
+        decided = {name: self._decided(name) for name in {b.name for _, b in pairs}}
         ps = holm([signed_rank_test(self._differences(f.name, b.name)) for f, b in pairs])
         return tuple(
             FinalComparison(
                 f.name,
                 b.name,
-                *self._decided(f.name, b.name),
+                *decided[b.name][f.name],
                 len(self.tasks),
                 f.mean_rank - b.mean_rank,
                 p,
@@ -153,8 +156,7 @@ class FinalTables:
     def _ranks(self) -> list[list[float]]:
         """Of each cell on each task, in the order of :meth:`_names`."""
         return [
-            mid_ranks([_place(_Rows(one).row(name)) for name in self._names()])
-            for one in self.tasks
+            mid_ranks([_place(_row(task, name)) for name in self._names()]) for task in self.tasks
         ]
 
     def _differences(self, found: str, baseline: str) -> list[float]:
@@ -162,10 +164,9 @@ class FinalTables:
         where trainings of one of them failed more often.
         """
         differences = []
-        for rows in map(_Rows, self.tasks):
-            (failed, mine), (other_failed, other) = map(
-                _place, (rows.row(found), rows.row(baseline))
-            )
+        for task in self.tasks:
+            failed, mine = _place(_row(task, found))
+            other_failed, other = _place(_row(task, baseline))
             if failed != other_failed:
                 differences.append(math.copysign(math.inf, failed - other_failed))
             else:
@@ -173,32 +174,23 @@ class FinalTables:
                 differences.append((mine - other) / largest if largest else 0.0)
         return differences
 
-    def _decided(self, found: str, baseline: str) -> tuple[int, int]:
-        """On how many tasks the cell is better, and on how many worse."""
-        better = worse = 0
-        for rows in map(_Rows, self.tasks):
-            cells, base = rows.found, rows.row(baseline)
+    def _decided(self, baseline: str) -> dict[str, tuple[int, int]]:
+        """On how many tasks each found cell is better than the baseline, and on how many worse."""
+        better, worse = Counter[str](), Counter[str]()
+        for task in self.tasks:
+            base = _row(task, baseline)
+            cells = [row for row in task.table.rows if not row.baseline]
             ps = holm([rank_test(cell.results, base.results) for cell in cells])
-            row = rows.row(found)
-            if ps[cells.index(row)] <= SIGNIFICANCE:
-                lower = float(superiority(row.results, base.results)) > 0.5
-                better += lower and not row.failures
-                worse += not lower
-        return better, worse
+            for cell, p in zip(cells, ps, strict=True):
+                if p <= SIGNIFICANCE:
+                    lower = mostly_lower(cell, base)
+                    better[cell.name] += lower and not cell.failures
+                    worse[cell.name] += not lower
+        return {name: (better[name], worse[name]) for name in self._names()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of one task by name."""
-
-    of: TaskTable
-
-    def row(self, name: str) -> FinalRow:
-        return next(row for row in self.of.table.rows if row.name == name)
-
-    @property
-    def found(self) -> list[FinalRow]:
-        return [row for row in self.of.table.rows if not row.baseline]
+def _row(task: TaskTable, name: str) -> FinalRow:
+    return next(row for row in task.table.rows if row.name == name)
 
 
 def _place(row: FinalRow) -> tuple[float, float]:

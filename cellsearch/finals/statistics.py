@@ -49,17 +49,26 @@ def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
     pooled = np.asarray([*a, *b], dtype=np.float64)
     n, total = len(a), len(a) + len(b)
     observed = abs(float(np.mean(a)) - float(np.mean(b)))
+    chosen = _splits(n, total)
+    first = chosen @ pooled
+    difference = np.abs(first / n - (pooled.sum() - first) / (total - n))
+    return float(np.mean(difference >= observed * (1 - 1e-12)))
+
+
+@lru_cache(maxsize=4)  # all comparisons of a table ask for the same ones
+def _splits(n: int, total: int) -> NDArray[np.bool_]:
+    """Ways to choose ``n`` of ``total`` values, a row each, the first ``n`` among them: all, or a
+    sample above the limit.
+    """
     if math.comb(total, n) <= EXACT_LIMIT:
         chosen = np.zeros((math.comb(total, n), total), dtype=bool)
         for row, members in zip(chosen, combinations(range(total), n), strict=True):
             row[list(members)] = True
-    else:
-        order = np.random.default_rng(0).random((RESAMPLES, total)).argsort(axis=1)
-        chosen = order < n
-        chosen[0] = np.arange(total) < n  # the observed split is one of them
-    first = chosen @ pooled
-    difference = np.abs(first / n - (pooled.sum() - first) / (total - n))
-    return float(np.mean(difference >= observed * (1 - 1e-12)))
+        return chosen
+    order = np.random.default_rng(0).random((RESAMPLES, total)).argsort(axis=1)
+    chosen = order < n
+    chosen[0] = np.arange(total) < n  # the observed split is one of them
+    return chosen
 
 
 def rank_test(a: Sequence[float], b: Sequence[float]) -> float:

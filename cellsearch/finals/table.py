@@ -21,7 +21,15 @@ from cellsearch.finals.plain import DAMAGE, SIGNIFICANCE, plain
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
 from cellsearch.job import Naive
 
-__all__ = ["EQUAL_WEIGHTS", "WITHIN_LIMITS", "FinalRow", "FinalTable", "judge", "verdict"]
+__all__ = [
+    "EQUAL_WEIGHTS",
+    "WITHIN_LIMITS",
+    "FinalRow",
+    "FinalTable",
+    "judge",
+    "mostly_lower",
+    "verdict",
+]
 
 EQUAL_WEIGHTS = "at equal model weights"
 WITHIN_LIMITS = "with each as large as the device allows"
@@ -200,7 +208,7 @@ class FinalTable:
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> FinalTable:
         """The table that :meth:`to_document` made plain data of; what that raises which is damaged
-        is one of :data:`cellsearch.finals.words.DAMAGE`.
+        is one of :data:`cellsearch.finals.plain.DAMAGE`.
         """
         table = cls(
             tuple(map(_stored, document["rows"])),
@@ -294,7 +302,7 @@ def _verdict(found: FinalRow, baseline: FinalRow, comparisons: int, terms: str) 
         return _failed(found, baseline)
     numbers = f"{_against(found, baseline)}, p = {found.p:.3f} after correction)"
     if found.p <= SIGNIFICANCE:
-        lower = _mostly_lower(found, baseline)
+        lower = mostly_lower(found, baseline)
         word = "better" if lower else "worse"
         text = f"{found.name} is {word} than {baseline.name} {terms}: {numbers}."
         if lower != (found.mean < baseline.mean) and not baseline.failures:
@@ -318,13 +326,13 @@ def _headline(found: FinalRow, baseline: FinalRow) -> tuple[str, str]:
         return "not better", f"{about}: {found.failures} of {found.trainings} trainings failed"
     if not found.p <= SIGNIFICANCE:
         return "equal within noise", about
-    word = "better" if _mostly_lower(found, baseline) else "worse"
+    word = "better" if mostly_lower(found, baseline) else "worse"
     if baseline.failures or not baseline.mean:
         return word, about
     return f"{(found.mean / baseline.mean - 1) * 100:+.2f} %", f"{word}: score of {about}"
 
 
-def _mostly_lower(found: FinalRow, baseline: FinalRow) -> bool:
+def mostly_lower(found: FinalRow, baseline: FinalRow) -> bool:
     """Whether a seed of ``found`` is below one of the baseline more often than above."""
     pairs = [(a, b) for a in found.results for b in baseline.results]
     return sum(a < b for a, b in pairs) > sum(a > b for a, b in pairs)
