@@ -10,14 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import InputFileError
 from cellsearch.files import read_plain, write_atomically
+from cellsearch.finals.plain import read_as
 from cellsearch.job import Failure, Outcome, Result
 
 __all__ = ["Journal"]
 
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What reading a file raises that is not a journal."""
 _KEPT = ("score", "metric", "steps", "seconds", "parameters", "cell_parameters", "metrics")
 """What of a result finals need."""
 
@@ -43,16 +41,11 @@ class Journal:
             self._read()
 
     def _read(self) -> None:
-        try:
+        hint = "--again puts it aside and starts anew (in Python, again=True)"
+        with read_as("journal of finals", self._path, hint):
             document = json.loads(read_plain(self._path))
             plan = dict(document["plan"])
             outcomes = {str(key): _outcome(value) for key, value in document["outcomes"].items()}
-        except _DAMAGE as error:
-            raise InputFileError(
-                f"this is not a journal of finals ({error})",
-                where=str(self._path),
-                hint="--again puts it aside and starts anew (in Python, again=True)",
-            ) from error
         if plan == self.plan:
             self.outcomes, self.was_interrupted = outcomes, True
         elif any("/final/" in f"/{key}" for key in outcomes):

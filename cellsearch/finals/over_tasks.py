@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from cellsearch.errors import InputFileError, checked_arguments
+from cellsearch.errors import checked_arguments
 from cellsearch.files import read_plain
-from cellsearch.finals.plain import DAMAGE, SIGNIFICANCE, plain
+from cellsearch.finals.plain import SIGNIFICANCE, plain, read_as
 from cellsearch.finals.ranks import (
     critical_difference,
     friedman_test,
@@ -137,17 +137,12 @@ class FinalTables:
     @checked_arguments
     def read(cls, path: Path) -> Self:
         """Read a file that holds :meth:`to_json`. Raises :class:`InputFileError` for another."""
-        try:
+        hint = "run these finals with --again (in Python, again=True), which puts it aside"
+        with read_as("table of finals on several tasks", path, hint):
             document = json.loads(read_plain(path))
             tables = cls(str(document["name"]), tuple(map(_stored, document["tasks"])))
             if not tables.tasks:
                 raise ValueError("it has no task")
-        except (OSError, *DAMAGE) as error:
-            raise InputFileError(
-                f"this is not a table of finals on several tasks ({error})",
-                where=str(path),
-                hint="run these finals with --again (in Python, again=True), which puts it aside",
-            ) from error
         return tables
 
     def _names(self) -> list[str]:

@@ -1,16 +1,20 @@
-"""Numbers of finals as plain data."""
+"""Numbers of finals as plain data, and what is said of a file with them that is damaged."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["DAMAGE", "SIGNIFICANCE", "plain"]
+from cellsearch.errors import InputFileError
+
+__all__ = ["DAMAGE", "SIGNIFICANCE", "plain", "read_as"]
 
 SIGNIFICANCE = 0.05
 """The largest p that counts."""
-DAMAGE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, StopIteration)
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, StopIteration)
 """What a document raises that is not what it should be."""
 
 
@@ -23,3 +27,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+@contextmanager
+def read_as(what: str, path: Path, hint: str) -> Iterator[None]:
+    """Raise :class:`InputFileError` where the block cannot read the file as what it should be."""
+    try:
+        yield
+    except (OSError, *DAMAGE) as error:
+        raise InputFileError(
+            f"this is not a {what} ({error})", where=str(path), hint=hint
+        ) from error

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cellsearch.errors import InputFileError, checked_arguments
+from cellsearch.errors import checked_arguments
 from cellsearch.files import read_plain
 from cellsearch.finals.effect import Effect
-from cellsearch.finals.plain import DAMAGE, SIGNIFICANCE, plain
+from cellsearch.finals.plain import SIGNIFICANCE, plain, read_as
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
 from cellsearch.job import Naive
 
@@ -196,14 +196,9 @@ class FinalTable:
         """Read a file that holds :meth:`to_json`; one with failures is judged again, because
         version 0.1 left them out of the means. Raises :class:`InputFileError` for another file.
         """
-        try:
+        hint = "run finals with --again (in Python, again=True), which puts it aside"
+        with read_as("table of finals", path, hint):
             return cls.of_document(json.loads(read_plain(path)))
-        except (OSError, *DAMAGE) as error:
-            raise InputFileError(
-                f"this is not a table of finals ({error})",
-                where=str(path),
-                hint="run finals with --again (in Python, again=True), which puts it aside",
-            ) from error
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> FinalTable:
