@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ import numpy as np
 import cellsearch as cs
 from cellsearch import tasks, zoo
 from cellsearch.experiment import Experiment
+from cellsearch.experiment.overrides import parse_setting
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
@@ -199,14 +199,6 @@ def table(results: Sequence[dict[str, Any]], budget: float) -> str:
     return "\n".join(lines)
 
 
-def value_of(text: str) -> Any:
-    """A value as TOML writes it; what is no TOML is text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -222,10 +214,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/families"))
     parser.add_argument("--table", action="store_true", help="only show what is there")
     arguments = parser.parse_args()
-    given = {
-        key: value_of(value)
-        for key, _, value in (text.partition("=") for text in arguments.overrides)
-    }
+    given = dict(map(parse_setting, arguments.overrides))
     for seed in () if arguments.table else arguments.seeds:
         for strategy in arguments.strategies:
             folder = arguments.out / f"{arguments.label or strategy}-{seed}"

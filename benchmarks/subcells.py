@@ -10,11 +10,10 @@ English text (char_lm), 300 steps, H = 64, space lstm_gru: the training of exper
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from correlation import spearman
 
 import cellsearch as cs
 from cellsearch.errors import SpaceError, TrainingError
@@ -52,12 +51,6 @@ def draw(space: SearchSpace, start: str, count: int, rng: np.random.Generator) -
     return found
 
 
-def ranks(values: Iterable[float]) -> NDArray[np.float64]:
-    order = np.asarray(list(values))
-    _, where, counts = np.unique(order, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[where]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -91,7 +84,7 @@ def main() -> None:
         smaller = draw(space, start, arguments.cells, rng)
         inherited = [loss_of(run, weights, set(space.connections(one))) for one in smaller]
         scores = np.array([score(space.discrete(one)) for one in smaller])
-        correlation = float(np.corrcoef(ranks(inherited), ranks(scores))[0, 1])
+        correlation = spearman(inherited, scores.tolist())
         print(
             f"| {start} | {supernet:.3f} | {np.isinf(scores).sum()} | {(scores < 3).sum()} | "
             f"{(scores < 2.2).sum()} | {scores.min():.3f} | {correlation:.2f} |",
