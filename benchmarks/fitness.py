@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -35,20 +34,18 @@ from typing import Any
 
 import numpy as np
 from correlation import ranks, spearman
-from trainings import DATA, Results
+from trainings import Results, Row, find_data, reached
 
 from cellsearch import tasks, zoo
-from cellsearch.errors import InputFileError, TrainingError
+from cellsearch.errors import InputFileError
 from cellsearch.experiment import catalog
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import parameter_count
 from cellsearch.job import Job, Result, Training
 from cellsearch.tasks.suite import Suite
-from cellsearch.training.loop import evaluate
 from cellsearch.training.shares import OneTraining, fitness, share, task_share
 from cellsearch.training.suite import member_job
 
-Row = dict[str, Any]
 Key = tuple[str, str, float]
 SINGLE = Training(steps=300, hidden_size=64, learning_rate=1e-2)
 """As in the experiments ``*_charlm``."""
@@ -116,8 +113,8 @@ class Work:
         found: dict[tuple[str, float], Callable[[], Job]] = {("single", 1.0): lambda: whole}
         for member in self.suite.members:
             for rate in self.suite.rates_of(member):
-                found[f"broad {member.name}", rate] = lambda m=member, r=rate: replace(
-                    member_job(replace(whole, steps=self.suite.steps), self.suite, m, 1, rate=r)
+                found[f"broad {member.name}", rate] = lambda m=member, r=rate: member_job(
+                    replace(whole, steps=self.suite.steps), self.suite, m, 1, rate=r
                 )
         for task in self.held_out:
             for rate in RATES:
@@ -138,17 +135,11 @@ class Work:
         )  # fmt: skip
 
     def train(self, job: Job) -> Row:
-        """One training, as plain data; seconds are those of the core."""
+        """One training, as plain data."""
         key = json.dumps([job.task, dict(job.task_options)], sort_keys=True)
         if key not in self._arrays:
             self._arrays[key] = tasks.get(job.task).load(job.task_options)
-        started = time.process_time()
-        try:
-            result = evaluate(job, self._arrays[key])
-        except TrainingError as error:
-            return {"failed": error.kind, "seconds": time.process_time() - started}
-        row = {"score": result.score, "seconds": time.process_time() - started}
-        return {**row, "test": result.metrics.get("test_score")}
+        return reached(job, self._arrays[key])
 
 
 def go_on(results: Results, work: Work, count: int, minutes: float) -> None:
@@ -287,8 +278,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--table", action="store_true", help="only print what is there")
     arguments = parser.parse_args()
-    if DATA.is_dir():
-        os.environ.setdefault("CELLSEARCH_DATA", str(DATA))
+    find_data()
     work, results = Work(arguments.held_out), Results(arguments.out)
     if not arguments.table:
         try:

@@ -24,25 +24,22 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fitness import equal_size
-from trainings import DATA, Results
+from fitness import OPTIONS, equal_size
+from trainings import Results, Row, find_data, reached
 
 from cellsearch import tasks, zoo
-from cellsearch.errors import InputFileError, TrainingError
+from cellsearch.errors import InputFileError
 from cellsearch.finals.ranks import mid_ranks
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, superiority
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Training
 from cellsearch.runs.locate import locate
-from cellsearch.training.loop import evaluate
 
-Row = dict[str, Any]
 Finals = tuple[float, list[float]]
 TASKS: dict[str, dict[str, Any]] = {
     "japanese_vowels": {"steps": 250},
@@ -55,7 +52,6 @@ TASKS: dict[str, dict[str, Any]] = {
     "etth1": {"steps": 200},
     "translation": {"steps": 500},
 }
-OPTIONS: dict[str, dict[str, Any]] = {"tiny_shakespeare": {"valid_tokens": 8192}}
 SIZES = {"jsb": 48, "tiny_shakespeare": 48, "translation": 64}
 """Hidden size of the LSTM; 32 elsewhere."""
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2)
@@ -74,7 +70,7 @@ class Judge:
         self._loaded: tuple[str, Any] = ("", None)
 
     def train(self, cell: str, task: str, what: str, rate: float, seed: int) -> Row:
-        """One training, unless it is there already; seconds are those of the core."""
+        """One training, unless it is there already."""
         key = {"cell": cell, "task": task, "what": what, "rate": rate, "seed": seed}
         for row in self.results.rows:
             if all(row[name] == value for name, value in key.items()):
@@ -87,13 +83,7 @@ class Judge:
         job = Job(0, 0, genome.to_json(), task, options, how, how.steps, seed, test=True)
         if self._loaded[0] != task:
             self._loaded = task, tasks.get(task).load(options)
-        started = time.process_time()
-        try:
-            result = evaluate(job, self._loaded[1])
-            row = {"score": result.score, "test": result.metrics["test_score"]}
-        except TrainingError as error:
-            row = {"failed": error.kind}
-        row = {**key, **row, "seconds": time.process_time() - started}
+        row = {**key, **reached(job, self._loaded[1])}
         self.results.add(row)
         return row
 
@@ -174,8 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/held.jsonl"))
     parser.add_argument("--minutes", type=float, default=math.inf)
     arguments = parser.parse_args()
-    if DATA.is_dir():
-        os.environ.setdefault("CELLSEARCH_DATA", str(DATA))
+    find_data()
     cells = {name: zoo.load(name) for name in REFERENCES}
     cells |= {one.label: one.genome for one in map(locate, arguments.cells)}
     end = time.monotonic() + 60 * arguments.minutes

@@ -77,11 +77,16 @@ def settings(task: str) -> dict[str, Any]:
     return {"options": dict(work.task_options), "training": asdict(work.training)}
 
 
+def find_data() -> None:
+    """Take the data beside the checkout, unless the environment names others."""
+    if DATA.is_dir():
+        os.environ.setdefault("CELLSEARCH_DATA", str(DATA))
+
+
 @cache
 def load(task: str) -> tasks.Arrays:
     """The data of a task."""
-    if DATA.is_dir():
-        os.environ.setdefault("CELLSEARCH_DATA", str(DATA))
+    find_data()
     return tasks.get(task).load(OPTIONS.get(task, {}))
 
 
@@ -132,6 +137,17 @@ def run(task: str, cell: str, seed: int, plain_torch: bool = False) -> dict[str,
         "seconds": time.process_time() - started,
         "parameters": result.parameters,
     }
+
+
+def reached(work: Job, data: tasks.Arrays) -> Row:
+    """One training: its score and test score, or what failed; ``seconds`` are those of the core."""
+    started = time.process_time()
+    try:
+        result = evaluation.evaluate(work, data)
+        row = {"score": result.score, "test": result.metrics.get("test_score")}
+    except TrainingError as error:
+        row = {"failed": error.kind}
+    return {**row, "seconds": time.process_time() - started}
 
 
 def torch_factory(cell: str) -> Any:
