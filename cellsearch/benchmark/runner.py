@@ -16,7 +16,7 @@ from cellsearch.benchmark.base import (
     ExerciseResult,
 )
 from cellsearch.errors import ConfigError, TrainingError, checked_arguments
-from cellsearch.executors.base import Executor
+from cellsearch.executors.base import Executor, outcomes
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Failure, Result
 from cellsearch.tasks.base import Arrays
@@ -110,18 +110,11 @@ def _run(
     arrays: Arrays,
 ) -> Iterator[ExerciseResult]:
     jobs = [replace(e.job(genomes[e.cell]), trial=k) for k, e in enumerate(waiting)]
-    further = iter(jobs)
-    under_way, remaining = 0, len(jobs)
-    while remaining:
-        while under_way < executor.capacity and (job := next(further, None)) is not None:
-            executor.submit(job)
-            under_way += 1
-        for outcome in executor.events():
-            under_way, remaining = under_way - 1, remaining - 1
-            exercise = waiting[outcome.trial]
-            answer: Any = outcome.result
-            if outcome.failure is not None:
-                answer = TrainingError(outcome.failure.message, kind=outcome.failure.kind)
-            genome = genomes[exercise.cell]
-            cache.keep(exercise.job(genome), arrays, answer, genome=genome)
-            yield ExerciseResult.of(exercise, outcome)
+    for outcome in outcomes(executor, jobs):
+        exercise = waiting[outcome.trial]
+        answer: Any = outcome.result
+        if outcome.failure is not None:
+            answer = TrainingError(outcome.failure.message, kind=outcome.failure.kind)
+        genome = genomes[exercise.cell]
+        cache.keep(exercise.job(genome), arrays, answer, genome=genome)
+        yield ExerciseResult.of(exercise, outcome)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "outcomes"]
 
 
 class Executor(ABC):
@@ -64,3 +64,18 @@ class Executor(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close(kill=error is not None)
+
+
+def outcomes(executor: Executor, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """Run jobs in their order, as many at the same time as the executor can; the outcome of each,
+    as it comes.
+    """
+    further = iter(jobs)
+    under_way, remaining = 0, len(jobs)
+    while remaining:
+        while under_way < executor.capacity and (job := next(further, None)) is not None:
+            executor.submit(job)
+            under_way += 1
+        for outcome in executor.events():
+            under_way, remaining = under_way - 1, remaining - 1
+            yield outcome

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from cellsearch.executors.base import Executor
+from cellsearch.executors.base import Executor, outcomes
 from cellsearch.executors.longest_first import expected_work, longest_first
 from cellsearch.finals.journal import Journal
 from cellsearch.genome.graph import Genome
@@ -71,21 +71,12 @@ class Rounds:
         work = {name: _work(job) for name, job in {name: job for name, _, job in waiting}.items()}
         queue = longest_first(waiting, lambda item: work[item[0]])
         begun = self._begun()
-        jobs_left = iter(
-            [
-                replace(job, trial=number, was_under_way=number < begun)
-                for number, (_, _, job) in enumerate(queue)
-            ]
-        )
-        under_way, remaining, executor = 0, len(queue), self.executor
-        while remaining:
-            while under_way < executor.capacity and (job := next(jobs_left, None)) is not None:
-                executor.submit(job)
-                under_way += 1
-            for outcome in executor.events():
-                yield *queue[outcome.trial], outcome
-                under_way -= 1
-                remaining -= 1
+        jobs = [
+            replace(job, trial=number, was_under_way=number < begun)
+            for number, (_, _, job) in enumerate(queue)
+        ]
+        for outcome in outcomes(self.executor, jobs):
+            yield *queue[outcome.trial], outcome
 
     def _begun(self) -> int:
         """How many of the first jobs were under way when finals were interrupted: the order is the
