@@ -36,6 +36,7 @@ __all__ = [
     "declared",
     "declared_files",
     "failpoint",
+    "file_state",
     "load_declared",
     "open_plain",
     "others_can_write",
@@ -119,6 +120,16 @@ def others_can_write(path: Path) -> str:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"others may write it (mode {stat.S_IMODE(found.st_mode):o})"
     return ""
+
+
+def file_state(path: Path | str) -> tuple[object, ...]:
+    """Which file lies there, and when it was changed; empty for a folder, and for nothing. Two that
+    are equal spare reading a large file once more.
+    """
+    if not os.path.isfile(path):
+        return ()
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def open_plain(path: Path | str) -> BinaryIO:

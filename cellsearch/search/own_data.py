@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from cellsearch.errors import ConfigError, InputFileError, RunError
 from cellsearch.experiment import Experiment
+from cellsearch.files import file_state
 from cellsearch.options import parse_toml
 from cellsearch.store import Store
 from cellsearch.tasks.own_data import (
@@ -60,7 +60,7 @@ class OwnData:
     found: dict[str, str] = field(default_factory=dict)
     """Where they lie, by option."""
     states: dict[str, tuple[object, ...]] = field(default_factory=dict)
-    """Which files these were, and when they were changed last; not of folders."""
+    """Their :func:`cellsearch.files.file_state` then."""
 
     @property
     def folders(self) -> tuple[Path | None, ...]:
@@ -70,7 +70,7 @@ class OwnData:
     def note(self, option: DataOption, path: Path, digest: str) -> None:
         """The data of an option lie at this path."""
         self.found[option.key] = str(path)
-        self.states[option.key] = _state_of(path)
+        self.states[option.key] = file_state(path)
         known = self.known.get(option.key, Remembered())
         self.known[option.key] = known.seen(path, digest, self.run)
 
@@ -111,7 +111,7 @@ class OwnData:
         """
         options = data_options(self.task, self.options)
         for key, path in self.found.items():
-            if self.states[key] and self.states[key] == _state_of(path):
+            if self.states[key] and self.states[key] == file_state(path):
                 continue  # large data are not read once more for nothing
             digest, expected = options[key].digest_of(path), self.known[key].digest
             if digest != expected:
@@ -126,14 +126,6 @@ class OwnData:
     def to_document(self) -> dict[str, Any]:
         """What the run is to remember, as plain data."""
         return {key: asdict(value) for key, value in self.known.items()}
-
-
-def _state_of(path: str | Path) -> tuple[object, ...]:
-    """Which file lies there, and when it was changed; empty for a folder, and for nothing."""
-    if not os.path.isfile(path):
-        return ()
-    found = os.stat(path)
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def placed(

@@ -16,6 +16,7 @@ import numpy as np
 from torch import nn
 
 from cellsearch.errors import ConfigError, InputFileError, checked_arguments
+from cellsearch.files import file_state
 from cellsearch.tasks.array_faults import DESCRIPTION, NAMES, faults, faults_of_description
 from cellsearch.tasks.base import Arrays, Split
 from cellsearch.tasks.data.npz import kind_of_file, read_npz
@@ -60,17 +61,11 @@ data are its own and then trains on these, so they are read once. The key is the
 
 
 def _file_digest(path: Path) -> str:
-    key = _state_of(path)
+    key = file_state(path)
     arrays = read(path)
     _looked_at.clear()
     _looked_at[key] = arrays
     return digest(arrays)
-
-
-def _state_of(path: Path) -> tuple[object, ...]:
-    """Which file lies there, and when it was changed."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 _FILE = DataPath(digest=_file_digest, stated="digest")
@@ -134,7 +129,7 @@ class ArraysTask(SequenceTask):
                 "cellsearch.tasks.arrays.save",
             )
         path = Path(parsed.path)
-        known = _looked_at.pop(_state_of(path), None) if path.is_file() else None
+        known = _looked_at.pop(file_state(path), None)
         return read(path) if known is None else known
 
     def inputs(self) -> TokenInputs | FeatureInputs:
