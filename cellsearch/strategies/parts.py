@@ -20,7 +20,7 @@ import numpy as np
 
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.history import History, Index
+from cellsearch.history import History, Index, Ranking
 from cellsearch.space import SearchSpace
 from cellsearch.space.parts_cell import alternatives
 from cellsearch.trial import SUPERNET, Origin, Proposal, Status, Trial
@@ -82,14 +82,14 @@ def propose_part(
         return Proposal(parts.cell, origin=SUPERNET_OF_PARTS)
     supernet = found.supernets[0]
     worth = _worth(parts, history.by_number[supernet])
-    best = found.best()
+    best = found.ranked.numbers
     for _ in range(_TRIES):
         if len(best) < first or rng.random() < fresh:
             parent, kind = supernet, _FINAL
             gone = _drawn(parts, worth, rng)
         else:
             parent, kind = best[min(int(rng.geometric(0.4)) - 1, len(best) - 1)], _REGROWN
-            gone = parts.gone(found.codes[parent])
+            gone = parts.gone(history.by_number[parent].proposal.origin.place)
             for _ in range(int(rng.geometric(0.5))):
                 _change(parts, gone, rng)
         genome = _subcell(space, parts, gone)
@@ -155,33 +155,27 @@ class Subcells(Index):
     def __init__(self) -> None:
         self.supernets: list[int] = []
         """Trials of the cell of parts."""
-        self.codes: dict[int, str] = {}
-        """What each sub-cell lacks."""
-        self.scores: dict[int, float] = {}
-        """Of those that were trained; infinity for a failure."""
+        self.ranked = _Scored()
+        """The sub-cells with a score, best first."""
 
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
-        origin = trial.proposal.origin
-        if trial.status is Status.DUPLICATE:
-            return
-        if origin == SUPERNET_OF_PARTS and before is None:
+        self.ranked.put(trial, before)
+        is_supernet = trial.proposal.origin == SUPERNET_OF_PARTS
+        if before is None and is_supernet and trial.status is not Status.DUPLICATE:
             self.supernets.append(trial.number)
-        elif origin.kind == "prune" and origin.place:
-            self.codes[trial.number] = origin.place
-            if trial.status.finished:
-                self.scores[trial.number] = trial.standing
-            else:  # what an earlier decision must not know yet
-                self.scores.pop(trial.number, None)
 
     def drop(self, trial: Trial) -> None:
         """See :meth:`Index.drop`."""
+        self.ranked.drop(trial)
         if trial.number in self.supernets:
             self.supernets.remove(trial.number)
-        self.codes.pop(trial.number, None)
-        self.scores.pop(trial.number, None)
 
-    def best(self) -> list[int]:
-        """Sub-cells with a score, best first."""
-        scored = [(score, number) for number, score in self.scores.items() if score < float("inf")]
-        return [number for _, number in sorted(scored)]
+
+class _Scored(Ranking):
+    """Sub-cells by their scores."""
+
+    def value(self, trial: Trial) -> float | None:
+        """The score, if the trial is a sub-cell that has one."""
+        origin = trial.proposal.origin
+        return trial.standing if trial.ranks and origin.kind == "prune" and origin.place else None
