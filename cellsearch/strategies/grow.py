@@ -119,13 +119,12 @@ class Grow(Strategy):
         while len(closed) < PARENTS:
             number = frontier.next(self.explore, closed)
             parent = history.by_number[number] if number >= 0 else root
-            kinds = len(space.growth_kinds(parent.genome))
-            found = len(parent.genome.nodes) < space.limits.max_nodes and (
-                len(frontier.children.get(number, ())) < kinds
-            )
-            proposal = self._extension(space, history, [parent], rng) if found else None
-            if proposal is not None:
-                return proposal
+            has_room = len(parent.genome.nodes) < space.limits.max_nodes
+            kinds = space.growth_kinds(parent.genome) if has_room else ()
+            if len(frontier.children.get(number, ())) < len(kinds):
+                proposal = self._extension_of(space, history, parent, kinds, rng)
+                if proposal is not None:
+                    return proposal
             if number < 0:
                 break
             closed.add(number)
@@ -203,15 +202,26 @@ class Grow(Strategy):
     ) -> Proposal | None:
         """A new extension of the first parent of which one is drawn."""
         for parent in parents:
-            kinds = position_rates(history, space.growth_kinds(parent.genome), window=200)
-            edit = space.extension(parent.genome, rng, kinds, avoid=history.by_key, tries=tries)
-            if edit is not None:
-                inherit = (
-                    parent.number
-                    if self.inherit and parent.status in (Status.COMPLETED, Status.STOPPED)
-                    else None
-                )
-                return Proposal(
-                    edit.genome, (parent.number,), f"{GROW}:{edit.operator}", inherit=inherit
-                )
+            kinds = space.growth_kinds(parent.genome)
+            proposal = self._extension_of(space, history, parent, kinds, rng, tries)
+            if proposal is not None:
+                return proposal
         return None
+
+    def _extension_of(
+        self,
+        space: SearchSpace,
+        history: History,
+        parent: Trial,
+        kinds: Sequence[str],
+        rng: np.random.Generator,
+        tries: int = TRIES,
+    ) -> Proposal | None:
+        """A new extension of this parent, which has these ``kinds`` of them, if one is drawn."""
+        rates = position_rates(history, kinds, window=200)
+        edit = space.extension(parent.genome, rng, rates, avoid=history.by_key, tries=tries)
+        if edit is None:
+            return None
+        is_trained = parent.status in (Status.COMPLETED, Status.STOPPED)
+        inherit = parent.number if self.inherit and is_trained else None
+        return Proposal(edit.genome, (parent.number,), f"{GROW}:{edit.operator}", inherit=inherit)
