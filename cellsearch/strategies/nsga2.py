@@ -210,11 +210,7 @@ def _value(objective: str, space: SearchSpace, trial: Trial) -> float:
     """
     if objective in OBJECTIVES:
         return OBJECTIVES[objective](space, trial)
-    return (
-        -trial.result.metrics.get(objective, float("-inf"))
-        if trial.result is not None
-        else float("inf")
-    )
+    return -trial.metrics.get(objective, -math.inf)
 
 
 def _duel(
