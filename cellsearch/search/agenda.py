@@ -149,9 +149,7 @@ class Agenda:
         for letter in self._inbox.letters():
             found = opened(letter, self._experiment.space, self._ledger)
             if found is not None:
-                proposal, key = found
-                trial = Trial(self._ledger.count, proposal, Status.RUNNING)
-                added = self._add(self._ledger.history, trial, key, self._ledger.last_horizon, [])
+                added = self._add_asked_for(*found)
                 letter.remove()
                 return added
         return None
@@ -298,10 +296,14 @@ class Agenda:
 
     def _add_waiting(self, proposal: Proposal, key: str) -> Trial:
         """A new trial out of turn, which is handed out next."""
-        trial = Trial(self._ledger.count, proposal, Status.RUNNING)
-        added = self._add(self._ledger.history, trial, key, self._ledger.last_horizon, [])
+        added = self._add_asked_for(proposal, key)
         self._waiting.append(JobId(added.number, 0))
         return added
+
+    def _add_asked_for(self, proposal: Proposal, key: str) -> Trial:
+        """A new trial that the strategy did not propose; the horizon stays where it is."""
+        trial = Trial(self._ledger.count, proposal, Status.RUNNING)
+        return self._add(self._ledger.history, trial, key, self._ledger.last_horizon, [])
 
     def _add_ended(self, trial: Trial, key: str, numbers: Mapping[int, int]) -> int:
         """A new trial with its results from another run, whose trials have these ``numbers`` here;
