@@ -25,6 +25,7 @@ __all__ = [
     "places",
     "put_function",
     "put_gate",
+    "times",
     "weight",
     "wrap",
 ]
@@ -144,7 +145,12 @@ def put_function(place: Place, op: str, draft: Draft) -> None:
 
 def put_gate(place: Place, gate: str, draft: Draft) -> None:
     """Let a product with a new gate over a new linear stand there."""
-    place.put(draft, draft.add("mul", draft.add(gate, block(draft)), place.value))
+    place.put(draft, times(gate, draft, place.value))
+
+
+def times(op: str, draft: Draft, value: int) -> int:
+    """The product of a value with a function, a gate for example, of a new linear."""
+    return draft.add("mul", draft.add(op, block(draft)), value)
 
 
 def apply(space: Declaration, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:

@@ -30,7 +30,7 @@ from functools import partial
 from cellsearch import ops
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.moves import Move, Place, block, gates, put_gate
+from cellsearch.space.moves import Move, Place, block, gates, put_gate, times
 
 __all__ = ["free_state_name", "initial", "new_state", "steps_at", "steps_into_linear", "view_of"]
 
@@ -114,10 +114,10 @@ def _changes(space: Declaration, draft: Draft) -> Iterator[tuple[str, float, _Ch
     product, sums = space.ops.get("mul", 0), {"mul", "add"} <= space.ops.keys()
     free = _free(space, draft)
     if squash and "mul" in space.ops:
-        yield "view", product, partial(_times, squash)
+        yield "view", product, partial(times, squash)
     for gate in gates(space):
         if "mul" in space.ops:
-            yield "gate", product, partial(_times, gate)
+            yield "gate", product, partial(times, gate)
         for state in draft.states:
             if "blend" in space.ops:
                 often = max(space.ops["blend"], space.ops.get("add", 0))
@@ -148,20 +148,16 @@ def _squashed(op: str, draft: Draft, value: int) -> int:
     return draft.add(op, value)
 
 
-def _times(op: str, draft: Draft, value: int) -> int:
-    return draft.add("mul", draft.add(op, block(draft)), value)
-
-
 def _blend(gate: str, state: int, draft: Draft, value: int) -> int:
     return draft.add("blend", draft.add(gate, block(draft)), state, value)
 
 
 def _keep(gate: str, state: int, draft: Draft, value: int) -> int:
-    return draft.add("add", _times(gate, draft, state), value)
+    return draft.add("add", times(gate, draft, state), value)
 
 
 def _mix(gate: str, state: int, draft: Draft, value: int) -> int:
-    return draft.add("add", _times(gate, draft, state), _times(gate, draft, value))
+    return draft.add("add", times(gate, draft, state), times(gate, draft, value))
 
 
 def _remember(space: Declaration, gate: str, gated: bool, draft: Draft, value: int) -> int:
@@ -211,7 +207,7 @@ def _split(space: Declaration, place: Place, show: str, draft: Draft) -> None:
             draft.set_inputs(number, tuple(new if v == old else v for v in node.inputs))
     shown = draft.ends[new]
     shown = draft.add(show, shown) if show else shown
-    place.put(draft, _times(gates(space)[0], draft, shown))
+    place.put(draft, times(gates(space)[0], draft, shown))
 
 
 # -- new states ------------------------------------------------------------------------------------
