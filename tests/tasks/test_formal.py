@@ -56,6 +56,10 @@ def examples(name: str, length: int, count: int = 200, seed: int = 0, **options:
         assert bool(end) == kind.ends
         assert set(rest) <= {"0"}
         found.append((string[: -len(row)], answer))
+    assert len(found) == count
+    if length >= 8:
+        assert len({text for text, _ in found}) > count / 5
+        assert len({answer for _, answer in found}) > 1
     return found
 
 
@@ -255,8 +259,14 @@ def test_strings_are_never_shorter_than_the_task_allows(name: str) -> None:
     assert isinstance(task, FormalLanguage)
     drawn = {task.training_length(np.random.default_rng(seed)) for seed in range(200)}
     assert drawn == set(range(kind.shortest, 6))
-    for batch in islice(task.batches("train", 0), 40):
-        assert torch.isfinite(batch.y.double()).all()
+    batches = list(islice(task.batches("train", 0), 40))
+    assert {len(batch.x) for batch in batches} == {
+        len(kind.generate(np.random.default_rng(0), task.options, 1, length)[0]) for length in drawn
+    }
+    for batch in batches:
+        assert batch.x.shape[1] == batch.y.shape[-1] == 2
+        assert set(batch.x.unique().tolist()) <= set(range(len(kind.symbols)))
+        assert set(batch.y.unique().tolist()) <= set(range(len(kind.answers)))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ def test_targets_are_products_of_permutation_matrices(group: str) -> None:
         5,
         30,  # type: ignore[arg-type]
     )
+    assert x.shape == y.shape == (30, 5)
+    for drawn in (x, y):  # 150 elements, all equally probable
+        assert len(np.unique(drawn)) > len(names) / 2
     for word, targets in zip(x.T, y.T, strict=True):
         product = np.eye(len(names[0]), dtype=np.int64)
         for element, target in zip(word, targets, strict=True):
@@ -66,7 +69,9 @@ def test_only_z60_is_commutative(group: Any) -> None:
 
 
 def test_all_elements_of_a5_are_even() -> None:
-    for name in made(group="a5").interface().answer.names:
+    names = made(group="a5").interface().answer.names
+    assert len(set(names)) == 60
+    for name in names:
         assert round(np.linalg.det(matrix(name))) == 1
     assert {round(np.linalg.det(matrix(n))) for n in made(group="s5").interface().answer.names} == {
         1,
@@ -77,6 +82,7 @@ def test_all_elements_of_a5_are_even() -> None:
 def test_z60_adds_numbers() -> None:
     options = GroupWordOptions(group="z60")
     x, y = GroupWord.generate(np.random.default_rng(2), options, 4, 200)
+    assert len(set(x[:, 0].tolist())) > 50
     assert [sum(map(int, x[: t + 1, 0])) % 60 for t in range(200)] == y[:, 0].tolist()
 
 

@@ -38,6 +38,8 @@ def made(name: str, **options: Any) -> MadTask:
 
 def rows(task: MadTask, split: str) -> Rows:
     x, y = task.arrays[f"{split}_x"].tolist(), task.arrays[f"{split}_y"].tolist()
+    options: Any = task.options
+    assert len(x) == (options.examples if split == "train" else options.evaluation_size)
     return list(zip(x, y, strict=True))
 
 
@@ -73,8 +75,13 @@ def test_values_are_drawn_anew_for_each_sequence() -> None:
 
 @pytest.mark.parametrize("name", ["mad_in_context_recall", "mad_noisy_recall", "mad_fuzzy_recall"])
 def test_in_training_each_next_token_is_asked(name: str) -> None:
-    for x, y in rows(made(name), "train"):
+    task = made(name)
+    for x, y in rows(task, "train"):
         assert x[1:] == y[:-1]
+    options: Any = task.options
+    sequences = task.arrays["train_x"]
+    assert len(np.unique(sequences, axis=0)) == len(sequences)
+    assert np.unique(sequences).tolist() == list(range(options.vocabulary))
 
 
 def motifs(tokens: list[int]) -> list[tuple[int, ...]]:
@@ -150,7 +157,10 @@ def test_selective_copying() -> None:
 
 
 def test_compression() -> None:
-    for x, y in rows(made("mad_compression"), "train"):
+    found = rows(made("mad_compression"), "train")
+    assert {token for x, _ in found for token in x} == set(range(16))
+    assert len({tuple(x) for x, _ in found}) == len(found)
+    for x, y in found:
         assert x == y
         assert len(x) == 32
         assert x[-1] == 15
