@@ -22,6 +22,7 @@ from cellsearch.job import Job
 from cellsearch.tasks import cogscale as own
 from cellsearch.tasks import registry
 from cellsearch.tasks.cogscale import CATEGORIES, Cogscale, variant_name
+from cellsearch.tasks.interface import features
 from cellsearch.testing.tasks import TaskContract
 from cellsearch.training.loop import evaluate
 
@@ -186,6 +187,8 @@ def test_a_training_is_the_same_again() -> None:
     genome = zoo.load("ran")
     job = Job(0, 0, genome.to_json(), task.name, options, training, 40, 1, test=True)
     first, second = evaluate(job, task.arrays), evaluate(job, task.arrays)
+    assert len(first.curve) > 1
+    assert math.isfinite(first.metrics["test_score"])
     assert (first.curve, first.metrics["test_score"]) == (
         second.curve,
         second.metrics["test_score"],
@@ -220,6 +223,8 @@ def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.Mo
 def test_medium_is_the_packages() -> None:
     x = make("associative_recall", difficulty="medium").arrays["train_x"]
     assert x.shape == (1000, 32, 16)
+    theirs = cogscale.build_task("associative_recall", difficulty="medium", seed=0)
+    assert np.array_equal(x, theirs["X_train"].astype(np.float32))
 
 
 @pytest.mark.parametrize("problem", ["simple_copy", "cross_situation", "chaotic_forecasting"])
@@ -227,6 +232,10 @@ def test_the_interface_says_what_goes_in_and_out(problem: str) -> None:
     task = make(problem)
     interface = task.interface()
     assert interface.outputs == task.outputs
+    assert interface.inputs == features(tuple(f"x{k}" for k in range(task.features)))
+    assert task.features == task.arrays["train_x"].shape[-1]
+    kinds = {"classification": "classes", "multi_classification": "bits", "regression": "values"}
+    assert interface.answer.kind == kinds[CATEGORIES[problem]]
     assert interface.streams
 
 
