@@ -81,6 +81,12 @@ def searched(path: Path, declared_so: Experiment, capacity: int = 1, seed: int =
         return final_table(search.history)
 
 
+def repeated(table: list[Row]) -> list[int]:
+    """Numbers of the trials that had the same full training more than once."""
+    steps = [[each for each, score in row[5] if score is not None] for row in table]
+    return [row[0] for row, each in zip(table, steps, strict=True) if each.count(9) > 1]
+
+
 def test_leaders_and_baselines_rank_by_the_mean_of_several_seeds(tmp_path: Path) -> None:
     jobs: list[Job] = []
     declared_so = experiment()
@@ -122,6 +128,8 @@ def test_who_goes_wrong_when_trained_again_has_failed(tmp_path: Path) -> None:
 def test_a_deterministic_search_gives_one_table(kind: str, tmp_path: Path) -> None:
     declared_so = experiment(kind)
     expected = searched(tmp_path / "one", declared_so)
+    assert len(expected) >= 24
+    assert repeated(expected), "leaders were trained again"
     for capacity, seed in ((2, 1), (4, 2), (7, 3)):
         found = searched(tmp_path / f"{capacity}", declared_so, capacity, seed)
         assert not differing_rows(expected, found)
@@ -131,20 +139,17 @@ def test_a_deterministic_search_gives_one_table(kind: str, tmp_path: Path) -> No
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(kind: str, tmp_path: Path) -> None:
     declared_so = experiment(kind)
     expected = searched(tmp_path / "whole", declared_so)
+    assert repeated(expected), "leaders were trained again"
     chance, kills = random.Random(7), 0
-    trained: list[tuple[int, int]] = []
     for sitting in range(200):
         after = chance.randrange(1, 9) if sitting < 8 else -1
-        executor = Disordered(3, sitting, kill_after=after, evaluation=EVALUATION)
         search = Search.open(tmp_path / "run", declared_so)
         try:
-            search.run(executor, arrays={})
+            search.run(Disordered(3, sitting, kill_after=after, evaluation=EVALUATION), arrays={})
         except Killed:
             kills += 1
             search._store.close()  # what a dead process leaves: no requeue, nothing put in order
             continue
-        finally:
-            trained += [job.id for job in executor.jobs]
         found = final_table(search.history)
         search.close()
         break
