@@ -58,7 +58,8 @@ class Writer:
         number, chance = len(self.trials), self.random
         parents = (chance.randrange(max(0, number - 9), number),) if number else ()
         origin = chance.choice(ORIGINS).format(chance.randrange(4)) if number else "grow:start"
-        proposal = Proposal(cell(number), parents, origin)
+        reason = f"because of {number}" if number % 3 == 1 else ""
+        proposal = Proposal(cell(number), parents, origin, reason=reason)
         twins = [t.number for t in self.trials if t.status is not Status.DUPLICATE]
         if twins and chance.random() < 0.2:
             twin = chance.choice(twins)
@@ -175,6 +176,8 @@ def test_a_stored_history_answers_as_one_in_memory(tmp_path: Path, seed: int) ->
         assert answers(writer.records.view()) == expected
         if turn % 10 == 0:  # a history that somebody keeps does not change
             held.append((writer.records.view(), expected))
+    assert expected["reasoned"]
+    assert expected["descents"]
     with Store.read(tmp_path) as reader:
         assert answers(Records(reader.lookup).view()) == answers(in_memory(writer.trials))
     for history, expected in held[::2]:
