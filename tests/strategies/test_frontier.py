@@ -77,6 +77,7 @@ def test_failed_cells_and_cells_in_flight_are_not_extended() -> None:
     for _ in range(10):
         number = following([*trials, running])
         assert number in (0, 3)
+    assert following([*trials, running], explore=0.0) == 3
 
 
 def test_what_a_person_asked_for_is_a_parent() -> None:
@@ -147,6 +148,8 @@ def test_a_proposal_tries_as_few_cells_late_as_early(counts: Counter[str]) -> No
         strategies.create("grow"), space(), scored, trials=161, seed=1, workers=1, on_result=observe
     )
     early, late = at[1] - at[0], at[2] - at[1]
+    assert early["apply"] >= 40
+    assert late["position_rates"] >= 40, "it is counted at all"
     assert late["apply"] / 80 < 3
     assert late["position_rates"] / 80 < 1.5
     assert late["apply"] / 80 < 1.5 * early["apply"] / 40
