@@ -36,12 +36,15 @@ def kind(name: str) -> type[AlgorithmicBenchmark]:
 @pytest.mark.parametrize("name", ALL)
 def test_every_problem_is_a_task_with_legal_options(name: str) -> None:
     made = kind(name)()
+    assert made.questions
+    assert len(made.others) == {"state_tracking": 5, "formal_languages": 2}.get(name, 0)
     for problem, question in made.questions.items():
         task = tasks.get(question.task)
         parsed: Any = task.Options(**question.options)
         assert parsed.batch_size == 128
         assert 0 <= made.chance(problem) < 0.6
     for model in made.others:
+        assert model.accuracy
         assert set(model.accuracy) <= set(made.problems())
         assert any("not verified" in remark for remark in made.remarks)
 

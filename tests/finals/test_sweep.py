@@ -98,13 +98,17 @@ def test_it_widens_until_the_best_rate_is_inside(factor: float, last: float | No
     beyond = {f for f in tried if not 0.25 <= f <= 4}
     assert (last is None and not beyond) or round(last or 0, 6) in beyond
     assert set(rates(executor, baseline=True)) == {0.25, 0.5, 1.0, 2.0, 4.0}
-    assert [rate for rate, _, _ in row.sweep] == sorted(rate for rate, _, _ in row.sweep)
+    assert [round(rate / 0.01, 6) for rate, _, _ in row.sweep] == sorted(tried)
+    assert [score for _, score, _ in row.sweep] == [far(rate) for rate, _, _ in row.sweep]
+    assert {count for _, _, count in row.sweep} == {1}
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_it_ends_at_a_bound_and_says_that_it_did(sign: int) -> None:
     executor = Landscape(lambda baseline, rate, seed: 10.0 + sign * math.log2(rate))
-    for row in final(executor, sweep_seeds=1, widest=32.0).rows:
+    rows = final(executor, sweep_seeds=1, widest=32.0).rows
+    assert {row.name for row in rows} == {"found", "gru"}
+    for row in rows:
         assert row.rate_inside is False
         assert row.learning_rate == pytest.approx(0.01 * 32.0**-sign)
 

@@ -71,6 +71,7 @@ def test_a_cell_that_failed_or_wins_nowhere_does_not_get_in(
 
 def test_each_found_cell_has_its_card() -> None:
     cells = {path.stem for path in FOLDER.glob("*.cell")}
+    assert cells
     assert cells == {path.stem for path in FOLDER.glob("*.toml")} == set(zoo.found())
     for name in zoo.found():
         assert zoo.entry(name).family == "found"
