@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import click
 
-from cellsearch import options
+from cellsearch import options, zoo
 from cellsearch.benchmark import Benchmark, Contestant, benchmarks, get, run_benchmark
 from cellsearch.benchmark.base import BenchmarkReport, ExerciseResult
 from cellsearch.benchmark.page import cell_picture, write_page
@@ -22,7 +21,6 @@ from cellsearch.cli.output import AMOUNT, emit_json, json_option, print_table
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount, command
-from cellsearch.executors.base import Executor
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import cache_folder
 from cellsearch.reporting.screen import Screen
@@ -110,12 +108,13 @@ def benchmark(
     log = cache_folder() / "benchmark"
     try:
         with make_executor(workers, log, ray_address, worker_env) as executor:
-            reports = [_run(one, contestants, executor, show) for one in asked]
+            reports = [run_benchmark(one, contestants, executor, None, show) for one in asked]
     except KeyboardInterrupt:
         click.echo("stopped: the same command goes on", err=True)
         return exit_code()
     if write is not None:
-        drawn = [cell_picture(one, write) for one in contestants if _is_file(one.name, cells)]
+        known = zoo.names()
+        drawn = [cell_picture(one, write) for one in contestants if one.name not in known]
         write_page(write, kind, reports, drawn)
         click.echo(f"written: {write}", err=True)
     if as_json:
@@ -129,22 +128,6 @@ def _combinations(**several: Sequence[Any]) -> list[dict[str, Any]]:
     """All combinations of the values that were said; ``[{}]`` for none."""
     said = {key: list(values) for key, values in several.items() if values}
     return [dict(zip(said, values, strict=True)) for values in product(*said.values())]
-
-
-def _run(
-    one: Benchmark, contestants: Sequence[Contestant], executor: Executor, show: _Progress | None
-) -> BenchmarkReport:
-    return run_benchmark(one, contestants, executor, None, show)
-
-
-def _is_file(label: str, cells: Sequence[str]) -> bool:
-    """Whether a cell was not named by the zoo: it has to be shown."""
-    from cellsearch import zoo
-
-    with suppress(Exception):
-        zoo.load(label)
-        return False
-    return True
 
 
 class _Progress:

@@ -92,8 +92,7 @@ def families(history: History) -> dict[str, list[tuple[float, float]]]:
         kind, detail = one.origin.kind, one.origin.detail
         before = min((scores[n] for n in one.parents if n in scores), default=float("inf"))
         if kind and kind != IMPORTED and one.ended and isfinite(before):
-            mark = "" if not detail or detail.startswith("+") else ":"
-            found[f"{kind}{mark}{detail}"].append((one.score, before))
+            found[Origin(kind, detail)].append((one.score, before))
     return dict(found)
 
 

@@ -88,11 +88,6 @@ def briefing(run: Snapshot, *, best: int = 8, failed: int = 8) -> dict[str, Any]
     }
 
 
-def _about(task: str) -> str:
-    """What is learned, in words."""
-    return tasks.info(task).summary if task != SUITE else "several tasks, see its options"
-
-
 def _space(space: SearchSpace) -> dict[str, Any]:
     limits, rules = space.limits, space.constraints
     sizes = space.counted_at[0]
