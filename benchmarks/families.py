@@ -1,11 +1,8 @@
 """Which family of searches finds the better cell with the same compute?
 
 Compute is optimizer steps times multiply-adds of the model for one position, of everything that a
-search trains. Supernets count, with the passes that measure their connections (three of them over
-as many positions are one step). A training that failed counts in full; what is answered from the
-history is free. Every run is given as much as so many trainings of the LSTM take, and a training
-that ends beyond that does not count any more. Over a suite the tasks that a cell was trained on
-count, each with its steps and sizes.
+search trains (cellsearch/runs/compute.py). Every run is given as much as so many trainings of the
+LSTM take, and a training that ends beyond that does not count any more.
 
 Runs are done one after the other in this process, each in a folder of its own under ``--out``; an
 interrupted run goes on, a finished one is not repeated::
@@ -23,130 +20,39 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import cellsearch as cs
-from cellsearch import tasks, zoo
 from cellsearch.experiment import Experiment
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test
-from cellsearch.genome.graph import Genome
-from cellsearch.history import History
-from cellsearch.job import Training as Settings
+from cellsearch.runs.compute import Meter, spent
 from cellsearch.search import SearchEvent, TrialEnded
-from cellsearch.space import LayerSizes
-from cellsearch.space.declaration import layer_footprint
-from cellsearch.tasks.base import Task
-from cellsearch.tasks.suite import SUITE, Suite, part
-from cellsearch.training import Data, prepare
-from cellsearch.training.model import trained_sizes
-from cellsearch.training.suite import member_training
-from cellsearch.trial import Status, Trial
+from cellsearch.training import prepare
 
 STRATEGIES = ("random", "genetic", "grow", "prune")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a task adds to the cost of a trial."""
-
-    steps: int
-    sizes: LayerSizes
-    pass_steps: float
-    """Steps that a forward pass over one validation batch is worth: a third of one, times the
-    positions that it has more.
-    """
-
-    @classmethod
-    def of(cls, task: Task, training: Settings) -> Training:
-        """How a task is trained."""
-        positions = [
-            int(np.prod(next(iter(task.batches(part, 0))).x.shape[:2]))
-            for part in ("train", "valid")
-        ]
-        ratio = positions[1] / positions[0] / 3
-        return cls(training.steps, trained_sizes(task, training), ratio)
-
-
-@dataclass(frozen=True)
-class Meter:
-    """Counts what trials cost, in trainings of the LSTM."""
-
-    tasks: tuple[Training, ...]
-    batches: int = 0
-    """On how many of validation each connection of a supernet was measured."""
-
-    @classmethod
-    def of(cls, experiment: Experiment, data: Data) -> Meter:
-        """Of an experiment with its data."""
-        batches = experiment.strategy.perturbation
-        if experiment.task != SUITE:
-            task = tasks.get(experiment.task).create(experiment.task_options, data.arrays)
-            return cls((Training.of(task, experiment.training),), batches)
-        suite, found = Suite.parse(experiment.task_options), []
-        for k, member in enumerate(suite.members):
-            task = tasks.get(member.task).create(member.options, part(data.arrays, k))
-            found.append(Training.of(task, member_training(suite, member)))
-        return cls(tuple(found), batches)
-
-    def full(self, genome: Genome, trained: int | None = None, passes: float = 0.0) -> float:
-        """Steps times multiply-adds of all trainings of a cell, or of those for the first tasks,
-        each followed by so many passes over a validation batch.
-        """
-        return float(
-            sum(
-                (one.steps + passes * one.pass_steps)
-                * layer_footprint(genome, one.sizes).macs_per_step
-                for one in self.tasks[:trained]
-            )
-        )
-
-    def cost(self, trial: Trial) -> float:
-        """What a trial took, in trainings of the LSTM."""
-        if trial.status is Status.DUPLICATE or trial.is_rejected or trial.is_imported:
-            return 0.0
-        trained, passes, share = None, 0.0, 1.0
-        if (result := trial.result) is not None:
-            count = result.metrics.get("trained_tasks")
-            trained = int(count) if count else None
-            share = result.steps / sum(one.steps for one in self.tasks[:trained])
-            measured = [c for c in result.connections.values() if c.perturbation is not None]
-            passes = self.batches * (len(measured) + 1.0) if measured else 0.0
-        return share * self.full(trial.genome, trained, passes) / self.full(zoo.load("lstm"))
-
-
-def points(history: History, meter: Meter) -> Iterator[tuple[float, Trial]]:
-    """What had been spent at the end of each trial, baselines left out."""
-    spent = 0.0
-    for trial in history:
-        if trial.status.finished and not trial.is_baseline:
-            spent += meter.cost(trial)
-            yield spent, trial
-
-
 def run(declared: Experiment, budget: float, folder: Path) -> dict[str, Any]:
     """One search, from where it is until its compute is used up; what came out."""
     data = prepare(declared.task, declared.task_options)
-    meter, started = Meter.of(declared, data), time.process_time()
+    meter, started = Meter.of(declared, data.arrays), time.process_time()
     with cs.Search.open(folder, declared) as search:
-        spent = max((at for at, _ in points(search.history, meter)), default=0.0)
+        used = max((at for at, _ in spent(search.history, meter)), default=0.0)
 
         def on_event(event: SearchEvent) -> None:
-            nonlocal spent
+            nonlocal used
             if isinstance(event, TrialEnded):
-                spent += meter.cost(event.trial)
-                if spent >= budget:
+                used += meter.cost(event.trial)
+                if used >= budget:
                     search.stop()
 
-        if spent < budget:
+        if used < budget:
             search.run(cs.InProcess(), on_event, data=data)
-        found = list(points(search.history, meter))
+        found = list(spent(search.history, meter))
     return {
         "strategy": declared.strategy.name,
         "seed": declared.seed,

@@ -13,6 +13,7 @@ from cellsearch.history import History as History
 from cellsearch.runs import Run as Run
 from cellsearch.runs import load_model as load_model
 from cellsearch.runs import open_run as open_run
+from cellsearch.runs.comparing import compare as compare
 from cellsearch.search import Search as Search
 from cellsearch.space import SearchSpace as SearchSpace
 from cellsearch.trial import Budget as Budget

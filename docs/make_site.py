@@ -23,7 +23,7 @@ _FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="?(?:ht
 REFERENCE = {
     "cells": ("Cells", "Genome compile_cell zoo"),
     "search": ("Searching", "load_experiment Experiment Search InProcess Ray"),
-    "run": ("What a search has left", "open_run Run load_model runs.RunTrial"),
+    "run": ("What a search has left", "open_run Run load_model runs.RunTrial compare"),
     "history": ("History", "History Trial Proposal Budget Result"),
     "space": ("Search spaces", "load_space SearchSpace"),
     "tasks": ("Tasks", "tasks"),

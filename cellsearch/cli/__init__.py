@@ -34,6 +34,7 @@ _COMMANDS = (
     ("ls", "runs", "List the trials of a run."),
     ("best", "runs", "Show the best cell of a run."),
     ("report", "runs", "Write the HTML report of a run."),
+    ("compare", "comparing", "Compare runs: curves, tests, shared cells."),
     ("finals", "finals", "Retrain the best cells and the baselines, and judge."),
     ("show", "cells", "Show a cell: equations, size, class, drawing."),
     ("diff", "cells", "Show what leads from one cell to another."),

@@ -20,6 +20,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch finals runs/quickstart --suite standard --top 2",
         "cellsearch finals runs/quickstart --on copy --against transformer",
     ),
+    "compare": (
+        "cellsearch compare runs/sweep",
+        "cellsearch compare runs/a runs/b --by seconds -o comparison.html --figure curves.svg",
+    ),
     "show": (
         "cellsearch show lstm",
         "cellsearch show runs/quickstart:7",
@@ -67,7 +71,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 _GROUPS = {
     "Workers": {"workers", "ray_address"},
     "Data": {"data", "data_dir", "offline"},
-    "Output": {"as_json", "output", "force", "plain", "svg", "form"},
+    "Output": {"as_json", "output", "force", "plain", "svg", "form", "figure"},
 }
 """Names of options by the heading that they stand under; the others come first."""
 _FEW = 5

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Line", "Point", "line_chart", "scatter_chart"]
+__all__ = ["Line", "Point", "line_chart", "scatter_chart", "strip_chart"]
 
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 16, 44
 FEW = 4
 """So many names of lines have room above their ends; more of them stand beside the axes."""
-LETTER, APART = 6.7, 15
+LETTER, APART = 7.4, 15
 """Width of a letter of a name, and distance of two names."""
 
 
@@ -226,4 +226,43 @@ def scatter_chart(title: str, points: Sequence[Point], *, x_label: str, y_label:
                 f'<text class="{css}" x="{x + dx:.1f}" y="{y - 6:.1f}" '
                 f'text-anchor="{anchor}">{escape(point.label)}</text>'
             )
+    return _svg(title, parts)
+
+
+def strip_chart(title: str, rows: Sequence[tuple[str, Sequence[Point]]], *, x_label: str) -> str:
+    """Dots over one axis, a row with a name for each group of them; their ``y`` means nothing."""
+    xs = [point.x for _, points in rows for point in points]
+    if not xs:
+        return _empty(title)
+    frame = _Frame(xs, [0.0, 1.0], x_label, "")
+    longest = max(len(name) for name, _ in rows)
+    start = min(8 + LETTER * longest, WIDTH / 2)
+
+    def place(value: float) -> float:
+        share = (frame.x(value) - LEFT) / (frame.end - LEFT)
+        return start + share * (frame.end - start)
+
+    base, parts = HEIGHT - BOTTOM, []
+    for value in ticks(frame.x_low, frame.x_high):
+        x = place(value)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{base}"/>')
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{base + 18}" '
+            f'text-anchor="middle">{escape(_number(value))}</text>'
+        )
+    parts.append(
+        f'<text class="label" x="{(start + frame.end) / 2:.0f}" y="{HEIGHT - 6}" '
+        f'text-anchor="middle">{escape(x_label)}</text>'
+    )
+    for k, (name, points) in enumerate(rows):
+        y = TOP + (base - TOP) * (k + 0.5) / len(rows)
+        parts.append(
+            f'<text class="label" x="{start - 8:.1f}" y="{y + 4:.1f}" '
+            f'text-anchor="end">{escape(name)}</text>'
+        )
+        parts += [
+            f'<circle class="{escape(point.css)}" cx="{place(point.x):.1f}" cy="{y:.1f}" '
+            f'r="4.5"><title>{escape(point.title)}</title></circle>'
+            for point in points
+        ]
     return _svg(title, parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +16,7 @@ from cellsearch.errors import NoCandidateError, RunError, amount, checked_argume
 from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.store import Environment, Records, Store, Timing
+from cellsearch.store.lookup import Course
 from cellsearch.store.naive import read_naive
 from cellsearch.trial import BASELINE, Status, Trial
 
@@ -177,6 +178,16 @@ class Snapshot:
             before = ended
             times[trial] = elapsed
         return times
+
+    def course(self) -> Iterator[Course]:
+        """The trials that have ended, in order of number, as the indexes of the store know them."""
+        return self._store.lookup.course()
+
+    def cells(self) -> Iterator[tuple[str, int, float]]:
+        """Key of the genome, number and score of each trial that has a place among the results,
+        baselines left out, in order of number; also from the indexes.
+        """
+        return self._store.lookup.cells()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cellsearch.genome.graph import Genome
 from cellsearch.history import Descent, Granted, Totals
@@ -16,13 +16,26 @@ from cellsearch.job import JobId
 from cellsearch.store.database import moment, open_reader, translated
 from cellsearch.store.reading import StoreView, read_trials
 from cellsearch.store.seals import damaged
-from cellsearch.trial import Origin, Status, Trial
+from cellsearch.trial import BASELINE, IMPORTED, Origin, Status, Trial
 
-__all__ = ["Lookup", "fill_keys"]
+__all__ = ["Course", "Lookup", "fill_keys"]
 
 _UNFINISHED = "status IN ('waiting', 'running')"
 _SPECIAL = "substr(origin, 1, 8) IN ('baseline', 'imported', 'supernet')"
 """As in lookups.sql: word for word, or its index is not used."""
+
+
+class Course(NamedTuple):
+    """A trial that has ended, as far as the course of a search is concerned."""
+
+    number: int
+    """Of the trial."""
+    kind: str
+    """Of its origin."""
+    standing: float
+    """By what it is ranked; infinity for what has no place among the results."""
+    counts: bool
+    """Whether it counts against the trials of the experiment."""
 
 
 class Lookup:
@@ -166,6 +179,27 @@ class Lookup:
                 float("inf") if standing is None else standing,
                 status != Status.DUPLICATE and Status(status).finished,
             )
+
+    def course(self) -> Iterator[Course]:
+        """The trials that have ended, in order of number."""
+        for number, origin, standing, failure in self.rows(
+            "SELECT number, origin, standing, failure_kind FROM trials "
+            f"WHERE NOT {_UNFINISHED} ORDER BY number"
+        ):
+            kind = Origin.parse(origin).kind
+            counts = kind != IMPORTED and failure != "prefilter"
+            yield Course(number, kind, float("inf") if standing is None else standing, counts)
+
+    def cells(self) -> Iterator[tuple[str, int, float]]:
+        """Key of the genome, number and score of each trial that has a place among the results,
+        baselines left out, in order of number.
+        """
+        for key, number, standing, origin in self.rows(
+            "SELECT cell_key, number, standing, origin FROM trials WHERE standing IS NOT NULL "
+            "ORDER BY number"
+        ):
+            if Origin.parse(origin).kind != BASELINE:
+                yield key or self.trials(range(number, number + 1))[0].key, number, standing
 
     def reasoned(self) -> list[int]:
         """The trials that were proposed with a reason."""

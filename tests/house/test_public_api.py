@@ -29,6 +29,7 @@ PUBLIC = {
     "SearchSpace",
     "Trial",
     "__version__",
+    "compare",
     "compile_cell",
     "load_experiment",
     "load_model",

@@ -1,0 +1,59 @@
+"""Charts that stand alone, in the size of a column of a paper, and the colours of series."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["PAPER_WIDTH", "SERIES", "paper_figure", "series", "series_rules"]
+
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f3c8d", "#888888")
+"""Colours that people with any sight tell apart (Okabe & Ito 2008; yellow darker, black replaced),
+on light and on dark paper."""
+PAPER_WIDTH = 84.0
+"""Millimetres: a column of most papers with two columns."""
+_DASHES = ("", "7 3", "2 3")
+
+
+def series(place: int) -> str:
+    """The CSS classes of a series: colours, then colours with dashes."""
+    colour, dash = place % len(SERIES), place // len(SERIES) % len(_DASHES)
+    return f"series s{colour}" + (f" dash{dash}" if dash else "")
+
+
+def series_rules() -> str:
+    """The CSS rules of these classes."""
+    rules = "".join(
+        f".chart polyline.s{k}{{stroke:{colour}}}.chart .band.s{k},.chart .dot.s{k},"
+        f".chart .name.s{k}{{fill:{colour}}}"
+        for k, colour in enumerate(SERIES)
+    )
+    rules += "".join(
+        f".chart polyline.dash{k}{{stroke-dasharray:{dash}}}"
+        for k, dash in enumerate(_DASHES)
+        if dash
+    )
+    return rules + ".chart .band{stroke:none;fill-opacity:.15}"
+
+
+_PAPER_RULES = (
+    "text{font-family:Helvetica,Arial,sans-serif;font-size:15px;fill:#000}"
+    ".grid{stroke:#ddd;stroke-width:0.8}.axis{stroke:#000;stroke-width:1}"
+    "polyline{fill:none;stroke:#000;stroke-width:2;stroke-linejoin:round}"
+    ".baseline{stroke:#777;stroke-dasharray:5 4;stroke-width:1.4}"
+    ".name.baseline{stroke:none;fill:#666}"
+)
+
+
+def paper_figure(chart: str, *, width: float = PAPER_WIDTH) -> str:
+    """A chart as an SVG file of its own, with its style in it.
+
+    chart: of :mod:`cellsearch.reporting.charts`.
+    width: in millimetres.
+    """
+    found = re.search(r'viewBox="0 0 (\d+) (\d+)"', chart)
+    assert found is not None
+    height = width * int(found[2]) / int(found[1])
+    size = f'width="{width:g}mm" height="{height:.4g}mm"'
+    chart = chart.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" {size} ', 1)
+    style = _PAPER_RULES + series_rules().replace(".chart ", "")
+    return chart.replace("<title>", f"<style>{style}</style><title>", 1)
