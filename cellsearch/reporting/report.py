@@ -5,7 +5,7 @@ escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import islice
@@ -16,6 +16,7 @@ from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.finals import errors_table, finals_on_section, finals_section
+from cellsearch.reporting.lineage import ancestors
 from cellsearch.reporting.operators import operators_section
 from cellsearch.reporting.page import (
     cell,
@@ -371,7 +372,8 @@ def _lineage(report: Report, history: History) -> str:
     if best is None:
         return ""
     items = []
-    for depth, trial in islice(_ancestors(best, history), ANCESTORS):
+    for relative in islice(ancestors(best, history), ANCESTORS):
+        trial = relative.trial
         parents = ", ".join(str(n) for n in trial.proposal.parents) or "none"
         text = (
             f"{trial.name} · score {number(trial.score)} · {trial.proposal.origin} · "
@@ -379,28 +381,14 @@ def _lineage(report: Report, history: History) -> str:
         )
         reason = trial.proposal.reason
         why = f'<div class="soft">{escape(reason)}</div>' if reason else ""
-        items.append(f'<li style="margin-left:{min(depth, 12) * 18}px">{escape(text)}{why}</li>')
+        items.append(
+            f'<li style="margin-left:{min(relative.depth, 12) * 18}px">{escape(text)}{why}</li>'
+        )
     more = f'<p class="soft">Only the nearest {ANCESTORS} are shown.</p>'
     return (
         f'<h2>Where the winner comes from</h2><ol class="lineage">{"".join(items)}</ol>'
         f"{more if len(items) == ANCESTORS else ''}"
     )
-
-
-def _ancestors(trial: Trial, history: History) -> Iterator[tuple[int, Trial]]:
-    """The trial and everything it descends from, each once, with its distance."""
-    seen = {trial.number}
-    level = [trial]
-    depth = 0
-    while level:
-        yield from ((depth, t) for t in level)
-        above: list[Trial] = []
-        for above_it in (n for t in level for n in t.proposal.parents):
-            parent = history.by_number.get(above_it)
-            if parent is not None and above_it not in seen:
-                seen.add(above_it)
-                above.append(parent)
-        level, depth = above, depth + 1
 
 
 def _failures(history: History) -> str:

@@ -1,0 +1,94 @@
+"""Who worked on a run, and when: busy, idle, and what became of it; and how long the rest takes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Span", "WorkerLine", "died", "seconds_left", "worker_lines"]
+
+DEADLY = ("crash", "memory")
+"""Kinds of failure with which a worker's process ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One training on one worker. Times are seconds since 1970."""
+
+    trial: int
+    """Number of the trial."""
+    rung: int
+    """Which of its budgets."""
+    started: float
+    """When it was handed out."""
+    ended: float
+    """When its outcome came."""
+    failure: str = ""
+    """The kind of failure that the trial ended with; ``""`` for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLine:
+    """What one worker did, in order."""
+
+    worker: str
+    """Its name; ``""`` for the process of the search itself."""
+    spans: tuple[Span, ...]
+    """Its trainings, none of which begins before the one before it has ended."""
+
+    @property
+    def busy(self) -> float:
+        """Seconds of training."""
+        return sum(span.ended - span.started for span in self.spans)
+
+    @property
+    def share(self) -> float:
+        """Of the time from its first training to the end of its last: busy."""
+        whole = self.spans[-1].ended - self.spans[0].started if self.spans else 0.0
+        return self.busy / whole if whole > 0 else 1.0
+
+    @property
+    def deaths(self) -> int:
+        """How many trainings ended with the process."""
+        return sum(died(span.failure) for span in self.spans)
+
+
+def died(kind: str) -> bool:
+    """Whether a failure of this kind ends the process that trained."""
+    return kind in DEADLY
+
+
+def worker_lines(spans: Iterable[tuple[str, Span]]) -> list[WorkerLine]:
+    """The line of each worker, by name, out of trainings in any order.
+
+    A training counts from when its worker was free: a job that was handed out early has waited.
+    """
+    by_worker: defaultdict[str, list[Span]] = defaultdict(list)
+    for worker, span in spans:
+        by_worker[worker].append(span)
+    lines = []
+    for worker, own in sorted(by_worker.items()):
+        free, made = -math.inf, []
+        for span in sorted(own, key=lambda span: (span.ended, span.trial, span.rung)):
+            began = min(max(span.started, free), span.ended)
+            made.append(Span(span.trial, span.rung, began, span.ended, span.failure))
+            free = span.ended
+        lines.append(WorkerLine(worker, tuple(made)))
+    return lines
+
+
+def seconds_left(ended: Sequence[float], left: int, now: float, most: int = 200) -> float:
+    """Seconds until ``left`` more trials have ended, if they go on as the last ones did; not a
+    number where too few have ended to say.
+
+    ended: when trials ended, rising, of this sitting alone.
+    most: how many of the last ones count.
+    """
+    recent = ended[-most:]
+    if left <= 0:
+        return 0.0
+    if len(recent) < 2:
+        return math.nan
+    return max(now - recent[0], recent[-1] - recent[0]) / (len(recent) - 1) * left

@@ -1,0 +1,83 @@
+"""What reports and the live page say of lineage, failures and workers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from cellsearch import zoo
+from cellsearch.history import History
+from cellsearch.reporting.causes import failure_kinds
+from cellsearch.reporting.lineage import ancestors, descendants, family
+from cellsearch.reporting.workers import Span, seconds_left, worker_lines
+from cellsearch.trial import Proposal, Trial
+
+CELL = zoo.load("mgu")
+PARENTS = {0: (), 1: (), 2: (0,), 3: (2, 1), 4: (3,), 5: (3, 0), 6: (5,), 7: (99,)}
+HISTORY = History([Trial(n, Proposal(CELL, p, "mutate")) for n, p in PARENTS.items()])
+
+
+def test_ancestors_come_once_and_the_nearest_first() -> None:
+    found = [(r.trial.number, r.depth) for r in ancestors(HISTORY[5], HISTORY)]
+    assert found == [(5, 0), (3, 1), (0, 1), (2, 2), (1, 2)]
+    assert [r.trial.number for r in ancestors(HISTORY[7], HISTORY)] == [7]  # a parent is not there
+
+
+def test_descendants_are_those_of_which_it_is_the_first_parent() -> None:
+    found = [(r.trial.number, r.depth) for r in descendants(HISTORY[2], HISTORY)]
+    assert found == [(3, -1), (4, -2), (5, -2), (6, -3)]
+
+
+def test_a_family_says_when_there_are_more() -> None:
+    found, more = family(HISTORY[3], HISTORY, above=2, below=5)
+    assert [r.trial.number for r in found] == [3, 2, 4, 5, 6]
+    assert more
+    assert not family(HISTORY[3], HISTORY)[1]
+
+
+def test_failures_that_differ_in_numbers_alone_have_one_cause() -> None:
+    kinds = failure_kinds(
+        [
+            (3, "timeout", "took 3.2 s"),
+            (4, "nan", "the loss is nan at step 12"),
+            (7, "nan", "the score is inf"),
+            (8, "nan", "the loss is inf at step 9"),
+            (9, "odd", ""),
+        ]
+    )
+    assert [(kind.kind, kind.count) for kind in kinds] == [("nan", 3), ("timeout", 1), ("odd", 1)]
+    assert [(c.message, c.trials) for c in kinds[0].causes] == [
+        ("the loss is nan at step 12", [4, 8]),
+        ("the score is inf", [7]),
+    ]
+    assert kinds[0].meaning
+    assert not kinds[2].meaning
+
+
+def test_a_worker_is_busy_with_one_training_at_a_time() -> None:
+    lines = worker_lines(
+        [
+            ("b", Span(2, 0, 5.0, 6.0, "crash")),
+            ("a", Span(1, 0, 1.0, 8.0)),  # handed out while the one before it was trained
+            ("a", Span(0, 0, 0.0, 4.0)),
+            ("a", Span(3, 0, 12.0, 14.0)),
+        ]
+    )
+    assert [line.worker for line in lines] == ["a", "b"]
+    assert [(s.trial, s.started, s.ended) for s in lines[0].spans] == [
+        (0, 0.0, 4.0),
+        (1, 4.0, 8.0),
+        (3, 12.0, 14.0),
+    ]
+    assert lines[0].busy == 10.0
+    assert lines[0].share == pytest.approx(10 / 14)
+    assert (lines[0].deaths, lines[1].deaths) == (0, 1)
+
+
+def test_the_rest_takes_as_long_as_the_last_ones_did() -> None:
+    times = [10.0, 100.0, 101.0, 102.0, 103.0]
+    assert seconds_left(times, 6, 103.0, most=4) == 6.0
+    assert seconds_left(times, 6, 106.0, most=4) == 12.0  # nothing has ended for a while
+    assert seconds_left(times, 0, 103.0) == 0.0
+    assert math.isnan(seconds_left([1.0], 3, 2.0))
