@@ -5,6 +5,7 @@ VENV ?= .venv
 RUN ?= runs/quickstart
 WORKERS ?= 2
 SLOW_SECONDS ?= 400
+TEST_PROCESSES ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cellsearch-stamp
@@ -30,8 +31,10 @@ demo: setup
 	@$(BIN)/cellsearch report $(RUN)
 	@$(BIN)/cellsearch export $(RUN) --to source --output $(RUN)/best_cell.py --force
 
+# Two processes, then alone what other tests would disturb.
 test: setup
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m 'not slow and not alone'
+	@$(BIN)/python -m pytest -q -m 'alone and not slow'
 
 lint: setup
 	@$(BIN)/ruff check .

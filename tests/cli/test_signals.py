@@ -23,6 +23,8 @@ from cellsearch.errors import ConfigError
 from cellsearch.store import Store
 from cellsearch.trial import Status
 
+pytestmark = pytest.mark.alone
+
 EXPERIMENT = """
 question = "Does it end?"
 space = "tiny"

@@ -22,6 +22,8 @@ from cellsearch.testing.executors import (
 )
 from cellsearch.testing.noop import EVALUATION
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.usefixtures("ray_cluster")
 class TestRay(ExecutorContract):

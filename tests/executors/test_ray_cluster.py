@@ -21,6 +21,8 @@ from cellsearch.store import Store
 from cellsearch.testing.executors import train_lines
 from cellsearch.testing.search import differing_rows, final_table
 
+pytestmark = pytest.mark.alone
+
 OWN_CLUSTER = """
 import sys
 from pathlib import Path

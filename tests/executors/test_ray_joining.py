@@ -24,6 +24,8 @@ from cellsearch.errors import EnvironmentFailure
 from cellsearch.executors.ray_joining import check_answers
 from cellsearch.store import Store
 
+pytestmark = pytest.mark.alone
+
 SEARCH = "from cellsearch.cli import main; main()"
 EXPERIMENT = """
 question = "Do two hosts work?"

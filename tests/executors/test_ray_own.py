@@ -22,6 +22,8 @@ from cellsearch.executors.worker_environment import allowed, named
 from cellsearch.store import Store
 from cellsearch.trial import Status
 
+pytestmark = pytest.mark.alone
+
 OWN_CLUSTER = """
 import json, os, sys
 from pathlib import Path
