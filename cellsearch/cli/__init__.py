@@ -36,6 +36,7 @@ _COMMANDS = (
     ("report", "runs", "Write the HTML report of a run."),
     ("compare", "comparing", "Compare runs: curves, tests, shared cells."),
     ("finals", "finals", "Retrain the best cells and the baselines, and judge."),
+    ("ablate", "ablation", "Take a cell apart: what each of its parts is worth."),
     ("show", "cells", "Show a cell: equations, size, class, drawing."),
     ("diff", "cells", "Show what leads from one cell to another."),
     ("import", "cells", "Read a cell in another notation."),

@@ -46,6 +46,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch evaluate gru --task parity --steps 300",
         "cellsearch evaluate mine.cell --suite long_memory",
     ),
+    "ablate": (
+        "cellsearch ablate runs/quickstart --seeds 5 --steps 50%",
+        "cellsearch ablate runs/quickstart:7",
+        "cellsearch ablate lstm --task char_lm --steps 250 --hidden 32",
+    ),
     "diagnose": (
         "cellsearch diagnose runs/quickstart -o page.html",
         "cellsearch diagnose lstm --task parity",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cellsearch.files import read_plain, write_atomically
-from cellsearch.finals.plain import read_as
 from cellsearch.job import Failure, Outcome, Result
+from cellsearch.plain import read_as
 
 __all__ = ["Journal"]
 

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from cellsearch.errors import checked_arguments
 from cellsearch.files import read_plain
-from cellsearch.finals.plain import SIGNIFICANCE, plain, read_as
 from cellsearch.finals.ranks import (
     critical_difference,
     friedman_test,
@@ -25,8 +24,9 @@ from cellsearch.finals.ranks import (
     signed_rank_test,
 )
 from cellsearch.finals.standings import FinalComparison, Standing, tasks_sentence
-from cellsearch.finals.statistics import holm, rank_test
+from cellsearch.finals.statistics import SIGNIFICANCE, holm, rank_test
 from cellsearch.finals.table import FinalRow, FinalTable, mostly_lower
+from cellsearch.plain import plain, read_as
 
 __all__ = ["FinalTables", "TaskTable"]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cellsearch.errors import amount
-from cellsearch.finals.plain import SIGNIFICANCE
 from cellsearch.finals.ranks import smallest_signed_rank_p
+from cellsearch.finals.statistics import SIGNIFICANCE
 
 __all__ = ["FinalComparison", "Standing", "tasks_sentence"]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "SIGNIFICANCE",
     "bootstrap_interval",
     "holm",
     "mean_and_deviation",
@@ -21,6 +22,8 @@ __all__ = [
     "superiority",
 ]
 
+SIGNIFICANCE = 0.05
+"""The largest p that counts."""
 EXACT_LIMIT = 200_000
 RESAMPLES = 100_000
 BOOTSTRAPS = 2_000

@@ -17,9 +17,15 @@ from typing import Any
 from cellsearch.errors import checked_arguments
 from cellsearch.files import read_plain
 from cellsearch.finals.effect import Effect
-from cellsearch.finals.plain import SIGNIFICANCE, plain, read_as
-from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, smallest_p
+from cellsearch.finals.statistics import (
+    SIGNIFICANCE,
+    holm,
+    mean_and_deviation,
+    rank_test,
+    smallest_p,
+)
 from cellsearch.job import Naive
+from cellsearch.plain import plain, read_as
 
 __all__ = [
     "EQUAL_WEIGHTS",
@@ -203,7 +209,7 @@ class FinalTable:
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> FinalTable:
         """The table that :meth:`to_document` made plain data of; what that raises which is damaged
-        is one of :data:`cellsearch.finals.plain.DAMAGE`.
+        is one of :data:`cellsearch.plain.DAMAGE`.
         """
         table = cls(
             tuple(map(_stored, document["rows"])),

@@ -14,6 +14,7 @@ from typing import Any
 from cellsearch.errors import amount
 from cellsearch.history import History
 from cellsearch.job import Naive
+from cellsearch.reporting.ablation import ablations_section
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
 from cellsearch.reporting.finals import errors_table, finals_on_section, finals_section
 from cellsearch.reporting.lineage import ancestors
@@ -67,6 +68,8 @@ class Report:
     """The table of finals (``rows`` and ``sentence``); ``None`` before they ran."""
     finals_on: Sequence[Mapping[str, Any]] = ()
     """Those of finals on other tasks."""
+    ablations: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """What ablations of its cells have found, by the number of the trial."""
     headline: tuple[str, str] = ("", "")
     """What the finals say in a few words, and of whom; empty before they ran."""
     naive: Sequence[Naive] = ()
@@ -89,6 +92,7 @@ class Report:
 def render_report(report: Report) -> str:
     """The whole page as text."""
     history = report.history
+    best = history.best(baselines=False)
     body = "\n".join(
         [
             _head(report, history),
@@ -98,6 +102,7 @@ def render_report(report: Report) -> str:
             _front(report, history),
             finals_section(report.finals, report.metric),
             *map(finals_on_section, report.finals_on),
+            ablations_section(report.ablations, best.number if best is not None else None),
             _pruned(history),
             _top_cells(report, history),
             _lineage(report, history),

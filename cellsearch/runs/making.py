@@ -39,6 +39,7 @@ __all__ = [
     "keep",
     "making_alone",
     "model_sizes",
+    "put_aside",
     "refuse",
 ]
 
@@ -118,7 +119,7 @@ def making_alone(folder: Path, target: Path, *, again: bool) -> Iterator[None]:
 
 def keep(table: FinalTable | FinalTables, target: Path, journal: Journal) -> None:
     """Write the table that the outcomes of the journal gave; an earlier one is put aside."""
-    _put_aside(target)
+    put_aside(target)
     files.write_atomically(target, table.to_json())
     journal.end()
 
@@ -154,7 +155,7 @@ def _open_journal(path: Path, plan: Mapping[str, Any], *, again: bool) -> Journa
     except InputFileError:
         if not again:
             raise
-        _put_aside(path)
+        put_aside(path)
         return Journal(path, plan)
     if journal.others and not again:
         differing = [key for key in plan if journal.others.get(key) != journal.plan[key]]
@@ -165,11 +166,11 @@ def _open_journal(path: Path, plan: Mapping[str, Any], *, again: bool) -> Journa
             "puts them aside and reads the test data once more",
         )
     if journal.others:
-        _put_aside(path)
+        put_aside(path)
     return journal
 
 
-def _put_aside(path: Path) -> None:
+def put_aside(path: Path) -> None:
     """Keep an earlier file under the first name that is free: ``finals-1.json``, ..."""
     stem, _, suffix = path.name.partition(".")
     number = 1

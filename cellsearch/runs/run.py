@@ -9,12 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellsearch.ablation import AblationTable
 from cellsearch.errors import RunError, SearchWarning, amount, checked_arguments
 from cellsearch.files import write_atomically, write_new
 from cellsearch.history import as_frame
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
-from cellsearch.runs.snapshot import FINALS, Snapshot
+from cellsearch.runs.snapshot import ABLATIONS, FINALS, Snapshot
 from cellsearch.runs.trial import RunTrial
 from cellsearch.trial import Trial
 
@@ -144,6 +145,16 @@ class Run(Snapshot):
             found[tables.name] = tables
         return found
 
+    def ablations(self) -> dict[int, AblationTable]:
+        """The tables of the ablations of its cells, by the number of the trial. Raises
+        :class:`InputFileError` for a damaged file.
+        """
+        found = {}
+        for path in (self.path / ABLATIONS).glob("trial-*.json"):
+            if number := re.fullmatch(r"trial-([0-9]{1,9})\.json", path.name):
+                found[int(number[1])] = AblationTable.read(path)
+        return dict(sorted(found.items()))
+
     @checked_arguments
     def plan_finals(
         self,
@@ -264,6 +275,7 @@ class Run(Snapshot):
             environment=self.environments[-1].fingerprint if self.environments else {},
             finals=finals.to_document() if finals is not None else None,
             finals_on=[tables.to_document() for tables in self.finals_on().values()],
+            ablations={n: found.to_document() for n, found in self.ablations().items()},
             headline=finals.headline if finals is not None else ("", ""),
             naive=self.naive,
             data=next((str(options[key]) for key in _FILES if options.get(key)), ""),

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from cellsearch.tasks.base import Arrays
     from cellsearch.tasks.own_data import Given
 
-__all__ = ["FINALS", "Snapshot", "finals_file"]
+__all__ = ["ABLATIONS", "FINALS", "Snapshot", "finals_file"]
 
 FINALS = "finals.json"
 """The file of a run's folder that holds the table of its finals."""
+ABLATIONS = "ablation"
+"""The folder of a run's folder that holds the tables of ablations of its cells."""
 
 
 def finals_file(name: str) -> str:

@@ -16,13 +16,16 @@ from cellsearch.trial import Result, Trial
 if TYPE_CHECKING:  # these load torch
     from torch import Tensor, nn
 
+    from cellsearch.ablation import AblationTable
     from cellsearch.compiler.module import CellModule
+    from cellsearch.executors.base import Executor
     from cellsearch.export.c.functions import Math
     from cellsearch.export.c.write import ActivationBits
     from cellsearch.export.source import Precision
     from cellsearch.export.whole import WholeModel
     from cellsearch.export.write import Exported, Form
-    from cellsearch.job import Job
+    from cellsearch.job import Job, Outcome
+    from cellsearch.runs.ablation import AblationPlan
     from cellsearch.runs.diagnosis import Comparison
     from cellsearch.runs.trained import Trained
     from cellsearch.tasks.base import Arrays
@@ -276,6 +279,31 @@ class RunTrial:
             examples=examples,
             on_training=on_training,
         )
+
+    @checked_arguments
+    def plan_ablation(self, **options: Any) -> AblationPlan:
+        """What can be taken out of the cell, and how what is left is trained; see
+        :func:`cellsearch.runs.ablation.plan_ablation`.
+        """
+        from cellsearch.runs.ablation import plan_ablation  # loads torch
+
+        return plan_ablation(self.run, self.trial, **options)
+
+    def ablate(
+        self,
+        executor: Executor,
+        on_outcome: Callable[[str, Outcome], None] | None = None,
+        **options: Any,
+    ) -> AblationTable:
+        """Take each node, state and connection out of the cell in turn, train what is left from
+        scratch with several seeds, and say what each costs. Kept in the run's folder: what was
+        interrupted goes on, and more seeds are trained in addition.
+
+        executor: what trains; the caller closes it.
+        on_outcome: told what was removed and the outcome of each training.
+        options: those of :meth:`plan_ablation`: ``seeds=5``, ``share=0.25``, ...
+        """
+        return self.plan_ablation(**options).run(executor, on_outcome)
 
     @checked_arguments
     def write_text(

@@ -8,7 +8,7 @@ constant and leaves its product, a state that is nothing is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 
@@ -18,10 +18,10 @@ from cellsearch.genome.graph import Genome, Node
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
 
-__all__ = ["discrete", "each_pruning", "gated", "remove"]
+__all__ = ["Left", "discrete", "each_pruning", "gated", "remove", "without"]
 
 
-class _Left(Enum):
+class Left(Enum):
     """What is left of a value that has no source any more."""
 
     NOTHING = "always zero"
@@ -40,7 +40,7 @@ def remove(space: Declaration, genome: Genome, names: Iterable[str]) -> Genome:
             )
         cut.add((specs[name].node, specs[name].operand))
     try:
-        smaller = _without(Draft.of(genome), cut)
+        smaller = without(Draft.of(genome), cut)
     except GenomeError as error:
         raise SpaceError(
             f"nothing is left of the cell: {error.message}", where=error.where
@@ -183,7 +183,7 @@ def _smaller(space: Declaration, genome: Genome) -> Iterator[Genome]:
     ]
     for cut in cuts:
         try:
-            yield _without(Draft.of(genome), cut)
+            yield without(Draft.of(genome), cut)
         except GenomeError:
             continue  # nothing is left
     for value, node in genome.numbered():
@@ -201,15 +201,26 @@ def _smaller(space: Declaration, genome: Genome) -> Iterator[Genome]:
 # -- what is left ----------------------------------------------------------------------------------
 
 
-def _without(draft: Draft, cut: set[tuple[int, int]]) -> Genome:
-    """The cell without the operands ``cut`` (node, position). Raises :class:`GenomeError` when
-    nothing is left.
+def without(
+    draft: Draft,
+    cut: set[tuple[int, int]],
+    values: Mapping[int, Left] | None = None,
+    *,
+    open_blends: bool = False,
+) -> Genome:
+    """The cell without some of what it reads. Raises :class:`GenomeError` when nothing is left.
+
+    cut: operands, each a node and a position.
+    values: nodes and states that nobody can read any more, each with what is left of it.
+    open_blends: a blend whose gate is a constant is the sum of its two values, as it is where it
+        is written as two products; otherwise that is a :class:`GenomeError`, too.
     """
     gated = any(node.op == "scale" for node in draft.nodes.values())
-    gone: dict[int, _Left] = {}
+    gone: dict[int, Left] = dict(values or {})
     while True:
         for number in draft.order():
-            _reduce(draft, number, cut, gone, keep_names=gated)
+            if number not in gone:
+                _reduce(draft, number, cut, gone, keep_names=gated, open_blends=open_blends)
         cut = set()
         new = {
             state: gone[end]
@@ -232,27 +243,24 @@ def _reduce(
     draft: Draft,
     number: int,
     cut: set[tuple[int, int]],
-    gone: dict[int, _Left],
+    gone: dict[int, Left],
     *,
     keep_names: bool,
+    open_blends: bool,
 ) -> None:
     """Work out what is left of one node whose operands are done; replaces, removes or
     shortens it.
     """
     node = draft.nodes[number]
     given = [(v, gone.get(v)) for v in node.inputs]
-    if node.op == "mul" and any((number, p) in cut for p in range(len(given))):
-        given = [
-            (v, _Left.CONSTANT if (number, p) in cut else left) for p, (v, left) in enumerate(given)
-        ]
-    else:
-        given = [
-            (v, _Left.NOTHING if (number, p) in cut else left) for p, (v, left) in enumerate(given)
-        ]
+    for p, (v, _) in enumerate(given):
+        if (number, p) in cut:  # a factor is 1, a term 0
+            factor = node.op == "mul" or (node.op == "blend" and p == 0 and open_blends)
+            given[p] = v, Left.CONSTANT if factor else Left.NOTHING
     if all(left is None for _, left in given):
         return
     numbers = [
-        _Left.CONSTANT if v in draft.nodes and draft.nodes[v].op == "const" else left
+        Left.CONSTANT if v in draft.nodes and draft.nodes[v].op == "const" else left
         for v, left in given
     ]
     left = _left(node, numbers)  # a number alone is not a source either
@@ -277,34 +285,41 @@ def _reduce(
             )
         _alias(draft, number, kept[0], keep_names=keep_names)
     elif node.op == "blend":
-        _reduce_blend(draft, number, [left for _, left in given])
+        _reduce_blend(draft, number, [left for _, left in given], opens=open_blends)
     else:
         raise GenomeError(f"{node.op} has lost an operand", where=f"node {node.name or number}")
 
 
-def _left(node: Node, operands: list[_Left | None]) -> _Left | None:
+def _left(node: Node, operands: list[Left | None]) -> Left | None:
     """What is left when the node has no source any more; ``None`` when it still has one."""
-    if node.op in ("mul", "div") and operands[0] is _Left.NOTHING:
-        return _Left.NOTHING
-    if node.op == "mul" and _Left.NOTHING in operands:
-        return _Left.NOTHING
-    if node.op == "blend" and operands[1] is operands[2] is _Left.NOTHING:
-        return _Left.NOTHING
+    if node.op in ("mul", "div") and operands[0] is Left.NOTHING:
+        return Left.NOTHING
+    if node.op == "mul" and Left.NOTHING in operands:
+        return Left.NOTHING
+    if node.op == "blend" and operands[1] is operands[2] is Left.NOTHING:
+        return Left.NOTHING
     if any(left is None for left in operands):
         return None
     if node.op == "linear":
-        return _Left.CONSTANT if node.bias else _Left.NOTHING
-    if _Left.CONSTANT in operands:
-        return _Left.CONSTANT
-    return _Left.NOTHING if ops.OPS[node.op].keeps_zero else _Left.CONSTANT
+        return Left.CONSTANT if node.bias else Left.NOTHING
+    if Left.CONSTANT in operands:
+        return Left.CONSTANT
+    return Left.NOTHING if ops.OPS[node.op].keeps_zero else Left.CONSTANT
 
 
-def _reduce_blend(draft: Draft, number: int, operands: list[_Left | None]) -> None:
+def _reduce_blend(draft: Draft, number: int, operands: list[Left | None], *, opens: bool) -> None:
     """g*a + (1-g)*b without one of its parts."""
     node = draft.nodes[number]
     gate, first, second = node.inputs
     if operands[0] is not None:
-        if operands[0] is _Left.NOTHING and operands[2] is None:
+        kept = [v for v, left in zip((first, second), operands[1:], strict=True) if left is None]
+        if opens and operands[0] is Left.CONSTANT and kept:
+            if len(kept) == 1:
+                draft.bypass(number, kept[0])
+            else:
+                draft.nodes[number] = replace(node, op="add", inputs=tuple(kept))
+            return
+        if operands[0] is Left.NOTHING and operands[2] is None:
             draft.bypass(number, second)
             return
         raise GenomeError("a blend has lost its gate", where=f"node {node.name or number}")

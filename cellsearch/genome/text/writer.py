@@ -8,7 +8,7 @@ import re
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node
 
-__all__ = ["render"]
+__all__ = ["expression", "render"]
 
 _INFIX = {"add": (" + ", 1), "sub": (" - ", 1), "mul": (" * ", 2), "div": (" / ", 2)}
 
@@ -30,6 +30,11 @@ def render(genome: Genome, doc: str = "") -> str:
             body.append(line)
     lines += _initial_lines(genome, body)
     return "\n".join([*lines, *body]) + "\n"
+
+
+def expression(genome: Genome, value: int) -> str:
+    """How a statement writes that it reads a value: a name, or what an anonymous node computes."""
+    return _operand(genome, value, 0)
 
 
 def _initial_lines(genome: Genome, body: list[str]) -> list[str]:

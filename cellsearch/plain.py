@@ -1,4 +1,4 @@
-"""Numbers of finals as plain data, and what is said of a file with them that is damaged."""
+"""Tables of numbers as plain data, and what is said of a file with one that is damaged."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Any
 
 from cellsearch.errors import InputFileError
 
-__all__ = ["DAMAGE", "SIGNIFICANCE", "plain", "read_as"]
+__all__ = ["DAMAGE", "plain", "read_as"]
 
-SIGNIFICANCE = 0.05
-"""The largest p that counts."""
 DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, StopIteration)
 """What a document raises that is not what it should be."""
 
