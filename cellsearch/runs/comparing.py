@@ -12,8 +12,7 @@ from pathlib import Path
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.finals.effect import Effect
-from cellsearch.finals.plain import SIGNIFICANCE
-from cellsearch.finals.statistics import holm, rank_test, smallest_p
+from cellsearch.finals.statistics import SIGNIFICANCE, holm, rank_test, smallest_p
 from cellsearch.options import unknown
 from cellsearch.reporting.compared import ComparedGroup, ComparedRun, SharedCell, mean
 from cellsearch.reporting.comparison import AXES, RunComparison, spent_text
