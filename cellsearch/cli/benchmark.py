@@ -17,7 +17,7 @@ from cellsearch.benchmark import Benchmark, Contestant, benchmarks, get, run_ben
 from cellsearch.benchmark.base import BenchmarkReport, ExerciseResult
 from cellsearch.benchmark.page import cell_picture, write_page
 from cellsearch.benchmark.runner import all_exercises
-from cellsearch.cli.output import AMOUNT, emit_json, json_option, print_table
+from cellsearch.cli.output import AMOUNT, emit_json, print_table, table_option
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import amount, command
@@ -59,7 +59,7 @@ __all__ = ["COMMANDS"]
     help="Write the tables and the cells that are files, drawn, into this Markdown page; what "
     "else stands in it stays.",
 )
-@json_option
+@table_option
 def benchmark(
     name: str | None,
     cells: tuple[str, ...],

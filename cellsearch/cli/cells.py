@@ -9,7 +9,13 @@ from typing import Any
 import click
 
 from cellsearch import zoo
-from cellsearch.cli.output import emit_json, json_option, print_table, refuse_other_kind
+from cellsearch.cli.output import (
+    emit_json,
+    json_option,
+    print_table,
+    refuse_other_kind,
+    table_option,
+)
 from cellsearch.errors import amount
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
@@ -50,7 +56,7 @@ EDITS = 20
     type=click.IntRange(min=1),
     help="H for the counts.  [default: the run's, or 64]",
 )
-@json_option
+@table_option
 def show(
     cell: str,
     form: str | None,

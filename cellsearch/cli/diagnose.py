@@ -12,7 +12,7 @@ import click
 
 from cellsearch import tasks
 from cellsearch.cli.failures import one_training
-from cellsearch.cli.output import data_option, emit_json, json_option, own_data_option, print_table
+from cellsearch.cli.output import data_option, emit_json, own_data_option, print_table, table_option
 from cellsearch.cli.training import read_settings
 from cellsearch.errors import amount
 from cellsearch.files import refuse_existing, write_new
@@ -62,7 +62,7 @@ __all__ = ["COMMANDS"]
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @own_data_option
 @data_option
-@json_option
+@table_option
 def diagnose(
     cell: str,
     task: str | None,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, print_table
+from cellsearch.cli.output import emit_json, print_table, table_option
 
 __all__ = ["COMMANDS", "Check"]
 
@@ -39,7 +39,7 @@ class Check:
 
 
 @click.command("doctor")
-@json_option
+@table_option
 def doctor(as_json: bool) -> int:
     """Say what is available here and why not: versions, compiler, GPU, Ray, disk. Exit code 6 if
     something needed is missing.

@@ -76,7 +76,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 _GROUPS = {
     "Workers": {"workers", "ray_address"},
     "Data": {"data", "data_dir", "offline"},
-    "Output": {"as_json", "output", "force", "plain", "svg", "form", "figure"},
+    "Output": {"format", "as_json", "output", "force", "plain", "svg", "form", "figure"},
 }
 """Names of options by the heading that they stand under; the others come first."""
 _FEW = 5

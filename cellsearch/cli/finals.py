@@ -15,10 +15,10 @@ import click
 from cellsearch.cli.output import (
     data_option,
     emit_json,
-    json_option,
     number,
     own_data_option,
     print_table,
+    table_option,
 )
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.workers import make_executor, ray_options
@@ -115,7 +115,7 @@ __all__ = ["COMMANDS"]
 @click.option("--show", is_flag=True, help="Print the tables of earlier finals, and train nothing.")
 @own_data_option
 @data_option
-@json_option
+@table_option
 def finals(
     run: Path,
     on: tuple[str, ...],

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from cellsearch import ops, options, schedules, strategies, tasks, zoo
-from cellsearch.cli.output import data_option, emit_json, json_option, print_table
+from cellsearch.cli.output import data_option, emit_json, print_table, table_option, written_form
 from cellsearch.cli.parts import (
     show_experiment,
     show_op,
@@ -35,7 +35,7 @@ _FACTS = tuple(field.name for field in fields(ops.Op) if field.type == "bool")
 
 @click.command("experiments")
 @NAME
-@json_option
+@table_option
 def list_experiments(name: str | None, as_json: bool) -> None:
     """List the experiments that `cellsearch search` knows by name; with NAME, show one (also a TOML
     file) in full.
@@ -59,7 +59,7 @@ def list_experiments(name: str | None, as_json: bool) -> None:
 
 @click.command("spaces")
 @NAME
-@json_option
+@table_option
 def list_spaces(name: str | None, as_json: bool) -> None:
     """List the search spaces, with the size of the full cell that pruning starts from; with NAME,
     show one (also a TOML file) in full.
@@ -101,7 +101,7 @@ def list_spaces(name: str | None, as_json: bool) -> None:
 
 @click.command("zoo")
 @click.option("--family", help="Only the cells of this family.")
-@json_option
+@table_option
 def list_zoo(family: str | None, as_json: bool) -> None:
     """List the named cells: states, weights in units of n^2, class, GEMM depth, source."""
     if family is not None and family not in FAMILIES:
@@ -158,7 +158,7 @@ def _print_zoo(cells: list[dict[str, Any]]) -> None:
 
 @click.command("strategies")
 @NAME
-@json_option
+@table_option
 def list_strategies(name: str | None, as_json: bool) -> None:
     """List the strategies: what each does, its options and what they mean, and the papers it comes
     from; with NAME, show one in full.
@@ -171,7 +171,7 @@ def list_strategies(name: str | None, as_json: bool) -> None:
 
 @click.command("schedules")
 @NAME
-@json_option
+@table_option
 def list_schedules(name: str | None, as_json: bool) -> None:
     """List the schedules (who gets more training): what each does, its options and what they mean,
     and the papers it comes from; with NAME, show one in full.
@@ -184,7 +184,7 @@ def list_schedules(name: str | None, as_json: bool) -> None:
 
 @click.command("ops")
 @NAME
-@json_option
+@table_option
 def list_ops(name: str | None, as_json: bool) -> None:
     """List the ops of cells: operands, what is known of the function, source; with NAME, show one
     in full.
@@ -215,7 +215,7 @@ def list_ops(name: str | None, as_json: bool) -> None:
 @click.command("tasks")
 @NAME
 @data_option
-@json_option
+@table_option
 def list_tasks(name: str | None, as_json: bool) -> None:
     """List the tasks: metric, what is learned, source, and whether the data is there; with NAME,
     show one with its options.
@@ -252,6 +252,10 @@ def _list_parts(parts: dict[str, Any], as_json: bool) -> None:
         )
     if as_json:
         emit_json(found)
+        return
+    if written_form():
+        rows = [(str(part["name"]), str(part["summary"]), str(part["paper"])) for part in found]
+        print_table(("name", "summary", "paper"), rows)
         return
     for k, part in enumerate(found):
         click.echo(f"{chr(10) * (k > 0)}{part['name']}: {part['summary']}")

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from cellsearch.errors import ConfigError, visible
 from cellsearch.reporting.page import number
 from cellsearch.reporting.screen import Screen, plain
+from cellsearch.reporting.tables import FORMS, written
 
 __all__ = [
     "AMOUNT",
@@ -28,8 +30,17 @@ __all__ = [
     "own_data_option",
     "print_table",
     "refuse_other_kind",
+    "table_option",
+    "table_options",
+    "written_form",
 ]
 
+_FORM = "cellsearch.form"
+"""Under this name the context of a command knows how its tables are to be written."""
+_STREAM = "cellsearch.stream"
+"""And where they go."""
+_BEFORE = "cellsearch.written"
+"""And that one was written."""
 NARROW = 24  # characters of a column whose text is broken into lines
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +50,51 @@ def json_option(command: F) -> F:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
     )(command)
+
+
+def table_options(json_help: str) -> Callable[[F], F]:
+    """The options ``--format`` and ``--json``, with another help text for the latter."""
+
+    def choose(context: click.Context, parameter: click.Parameter, value: str) -> None:
+        context.meta[_FORM] = value
+        if value in FORMS:
+            context.meta[_STREAM] = sys.stdout
+            context.with_resource(redirect_stdout(sys.stderr))
+
+    def as_json(context: click.Context, parameter: click.Parameter, value: bool) -> bool:
+        form = context.meta.get(_FORM)
+        if value and form in FORMS:
+            raise click.UsageError(f"--json and --format {form} are two forms: choose one")
+        return value or form == "json"
+
+    form = click.option(
+        "--format",
+        type=click.Choice(["table", *FORMS, "json"]),
+        default="table",
+        show_default=True,
+        is_eager=True,
+        expose_value=False,
+        callback=choose,
+        help="How tables are written; what is no table then goes to standard error.",
+    )
+    flag = click.option("--json", "as_json", is_flag=True, callback=as_json, help=json_help)
+    return lambda command: flag(form(command))
+
+
+def table_option(command: F) -> F:
+    """The options ``--format`` and ``--json`` of commands that print tables. Of a form that another
+    program reads, the tables are all that stands on standard output.
+    """
+    return table_options("Print one JSON document and nothing else.")(command)
+
+
+def written_form() -> str:
+    """In which form of :data:`FORMS` the command that runs is to write its tables; ``""`` for one
+    that people read.
+    """
+    context = click.get_current_context(silent=True)
+    form = context.meta.get(_FORM, "") if context is not None else ""
+    return form if form in FORMS else ""
 
 
 def data_option(command: F) -> F:
@@ -103,6 +159,7 @@ AMOUNT = Amount()
 
 _SUFFIXES: dict[str, tuple[str, ...]] = {
     "svg": (".svg",),
+    "figure": (".svg", ".pdf"),
     "dot": (".dot", ".gv"),
     "mermaid": (".mmd", ".mermaid", ".md"),
     "latex": (".tex",),
@@ -162,6 +219,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _write_table(text: str) -> None:
+    """Write a table for another program, apart from the one before."""
+    meta = click.get_current_context().meta
+    click.echo(f"\n{text}" if _BEFORE in meta else text, file=meta[_STREAM], nl=False)
+    meta[_BEFORE] = True
+
+
 def print_table(
     headers: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -169,9 +233,13 @@ def print_table(
     right: Sequence[int] = (),
     wrap: int | None = None,
 ) -> None:
-    """A plain table, columns padded with spaces. ``headers``: empty for none; ``right``: columns
-    aligned right; ``wrap``: the column that takes what width is left, the others are never cut.
+    """A plain table, columns padded with spaces, or what ``--format`` says. ``headers``: empty for
+    none; ``right``: columns aligned right; ``wrap``: the column that takes what width is left, the
+    others are never cut.
     """
+    if form := written_form():
+        _write_table(written(form, headers, rows, right))
+        return
     table = Table(
         box=None,
         pad_edge=False,

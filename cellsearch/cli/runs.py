@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cellsearch.cli.output import emit_json, json_option, number, print_table, refuse_other_kind
+from cellsearch.cli.output import emit_json, number, print_table, refuse_other_kind, table_option
 from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.history import History
 from cellsearch.job import Naive
@@ -59,7 +59,7 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
     help="Instead of the trials what each operator paid: children, how many are better than their "
     "parents, crossover beside mutation.",
 )
-@json_option
+@table_option
 def list_trials(
     run: Path | None, top: int | None, sort: str, pareto: bool, by_operator: bool, as_json: bool
 ) -> None:
@@ -101,7 +101,7 @@ def list_trials(
 @click.command("best")
 @RUN
 @click.option("--baselines", is_flag=True, help="Also consider the baselines (LSTM, GRU).")
-@json_option
+@table_option
 def best(run: Path, baselines: bool, as_json: bool) -> None:
     """Show the best cell that RUN has found: its equations, its score, and the baselines under the
     same budget.

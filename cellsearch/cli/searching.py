@@ -15,7 +15,7 @@ import click
 
 from cellsearch import options
 from cellsearch.cli.failures import let_output_go
-from cellsearch.cli.output import AMOUNT, data_option, emit_json, own_data_option
+from cellsearch.cli.output import AMOUNT, data_option, emit_json, own_data_option, table_options
 from cellsearch.cli.runs import (
     leaderboard_order,
     leaders,
@@ -126,12 +126,7 @@ SHOWN = 12
     "ending.",
 )
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print one JSON document at the end; progress goes to standard error.",
-)
+@table_options("Print one JSON document at the end; progress goes to standard error.")
 def search(
     experiment: str | None,
     path: Path | None,

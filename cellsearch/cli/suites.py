@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cellsearch.cli.failures import one_training
-from cellsearch.cli.output import emit_json, json_option, number, print_table
+from cellsearch.cli.output import emit_json, number, print_table, table_option
 from cellsearch.cli.parts import show_suite
 from cellsearch.errors import amount
 from cellsearch.experiment import catalog
@@ -26,7 +26,7 @@ __all__ = ["COMMANDS", "evaluate_suite", "say_reference"]
 
 @click.command("suites")
 @click.argument("name", required=False)
-@json_option
+@table_option
 def suites(name: str | None, as_json: bool) -> None:
     """List the suites: several tasks under one protocol, made one score; with NAME, show one (also
     a TOML file) in full. An experiment names one with task = "suite:NAME".

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-__all__ = ["PAPER_WIDTH", "SERIES", "paper_figure", "series", "series_rules"]
+from cellsearch.files import write_new
+from cellsearch.reporting.pdf import pdf_of
+
+__all__ = ["PAPER_WIDTH", "SERIES", "paper_figure", "series", "series_rules", "write_figure"]
 
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f3c8d", "#888888")
 """Colours that people with any sight tell apart (Okabe & Ito 2008; yellow darker, black replaced),
@@ -57,3 +61,11 @@ def paper_figure(chart: str, *, width: float = PAPER_WIDTH) -> str:
     chart = chart.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" {size} ', 1)
     style = _PAPER_RULES + series_rules().replace(".chart ", "")
     return chart.replace("<title>", f"<style>{style}</style><title>", 1)
+
+
+def write_figure(path: Path, chart: str, *, force: bool = False) -> None:
+    """Write a chart into a file, as PDF where it is named so, else as SVG. Raises
+    :class:`ConfigError` for a file that is there, unless ``force``.
+    """
+    figure = paper_figure(chart)
+    write_new(path, pdf_of(figure) if path.suffix.lower() == ".pdf" else figure, force=force)
