@@ -29,6 +29,7 @@ _EPILOG = """Exit codes: 0 done, 1 internal error, 2 usage or configuration, 3 i
 
 _COMMANDS = (
     ("search", "searching", "Search for cells, or resume a search."),
+    ("sweep", "sweeping", "Search with several strategies and seeds, and compare."),
     ("ask", "asking", "Say what one needs to know to propose a cell for a run."),
     ("tell", "asking", "Propose cells for a run, with reasons."),
     ("ls", "runs", "List the trials of a run."),

@@ -18,7 +18,7 @@ from cellsearch.reporting.comparison import AXES, BY_SEED, SHARED_COLUMNS, RunCo
 from cellsearch.reporting.figures import write_figure
 from cellsearch.runs.comparing import compare
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "print_comparison"]
 
 
 @click.command("compare")
@@ -87,13 +87,14 @@ def compare_runs(
     if as_json:
         emit_json(found.to_document())
         return
-    _print(found)
+    print_comparison(found)
     for what, path in (("page", output), ("figure", figure)):
         if path is not None:
             click.echo(f"{what}: {path}")
 
 
-def _print(found: RunComparison) -> None:
+def print_comparison(found: RunComparison) -> None:
+    """Print the tables of a comparison, and what they say."""
     click.echo(
         f"{found.task}: best score on validation data ({found.metric}; lower is better) at "
         f"{spent_text(found.at)} {AXES[found.axis]}\n"

@@ -12,6 +12,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch search quickstart --run runs/mine --set training.steps=100",
         "cellsearch search quickstart --set task_options.text=novel.txt",
     ),
+    "sweep": (
+        "cellsearch sweep quickstart --strategies random,grow --seeds 0..4 --out runs/sweep",
+        "cellsearch sweep parity --strategies random,genetic --compute 20 --at-once 2",
+    ),
     "ls": ("cellsearch ls runs/quickstart --top 10", "cellsearch ls runs"),
     "best": ("cellsearch best runs/quickstart",),
     "report": ("cellsearch report runs/quickstart -o report.html",),

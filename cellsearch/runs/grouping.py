@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["group_names", "grouped", "require_one_task", "settings_of"]
 
-_NOT_COMPARED = ("seed", "name", "question", "trials", "allowance")
-"""What does not make another search of it: who it is, and how long it goes on."""
+_NOT_COMPARED = ("seed", "name", "question", "trials", "allowance", "workers")
+"""What does not make another search of it: who it is, how long it goes on, and who trains."""
 _LONGEST = 40
 """Characters of a value in the name of a group."""
 
