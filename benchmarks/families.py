@@ -29,8 +29,7 @@ from cellsearch.experiment import Experiment
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test
 from cellsearch.runs.compute import Meter, spent
-from cellsearch.search import SearchEvent, TrialEnded
-from cellsearch.training import prepare
+from cellsearch.runs.sweeping import search_to_the_end
 
 STRATEGIES = ("random", "genetic", "grow", "prune")
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -38,28 +37,17 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 
 def run(declared: Experiment, budget: float, folder: Path) -> dict[str, Any]:
     """One search, from where it is until its compute is used up; what came out."""
-    data = prepare(declared.task, declared.task_options)
-    meter, started = Meter.of(declared, data.arrays), time.process_time()
-    with cs.Search.open(folder, declared) as search:
-        used = max((at for at, _ in spent(search.history, meter)), default=0.0)
-
-        def on_event(event: SearchEvent) -> None:
-            nonlocal used
-            if isinstance(event, TrialEnded):
-                used += meter.cost(event.trial)
-                if used >= budget:
-                    search.stop()
-
-        if used < budget:
-            search.run(cs.InProcess(), on_event, data=data)
-        found = list(spent(search.history, meter))
+    started = time.process_time()
+    search_to_the_end(declared, folder, cs.InProcess, compute=budget)
+    found = cs.open_run(folder)
+    meter = Meter.of(declared, found.load_arrays())
     return {
         "strategy": declared.strategy.name,
         "seed": declared.seed,
         "budget": budget,
         "points": [
             [at, t.standing if t.ranks else None, t.is_intermediate, str(t.proposal.origin)]
-            for at, t in found
+            for at, t in spent(found.trials, meter)
         ],
         "seconds": time.process_time() - started,
     }

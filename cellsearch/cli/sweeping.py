@@ -31,7 +31,6 @@ from cellsearch.runs import open_run
 from cellsearch.runs.comparing import compare
 from cellsearch.runs.sweeping import Planned, plan_sweep, read_seeds, search_to_the_end
 from cellsearch.search import Search
-from cellsearch.store.database import FILE_NAME
 
 __all__ = ["COMMANDS"]
 
@@ -122,19 +121,19 @@ def sweep(
     log = partial(click.echo, err=as_json)
     log(f"{amount(len(planned), 'search', 'searches')} in {planned[0].folder.parent}")
     task = _Task(compute or 0.0, data, at_once)
-    code = (_one_by_one if at_once == 1 else _beside)(planned, task, log)
+    failed = (_one_by_one if at_once == 1 else _beside)(planned, task, log)
     if was_told():
         click.echo("stopped: the same command goes on with these searches", err=True)
         return exit_code()
-    there = [one.folder for one in planned if (one.folder / FILE_NAME).exists()]
-    if there:
-        found = compare(*there, by=by or ("compute" if compute else "trials"))
+    done = [one.folder for one in planned if one.name not in failed]
+    if done:
+        found = compare(*done, by=by or ("compute" if compute else "trials"))
         if as_json:
             emit_json(found.to_document())
         else:
             click.echo()
             print_comparison(found)
-    return code
+    return next(iter(failed.values()), 0)
 
 
 @dataclass(frozen=True)
@@ -149,9 +148,9 @@ class _Task:
     """Searches beside one another."""
 
 
-def _one_by_one(planned: Sequence[Planned], task: _Task, log: Any) -> int:
-    """Do the searches in this process; the exit code."""
-    worst = 0
+def _one_by_one(planned: Sequence[Planned], task: _Task, log: Any) -> dict[str, int]:
+    """Do the searches in this process; the names of those that failed, each with its exit code."""
+    failed: dict[str, int] = {}
     for place, one in enumerate(planned, start=1):
         if was_told():
             break
@@ -159,12 +158,12 @@ def _one_by_one(planned: Sequence[Planned], task: _Task, log: Any) -> int:
         try:
             _search(one, task)
         except CellsearchError as error:
-            worst = worst or error.exit_code
+            failed[one.name] = error.exit_code
             hint = f"; {error.hint}" if error.hint else ""
             click.echo(f"[{place}/{len(planned)}] {one.name} failed: {error}{hint}", err=True)
         else:
             log(f"[{place}/{len(planned)}] {_said(one)}, {time.monotonic() - began:.0f} s")
-    return worst
+    return failed
 
 
 def _search(one: Planned, task: _Task) -> None:
@@ -196,14 +195,15 @@ def _said(one: Planned) -> str:
     return f"{one.name}: {score}, {amount(done, 'trial')} trained, {counts['failed']} failed"
 
 
-def _beside(planned: Sequence[Planned], task: _Task, log: Any) -> int:
-    """Do the searches in processes of their own, so many at once; the exit code. A signal that
-    tells this process to end is handed on to them, and waited for.
+def _beside(planned: Sequence[Planned], task: _Task, log: Any) -> dict[str, int]:
+    """Do the searches in processes of their own, so many at once; the names of those that failed.
+    A signal that tells this process to end is handed on to them, and waited for.
     """
     context = multiprocessing.get_context("spawn")
     waiting = list(planned)
     running: dict[Any, Planned] = {}
-    worst, done = 0, 0
+    failed: dict[str, int] = {}
+    done = 0
 
     def hand_on(signal_number: int) -> None:
         waiting.clear()
@@ -223,9 +223,11 @@ def _beside(planned: Sequence[Planned], task: _Task, log: Any) -> int:
                 for child in [child for child in running if not child.is_alive()]:
                     child.join()
                     one, done = running.pop(child), done + 1
-                    code = child.exitcode or 0
-                    worst = worst or (code if code > 0 else 1 if code < 0 else 0)
+                    code = child.exitcode
+                    if code and was_told():
+                        continue  # it has ended as it was told to
                     if code:
+                        failed[one.name] = code if code > 0 else 1  # a signal has ended it
                         where = one.folder / _LOG
                         click.echo(
                             f"[{done}/{len(planned)}] {one.name} failed: see {where}", err=True
@@ -238,7 +240,7 @@ def _beside(planned: Sequence[Planned], task: _Task, log: Any) -> int:
             child.terminate()
         for child in running:
             child.join()
-    return worst
+    return failed
 
 
 def _in_child(
