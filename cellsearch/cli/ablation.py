@@ -15,9 +15,9 @@ from cellsearch.ablation import AblationTable
 from cellsearch.cli.output import (
     data_option,
     emit_json,
-    json_option,
     own_data_option,
     print_table,
+    table_option,
 )
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.training import read_settings
@@ -103,7 +103,7 @@ class Steps(click.ParamType[tuple[int | None, float]]):
 @click.option("--show", is_flag=True, help="Print the tables of earlier ablations of a run.")
 @own_data_option
 @data_option
-@json_option
+@table_option
 @click.pass_context
 def ablate(
     context: click.Context,

@@ -142,7 +142,8 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize("more", [(), ("--at-once", "2")], ids=["one", "two"])
 def test_it_goes_on_after_ctrl_c_and_after_kill(tmp_path: Path, more: tuple[str, ...]) -> None:
     whole = start(tmp_path / "whole")
-    assert whole.wait(250) == 0
+    _, err = whole.communicate(timeout=250)
+    assert whole.returncode == 0, err
     folder = tmp_path / "broken"
     for number, place in ((signal.SIGINT, "random-0"), (signal.SIGKILL, "grow-0")):
         process = start(folder, *more)
@@ -157,5 +158,6 @@ def test_it_goes_on_after_ctrl_c_and_after_kill(tmp_path: Path, more: tuple[str,
         assert time.monotonic() < end
         time.sleep(0.2)
     last = start(folder, *more)
-    assert last.wait(250) == 0, last.stderr
+    _, err = last.communicate(timeout=250)
+    assert last.returncode == 0, err
     assert tables(folder) == tables(tmp_path / "whole")
