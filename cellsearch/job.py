@@ -15,6 +15,7 @@ from cellsearch.options import OR_INFINITY, above, at_least, between, check_opti
 
 __all__ = [
     "MEMORY",
+    "SUITE",
     "Allowance",
     "Budget",
     "Connection",
@@ -34,6 +35,10 @@ __all__ = [
 ]
 
 
+SUITE = "suite"
+"""What the task of an experiment with a suite is called; ``suite:NAME`` in an experiment file names
+the suite.
+"""
 MEMORY = 4
 """Positions over which the gradient of an untrained cell must not vanish altogether. With relu half
 of the units may be off at each of them.

@@ -40,7 +40,7 @@ _COMMANDS = (
     ("ablate", "ablation", "Take a cell apart: what each of its parts is worth."),
     ("show", "cells", "Show a cell: equations, size, class, drawing."),
     ("diff", "cells", "Show what leads from one cell to another."),
-    ("import", "cells", "Read a cell in another notation."),
+    ("import", "importing", "Read a cell in another notation."),
     ("export", "exporting", "Write a cell as PyTorch, fast package, JSON, text or weights."),
     ("predict", "predict", "Answer for new data with a trained model."),
     ("evaluate", "training", "Train one cell on one task or suite."),

@@ -1,4 +1,4 @@
-"""Commands about one cell: ``show``, ``import``."""
+"""Commands about one cell: ``show``, and ``diff`` for two."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from cellsearch.cli.output import (
     table_option,
 )
 from cellsearch.errors import amount
-from cellsearch.experiment.overrides import parse_setting
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.drawing.svg import diff_svg
 from cellsearch.genome.recognise import MAX_COMPARED, difference
 from cellsearch.options import table_of
 from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives, trained_sizes
-from cellsearch.runs.locate import Located, locate, read_text
+from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record
 from cellsearch.space import LayerSizes
-from cellsearch.zoo import importers
 
 __all__ = ["COMMANDS"]
 
@@ -147,55 +145,6 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
         click.echo(f"svg: {svg}")
 
 
-@click.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--from", "source", required=True, help="The notation: nas-bench-nlp, darts, enas, ..."
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An option of the notation, e.g. opcodes=enas_lm.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Write a .cell file; standard output if left out.",
-)
-@click.option("--force", is_flag=True, help="Overwrite the file.")
-@json_option
-def import_cell(
-    file: Path,
-    source: str,
-    settings: tuple[str, ...],
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Read a cell in another project's notation from FILE and print it as a .cell text."""
-    if output is not None:
-        refuse_other_kind(output, "cell")
-        refuse_existing(output, force=force)
-    options = dict(parse_setting(setting) for setting in settings)
-    genome = importers.import_cell(read_text(file), format=source, **options)
-    text = genome.to_text(f"Imported from {file.name} ({source}).")
-    if output is not None:
-        write_new(output, text, force=force)
-    if as_json:
-        emit_json(
-            {
-                "name": file.stem,
-                "output": str(output) if output else None,
-                **cell_facts(genome, LayerSizes(64, 64)),
-            }
-        )
-    else:
-        click.echo(f"cell: {output}" if output is not None else text, nl=output is not None)
-
-
 def _sizes(located: Located, input_size: int | None, hidden_size: int | None) -> LayerSizes:
     """The sizes to count at: those asked for, those that the run trains, or 64."""
     if located.trial is None or hidden_size is not None:
@@ -270,4 +219,4 @@ def _found(relatives: dict[str, Any]) -> list[str]:
     return [name for name in relatives["equals"] if name in zoo.found()]
 
 
-COMMANDS = (show, diff, import_cell)
+COMMANDS = (show, diff)

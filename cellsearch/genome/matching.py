@@ -19,7 +19,15 @@ from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import canonical_values
 
-__all__ = ["CellEdge", "PreparedCell", "first_cost", "match", "matched_distance", "prepared"]
+__all__ = [
+    "CellEdge",
+    "CellOutline",
+    "PreparedCell",
+    "first_cost",
+    "match",
+    "matched_distance",
+    "prepared",
+]
 
 MAX_TRIALS = 6_000  # matchings tried for one pair of cells
 MAX_WORK = 3_000_000  # connections looked at by them
@@ -32,15 +40,23 @@ _OUT = "out"
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedCell:
-    """A simplified cell: its vertices in canonical order, the output last."""
+class CellOutline:
+    """What a rough comparison looks at: the vertices of a simplified cell in canonical order, the
+    output last.
+    """
 
-    genome: Genome
     key: str
     labels: tuple[str, ...]
     kinds: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
     connections: Counter[CellEdge]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCell(CellOutline):
+    """A simplified cell with its outline; ``values``: those that a vertex stands for."""
+
+    genome: Genome
+    values: tuple[tuple[int, ...], ...]
 
     def name(self, vertex: int) -> str:
         """The vertex in the words of the graph form."""
@@ -81,7 +97,7 @@ def prepared(genome: Genome) -> PreparedCell:
     connections[vertex[simple.output], len(groups), -1] += 1
     named = tuple(tuple(values) for values in groups)
     return PreparedCell(
-        simple, simple.key, (*labels, _OUT), (*kinds, _OUT), (*named, ()), connections
+        simple.key, (*labels, _OUT), (*kinds, _OUT), connections, simple, (*named, ())
     )
 
 
@@ -101,7 +117,7 @@ def match(one: PreparedCell, other: PreparedCell) -> tuple[int, ...]:
     return tuple(partner.get(i, -1) for i in range(len(one.labels)))
 
 
-def first_cost(one: PreparedCell, other: PreparedCell) -> int:
+def first_cost(one: CellOutline, other: CellOutline) -> int:
     """The cost of the first matching, before it is improved; the same both ways."""
     if (len(one.labels), one.key) > (len(other.labels), other.key):
         one, other = other, one
@@ -147,7 +163,7 @@ def _improved(one: PreparedCell, other: PreparedCell) -> tuple[int, ...]:
     return tuple(matching)
 
 
-def _cost(one: PreparedCell, other: PreparedCell, matching: Sequence[int]) -> int:
+def _cost(one: CellOutline, other: CellOutline, matching: Sequence[int]) -> int:
     """Number of edits that a matching leaves."""
     changed = unmatched = 0
     for label, j in zip(one.labels, matching, strict=True):
@@ -165,7 +181,7 @@ def _cost(one: PreparedCell, other: PreparedCell, matching: Sequence[int]) -> in
     return changed + unmatched + one.connections.total() + connections.total() - 2 * kept
 
 
-def _first_matching(one: PreparedCell, other: PreparedCell) -> tuple[int, ...]:
+def _first_matching(one: CellOutline, other: CellOutline) -> tuple[int, ...]:
     """Greedy: the most similar pair first."""
     similar = _similarity(one, other)
     matching = [-1] * len(one.labels)
@@ -180,7 +196,7 @@ def _first_matching(one: PreparedCell, other: PreparedCell) -> tuple[int, ...]:
     return tuple(matching)
 
 
-def _similarity(one: PreparedCell, other: PreparedCell) -> NDArray[np.float64]:
+def _similarity(one: CellOutline, other: CellOutline) -> NDArray[np.float64]:
     """How alike each pair of vertices is, from their labels and from how alike their neighbours
     are; negative for different kinds.
     """
@@ -197,7 +213,7 @@ def _similarity(one: PreparedCell, other: PreparedCell) -> NDArray[np.float64]:
     return np.where(kind, np.round(similar, 9), -1.0)
 
 
-def _adjacency(cell: PreparedCell) -> NDArray[np.float64]:
+def _adjacency(cell: CellOutline) -> NDArray[np.float64]:
     matrix = np.zeros((len(cell.labels), len(cell.labels)))
     for (source, target, _), count in cell.connections.items():
         matrix[target, source] += count

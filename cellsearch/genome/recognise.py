@@ -12,7 +12,7 @@ search keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from cellsearch.errors import GenomeError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.matching import (
     CellEdge,
+    CellOutline,
     PreparedCell,
     first_cost,
     match,
@@ -27,7 +28,15 @@ from cellsearch.genome.matching import (
     prepared,
 )
 
-__all__ = ["Difference", "EditStep", "Recognition", "difference", "nearest", "recognise"]
+__all__ = [
+    "Difference",
+    "EditStep",
+    "Recognition",
+    "difference",
+    "nearest",
+    "recognise",
+    "recognise_among",
+]
 
 MAX_COMPARED = 300
 """Vertices of the largest simplified cell that is compared with others that are not equal."""
@@ -89,10 +98,24 @@ def recognise(genome: Genome, known: Mapping[str, Genome], *, count: int = 3) ->
     """Compare with known cells by name; ``difference`` leads from the nearest one to ``genome``
     (``None`` if nothing is known).
     """
+    return recognise_among(genome, known, {}, count=count)
+
+
+def recognise_among(
+    genome: Genome,
+    known: Mapping[str, Genome],
+    outlines: Mapping[str, CellOutline],
+    *,
+    count: int = 3,
+) -> Recognition:
+    """:func:`recognise`, with the outlines of known cells that were worked out before: of these
+    only the nearest are looked up in ``known``.
+    """
     own = prepared(genome)
-    same = tuple(name for name, cell in known.items() if prepared(cell).key == own.key)
+    shapes = _shapes(known, outlines)
+    same = tuple(name for name in known if shapes(name).key == own.key)
     equal = tuple(name for name in same if known[name].key == genome.key)
-    compared = [] if _too_large(own) else nearest(genome, known, count=count + len(same))
+    compared = [] if _too_large(own) else _nearest(own, known, shapes, count + len(same))
     near = tuple(pair for pair in compared if pair[0] not in same)[:count]
     closest = same[0] if same else near[0][0] if near else None
     return Recognition(
@@ -111,9 +134,23 @@ def nearest(
     """
     own = prepared(genome)
     _check_size(own)
+    return _nearest(own, known, _shapes(known, {}), count)
+
+
+_Shapes = Callable[[str], CellOutline]
+
+
+def _shapes(known: Mapping[str, Genome], outlines: Mapping[str, CellOutline]) -> _Shapes:
+    """The outline of a known cell, by its name."""
+    return lambda name: outlines.get(name) or prepared(known[name])
+
+
+def _nearest(
+    own: PreparedCell, known: Mapping[str, Genome], shapes: _Shapes, count: int
+) -> list[tuple[str, int]]:
     rough = []
-    for name, cell in known.items():
-        other = prepared(cell)
+    for name in known:
+        other = shapes(name)
         if _too_large(other):
             continue
         rough.append((0 if own.key == other.key else first_cost(own, other), name))
@@ -156,11 +193,11 @@ def difference(one: Genome, other: Genome) -> Difference:
     )
 
 
-def _too_large(cell: PreparedCell) -> bool:
+def _too_large(cell: CellOutline) -> bool:
     return len(cell.labels) > MAX_COMPARED
 
 
-def _check_size(cell: PreparedCell) -> None:
+def _check_size(cell: CellOutline) -> None:
     if _too_large(cell):
         raise GenomeError(
             f"a cell of {len(cell.labels)} vertices is too large to be compared with another",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cellsearch import zoo
 from cellsearch.compiler import cost
 from cellsearch.compiler.scheduling.listing import program_report
 from cellsearch.errors import BackendError
@@ -15,10 +14,11 @@ from cellsearch.genome.drawing import svg
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.genome.parameters import parameter_count, requires_square
-from cellsearch.genome.recognise import recognise
+from cellsearch.genome.recognise import recognise_among
+from cellsearch.job import SUITE
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.space import LayerSizes, layer_weights
-from cellsearch.tasks.suite import SUITE
+from cellsearch.zoo.outlines import known_cells, outlines
 
 __all__ = ["DRAWINGS", "cell_facts", "drawing", "predicted", "relatives", "trained_sizes"]
 
@@ -135,10 +135,7 @@ def relatives(genome: Genome) -> dict[str, Any]:
     """The zoo cells that the cell equals or is nearest to, the edits from the nearest, and what the
     graph alone says against it.
     """
-    known = {entry.name: entry.genome for entry in zoo.entries()}
-    key = search_key(genome)
-    known |= {n: g for n, g in zoo.earlier_forms().items() if search_key(g) == key}
-    found = recognise(genome, known)
+    found = recognise_among(genome, known_cells(search_key(genome)), outlines())
     edits = found.difference.edits if found.difference is not None else ()
     return {
         "equals": list(found.same),

@@ -134,7 +134,8 @@ class Lookup:
 
     def of_kind(self, kind: str) -> list[int]:
         """The trials with one of the kinds of origin that the index holds."""
-        rows = self.rows(f"SELECT number, origin FROM trials WHERE {_SPECIAL} ORDER BY number")
+        # With the plus SQLite takes the index, instead of the table for its order.
+        rows = self.rows(f"SELECT number, origin FROM trials WHERE {_SPECIAL} ORDER BY +number")
         return [number for number, origin in rows if Origin.parse(origin).kind == kind]
 
     def children(self, number: int) -> list[int]:

@@ -213,9 +213,13 @@ class Store:
 
     def environments(self) -> tuple[Environment, ...]:
         """The machines and versions that the run was opened on."""
+        with self._reading() as view:
+            last = self._connection.execute("SELECT max(id) FROM environments").fetchone()[0]
+            # They are counted: of rows that have gone after the last one, one has the next number.
+            owners = range((last or 0) + 2)
+            rows = list(view.rows("environments", "id, opened, fingerprint", owners))
         return tuple(
-            Environment(opened, self._fingerprint(number, text))
-            for number, opened, text in self._rows("environments", "id, opened, fingerprint")
+            Environment(opened, self._fingerprint(number, text)) for number, opened, text in rows
         )
 
     def events(self) -> tuple[Event, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
-from cellsearch.job import Result, Training
+from cellsearch.job import SUITE, Result, Training
 from cellsearch.options import (
     Key,
     above,
@@ -25,10 +25,6 @@ from cellsearch.tasks.base import Arrays
 
 __all__ = ["SUITE", "Member", "Suite", "load_suite_data", "metric_of", "part"]
 
-SUITE = "suite"
-"""What the task of an experiment with a suite is called; ``suite:NAME`` in an experiment file names
-the suite.
-"""
 Rates = tuple[Annotated[float, above(0)], ...]
 
 

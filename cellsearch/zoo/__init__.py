@@ -29,6 +29,7 @@ __all__ = [
     "earlier_forms",
     "entries",
     "entry",
+    "files",
     "found",
     "import_cell",
     "load",
@@ -66,6 +67,11 @@ def load(name: str) -> Genome:
     for an unknown one.
     """
     return entry(name).genome
+
+
+def files() -> Mapping[str, Path]:
+    """The cells of this package: name -> its ``.cell`` file."""
+    return _own()
 
 
 def found() -> tuple[str, ...]:
