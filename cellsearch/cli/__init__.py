@@ -34,6 +34,7 @@ _COMMANDS = (
     ("tell", "asking", "Propose cells for a run, with reasons."),
     ("ls", "runs", "List the trials of a run."),
     ("best", "runs", "Show the best cell of a run."),
+    ("ui", "ui", "Open the live page of runs in a browser."),
     ("report", "runs", "Write the HTML report of a run."),
     ("compare", "comparing", "Compare runs: curves, tests, shared cells."),
     ("finals", "finals", "Retrain the best cells and the baselines, and judge."),

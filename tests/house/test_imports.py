@@ -18,6 +18,8 @@ HEAVY = {
     "wandb",
     "pandas",
     "sklearn",
+    "starlette",
+    "uvicorn",
 }
 
 

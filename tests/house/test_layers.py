@@ -52,6 +52,7 @@ LAYERS = {
     "benchmark": 7,
     "runs": 8,
     "simulation": 8,
+    "ui": 8,
     "cli": 9,
     "testing": 10,
 }

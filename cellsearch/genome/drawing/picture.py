@@ -14,7 +14,16 @@ from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node
 
-__all__ = ["DrawnVertex", "Kind", "Mark", "Picture", "Wire", "difference", "picture"]
+__all__ = [
+    "DrawnVertex",
+    "Kind",
+    "Mark",
+    "Picture",
+    "Wire",
+    "difference",
+    "drawn_values",
+    "picture",
+]
 
 Mark = Literal["", "added", "removed", "changed"]
 Kind = Literal["input", "state", "output", "operation", "product", "gate", "function"]
@@ -88,6 +97,16 @@ def picture(
                 (end, shown[len(genome.inputs) + genome.state_names.index(name)])
             )
     return result
+
+
+def drawn_values(genome: Genome) -> list[tuple[int, ...]]:
+    """The values that each vertex of the compact drawing stands for, in the order in which they are
+    drawn; none for the new states and the output.
+    """
+    owner = _owners(genome, compact=True)
+    values = range(genome.n_values)
+    inside = [tuple(v for v in values if owner[v] == value) for value in values]
+    return [found for found in inside if found] + [() for _ in _ends(genome)]
 
 
 def _draw_values(

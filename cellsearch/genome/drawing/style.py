@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["style"]
+__all__ = ["page_style", "style"]
 
 _PREFIX = ".cellsearch-cell "
 _COMMON = {
@@ -68,6 +68,25 @@ def style(used: frozenset[str]) -> str:
     size = f"{_PREFIX.strip()}{{max-width:100%;height:auto}}"
     light, dark = _rules(_scheme(False), used), _rules(_scheme(True), used)
     return f"{size}{_rules(_COMMON, used)}{light}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
+def page_style() -> str:
+    """The style sheet of all drawings of a page, which takes theirs out; colours follow the
+    ``color-scheme`` of the page.
+    """
+    light, dark = _scheme(False), _scheme(True)
+    both: dict[str, str] = {}
+    for what, rule in light.items():
+        pairs = zip(rule.split(";"), dark[what].split(";"), strict=True)
+        both[what] = ";".join(
+            one
+            if one == other
+            else one.replace(":", ":light-dark(", 1) + f",{other[other.index(':') + 1 :]})"
+            for one, other in pairs
+        )
+    size = f"{_PREFIX.strip()}{{max-width:100%;height:auto}}"
+    rules = [f"{_PREFIX}{what}{{{body}}}" for what, body in [*_COMMON.items(), *both.items()]]
+    return "\n".join([size, *rules])
 
 
 def _scheme(dark: bool) -> dict[str, str]:

@@ -1,0 +1,67 @@
+"""What can be said of each box of a cell's drawing: where it is used, how wide it is, its weights,
+and what training has learned of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from cellsearch.genome.drawing.picture import drawn_values, picture
+from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import parameter_specs, widths
+from cellsearch.job import Connection
+
+__all__ = ["vertex_facts"]
+
+
+def vertex_facts(
+    genome: Genome,
+    sizes: tuple[int, int] | None = None,
+    gates: Mapping[str, Mapping[str, float]] | None = None,
+    connections: Mapping[str, Connection] | None = None,
+) -> list[dict[str, Any]]:
+    """For each vertex of the compact drawing, in the order in which ``to_svg`` draws them, plain
+    data: ``label``, ``text`` (its equation, or what it is), ``shape`` in letters, ``uses`` and
+    ``reads`` (numbers of vertices), ``weights`` (name, shape in letters, how many numbers for these
+    sizes), ``gate`` and ``connection`` where they were measured.
+
+    sizes: I and H.
+    gates: activity of gates by label, as a diagnosis has measured it.
+    connections: what training learned of connections, by the name of the node.
+    """
+    drawn, inside = picture(genome), drawn_values(genome)
+    width = widths(genome)
+    weights: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for spec in parameter_specs(genome):
+        count = None
+        if sizes is not None:
+            count = 1
+            for size in spec.sizes(*sizes):
+                count *= size
+        weights[spec.node].append({"name": spec.name, "shape": list(spec.shape), "count": count})
+    facts: list[dict[str, Any]] = []
+    for vertex, values in zip(drawn.vertices, inside, strict=True):
+        labels = [genome.labels[value] for value in values]
+        fact: dict[str, Any] = {
+            "label": vertex.name or (labels[-1] if labels else vertex.text),
+            "op": vertex.text,
+            "text": vertex.tooltip,
+            "kind": vertex.kind,
+            "shape": ["B", width[values[-1]]] if values else ["B", "H"],
+            "weights": [weight for value in values for weight in weights[value]],
+            "uses": [],
+            "reads": [],
+        }
+        for label in labels:
+            if gates and label in gates:
+                fact["gate"] = dict(gates[label])
+            if connections and label in connections:
+                found = connections[label]
+                fact["connection"] = {"gate": found.gate, "saliency": found.saliency}
+        facts.append(fact)
+    for wire in drawn.wires:
+        facts[wire.source]["uses"].append(wire.target)
+        facts[wire.target]["reads"].append(wire.source)
+    return facts

@@ -1,0 +1,275 @@
+// The trials of a run as typed arrays: read in one piece, changed row by row, sorted and filtered here.
+import { ask } from "./base.js";
+
+const TYPES = { d: Float64Array, f: Float32Array, i: Int32Array, h: Int16Array, B: Uint8Array };
+const RANKS = 1;
+export const STATUSES = ["waiting", "running", "completed", "stopped", "failed", "duplicate"];
+
+export class Trials {
+  constructor() {
+    this.count = 0;
+    this.fields = [];
+    this.columns = {};
+    this.origins = [];
+    this.kinds = [];
+    this.whole = false;
+    this.texts = [];
+    this.nodes = [];
+    this.macs = [];
+    this.textCount = 0;
+    this.fresh();
+  }
+
+  fresh() { this.orders = new Map(); this.stamp = (this.stamp || 0) + 1; }
+
+  /** The first page: a few rows, before the columns are here. */
+  static few(first) {
+    const made = new Trials();
+    made.fields = first.fields;
+    made.origins = first.origins || [];
+    made.kinds = first.kinds || [];
+    const most = Math.max(-1, ...first.rows.map((row) => row[0])) + 1;
+    made.room(most);
+    made.count = most;
+    made.columns.status.fill(255);
+    made.columns.twin.fill(-1);
+    for (const row of first.rows) made.put(row);
+    return made;
+  }
+
+  /** All columns, as the server packs them. */
+  static packed(buffer) {
+    const made = new Trials();
+    const size = Number(new DataView(buffer).getBigUint64(0, true));
+    const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, size)));
+    Object.assign(made, { fields: head.fields, origins: head.origins, kinds: head.kinds, count: head.count, whole: true });
+    let place = 8 + size;
+    for (const [name, code] of head.fields) {
+      const type = TYPES[code];
+      made.columns[name] = new type(buffer, place, head.count);
+      place += head.count * type.BYTES_PER_ELEMENT;
+    }
+    return made;
+  }
+
+  room(count) {
+    for (const [name, code] of this.fields) {
+      const have = this.columns[name];
+      if (have && have.length >= count) continue;
+      const more = new TYPES[code](Math.max(count, Math.ceil((have ? have.length : 0) * 1.5) + 64));
+      if (have) more.set(have);
+      this.columns[name] = more;
+    }
+  }
+
+  put(row) {
+    const number = row[0];
+    this.room(number + 1);
+    this.fields.forEach(([name, code], k) => {
+      const value = row[k + 1];
+      this.columns[name][number] = value === null && (code === "d" || code === "f") ? NaN : value;
+    });
+    this.count = Math.max(this.count, number + 1);
+  }
+
+  change(said) {
+    for (const name of ["origins", "kinds"]) {
+      if (!said[name]) continue;
+      const [start, texts] = said[name];
+      texts.forEach((text, k) => { this[name][start + k] = text; });
+    }
+    for (const row of said.rows || []) this.put(row);
+    if (said.rows && said.rows.length) this.fresh();
+  }
+
+  status(n) { return STATUSES[this.columns.status[n]] || ""; }
+  origin(n) { return this.origins[this.columns.origin[n]] || ""; }
+  kind(n) { const k = this.columns.kind[n]; return k >= 0 ? this.kinds[k] || "" : ""; }
+  ranks(n) { return (this.columns.flags[n] & RANKS) !== 0; }
+  isBaseline(n) { return this.origin(n).startsWith("baseline"); }
+  name(n) { return this.isBaseline(n) ? this.origin(n).slice(9).toUpperCase() || `trial ${n}` : `trial ${n}`; }
+  has(n) { return n >= 0 && n < this.count && this.columns.status[n] !== 255; }
+  ended(n) { const s = this.columns.status[n]; return s >= 2 && s < 6; }
+  /** Where its results are: those of a duplicate are of the trial that answers it. */
+  source(n) { const twin = this.columns.twin[n]; return twin >= 0 ? twin : n; }
+  score(n) { return this.columns.score[this.source(n)]; }
+
+  value(name, n) {
+    if (name === "number") return n;
+    if (name === "macs") { const m = this.columns.macs[this.source(n)]; return Number.isFinite(m) ? m : this.macs[n] ?? NaN; }
+    if (name === "nodes") return this.nodes[n] ?? NaN;
+    const value = this.columns[name][this.source(n)];
+    return ["weights", "parameters", "steps"].includes(name) && value < 0 ? NaN : value;
+  }
+
+  /** Numbers of all trials, rising by a column; what has no number comes last. */
+  order(name) {
+    if (!this.orders.has(name)) this.orders.set(name, this.sorted(name));
+    return this.orders.get(name);
+  }
+
+  sorted(name) {
+    const count = this.count, order = new Uint32Array(count);
+    let used = 0;
+    for (let n = 0; n < count; n++) if (this.has(n)) order[used++] = n;
+    const mine = order.subarray(0, used);
+    if (name === "number") return mine;
+    const keys = new Float64Array(count);
+    if (name === "origin" || name === "status") {
+      const texts = name === "origin" ? this.origins : STATUSES;
+      const places = new Map([...texts].map((text, k) => [k, text]).sort((a, b) => (a[1] < b[1] ? -1 : 1)).map(([k], place) => [k, place]));
+      for (let n = 0; n < count; n++) keys[n] = places.get(this.columns[name][n]) ?? 1e9;
+    } else if (name === "score") {
+      for (let n = 0; n < count; n++) {
+        const value = this.score(n);
+        keys[n] = value === value && (this.ranks(n) || this.columns.twin[n] >= 0) ? value : value === value ? 1e300 : Infinity;
+      }
+    } else {
+      for (let n = 0; n < count; n++) { const value = this.value(name, n); keys[n] = value === value ? value : Infinity; }
+    }
+    return mine.sort((a, b) => (keys[a] < keys[b] ? -1 : keys[a] > keys[b] ? 1 : a - b));
+  }
+
+  /** The numbers of trials in an order, those alone that a filter lets through. */
+  pick(name, down, lets) {
+    const order = this.order(name), found = new Uint32Array(order.length);
+    let used = 0;
+    if (!down) {
+      for (let k = 0; k < order.length; k++) if (!lets || lets(order[k])) found[used++] = order[k];
+      return found.subarray(0, used);
+    }
+    const rest = [];
+    for (let k = order.length - 1; k >= 0; k--) {
+      const n = order[k];
+      if (lets && !lets(n)) continue;
+      const value = name === "status" || name === "origin" ? 0 : name === "score" ? this.score(n) : this.value(name, n);
+      if (value === value) found[used++] = n; else rest.push(n);
+    }
+    for (const n of rest) found[used++] = n;
+    return found.subarray(0, used);
+  }
+
+  best() { const order = this.order("score"); for (let k = 0; k < order.length; k++) { const n = order[k]; if (!this.ranks(n)) { if (this.columns.twin[n] >= 0) continue; return -1; } if (!this.isBaseline(n)) return n; } return -1; }
+  baselines() {
+    if (this.foundAt !== this.stamp) {
+      this.foundAt = this.stamp;
+      this.found = [];
+      const which = new Set(this.origins.map((text, k) => (text.startsWith("baseline") ? k : -1)));
+      for (let n = 0; n < this.count; n++) if (which.has(this.columns.origin[n]) && this.ranks(n)) this.found.push(n);
+      this.found.sort((a, b) => this.score(a) - this.score(b));
+    }
+    return this.found;
+  }
+  statuses() {
+    const found = Object.fromEntries(STATUSES.map((name) => [name, 0]));
+    for (let n = 0; n < this.count; n++) found[STATUSES[this.columns.status[n]]]++;
+    return found;
+  }
+}
+
+/** One run on the page: what it is, its trials, and who wants to know of changes. */
+export class Run {
+  constructor(summary, first) {
+    this.about = summary;
+    this.id = summary.run;
+    this.trials = first && first.rows.length ? Trials.few(first) : new Trials();
+    this.version = -1;
+    this.waiting = [];
+    this.listeners = new Set();
+  }
+
+  tell() { for (const listener of this.listeners) listener(this); }
+
+  /** Read all columns, once; changes that came meanwhile are applied afterwards. */
+  load() {
+    if (!this.loading) {
+      this.pending = true;
+      this.loading = (async () => {
+        const answer = await fetch(`/api/columns?run=${encodeURIComponent(this.id)}`);
+        if (!answer.ok) throw new Error((await answer.json()).error);
+        const old = this.trials;
+        this.version = Number(answer.headers.get("X-Version"));
+        this.trials = Trials.packed(await answer.arrayBuffer());
+        if (old.whole) Object.assign(this.trials, { texts: old.texts, nodes: old.nodes, macs: old.macs, textCount: old.textCount });
+        for (const said of this.waiting.splice(0)) if (said.version > this.version) this.trials.change(said);
+        this.pending = false;
+        this.tell();
+      })().catch((error) => { this.loading = null; this.pending = false; throw error; });
+    }
+    return this.loading;
+  }
+
+  again() { this.loading = null; this.texting = null; return this.load(); }
+
+  hear(said) {
+    if (said.error) { this.about.error = said.error; this.tell(); return; }
+    delete this.about.error;
+    if (said.writer !== undefined) this.about.writer = said.writer;
+    if (this.pending || !this.trials.whole) this.waiting.push(said);
+    if (!this.trials.whole) { this.tell(); return; }
+    if (said.rows === undefined) { this.again(); return; }
+    this.trials.change(said);
+    this.version = said.version;
+    this.tell();
+  }
+
+  /** The equations of some trials, asked for once. */
+  async textsOf(numbers) {
+    const missing = numbers.filter((n) => this.trials.texts[n] === undefined);
+    for (let k = 0; k < missing.length; k += 200) {
+      const part = missing.slice(k, k + 200);
+      this.keep((await ask("texts", { run: this.id, trials: part.join(",") })).texts);
+    }
+  }
+
+  keep(texts) {
+    const trials = this.trials;
+    for (const [number, [text, nodes, macs]] of Object.entries(texts)) {
+      if (trials.texts[number] === undefined) trials.textCount++;
+      trials.texts[number] = text;
+      trials.nodes[number] = nodes;
+      trials.macs[number] = macs ?? NaN;
+    }
+    trials.orders.delete("nodes");
+    trials.orders.delete("macs");
+  }
+
+  /** The equations of all trials, in pieces; `step` is told how far it is. */
+  allTexts(step) {
+    if (!this.texting) {
+      this.texting = (async () => {
+        for (let start = 0; start < this.trials.count; start += 500) {
+          let missing = false;
+          const stop = Math.min(start + 500, this.trials.count);
+          for (let n = start; n < stop && !missing; n++) missing = this.trials.texts[n] === undefined;
+          if (missing) this.keep((await ask("texts", { run: this.id, start, count: 500 })).texts);
+          this.texted = stop / this.trials.count;
+          if (this.texter) this.texter();
+        }
+        this.texted = 1;
+        this.texting = null;
+      })().catch((error) => { this.texting = null; throw error; });
+    }
+    this.texter = step;
+    return this.texting;
+  }
+}
+
+/** Changes as they come, for all runs. */
+export function follow(runs, found, state) {
+  const source = new EventSource("/api/events");
+  let lost = false;
+  source.addEventListener("change", (event) => {
+    const said = JSON.parse(event.data);
+    const run = runs.get(said.run);
+    if (run) run.hear(said);
+  });
+  source.addEventListener("runs", (event) => found(JSON.parse(event.data)));
+  source.addEventListener("again", () => { for (const run of runs.values()) if (run.trials.whole) run.again(); });
+  source.addEventListener("error", () => { lost = true; state(false); });
+  source.addEventListener("open", () => {
+    state(true);
+    if (lost) for (const run of runs.values()) if (run.trials.whole) run.again();
+    lost = false;
+  });
+}

@@ -1,0 +1,200 @@
+"""What the server answers: what the store says, to whom it may, and changes as they come."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from ui.conftest import HOSTILE, Client, add, serving
+
+from cellsearch.errors import CellsearchError
+from cellsearch.job import Failure
+from cellsearch.runs import open_run
+from cellsearch.ui.answers import ANSWERS
+from cellsearch.ui.server import Server
+
+
+def test_the_page_is_one_answer_that_asks_for_nothing_else(client: Client) -> None:
+    status, headers, body = client.ask("/")
+    text = body.decode()
+    assert status == 200
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    nonces = set(re.findall(r"nonce-([\w-]+)", policy))
+    assert len(nonces) == 1
+    assert set(re.findall(r'nonce="([^"]*)"', text)) == nonces
+    assert not re.search(r'(?:src|href)="(?!#|data:,)', text)
+    assert "http://" not in re.sub(r"http://www\.w3\.org/2000/svg", "", text)
+    assert client.ask("/")[1]["content-security-policy"] != policy  # a new nonce each time
+
+
+def test_hostile_texts_cannot_leave_the_data_that_they_are_in(client: Client) -> None:
+    text = client.ask("/")[2].decode()
+    boot = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.S)
+    assert boot is not None
+    document = json.loads(boot[1])
+    assert document["runs"][0]["name"] == HOSTILE
+    assert "<" not in boot[1]
+    assert text.count("<script") == 2  # the data, and the modules as one
+
+
+def test_what_is_answered_is_what_the_run_says(client: Client, run: Path) -> None:
+    opened = open_run(run)
+    best = opened.best().trial
+    (about,) = client.json("/api/runs")["runs"]
+    assert about["statuses"] == {s: opened.counts[s] for s in about["statuses"]}
+    found = client.json(f"/api/trial?run=run&n={best.number}")
+    assert found["score"] == best.score
+    assert found["cell"] == best.genome.to_text()
+    assert found["svg"].count('<g class="v ') == len(found["vertices"])
+    family = client.json("/api/lineage?run=run")
+    assert family["trial"] == best.number
+    assert {tuple(one["parents"]) for one in family["family"] if one["number"] == best.number} == {
+        best.proposal.parents
+    }
+    failures = client.json("/api/failures?run=run")
+    assert failures["count"] == opened.counts["failed"] > 0
+    assert HOSTILE in [kind["kind"] for kind in failures["kinds"]]
+    curves = client.json(f"/api/curves?run=run&trials={best.number},0")["curves"]
+    assert set(curves) == {str(best.number), "0"}
+    texts = client.json("/api/texts?run=run&start=3&count=4")["texts"]
+    assert {int(n): text[0] for n, text in texts.items()} == {
+        n: opened.trials[n].genome.to_text() for n in range(3, 7)
+    }
+    assert client.json("/api/settings?run=run")["experiment"] == opened.settings
+    workers = client.json("/api/workers?run=run")["workers"]
+    assert sum(len(one["spans"]) for one in workers) == len(opened.timings)
+
+
+def test_a_difference_is_to_a_parent_a_trial_or_a_zoo_cell(client: Client, run: Path) -> None:
+    child = next(t for t in open_run(run).trials if t.proposal.parents)
+    asked = f"/api/difference?run=run&n={child.number}&to="
+    parent = child.proposal.parents[0]
+    assert client.json(asked + "parent") == client.json(f"{asked}{parent}")
+    found = client.json(asked + "lstm")
+    assert found["distance"] == len(found["edits"]) > 0
+    assert "<svg" in found["svg"]
+    assert client.ask(asked + "nobody")[0] == 404
+
+
+def test_columns_come_compressed_for_who_can_read_that(client: Client) -> None:
+    status, headers, body = client.ask("/api/columns?run=run", Accept_Encoding="gzip")
+    assert (status, headers["content-encoding"]) == (200, "gzip")
+    assert gzip.decompress(body) == client.ask("/api/columns?run=run")[2]
+
+
+@pytest.mark.parametrize("name", [*ANSWERS, "columns"])
+def test_what_is_not_there_is_said(client: Client, name: str) -> None:
+    status, _, body = client.ask(f"/api/{name}?run=nobody&n=0")
+    assert status == 404
+    assert "no run is called" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("number", ["", "-1", "4e4", "99999", "9" * 40, "%00", "١"])
+def test_no_text_is_taken_for_the_number_of_a_trial(client: Client, number: str) -> None:
+    for name in ("trial", "relatives", "difference"):
+        path = f"/api/{name}?run=run&n={number}".encode("ascii", "ignore").decode()
+        assert client.ask(path)[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_it_only_reads(client: Client, method: str) -> None:
+    assert client.ask("/", method)[0] == 405
+
+
+def test_a_foreign_name_for_this_machine_is_refused(client: Client) -> None:
+    assert client.ask("/api/runs", Host="evil.example:80")[0] == 421
+    assert client.ask("/api/runs", Host="localhost:1")[0] == 200
+    assert client.ask("/api/runs", Host="[::1]:1")[0] == 200
+    assert client.ask("/api/runs", Sec_Fetch_Site="cross-site")[0] == 403
+
+
+def test_every_answer_forbids_framing_sniffing_and_keeping(client: Client) -> None:
+    for path in ("/", "/api/runs", "/api/trial?run=run&n=99999", "/nothing"):
+        headers = client.ask(path)[1]
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_a_token_opens_the_page_and_leaves_the_address(run: Path) -> None:
+    with serving(run, host="0.0.0.0", token="s3cret") as client:
+        assert client.ask("/")[0] == 401
+        assert client.ask("/api/columns?run=run")[0] == 401
+        assert client.ask("/?token=wrong")[0] == 401
+        assert client.ask("/", Cookie=f"cellsearch_{client.port}=wrong")[0] == 401
+        status, headers, _ = client.ask("/?token=s3cret")
+        assert (status, headers["location"]) == (303, "/")
+        cookie = headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert client.ask("/", Cookie=cookie.partition(";")[0])[0] == 200
+
+
+def test_changes_come_to_every_reader(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "followed"
+    shutil.copytree(run, folder)
+    with serving(folder) as client, client.events() as one, client.events() as other:
+        count = client.json("/api/runs")["runs"][0]["count"]
+        assert client.ask("/api/columns?run=followed")[0] == 200
+        cell = "h[t] = 3.25 * tanh(linear(x[t], h[t-1]))"
+        failure = Failure("timeout", "too slow")
+        number = add(folder, cell, origin="mutate:op", reason="", failure=failure)
+        assert number == count
+        for reader in (one, other):
+            rows = []
+            while number not in [row[0] for row in rows]:
+                kind, said = next(reader)
+                rows += said.get("rows", []) if kind == "change" else []
+        assert client.json("/api/runs")["runs"][0]["count"] == count + 1
+
+
+def test_a_store_that_takes_the_place_of_another_is_read_anew(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "replaced"
+    shutil.copytree(run, folder)
+    (live,) = Server([folder]).runs
+    live.load()
+    live.poll()
+    before = len(live.columns)
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    failure = Failure("nan", "the loss is nan")
+    add(copy, "h[t] = tanh(diag(h[t-1]))", origin="mutate:op", reason="", failure=failure)
+    (copy / "store.sqlite").rename(folder / "store.sqlite")
+    said = live.poll()
+    assert said is not None
+    assert "rows" not in said
+    assert len(live.columns) == before + 1
+
+
+def test_runs_of_a_folder_are_side_by_side(run: Path, tmp_path: Path) -> None:
+    for name in ("a/one", "b/one", "c"):
+        shutil.copytree(run, tmp_path / name)
+    broken = tmp_path / "d"
+    broken.mkdir()
+    (broken / "store.sqlite").write_text("nothing")
+    with serving(tmp_path) as client:
+        found = client.json("/api/runs")
+        assert [one["run"] for one in found["runs"]] == ["one", "one~2", "c"]
+        assert [Path(one["path"]).name for one in found["unreadable"]] == ["d"]
+        with client.events() as events:
+            shutil.copytree(run, tmp_path / "new")
+            kind, said = next(one for one in events if one[0] == "runs")
+            assert (kind, [one["run"] for one in said][-1]) == ("runs", "new")
+    with pytest.raises(CellsearchError):
+        Server([broken])
+
+
+def test_a_read_only_copy_and_a_run_of_an_older_version_are_shown(run: Path) -> None:
+    old = Path(__file__).parents[1] / "data" / "v0_1" / "genetic_whole"
+    with serving(old) as client:
+        (about,) = client.json("/api/runs")["runs"]
+        assert about["count"] > 0
+        assert client.ask("/api/columns?run=genetic_whole")[0] == 200
+        assert client.json("/api/trial?run=genetic_whole&n=0")["cell"]
