@@ -37,6 +37,7 @@ _COMMANDS = (
     ("ui", "ui", "Open the live page of runs in a browser."),
     ("report", "runs", "Write the HTML report of a run."),
     ("compare", "comparing", "Compare runs: curves, tests, shared cells."),
+    ("track", "tracking", "Show a run in a tracker of experiments, such as TensorBoard."),
     ("finals", "finals", "Retrain the best cells and the baselines, and judge."),
     ("ablate", "ablation", "Take a cell apart: what each of its parts is worth."),
     ("show", "cells", "Show a cell: equations, size, class, drawing."),

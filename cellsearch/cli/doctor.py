@@ -82,6 +82,7 @@ def run_checks() -> Iterator[Check]:
         f"{sqlite3.sqlite_version}: the store of a run",
     )
     yield _disk(Path.cwd())
+    yield _package("tensorboard", needed=False, use="search --track tensorboard")
     yield _package("sacrebleu", needed=False, use="BLEU of translation (there is one of our own)")
 
 

@@ -19,6 +19,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ls": ("cellsearch ls runs/quickstart --top 10", "cellsearch ls runs"),
     "best": ("cellsearch best runs/quickstart",),
     "report": ("cellsearch report runs/quickstart -o report.html",),
+    "track": (
+        "cellsearch track runs/quickstart --to tensorboard",
+        "cellsearch track runs/quickstart --to tensorboard --follow",
+    ),
     "finals": (
         "cellsearch finals runs/quickstart --seeds 5 --against gru",
         "cellsearch finals runs/quickstart --suite standard --top 2",

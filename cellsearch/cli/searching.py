@@ -27,6 +27,7 @@ from cellsearch.cli.runs import (
 from cellsearch.cli.signals import exit_code, orderly, was_told
 from cellsearch.cli.suites import say_reference
 from cellsearch.cli.tables import FileOfData, file_options, say, write_experiment
+from cellsearch.cli.tracking import require_trackers, tracked
 from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import ConfigError, amount, command
 from cellsearch.executors.base import Executor
@@ -125,6 +126,13 @@ SHOWN = 12
     help="With the strategy external: wait for cells that are told (cellsearch tell) instead of "
     "ending.",
 )
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Show the search in this tracker as well, such as tensorboard; may be repeated.",
+)
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live table.")
 @table_options("Print one JSON document at the end; progress goes to standard error.")
 def search(
@@ -153,6 +161,7 @@ def search(
     worker_env: tuple[str, ...],
     data: tuple[str, ...],
     wait: bool,
+    trackers: tuple[str, ...],
     plain: bool,
     as_json: bool,
 ) -> int:
@@ -185,7 +194,8 @@ def search(
     folder = run or Path("runs") / declared.name
     if understood is not None:
         click.echo(write_experiment(declared, folder, understood) + "\n", err=as_json)
-    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data, wait)
+    require_trackers(trackers)
+    warm = _Warm(imported, tuple(locate(cell) for cell in enqueued), data, wait, trackers)
     if wait and not declared.strategy.is_outside:
         raise ConfigError(
             f"the strategy {declared.strategy.name} proposes cells itself and waits for nobody",
@@ -208,6 +218,8 @@ class _Warm:
     """Where the user's own data lie, if not where the experiment says."""
     wait: bool = False
     """Whether to wait for cells that are told."""
+    trackers: tuple[str, ...] = ()
+    """In which trackers the search is shown as well."""
 
     @property
     def any(self) -> bool:
@@ -302,7 +314,10 @@ def _run(
     """Search until there is nothing left to do, or a signal ends it before; what of the allowance
     is used up.
     """
-    with Search.open(folder, experiment, data=warm.data) as search:
+    with (
+        Search.open(folder, experiment, data=warm.data) as search,
+        tracked(folder, warm.trackers) as look_at_trackers,
+    ):
         data = None
         if experiment.counts_sizes and (warm.any or not search.finished):
             data = _prepared(search)  # which cells are legal depends on how wide the inputs are
@@ -322,10 +337,15 @@ def _run(
             )
             display.seconds_left = lambda: search.seconds_left
             display.begin(search.history)
+
+            def observe(event: SearchEvent) -> None:
+                _show(event, search, display)
+                look_at_trackers()
+
             try:
                 search.run(
                     executor,
-                    lambda event: _show(event, search, display),
+                    observe,
                     data=data,
                     wait=warm.wait,
                 )

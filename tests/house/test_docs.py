@@ -37,7 +37,10 @@ IMAGE = re.compile(r'(?:src|srcset|href)="([^"]+)"')
 # ``cellsearch/tasks/base.py``, ``tests/zoo/golden.json``: a file of this repository, or a pattern.
 FILE = re.compile(r"(?:cellsearch|tests|benchmarks|docs|scripts|\.ci)/[\w./*-]*\w\.\w+")
 NAME = re.compile(r"\bcellsearch(?:\.[A-Za-z_]\w*)+")
-GROUPS = {f"cellsearch.{kind}" for kind in ("backends", "experiments", "search_spaces", "suites")}
+GROUPS = {
+    f"cellsearch.{kind}"
+    for kind in ("backends", "experiments", "search_spaces", "suites", "trackers")
+}
 """Groups of entry points that are not the name of a module as well."""
 
 

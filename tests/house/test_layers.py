@@ -53,6 +53,7 @@ LAYERS = {
     "runs": 8,
     "simulation": 8,
     "ui": 8,
+    "tracking": 8,
     "cli": 9,
     "testing": 10,
 }
