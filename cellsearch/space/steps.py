@@ -16,7 +16,8 @@ beside it, so that no cell that is worse for the moment stands between two good 
 
 L is a new linear of its own each time, tanh the space's squashing function with a sign, sigmoid its
 gate. A linear that no function squashes may be squashed by the step that gates, views or remembers
-it: the product of an unsquashed linear over the state with anything else often diverges.
+it: the product of an unsquashed linear over the state with anything else often diverges. Sums with
+the past may be read through a squashing function, unless one reads them anyway.
 
 Gates: Hochreiter & Schmidhuber 1997, Gers et al. 2000; blends: Cho et al. 2014; products of views:
 Wu et al. 2016 (multiplicative integration); the two halves of a state: Hochreiter & Schmidhuber.
@@ -36,6 +37,10 @@ __all__ = ["free_state_name", "initial", "new_state", "steps_at", "steps_into_li
 
 BARE = 1 / 3
 """How often a step leaves a bare linear as it is, for one time that it squashes it as well."""
+SUMS = ("keep", "mix", "state", "memory")
+"""Steps that may squash what they make: a state that sums up without it can grow with every step,
+and every linear that reads it with it.
+"""
 _Change = Callable[[Draft, int], int]
 """Adds to a draft what is made of a value; returns the number of the result."""
 
@@ -53,7 +58,9 @@ def steps_at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
         inner.append((partial(_squashed, squash), 1.0))
     for change, share in inner:
         for name, weight, outer in _changes(space, draft):
-            yield Move(name, partial(_put, place, change, outer), weight * share)
+            yield Move(name, partial(_put, place, change, outer, ""), weight * share)
+            if name in SUMS and squash and not safe:
+                yield Move(name, partial(_put, place, change, outer, squash), weight * share)
     if _can_split(space, draft, place):
         for show in ("", squash) if squash else ("",):
             yield Move("split", partial(_split, space, place, show), space.ops["mul"])
@@ -136,8 +143,9 @@ def _changes(space: Declaration, draft: Draft) -> Iterator[tuple[str, float, _Ch
 # -- what is made of a value -----------------------------------------------------------------------
 
 
-def _put(place: Place, inner: _Change, outer: _Change, draft: Draft) -> None:
-    place.put(draft, outer(draft, inner(draft, place.value)))
+def _put(place: Place, inner: _Change, outer: _Change, squash: str, draft: Draft) -> None:
+    made = outer(draft, inner(draft, place.value))
+    place.put(draft, draft.add(squash, made) if squash else made)
 
 
 def _same(draft: Draft, value: int) -> int:
