@@ -25,10 +25,10 @@ from functools import lru_cache
 
 from cellsearch import ops
 from cellsearch.errors import SpaceError
-from cellsearch.genome.graph import Genome
+from cellsearch.genome.graph import Genome, Node
 from cellsearch.space.declaration import Declaration
 
-__all__ = ["alternatives", "parts_cell"]
+__all__ = ["alternatives", "memories", "parts_cell"]
 
 _NEEDED = ("linear", "add", "mul")
 _GATES = ("reset", "entry", "reading", "update")
@@ -65,12 +65,21 @@ def alternatives(genome: Genome) -> tuple[tuple[str, ...], ...]:
     """The sums of a cell with connection gates: names of the gates of each, of which at least one
     has to stay.
     """
-    found = []
-    for node in genome.nodes:
-        terms = [genome.node(value) for value in node.inputs]
-        if node.op == "add" and all(term is not None and term.op == "scale" for term in terms):
-            found.append(tuple(f"{term.name}.scale" for term in terms if term is not None))
-    return tuple(found)
+    return tuple(found for node in genome.nodes if (found := _gates_of(genome, node)))
+
+
+def memories(genome: Genome) -> frozenset[tuple[str, ...]]:
+    """Those of the :func:`alternatives` that are the next value of a state."""
+    ends = [genome.node(value) for value in genome.next_states]
+    return frozenset(found for node in ends if node and (found := _gates_of(genome, node)))
+
+
+def _gates_of(genome: Genome, node: Node) -> tuple[str, ...]:
+    """Names of the gates of a sum whose terms all have one; none of anything else."""
+    terms = [genome.node(value) for value in node.inputs]
+    if node.op != "add" or not all(term is not None and term.op == "scale" for term in terms):
+        return ()
+    return tuple(f"{term.name}.scale" for term in terms if term is not None)
 
 
 @lru_cache(maxsize=16)

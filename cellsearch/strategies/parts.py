@@ -5,7 +5,9 @@ worth is measured on it: the validation loss without the connection (Wang et al.
 2108.04392). Then sub-cells are trained from scratch, one a trial. The first ones are drawn: of each
 sum mostly one term stays, the likelier the more its removal costs, and what costs little goes
 sooner. Later ones are the best so far with a few decisions taken back: a term of a sum instead of
-another, a connection more or less; what was removed can so grow again.
+another, a connection more or less; what was removed can so grow again. Where nothing is written to
+a state any more, nothing is left to train. A sub-cell whose states may grow exponentially is
+trained as readily as such cells have been trained without failing so far, compared with others.
 
 The connections that a sub-cell lacks stand in its origin, as a hexadecimal number with a bit for
 each connection of the cell of parts.
@@ -13,6 +15,7 @@ each connection of the cell of parts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +25,8 @@ from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History, Index, Ranking
 from cellsearch.space import SearchSpace
-from cellsearch.space.parts_cell import alternatives
+from cellsearch.space.parts_cell import alternatives, memories
+from cellsearch.space.stability import has_zero_state, may_explode
 from cellsearch.trial import SUPERNET, Origin, Proposal, Status, Trial
 
 __all__ = ["PARTS", "Subcells", "propose_part"]
@@ -33,8 +37,14 @@ _FINAL, _REGROWN = "final", "regrown"
 _TRIES = 300
 _SECOND = 0.1
 """Chance that a further term of a sum stays."""
+_MEMORY = 0.5
+"""The same for the next value of a state: what is new and what is kept are no alternatives, and a
+state with one of them alone remembers nothing, or sees nothing.
+"""
 _SWAP = 0.7
-"""Chance that a change of a sum puts another term in the place of all."""
+"""Chance that a change of a sum puts another term in the place of all, unless it is the next value
+of a state.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,8 @@ class CellParts:
     """Connections of which at least one stays."""
     free: tuple[str, ...]
     """All others."""
+    memories: frozenset[tuple[str, ...]]
+    """The sums that are the next value of a state."""
 
     @classmethod
     def of(cls, space: SearchSpace) -> CellParts:
@@ -55,7 +67,8 @@ class CellParts:
         cell = space.parts_cell()
         names, sums = space.connections(cell), alternatives(cell)
         terms = {name for group in sums for name in group}
-        return cls(cell, names, sums, tuple(name for name in names if name not in terms))
+        free = tuple(name for name in names if name not in terms)
+        return cls(cell, names, sums, free, memories(cell))
 
     def code(self, gone: Iterable[str]) -> str:
         """What stands in an origin for the connections that are gone."""
@@ -93,17 +106,22 @@ def propose_part(
             for _ in range(int(rng.geometric(0.5))):
                 _change(parts, gone, rng)
         genome = _subcell(space, parts, gone)
-        if genome is not None and genome.key not in history.by_key:
+        if genome is None or genome.key in history.by_key:
+            continue
+        if not may_explode(genome) or rng.random() < found.odds():
             return Proposal(genome, (parent,), Origin("prune", kind, parts.code(gone)))
     return None
 
 
 def _subcell(space: SearchSpace, parts: CellParts, gone: set[str]) -> Genome | None:
-    """What is left, without gates; ``None`` while the space does not hold it."""
+    """What is left, without gates; ``None`` while the space does not hold it, or where a state has
+    lost all that is written to it.
+    """
     try:
-        return space.discrete(space.remove(parts.cell, gone))
+        genome = space.discrete(space.remove(parts.cell, gone))
     except SpaceError:
         return None
+    return None if has_zero_state(genome) else genome
 
 
 def _worth(parts: CellParts, supernet: Trial) -> Mapping[str, float]:
@@ -129,7 +147,8 @@ def _drawn(parts: CellParts, worth: Mapping[str, float], rng: np.random.Generato
     for group in parts.sums:
         weights = np.array([0.25 + worth[name] for name in group])
         kept = group[int(rng.choice(len(group), p=weights / weights.sum()))]
-        gone |= {name for name in group if name != kept and rng.random() >= _SECOND}
+        stays = _MEMORY if group in parts.memories else _SECOND
+        gone |= {name for name in group if name != kept and rng.random() >= stays}
     gone |= {name for name in parts.free if rng.random() < 0.5 * (1 - worth[name])}
     return gone
 
@@ -140,7 +159,7 @@ def _change(parts: CellParts, gone: set[str], rng: np.random.Generator) -> None:
     weights = np.array([2.0 if len(unit) > 1 else 1.0 for unit in units])
     unit = units[int(rng.choice(len(units), p=weights / weights.sum()))]
     name = unit[int(rng.integers(len(unit)))]
-    if len(unit) > 1 and rng.random() < _SWAP:
+    if len(unit) > 1 and unit not in parts.memories and rng.random() < _SWAP:
         gone |= set(unit)
         gone.discard(name)
         return
@@ -157,10 +176,14 @@ class Subcells(Index):
         """Trials of the cell of parts."""
         self.ranked = _Scored()
         """The sub-cells with a score, best first."""
+        self._finished = Counter[tuple[bool, bool]]()
+        """How many sub-cells have ended: whether they may explode, and whether they have failed."""
 
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
         self.ranked.put(trial, before)
+        if trial.status.finished and not (before is not None and before.status.finished):
+            self._count(trial, 1)
         is_supernet = trial.proposal.origin == SUPERNET_OF_PARTS
         if before is None and is_supernet and trial.status is not Status.DUPLICATE:
             self.supernets.append(trial.number)
@@ -168,8 +191,25 @@ class Subcells(Index):
     def drop(self, trial: Trial) -> None:
         """See :meth:`Index.drop`."""
         self.ranked.drop(trial)
+        if trial.status.finished:
+            self._count(trial, -1)
         if trial.number in self.supernets:
             self.supernets.remove(trial.number)
+
+    def _count(self, trial: Trial, one: int) -> None:
+        if trial.proposal.origin.kind == "prune" and trial.status is not Status.DUPLICATE:
+            self._finished[may_explode(trial.genome), trial.status is Status.FAILED] += one
+
+    def odds(self) -> float:
+        """How often a training of a sub-cell that may explode succeeds, for one time that one of
+        another does; at most 1. Each rate is (1 + successes) / (2 + trainings).
+        """
+        wild, calm = (
+            (1 + self._finished[kind, False])
+            / (2 + self._finished[kind, False] + self._finished[kind, True])
+            for kind in (True, False)
+        )
+        return min(wild / calm, 1.0)
 
 
 class _Scored(Ranking):

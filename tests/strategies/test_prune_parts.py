@@ -4,19 +4,22 @@ sub-cells lead to.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
 
 import cellsearch as cs
 from cellsearch import strategies
+from cellsearch.genome.graph import Genome
 from cellsearch.history import History
 from cellsearch.simulation.simulate import best_so_far, completed, failed, simulate
 from cellsearch.space import SearchSpace
 from cellsearch.space.parts_cell import alternatives
+from cellsearch.space.stability import has_zero_state, may_explode
 from cellsearch.strategies.parts import CellParts
 from cellsearch.testing.strategies import likeness, space
-from cellsearch.trial import Connection, Origin, Proposal, Trial
+from cellsearch.trial import Connection, Origin, Proposal, Status, Trial
 
 
 def prune(**options: object) -> History:
@@ -86,6 +89,37 @@ def test_connections_that_are_worth_more_stay_more_often() -> None:
         for group in parts.sums:
             stayed.update({name in strong: name not in gone for name in group[:2]})
     assert stayed[True] > 1.5 * stayed[False]
+
+
+def test_half_of_the_first_sub_cells_keep_a_state_and_write_it() -> None:
+    """Once no more than the terms of any sum: one in ten, so gating was hardly ever drawn."""
+    parts = CellParts.of(space())
+    both: Counter[bool] = Counter()
+    for trial in list(prune(fresh=1.0))[1:]:
+        gone = parts.gone(trial.proposal.origin.place)
+        for group in parts.sums:
+            both.update({group in parts.memories: not gone.intersection(group)})
+    ends = {name.partition("_")[0] for group in parts.memories for name in group}
+    assert ends == set(space().states)
+    assert both[True] / (39 * len(parts.memories)) > 0.3
+    assert both[False] / (39 * (len(parts.sums) - len(parts.memories))) < 0.2
+
+
+def test_what_may_explode_is_drawn_less_the_more_of_it_failed() -> None:
+    """And what may not is drawn no less when it fails: the rest is held against it."""
+
+    def wild(fails: bool | None) -> int:
+        def score(genome: Genome, steps: int) -> float:
+            return math.nan if may_explode(genome) is fails else likeness(genome, steps)
+
+        strategy = strategies.create("prune", {"fresh": 1.0})
+        history = simulate(strategy, space(), score, trials=60, seed=1)
+        assert (fails is None) == (not any(t.status is Status.FAILED for t in history))
+        assert not any(has_zero_state(trial.genome) for trial in history)
+        return sum(may_explode(trial.genome) for trial in list(history)[30:])
+
+    assert wild(fails=True) < 0.5 * wild(fails=None)
+    assert wild(fails=False) >= wild(fails=None)
 
 
 def test_a_supernet_that_failed_leaves_the_draws_even() -> None:
