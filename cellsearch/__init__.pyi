@@ -15,6 +15,7 @@ from cellsearch.runs import load_model as load_model
 from cellsearch.runs import open_run as open_run
 from cellsearch.runs.comparing import compare as compare
 from cellsearch.search import Search as Search
+from cellsearch.search.progress import progress as progress
 from cellsearch.space import SearchSpace as SearchSpace
 from cellsearch.trial import Budget as Budget
 from cellsearch.trial import Proposal as Proposal

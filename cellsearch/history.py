@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from heapq import nsmallest
+from html import escape
 from importlib import import_module
 from importlib.util import find_spec
 from operator import attrgetter
@@ -30,6 +31,8 @@ __all__ = [
     "as_frame",
 ]
 
+SHOWN = 12
+"""Rows of the table that a notebook shows."""
 FRAMES = ("pandas", "polars")
 """The libraries of which a history can be made a frame."""
 
@@ -418,6 +421,23 @@ class History(Sequence[Trial]):
         Raises :class:`EnvironmentFailure` if neither is: cellsearch itself needs none of them.
         """
         return as_frame(self.to_rows(), library)
+
+    def _repr_html_(self) -> str:
+        """The best trials as a table, for notebooks."""
+        heads = ("", "cell", "score", "cell weights", "status", "origin")
+        rows = [
+            (
+                *(str(place), trial.name, f"{trial.score:.6g}"),
+                f"{trial.result.cell_parameters:,}" if trial.result else "",
+                *(trial.status.value, str(trial.proposal.origin)),
+            )
+            for place, trial in enumerate(self.top(SHOWN), start=1)
+        ]
+        lines = [
+            "<tr>" + "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row) + "</tr>"
+            for tag, row in (("th", heads), *(("td", row) for row in rows))
+        ]
+        return f"<p>{escape(repr(self))}</p><table>{''.join(lines)}</table>"
 
     def __repr__(self) -> str:
         best = self.best()

@@ -22,7 +22,7 @@ _FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="?(?:ht
 # Page of the reference -> its title, and the names below cellsearch that it explains.
 REFERENCE = {
     "cells": ("Cells", "Genome compile_cell zoo"),
-    "search": ("Searching", "load_experiment Experiment Search InProcess Ray"),
+    "search": ("Searching", "load_experiment Experiment Search progress InProcess Ray"),
     "run": ("What a search has left", "open_run Run load_model runs.RunTrial compare"),
     "history": ("History", "History Trial Proposal Budget Result"),
     "space": ("Search spaces", "load_space SearchSpace"),

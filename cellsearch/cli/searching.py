@@ -37,14 +37,8 @@ from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record
-from cellsearch.search import (
-    EnvironmentChanged,
-    Search,
-    SearchEvent,
-    TrialEnded,
-    TrialStarted,
-    WaitsForTold,
-)
+from cellsearch.search import Search, SearchEvent
+from cellsearch.search.progress import show_event
 from cellsearch.store import Inbox
 from cellsearch.tasks.own_data import with_data
 from cellsearch.training import Data
@@ -339,7 +333,7 @@ def _run(
             display.begin(search.history)
 
             def observe(event: SearchEvent) -> None:
-                _show(event, search, display)
+                show_event(event, search, display)
                 look_at_trackers()
 
             try:
@@ -366,23 +360,6 @@ def _display(experiment: Experiment, *, plain: bool, stream_is_stderr: bool) -> 
         stream = sys.stderr if stream_is_stderr else sys.stdout
         return PlainDisplay(experiment.name, experiment.question, experiment.trials, stream=stream)
     return LiveDisplay(experiment.name, experiment.question, experiment.trials)
-
-
-def _show(event: SearchEvent, search: Search, display: Display) -> None:
-    """Tell the display what happened, in words that it knows."""
-    if isinstance(event, TrialStarted) and display.notice.startswith(("starting", "waiting")):
-        display.notice = ""
-    if isinstance(event, WaitsForTold):
-        display.notice = f"waiting for cells: {command('tell', search.path, 'FILE')}"
-    if isinstance(event, EnvironmentChanged):
-        changes = ", ".join(
-            f"{name} {before} -> {now}" for name, (before, now) in event.changes.items()
-        )
-        display.notice = (
-            f"note: the run was made elsewhere ({changes}); results may differ slightly"
-        )
-    ended = event.trial if isinstance(event, TrialEnded) and event.trial.status.finished else None
-    display.update(search.history, ended)
 
 
 def _stopping(search: Search, display: Display) -> Callable[[int], None]:

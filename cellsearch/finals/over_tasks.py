@@ -27,6 +27,8 @@ from cellsearch.finals.standings import FinalComparison, Standing, tasks_sentenc
 from cellsearch.finals.statistics import SIGNIFICANCE, holm, rank_test
 from cellsearch.finals.table import FinalRow, FinalTable, mostly_lower
 from cellsearch.plain import plain, read_as
+from cellsearch.reporting.finals import finals_on_section
+from cellsearch.reporting.notebook import framed
 
 __all__ = ["FinalTables", "TaskTable"]
 
@@ -128,6 +130,9 @@ class FinalTables:
         several = together if len(self.tasks) > 1 else {}
         document = {"name": self.name, "tasks": tables, **several, "sentence": self.sentence}
         return dict(plain(document))
+
+    def _repr_html_(self) -> str:
+        return framed(finals_on_section(self.to_document()))
 
     def to_json(self) -> str:
         """One JSON document."""

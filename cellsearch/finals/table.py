@@ -26,6 +26,8 @@ from cellsearch.finals.statistics import (
 )
 from cellsearch.job import Naive
 from cellsearch.plain import plain, read_as
+from cellsearch.reporting.finals import finals_section
+from cellsearch.reporting.notebook import framed
 
 __all__ = [
     "EQUAL_WEIGHTS",
@@ -191,6 +193,9 @@ class FinalTable:
             )
             said += f"{ordered[0].score:.4f}."
         return replace(self, sentence=self.sentence + said, naive=ordered)
+
+    def _repr_html_(self) -> str:
+        return framed(finals_section(self.to_document(), "metric"))
 
     def to_json(self) -> str:
         """One JSON document."""

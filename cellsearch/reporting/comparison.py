@@ -15,6 +15,7 @@ from cellsearch.errors import amount
 from cellsearch.reporting.charts import Line, Point, line_chart, strip_chart
 from cellsearch.reporting.compared import ComparedGroup, SharedCell, deviation, mean
 from cellsearch.reporting.figures import series, series_rules
+from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import number, page, table
 
 __all__ = ["AXES", "BY_SEED", "SHARED_COLUMNS", "RunComparison", "spent_text"]
@@ -196,7 +197,7 @@ class RunComparison:
         return page(f"{self.task}, compared", self._body(DRAWN), series_rules())
 
     def _repr_html_(self) -> str:
-        return f"<style>{series_rules()}</style>{self._body(0)}"
+        return framed(self._body(0))
 
     def _body(self, drawn: int) -> str:
         runs = amount(sum(len(group.runs) for group in self.groups), "run")

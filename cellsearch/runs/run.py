@@ -13,6 +13,7 @@ from cellsearch.ablation import AblationTable
 from cellsearch.errors import RunError, SearchWarning, amount, checked_arguments
 from cellsearch.files import write_atomically, write_new
 from cellsearch.history import as_frame
+from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
 from cellsearch.runs.snapshot import ABLATIONS, FINALS, Snapshot
@@ -300,7 +301,7 @@ class Run(Snapshot):
     def _repr_html_(self) -> str:
         declared = self.declared
         best = self.trials.best(baselines=False)
-        return (
+        return framed(
             f"<h3>{escape(declared['name'])}</h3><p>{escape(declared.get('question', ''))}</p>"
             f"<p>{escape(repr(self))}</p>{leaderboard(self.trials, self.metric, SHOWN, self.naive)}"
             + (cell(best, self.metric) if best is not None else "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
 from cellsearch.genome.graph import Genome
+from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import cell
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.trial import Result, Trial
@@ -347,7 +348,7 @@ class RunTrial:
         return accuracy.accuracy(trained.model, trained.task, precision, activation_bits)
 
     def _repr_html_(self) -> str:
-        return cell(self.trial, self.run.metric)
+        return framed(cell(self.trial, self.run.metric))
 
     def __repr__(self) -> str:
         return f"<trial {self.number} of {self.run.path}: score {self.score:.6g}>\n{self.genome}"

@@ -35,6 +35,7 @@ PUBLIC = {
     "load_model",
     "load_space",
     "open_run",
+    "progress",
     "strategies",
     "tasks",
     "zoo",
