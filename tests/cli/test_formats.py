@@ -20,7 +20,7 @@ from cellsearch import cli
 
 STORED = Path(__file__).parents[1] / "data" / "v0_1" / "genetic_whole"
 Call = Callable[..., tuple[int, str, str]]
-PRINT_NO_TABLE = {"ask", "tell", "diff", "import", "generate", "evaluate", "best"}
+PRINT_NO_TABLE = {"ask", "tell", "diff", "import", "generate", "evaluate", "best", "track"}
 """Commands with ``--json`` that print none, or one beside something else."""
 
 
