@@ -14,6 +14,7 @@ from heapq import nsmallest
 from html import escape
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -314,9 +315,11 @@ class History(Sequence[Trial]):
         return 1 + sum((t.score, t.number) < own for t in self if t.ranks)
 
     @checked_arguments
-    def failed(self, most: int) -> Sequence[Trial]:
-        """The first ``most`` trials that failed, in order of number."""
-        return [trial for trial in self if trial.status is Status.FAILED][:most]
+    def failed(self, most: int, kind: str = "") -> Sequence[Trial]:
+        """The first ``most`` trials that failed, in order of number; ``kind``: in this way."""
+        failed = (trial for trial in self if trial.status is Status.FAILED)
+        own = (t for t in failed if not kind or (t.failure is not None and t.failure.kind == kind))
+        return list(islice(own, max(most, 0)))
 
     def causes(self) -> Mapping[str, int]:
         """How many trials failed for each kind of reason, the most frequent first."""

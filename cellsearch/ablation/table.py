@@ -212,7 +212,19 @@ class AblationTable:
             f"of {counts['unclear']} it cannot be told",
         ]
         said = ", ".join(part for part, n in zip(parts, counts.values(), strict=True) if n)
-        return f"{text} Of {amount(len(self.rows), 'removal')}, {said}."
+        return f"{text} Of {amount(len(self.rows), 'removal')}, {said}.{self._gates}"
+
+    @property
+    def _gates(self) -> str:
+        """The gates alone, the most expensive first; ``""`` for fewer than two."""
+        gates = [(row.name, cost) for row, cost in self.rows if row.kind == "gate"]
+        if len(gates) < 2:
+            return ""
+        said = [
+            f"{name} ({'fails' if cost.said == 'fails' else f'{cost.percent:+.1f} %'})"
+            for name, cost in gates
+        ]
+        return f" Of the gates {said[0]} costs most, then {', '.join(said[1:])}."
 
     @property
     def protocol(self) -> str:

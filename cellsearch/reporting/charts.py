@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Line", "Point", "line_chart", "scatter_chart", "strip_chart"]
+__all__ = ["Line", "Point", "line_chart", "scatter_chart", "strip_chart", "tree_chart"]
 
 WIDTH, HEIGHT = 460, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 16, 44
@@ -213,20 +213,48 @@ def scatter_chart(title: str, points: Sequence[Point], *, x_label: str, y_label:
         return _empty(title)
     frame = _Frame([p.x for p in points], [p.y for p in points], x_label, y_label)
     parts = frame.axes(_number, _number)
-    for point in points:
-        x, y = frame.x(point.x), frame.y(point.y)
+    return _svg(title, [*parts, *(_dot(frame, point) for point in points)])
+
+
+def tree_chart(
+    title: str,
+    points: Sequence[Point],
+    edges: Sequence[tuple[int, int, str]],
+    *,
+    x_label: str,
+    y_label: str,
+) -> str:
+    """Dots over common axes, some of them joined.
+
+    edges: places of two points, and what joins them, which is shown at the pointer.
+    """
+    if not points:
+        return _empty(title)
+    frame = _Frame([p.x for p in points], [p.y for p in points], x_label, y_label)
+    parts = frame.axes(_number, _number)
+    for start, end, text in edges:
+        a, b = points[start], points[end]
+        ends = f"{frame.x(a.x):.1f},{frame.y(a.y):.1f} {frame.x(b.x):.1f},{frame.y(b.y):.1f}"
         parts.append(
-            f'<circle class="{escape(point.css)}" cx="{x:.1f}" cy="{y:.1f}" '
-            f'r="4.5"><title>{escape(point.title)}</title></circle>'
+            f'<polyline class="edge" points="{ends}"><title>{escape(text)}</title></polyline>'
         )
-        if point.label:
-            anchor, dx = ("end", -8) if x > WIDTH - 90 else ("start", 8)
-            css = "name baseline" if "baseline" in point.css else "name"
-            parts.append(
-                f'<text class="{css}" x="{x + dx:.1f}" y="{y - 6:.1f}" '
-                f'text-anchor="{anchor}">{escape(point.label)}</text>'
-            )
-    return _svg(title, parts)
+    return _svg(title, [*parts, *(_dot(frame, point) for point in points)])
+
+
+def _dot(frame: _Frame, point: Point) -> str:
+    x, y = frame.x(point.x), frame.y(point.y)
+    drawn = (
+        f'<circle class="{escape(point.css)}" cx="{x:.1f}" cy="{y:.1f}" '
+        f'r="4.5"><title>{escape(point.title)}</title></circle>'
+    )
+    if not point.label:
+        return drawn
+    anchor, dx = ("end", -8) if x > WIDTH - 90 else ("start", 8)
+    css = "name baseline" if "baseline" in point.css else "name"
+    return (
+        f'{drawn}<text class="{css}" x="{x + dx:.1f}" y="{y - 6:.1f}" '
+        f'text-anchor="{anchor}">{escape(point.label)}</text>'
+    )
 
 
 def strip_chart(title: str, rows: Sequence[tuple[str, Sequence[Point]]], *, x_label: str) -> str:

@@ -87,12 +87,19 @@ def families(history: History) -> dict[str, list[tuple[float, float]]]:
     """
     scores: dict[int, float] = {}
     found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    names: dict[str, str] = {}
     for one in history.descents():
         scores[one.number] = one.score
-        kind, detail = one.origin.kind, one.origin.detail
         before = min((scores[n] for n in one.parents if n in scores), default=float("inf"))
-        if kind and kind != IMPORTED and one.ended and isfinite(before):
-            found[Origin(kind, detail)].append((one.score, before))
+        if not (one.ended and isfinite(before)):
+            continue
+        text = str(one.origin)
+        if text not in names:  # few, of many trials
+            kind = one.origin.kind
+            named = Origin(kind, one.origin.detail)
+            names[text] = named if kind and kind != IMPORTED else ""
+        if names[text]:
+            found[names[text]].append((one.score, before))
     return dict(found)
 
 

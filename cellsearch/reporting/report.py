@@ -5,7 +5,7 @@ escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import islice
@@ -15,9 +15,13 @@ from cellsearch.errors import amount
 from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.reporting.ablation import ablations_section
-from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
+from cellsearch.reporting.checklist import AboutRun, checklist_section
+from cellsearch.reporting.citing import citation_section
+from cellsearch.reporting.costs import costs_section
+from cellsearch.reporting.course import course_section
+from cellsearch.reporting.curves import curves_chart, learning_curves
+from cellsearch.reporting.failures import failures_section
 from cellsearch.reporting.finals import errors_table, finals_on_section, finals_section
-from cellsearch.reporting.lineage import ancestors
 from cellsearch.reporting.operators import operators_section
 from cellsearch.reporting.page import (
     cell,
@@ -27,19 +31,16 @@ from cellsearch.reporting.page import (
     table,
     trial_table,
 )
+from cellsearch.reporting.pedigree import pedigree_section
 from cellsearch.reporting.reasons import reasons
+from cellsearch.reporting.workers import WorkerLine
+from cellsearch.reporting.workload import workers_section
 from cellsearch.trial import BASELINE, SUPERNET, Status, Trial
 
 __all__ = ["Report", "render_report"]
 
 TOP_CELLS = 5
 LEADERBOARD = 40
-ANCESTORS = 200
-FAILURES = 200
-"""So many ancestors of the winner and so many failed trials are listed."""
-DOTS = 1500
-SPOTS = (40, 24)
-"""Above so many cells a chart has one dot for each of so many spots, across and down."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,45 @@ class Report:
     """The found cells that no other is better than in all objectives."""
     asked_for: int = 0
     """How many trials the experiment asks for; 0: that is not known."""
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved experiment as plain values; empty: it is not known."""
+    machines: Sequence[Mapping[str, str]] = ()
+    """Versions and machine of each sitting."""
+    work: Sequence[WorkerLine] = ()
+    """What each worker did."""
+    paper: str = ""
+    """Where the strategy was published."""
 
     @property
     def history(self) -> History:
         """The trials as a history."""
         return self.trials if isinstance(self.trials, History) else History(self.trials)
 
+    @property
+    def about(self) -> AboutRun:
+        """What is known of the run besides its trials."""
+        return AboutRun(
+            declared=self.declared,
+            machines=self.machines,
+            data=self.data,
+            finals=self.finals,
+            finals_on=self.finals_on,
+            ablations=self.ablations,
+            searched=max(self.ended.values(), default=0.0),
+            trained=sum(line.busy for line in self.work),
+            paper=self.paper,
+        )
+
 
 def render_report(report: Report) -> str:
     """The whole page as text."""
     history = report.history
     best = history.best(baselines=False)
+    about = report.about
     body = "\n".join(
         [
             _head(report, history),
-            _charts(report, history),
+            course_section(history, report.ended, curves_chart(learning_curves(history))),
             "<h2>Leaderboard</h2>" + leaderboard(history, report.metric, LEADERBOARD, report.naive),
             _channels(report, history),
             _front(report, history),
@@ -105,10 +130,14 @@ def render_report(report: Report) -> str:
             ablations_section(report.ablations, best.number if best is not None else None),
             _pruned(history),
             _top_cells(report, history),
-            _lineage(report, history),
+            costs_section(history),
+            pedigree_section(history),
             reasons(history),
             operators_section(history),
-            _failures(history),
+            failures_section(history),
+            workers_section(report.work),
+            checklist_section(about, history),
+            citation_section(about, history, report.metric),
             _settings(report),
         ]
     )
@@ -184,127 +213,6 @@ def _done(report: Report, history: History) -> str:
     return f"{amount(done, 'trial')} done"
 
 
-def _charts(report: Report, history: History) -> str:
-    sizes = history.sizes()
-    controls = {t.number for t in history.of_kind(BASELINE)}
-    found = [(number, score) for number, score, _ in sizes if number not in controls]
-    by_trial = _best_so_far([(float(number), score) for number, score in found])
-    by_time = _best_so_far(
-        sorted((report.ended[number], score) for number, score in found if number in report.ended)
-    )
-    baselines = [t for t in history.of_kind(BASELINE) if t.is_scored]
-    figures = []
-    for caption, curve, label in (
-        ("Best so far, by trial", by_trial, "trial"),
-        ("Best so far, by time", by_time, "seconds since the start"),
-    ):
-        lines = [Line(tuple(curve), "best found", steps=True)]
-        if curve:
-            ends = (curve[0][0], curve[-1][0])
-            lines += [
-                Line(tuple((x, t.score) for x in ends), t.name, "line baseline") for t in baselines
-            ]
-        figures.append((caption, line_chart(caption, lines, x_label=label, y_label="score")))
-    best = history.best(baselines=False)
-    drawn, left_out = _thinned(_without_outliers(sizes, controls), controls)
-    points = []
-    for trial in (history.by_number[place] for place in drawn):
-        is_best = best is not None and trial.number == best.number
-        css = "dot baseline" if trial.is_baseline else "dot winner" if is_best else "dot"
-        result = trial.result
-        parameters = result.cell_parameters if result is not None else 0
-        title = (
-            f"{trial.name}: score {trial.score:.4f}, {parameters:,} cell weights, "
-            f"{trial.proposal.origin}"
-        )
-        points.append(
-            Point(
-                parameters,
-                trial.score,
-                title,
-                css,
-                trial.name if trial.is_baseline or is_best else "",
-            )
-        )
-    figures.append(
-        (
-            "Score against cell weights",
-            scatter_chart(
-                "Score against cell weights",
-                points,
-                x_label="cell weights",
-                y_label="score",
-            ),
-        )
-    )
-    charts = "".join(
-        f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
-        for caption, svg in figures
-    )
-    note = (
-        f"{left_out:,} cells are not drawn: where many lie on one spot, the best of them stands "
-        "for all. No cell is left out that is better than all with as many parameters or fewer."
-    )
-    said = f'<p class="soft">{note}</p>' if left_out else ""
-    return f'<h2>Progress</h2><div class="charts">{charts}</div>{said}'
-
-
-def _best_so_far(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points where the best score changes, and the last one: the line through all of them."""
-    curve: list[tuple[float, float]] = []
-    best = math.inf
-    for x, score in points:
-        if score < best:
-            best = score
-            curve.append((x, best))
-    if curve and curve[-1][0] != points[-1][0]:
-        curve.append((points[-1][0], best))
-    return curve
-
-
-Size = tuple[int, float, int]
-"""Number, score and weights of a trial."""
-
-
-def _without_outliers(sizes: Sequence[Size], controls: Collection[int]) -> list[Size]:
-    """Leave out scores so bad that they would squeeze all others into a line (they stay in the
-    leaderboard).
-    """
-    scores = sorted(score for _, score, _ in sizes)
-    if len(scores) < 8:
-        return list(sizes)
-    low, middle = scores[0], scores[len(scores) // 2]
-    limit = middle + 4 * max(middle - low, 1e-9)
-    return [one for one in sizes if one[1] <= limit or one[0] in controls]
-
-
-def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int], int]:
-    """The trials that are drawn, best first, and how many are not.
-
-    Of more than ``DOTS`` the controls and the Pareto front are drawn, and of the others the best of
-    each spot of the chart.
-    """
-    ordered = sorted(sizes, key=lambda one: (one[1], one[0]))
-    if len(ordered) <= DOTS:
-        return [number for number, _, _ in ordered], 0
-    low, high = ordered[0][1], ordered[-1][1]
-    smallest, largest = (of(weights for _, _, weights in ordered) for of in (min, max))
-    across, down = max(largest - smallest, 1), (high - low) or 1.0
-    drawn: list[int] = []
-    spots: set[tuple[int, int]] = set()
-    least: float = math.inf  # weights of the front so far
-    for trial, score, weights in ordered:
-        spot = (
-            round((weights - smallest) / across * SPOTS[0]),
-            round((score - low) / down * SPOTS[1]),
-        )
-        if trial in controls or weights < least or spot not in spots:
-            drawn.append(trial)
-        spots.add(spot)
-        least = min(least, weights)
-    return drawn, len(ordered) - len(drawn)
-
-
 def _channels(report: Report, history: History) -> str:
     """The errors of each column in its own unit, of the best cell and of what needs no cell."""
     best = history.best(baselines=False)
@@ -370,50 +278,6 @@ def _top_cells(report: Report, history: History) -> str:
     if not found:
         return ""
     return "<h2>The best cells</h2>" + "".join(cell(trial, report.metric) for trial in found)
-
-
-def _lineage(report: Report, history: History) -> str:
-    best = history.best(baselines=False)
-    if best is None:
-        return ""
-    items = []
-    for relative in islice(ancestors(best, history), ANCESTORS):
-        trial = relative.trial
-        parents = ", ".join(str(n) for n in trial.proposal.parents) or "none"
-        text = (
-            f"{trial.name} · score {number(trial.score)} · {trial.proposal.origin} · "
-            f"parents: {parents}"
-        )
-        reason = trial.proposal.reason
-        why = f'<div class="soft">{escape(reason)}</div>' if reason else ""
-        items.append(
-            f'<li style="margin-left:{min(relative.depth, 12) * 18}px">{escape(text)}{why}</li>'
-        )
-    more = f'<p class="soft">Only the nearest {ANCESTORS} are shown.</p>'
-    return (
-        f'<h2>Where the winner comes from</h2><ol class="lineage">{"".join(items)}</ol>'
-        f"{more if len(items) == ANCESTORS else ''}"
-    )
-
-
-def _failures(history: History) -> str:
-    count = history.totals.statuses[Status.FAILED]
-    failed = history.failed(FAILURES)
-    if not failed:
-        return ""
-    rows = [
-        ("failed", (str(t.number), t.failure.kind, t.failure.message[:300]))
-        for t in failed
-        if t.failure is not None
-    ]
-    drawn = table([("trial", True), ("reason", False), ("message", False)], rows)
-    causes = ", ".join(f"{count} {kind}" for kind, count in history.causes().items())
-    more = count - len(failed)
-    note = f'<p class="soft">{more:,} more are not shown.</p>' if more > 0 else ""
-    return (
-        f"<details><summary>{amount(count, 'failed trial')}: {escape(causes)}</summary>"
-        f"{drawn}{note}</details>"
-    )
 
 
 def _settings(report: Report) -> str:

@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellsearch import strategies
 from cellsearch.ablation import AblationTable
 from cellsearch.errors import RunError, SearchWarning, amount, checked_arguments
 from cellsearch.files import write_atomically, write_new
@@ -16,6 +17,7 @@ from cellsearch.history import as_frame
 from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
+from cellsearch.reporting.workers import Span, WorkerLine, worker_lines
 from cellsearch.runs.snapshot import ABLATIONS, FINALS, Snapshot
 from cellsearch.runs.trial import RunTrial
 from cellsearch.trial import Trial
@@ -224,6 +226,16 @@ class Run(Snapshot):
         """
         return self.plan_finals_on(**options).run(executor, on_outcome)
 
+    def work(self) -> tuple[WorkerLine, ...]:
+        """What each worker did, in order: its trainings, and which of them ended its process."""
+        rows = self._store.lookup.rows(
+            "SELECT coalesce(worker, ''), trial, rung, started, ended, "
+            "CASE WHEN checkpoint IS NULL THEN coalesce(failure_kind, '') ELSE '' END "
+            "FROM rungs JOIN trials ON number = trial "
+            "WHERE ended IS NOT NULL AND started IS NOT NULL"
+        )
+        return tuple(worker_lines((worker, Span(*rest)) for worker, *rest in rows))
+
     @checked_arguments
     def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:
         """Write the report, one self-contained HTML file, and return where it is.
@@ -261,6 +273,12 @@ class Run(Snapshot):
         """Write the best cell that was found, see :meth:`RunTrial.export`."""
         return self.best().export(path, form, **options)
 
+    @property
+    def _paper(self) -> str:
+        """Where the strategy was published; ``""`` for one of a package that is not here."""
+        name = self.declared["strategy"]
+        return strategies.get(name).paper if name in strategies.names() else ""
+
     def _report(self) -> Report:
         declared, finals = self.declared, self.finals()
         options = declared["task_options"]
@@ -283,6 +301,10 @@ class Run(Snapshot):
             objectives=self.objectives,
             front=self.front() if self.objectives else (),
             asked_for=int(declared["trials"]),
+            declared=declared,
+            machines=[environment.fingerprint for environment in self.environments],
+            work=self.work(),
+            paper=self._paper,
         )
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -126,10 +126,13 @@ class Lookup:
         """The trials that wait or run."""
         return self._numbers(f"SELECT number FROM trials WHERE {_UNFINISHED} ORDER BY number")
 
-    def failed(self, most: int) -> list[int]:
-        """The first ``most`` trials that failed."""
+    def failed(self, most: int, kind: str = "") -> list[int]:
+        """The first ``most`` trials that failed; ``kind``: in this way alone."""
+        own = " AND failure_kind = ?" if kind else ""
         return self._numbers(
-            "SELECT number FROM trials WHERE status = 'failed' ORDER BY number LIMIT ?", most
+            f"SELECT number FROM trials WHERE status = 'failed'{own} ORDER BY number LIMIT ?",
+            *([kind] if kind else []),
+            most,
         )
 
     def of_kind(self, kind: str) -> list[int]:
@@ -172,13 +175,18 @@ class Lookup:
         parents: defaultdict[int, list[int]] = defaultdict(list)
         for number, parent in self.rows("SELECT trial, parent FROM parents ORDER BY 1, position"):
             parents[number].append(parent)
+        # There are few origins and statuses, and many trials.
+        origins: dict[str, Origin] = {}
+        ends = {s.value: s is not Status.DUPLICATE and s.finished for s in Status}
         for number, origin, status, standing in self.rows(
             "SELECT number, origin, status, standing FROM trials ORDER BY number"
         ):
+            if origin not in origins:
+                origins[origin] = Origin.parse(origin)
             yield Descent(
-                *(number, Origin.parse(origin), tuple(parents.get(number, ()))),
+                *(number, origins[origin], tuple(parents.get(number, ()))),
                 float("inf") if standing is None else standing,
-                status != Status.DUPLICATE and Status(status).finished,
+                ends[status],
             )
 
     def course(self) -> Iterator[Course]:

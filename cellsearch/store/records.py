@@ -329,11 +329,11 @@ class _View(History):
         shown = map(self._trial, sorted(number for number in found if number < self._count))
         return [trial for trial in shown if not trial.status.finished]
 
-    def failed(self, most: int) -> Sequence[Trial]:
+    def failed(self, most: int, kind: str = "") -> Sequence[Trial]:
         """See :meth:`History.failed`."""
         if not self._is_current:
-            return self._whole.failed(most)
-        found = self._records.lookup.failed(most + len(self._records.hidden))
+            return self._whole.failed(most, kind)
+        found = self._records.lookup.failed(most + len(self._records.hidden), kind)
         return [self._trial(number) for number in found if self._records.is_as_stored(number)][
             :most
         ]

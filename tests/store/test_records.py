@@ -129,6 +129,9 @@ def answers(history: History) -> dict[str, Any]:
         "scored": list(history.scored),
         "unfinished": list(history.unfinished),
         "failed": list(history.failed(2)),
+        "failed so": [
+            list(history.failed(2, kind)) for kind in (*sorted(history.causes()), "none")
+        ],
         "kinds": [list(history.of_kind(k)) for k in ("baseline", "imported", "supernet")],
         "children": [list(history.children(number)) for number in rows],
         "answers": [list(history.answers(number)) for number in rows],
@@ -282,8 +285,8 @@ def test_what_is_read_does_not_grow_with_the_run(
     least: tuple[int, int],
     most: int,
 ) -> None:
-    monkeypatch.setattr("cellsearch.reporting.report.DOTS", 30)
-    monkeypatch.setattr("cellsearch.reporting.report.SPOTS", (4, 4))
+    monkeypatch.setattr("cellsearch.reporting.course.DOTS", 30)
+    monkeypatch.setattr("cellsearch.reporting.course.SPOTS", (4, 4))
     found = []
     for size in SIZES:
         with counted(monkeypatch) as count:
