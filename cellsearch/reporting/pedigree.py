@@ -17,9 +17,9 @@ from cellsearch.trial import Trial
 
 __all__ = ["Step", "chain", "pedigree_chart", "pedigree_section"]
 
-ANCESTORS = 200
+ANCESTORS = 60
 """So many of the winner are listed."""
-DRAWN = 80
+DRAWN = 60
 """So many are drawn."""
 OTHERS = 4
 STEPS = 12

@@ -84,10 +84,10 @@ def test_the_way_to_the_winner_goes_by_the_better_parent() -> None:
 def test_a_long_line_of_ancestors_is_bounded() -> None:
     line = [trial(n, 5.0 - n / 1000, *([n - 1] if n else [])) for n in range(900)]
     section = pedigree_section(History(line))
-    assert len(texts(section)) == 201
-    assert section.count("<circle") == 80
+    assert len(texts(section)) == 61
+    assert section.count("<circle") == 60
     assert len(chain(line[-1], History(line))) == 12
-    assert "Only the nearest 200" in section
+    assert "Only the nearest 60" in section
 
 
 def test_curves_are_those_of_leaders_and_controls() -> None:
