@@ -151,6 +151,7 @@ def commands(folder: Path) -> list[tuple[str, list[str]]]:
         ("best", [*cli, "best", run]),
         ("show RUN:500", [*cli, "show", f"{run}:500"]),
         ("report", [*cli, "report", run]),
+        ("compare", [*cli, "compare", run]),
         ("imports of a search alone", [sys.executable, "-c", REOPEN, run]),
         ("reopen a search", [sys.executable, "-c", REOPEN, run, "open"]),
     ]

@@ -14,6 +14,8 @@ from cellsearch.ablation.interval import difference_interval, mean_and_deviation
 from cellsearch.errors import amount, checked_arguments
 from cellsearch.files import read_plain
 from cellsearch.plain import plain, read_as
+from cellsearch.reporting.ablation import ablation_section
+from cellsearch.reporting.notebook import framed
 
 __all__ = ["AblationCost", "AblationRow", "AblationTable"]
 
@@ -269,6 +271,9 @@ class AblationTable:
             }
         )
         return document
+
+    def _repr_html_(self) -> str:
+        return framed(ablation_section(self.to_document()))
 
     def to_json(self) -> str:
         """:meth:`to_document` as text."""

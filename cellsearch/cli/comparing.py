@@ -104,7 +104,8 @@ def print_comparison(found: RunComparison) -> None:
     if found.baselines:
         levels = ", ".join(f"{name} {score:.4f}" for name, score in found.baselines.items())
         click.echo(f"\nbaselines, mean over the runs: {levels}")
-    click.echo("\n" + "\n".join((*found.sentences, *(f"note: {note}" for note in found.notes))))
+    if said := (*found.sentences, *(f"note: {note}" for note in found.notes)):
+        click.echo("\n" + "\n".join(said))
     click.echo(f"\n{found.overlap}")
     if found.shared:
         click.echo()

@@ -81,6 +81,7 @@ def test_one_training_has_no_interval() -> None:
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = made(row("f", 2.0, 2.5, failures=("nan",)), row("g", 1.0, 1.25, 1.5))
     path = tmp_path / "trial-1.json"
+    assert "<table" in table._repr_html_()  # in a notebook
     path.write_text(table.to_json())
     again = AblationTable.read(path)
     assert again.to_document() == table.to_document()
