@@ -88,12 +88,19 @@ def set_status(connection: sqlite3.Connection, trial: int, status: Status) -> No
 
 
 def _change(
-    connection: sqlite3.Connection, trial: int, values: Mapping[str, object], status: Status
+    connection: sqlite3.Connection,
+    trial: int,
+    values: Mapping[str, object],
+    status: Status,
+    *,
+    repeated: bool = True,
 ) -> None:
-    """Other values for a trial, in one statement: each seals the row anew."""
+    """Other values for a trial, in one statement: each seals the row anew. ``repeated``: whether
+    its training may have been.
+    """
     changes = [f"{name} = ?" for name in values]
     if status in (Status.COMPLETED, Status.STOPPED):
-        mean = _mean_of_repeats(connection, trial)
+        mean = _mean_of_repeats(connection, trial) if repeated else None
         if mean is None:
             changes.append(STANDING)
         else:
@@ -154,7 +161,7 @@ def write_outcome(connection: sqlite3.Connection, outcome: Outcome, status: Stat
         "failure_kind": failure.kind if failure else None,
         "failure_message": failure.message if failure else None,
     }
-    _change(connection, outcome.trial, values, status)
+    _change(connection, outcome.trial, values, status, repeated=outcome.rung > 0)
     return True
 
 

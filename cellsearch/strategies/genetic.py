@@ -39,6 +39,7 @@ from cellsearch.strategies.ranking import (
     crossover_rate,
     members,
     proposed,
+    scored_children,
     success_rates,
     tournament,
 )
@@ -192,16 +193,11 @@ class Genetic(Strategy):
         island: int,
         rng: np.random.Generator,
     ) -> Proposal | None:
-        weights = (
-            success_rates(history, space.operators(), window=WINDOW, floor=0.02)
-            if self.adaptive
-            else None
-        )
-        crossover = (
-            crossover_rate(history, self.crossover, window=WINDOW)
-            if self.adaptive
-            else self.crossover
-        )
+        weights, crossover = None, self.crossover
+        if self.adaptive:
+            one, other = itertools.tee(scored_children(history))  # read once
+            weights = success_rates(one, space.operators(), window=WINDOW, floor=0.02)
+            crossover = crossover_rate(other, self.crossover, window=WINDOW)
         for _ in range(TRIES):
             first = self._parent(space, abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)

@@ -28,6 +28,7 @@ __all__ = [
     "own",
     "position_rates",
     "proposed",
+    "scored_children",
     "success_rates",
     "tournament",
 ]
@@ -132,22 +133,27 @@ def first_new(history: History, make: Callable[[], Genome | None], tries: int) -
     return None
 
 
-def _children(
-    history: History, counts: Callable[[Origin], bool], window: int
-) -> Iterator[tuple[Origin, bool]]:
-    """The newest ``window`` scored children whose origin counts, newest first: origin, and whether
-    the child is better than its first parent.
-    """
-    children = (
+Child = tuple[Origin, bool]
+"""Where a trial came from, and whether it is better than its first parent."""
+
+
+def scored_children(history: History) -> Iterator[Child]:
+    """The children with an end whose first parent has a score, newest first."""
+    return (
         (trial.proposal.origin, trial.score < parent.score)
         for trial in own(history)
         if trial.proposal.parents
         and trial.status.finished
-        and counts(trial.proposal.origin)
         and (parent := history.by_number.get(trial.proposal.parents[0])) is not None
         and parent.score < float("inf")
     )
-    return itertools.islice(children, window)
+
+
+def _newest(
+    children: Iterable[Child], counts: Callable[[Origin], bool], window: int
+) -> Iterator[Child]:
+    """The first ``window`` of them whose origin counts."""
+    return itertools.islice((child for child in children if counts(child[0])), window)
 
 
 @dataclass
@@ -168,24 +174,25 @@ class _Record:
 
 
 def success_rates(
-    history: History, names: Sequence[str], *, window: int, floor: float
+    children: Iterable[Child], names: Sequence[str], *, window: int, floor: float
 ) -> dict[str, float]:
     """How often each operator, which origins name as their detail, led to a child better than its
-    first parent, over the newest ``window`` scored children.
+    first parent, over the newest ``window`` of :func:`scored_children`.
 
     Rates are (1 + successes) / (2 + children), which is the mean of the posterior under a uniform
     prior, normalised to sum 1 and raised so that none is below ``floor``.
     """
     records = {name: _Record() for name in names}
-    for origin, better in _children(history, lambda origin: origin.detail in records, window):
+    for origin, better in _newest(children, lambda origin: origin.detail in records, window):
         records[origin.detail].add(better)
     rates = np.array([records[name].rate for name in names])
     rates = np.maximum(rates / rates.sum(), floor)
     return dict(zip(names, (rates / rates.sum()).tolist(), strict=True))
 
 
-def crossover_rate(history: History, declared: float, *, window: int) -> float:
-    """The share of children of two parents, by the record of the newest ``window`` scored children.
+def crossover_rate(children: Iterable[Child], declared: float, *, window: int) -> float:
+    """The share of children of two parents, by the record of the newest ``window`` of
+    :func:`scored_children`.
 
     ``declared`` is the share without a record. With success rates c of crossed children and m of
     mutants, each (1 + successes) / (2 + children) as in :func:`success_rates`, the share is
@@ -193,7 +200,7 @@ def crossover_rate(history: History, declared: float, *, window: int) -> float:
     ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
     records = {MUTATE: _Record(), CROSSOVER: _Record()}
-    for origin, better in _children(history, lambda origin: origin.kind in records, window):
+    for origin, better in _newest(children, lambda origin: origin.kind in records, window):
         records[origin.kind].add(better)
     mutants, crossed = records[MUTATE].rate, records[CROSSOVER].rate
     share = declared * crossed / (declared * crossed + (1 - declared) * mutants)
@@ -213,7 +220,8 @@ def position_rates(
     """
     ops: defaultdict[str, _Record] = defaultdict(_Record)
     places: defaultdict[str, _Record] = defaultdict(_Record)
-    for origin, better in _children(history, lambda origin: bool(origin.place), window):
+    children = scored_children(history)
+    for origin, better in _newest(children, lambda origin: bool(origin.place), window):
         ops[origin.detail].add(better)
         places[f"{origin.detail}@{origin.place}"].add(better)
     rates = {}

@@ -18,7 +18,14 @@ from cellsearch.simulation.simulate import completed, failed, simulate
 from cellsearch.strategies.features import distance, features, matrix
 from cellsearch.strategies.nsga2 import OBJECTIVES, crowding, fronts
 from cellsearch.strategies.prune import weakest_first
-from cellsearch.strategies.ranking import best, crossover_rate, members, success_rates, tournament
+from cellsearch.strategies.ranking import (
+    best,
+    crossover_rate,
+    members,
+    scored_children,
+    success_rates,
+    tournament,
+)
 from cellsearch.strategies.surrogate import GaussianProcess, RidgeEnsemble, standardised
 from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import Connection, Proposal, Status, Trial
@@ -225,10 +232,10 @@ def test_success_rates_by_hand():
         trials.append(
             trial(number, cells[number], score, origin=f"mutate:{operator}", parents=(0,))
         )
-    rates = success_rates(History(trials), ["a", "b", "c"], window=100, floor=0.01)
+    rates = success_rates(scored_children(History(trials)), ["a", "b", "c"], window=100, floor=0.01)
     total = 3 / 5 + 1 / 4 + 1 / 2
     assert rates == pytest.approx({"a": 3 / 5 / total, "b": 1 / 4 / total, "c": 1 / 2 / total})
-    latest = success_rates(History(trials), ["a", "b", "c"], window=2, floor=0.01)
+    latest = success_rates(scored_children(History(trials)), ["a", "b", "c"], window=2, floor=0.01)
     assert latest["a"] == latest["c"] > latest["b"]
 
 
@@ -248,13 +255,15 @@ def test_crossover_rate_by_hand():
     for number, (origin, score) in enumerate(record, start=1):
         trials.append(trial(number, cells[number], score, origin=origin, parents=(0,)))
     history = History(trials)
-    assert crossover_rate(History(), 0.2, window=100) == pytest.approx(0.2)
-    assert crossover_rate(history, 0.2, window=100) == pytest.approx(0.15 / 0.31)
-    assert crossover_rate(history, 0.2, window=3) == pytest.approx(
+    assert crossover_rate((), 0.2, window=100) == pytest.approx(0.2)
+    assert crossover_rate(scored_children(history), 0.2, window=100) == pytest.approx(0.15 / 0.31)
+    assert crossover_rate(scored_children(history), 0.2, window=3) == pytest.approx(
         0.2 * (1 / 2) / (0.2 * (1 / 2) + 0.8 * (1 / 5))
     )
-    assert crossover_rate(history, 0.9, window=100) == pytest.approx(0.95)  # the bound
-    assert crossover_rate(history, 0.0, window=100) == 0.0
+    assert crossover_rate(scored_children(history), 0.9, window=100) == pytest.approx(
+        0.95
+    )  # the bound
+    assert crossover_rate(scored_children(history), 0.0, window=100) == 0.0
 
 
 def test_classes_of_recurrence_are_an_objective():
@@ -280,7 +289,7 @@ def test_no_operator_is_given_up():
     trials = [trial(0, cells[0], 1.0)] + [
         trial(k, cells[k], 2.0, origin="mutate:bad", parents=(0,)) for k in range(1, 60)
     ]
-    rates = success_rates(History(trials), ["bad", "good"], window=100, floor=0.1)
+    rates = success_rates(scored_children(History(trials)), ["bad", "good"], window=100, floor=0.1)
     assert rates["bad"] == pytest.approx(0.1 / 1.0, rel=0.1)
     assert sum(rates.values()) == pytest.approx(1)
 

@@ -18,7 +18,7 @@ from cellsearch.simulation.simulate import best_so_far, simulate
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.features import distance
 from cellsearch.strategies.nsga2 import fronts
-from cellsearch.strategies.ranking import crossover_rate
+from cellsearch.strategies.ranking import crossover_rate, scored_children
 from cellsearch.testing.strategies import likeness, space
 from cellsearch.trial import Connection, Proposal, Status
 
@@ -132,7 +132,7 @@ def test_genetic_crosses_as_often_as_its_record_says():
     chances, crossed = [], []
     for k, trial in enumerate(history):
         if str(trial.proposal.origin).startswith(("crossover", "mutate")):
-            chances.append(crossover_rate(History(history[:k]), 0.5, window=200))
+            chances.append(crossover_rate(scored_children(History(history[:k])), 0.5, window=200))
             crossed.append(str(trial.proposal.origin).startswith("crossover"))
     assert max(chances) - min(chances) > 0.1  # it does adapt
     expected = np.array(chances)

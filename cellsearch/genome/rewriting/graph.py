@@ -120,6 +120,7 @@ class RewriteGraph:
         self.place: dict[int, int] = {}  # where a reader expects the value
         # Sums and products, until a value or a use is new; see sums_products.py.
         self.forms: dict[tuple[str, int], Any] = {}
+        self._needed: list[int] | None = None  # until a value is replaced
         number = list(range(genome.first_node))
         for value, node in genome.numbered():
             op, operands = node.op, tuple([number[v] for v in node.inputs])
@@ -186,6 +187,7 @@ class RewriteGraph:
     def replace(self, value: int, by: int) -> None:
         """Let all users of ``value`` read ``by`` instead."""
         self.replaced[value] = by
+        self._needed = None
         self.forms.clear()
         self.revive(by)
         self.uses[by] += self.uses.get(value, 0)
@@ -242,6 +244,8 @@ class RewriteGraph:
 
     def needed_states(self) -> list[int]:
         """Positions of the states that the output depends on."""
+        if self._needed is not None:
+            return self._needed
         at, seen = self.present, set[int]()
         stack = [self.find(self.output)]
         while stack:
@@ -252,7 +256,8 @@ class RewriteGraph:
                 stack += vertex.operands
                 if vertex.op == "state":
                     stack.append(self.find(self.next_states[value - 1]))
-        return [k for k in range(len(self.states)) if 1 + k in seen]
+        self._needed = [k for k in range(len(self.states)) if 1 + k in seen]
+        return self._needed
 
     @property
     def is_unchanged(self) -> bool:

@@ -206,7 +206,7 @@ def rewrite(genome: Genome, rules: Sequence[Rule] = RULES) -> RewriteGraph:
         order = graph.live_order()
         visits += len(order)
         if not _one_pass(graph, order, by_op) or visits > MAX_VISITS:
-            if any(not rule.ops for rule in rules):
+            if rules is RULES or any(not rule.ops for rule in rules):
                 _order_free_blends(graph)
             return graph
     raise GenomeError(
