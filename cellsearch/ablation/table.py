@@ -226,7 +226,7 @@ class AblationTable:
             f"{name} ({'fails' if cost.said == 'fails' else f'{cost.percent:+.1f} %'})"
             for name, cost in gates
         ]
-        return f" Of the gates {said[0]} costs most, then {', '.join(said[1:])}."
+        return f" The gates, the most expensive first: {', '.join(said)}."
 
     @property
     def protocol(self) -> str:
