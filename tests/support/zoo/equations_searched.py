@@ -216,6 +216,14 @@ def lem_open(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"h": h, "c": new}
 
 
+def square_rotor(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    angle = 30 * w["a.bias"] * sigmoid(9 * affine(w, "v", x=x) + 2)
+    kept = sigmoid(10 * w["d.bias"] + 5)
+    turned = kept * np.exp(1j * angle) * (s["c"] + 1j * s["s"])
+    h = turned.real + 9 * affine(w, "n", x=x) ** 2
+    return h, {"c": h, "s": turned.imag}
+
+
 EQUATIONS: dict[str, Equations] = {
     **LSTM,
     **GATED,
@@ -239,6 +247,7 @@ EQUATIONS: dict[str, Equations] = {
     "rg_lru": rg_lru,
     "rwkv4": rwkv4,
     "slstm": slstm,
+    "square_rotor": square_rotor,
     "sru": sru,
     "sru_v1": sru_v1,
     "tgru": tgru,
