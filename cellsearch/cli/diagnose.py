@@ -60,6 +60,11 @@ __all__ = ["COMMANDS"]
     "-o", "--output", type=click.Path(path_type=Path), help="Draw into FILE.html or FILE.svg."
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep the measures of a run's trial in its folder, where `cellsearch ui` shows them.",
+)
 @own_data_option
 @data_option
 @table_option
@@ -74,6 +79,7 @@ def diagnose(
     examples: int,
     output: Path | None,
     force: bool,
+    keep: bool,
     data: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -90,6 +96,8 @@ def diagnose(
         if output.suffix not in (".html", ".svg"):
             raise click.UsageError(f"{output} is neither .html nor .svg")
         refuse_existing(output, force=force)
+    if keep and task is not None:
+        raise click.UsageError("--keep is for the trial of a run, without --task")
     located = locate(cell, data if task is None else None)
     if task is None:
         given = {"--steps": steps, "--hidden": hidden, "--seed": seed, "--set": settings or None}
@@ -104,6 +112,8 @@ def diagnose(
             found = located.trial.diagnose(
                 positions=positions, examples=examples, on_training=_say_training
             )
+        if keep:
+            located.trial.keep_diagnosis(found)
     else:
         from cellsearch.runs.diagnosis import compare  # loads torch
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
+from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
+from cellsearch.plain import plain
 from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import cell
 from cellsearch.runs.snapshot import Snapshot
@@ -305,6 +308,18 @@ class RunTrial:
         options: those of :meth:`plan_ablation`: ``seeds=5``, ``share=0.25``, ...
         """
         return self.plan_ablation(**options).run(executor, on_outcome)
+
+    @property
+    def diagnosis_file(self) -> Path:
+        """Where :meth:`keep_diagnosis` keeps what was measured."""
+        return self.run.path / f"diagnosis-{self.number}.json"
+
+    def keep_diagnosis(self, found: Comparison) -> Path:
+        """Keep what :meth:`diagnose` has measured in the run's folder, where the live page shows
+        the activity of the gates. Returns the file, which is replaced if it is there.
+        """
+        write_atomically(self.diagnosis_file, json.dumps(plain(found.to_document())))
+        return self.diagnosis_file
 
     @checked_arguments
     def write_text(

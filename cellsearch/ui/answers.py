@@ -92,13 +92,14 @@ def _gates(run: LiveRun, number: int) -> dict[str, dict[str, float]]:
     if not path.is_file():
         return {}
     document = _read_json(run, path.name)
+    found: dict[str, dict[str, float]] = {}
     try:
-        return {
-            str(gate["node"]): {key: float(gate[key]) for key in ("closed", "open", "mean")}
-            for gate in document["cells"][0]["gates"]
-        }
+        for gate in document["cells"][0]["gates"]:  # of the first layer, where there are several
+            measured = {key: float(gate[key]) for key in ("closed", "open", "mean")}
+            found.setdefault(str(gate["node"]), measured)
     except (TypeError, ValueError, LookupError) as error:
         raise InputFileError(f"this is no diagnosis ({error})", where=str(path)) from error
+    return found
 
 
 def about_relatives(run: LiveRun, question: Question) -> dict[str, Any]:

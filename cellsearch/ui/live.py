@@ -13,7 +13,7 @@ from typing import Any
 
 from cellsearch import options
 from cellsearch.errors import CellsearchError, RunError
-from cellsearch.genome.graph import Genome
+from cellsearch.genome.json import decode
 from cellsearch.genome.measures import multiply_adds
 from cellsearch.plain import plain
 from cellsearch.runs import open_run
@@ -244,7 +244,7 @@ class LiveRun:
 
 def _facts(text: str, sizes: LayerSizes | None) -> tuple[str, int, int | None]:
     try:
-        genome = Genome.from_json(text)
+        genome = decode(text, arranged=True)
     except CellsearchError:
         return "", 0, None
     count = None

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -65,7 +66,19 @@ def serve(
             timeout_graceful_shutdown=1,
             server_header=False,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        _Ending(config, server).run(sockets=[listening])
+
+
+class _Ending(uvicorn.Server):
+    """A web server that lets its readers go when it is told to end, instead of waiting for them."""
+
+    def __init__(self, config: uvicorn.Config, served: Server) -> None:
+        super().__init__(config)
+        self._served = served
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._served.end()
+        super().handle_exit(sig, frame)
 
 
 def _listening(host: str, port: int | None) -> socket.socket:

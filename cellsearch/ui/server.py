@@ -52,6 +52,7 @@ class Server:
         """Runs of a folder that cannot be shown, and why."""
         self._readers: set[asyncio.Queue[bytes]] = set()
         self._wake: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.find_runs()
         routes = [
             Route("/", self._page),
@@ -185,9 +186,12 @@ class Server:
                 yield b"retry: 2000\n\n"
                 while True:
                     try:
-                        yield await asyncio.wait_for(queue.get(), 15)
+                        message = await asyncio.wait_for(queue.get(), 15)
                     except TimeoutError:
-                        yield b": still here\n\n"
+                        message = b": still here\n\n"
+                    if not message:
+                        return
+                    yield message
             finally:
                 self._readers.discard(queue)
 
@@ -203,9 +207,20 @@ class Server:
                 queue.put_nowait(b"event: again\ndata: {}\n\n")
             queue.put_nowait(message)
 
+    def end(self) -> None:
+        """Let go of all readers, because the server is about to end. To be called from anywhere."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._let_go)
+
+    def _let_go(self) -> None:
+        for queue in self._readers:
+            while not queue.empty():
+                queue.get_nowait()
+            queue.put_nowait(b"")
+
     @asynccontextmanager
     async def _living(self, app: Starlette) -> AsyncIterator[None]:
-        self._wake = asyncio.Event()
+        self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
         reading = threading.Thread(target=self.load, daemon=True)
         reading.start()
         following = asyncio.create_task(self._follow())

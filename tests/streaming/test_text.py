@@ -19,6 +19,8 @@ from cellsearch.streaming.text import step
 from cellsearch.tasks.base import Task
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.training.model import cell_factory
+from cellsearch.ui.answers import ANSWERS
+from cellsearch.ui.live import LiveRun
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +194,7 @@ def test_a_damaged_checkpoint_is_told(call: Call, run: Path) -> None:
 def test_diagnose_reads_the_checkpoint_of_a_trial(call: Call, run: Path, tmp_path: Path) -> None:
     arguments = ["--positions", "12", "--examples", "2"]
     page = tmp_path / "a.html"
-    code, out, err = call("diagnose", run, *arguments, "-o", page, "--json")
+    code, out, err = call("diagnose", run, *arguments, "-o", page, "--json", "--keep")
     assert (code, err) == (0, "")
     document = json.loads(out)
     cells = document["cells"]
@@ -210,6 +212,13 @@ def test_diagnose_reads_the_checkpoint_of_a_trial(call: Call, run: Path, tmp_pat
     code, _, err = call("diagnose", run, *arguments, "-o", page)
     assert code == 2
     assert "--force" in err
+    # what was kept is what the live page says of the boxes of the drawing
+    number = int(cells[0]["cell"].rpartition("-")[2])
+    shown = ANSWERS["trial"](LiveRun(run, "run"), {"n": str(number)})
+    measured = [vertex["gate"] for vertex in shown["vertices"] if "gate" in vertex]
+    assert len(measured) == len(cells[0]["gates"]) > 0
+    assert {gate["mean"] for gate in measured} == {gate["mean"] for gate in cells[0]["gates"]}
+    assert call("diagnose", "lstm", "--task", "adding", "--keep")[0] == 2
 
 
 def test_diagnose_trains_a_zoo_cell_and_draws_one_picture(call: Call, tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def serving(*folders: Path, host: str = "127.0.0.1", token: str = "") -> Iterato
                 time.sleep(0.01)
             yield Client(listening.getsockname()[1])
         finally:
+            server.end()
             running.should_exit = True
             thread.join(20)
             assert not thread.is_alive()

@@ -51,12 +51,11 @@ function columns(run, root) {
   const { trials } = run;
   const some = (name) => { for (let n = 0; n < Math.min(trials.count, 5000); n++) if (trials.has(n) && Number.isFinite(trials.columns[name][n])) return true; return false; };
   const apart = (() => { for (let n = 0; n < Math.min(trials.count, 2000); n++) if (trials.ranks(n) && trials.columns.metric[n] !== trials.columns.score[n]) return true; return false; })();
-  const places = run.places || new Map();
   const number = (title, name, text, width) => ({ title, name, width, right: true, sort: name, cell: (n) => text(trials.value(name, n), n) });
   return [
-    { title: "#", width: "52px", right: true, cell: (n) => (places.get(n) ? String(places.get(n)) : "") },
+    { title: "#", width: "52px", right: true, cell: (n) => (run.places?.[n] ? String(run.places[n]) : "") },
     { title: "cell", width: "104px", sort: "number", cell: (n) => trialLink(run, n) },
-    { title: apart ? "score" : `score (${run.about.metric})`, width: apart ? "92px" : "132px", right: true, sort: "score", cell: (n) => num(trials.score(n)) },
+    { title: apart || run.about.metric.length > 10 ? "score" : `score (${run.about.metric})`, width: apart || run.about.metric.length > 10 ? "92px" : "132px", right: true, sort: "score", cell: (n) => num(trials.score(n)) },
     ...(apart ? [number(run.about.metric, "metric", (v) => num(v), "96px")] : []),
     number("weights", "weights", counted, "92px"),
     ...(some("macs") || trials.macs.length ? [number("multiply-adds", "macs", counted, "112px")] : []),
@@ -97,9 +96,9 @@ export function board(context) {
     best = now.best();
     if (run.placesAt !== now.stamp && now.whole) {
       run.placesAt = now.stamp;
-      run.places = new Map();
+      run.places = new Int32Array(now.count);
       let place = 0;
-      for (const n of now.order("score")) { if (!now.ranks(n)) { if (now.columns.twin[n] >= 0) continue; break; } run.places.set(n, ++place); }
+      for (const n of now.order("score")) { if (!now.ranks(n)) { if (now.columns.twin[n] >= 0) continue; break; } run.places[n] = ++place; }
     }
     const found = finder(run, state.q), allowed = STATUSES.map((name) => state.status.includes(name));
     const key = [run.trials.stamp, now.nodes.length > 0, now.macs.length > 0].join();

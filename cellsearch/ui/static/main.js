@@ -20,7 +20,7 @@ const main = document.getElementById("main"), tabs = document.getElementById("ta
 for (const summary of boot.runs) runs.set(summary.run, new Run(summary, boot.runs.length === 1 ? boot.first : null));
 let turn = 0, update = null, now = null, listening = null, connected = true;
 
-const views = () => (runs.size > 1 ? VIEWS : VIEWS.slice(0, -1));
+const views = () => (runs.size > 1 ? [VIEWS[VIEWS.length - 1], ...VIEWS.slice(0, -1)] : VIEWS.slice(0, -1));
 
 function frame(view, run) {
   tabs.replaceChildren(...views().map(([name, title]) => h("a", { href: href(name, { run: name === "runs" ? "" : run?.id }), "aria-current": name === view ? "page" : undefined }, title)));

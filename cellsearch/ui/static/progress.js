@@ -76,7 +76,9 @@ export function overview(context) {
       drawn = best;
       try {
         const about = await ask("trial", { run: run.id, n: best });
-        winner.replaceChildren(h("pre", { tabindex: "0" }, about.cell), h("a", { href: href("cell", { run: run.id, n: best }), class: "picture", "aria-label": `Open ${trials.name(best)}` }, drawing(about.svg)));
+        const picture = drawing(about.svg);
+        picture.setAttribute("aria-hidden", "true");
+        winner.replaceChildren(h("pre", { tabindex: "0" }, about.cell), h("a", { href: href("cell", { run: run.id, n: best }), class: "picture" }, picture, h("span", { class: "hidden" }, `Open ${trials.name(best)}`)));
       } catch (error) { winner.replaceChildren(soft(error.message)); }
     }
   }
@@ -95,13 +97,13 @@ export function runsView(context) {
   const settings = new Map();
   function show() {
     const fine = list().filter((run) => !run.about.error);
-    place.replaceChildren(small([["run"], ["state"], ["strategy"], ["task"], ["trials", true], ["best score", true], ["best cell"], ["best baseline", true], ["weights", true], ["left", true]],
+    place.replaceChildren(panel("", small([["run"], ["state"], ["strategy"], ["task"], ["trials", true], ["best score", true], ["best cell"], ["best baseline", true], ["weights", true], ["left", true]],
       list().map((run) => {
         if (run.about.error) return [run.id, h("span", { class: "chip failed" }, "cannot be read"), run.about.error, "", "", "", "", "", "", ""];
         const { trials } = run, best = trials.best(), base = trials.baselines()[0], going = progress(run);
         return [h("a", { href: href("overview", { run: run.id }) }, run.id), h("span", { class: `live ${run.about.writer ? "on" : ""}` }, run.about.writer ? "searching" : going.ended >= going.asked ? "finished" : "at rest"), run.about.strategy, run.about.task, `${counted(going.ended)} of ${counted(going.asked)}`,
           best >= 0 ? num(trials.score(best)) : "–", best >= 0 ? trialLink(run, best) : "–", base === undefined ? "–" : `${trials.name(base)} ${num(trials.score(base))}`, best >= 0 ? counted(trials.value("weights", best)) : "–", Number.isFinite(going.left) && going.left > 0 ? span(going.left) : "–"];
-      }), { label: "Runs" }));
+      }), { label: "Runs" })));
     chart.set({
       said: `Best score so far of ${plural(fine.length, "run")}`, x: { label: byTime ? "time of searching" : "trial", low: 0, text: byTime ? timeText : undefined }, y: { label: "score" },
       series: fine.map((run, k) => {

@@ -62,13 +62,13 @@ function draw(run, found) {
   for (const one of family) {
     const [x, y] = at.get(one.number), best = run.trials.best() === one.number;
     const css = one.failure ? "failed" : best ? "winner" : one.origin.startsWith("baseline") ? "baseline" : "";
-    const node = s("a", { href: href("cell", { run: run.id, n: one.number }), class: `node ${css} ${one.number === trial ? "center" : ""}`, "aria-label": `${one.name}, score ${num(one.score)}, ${one.origin}${one.reason ? `, because: ${one.reason.slice(0, 200)}` : ""}` });
+    const node = s("a", { href: href("cell", { run: run.id, n: one.number }), class: `node ${css} ${one.number === trial ? "center" : ""}` });
     const title = s("title"), name = s("text", { x, y: y - 4 }), below = s("text", { x, y: y + 13, class: "score" }), by = s("text", { x, y: y - HIGH / 2 - 6, class: "by" });
     title.textContent = `${one.origin}${one.reason ? `\n${one.reason}` : ""}`;
     name.textContent = `${one.name}${one.reason ? " ✎" : ""}`;
     below.textContent = one.failure || (one.score === null ? one.status : num(one.score));
     by.textContent = one.origin.length > 20 ? `${one.origin.slice(0, 19)}…` : one.origin;
-    node.append(title, s("rect", { x: x - WIDE / 2, y: y - HIGH / 2, width: WIDE, height: HIGH, rx: 8 }), name, below);
+    node.append(s("rect", { x: x - WIDE / 2, y: y - HIGH / 2, width: WIDE, height: HIGH, rx: 8 }, title), name, below);
     svg.append(node);
     if (one.parents.some((parent) => at.has(parent))) svg.append(by);
   }

@@ -1,0 +1,153 @@
+"""The page in a browser: every view draws, asks nobody else, runs nothing hostile, and follows.
+
+They need playwright for Python and a Chromium; what axe-core (npm) says is asked where the variable
+CELLSEARCH_AXE names its axe.min.js.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ui.conftest import HOSTILE, add, serving
+
+from cellsearch.job import Failure
+from cellsearch.runs import open_run
+
+pytestmark = pytest.mark.slow
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+VIEWS = (
+    *("overview", "leaderboard", "cell", "curves", "tradeoffs", "lineage", "operators"),
+    *("failures", "workers", "finals", "settings"),
+)
+SIZES = {"desk": (1300, 850), "phone": (390, 800)}
+
+
+class Watched:
+    """A tab of a browser, with what it complained of and whom it asked."""
+
+    def __init__(self, tab: Any, address: str) -> None:
+        self.tab, self.address = tab, address
+        self.complaints: list[str] = []
+        tab.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
+        tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        tab.on("request", self._asked)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "data:")):
+            self.complaints.append(f"asked {request.url}")
+
+    def open(self, view: str) -> None:
+        self.tab.goto(f"{self.address}/#{view}")
+        self.tab.wait_for_selector("main h1", state="attached")
+        reading = "document.querySelector('main').textContent.includes('Reading …')"
+        self.tab.wait_for_function(f"() => !{reading}")
+        self.tab.wait_for_timeout(300)
+
+    def text(self) -> str:
+        found: str = self.tab.evaluate("() => document.querySelector('main').textContent")
+        return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_draws_and_nothing_hostile_runs(
+    browser: Any, run: Path, size: str, scheme: str
+) -> None:
+    width, height = SIZES[size]
+    with serving(run) as client:
+        tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        page = Watched(tab, f"http://127.0.0.1:{client.port}")
+        last = len(open_run(run).trials) - 1
+        more = (f"cell?n={last}&to=lstm", f"lineage?n={last}", "leaderboard?status=failed")
+        for view in (*VIEWS, *more):
+            page.open(view)
+            assert len(page.text()) > 40, view
+            wide = tab.evaluate("() => document.documentElement.scrollWidth")
+            assert wide <= width + 1, f"{view} is {wide} wide"
+        page.open("failures")
+        assert HOSTILE.partition("\u2028")[0] in page.text()
+        assert tab.evaluate("() => window.hit") is None
+        assert not page.complaints
+        tab.close()
+
+
+def test_sorting_searching_and_keys(browser: Any, run: Path) -> None:
+    opened = open_run(run)
+    with serving(run) as client:
+        tab = browser.new_page()
+        page = Watched(tab, f"http://127.0.0.1:{client.port}")
+        page.open("leaderboard")
+        cells = (
+            "() => [...document.querySelectorAll('.body .row:not([hidden])')]"
+            ".map(row => row.cells[1].textContent)"
+        )
+        assert tab.evaluate(cells)[:5] == [trial.name for trial in opened.trials.top(5)]
+        tab.click(".head button:has-text('weights')")
+        size = {number: weights for number, _, weights in opened.trials.sizes()}
+        by_weights = sorted(opened.trials.ranked, key=lambda t: (size[t.number], t.number))
+        assert tab.evaluate(cells)[:5] == [trial.name for trial in by_weights[:5]]
+        tab.keyboard.press("/")
+        tab.wait_for_timeout(200)
+        tab.keyboard.type("op:softplus")
+        tab.wait_for_timeout(1500)
+        wanted = [t.name for t in opened.trials.ranked if "softplus(" in t.genome.to_text()]
+        assert sorted(tab.evaluate(cells)) == sorted(wanted)
+        assert "q=op:softplus" in tab.url  # the address is a link to what is shown
+        tab.keyboard.press("Escape")
+        tab.keyboard.press("b")
+        tab.wait_for_selector("h1:has-text('Trial')")
+        assert f"n={opened.best().number}" in tab.url
+        assert not page.complaints
+        tab.close()
+
+
+def test_a_change_of_the_run_is_on_the_page_at_once(
+    browser: Any, run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "followed"
+    shutil.copytree(run, folder)
+    with serving(folder) as client:
+        tab = browser.new_page()
+        page = Watched(tab, f"http://127.0.0.1:{client.port}")
+        page.open("leaderboard?status=failed")
+        failure = Failure("timeout", "too slow")
+        cell = "h[t] = 2.125 * tanh(linear(x[t], h[t-1]))"
+        number = add(folder, cell, origin="mutate:op", reason="", failure=failure)
+        tab.wait_for_selector(f".body .row:has-text('trial {number}')", timeout=15_000)
+        assert not page.complaints
+        tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, run: Path, scheme: str) -> None:
+    axe = os.environ.get("CELLSEARCH_AXE", "")
+    if not axe:
+        pytest.skip("CELLSEARCH_AXE does not name the axe.min.js of npm's axe-core")
+    with serving(run) as client:
+        tab = browser.new_page(color_scheme=scheme)
+        page = Watched(tab, f"http://127.0.0.1:{client.port}")
+        found = []
+        for view in (*VIEWS, "cell?n=5&to=gru"):
+            page.open(view)
+            tab.evaluate(Path(axe).read_text("utf-8"))
+            for one in tab.evaluate("async () => (await axe.run(document)).violations"):
+                if one["impact"] in ("serious", "critical"):
+                    found.append((view, one["id"], one["nodes"][0]["html"][:200]))
+        assert not found
+        tab.close()
