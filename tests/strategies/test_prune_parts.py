@@ -80,7 +80,7 @@ def test_connections_that_are_worth_more_stay_more_often() -> None:
         likeness,
         trials=40,
         seed=1,
-        connections=learned,  # type: ignore[arg-type]
+        connections=learned,
     )
     parts = CellParts.of(space())
     stayed: Counter[bool] = Counter()
