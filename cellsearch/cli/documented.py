@@ -32,6 +32,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch compare runs/sweep",
         "cellsearch compare runs/a runs/b --by seconds -o comparison.html --figure curves.svg",
     ),
+    "ui": (
+        "cellsearch ui runs",
+        "cellsearch ui runs/a runs/b --open",
+    ),
     "show": (
         "cellsearch show lstm",
         "cellsearch show runs/quickstart:7",
