@@ -13,7 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch search quickstart --set task_options.text=novel.txt",
     ),
     "sweep": (
-        "cellsearch sweep quickstart --strategies random,grow --seeds 0..4 --out runs/sweep",
+        "cellsearch sweep quickstart --strategies random,grow --out runs/sweep",
         "cellsearch sweep parity --strategies random,genetic --compute 20 --at-once 2",
     ),
     "ls": ("cellsearch ls runs/quickstart --top 10", "cellsearch ls runs"),
@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "compare": (
         "cellsearch compare runs/sweep",
-        "cellsearch compare runs/a runs/b --by seconds -o comparison.html --figure curves.svg",
+        "cellsearch compare runs/a runs/b --by seconds -o comparison.html",
     ),
     "ui": (
         "cellsearch ui runs",

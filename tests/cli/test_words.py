@@ -21,7 +21,7 @@ Call = Callable[..., tuple[int, str, str]]
 STORED = Path(__file__).parents[1] / "data" / "v0_1" / "genetic_whole"
 LONG = (
     *("finals", "evaluate", "diagnose", "generate", "import", "predict"),
-    *("ask", "tell", "benchmark", "ablate", "compare", "ui"),
+    *("ask", "tell", "benchmark", "ablate", "compare", "ui", "sweep"),
 )
 """Their examples train, or read what is not at hand; they are parsed."""
 EXAMPLE_LINES = [(name, line) for name, lines in EXAMPLES.items() for line in lines]
