@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -344,10 +344,28 @@ class Parts(Generic[Part]):
     """Every one is a subclass of this."""
     own: Mapping[str, str]
     """Name -> ``"module:class"``."""
+    registered: dict[str, type] = field(default_factory=dict)
+    """Those of this process alone, by name."""
 
     def names(self) -> tuple[str, ...]:
         """All names: cellsearch's own in their order, then the others."""
-        return (*self.own, *declared(self.group, self.what, self.own))
+        return (*self.own, *declared(self.group, self.what, self.own), *self.registered)
+
+    def register(self, part: type[Part]) -> type[Part]:
+        """Let this process know a class by its ``name``: enough for trying it out without workers,
+        which know entry points only. Raises :class:`ConfigError` for a name that is taken.
+        """
+        name = str(getattr(part, "name", ""))
+        if name in (*self.own, *declared(self.group, self.what, self.own)) or not name:
+            raise ConfigError(
+                f"there is a {self.what} {name!r} already"
+                if name
+                else f"a {self.what} needs a name",
+                where=self.what,
+                hint=f"give the class another name, which is none of {', '.join(self.own)}",
+            )
+        self.registered[name] = part
+        return part
 
     def get(self, name: str) -> type[Part]:
         """The class of this name. Raises :class:`ConfigError` for an unknown or a broken one."""
@@ -356,6 +374,8 @@ class Parts(Generic[Part]):
             module, _, attribute = place.partition(":")
             found: type[Part] = getattr(import_module(module), attribute)
             return found
+        if name in self.registered:
+            return self.registered[name]
         others = declared(self.group, self.what, self.own)
         if name in others:
             loaded: type[Part] = load_declared(others[name], self.what, self._is_one(name))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -37,6 +38,7 @@ _COMMANDS = (
     ("ui", "ui", "Open the live page of runs in a browser."),
     ("report", "runs", "Write the HTML report of a run."),
     ("compare", "comparing", "Compare runs: curves, tests, shared cells."),
+    ("watch", "watching", "Show a run while another process searches in it."),
     ("track", "tracking", "Show a run in a tracker of experiments, such as TensorBoard."),
     ("finals", "finals", "Retrain the best cells and the baselines, and judge."),
     ("ablate", "ablation", "Take a cell apart: what each of its parts is worth."),
@@ -57,6 +59,7 @@ _COMMANDS = (
     ("tasks", "listing", "List the tasks, or show one with its options."),
     ("ops", "listing", "List the ops that cells are made of, or show one."),
     ("suites", "suites", "List the suites of tasks, or show one in full."),
+    ("new", "starting", "Write a commented start of an experiment, strategy, task or space."),
     ("doctor", "doctor", "Say what is available here, and why not."),
     ("help", "help", "Show what a command does."),
     ("version", "help", "Show the version."),
@@ -97,9 +100,12 @@ class _Later(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
+        return Documented(self.real()).make_context(info_name, args, parent, **extra)
+
+    def real(self) -> click.Command:
+        """The command, with its module."""
         commands: tuple[click.Command, ...] = import_module(self._module).COMMANDS
-        real = next(command for command in commands if command.name == self.name)
-        return Documented(real).make_context(info_name, args, parent, **extra)
+        return next(command for command in commands if command.name == self.name)
 
 
 @click.group(
@@ -117,6 +123,13 @@ for _name, _module, _short_help in _COMMANDS:
     cli.add_command(_Later(_name, _module, _short_help))
 
 
+def real_commands() -> dict[str, Callable[[], click.Command]]:
+    """Every command by name, as what imports it, but with the line of the list about it."""
+    return {
+        name: command.real for name, command in cli.commands.items() if isinstance(command, _Later)
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: runs a command and exits with its code."""
     if sys.stdout is None:  # the caller closed it (>&-): what is printed is wanted by nobody
@@ -124,7 +137,10 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None and _COMPLETE in os.environ:
         from click.shell_completion import shell_complete  # asked for by the shell's tab key only
 
-        sys.exit(shell_complete(cli, {}, "cellsearch", _COMPLETE, os.environ[_COMPLETE]))
+        from cellsearch.cli.completing import light
+
+        known = light(real_commands(), cli)
+        sys.exit(shell_complete(known, {}, "cellsearch", _COMPLETE, os.environ[_COMPLETE]))
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = guarded(cli, sys.argv[1:] if arguments is None else arguments)

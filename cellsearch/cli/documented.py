@@ -19,6 +19,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ls": ("cellsearch ls runs/quickstart --top 10", "cellsearch ls runs"),
     "best": ("cellsearch best runs/quickstart",),
     "report": ("cellsearch report runs/quickstart -o report.html",),
+    "watch": ("cellsearch watch runs/quickstart",),
     "track": (
         "cellsearch track runs/quickstart --to tensorboard",
         "cellsearch track runs/quickstart --to tensorboard --follow",
@@ -79,6 +80,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ask": ("cellsearch ask runs/quickstart --json",),
     "tell": ("cellsearch tell runs/quickstart mine.cell",),
     "benchmark": ("cellsearch benchmark", "cellsearch benchmark cogscale lstm gru --seeds 10"),
+    "new": ("cellsearch new experiment mine", "cellsearch new strategy climb"),
     "doctor": ("cellsearch doctor",),
     "help": ("cellsearch help search",),
     "version": ("cellsearch version",),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from cellsearch.cli.output import data_option, own_data_option, refuse_other_kind
+from cellsearch.errors import EnvironmentFailure, amount, quoted
 from cellsearch.files import refuse_existing
+from cellsearch.runs import open_run
 from cellsearch.runs.locate import locate
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ FORMS = (
     "onnx",
     "torch-export",
     "c",
+    "optuna",
 )
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
@@ -89,7 +94,7 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 @data_option
 def export(
     cell: str,
-    form: Form,
+    form: Form | Literal["optuna"],
     output: Path,
     weights: str,
     precision: Precision | None,
@@ -113,8 +118,12 @@ def export(
     file's suffix). `onnx` is the layer for other runtimes, with its weights, checked in onnxruntime
     (pip install 'cellsearch[onnx]'). `torch-export` is a .pt2 file that torch loads without
     Python source, weights included, for any length and batch size. `c` is the whole trained model
-    in C99 for small devices, with a test program.
+    in C99 for small devices, with a test program. `optuna` is the whole run CELL as a study in an
+    SQLite file, for optuna-dashboard (pip install 'cellsearch[optuna]').
     """
+    if form == "optuna":
+        _study(Path(cell), output, force=force)
+        return
     if precision and form not in ("source", "state-dict", "c"):
         raise click.UsageError(f"--precision is for source and state-dict, or c, not for {form}")
     if form != "c" and (bare or math != "libm" or activations != "8"):
@@ -149,6 +158,21 @@ def export(
         click.echo(done.takes)
     if measured:
         click.echo(measured)
+
+
+def _study(run: Path, output: Path, *, force: bool) -> None:
+    """Write a run as a study of Optuna."""
+    if find_spec("optuna") is None:
+        raise EnvironmentFailure(
+            "optuna is not installed", where="--to optuna", hint="pip install 'cellsearch[optuna]'"
+        )
+    from cellsearch.tracking.optuna import write_study  # loads optuna
+
+    optuna_log = logging.getLogger("optuna")
+    optuna_log.setLevel(logging.WARNING)
+    count = write_study(open_run(run), output, force=force)
+    click.echo(f"optuna: {output}, {amount(count, 'trial')}")
+    click.echo(f"look at it: optuna-dashboard {quoted(f'sqlite:///{output}')}")
 
 
 COMMANDS = (export,)

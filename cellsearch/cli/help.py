@@ -6,6 +6,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from cellsearch import __version__
+from cellsearch.cli import real_commands
+from cellsearch.cli.completing import write_down
 
 __all__ = ["COMMANDS"]
 
@@ -37,13 +39,16 @@ def version() -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete commands and options of cellsearch with the tab key.
+    """Print what makes SHELL complete commands, options, and the names of experiments, cells,
+    tasks, strategies and runs with the tab key.
 
-    Put it into the start-up file of the shell, for example ~/.bashrc.
+    Put it into the start-up file of the shell: ~/.bashrc, ~/.zshrc (below compinit), or
+    ~/.config/fish/completions/cellsearch.fish.
     """
     kind = get_completion_class(shell)
     if kind is not None:
         click.echo(kind(context.find_root().command, {}, "cellsearch", VARIABLE).source())
+        write_down(real_commands())
 
 
 COMMANDS = (show_help, version, completion)

@@ -33,7 +33,8 @@ from cellsearch.errors import ConfigError, amount, command
 from cellsearch.executors.base import Executor
 from cellsearch.experiment import Experiment
 from cellsearch.experiment.overrides import parse_setting
-from cellsearch.reporting.progress import Display, LiveDisplay, PlainDisplay
+from cellsearch.reporting.live import LiveDisplay
+from cellsearch.reporting.progress import Display, PlainDisplay
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record

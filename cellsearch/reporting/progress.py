@@ -1,30 +1,21 @@
-"""What a search shows while it runs: a live table on a terminal, one plain line an ended trial
-anywhere else.
+"""What a search shows while it runs: one plain line an ended trial; on a terminal a live table
+(:mod:`cellsearch.reporting.live`).
 """
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TextIO
 
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-
 from cellsearch.errors import amount, visible
 from cellsearch.history import History
-from cellsearch.reporting.screen import Screen, plain
-from cellsearch.reporting.terminal import shows
-from cellsearch.trial import BASELINE, Status, Trial
+from cellsearch.trial import Status, Trial
 
-__all__ = ["Display", "LiveDisplay", "PlainDisplay", "eta_seconds"]
+__all__ = ["Display", "PlainDisplay", "eta_seconds"]
 
-TOP = 8
 Clock = Callable[[], float]
 
 
@@ -154,86 +145,3 @@ def outcome(trial: Trial) -> str:
         return f"= trial {trial.duplicate_of}"
     text = f"score {trial.score:.4f}" if math.isfinite(trial.score) else "no score"
     return f"{text} (stopped early)" if trial.status is Status.STOPPED else text
-
-
-class LiveDisplay(Display):
-    """A table of the best cells and the baselines with a progress bar, redrawn in place."""
-
-    def __init__(
-        self, name: str, question: str, total: int, *, clock: Clock = time.monotonic
-    ) -> None:
-        super().__init__(name, question, total, clock=clock)
-        # What the thread that draws shows: it does not ask the history, which is being written.
-        self._trials: RenderableType = ""
-        self._done = 0
-        self._end = math.nan
-        self._live = Live(
-            console=Screen(),
-            get_renderable=self._render,
-            refresh_per_second=4,
-            transient=True,
-        )
-
-    def begin(self, history: History) -> None:
-        """Take over the lower part of the terminal."""
-        super().begin(history)
-        self.update(history)
-        self._live.start(refresh=True)
-        # What others print meanwhile goes above the table, where rich reads it for codes.
-        sys.stdout, sys.stderr = shows(sys.stdout), shows(sys.stderr)
-
-    def update(self, history: History, trial: Trial | None = None) -> None:
-        """Note what the next redrawing shows."""
-        self._trials = self._table(history)
-        self._done = ended(history)
-        self._end = self._clock() + self.remaining(history)
-
-    def end(self) -> None:
-        """Give the terminal back; the final table is printed by whoever asked for the search."""
-        self._live.stop()
-
-    def _render(self) -> RenderableType:
-        bar = Table.grid(padding=(0, 2, 0, 0))
-        done, now = self._done, self._clock()
-        left = max(self._end - now, 0.0) if math.isfinite(self._end) else math.nan
-        bar.add_row(
-            plain(self.name, "bold"),
-            ProgressBar(total=max(self.total, 1), completed=done, width=32),
-            plain(f"{done}/{self.total}"),
-            plain(f"{duration(now - self._started)}, ETA {duration(left)}"),
-        )
-        notice = [plain(self.notice, "yellow")] if self.notice else []
-        return Group(bar, self._trials, *notice)
-
-    def _table(self, history: History) -> RenderableType:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        for header in ("", "cell", "score", "cell weights", "status", "origin"):
-            table.add_column(
-                header,
-                justify="right" if header in ("", "score", "cell weights") else "left",
-                no_wrap=True,
-            )
-        best = history.best()
-        shown = {trial.number: trial for trial in history.top(TOP)}
-        controls = [trial for trial in history.of_kind(BASELINE) if trial.ranks]
-        shown |= {t.number: t for t in sorted(controls, key=lambda t: (t.score, t.number))}
-        running = [(t, "") for t in history.unfinished if t.status is Status.RUNNING]
-        for trial, place in [(t, str(history.place(t))) for t in shown.values()] + running:
-            result = trial.result
-            cells = (
-                place,
-                trial.name,
-                f"{trial.score:.4f}" if math.isfinite(trial.score) else "",
-                f"{result.cell_parameters:,}" if result else "",
-                trial.status.value,
-                str(trial.proposal.origin),
-            )
-            style = (
-                "green"
-                if best is not None and trial.number == best.number
-                else "cyan"
-                if trial.is_baseline
-                else ""
-            )
-            table.add_row(*map(plain, cells), style=style)
-        return table

@@ -10,7 +10,7 @@ from cellsearch.files import Parts
 from cellsearch.options import default_table, read_options
 from cellsearch.strategies.base import Strategy
 
-__all__ = ["create", "get", "names", "options"]
+__all__ = ["create", "get", "names", "options", "register"]
 
 _STRATEGIES: Parts[Strategy] = Parts(
     "strategy",
@@ -28,6 +28,15 @@ _STRATEGIES: Parts[Strategy] = Parts(
         "external": "cellsearch.strategies.external:External",
     },
 )
+
+
+@checked_arguments
+def register(part: type[Strategy]) -> type[Strategy]:
+    """Let this process know a strategy by its ``name``; a decorator. Workers of a search know entry
+    points only, so it is for trying out with ``--workers 0`` or ``InProcess``. Raises
+    :class:`ConfigError` for a name that is taken.
+    """
+    return _STRATEGIES.register(part)
 
 
 def names() -> tuple[str, ...]:

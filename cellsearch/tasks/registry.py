@@ -13,7 +13,7 @@ from cellsearch.options import default_table
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.tasks.data import registry
 
-__all__ = ["TaskData", "TaskInfo", "describe", "get", "info", "names"]
+__all__ = ["TaskData", "TaskInfo", "describe", "get", "info", "names", "register"]
 
 _SHOWN = 4
 """Arrays whose shapes are shown."""
@@ -76,6 +76,15 @@ _TASKS: Parts[Task] = Parts(
         "word_lm": "cellsearch.tasks.word_lm:WordLM",
     },
 )
+
+
+@checked_arguments
+def register(part: type[Task]) -> type[Task]:
+    """Let this process know a task by its ``name``; a decorator. Workers of a search know entry
+    points only, so it is for trying out with ``--workers 0`` or ``InProcess``. Raises
+    :class:`ConfigError` for a name that is taken.
+    """
+    return _TASKS.register(part)
 
 
 def names() -> tuple[str, ...]:

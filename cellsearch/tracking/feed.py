@@ -56,14 +56,18 @@ def _flat(table: object, path: str = "") -> list[tuple[str, str]]:
 class Feed:
     """Follows the run in folder ``path`` from where somebody was told of it.
 
-    told: the numbers of the trials that were told of, in that order.
+    told: the numbers of the trials that were told of, in that order; ``None``: all that have ended.
     """
 
-    def __init__(self, path: Path, told: Sequence[int]) -> None:
+    def __init__(self, path: Path, told: Sequence[int] | None) -> None:
         self._path = path
         self._store = Store.read(path)
         self._seen = self._store.lookup.count
-        self._pending = set(range(self._seen)) - set(told)
+        self._pending = (
+            set(range(self._seen)) - set(told)
+            if told is not None
+            else set(self._store.lookup.unfinished)
+        )
         self._step = 0
         self._best = math.inf
         self._failed = self._curves = 0

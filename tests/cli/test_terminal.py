@@ -31,7 +31,8 @@ from cellsearch.cli.failures import guarded
 from cellsearch.cli.output import emit_json, print_table
 from cellsearch.errors import CellsearchError, DataWarning, visible
 from cellsearch.history import History
-from cellsearch.reporting.progress import LiveDisplay, PlainDisplay
+from cellsearch.reporting.live import LiveDisplay
+from cellsearch.reporting.progress import PlainDisplay
 from cellsearch.reporting.screen import Screen
 from cellsearch.reporting.terminal import shown_output
 from cellsearch.trial import Budget, Proposal, Result, Rung, Status, Trial

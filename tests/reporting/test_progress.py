@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History
+from cellsearch.reporting.live import LiveDisplay
 from cellsearch.reporting.progress import (
-    LiveDisplay,
     PlainDisplay,
     duration,
     eta_seconds,
