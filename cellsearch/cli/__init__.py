@@ -135,12 +135,9 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.stdout is None:  # the caller closed it (>&-): what is printed is wanted by nobody
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (for the life of the process)
     if arguments is None and _COMPLETE in os.environ:
-        from click.shell_completion import shell_complete  # asked for by the shell's tab key only
+        from cellsearch.cli.completing import answer  # asked for by the shell's tab key only
 
-        from cellsearch.cli.completing import light
-
-        known = light(real_commands(), cli)
-        sys.exit(shell_complete(known, {}, "cellsearch", _COMPLETE, os.environ[_COMPLETE]))
+        sys.exit(answer(real_commands(), cli, _COMPLETE))
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = guarded(cli, sys.argv[1:] if arguments is None else arguments)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, shell_complete
 
 from cellsearch.errors import EnvironmentFailure
 from cellsearch.files import cache_folder, write_atomically
 
-__all__ = ["light", "values", "write_down"]
+__all__ = ["answer", "values", "write_down"]
 
 STORE = "store.sqlite"
 _PACKAGE = Path(__file__).parents[1]
@@ -162,7 +162,15 @@ def values(command: str, parameter: str, incomplete: str) -> list[str]:
 # -- the command line without its commands ---------------------------------------------------------
 
 
-def light(commands: Mapping[str, Callable[[], click.Command]], about: click.Group) -> click.Group:
+def answer(
+    commands: Mapping[str, Callable[[], click.Command]], about: click.Group, variable: str
+) -> int:
+    """Print what the shell asks for by this variable of the environment; the exit code."""
+    known = _light(commands, about)
+    return shell_complete(known, {}, "cellsearch", variable, os.environ[variable])
+
+
+def _light(commands: Mapping[str, Callable[[], click.Command]], about: click.Group) -> click.Group:
     """The command line as far as completion needs it, without importing what commands do.
 
     commands: the real one of each name, asked only when what was written down of them is not there

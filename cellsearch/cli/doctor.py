@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from cellsearch.cli.output import emit_json, print_table, table_option
+from cellsearch.errors import BackendError
 
 __all__ = ["COMMANDS", "Check"]
 
@@ -163,7 +164,6 @@ def _native() -> Check:
     if importlib.util.find_spec("torch") is None:
         return Check("native runtime", False, False, "torch is not installed")
     from cellsearch.compiler.backends.native.build import library
-    from cellsearch.errors import BackendError
 
     try:
         found = library()

@@ -14,6 +14,7 @@ from cellsearch.errors import EnvironmentFailure, amount, quoted
 from cellsearch.files import refuse_existing
 from cellsearch.runs import open_run
 from cellsearch.runs.locate import locate
+from cellsearch.tracking.optuna import write_study
 
 if TYPE_CHECKING:
     from cellsearch.export.c.functions import Math
@@ -166,8 +167,6 @@ def _study(run: Path, output: Path, *, force: bool) -> None:
         raise EnvironmentFailure(
             "optuna is not installed", where="--to optuna", hint="pip install 'cellsearch[optuna]'"
         )
-    from cellsearch.tracking.optuna import write_study  # loads optuna
-
     optuna_log = logging.getLogger("optuna")
     optuna_log.setLevel(logging.WARNING)
     count = write_study(open_run(run), output, force=force)

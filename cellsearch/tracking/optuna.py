@@ -12,27 +12,25 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from optuna import create_study
-from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import checked_arguments
 from cellsearch.files import refuse_existing, replacing
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.trial import Status, Trial
 
+if TYPE_CHECKING:  # optional
+    from optuna.trial import FrozenTrial
+
 __all__ = ["write_study"]
 
 _STATES = {
-    Status.WAITING: TrialState.WAITING,
-    Status.RUNNING: TrialState.RUNNING,
-    Status.COMPLETED: TrialState.COMPLETE,
-    Status.STOPPED: TrialState.PRUNED,
-    Status.FAILED: TrialState.FAIL,
-    Status.DUPLICATE: TrialState.COMPLETE,
+    Status.WAITING: "WAITING",
+    Status.RUNNING: "RUNNING",
+    Status.COMPLETED: "COMPLETE",
+    Status.STOPPED: "PRUNED",
+    Status.FAILED: "FAIL",
+    Status.DUPLICATE: "COMPLETE",
 }
 _MOST = 10_000_000
 """An upper bound of sizes, as a distribution of Optuna wants one."""
@@ -46,13 +44,15 @@ def write_study(run: Snapshot, path: str | Path, *, force: bool = False) -> int:
 
     Raises :class:`ConfigError` if the file is there, unless ``force``.
     """
+    import optuna
+
     target = Path(path)
     refuse_existing(target, force=force)
     kinds = sorted({one.origin.kind for one in run.trials.descents()})
     times = _times(run)
     with replacing(target, what="study") as temporary:
-        storage = RDBStorage(f"sqlite:///{temporary.absolute()}")
-        study = create_study(
+        storage = optuna.storages.RDBStorage(f"sqlite:///{temporary.absolute()}")
+        study = optuna.create_study(
             storage=storage,
             study_name=str(run.declared["name"]),
             direction="minimize",
@@ -88,21 +88,24 @@ def _times(run: Snapshot) -> dict[int, _Times]:
 
 
 def _frozen(trial: Trial, kinds: list[str], times: _Times) -> FrozenTrial:
-    state, score = _STATES[trial.status], trial.score
-    if state is TrialState.COMPLETE and not math.isfinite(score):
-        state = TrialState.FAIL
+    import optuna
+
+    states, score = optuna.trial.TrialState, trial.score
+    state = states[_STATES[trial.status]]
+    if state is states.COMPLETE and not math.isfinite(score):
+        state = states.FAIL
     params, distributions = _params(trial, kinds)
     started, ended, worker = times
     curve = {step: value for step, value in _curve(trial) if math.isfinite(value)}
-    frozen = create_trial(
+    frozen = optuna.trial.create_trial(
         state=state,
-        value=score if state is TrialState.COMPLETE else None,
+        value=score if state is states.COMPLETE else None,
         params=params,
         distributions=distributions,
         user_attrs=_facts(trial, worker),
         intermediate_values=curve,
     )
-    if state is not TrialState.WAITING:
+    if state is not states.WAITING:
         begun = started or ended or 0.0
         frozen.datetime_start = datetime.fromtimestamp(begun)
     if state.is_finished():
@@ -111,6 +114,8 @@ def _frozen(trial: Trial, kinds: list[str], times: _Times) -> FrozenTrial:
 
 
 def _params(trial: Trial, kinds: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    import optuna
+
     genome = trial.genome
     counts = Counter(node.op for _, node in genome.numbered())
     params: dict[str, Any] = {
@@ -120,7 +125,9 @@ def _params(trial: Trial, kinds: list[str]) -> tuple[dict[str, Any], dict[str, A
     }
     params |= {f"op {op}": count for op, count in sorted(counts.items())}
     distributions: dict[str, Any] = {
-        name: CategoricalDistribution(kinds) if name == "origin" else IntDistribution(0, _MOST)
+        name: optuna.distributions.CategoricalDistribution(kinds)
+        if name == "origin"
+        else optuna.distributions.IntDistribution(0, _MOST)
         for name in params
     }
     return params, distributions
