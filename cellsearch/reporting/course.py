@@ -90,7 +90,7 @@ def course_section(
         charts.append(further)
     note = (
         f"{left_out:,} cells are not drawn: where many lie on one spot, the best of them stands "
-        "for all. No cell is left out that is better than all with as many parameters or fewer."
+        "for all. No cell is left out that is better than all with as many weights or fewer."
     )
     said = f'<p class="soft">{note}</p>' if left_out else ""
     return f"<h2>Progress</h2>{figures(charts)}{said}"

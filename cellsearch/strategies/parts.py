@@ -182,7 +182,9 @@ class Subcells(Index):
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
         self.ranked.put(trial, before)
-        if trial.status.finished and not (before is not None and before.status.finished):
+        if before is not None and before.status.finished:  # a later rung: it is under way again
+            self._count(before, -1)
+        if trial.status.finished:
             self._count(trial, 1)
         is_supernet = trial.proposal.origin == SUPERNET_OF_PARTS
         if before is None and is_supernet and trial.status is not Status.DUPLICATE:
