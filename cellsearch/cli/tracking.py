@@ -28,7 +28,7 @@ _LOOK_SECONDS = 1.0
     multiple=True,
     required=True,
     metavar="NAME",
-    help="tensorboard, or a tracker of another package; may be repeated.",
+    help="tensorboard, mlflow, wandb, trackio, or one of another package; may be repeated.",
 )
 @click.option("--follow", is_flag=True, help="Go on until nobody searches in the run any more.")
 @json_option

@@ -15,7 +15,10 @@ _TRACKERS: Parts[Tracker] = Parts(
     "cellsearch.trackers",
     Tracker,
     {
+        "mlflow": "cellsearch.tracking.mlflow:MLflow",
         "tensorboard": "cellsearch.tracking.tensorboard:TensorBoard",
+        "trackio": "cellsearch.tracking.trackio:Trackio",
+        "wandb": "cellsearch.tracking.wandb:WeightsAndBiases",
     },
 )
 
@@ -27,8 +30,15 @@ def names() -> tuple[str, ...]:
 
 @checked_arguments
 def get(name: str) -> type[Tracker]:
-    """The tracker of this name; raises :class:`ConfigError` for an unknown one."""
-    return _TRACKERS.get(name)
+    """The tracker of this name; raises :class:`ConfigError` for an unknown one, and for one of ours
+    whose library, which has the same name and extra, is not installed.
+    """
+    try:
+        return _TRACKERS.get(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != name:
+            raise
+        raise _missing(name, name, name) from None
 
 
 @checked_arguments
@@ -38,9 +48,13 @@ def require(name: str) -> None:
     """
     tracker = get(name)
     if find_spec(tracker.package) is None:
-        wanted = f"cellsearch[{tracker.extra}]" if tracker.extra else tracker.package
-        raise ConfigError(
-            f"the tracker {name} needs the package {tracker.package}, which is not installed",
-            where="--track",
-            hint=f"pip install '{wanted}'",
-        )
+        raise _missing(name, tracker.package, tracker.extra)
+
+
+def _missing(name: str, package: str, extra: str) -> ConfigError:
+    wanted = f"cellsearch[{extra}]" if extra else package
+    return ConfigError(
+        f"the tracker {name} needs the package {package}, which is not installed",
+        where="--track",
+        hint=f"pip install '{wanted}'",
+    )

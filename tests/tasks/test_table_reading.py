@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cellsearch.errors import CellsearchError, ConfigError, InputFileError
@@ -225,6 +225,14 @@ def tables(draw: st.DrawFn) -> list[list[str]]:
     return [[f"col {k}" for k in range(len(kinds))], *map(list, rows)]
 
 
+@example(  # as many commas in every row, and none in the head
+    table=[[f"col {n}" for n in range(5)], *[["0,00", "a", "a", "a", "0,00"]] * 3],
+    separator=";",
+    quote='"',
+    quoting=csv.QUOTE_MINIMAL,
+    doubled=False,
+    end="\n",
+)
 @settings(max_examples=150, deadline=None)
 @given(
     table=tables(),

@@ -157,11 +157,12 @@ def _judged(dialect: Dialect, lines: list[str], *, whole: bool) -> tuple[float, 
         return (-1.0, 0.0, 0)
     if dialect.separator and len(rows[0]) == 1 and width == 2:
         return (-1.0, 0.0, 0)  # one name, and a sign within the cells
-    titles = 0
+    titles, cut = 0, False
     while dialect.separator and len(rows) > 1 and len(rows[0]) == 1:
         titles += 1
+        cut |= any(sign in rows[0][0] for sign in ";\t|")  # names of columns rather than a title
         del rows[0]
-    cut = width == 1 and _sense(rows[0][0], dialect) < PLAIN
+    cut |= width == 1 and _sense(rows[0][0], dialect) < PLAIN
     odd = cut or titles > TITLES or len(rows[0]) != width
     share = min(1.0, alike / len(rows)) * (0.5 if odd else 1.0)
     cells = [cell for row in rows for cell in row]
