@@ -12,9 +12,6 @@ from cellsearch.genome.parts import Node
 
 __all__ = ["has_zero_state", "may_explode"]
 
-_ZERO_AT_ZERO = ("add", "sub", "max", "min", "relu", "scale", "diag")
-"""Besides odd functions: zero where all that they read is zero."""
-
 
 def has_zero_state(genome: Genome) -> bool:
     """Whether a state is zero at every step, whatever the cell reads and whatever its weights are:
@@ -36,13 +33,12 @@ def has_zero_state(genome: Genome) -> bool:
 
 
 def _is_zero(node: Node, zero: set[int]) -> bool:
-    row, there = ops.OPS[node.op], [value in zero for value in node.inputs]
+    there = [value in zero for value in node.inputs]
     if node.op == "mul":
         return any(there)
     if node.op == "blend":
         return all(there[1:])
-    odd = row.odd and row.kind == "pointwise"
-    return bool(there) and all(there) and (odd or node.op in _ZERO_AT_ZERO)
+    return bool(there) and all(there) and ops.OPS[node.op].keeps_zero
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ ZERO = {
     f"c[t] = {GATE} * c[t-1]\nh[t] = linear(x[t]) * tanh(c[t]) + {GATE} * h[t-1]": True,
     f"c[t] = {GATE} * c[t-1]\nh[t] = tanh(linear(x[t], h[t-1])) * c[t]": True,
     f"c[t] = {GATE} * c[t-1]\nh[t] = blend({GATE}, h[t-1], c[t] - h[t-1])": True,
+    f"c[t] = {GATE} * abs(silu(c[t-1]))\nh[t] = tanh(linear(x[t], h[t-1])) * c[t]": True,
+    "c[t] = cos(c[t-1])\nh[t] = tanh(linear(x[t], h[t-1])) * c[t]": False,
     f"c[t] = {GATE} * h[t-1]\nh[t] = tanh(linear(x[t], c[t]))": False,
     f"h[t] = {GATE} * h[t-1] + tanh(linear(x[t]))": False,
     f"c[0] = 1\nc[t] = {GATE} * c[t-1]\nh[t] = tanh(c[t])": False,
