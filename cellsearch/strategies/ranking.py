@@ -150,9 +150,10 @@ def scored_children(history: History) -> Iterator[Child]:
 
 
 def _newest(
-    children: Iterable[Child], counts: Callable[[Origin], bool], window: int
+    record: History | Iterable[Child], counts: Callable[[Origin], bool], window: int
 ) -> Iterator[Child]:
-    """The first ``window`` of them whose origin counts."""
+    """The first ``window`` of the children whose origin counts; of a history its own."""
+    children = scored_children(record) if isinstance(record, History) else record
     return itertools.islice((child for child in children if counts(child[0])), window)
 
 
@@ -174,25 +175,25 @@ class _Record:
 
 
 def success_rates(
-    children: Iterable[Child], names: Sequence[str], *, window: int, floor: float
+    record: History | Iterable[Child], names: Sequence[str], *, window: int, floor: float
 ) -> dict[str, float]:
     """How often each operator, which origins name as their detail, led to a child better than its
-    first parent, over the newest ``window`` of :func:`scored_children`.
+    first parent, over the newest ``window`` of :func:`scored_children`, or of those of a history.
 
     Rates are (1 + successes) / (2 + children), which is the mean of the posterior under a uniform
     prior, normalised to sum 1 and raised so that none is below ``floor``.
     """
     records = {name: _Record() for name in names}
-    for origin, better in _newest(children, lambda origin: origin.detail in records, window):
+    for origin, better in _newest(record, lambda origin: origin.detail in records, window):
         records[origin.detail].add(better)
     rates = np.array([records[name].rate for name in names])
     rates = np.maximum(rates / rates.sum(), floor)
     return dict(zip(names, (rates / rates.sum()).tolist(), strict=True))
 
 
-def crossover_rate(children: Iterable[Child], declared: float, *, window: int) -> float:
+def crossover_rate(record: History | Iterable[Child], declared: float, *, window: int) -> float:
     """The share of children of two parents, by the record of the newest ``window`` of
-    :func:`scored_children`.
+    :func:`scored_children`, or of those of a history.
 
     ``declared`` is the share without a record. With success rates c of crossed children and m of
     mutants, each (1 + successes) / (2 + children) as in :func:`success_rates`, the share is
@@ -200,7 +201,7 @@ def crossover_rate(children: Iterable[Child], declared: float, *, window: int) -
     ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
     records = {MUTATE: _Record(), CROSSOVER: _Record()}
-    for origin, better in _newest(children, lambda origin: origin.kind in records, window):
+    for origin, better in _newest(record, lambda origin: origin.kind in records, window):
         records[origin.kind].add(better)
     mutants, crossed = records[MUTATE].rate, records[CROSSOVER].rate
     share = declared * crossed / (declared * crossed + (1 - declared) * mutants)
@@ -220,8 +221,7 @@ def position_rates(
     """
     ops: defaultdict[str, _Record] = defaultdict(_Record)
     places: defaultdict[str, _Record] = defaultdict(_Record)
-    children = scored_children(history)
-    for origin, better in _newest(children, lambda origin: bool(origin.place), window):
+    for origin, better in _newest(history, lambda origin: bool(origin.place), window):
         ops[origin.detail].add(better)
         places[f"{origin.detail}@{origin.place}"].add(better)
     rates = {}

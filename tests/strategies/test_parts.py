@@ -237,6 +237,7 @@ def test_success_rates_by_hand():
     assert rates == pytest.approx({"a": 3 / 5 / total, "b": 1 / 4 / total, "c": 1 / 2 / total})
     latest = success_rates(scored_children(History(trials)), ["a", "b", "c"], window=2, floor=0.01)
     assert latest["a"] == latest["c"] > latest["b"]
+    assert success_rates(History(trials), ["a", "b", "c"], window=2, floor=0.01) == latest
 
 
 def test_crossover_rate_by_hand():
@@ -256,6 +257,7 @@ def test_crossover_rate_by_hand():
         trials.append(trial(number, cells[number], score, origin=origin, parents=(0,)))
     history = History(trials)
     assert crossover_rate((), 0.2, window=100) == pytest.approx(0.2)
+    assert crossover_rate(history, 0.2, window=100) == pytest.approx(0.15 / 0.31)
     assert crossover_rate(scored_children(history), 0.2, window=100) == pytest.approx(0.15 / 0.31)
     assert crossover_rate(scored_children(history), 0.2, window=3) == pytest.approx(
         0.2 * (1 / 2) / (0.2 * (1 / 2) + 0.8 * (1 / 5))
