@@ -39,12 +39,12 @@ __all__ = [
 
 def names() -> tuple[str, ...]:
     """The names of all cells of the zoo, sorted, those of other installed packages included."""
-    return tuple(sorted((*_own(), *_others())))
+    return tuple(sorted((*files(), *_others())))
 
 
 @cache
-def _own() -> Mapping[str, Path]:
-    """The cells of this package, those that it found itself included: name -> file."""
+def files() -> Mapping[str, Path]:
+    """The cells of this package, those that it found itself included: name -> ``.cell`` file."""
     folder = Path(__file__).parent
     return {path.stem: path for path in sorted([*folder.glob("*.cell"), *_found().values()])}
 
@@ -57,7 +57,10 @@ def _found() -> Mapping[str, Path]:
 def _others() -> Mapping[str, Path]:
     """Those of other packages."""
     return declared_files(
-        "cellsearch.zoo", "cell", "*.cell", lambda: {*_own(), *_other_names(tuple(_own().items()))}
+        "cellsearch.zoo",
+        "cell",
+        "*.cell",
+        lambda: {*files(), *_other_names(tuple(files().items()))},
     )
 
 
@@ -67,11 +70,6 @@ def load(name: str) -> Genome:
     for an unknown one.
     """
     return entry(name).genome
-
-
-def files() -> Mapping[str, Path]:
-    """The cells of this package: name -> its ``.cell`` file."""
-    return _own()
 
 
 def found() -> tuple[str, ...]:
@@ -98,9 +96,9 @@ def card(name: str) -> FoundCard:
 def entry(name: str) -> ZooEntry:
     """A zoo cell with what its docstring says; raises :class:`ConfigError` for an unknown name."""
     wanted = name.strip().lower() if isinstance(name, str) else ""
-    if wanted in _own():
-        return _entry(wanted, _own()[wanted])
-    places = {**_own(), **_others()}
+    if wanted in files():
+        return _entry(wanted, files()[wanted])
+    places = {**files(), **_others()}
     aliases = _other_names(tuple(places.items()))
     wanted = wanted if wanted in places else aliases.get(wanted, wanted)
     if wanted not in places:
