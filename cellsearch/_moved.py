@@ -95,6 +95,7 @@ MOVED = {
 }
 """Old name -> new name, both inside ``cellsearch``."""
 MOVED_NAMES = {
+    "reporting.progress": {"LiveDisplay": "reporting.live"},
     "trial": {
         "Granted": "history",
         "History": "history",

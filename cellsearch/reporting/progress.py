@@ -8,13 +8,21 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from cellsearch import _moved
 from cellsearch.errors import amount, visible
 from cellsearch.history import History
 from cellsearch.trial import Status, Trial
 
 __all__ = ["Display", "PlainDisplay", "eta_seconds"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """What was here before the live table had a module of its own."""
+        return _moved.value(__name__, name)
+
 
 Clock = Callable[[], float]
 
