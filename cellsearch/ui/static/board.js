@@ -55,8 +55,8 @@ function columns(run, root) {
   return [
     { title: "#", width: "52px", right: true, cell: (n) => (run.places?.[n] ? String(run.places[n]) : "") },
     { title: "cell", width: "104px", sort: "number", cell: (n) => trialLink(run, n) },
-    { title: apart || run.about.metric.length > 10 ? "score" : `score (${run.about.metric})`, width: apart || run.about.metric.length > 10 ? "92px" : "132px", right: true, sort: "score", cell: (n) => num(trials.score(n)) },
-    ...(apart ? [number(run.about.metric, "metric", (v) => num(v), "96px")] : []),
+    { title: apart || run.about.metric.length > 10 ? "score" : `score (${run.about.metric})`, width: apart || run.about.metric.length > 10 ? "92px" : "156px", right: true, sort: "score", cell: (n) => num(trials.score(n)) },
+    ...(apart ? [number(run.about.metric, "metric", (v) => num(v), "132px")] : []),
     number("weights", "weights", counted, "92px"),
     ...(some("macs") || trials.macs.length ? [number("multiply-adds", "macs", counted, "112px")] : []),
     ...(some("predicted") ? [number("µs a step", "predicted", (v) => num(v, 1), "88px")] : []),

@@ -79,7 +79,7 @@ export class Rows {
     if (place < 0 || place >= this.rows.length) return;
     this.at = place;
     this.walked = true;
-    const up = place * HEIGHT, seen = this.scroll.scrollTop, room = this.scroll.clientHeight - HEIGHT * 2;
+    const up = place * HEIGHT, seen = this.scroll.scrollTop, room = this.scroll.clientHeight - this.head.offsetHeight - HEIGHT;
     if (up < seen) this.scroll.scrollTop = up;
     else if (up > seen + room) this.scroll.scrollTop = up - room;
     this.draw();
