@@ -1,13 +1,13 @@
-"""Who worked on a run, and when: busy, idle, and what became of it; and how long the rest takes."""
+"""Who worked on a run, and when: busy, idle, and what became of it."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Span", "WorkerLine", "died", "seconds_left", "worker_lines"]
+__all__ = ["Span", "WorkerLine", "died", "worker_lines"]
 
 DEADLY = ("crash", "memory")
 """Kinds of failure with which a worker's process ends."""
@@ -77,18 +77,3 @@ def worker_lines(spans: Iterable[tuple[str, Span]]) -> list[WorkerLine]:
             free = span.ended
         lines.append(WorkerLine(worker, tuple(made)))
     return lines
-
-
-def seconds_left(ended: Sequence[float], left: int, now: float, most: int = 200) -> float:
-    """Seconds until ``left`` more trials have ended, if they go on as the last ones did; not a
-    number where too few have ended to say.
-
-    ended: when trials ended, rising, of this sitting alone.
-    most: how many of the last ones count.
-    """
-    recent = ended[-most:]
-    if left <= 0:
-        return 0.0
-    if len(recent) < 2:
-        return math.nan
-    return max(now - recent[0], recent[-1] - recent[0]) / (len(recent) - 1) * left

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from cellsearch import zoo
 from cellsearch.history import History
 from cellsearch.reporting.causes import failure_kinds
 from cellsearch.reporting.lineage import ancestors, descendants, family
-from cellsearch.reporting.workers import Span, seconds_left, worker_lines
+from cellsearch.reporting.workers import Span, worker_lines
 from cellsearch.trial import Proposal, Trial
 
 CELL = zoo.load("mgu")
@@ -73,11 +71,3 @@ def test_a_worker_is_busy_with_one_training_at_a_time() -> None:
     assert lines[0].busy == 10.0
     assert lines[0].share == pytest.approx(10 / 14)
     assert (lines[0].deaths, lines[1].deaths) == (0, 1)
-
-
-def test_the_rest_takes_as_long_as_the_last_ones_did() -> None:
-    times = [10.0, 100.0, 101.0, 102.0, 103.0]
-    assert seconds_left(times, 6, 103.0, most=4) == 6.0
-    assert seconds_left(times, 6, 106.0, most=4) == 12.0  # nothing has ended for a while
-    assert seconds_left(times, 0, 103.0) == 0.0
-    assert math.isnan(seconds_left([1.0], 3, 2.0))

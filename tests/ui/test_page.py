@@ -18,10 +18,12 @@ def test_every_module_is_part_of_the_page() -> None:
     assert sorted(path.name for path in STATIC.glob("*.js")) == sorted(MODULES)
 
 
-def test_names_of_all_modules_are_apart() -> None:
+def test_names_of_all_modules_are_apart_and_used() -> None:
     names = [name for text in TEXTS.values() for name in TOP.findall(text)]
     assert len(names) > 80
     assert sorted(set(names)) == sorted(names)
+    unused = [name for name in names if len(re.findall(rf"\b{name}\b", script())) < 2]
+    assert not unused
 
 
 def test_what_a_module_imports_is_there_before_it() -> None:

@@ -47,7 +47,7 @@ function squeezed(trials, n) {
 export const needsTexts = (text) => { const found = asked(text); return found.ops.length + found.texts.length > 0; };
 export const line = (text) => (text || "").trim().replaceAll("\n", "   ");
 
-function columns(run, root) {
+function columns(run) {
   const { trials } = run;
   const some = (name) => { for (let n = 0; n < Math.min(trials.count, 5000); n++) if (trials.has(n) && Number.isFinite(trials.columns[name][n])) return true; return false; };
   const apart = (() => { for (let n = 0; n < Math.min(trials.count, 2000); n++) if (trials.ranks(n) && trials.columns.metric[n] !== trials.columns.score[n]) return true; return false; })();
@@ -81,7 +81,7 @@ export function board(context) {
     sort: (name) => { state.down = state.sort === name ? !state.down : false; state.sort = name; keep(); show(); },
     mark: (n) => (run.trials.isBaseline(n) ? "baseline" : n === best ? "winner" : ""),
   });
-  let best = trials.best(), shown = 0;
+  let best = trials.best();
   const keep = () => note({ sort: (state.down ? "-" : "") + state.sort === "score" ? "" : (state.down ? "-" : "") + state.sort, q: state.q, status: state.status.join() === SHOWN.join() ? "" : state.status.join() });
   const fetchSeen = calm(async () => {
     const wanted = (rows.now || []).filter((n) => run.trials.texts[n] === undefined);
@@ -105,8 +105,7 @@ export function board(context) {
     if (rows.made !== key) { rows.made = key; rows.setColumns(columns(run)); }
     const picked = now.whole || now.count ? now.pick(state.sort, state.down, (n) => allowed[now.columns.status[n]] && (!found || found(n))) : [];
     rows.set(picked, state.sort, state.down);
-    shown = performance.now() - begun;
-    window.lastShow = shown;
+    window.lastShow = performance.now() - begun;
     const missing = needsTexts(state.q) && now.textCount < now.count ? `, of the ${counted(now.textCount)} whose equations are read` : "";
     told.textContent = `${counted(picked.length)} of ${counted(now.whole ? now.count : run.about.count)}${missing}`;
   }

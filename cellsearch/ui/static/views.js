@@ -1,5 +1,5 @@
 // What several views share: names of trials, states, sections, progress of a run.
-import { h, num, href, plural } from "./base.js";
+import { h, href } from "./base.js";
 
 export const panel = (title, ...children) => h("section", { class: "panel" }, title ? h("h2", {}, title) : null, ...children);
 export const soft = (...text) => h("p", { class: "soft" }, ...text);
@@ -106,5 +106,3 @@ export function against(run) {
 }
 
 export const failedWell = (error) => h("div", { class: "panel failed", role: "alert" }, h("b", {}, "This cannot be shown. "), error.message);
-export const metricText = (run, n) => `${run.about.metric} ${num(run.trials.value("metric", n))}`;
-export const several = (numbers, one) => plural(numbers.length, one);
