@@ -97,8 +97,7 @@ export function board(context) {
     if (run.placesAt !== now.stamp && now.whole) {
       run.placesAt = now.stamp;
       run.places = new Int32Array(now.count);
-      let place = 0;
-      for (const n of now.order("score")) { if (!now.ranks(n)) { if (now.columns.twin[n] >= 0) continue; break; } run.places[n] = ++place; }
+      now.ranked().forEach((n, k) => { run.places[n] = k + 1; });
     }
     const found = finder(run, state.q), allowed = STATUSES.map((name) => state.status.includes(name));
     const key = [run.trials.stamp, now.nodes.length > 0, now.macs.length > 0].join();

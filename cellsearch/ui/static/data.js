@@ -20,7 +20,7 @@ export class Trials {
     this.fresh();
   }
 
-  fresh() { this.orders = new Map(); this.stamp = (this.stamp || 0) + 1; }
+  fresh() { this.orders = new Map(); this.ranking = null; this.stamp = (this.stamp || 0) + 1; }
 
   /** The first page: a few rows, before the columns are here. */
   static few(first) {
@@ -155,7 +155,10 @@ export class Trials {
     return found.subarray(0, used);
   }
 
-  best() { const order = this.order("score"); for (let k = 0; k < order.length; k++) { const n = order[k]; if (!this.ranks(n)) { if (this.columns.twin[n] >= 0) continue; return -1; } if (!this.isBaseline(n)) return n; } return -1; }
+  /** Numbers of the trials that have a place among the results, the best first. */
+  ranked() { return (this.ranking ??= this.order("score").filter((n) => this.ranks(n))); }
+
+  best() { return this.ranked().find((n) => !this.isBaseline(n)) ?? -1; }
   baselines() {
     if (this.foundAt !== this.stamp) {
       this.foundAt = this.stamp;

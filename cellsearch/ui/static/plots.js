@@ -45,11 +45,7 @@ export function curves(context) {
   return () => { if (offered || picked.some((n) => run.trials.has(n) && !run.trials.ended(n))) show(); };
 }
 
-function leaders(run, most) {
-  const found = [], { trials } = run;
-  for (const n of trials.order("score")) { if (trials.ranks(n)) found.push(n); if (found.length === most) break; }
-  return found;
-}
+const leaders = (run, most) => [...run.trials.ranked().slice(0, most)];
 
 function last(run, most) {
   const order = run.trials.order("ended"), found = [];
@@ -92,14 +88,11 @@ export function tradeoffs(context) {
     const { trials } = run;
     if (axis === "macs" && run.trials.whole && trials.textCount < trials.count && !run.texting) run.allTexts(() => {}).then(show, (error) => { said.textContent = error.message; });
     const x = [], y = [], who = [], controls = trials.baselines();
-    const score = trials.order("score");
-    let low = NaN, middle = NaN, ranked = 0;
-    for (const n of score) { if (!trials.ranks(n)) { if (trials.columns.twin[n] >= 0) continue; break; } ranked++; }
-    if (ranked) { low = trials.score(score[0]); middle = trials.score(score[Math.floor(ranked / 2)]); }
-    const limit = all || ranked < 8 ? Infinity : middle + 4 * Math.max(middle - low, 1e-9);
+    const ranked = trials.ranked(), low = trials.score(ranked[0]), middle = trials.score(ranked[ranked.length >> 1]);
+    const limit = all || ranked.length < 8 ? Infinity : middle + 4 * Math.max(middle - low, 1e-9);
     let out = 0, none = 0;
-    for (const n of score) {
-      if (!trials.ranks(n) || trials.isBaseline(n)) continue;
+    for (const n of ranked) {
+      if (trials.isBaseline(n)) continue;
       const at = trials.value(axis, n), value = trials.score(n);
       if (!Number.isFinite(at)) { none++; continue; }
       if (value > limit) { out++; continue; }

@@ -65,8 +65,7 @@ export function overview(context) {
       tile(counted(counts.failed || 0), [h("a", { href: href("failures", { run: run.id }) }, "failed")]),
       tile(counted(run.about.answered + (counts.duplicate || 0)), "duplicates answered"));
     bestChart(run, chart, byTime);
-    const leaders = [];
-    for (const n of trials.order("score")) { if (!trials.ranks(n)) { if (trials.columns.twin[n] >= 0) continue; break; } leaders.push(n); if (leaders.length === 8) break; }
+    const leaders = [...trials.ranked().slice(0, 8)];
     for (const n of trials.baselines()) if (!leaders.includes(n)) leaders.push(n);
     top.replaceChildren(leaders.length ? small([["cell"], ["score", true], ["weights", true], ["origin"]], leaders.map((n) => [trialLink(run, n), num(trials.score(n)), counted(trials.value("weights", n)), trials.origin(n)]), { label: "Leaders", classes: leaders.map((n) => (trials.isBaseline(n) ? "baseline" : n === best ? "winner" : "")) }) : soft("Nothing has a score yet."));
     const order = trials.whole ? trials.order("ended") : [], last = [];
