@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Self
 
 from cellsearch import _moved
@@ -329,6 +330,17 @@ class Trial:
     def repeats(self) -> tuple[Rung, ...]:
         """The rungs that repeat a training with another seed."""
         return tuple(rung for k, rung in enumerate(self.rungs) if self.is_repeat(k))
+
+    @property
+    def curve(self) -> tuple[tuple[int, float], ...]:
+        """Optimizer steps and finite scores of the validations, by steps, of all rungs that went on
+        from one another; trainings that were repeated with another seed are left out.
+        """
+        found: dict[int, float] = {}
+        for k, rung in enumerate(self.rungs):
+            if rung.result is not None and not self.is_repeat(k):
+                found |= {step: score for step, score in rung.result.curve if isfinite(score)}
+        return tuple(sorted(found.items()))
 
     def scores_of(self, steps: int) -> tuple[float, ...]:
         """The scores of all trainings for so many steps."""

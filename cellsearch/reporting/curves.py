@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -38,13 +37,9 @@ def curve_of(trial: Trial, most: int = POINTS) -> tuple[tuple[int, float], ...]:
     """Steps and score of the validations of a trial, at most ``most`` of them, the last included;
     repeated trainings are left out.
     """
-    found: dict[int, float] = {}
-    for k, rung in enumerate(trial.rungs):
-        if rung.result is not None and not trial.is_repeat(k):
-            found |= {step: score for step, score in rung.result.curve if math.isfinite(score)}
-    points = sorted(found.items())
+    points = trial.curve
     if len(points) <= most:
-        return tuple(points)
+        return points
     apart = (len(points) - 1) / (most - 1)
     return tuple(points[round(k * apart)] for k in range(most))
 

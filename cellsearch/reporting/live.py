@@ -172,13 +172,7 @@ class LiveDisplay(Display):
         return table
 
     def _curve(self, trial: Trial) -> str:
-        scores = [
-            score
-            for number, rung in enumerate(trial.rungs)
-            if rung.result is not None and not trial.is_repeat(number)
-            for _, score in rung.result.curve
-        ]
-        return spark(scores, CURVE, encoding=self._screen.encoding)
+        return spark([score for _, score in trial.curve], CURVE, encoding=self._screen.encoding)
 
 
 def _line(label: str, text: str) -> Text:

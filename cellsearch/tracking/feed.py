@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import starmap
 from pathlib import Path
 
 from cellsearch import options
@@ -126,7 +127,7 @@ class Feed:
             name=trial.name,
             is_baseline=trial.is_baseline,
             values=self._values(trial),
-            curve=_curve(trial) if shown else (),
+            curve=tuple(starmap(CurvePoint, trial.curve)) if shown else (),
         )
         self._step += 1
         cell = self._cell(trial, told) if is_better else None
@@ -166,14 +167,3 @@ class Feed:
             weights=result.cell_parameters,
             checkpoint=kept if kept is not None and kept.is_file() else None,
         )
-
-
-def _curve(trial: Trial) -> tuple[CurvePoint, ...]:
-    """The validations of all rungs; of a training that was repeated those of the first."""
-    points: dict[int, float] = {}
-    for number, rung in enumerate(trial.rungs):
-        if rung.result is not None and not trial.is_repeat(number):
-            points |= dict(rung.result.curve)
-    return tuple(
-        CurvePoint(step, score) for step, score in sorted(points.items()) if math.isfinite(score)
-    )

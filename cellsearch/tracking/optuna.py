@@ -96,14 +96,13 @@ def _frozen(trial: Trial, kinds: list[str], times: _Times) -> FrozenTrial:
         state = states.FAIL
     params, distributions = _params(trial, kinds)
     started, ended, worker = times
-    curve = {step: value for step, value in _curve(trial) if math.isfinite(value)}
     frozen = optuna.trial.create_trial(
         state=state,
         value=score if state is states.COMPLETE else None,
         params=params,
         distributions=distributions,
         user_attrs=_facts(trial, worker),
-        intermediate_values=curve,
+        intermediate_values=dict(trial.curve),
     )
     if state is not states.WAITING:
         begun = started or ended or 0.0
@@ -155,10 +154,3 @@ def _facts(trial: Trial, worker: str) -> dict[str, Any]:
             **({"metric": result.metric} if math.isfinite(result.metric) else {}),
         }
     return {name: value for name, value in facts.items() if value not in ("", [])}
-
-
-def _curve(trial: Trial) -> Iterator[tuple[int, float]]:
-    """The validations of all rungs; of a training that was repeated those of the first."""
-    for number, rung in enumerate(trial.rungs):
-        if rung.result is not None and not trial.is_repeat(number):
-            yield from rung.result.curve
