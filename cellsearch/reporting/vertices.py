@@ -4,6 +4,7 @@ and what training has learned of it.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -35,11 +36,7 @@ def vertex_facts(
     width = widths(genome)
     weights: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for spec in parameter_specs(genome):
-        count = None
-        if sizes is not None:
-            count = 1
-            for size in spec.sizes(*sizes):
-                count *= size
+        count = None if sizes is None else math.prod(spec.sizes(*sizes))
         weights[spec.node].append({"name": spec.name, "shape": list(spec.shape), "count": count})
     facts: list[dict[str, Any]] = []
     for vertex, values in zip(drawn.vertices, inside, strict=True):

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 from cellsearch.genome.drawing.svg import to_svg
 from cellsearch.genome.graph import Genome
 
-__all__ = ["CurvePoint", "TrackedCell", "TrackedRun", "TrackedTrial", "Tracker"]
+__all__ = ["CurvePoint", "TrackedCell", "TrackedRun", "TrackedTrial", "Tracker", "code_block"]
 
 
 class CurvePoint(NamedTuple):
@@ -149,3 +149,8 @@ class Tracker(ABC):
     @abstractmethod
     def close(self, *, finished: bool) -> None:
         """Nothing more is told for now; ``finished``: nor will be."""
+
+
+def code_block(text: str) -> str:
+    """The text as code of Markdown: nothing in it is read as anything else."""
+    return "\n".join(f"    {line}" for line in text.splitlines())

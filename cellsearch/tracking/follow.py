@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellsearch.errors import checked_arguments
 from cellsearch.files import failpoint
-from cellsearch.tracking.base import Tracker
+from cellsearch.tracking.base import TrackedCell, TrackedTrial, Tracker
 from cellsearch.tracking.feed import Feed, tracked_run
 from cellsearch.tracking.journal import ToldJournal
 from cellsearch.tracking.registry import get, require
@@ -47,12 +47,10 @@ def send(
     feed = Feed(folder, journal.trials)
     try:
         before = journal.known
-        for step, number in enumerate(list(journal.trials)):
-            trial, cell = feed.tell(number)
+        for step, number in enumerate(journal.trials):
+            told = feed.tell(number)
             if step >= before:
-                tracker.trial(trial)
-                if cell is not None:
-                    tracker.best(cell)
+                _tell(tracker, *told)
         _keep(tracker, journal)
         more = True
         while more:
@@ -73,11 +71,14 @@ def _catch_up(tracker: Tracker, feed: Feed, journal: ToldJournal) -> None:
         batch = numbers[start : start + BATCH]
         journal.add(batch)
         for number in batch:
-            trial, cell = feed.tell(number)
-            tracker.trial(trial)
-            if cell is not None:
-                tracker.best(cell)
+            _tell(tracker, *feed.tell(number))
         _keep(tracker, journal)
+
+
+def _tell(tracker: Tracker, trial: TrackedTrial, best: TrackedCell | None) -> None:
+    tracker.trial(trial)
+    if best is not None:
+        tracker.best(best)
 
 
 def _keep(tracker: Tracker, journal: ToldJournal) -> None:

@@ -22,7 +22,7 @@ from tensorboard.plugins.text.metadata import create_summary_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from cellsearch.files import write_atomically
-from cellsearch.tracking.base import TrackedCell, TrackedRun, TrackedTrial, Tracker
+from cellsearch.tracking.base import TrackedCell, TrackedRun, TrackedTrial, Tracker, code_block
 
 __all__ = ["TensorBoard"]
 
@@ -101,7 +101,7 @@ class TensorBoard(Tracker):
 
     def _settings(self) -> str:
         question = f"{escape(self.run.question)}\n\n" if self.run.question else ""
-        return f"{question}{_block(self.run.settings)}"
+        return f"{question}{code_block(self.run.settings)}"
 
 
 def _plain(name: str) -> str:
@@ -112,13 +112,8 @@ def _described(cell: TrackedCell) -> str:
     reason = f"\n\n{escape(cell.reason)}" if cell.reason else ""
     return (
         f"{escape(cell.trial.name)}, score {cell.score:.6g}, {cell.weights:,} weights, "
-        f"{escape(cell.origin)}{reason}\n\n{_block(cell.text)}"
+        f"{escape(cell.origin)}{reason}\n\n{code_block(cell.text)}"
     )
-
-
-def _block(text: str) -> str:
-    """The text as code of Markdown: nothing in it is read as anything else."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def _first(when: float) -> Any:

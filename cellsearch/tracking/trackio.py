@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import trackio
 from trackio import SQLiteStorage
 
-from cellsearch.tracking.base import TrackedCell, TrackedRun, TrackedTrial, Tracker
+from cellsearch.tracking.base import TrackedCell, TrackedRun, TrackedTrial, Tracker, code_block
 
 __all__ = ["Trackio"]
 
@@ -45,7 +45,7 @@ class Trackio(Tracker):
 
     def best(self, cell: TrackedCell) -> None:
         """Its equations."""
-        said = f"{cell.trial.name}, {cell.origin}\n\n{_block(cell.text)}"
+        said = f"{cell.trial.name}, {cell.origin}\n\n{code_block(cell.text)}"
         self._log({"best cell": trackio.Markdown(said)}, cell.trial.step)
 
     def winner(self, cell: TrackedCell) -> None:
@@ -84,8 +84,3 @@ class Trackio(Tracker):
         new = {key: value for key, value in values.items() if (key, step) not in self._held}
         if new:
             self._run.log(new, step=step)
-
-
-def _block(text: str) -> str:
-    """The text as code of Markdown: nothing in it is read as anything else."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
