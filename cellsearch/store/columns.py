@@ -79,7 +79,7 @@ class Columns:
         new = range(have, min(have + most, count))
         # Whatever happens to a trial begins with a decision, or while it is under way.
         decided = lookup.rows("SELECT coalesce(max(position), -1) FROM decisions")[0][0]
-        changed = {n for n in self._open if n < have}
+        changed = set(self._open)
         if have:
             again = lookup.rows(
                 "SELECT DISTINCT trial FROM decisions WHERE position > ? AND trial < ?",

@@ -51,7 +51,7 @@ class Server:
         self.unreadable: dict[Path, str] = {}
         """Runs of a folder that cannot be shown, and why."""
         self._readers: set[asyncio.Queue[bytes]] = set()
-        self._wake: asyncio.Event | None = None
+        self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.find_runs()
         routes = [
@@ -61,8 +61,7 @@ class Server:
             Route("/api/events", self._events),
             *(Route(f"/api/{name}", self._answerer(name)) for name in ANSWERS),
         ]
-        self._plain = Starlette(routes=routes, lifespan=self._living)
-        self.app = RequestGuard(self._plain, host, token)
+        self.app = RequestGuard(Starlette(routes=routes, lifespan=self._living), host, token)
         """The ASGI application."""
 
     # -- runs --------------------------------------------------------------------------------------
@@ -128,10 +127,9 @@ class Server:
         )
 
     def _boot(self) -> dict[str, Any]:
-        runs = [self._summary(run) for run in self.runs]
-        first = next((run for run in self.runs), None)
-        rows = first.first_rows() if first is not None and len(self.runs) == 1 else None
-        return {"runs": runs, "first": rows}
+        runs = self.runs
+        first = runs[0].first_rows() if len(runs) == 1 else None
+        return {"runs": [self._summary(run) for run in runs], "first": first}
 
     @staticmethod
     def _summary(run: LiveRun) -> dict[str, Any]:
@@ -178,8 +176,7 @@ class Server:
             return Response("too many readers", 503)
         queue: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
         self._readers.add(queue)
-        if self._wake is not None:
-            self._wake.set()
+        self._wake.set()
 
         async def stream() -> AsyncIterator[bytes]:
             try:
@@ -220,7 +217,7 @@ class Server:
 
     @asynccontextmanager
     async def _living(self, app: Starlette) -> AsyncIterator[None]:
-        self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         reading = threading.Thread(target=self.load, daemon=True)
         reading.start()
         following = asyncio.create_task(self._follow())
@@ -232,7 +229,6 @@ class Server:
                 await following
 
     async def _follow(self) -> None:
-        assert self._wake is not None
         looked = 0.0
         clock = asyncio.get_running_loop().time
         while True:

@@ -17,7 +17,7 @@ const KEYS = [["1 … 9, 0", "the views, in order"], ["/", "search the leaderboa
 
 const boot = JSON.parse(document.getElementById("boot").textContent), runs = new Map();
 const main = document.getElementById("main"), tabs = document.getElementById("tabs"), picked = document.getElementById("picked");
-for (const summary of boot.runs) runs.set(summary.run, new Run(summary, boot.runs.length === 1 ? boot.first : null));
+for (const summary of boot.runs) runs.set(summary.run, new Run(summary, boot.first));
 let turn = 0, update = null, now = null, listening = null, connected = true;
 
 const views = () => (runs.size > 1 ? [VIEWS[VIEWS.length - 1], ...VIEWS.slice(0, -1)] : VIEWS.slice(0, -1));
