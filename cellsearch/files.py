@@ -126,9 +126,12 @@ def file_state(path: Path | str) -> tuple[object, ...]:
     """Which file lies there, and when it was changed; empty for a folder, and for nothing. Two that
     are equal spare reading a large file once more.
     """
-    if not os.path.isfile(path):
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
         return ()
-    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        return ()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from cellsearch import options
 from cellsearch.errors import CellsearchError, RunError
+from cellsearch.files import file_state
 from cellsearch.genome.json import decode
 from cellsearch.genome.measures import multiply_adds
 from cellsearch.plain import plain
@@ -21,6 +22,7 @@ from cellsearch.runs.facts import trained_sizes
 from cellsearch.space import LayerSizes
 from cellsearch.store import Store
 from cellsearch.store.columns import FIELDS, Columns
+from cellsearch.store.database import FILE_NAME
 from cellsearch.store.naive import read_naive
 from cellsearch.trial import Status
 
@@ -58,6 +60,9 @@ class LiveRun:
     def _open(self) -> None:
         self.store = Store.read(self.path)
         self.columns = Columns()
+        self.ready = False
+        self._texts.clear()
+        self._sizes = None
         self._sent = (0, 0)
         self._data_version = -1
         self._files = self._on_disk()
@@ -66,16 +71,9 @@ class LiveRun:
         # in a file that cannot change.
         self._frozen = not where or not os.access(self.path, os.W_OK)
 
-    def _on_disk(self) -> tuple[tuple[int, int, int], ...]:
-        """Which files the store is, and when they changed."""
-        found = []
-        for name in ("store.sqlite", "store.sqlite-wal"):
-            try:
-                state = os.stat(self.path / name)
-            except OSError:
-                continue
-            found.append((state.st_ino, state.st_size, state.st_mtime_ns))
-        return tuple(found)
+    def _on_disk(self) -> list[tuple[object, ...]]:
+        """Which files the store is, and when they changed; the first is empty without a store."""
+        return [file_state(self.path / name) for name in (FILE_NAME, f"{FILE_NAME}-wal")]
 
     # -- following ---------------------------------------------------------------------------------
 
@@ -104,12 +102,10 @@ class LiveRun:
     def _replaced(self) -> dict[str, Any] | None:
         """The store is another file now."""
         now = self._on_disk()
-        same = bool(now) and now[0][0] == self._files[0][0]
-        if not now or (same and not (self._frozen and now != self._files)):
+        same = now[0][:2] == self._files[0][:2]  # device and number of the file
+        if not now[0] or (same and not (self._frozen and now != self._files)):
             return None
         self._open()
-        self.ready = False
-        self._texts.clear()
         self.load()
         self.version += 1
         return {"run": self.name, "version": self.version, "count": len(self.columns)}
@@ -229,9 +225,13 @@ class LiveRun:
         """
         if self._sizes is None:
             try:
-                self._sizes = trained_sizes(open_run(self.path))
+                run = open_run(self.path)
+                found = trained_sizes(run)
             except (CellsearchError, KeyError):
                 return None
+            if not run.trials.top(1):  # a guess until a cell is trained
+                return found
+            self._sizes = found
         return self._sizes
 
     def number(self, text: str) -> int:

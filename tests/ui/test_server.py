@@ -6,14 +6,21 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ui.conftest import HOSTILE, Client, add, serving
 
 from cellsearch.errors import CellsearchError
+from cellsearch.executors.in_process import InProcess
 from cellsearch.job import Failure
+from cellsearch.reporting.operators import operators
 from cellsearch.runs import open_run
+from cellsearch.search import Search
+from cellsearch.space import layer_weights
+from cellsearch.testing.noop import EVALUATION
+from cellsearch.testing.search import small_experiment
 from cellsearch.ui.answers import ANSWERS
 from cellsearch.ui.server import Server
 
@@ -62,6 +69,7 @@ def test_what_is_answered_is_what_the_run_says(client: Client, run: Path) -> Non
     assert HOSTILE in [kind["kind"] for kind in failures["kinds"]]
     curves = client.json(f"/api/curves?run=run&trials={best.number},0")["curves"]
     assert set(curves) == {str(best.number), "0"}
+    assert [tuple(point) for point in curves[str(best.number)][0]] == list(best.curve) != []
     texts = client.json("/api/texts?run=run&start=3&count=4")["texts"]
     assert {int(n): text[0] for n, text in texts.items()} == {
         n: opened.trials[n].genome.to_text() for n in range(3, 7)
@@ -69,6 +77,12 @@ def test_what_is_answered_is_what_the_run_says(client: Client, run: Path) -> Non
     assert client.json("/api/settings?run=run")["experiment"] == opened.settings
     workers = client.json("/api/workers?run=run")["workers"]
     assert sum(len(one["spans"]) for one in workers) == len(opened.timings)
+    rows = operators(opened.trials)
+    found = client.json("/api/operators?run=run")
+    assert [one["operator"] for one in found["operators"]] == [row.operator for row in rows] != []
+    assert [one["tried"] for one in found["operators"]] == [row.tried for row in rows]
+    kin = client.json("/api/relatives?run=run&n=0")
+    assert (opened.trials[0].name, kin["equals"]) == ("LSTM", ["lstm"])
 
 
 def test_a_difference_is_to_a_parent_a_trial_or_a_zoo_cell(client: Client, run: Path) -> None:
@@ -198,3 +212,23 @@ def test_a_read_only_copy_and_a_run_of_an_older_version_are_shown(run: Path) -> 
         assert about["count"] > 0
         assert client.ask("/api/columns?run=genetic_whole")[0] == 200
         assert client.json("/api/trial?run=genetic_whole&n=0")["cell"]
+
+
+def test_sizes_that_were_guessed_before_a_cell_was_trained_are_not_kept(tmp_path: Path) -> None:
+    """How wide the inputs are follows from the weights of a trained cell."""
+    folder = tmp_path / "run"
+    experiment = small_experiment("random", trials=4, baselines=("lstm",))
+    with InProcess(evaluation=EVALUATION) as executor, Search.open(folder, experiment) as search:
+        (live,) = Server([folder]).runs
+        before = live.sizes()
+        assert before is not None
+        trial = search.ask()
+        assert trial is not None
+        executor.start("parity", {}, {})
+        executor.submit(search.job(trial))
+        (outcome,) = executor.events(0)
+        assert outcome.result is not None
+        true = replace(before, input_size=before.hidden_size + 3)
+        weights = layer_weights(trial.genome, true)
+        search.tell(replace(outcome, result=replace(outcome.result, cell_parameters=weights)))
+    assert live.sizes() == true
