@@ -26,18 +26,21 @@ def vertex_facts(
     """For each vertex of the compact drawing, in the order in which ``to_svg`` draws them, plain
     data: ``label``, ``text`` (its equation, or what it is), ``shape`` in letters, ``uses`` and
     ``reads`` (numbers of vertices), ``weights`` (name, shape in letters, how many numbers for these
-    sizes), ``gate`` and ``connection`` where they were measured.
+    sizes, ``connection`` where it was measured), and ``gate`` where that was.
 
     sizes: I and H.
     gates: activity of gates by label, as a diagnosis has measured it.
-    connections: what training learned of connections, by the name of the node.
+    connections: what training learned of connections, by the name of the weight.
     """
     drawn, inside = picture(genome), drawn_values(genome)
     width = widths(genome)
     weights: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for spec in parameter_specs(genome):
         count = None if sizes is None else math.prod(spec.sizes(*sizes))
-        weights[spec.node].append({"name": spec.name, "shape": list(spec.shape), "count": count})
+        weight: dict[str, Any] = {"name": spec.name, "shape": list(spec.shape), "count": count}
+        if connections and (found := connections.get(spec.name)) is not None:
+            weight["connection"] = {"gate": found.gate, "saliency": found.saliency}
+        weights[spec.node].append(weight)
     facts: list[dict[str, Any]] = []
     for vertex, values in zip(drawn.vertices, inside, strict=True):
         labels = [genome.labels[value] for value in values]
@@ -54,9 +57,6 @@ def vertex_facts(
         for label in labels:
             if gates and label in gates:
                 fact["gate"] = dict(gates[label])
-            if connections and label in connections:
-                found = connections[label]
-                fact["connection"] = {"gate": found.gate, "saliency": found.saliency}
         facts.append(fact)
     for wire in drawn.wires:
         facts[wire.source]["uses"].append(wire.target)

@@ -6,8 +6,10 @@ import pytest
 
 from cellsearch import zoo
 from cellsearch.history import History
+from cellsearch.job import Connection
 from cellsearch.reporting.causes import failure_kinds
 from cellsearch.reporting.lineage import ancestors, descendants, family
+from cellsearch.reporting.vertices import vertex_facts
 from cellsearch.reporting.workers import Span, worker_lines
 from cellsearch.trial import Proposal, Trial
 
@@ -71,3 +73,28 @@ def test_a_worker_is_busy_with_one_training_at_a_time() -> None:
     assert lines[0].busy == 10.0
     assert lines[0].share == pytest.approx(10 / 14)
     assert (lines[0].deaths, lines[1].deaths) == (0, 1)
+
+
+def test_a_box_says_its_equation_shape_weights_and_neighbours() -> None:
+    gates = {"z": {"open": 0.25, "closed": 0.5, "mean": 0.4}}
+    learned = {"r.weight_h": Connection(gate=0.75, saliency=0.5)}
+    facts = vertex_facts(zoo.load("gru"), (3, 5), gates, learned)
+    at = {fact["label"]: k for k, fact in enumerate(facts)}
+    one = {name: facts[at[name]] for name in ("r", "z", "x_t")}
+    assert one["r"]["text"] == "r = sigmoid(linear(x[t], h[t-1]))"
+    assert one["r"]["shape"] == ["B", "H"]
+    assert one["r"]["reads"] == [at["x_t"], at["h_<t-1>"]]
+    assert at["r"] in one["x_t"]["uses"]
+    assert [(w["name"], w["shape"], w["count"]) for w in one["r"]["weights"]] == [
+        ("r.weight_x", ["H", "I"], 15),
+        ("r.weight_h", ["H", "H"], 25),
+        ("r.bias", ["H"], 5),
+    ]
+    assert one["x_t"]["shape"] == ["B", "I"]
+    assert [w.get("connection") for w in one["r"]["weights"]] == [
+        None,
+        {"gate": 0.75, "saliency": 0.5},
+        None,
+    ]
+    assert (one["z"]["gate"], "gate" in one["r"]) == (gates["z"], False)
+    assert {w["count"] for f in vertex_facts(zoo.load("gru")) for w in f["weights"]} == {None}

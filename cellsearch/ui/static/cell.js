@@ -58,9 +58,8 @@ function vertexText(one, all) {
   const names = (list) => [...new Set(list)].map((k) => all[k].label).join(", ");
   const percent = (share) => `${(share * 100).toFixed(0)} %`;
   const pairs = [["shape", shape(one.shape)], one.reads.length ? ["reads", names(one.reads)] : null, one.uses.length ? ["used by", names(one.uses)] : null,
-    ...one.weights.map((w) => ["weight", `${w.name} ${shape(w.shape)}${w.count !== null ? `, ${plural(w.count, "number")}` : ""}`]),
-    one.gate ? ["gate", `open ${percent(one.gate.open)}, closed ${percent(one.gate.closed)}, mean ${num(one.gate.mean, 2)}`] : null,
-    one.connection ? ["learned", `connection gate ${num(one.connection.gate, 3)}, saliency ${num(one.connection.saliency, 4)}`] : null].filter(Boolean);
+    ...one.weights.map((w) => ["weight", `${w.name} ${shape(w.shape)}${w.count !== null ? `, ${plural(w.count, "number")}` : ""}${w.connection ? `; learned: gate ${num(w.connection.gate, 3)}, saliency ${num(w.connection.saliency, 4)}` : ""}`]),
+    one.gate ? ["gate", `open ${percent(one.gate.open)}, closed ${percent(one.gate.closed)}, mean ${num(one.gate.mean, 2)}`] : null].filter(Boolean);
   return [h("b", {}, one.label), " ", h("code", {}, one.text), h("dl", {}, pairs.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]))];
 }
 
