@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cellsearch import strategies, tasks, zoo
+from cellsearch import schedules, strategies, tasks, tracking, zoo
 from cellsearch.cli import cli
 from cellsearch.cli.completing import values
 from cellsearch.experiment import catalog
+from cellsearch.ops import OPS
 
 STORED = Path(__file__).parents[1] / "data" / "v0_1" / "genetic_whole"
 BASH = """
@@ -88,7 +89,11 @@ def test_each_list_of_names_is_what_there_is() -> None:
     assert {*values("tasks", "name", "")} == {*tasks.names()}
     assert {*values("strategies", "name", "")} == {*strategies.names()}
     assert {*values("zoo", "name", "ls")} == {name for name in zoo.names() if name[:2] == "ls"}
-    assert "sigmoid" in values("ops", "name", "s")
+    assert {*values("ops", "name", "")} == {*OPS}
+    assert values("spaces", "name", "") == sorted(catalog.entries("search_spaces"))
+    assert values("suites", "name", "") == sorted(catalog.entries("suites"))
+    assert {*values("schedules", "name", "")} == {*schedules.names()}
+    assert {*values("track", "trackers", "")} == {*tracking.names()}
 
 
 def test_a_tab_loads_nothing_heavy(place: Path) -> None:

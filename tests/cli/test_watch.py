@@ -20,6 +20,13 @@ Call = Callable[..., tuple[int, str, str]]
 TRIALS = 5
 
 
+def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "the watcher says nothing"
+        time.sleep(0.01)
+
+
 def test_a_search_is_followed_to_its_end(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with Search.open(run, small_experiment("random", trials=TRIALS)) as search:
@@ -32,13 +39,12 @@ def test_a_search_is_followed_to_its_end(tmp_path: Path) -> None:
         assert watcher.stdout is not None
         reader = threading.Thread(target=lambda: lines.extend(watcher.stdout or ()))
         reader.start()
-        while not lines:  # it says what is searched
-            time.sleep(0.01)
+        wait_until(lambda: bool(lines))  # it says what is searched
 
         def wait_for_it(event: SearchEvent) -> None:
             if isinstance(event, TrialEnded):
-                while not any(f"{event.trial.name} " in line for line in lines):
-                    time.sleep(0.01)
+                name = f"{event.trial.name} "
+                wait_until(lambda: any(name in line for line in lines))
 
         search.run(InProcess(evaluation=EVALUATION), wait_for_it, arrays={})
         assert watcher.poll() is None

@@ -37,6 +37,11 @@ def agrees(columns: Columns, trial: Trial) -> None:
         assert row["weights"] == trial.result.cell_parameters
         assert row["parameters"] == trial.result.parameters
         assert row["trainings"] == trial.trainings
+        assert row["metric"] == trial.result.metric
+        assert row["steps"] == trial.result.steps
+        assert row["seconds"] == pytest.approx(
+            sum(r.result.seconds for r in trial.rungs if r.result)
+        )
 
 
 @pytest.fixture(scope="module")
