@@ -209,11 +209,7 @@ def _labels(frame: _Frame, lines: Sequence[Line], *, beside: bool) -> list[str]:
 
 def scatter_chart(title: str, points: Sequence[Point], *, x_label: str, y_label: str) -> str:
     """Dots over common axes."""
-    if not points:
-        return _empty(title)
-    frame = _Frame([p.x for p in points], [p.y for p in points], x_label, y_label)
-    parts = frame.axes(_number, _number)
-    return _svg(title, [*parts, *(_dot(frame, point) for point in points)])
+    return tree_chart(title, points, (), x_label=x_label, y_label=y_label)
 
 
 def tree_chart(
