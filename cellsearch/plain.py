@@ -17,11 +17,13 @@ DAMAGE = (ValueError, TypeError, LookupError, AttributeError, RecursionError, St
 
 
 def plain(value: Any) -> Any:
-    """The same with ``None`` for numbers that do not exist, and lists for tuples."""
+    """The same as JSON has it: ``None`` for numbers that do not exist, lists for tuples, texts for
+    keys.
+    """
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value

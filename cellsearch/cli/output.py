@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -17,6 +16,7 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from cellsearch.errors import ConfigError, visible
+from cellsearch.plain import plain as plain_data
 from cellsearch.reporting.page import number
 from cellsearch.reporting.screen import Screen, plain
 from cellsearch.reporting.tables import FORMS, written
@@ -194,10 +194,10 @@ def emit_json(document: object) -> None:
     """Print one JSON document; numbers that JSON does not know (NaN, infinity) become null. It
     holds escapes of JSON for what cannot be printed as it is, so a reader gets the same text.
     """
-    plain = _finite(document)
-    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    data = plain_data(document)
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     if visible(text) != text or not _encodes(text, sys.stdout.encoding):
-        text = json.dumps(plain, indent=2, allow_nan=False)
+        text = json.dumps(data, indent=2, allow_nan=False)
     click.echo(text)
 
 
@@ -207,16 +207,6 @@ def _encodes(text: str, encoding: str | None) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _write_table(text: str) -> None:
