@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from cellsearch.genome.identity import search_key
 from cellsearch.job import Job, Limits, Outcome, Training
 from cellsearch.options import unknown as unknown_name
 from cellsearch.runs.making import put_aside
-from cellsearch.runs.snapshot import ABLATIONS, Snapshot
+from cellsearch.runs.snapshot import ABLATIONS, Snapshot, safe_name
 from cellsearch.space.removals import Removal, Removals, removals
 from cellsearch.store.lock import RunLock, holder, require_plain
 from cellsearch.tasks.base import Arrays
@@ -287,7 +285,7 @@ def plan_cell_ablation(
     )
     return AblationPlan(
         folder=folder,
-        name=_safe(name or label),
+        name=safe_name(name or label),
         label=label,
         genome=genome,
         found=removals(genome),
@@ -296,9 +294,3 @@ def plan_cell_ablation(
         seeds=seeds,
         arrays=arrays,
     )
-
-
-def _safe(name: str) -> str:
-    """A name for files."""
-    safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
-    return safe if safe == name else f"{safe}_{sha256(name.encode()).hexdigest()[:8]}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cellsearch.tasks.base import Arrays
     from cellsearch.tasks.own_data import Given
 
-__all__ = ["ABLATIONS", "FINALS", "Snapshot", "finals_file"]
+__all__ = ["ABLATIONS", "FINALS", "Snapshot", "finals_file", "safe_name"]
 
 FINALS = "finals.json"
 """The file of a run's folder that holds the table of its finals."""
@@ -34,14 +34,23 @@ ABLATIONS = "ablation"
 
 
 def finals_file(name: str) -> str:
-    """The file of a run's folder that holds the table of its finals on these tasks, or this suite;
-    what a file had better not be called is replaced.
+    """The file of a run's folder that holds the table of its finals on these tasks, or this
+    suite.
+    """
+    # Earlier tables are kept under names that end in a number.
+    return f"finals-{safe_name(name, taken=r'(^|-)[0-9]+$')}.json"
+
+
+def safe_name(name: str, *, taken: str = "") -> str:
+    """What a file is called after ``name``: what it had better not be called is replaced, and a
+    digest of the name tells it from others.
+
+    taken: a pattern of names that mean something else; ``""``: none do.
     """
     safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", name)[:60]
-    # Earlier tables are kept under names that end in a number.
-    if safe != name or re.search(r"(^|-)[0-9]+$", safe):
+    if safe != name or (taken and re.search(taken, safe)):
         safe += f"_{sha256(name.encode()).hexdigest()[:8]}"
-    return f"finals-{safe}.json"
+    return safe
 
 
 _EXPECTED = {"name": str, "task": str, "strategy": str, "training": Mapping}
