@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -74,6 +75,11 @@ class Meter:
             found.append(_Share.of(task, member_training(suite, member)))
         return cls(tuple(found), batches)
 
+    @cached_property
+    def unit(self) -> float:
+        """Steps times multiply-adds of a training of the LSTM."""
+        return self.full(zoo.load("lstm"))
+
     def full(self, genome: Genome, trained: int | None = None, passes: float = 0.0) -> float:
         """Steps times multiply-adds of all trainings of a cell.
 
@@ -103,7 +109,7 @@ class Meter:
 
     def cost(self, trial: Trial) -> float:
         """:meth:`work` in trainings of the LSTM."""
-        return self.work(trial) / self.full(zoo.load("lstm"))
+        return self.work(trial) / self.unit
 
 
 def spent(trials: Iterable[Trial], meter: Meter) -> Iterator[tuple[float, Trial]]:
