@@ -5,7 +5,7 @@ which may end when so much was computed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,11 @@ def search_to_the_end(
         prepared = search.prepare()
         search.settle(prepared.arrays)
         meter = Meter.of(experiment, prepared.arrays) if compute else None
-        used = max(_spent(search, meter), default=0.0)
-        if meter is not None and used >= compute:
-            return True
+        used = 0.0
+        if meter is not None:
+            used = max((at for at, _ in spent(search.history, meter)), default=0.0)
+            if used >= compute:
+                return True
 
         def tell(event: SearchEvent) -> None:
             nonlocal used
@@ -156,9 +158,3 @@ def search_to_the_end(
         with make() as executor:
             search.run(executor, tell, data=prepared)
         return search.finished or (meter is not None and used >= compute)
-
-
-def _spent(search: Search, meter: Meter | None) -> Iterator[float]:
-    """What had been used at the end of each trial."""
-    if meter is not None:
-        yield from (at for at, _ in spent(search.history, meter))
