@@ -21,13 +21,13 @@ from cellsearch.cli.output import (
 )
 from cellsearch.cli.signals import exit_code
 from cellsearch.cli.training import read_settings
-from cellsearch.cli.workers import make_executor, ray_options
+from cellsearch.cli.workers import TrainingLines, make_executor, ray_options
 from cellsearch.errors import RunError, amount, command
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Outcome
 from cellsearch.reporting.ablation import HEADERS, RIGHT, ablation_grid, ablation_notes
 from cellsearch.runs import open_run
-from cellsearch.runs.ablation import NODES, AblationPlan, plan_ablation, plan_cell_ablation
+from cellsearch.runs.ablation import NODES, WHOLE, AblationPlan, plan_ablation, plan_cell_ablation
 from cellsearch.runs.locate import locate
 
 __all__ = ["COMMANDS"]
@@ -147,10 +147,15 @@ def ablate(
             f"{amount(plan.trainings, 'training')} of {amount(plan.job.steps, 'step')}",
             err=True,
         )
+    lines = TrainingLines(plan.trainings, "score")
+
+    def on_outcome(name: str, outcome: Outcome) -> None:
+        lines(name if name == WHOLE else f"without {name}", outcome)
+
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
         with make_executor(workers or 0, plan.folder, ray_address, worker_env) as executor:
-            table = plan.run(executor, _AblationProgress(plan.trainings))
+            table = plan.run(executor, on_outcome)
     except KeyboardInterrupt:
         click.echo("stopped: the same command goes on with this ablation", err=True)
         return exit_code()
@@ -202,24 +207,6 @@ def _show_tables(folder: Path, as_json: bool) -> None:
         return
     for table in found.values():
         _print_ablation(table)
-
-
-class _AblationProgress:
-    """A line on standard error for each training that ended."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-
-    def __call__(self, name: str, outcome: Outcome) -> None:
-        self.done += 1
-        text = (
-            f"score {outcome.result.score:.4f}"
-            if outcome.result
-            else f"failed: {outcome.failure and outcome.failure.kind}"
-        )
-        without = name if name.startswith("the whole") else f"without {name}"
-        click.echo(f"[{self.done}/{self.total}] {without}: {text}", err=True)
 
 
 def _print_ablation(table: AblationTable) -> None:

@@ -21,11 +21,10 @@ from cellsearch.cli.output import (
     table_option,
 )
 from cellsearch.cli.signals import exit_code
-from cellsearch.cli.workers import make_executor, ray_options
+from cellsearch.cli.workers import TrainingLines, make_executor, ray_options
 from cellsearch.errors import RunError, amount, command
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.finals import FinalTable, FinalTables
-from cellsearch.job import Outcome
 from cellsearch.options import unknown
 from cellsearch.reporting.finals import (
     effect_texts,
@@ -148,7 +147,8 @@ def finals(
     count = opened.experiment.workers if workers is None else workers
     try:
         with make_executor(count, run, ray_address, worker_env) as executor:
-            table = plan.run(executor, _Progress(plan.trainings))
+            lines = TrainingLines(plan.trainings, "validation", more=True)
+            table = plan.run(executor, lines)
     except KeyboardInterrupt:
         click.echo("stopped: the same command goes on with these finals", err=True)
         return exit_code()
@@ -232,26 +232,6 @@ def _print_tasks(tables: FinalTables) -> None:
     for note in tasks_notes(document):
         click.echo(note)
     click.echo(f"\n{tables.sentence}")
-
-
-class _Progress:
-    """A line on standard error for each training that ended; ``total``: how many there are at
-    least.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-
-    def __call__(self, name: str, outcome: Outcome) -> None:
-        self.done += 1
-        text = (
-            f"validation {outcome.result.score:.4f}"
-            if outcome.result
-            else f"failed: {outcome.failure and outcome.failure.kind}"
-        )
-        total = f"/{self.total}+" if self.done <= self.total else ""
-        click.echo(f"[{self.done}{total}] {name}: {text}", err=True)
 
 
 def _print(table: FinalTable, metric: str) -> None:

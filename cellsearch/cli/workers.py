@@ -10,8 +10,9 @@ import click
 
 from cellsearch.executors.base import Executor
 from cellsearch.executors.in_process import InProcess
+from cellsearch.job import Outcome
 
-__all__ = ["make_executor", "ray_options"]
+__all__ = ["TrainingLines", "make_executor", "ray_options"]
 
 
 def ray_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,3 +40,26 @@ def make_executor(
     from cellsearch.executors.ray import Ray  # takes a second, and not everybody has it
 
     return Ray(workers, ray_address, log_dir=folder, environment=worker_env)
+
+
+class TrainingLines:
+    """A line on standard error for each training that ended.
+
+    total: how many there are; or at least, with ``more``.
+    score: what the score of a training is called.
+    """
+
+    def __init__(self, total: int, score: str, *, more: bool = False) -> None:
+        self.total, self.score, self.more = total, score, more
+        self.done = 0
+
+    def __call__(self, name: str, outcome: Outcome) -> None:
+        """``name``: whose training it was."""
+        self.done += 1
+        text = (
+            f"{self.score} {outcome.result.score:.4f}"
+            if outcome.result
+            else f"failed: {outcome.failure and outcome.failure.kind}"
+        )
+        total = f"/{self.total}{'+' * self.more}" if self.done <= self.total else ""
+        click.echo(f"[{self.done}{total}] {name}: {text}", err=True)

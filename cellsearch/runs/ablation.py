@@ -27,7 +27,7 @@ from cellsearch.tasks.own_data import Given
 from cellsearch.tasks.suite import SUITE
 from cellsearch.trial import Trial
 
-__all__ = ["NODES", "AblationPlan", "plan_ablation", "plan_cell_ablation"]
+__all__ = ["NODES", "WHOLE", "AblationPlan", "plan_ablation", "plan_cell_ablation"]
 
 FIRST_SEED = 30_000
 NODES = ("gate", "value", "state", "function")
