@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 from cellsearch.genome.measures import gemm_depth, recurrence_class
 from cellsearch.history import History
+from cellsearch.reporting.curves import leaders_and_controls
 from cellsearch.reporting.page import cost_columns, cost_text, number, table
-from cellsearch.trial import BASELINE, Trial
+from cellsearch.trial import Trial
 
 __all__ = ["cell_costs", "costs_section"]
 
@@ -19,9 +19,7 @@ _MEASURED = {"predicted_us": "predicted µs a step"}
 
 def cell_costs(history: History) -> list[Trial]:
     """The trials whose costs are listed: the best found cells, then the controls, best first."""
-    best = islice((trial for trial in history.ranked if not trial.is_baseline), LEADERS)
-    controls = (trial for trial in history.of_kind(BASELINE) if trial.is_scored)
-    return [*best, *sorted(controls, key=lambda t: (t.score, t.number))[:CONTROLS]]
+    return leaders_and_controls(history, LEADERS, CONTROLS)
 
 
 def costs_section(history: History) -> str:

@@ -10,7 +10,7 @@ from cellsearch.history import History
 from cellsearch.reporting.charts import Line, line_chart
 from cellsearch.trial import BASELINE, Trial
 
-__all__ = ["LearningCurve", "curve_of", "curves_chart", "learning_curves"]
+__all__ = ["LearningCurve", "curve_of", "curves_chart", "leaders_and_controls", "learning_curves"]
 
 LEADERS = 5
 CONTROLS = 3
@@ -44,16 +44,21 @@ def curve_of(trial: Trial, most: int = POINTS) -> tuple[tuple[int, float], ...]:
     return tuple(points[round(k * apart)] for k in range(most))
 
 
+def leaders_and_controls(history: History, leaders: int, controls: int) -> list[Trial]:
+    """The best found cells, then the best controls, each the best first."""
+    best = islice((trial for trial in history.ranked if not trial.is_baseline), leaders)
+    scored = (trial for trial in history.of_kind(BASELINE) if trial.is_scored)
+    others = sorted(scored, key=lambda trial: (trial.score, trial.number))
+    return [*best, *others[:controls]]
+
+
 def learning_curves(
     history: History, leaders: int = LEADERS, controls: int = CONTROLS
 ) -> list[LearningCurve]:
     """The curves of the best found cells, the best first, then of the best controls."""
-    best = islice((trial for trial in history.ranked if not trial.is_baseline), leaders)
-    scored = [trial for trial in history.of_kind(BASELINE) if trial.is_scored]
-    others = sorted(scored, key=lambda trial: (trial.score, trial.number))[:controls]
     curves = (
         LearningCurve(trial.number, trial.name, trial.is_baseline, curve_of(trial))
-        for trial in (*best, *others)
+        for trial in leaders_and_controls(history, leaders, controls)
     )
     return [curve for curve in curves if curve.points]
 
