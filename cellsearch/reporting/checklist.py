@@ -67,6 +67,11 @@ class AboutRun:
     paper: str = ""
     """Where the strategy was published."""
 
+    @property
+    def machine(self) -> Mapping[str, str]:
+        """The environment that searched last; empty where none is known."""
+        return self.machines[-1] if self.machines else {}
+
 
 def checklist(about: AboutRun, history: History) -> list[ChecklistItem]:
     """All points, filled in."""
@@ -97,8 +102,8 @@ def checklist_section(about: AboutRun, history: History) -> str:
 
 
 def _versions(about: AboutRun) -> str:
-    newest = about.machines[-1] if about.machines else {}
-    known = [f"{name} {newest[name]}" for name in ("cellsearch", "torch") if newest.get(name)]
+    machine = about.machine
+    known = [f"{name} {machine[name]}" for name in ("cellsearch", "torch") if machine.get(name)]
     return ", ".join(known) or "version unknown"
 
 

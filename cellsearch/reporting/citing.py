@@ -77,10 +77,9 @@ def citation_section(about: AboutRun, history: History, metric: str) -> str:
 
 
 def _version(about: AboutRun) -> str:
-    return about.machines[-1].get("cellsearch", "") if about.machines else ""
+    return about.machine.get("cellsearch", "")
 
 
 def _machine(about: AboutRun) -> str:
-    newest = about.machines[-1] if about.machines else {}
-    processor = newest.get("processor", "")
-    return f" on {processor}, {newest.get('cpus', '?')} CPUs" if processor else ""
+    processor = about.machine.get("processor", "")
+    return f" on {processor}, {about.machine.get('cpus', '?')} CPUs" if processor else ""

@@ -205,9 +205,15 @@ def test_the_text_to_cite_holds_the_numbers_of_the_run() -> None:
     said = methods_text(about, HISTORY, "bits per character")
     for part in ("seed 7", "Of 3 trials, 2 were trained", "1 failed", "100 optimizer steps"):
         assert part in said
+    for part in ("(Real et al. 2019)", "cellsearch 0.1.0", "trained alike", ", 2 CPUs"):
+        assert part in said
     section = citation_section(about, HISTORY, "bits per character")
     assert "@software{cellsearch," in section
+    assert "{0.1.0}" in section
+    assert "&lt;script&gt;" in section
     assert "<script" not in section
+    judged = replace(about, finals={"rows": [], "sentence": "It is better.", "terms": "at will"})
+    assert "from scratch at will: It is better." in methods_text(judged, HISTORY, "bits")
 
 
 def test_costs_name_leaders_and_controls() -> None:
