@@ -18,18 +18,29 @@ __all__ = ["Journal"]
 
 _KEPT = ("score", "metric", "steps", "seconds", "parameters", "cell_parameters", "metrics")
 """What of a result finals need."""
+AGAIN = "--again puts it aside and starts anew (in Python, again=True)"
 
 
 class Journal:
     """Outcomes by which training it is: ``sweep/NAME/...`` or ``final/NAME/SEED``, below the name
-    of the task where finals are made on several. ``path``: the file, read if it is there;
-    ``plan``: who takes part and how, as plain data; outcomes of another plan are not taken over.
+    of the task where finals are made on several.
+
+    path: the file, read if it is there.
+    plan: who takes part and how, as plain data; outcomes of another plan are not taken over.
+    what: what the file is, for messages.
+    hint: what to do about a damaged one.
 
     Raises :class:`InputFileError` for a damaged file.
     """
 
-    def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        plan: Mapping[str, Any],
+        what: str = "journal of finals",
+        hint: str = AGAIN,
+    ) -> None:
+        self._path, self._what = path, what
         self.plan = json.loads(json.dumps(plan))
         self.outcomes: dict[str, Outcome] = {}
         self.was_interrupted = False
@@ -38,11 +49,10 @@ class Journal:
         """The plan that the file was written for, where it is another one that has begun to read
         test data."""
         if path.is_file():
-            self._read()
+            self._read(hint)
 
-    def _read(self) -> None:
-        hint = "--again puts it aside and starts anew (in Python, again=True)"
-        with read_as("journal of finals", self._path, hint):
+    def _read(self, hint: str) -> None:
+        with read_as(self._what, self._path, hint):
             document = json.loads(read_plain(self._path))
             plan = dict(document["plan"])
             outcomes = {str(key): _outcome(value) for key, value in document["outcomes"].items()}
@@ -69,7 +79,7 @@ class Journal:
     def _write(self) -> None:
         outcomes = {key: _document(outcome) for key, outcome in self.outcomes.items()}
         text = json.dumps({"plan": self.plan, "outcomes": outcomes})
-        write_atomically(self._path, text, what="journal of the finals")
+        write_atomically(self._path, text, what=self._what)
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:

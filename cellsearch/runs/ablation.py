@@ -112,7 +112,9 @@ class AblationPlan:
                 hint="wait for it, or stop it: it goes on later",
             )
         with closing(RunLock(self.folder, "making an ablation")):
-            journal = Journal(self.journal, self.described)
+            journal = Journal(
+                self.journal, self.described, "journal of an ablation", "remove it to start anew"
+            )
             if self.journal.exists() and not journal.was_interrupted:
                 put_aside(self.journal)
                 put_aside(self.target)

@@ -12,7 +12,7 @@ import pytest
 import cellsearch as cs
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
-from cellsearch.errors import ConfigError, RunError
+from cellsearch.errors import ConfigError, InputFileError, RunError
 from cellsearch.job import Failure, Job, Outcome
 from cellsearch.store.lock import RunLock
 from cellsearch.trial import Result
@@ -124,6 +124,18 @@ def test_a_part_can_be_chosen_and_the_rest_added(folder: Path) -> None:
     trial.ablate(second, seeds=2)
     seen = [(job.genome, job.seed) for job in (*first.jobs, *second.jobs)]
     assert len(set(seen)) == len(seen)
+
+
+def test_a_damaged_journal_is_an_error_that_says_what_helps(folder: Path) -> None:
+    plan, executor = cs.open_run(folder).trial(0).plan_ablation(seeds=1), Scripted()
+    plan.folder.mkdir()
+    plan.journal.write_text("{}")
+    with pytest.raises(InputFileError, match="not a journal of an ablation") as caught:
+        plan.run(executor)
+    assert caught.value.hint == "remove it to start anew"
+    assert executor.jobs == []
+    plan.journal.unlink()
+    assert plan.run(executor).trainings == plan.trainings
 
 
 def test_failures_count(folder: Path) -> None:
