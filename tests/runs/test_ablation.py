@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,56 +14,20 @@ from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError, InputFileError, RunError
 from cellsearch.job import Failure, Job, Outcome
 from cellsearch.store.lock import RunLock
-from cellsearch.trial import Result
-
-SETTINGS = {
-    "strategy": "random",
-    "space": "tiny",
-    "trials": 3,
-    "workers": 0,
-    "training.steps": 4,
-    "training.hidden_size": 8,
-    "task_options.batch_size": 8,
-}
+from tests.support.small_runs import Untrained, outcome_of
 
 
-class Scripted(cs.InProcess):
-    """Trains nothing: scores follow from cell and seed; can be interrupted after so many."""
+class Scripted(Untrained):
+    """Scores follow from cell and seed; with ``fail`` some cells fail."""
 
     def __init__(self, until: float = 1e9, fail: bool = False) -> None:
-        super().__init__()
-        self.jobs: list[Job] = []
-        self.until, self.fail = until, fail
-        self._waiting: list[Job] = []
+        super().__init__(until)
+        self.fail = fail
 
-    def submit(self, job: Job) -> None:
-        self._waiting.append(job)
-
-    def events(self, timeout: float | None = None) -> Iterator[Outcome]:
-        for job in self._waiting:
-            if len(self.jobs) >= self.until:
-                raise KeyboardInterrupt
-            self.jobs.append(job)
-            if self.fail and len(job.genome) % 2:
-                yield Outcome(job.trial, 0, failure=Failure("nan", "not a number"))
-                continue
-            score = 1.0 + len(job.genome) % 17 + (job.seed % 5) / 10
-            yield Outcome(job.trial, 0, Result(score, score, job.steps, 1.0, 100, 90))
-        self._waiting = []
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ablated") / "run"
-    experiment = cs.load_experiment("parity", SETTINGS)
-    with cs.Search.open(folder, experiment) as search, cs.InProcess() as executor:
-        search.run(executor)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
+    def outcome(self, job: Job) -> Outcome:
+        if self.fail and len(job.genome) % 2:
+            return Outcome(job.trial, 0, failure=Failure("nan", "not a number"))
+        return outcome_of(job, 1.0 + len(job.genome) % 17 + (job.seed % 5) / 10)
 
 
 @pytest.mark.parametrize("until", [0, 1, 5, 12])

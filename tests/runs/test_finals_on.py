@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,9 @@ from cellsearch.cli.failures import guarded
 from cellsearch.errors import ConfigError, InputFileError, RunError
 from cellsearch.finals import FinalRow, FinalTables, TaskTable
 from cellsearch.finals.table import judge
-from cellsearch.job import Job, Outcome, Result
+from cellsearch.job import Job, Outcome
+from tests.support.small_runs import SETTINGS, Untrained
 
-SETTINGS = {
-    "strategy": "random",
-    "space": "tiny",
-    "trials": 4,
-    "workers": 0,
-    "training.steps": 4,
-    "training.hidden_size": 8,
-    "task_options.batch_size": 8,
-}
 CHOICE: dict[str, Any] = {"top": 1, "seeds": 2, "hidden_size": 90, "steps": 2}
 Asked = Counter[tuple[str, str, int, float]]
 SUITE = """
@@ -51,43 +42,21 @@ training = { hidden_size = 90 }
 """
 
 
-class Counting(cs.InProcess):
-    """Trains nothing; counts what it is asked for, and can be interrupted after so many."""
+class Counting(Untrained):
+    """Counts what it is asked for."""
 
     def __init__(self, asked: Asked, until: float = 1e9) -> None:
-        super().__init__()
-        self.asked, self.until, self._waiting = asked, until, list[Job]()
+        super().__init__(until)
+        self.asked = asked
 
     def submit(self, job: Job) -> None:
         assert self._check is not None
         self._check(job)
-        self._waiting.append(job)
+        super().submit(job)
 
-    def events(self, timeout: float | None = None) -> Iterator[Outcome]:
-        for job in self._waiting:
-            if sum(self.asked.values()) >= self.until:
-                raise KeyboardInterrupt
-            key = job.task, job.genome, job.seed, job.training.learning_rate
-            self.asked[key] += 1
-            score = 1.0 + len(job.genome) % 7 + (job.seed % 5) / 10
-            metrics = {"test_score": score, "test_metric": score} if job.test else {}
-            result = Result(score, score, job.steps, 1.0, 100, 90, metrics=metrics)
-            yield Outcome(job.trial, 0, result)
-        self._waiting = []
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("on") / "run"
-    experiment = cs.load_experiment("parity", SETTINGS)
-    with cs.Search.open(folder, experiment) as search, cs.InProcess() as executor:
-        search.run(executor)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
+    def outcome(self, job: Job) -> Outcome:
+        self.asked[job.task, job.genome, job.seed, job.training.learning_rate] += 1
+        return super().outcome(job)
 
 
 def files(folder: Path) -> set[str]:

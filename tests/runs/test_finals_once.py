@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,54 +19,22 @@ from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 from cellsearch.errors import RunError
 from cellsearch.job import Job, Outcome
-from cellsearch.trial import Result
+from tests.support.small_runs import SETTINGS, Untrained, outcome_of
 
-SETTINGS = {
-    "strategy": "random",
-    "space": "tiny",
-    "trials": 4,
-    "workers": 0,
-    "training.steps": 4,
-    "training.hidden_size": 8,
-    "task_options.batch_size": 8,
-}
 CHOICE: dict[str, Any] = {"top": 1, "seeds": 2, "hidden_size": 90, "steps": 2}
 
 
-class Counting(cs.InProcess):
-    """Trains nothing; counts what it is asked for, and can be interrupted after so many."""
+class Counting(Untrained):
+    """Counts what it is asked for."""
 
     def __init__(self, asked: Counter[tuple[str, int, float]], until: float = 1e9) -> None:
-        super().__init__()
-        self.asked, self.until, self._waiting = asked, until, list[Job]()
+        super().__init__(until)
+        self.asked = asked
 
-    def submit(self, job: Job) -> None:
-        self._waiting.append(job)
-
-    def events(self, timeout: float | None = None) -> Iterator[Outcome]:
-        for job in self._waiting:
-            if sum(self.asked.values()) >= self.until:
-                raise KeyboardInterrupt
-            self.asked[job.genome, job.seed, job.training.learning_rate] += 1
-            score = 1.0 + len(job.genome) % 7 + (job.seed % 5) / 10 + job.training.learning_rate
-            metrics = {"test_score": score, "test_metric": score} if job.test else {}
-            result = Result(score, score, job.steps, 1.0, 100, 90, metrics=metrics)
-            yield Outcome(job.trial, 0, result)
-        self._waiting = []
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("once") / "run"
-    experiment = cs.load_experiment("parity", SETTINGS)
-    with cs.Search.open(folder, experiment) as search, cs.InProcess() as executor:
-        search.run(executor)
-    return folder
-
-
-@pytest.fixture
-def folder(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
+    def outcome(self, job: Job) -> Outcome:
+        self.asked[job.genome, job.seed, job.training.learning_rate] += 1
+        score = 1.0 + len(job.genome) % 7 + (job.seed % 5) / 10 + job.training.learning_rate
+        return outcome_of(job, score)
 
 
 def files(folder: Path) -> set[str]:
