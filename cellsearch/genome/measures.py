@@ -12,6 +12,10 @@ can wait until after the loop):
 - ``dense``: units are mixed, by a ``linear`` or a ``layer_norm`` of something that depends on a
   previous state (LSTM, GRU).
 
+A state that only holds what the inputs of earlier steps gave (``x_1[t] = x[t]``, the states of
+``x[t-2]`` and of ``conv(x[t], 4)``) is known before the loop at every step, so it counts as an
+input: a QRNN with a window stays affine-diagonal.
+
 The class is proven by propagation, so it is never better than the truth; a cell that hides its
 class (``c - c``) may be better.
 """
@@ -31,6 +35,7 @@ __all__ = [
     "RecurrenceClass",
     "dependences",
     "gemm_depth",
+    "known_states",
     "matrices",
     "multiply_adds",
     "parameter_count",
@@ -49,15 +54,36 @@ class Dependence(IntEnum):
     MIXED = 3  # a unit on several units
 
 
-def dependences(genome: Genome) -> tuple[tuple[Dependence, frozenset[int]], ...]:
-    """For each value how it depends on the previous states, and on which (their value numbers)."""
+def known_states(genome: Genome) -> frozenset[int]:
+    """The previous states (their value numbers) that inputs of earlier steps alone determine: those
+    whose next value no other state leads to.
+    """
+    known: set[int] = set()
+    first = len(genome.inputs)
+    while True:
+        free = [True] * first + [first + k in known for k in range(len(genome.states))]
+        for _, node in genome.numbered():
+            free.append(all(free[v] for v in node.inputs))
+        found = {first + k for k, value in enumerate(genome.next_states) if free[value]}
+        if found == known:
+            return frozenset(known)
+        known = found
+
+
+def dependences(
+    genome: Genome, *, delays: bool = True
+) -> tuple[tuple[Dependence, frozenset[int]], ...]:
+    """For each value how it depends on the previous states, and on which (their value numbers);
+    :func:`known_states` count as inputs, unless ``delays`` is off.
+    """
+    known = known_states(genome) if delays else frozenset[int]()
     found: list[tuple[Dependence, frozenset[int]]] = []
     for value in range(genome.n_values):
         node = genome.node(value)
         if node is not None:
             on = frozenset().union(*(found[v][1] for v in node.inputs))
             found.append((_of_node(node, [found[v][0] for v in node.inputs]), on))
-        elif genome.is_state(value):
+        elif genome.is_state(value) and value not in known:
             found.append((Dependence.AFFINE, frozenset({value})))
         else:
             found.append((Dependence.FREE, frozenset()))
@@ -87,9 +113,11 @@ def _keeps_affine(op: str, operands: list[Dependence]) -> bool:
     return ops.OPS[op].additive
 
 
-def recurrence_class(genome: Genome) -> RecurrenceClass:
-    """The class of the cell; see the module docstring."""
-    found = dependences(genome)
+def recurrence_class(genome: Genome, *, delays: bool = True) -> RecurrenceClass:
+    """The class of the cell; see the module docstring. ``delays`` off: a state that only holds
+    earlier inputs counts as any other.
+    """
+    found = dependences(genome, delays=delays)
     ends = [(len(genome.inputs) + k, *found[value]) for k, value in enumerate(genome.next_states)]
     if any(kind is Dependence.MIXED for _, kind, _ in ends):
         return "dense"
@@ -98,12 +126,16 @@ def recurrence_class(genome: Genome) -> RecurrenceClass:
     return "elementwise"
 
 
-def gemm_depth(genome: Genome) -> int:
+def gemm_depth(genome: Genome, *, delays: bool = True) -> int:
     """Dense products on the longest path from a previous state to a next state: how many must
-    follow one another in each step.
+    follow one another in each step; ``delays`` as in :func:`recurrence_class`.
     """
     none = -1  # does not depend on a previous state
-    depth = [none] * len(genome.inputs) + [0] * len(genome.states)
+    known = known_states(genome) if delays else frozenset[int]()
+    depth = [
+        0 if genome.is_state(value) and value not in known else none
+        for value in range(genome.first_node)
+    ]
     for _, node in genome.numbered():
         below = max((depth[v] for v in node.inputs), default=none)
         depth.append(below + 1 if node.op == "linear" and below > none else below)

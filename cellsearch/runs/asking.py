@@ -26,7 +26,8 @@ WRITTEN = (
     "it is read.",
     "x[t] is the input; h[t-1], c[t-1], ... are the states of the step before; h[t] = ... makes "
     "the next state. What is assigned with [t] and read with [t-1] is a state. h[t] is the output, "
-    "or y[t] = ..., if y[t-1] is never read.",
+    "or y[t] = ..., if y[t-1] is never read. h[t-3] and x[t-2] reach up to 16 steps back, through "
+    "states that hold the values in between; conv(x[t], 4) = diag(x[t]) + ... + diag(x[t-3]).",
     "linear(a, b, ...) = W_a a + W_b b + ... + bias, each W a trainable matrix of its own; "
     "linear(a, bias=False) has no bias. Two linear are different weights even when written alike; "
     "to share one, give it a name.",

@@ -247,12 +247,12 @@ def _width(space: Declaration, genome: Genome) -> Iterator[Violation]:
 
 def _recurrence(space: Declaration, genome: Genome) -> Iterator[Violation]:
     if not space.dense:
-        found = recurrence_class(genome)
+        found = recurrence_class(genome, delays=False)
         if found not in CLASSES[: CLASSES.index(space.constraints.recurrence) + 1]:
             yield Violation(f"the recurrence is {found}", "cell", space.constraints.recurrence)
     # A cell is never deeper in products than in nodes, so most spaces need not count.
     if space.limits.max_gemm_depth < min(space.limits.max_depth, len(genome.nodes)):
-        depth = gemm_depth(genome)
+        depth = gemm_depth(genome, delays=False)
         if depth > space.limits.max_gemm_depth and not space.is_gated(genome):
             yield Violation(
                 f"{depth} dense products after one another in a step",

@@ -148,8 +148,8 @@ def test_package_holds_nothing_but_cells_and_code() -> None:
 @pytest.mark.parametrize(
     ("body", "message", "hint"),
     [
-        ("h[t] = tanh(linear(x[t-1], h[t-1]))", "x[t-1] is not available", "keep it in a state"),
-        ("h[t] = tanh(linear(x[t], h[t-2]))", "a step is [t] or [t-1]", "a state of their own"),
+        ("h[t] = tanh(linear(x[t-17], h[t-1]))", "further back than 16 steps", "in a state"),
+        ("h[t] = tanh(linear(x[t], h[t+1]))", "a step is [t], or [t-1] to [t-16]", "x[t-2]"),
         (
             "h[t] = tanh(linear(x[t], h[t-1]))\ny[t] = x[t]\nz[t] = x[t]",
             "only one output is allowed",

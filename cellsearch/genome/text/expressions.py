@@ -11,8 +11,9 @@ from cellsearch import ops
 from cellsearch.errors import CellSyntaxError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.parts import MAX_NODES
+from cellsearch.genome.text.delays import MAX_DELAY, Delay, Delays, step_of, taps
 
-__all__ = ["MAX_DEPTH", "ExpressionReader", "is_t", "is_t_minus_1"]
+__all__ = ["MAX_DEPTH", "ExpressionReader"]
 
 MAX_DEPTH = 60
 _WEIGHT = re.compile(r"[A-Z]\w{0,2}|[WUVRb]_?\w{0,3}")
@@ -37,6 +38,7 @@ class ExpressionReader:
         self.lines: dict[str, int] = {}
         """Lines of the statements, those further down included."""
         self.builder = Builder(())
+        self.delays = Delays((), ())
 
     def error(self, message: str, place: int | ast.expr, hint: str = "") -> CellSyntaxError:
         """The error, with the line, and, where ``place`` is an expression, the column."""
@@ -108,21 +110,28 @@ class ExpressionReader:
     def _step_value(self, node: ast.Subscript) -> int:
         if not isinstance(node.value, ast.Name):
             raise self.error("only names carry a step", node, hint="write x[t], h[t-1] or c[t]")
-        name = node.value.id
-        if is_t_minus_1(node.slice):
-            if name == "x":
-                raise self.error(
-                    "x[t-1] is not available",
-                    node,
-                    hint="keep it in a state: p[t] = linear(x[t]), then read p[t-1]",
-                )
-            return self.builder.state(name)
-        if not is_t(node.slice):
+        name, steps = node.value.id, step_of(node.slice)
+        if steps is None:
             raise self.error(
-                "a step is [t] or [t-1]",
+                f"a step is [t], or [t-1] to [t-{MAX_DELAY}]",
                 node,
-                hint="longer delays need a state of their own: p[t] = h[t-1]",
+                hint="write x[t], h[t-1], x[t-2]",
             )
+        return self.value_at(Delay(name, steps, node.lineno), node)
+
+    def value_at(self, delay: Delay, node: ast.expr) -> int:
+        """The value of a name, now or some steps ago."""
+        name, steps = delay.base, delay.steps
+        if steps > MAX_DELAY:
+            raise self.error(
+                f"{name}[t-{steps}] reaches further back than {MAX_DELAY} steps",
+                node,
+                hint="keep what is needed for so long in a state",
+            )
+        if steps:
+            return self.builder.state(self.delays.name(name, steps))
+        if not delay.stepped:
+            return self._name(ast.copy_location(ast.Name(name, ast.Load()), node))
         if name == "x":
             return self.builder.x
         if name not in self.slots:
@@ -154,7 +163,22 @@ class ExpressionReader:
             op, [self.expression(operand, depth + 1) for operand in reversed(operands)], node
         )
 
+    def _convolution(self, node: ast.Call) -> int:
+        """``conv(x[t], 3)``: ``diag(x[t]) + diag(x[t-1]) + diag(x[t-2])``."""
+        read = taps(node)
+        if read is None:
+            raise self.error(
+                f"conv takes a name and a number of steps from 1 to {MAX_DELAY}",
+                node,
+                hint="conv(x[t], 4), conv(h[t-1], 2); of what is computed: u = linear(x[t]), then "
+                "conv(u, 4)",
+            )
+        terms = [self._make("diag", [self.value_at(delay, node)], node) for delay in read]
+        return terms[0] if len(terms) == 1 else self._make("add", terms, node)
+
     def _call(self, node: ast.Call, depth: int) -> int:
+        if isinstance(node.func, ast.Name) and node.func.id == "conv":
+            return self._convolution(node)
         if (
             not isinstance(node.func, ast.Name)
             or node.func.id == "const"
@@ -163,8 +187,8 @@ class ExpressionReader:
             called = (
                 node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
             )
-            allowed = [n for n in ops.names() if n != "const"]
-            of_time = len(node.args) == 1 and (is_t(node.args[0]) or is_t_minus_1(node.args[0]))
+            allowed = [*(n for n in ops.names() if n != "const"), "conv"]
+            of_time = len(node.args) == 1 and step_of(node.args[0]) is not None
             raise self.error(
                 f"unknown op {called}",
                 node,
@@ -209,20 +233,3 @@ class ExpressionReader:
         if not math.isfinite(value):
             raise self.error("the number is too large", node)
         return -value if negative else value
-
-
-def is_t(node: ast.expr) -> bool:
-    """Whether a step is written ``[t]``."""
-    return isinstance(node, ast.Name) and node.id == "t"
-
-
-def is_t_minus_1(node: ast.expr) -> bool:
-    """Whether a step is written ``[t-1]``."""
-    return (
-        isinstance(node, ast.BinOp)
-        and isinstance(node.op, ast.Sub)
-        and is_t(node.left)
-        and isinstance(node.right, ast.Constant)
-        and node.right.value == 1
-        and not isinstance(node.right.value, bool)
-    )

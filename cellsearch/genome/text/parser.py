@@ -11,7 +11,8 @@ from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import MAX_NODES, Node, State, check_written_name
-from cellsearch.genome.text.expressions import MAX_DEPTH, ExpressionReader, is_t, is_t_minus_1
+from cellsearch.genome.text.delays import Delays, delays_read, step_of
+from cellsearch.genome.text.expressions import MAX_DEPTH, ExpressionReader
 
 __all__ = ["CellText", "parse"]
 
@@ -46,8 +47,12 @@ class _Parser(ExpressionReader):
         statements, doc = self.statements()
         initial = self.initial_values(statements)
         assigned = self.assigned_steps(statements)
+        self.delays = Delays(assigned, (*self.lines, *initial))
         states = self.order_states(statements, initial, assigned)
-        self.builder = Builder(State(name, initial.get(name, (0.0, 0))[0]) for name in states)
+        starts = {name: base for name, base, _ in self.delays.takes()}
+        self.builder = Builder(
+            State(name, initial.get(starts.get(name, name), (0.0, 0))[0]) for name in states
+        )
         for statement in statements:
             self.statement(statement)
         outputs = [name for name in assigned if name not in states]
@@ -58,6 +63,8 @@ class _Parser(ExpressionReader):
                 assigned[outputs[1]],
                 hint="drop the [t] of values that are neither states nor the output",
             )
+        for name, base, steps in self.delays.takes():
+            self.slots[name] = self.earlier(base, steps)
         for name in states:
             self.builder.next_state(name, self.slots[name])
         if outputs:
@@ -184,7 +191,7 @@ class _Parser(ExpressionReader):
         for statement in statements:
             target = statement.targets[0]
             if isinstance(target, ast.Subscript):
-                if not (isinstance(target.value, ast.Name) and is_t(target.slice)):
+                if not (isinstance(target.value, ast.Name) and step_of(target.slice) == 0):
                     raise self.error("an assigned state is written name[t]", statement.lineno)
                 name = target.value.id
                 assigned.setdefault(name, statement.lineno)
@@ -212,34 +219,30 @@ class _Parser(ExpressionReader):
         assigned: dict[str, int],
     ) -> list[str]:
         """States in order of appearance (initial values count as one)."""
-        read: dict[str, int] = {}
-        for statement in statements:
-            for node in _walk(statement.value):
-                if not (
-                    isinstance(node, ast.Subscript)
-                    and isinstance(node.value, ast.Name)
-                    and is_t_minus_1(node.slice)
-                ):
-                    continue
-                if (
-                    node.value.id != "x"
-                ):  # the expression that reads x[t-1] is refused, with what to write instead
-                    read.setdefault(node.value.id, node.lineno)
-        for name, line in read.items():
-            if name not in assigned:
+        read = list(delays_read(_walk_all(statements)))
+        for delay in read:
+            name = delay.base
+            if delay.stepped and name != "x" and name not in assigned:
                 raise self.error(
-                    f"{name}[t-1] is read, but {name}[t] is never assigned",
-                    line,
+                    f"{name}[t-{delay.steps}] is read, but {name}[t] is never assigned",
+                    delay.line,
                     hint=f"did you mean {name}[t] = in line {self.lines[name]}?"
                     if name in self.lines
                     else f"add a line {name}[t] = ...",
                 )
+        states = self.delays.closed(read)
         for name, (_, line) in initial.items():
-            if name not in read:
+            if name not in states:
                 raise self.error(
                     f"{name}[0] is set, but {name}[t-1] is never read: {name} is not a state", line
                 )
-        return list(dict.fromkeys((*initial, *read)))
+        return list(dict.fromkeys((*initial, *states)))
+
+    def earlier(self, base: str, steps: int) -> int:
+        """The value of an input, a state or a named value, now or some steps ago."""
+        if steps:
+            return self.builder.state(self.delays.name(base, steps))
+        return self.builder.x if base == "x" else self.values[base]
 
     def statement(self, statement: ast.Assign) -> None:
         target = statement.targets[0]
@@ -265,10 +268,10 @@ class _Parser(ExpressionReader):
         )
 
 
-def _walk(node: ast.AST) -> list[ast.AST]:
-    """All nodes below, in the order in which they are written."""
+def _walk_all(statements: list[ast.Assign]) -> list[ast.AST]:
+    """All nodes of the right sides, in the order in which they are written."""
     found: list[ast.AST] = []
-    stack = [node]
+    stack: list[ast.AST] = [statement.value for statement in reversed(statements)]
     while stack:
         node = stack.pop()
         found.append(node)
