@@ -224,18 +224,46 @@ def square_rotor(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"c": h, "s": turned.imag}
 
 
+def qrnn_fo2(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    z, f, o = (affine(w, n, x_1=s["x_1"], x=x) for n in "zfo")
+    c = sigmoid(f) * s["c"] + (1 - sigmoid(f)) * tanh(z)
+    return sigmoid(o) * c, {"c": c, "x_1": x}
+
+
+def dilated_rnn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h = tanh(affine(w, "h", x=x, h_2=s["h_2"]))
+    return h, {"h": h, "h_2": s["h"]}
+
+
+def horn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h = tanh(affine(w, "h", x=x, **s))
+    return h, {"h": h, "h_2": s["h"], "h_3": s["h_2"]}
+
+
+def mingru_conv(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    window = [x, s["x_1"], s["x_2"], s["x_3"]]
+    kernel = [w["u.weight_x"], *(w[f"u_{k + 1}.weight_x_{k}"] for k in (1, 2, 3))]
+    u = np.einsum("kh,kbh->bh", np.stack(kernel), np.stack(window)) + w["u.bias"]
+    z = sigmoid(affine(w, "z", u=u))
+    h = (1 - z) * s["h"] + z * affine(w, "h", u=u)
+    return h, {"h": h, "x_1": x, "x_2": s["x_1"], "x_3": s["x_2"]}
+
+
 EQUATIONS: dict[str, Equations] = {
     **LSTM,
     **GATED,
     "darts_v1": tree("relu0 relu1 tanh2 relu3 relu4 identity1 relu5 relu1", range(1, 9)),
     "darts_v2": tree("sigmoid0 relu1 relu1 identity1 tanh2 sigmoid5 tanh3 relu5", range(1, 9)),
+    "dilated_rnn": dilated_rnn,
     "enas": tree(
         "tanh0 tanh1 relu1 tanh3 tanh3 relu3 relu4 relu7 relu8 relu8 relu8", (2, 5, 6, 9, 10, 11)
     ),
     "enas_lm": tree("sigmoid0 tanh1 relu2 sigmoid2 tanh4 tanh5 sigmoid3 sigmoid6", range(1, 9)),
     "hgrn_real": hgrn_real,
+    "horn": horn,
     "lem_open": lem_open,
     "mingru": mingru,
+    "mingru_conv": mingru_conv,
     "minlstm": minlstm,
     "mut1": mut1,
     "mut2": mut2,
@@ -243,6 +271,7 @@ EQUATIONS: dict[str, Equations] = {
     "nascell": nascell,
     "qrnn_f": qrnn_f,
     "qrnn_fo": qrnn_fo,
+    "qrnn_fo2": qrnn_fo2,
     "qrnn_ifo": qrnn_ifo,
     "rg_lru": rg_lru,
     "rwkv4": rwkv4,
