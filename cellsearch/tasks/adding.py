@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
-from torch import nn
 
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Interface, features, values
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -74,7 +72,7 @@ class Adding(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell and a linear readout of the last position."""
-        return SequenceModel(cell_factory, features=2, outputs=1, readout="last")
+        return heads.SequenceModel(cell_factory, features=2, outputs=1, readout="last")
 
     def interface(self) -> Interface:
         """Numbers and marks in, the sum out."""
@@ -88,7 +86,7 @@ class Adding(SyntheticTask):
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Mean squared error, for both."""
-        with evaluation(model):
+        with heads.evaluation(model):
             errors = [
                 float(self.loss(model(batch.x)[0], batch)) for batch in self.batches(split, 0)
             ]

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["AnBnCn", "AnBnCnOptions"]
@@ -105,7 +103,7 @@ class AnBnCn(Task):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, one logistic output for each symbol that may come."""
-        return SequenceModel(cell_factory, tokens=LETTERS + 1, outputs=LETTERS + 1)
+        return heads.SequenceModel(cell_factory, tokens=LETTERS + 1, outputs=LETTERS + 1)
 
     def interface(self) -> Interface:
         """The start mark and letters in, what may come next out."""
@@ -125,7 +123,7 @@ class AnBnCn(Task):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Share of wrong positions, share of strings without one."""
         (batch,) = self.batches(split, 0)
-        with evaluation(model):
+        with heads.evaluation(model):
             prediction, _ = model(batch.x, None, batch.lengths)
         wrong = ((prediction > 0) != (batch.y > 0.5)).any(-1) & _inside(batch)
         positions = int(_inside(batch).sum())

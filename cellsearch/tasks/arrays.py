@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.files import replacing
 from cellsearch.tasks.char_lm import CharLM
 from cellsearch.tasks.distil import DistilOptions, Loss, Where, answered
 from cellsearch.tasks.interface import Readout
+from cellsearch.tasks.later import nn
 from cellsearch.tasks.own_arrays import Kind, arrays_of
 from cellsearch.tasks.own_sequences import (
     DESCRIPTION,

@@ -12,16 +12,14 @@ from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError, EnvironmentFailure
 from cellsearch.job import Training
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, features, values
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["CATEGORIES", "DIFFICULTIES", "Cogscale", "CogscaleOptions", "variant_name"]
@@ -199,7 +197,7 @@ class Cogscale(Task):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell and a linear readout at every position."""
-        return SequenceModel(cell_factory, features=self.features, outputs=self.outputs)
+        return heads.SequenceModel(cell_factory, features=self.features, outputs=self.outputs)
 
     def interface(self) -> Interface:
         """The authors' columns in; a class, labels or values out, at every position."""
@@ -242,7 +240,7 @@ class Cogscale(Task):
 
     def _error(self, model: nn.Module, split: Split, threshold: float) -> float:
         batch = self._whole[split]
-        with evaluation(model):
+        with heads.evaluation(model):
             prediction, _ = model(batch.x)
         if self.category == "classification":
             if not torch.isfinite(prediction).all():
@@ -263,7 +261,7 @@ class Cogscale(Task):
         the smallest of all where none is.
         """
         batch = self._whole["valid"]
-        with evaluation(model):
+        with heads.evaluation(model):
             answers, y = _asked(model(batch.x)[0], batch)
         cuts = torch.from_numpy(THRESHOLDS)[:, None, None]
         whole = ((torch.sigmoid(answers.double()) >= cuts) == (y > 0.5)).all(-1)

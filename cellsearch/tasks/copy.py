@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
-from torch import nn
 
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -75,7 +73,7 @@ class Copy(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout at every position."""
-        return SequenceModel(cell_factory, tokens=SYMBOLS + 2, outputs=SYMBOLS + 1)
+        return heads.SequenceModel(cell_factory, tokens=SYMBOLS + 2, outputs=SYMBOLS + 1)
 
     def interface(self) -> Interface:
         """Symbols, blanks (``_``) and the delimiter (``:``) in, symbols and blanks out."""
@@ -92,7 +90,7 @@ class Copy(SyntheticTask):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Cross-entropy, and accuracy over the last ten positions."""
         (batch,) = self.batches(split, 0)
-        with evaluation(model):
+        with heads.evaluation(model):
             prediction, _ = model(batch.x)
             recalled = slice(-self.options.items, None)
             right = prediction[recalled].argmax(-1) == batch.y[recalled]

@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.tasks.data.npz import kind_of_file, read_npz
-from cellsearch.tasks.heads import evaluation
 from cellsearch.tasks.interface import Answer
+from cellsearch.tasks.later import heads, nn, teacher, torch
 from cellsearch.tasks.options import DataPath, parse_options
 from cellsearch.tasks.own_arrays import arrays_of
 from cellsearch.tasks.own_sequences import ArraysOptions, ArraysTask, read
-from cellsearch.tasks.teacher import answers, load_teacher
 
 __all__ = ["Distil", "DistilOptions", "answered"]
 
@@ -83,10 +80,10 @@ class Distil(ArraysTask):
                 "module (a function of yours that makes it); in Python: "
                 "cellsearch.tasks.from_teacher",
             )
-        teacher = load_teacher(parsed.teacher, parsed.module)
+        module = teacher.load_teacher(parsed.teacher, parsed.module)
         where = f"teacher {parsed.module or parsed.teacher}"
         sequences = _sequences(Path(parsed.sequences))
-        return answered(teacher, sequences, parsed, where)
+        return answered(module, sequences, parsed, where)
 
     def answer(self) -> Answer:
         """Values as the teacher gives them, or the classes that its logits are about."""
@@ -110,7 +107,7 @@ class Distil(ArraysTask):
         if self.options.loss == "mse":
             return super().score(model, split)
         total, count = 0.0, 0
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 said, wanted = self._counted(model(batch.x, None, batch.lengths)[0], batch)
                 total += float(_divergence(said, wanted)) * len(said)
@@ -125,7 +122,7 @@ def _divergence(said: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def answered(
-    teacher: Callable[..., Any],
+    module: Callable[..., Any],
     sequences: Sequence[NDArray[Any]],
     options: DistilOptions,
     where: str,
@@ -135,7 +132,9 @@ def answered(
     """
     sequences = [_readable(one) for one in sequences]
     every = options.readout == "every"
-    said = answers(teacher, sequences, every=every, batch_first=options.batch_first, where=where)
+    said = teacher.answers(
+        module, sequences, every=every, batch_first=options.batch_first, where=where
+    )
     made = arrays_of({"train": (sequences, said)}, kind="regression", readout=options.readout)
     if options.loss == "mse":
         return made

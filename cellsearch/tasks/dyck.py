@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
-from torch import nn
 
 from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -109,7 +107,7 @@ class Dyck1(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, one logistic output for each kind of closing bracket."""
-        return SequenceModel(cell_factory, tokens=2 * self.kinds, outputs=self.kinds)
+        return heads.SequenceModel(cell_factory, tokens=2 * self.kinds, outputs=self.kinds)
 
     def interface(self) -> Interface:
         """Brackets in, which closing ones may come next out."""
@@ -128,7 +126,7 @@ class Dyck1(SyntheticTask):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Share of wrong positions, share of strings without one."""
         wrong_positions, right_strings = [], []
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 wrong = ((model(batch.x)[0] > 0) != (batch.y > 0.5)).any(-1)
                 wrong_positions.append(float(wrong.double().mean()))

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.data import registry
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Interface, features, values
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.scaling import standardised
 
@@ -132,7 +130,7 @@ class ForecastTask(Task):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell, and a linear readout of the last position for all channels and horizons."""
         channels = self._series.shape[1]
-        return SequenceModel(
+        return heads.SequenceModel(
             cell_factory, features=channels, outputs=channels * self.options.horizon, readout="last"
         )
 
@@ -150,7 +148,7 @@ class ForecastTask(Task):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Mean squared error, for both."""
         total, count = 0.0, 0
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 total += float(self.loss(model(batch.x)[0], batch)) * len(batch.y)
                 count += len(batch.y)

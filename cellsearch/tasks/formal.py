@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import SyntheticTask
 
@@ -108,7 +106,7 @@ class FormalLanguage(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout of the last position or of every one."""
-        return SequenceModel(
+        return heads.SequenceModel(
             cell_factory,
             tokens=len(self.symbols),
             outputs=len(self.answers),
@@ -144,7 +142,7 @@ class FormalLanguage(SyntheticTask):
 
     def accuracies(self, model: nn.Module, split: Split) -> list[float]:
         """Accuracy at each length of the split."""
-        with evaluation(model):
+        with heads.evaluation(model):
             return [
                 self.share_right(model(batch.x)[0].argmax(-1), batch.y)
                 for batch in self.batches(split, 0)

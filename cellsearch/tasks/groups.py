@@ -9,15 +9,13 @@ from itertools import permutations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
 from cellsearch.tasks.formal import FormalOptions, Lengths
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
 __all__ = ["GroupWord", "GroupWordOptions", "multiplication_table"]
@@ -128,7 +126,7 @@ class GroupWord(SyntheticTask):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout at every position."""
         size = len(_elements(self.options.group))
-        return SequenceModel(cell_factory, tokens=size, outputs=size)
+        return heads.SequenceModel(cell_factory, tokens=size, outputs=size)
 
     def interface(self) -> Interface:
         """Elements in, as permutations of 1 to n (of Z60: numbers), their product out."""
@@ -149,7 +147,7 @@ class GroupWord(SyntheticTask):
         self, model: nn.Module, batch: Batch, state: object = None
     ) -> tuple[torch.Tensor, object]:
         """See :meth:`Task.training_loss`."""
-        assert isinstance(model, SequenceModel)
+        assert isinstance(model, heads.SequenceModel)
         return model.cross_entropy(batch.x, batch.y, state)
 
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
@@ -171,5 +169,5 @@ class GroupWord(SyntheticTask):
 
     def _right(self, model: nn.Module, split: Split) -> list[torch.Tensor]:
         """Which answers are right ``[T, B]``, for each length."""
-        with evaluation(model):
+        with heads.evaluation(model):
             return [(model(b.x)[0].argmax(-1) == b.y).double() for b in self.batches(split, 0)]

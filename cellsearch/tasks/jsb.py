@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import InputFileError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, Split
 from cellsearch.tasks.data import registry
-from cellsearch.tasks.heads import evaluation
 from cellsearch.tasks.interface import Answer, FeatureInputs, Readout, features
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import SPLITS, SequenceTask, join
 
@@ -98,7 +96,7 @@ class JSB(SequenceTask):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Negative log-likelihood of a frame, for both."""
         total, count = 0.0, 0
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 prediction, _ = model(batch.x, None, batch.lengths)
                 if not torch.isfinite(prediction).all():

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError, amount
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 
 __all__ = ["LanguageModel", "LanguageOptions"]
@@ -109,7 +107,7 @@ class LanguageModel(Task):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding of width H, the cell, a linear decoder."""
-        return SequenceModel(
+        return heads.SequenceModel(
             cell_factory, tokens=self.vocabulary, outputs=self.vocabulary, tied=self.tied
         )
 
@@ -131,14 +129,14 @@ class LanguageModel(Task):
         self, model: nn.Module, batch: Batch, state: Any = None
     ) -> tuple[torch.Tensor, Any]:
         """See :meth:`Task.training_loss`; readout and loss in one where the model can."""
-        if isinstance(model, SequenceModel):
+        if isinstance(model, heads.SequenceModel):
             return model.cross_entropy(batch.x, batch.y, state)
         return super().training_loss(model, batch, state)
 
     def cross_entropy(self, model: nn.Module, split: Split) -> float:
         """Mean cross-entropy over a split, in nats a token."""
         total, count, state = 0.0, 0, None
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 loss, state = self.evaluation_loss(model, batch, None if batch.first else state)
                 total += float(loss) * batch.y.numel()

@@ -4,19 +4,16 @@ a language model.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.tasks import mad_data
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, mad_model, nn, torch
 from cellsearch.tasks.mad_options import (
     MadCompressionOptions,
     MadCopyOptions,
@@ -105,7 +102,7 @@ class MadTask(Task):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout at every position."""
         size = self.options.vocabulary
-        return SequenceModel(cell_factory, tokens=size, outputs=size)
+        return heads.SequenceModel(cell_factory, tokens=size, outputs=size)
 
     def interface(self) -> Interface:
         """Tokens in, tokens out."""
@@ -124,7 +121,7 @@ class MadTask(Task):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Error rate and accuracy where something is asked."""
         right = asked = 0
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 meant = batch.y != NOTHING
                 given = model(batch.x)[0].argmax(-1)
@@ -262,44 +259,8 @@ class MadCompression(MadTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """See the class."""
-        return _Autoencoder(cell_factory, self.options.vocabulary)
+        return mad_model.Autoencoder(cell_factory, self.options.vocabulary)
 
     def interface(self) -> Interface:
         """A model that answers all positions at once has none."""
         return Task.interface(self)
-
-
-class _Autoencoder(nn.Module):
-    """Embedding, the cell, and a perceptron that tells each token from the last output."""
-
-    def __init__(self, factory: CellFactory, vocabulary: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, factory.hidden_size)
-        self.cell = factory(factory.hidden_size)
-        width = factory.output_size
-        self.decoder = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, width),
-            nn.GELU(),
-            nn.LayerNorm(width),
-            nn.Linear(width, width),
-            nn.GELU(),
-            nn.LayerNorm(width),
-            nn.Linear(width, vocabulary),
-        )
-
-    def forward(
-        self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, Any]:
-        """``x [T, B]`` -> (``[T, B, V]``, final state)."""
-        output, state = self.cell(self.embedding(x), state)
-        code = _positions(len(x), output.shape[-1]).to(output)
-        return self.decoder(output[-1] + code[:, None]), state
-
-
-def _positions(length: int, width: int) -> torch.Tensor:
-    """``[T, width]``: sines and cosines of wavelengths from 2 pi to 10,000 times that."""
-    half = (width + 1) // 2
-    rates = torch.exp(-math.log(10_000.0) * torch.arange(half) / max(half - 1, 1))
-    angles = torch.arange(length)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]

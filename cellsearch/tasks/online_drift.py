@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import Interface, features, values
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["OnlineDrift", "OnlineDriftOptions"]
@@ -143,7 +141,7 @@ class OnlineDrift(Task):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell over ``[T, B, 1]``, a linear readout at every position."""
-        return SequenceModel(cell_factory, features=1, outputs=1)
+        return heads.SequenceModel(cell_factory, features=1, outputs=1)
 
     def interface(self) -> Interface:
         """The input in, the target of the same position out; what goes on learning is the user's

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.files import file_state
@@ -28,6 +27,7 @@ from cellsearch.tasks.interface import (
     TokenInputs,
     values,
 )
+from cellsearch.tasks.later import nn
 from cellsearch.tasks.options import DataPath, TaskOptions, parse_options
 from cellsearch.tasks.plain_arrays import is_plain, read_plain_arrays
 from cellsearch.tasks.sequences import SequenceTask

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
-import torch
-from torch import nn
 
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Batch, CellFactory, Split
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.synthetic import Example, SyntheticTask
 
@@ -73,7 +71,7 @@ class Parity(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout of the last position."""
-        return SequenceModel(
+        return heads.SequenceModel(
             cell_factory, tokens=self.modulus, outputs=self.modulus, readout="last"
         )
 
@@ -98,7 +96,7 @@ class Parity(SyntheticTask):
 
     def accuracies(self, model: nn.Module, split: Split) -> list[float]:
         """Accuracy at each length of the split."""
-        with evaluation(model):
+        with heads.evaluation(model):
             return [
                 float((model(b.x)[0].argmax(-1) == b.y).double().mean())
                 for b in self.batches(split, 0)

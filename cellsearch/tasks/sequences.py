@@ -13,13 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import (
     Answer,
     FeatureInputs,
@@ -29,6 +26,7 @@ from cellsearch.tasks.interface import (
     features,
     values,
 )
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions
 from cellsearch.tasks.scaling import standardised
 
@@ -232,7 +230,7 @@ class SequenceTask(Task):
         every position.
         """
         outputs = self.classes or self.targets
-        return SequenceModel(
+        return heads.SequenceModel(
             cell_factory,
             tokens=self.tokens,
             features=self.features,
@@ -292,7 +290,7 @@ class SequenceTask(Task):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Error rate and accuracy, or the mean squared error twice."""
         total, count = 0.0, 0
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 prediction, y = self._counted(model(batch.x, None, batch.lengths)[0], batch)
                 if not torch.isfinite(prediction).all():

@@ -10,13 +10,11 @@ from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, TokenInputs
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["NOTHING", "RecallTask", "SyntheticTask", "seeded"]
@@ -127,7 +125,7 @@ class RecallTask(SyntheticTask):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """Embedding, the cell, a linear readout at every position."""
-        return SequenceModel(cell_factory, tokens=self.tokens, outputs=self.tokens)
+        return heads.SequenceModel(cell_factory, tokens=self.tokens, outputs=self.tokens)
 
     def interface(self) -> Interface:
         """Tokens in, tokens out."""
@@ -146,7 +144,7 @@ class RecallTask(SyntheticTask):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Cross-entropy and accuracy where something is asked."""
         losses, right = [], []
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 prediction, _ = model(batch.x)
                 asked = batch.y != NOTHING

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from cellsearch.job import Naive
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
-from cellsearch.tasks.heads import SequenceModel, evaluation
 from cellsearch.tasks.interface import Answer, Interface, features, values
+from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import parse_options
 from cellsearch.tasks.sequences import SPLITS, SequenceTask
 from cellsearch.tasks.tables.labelled import label_arrays
@@ -106,7 +104,7 @@ class TableForecast(Task):
 
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """The cell, and a linear readout of the last row for all columns and steps."""
-        return SequenceModel(
+        return heads.SequenceModel(
             cell_factory,
             features=self._values.shape[1],
             outputs=self._count * self.options.horizon,
@@ -151,7 +149,7 @@ class TableForecast(Task):
         return tuple(made)
 
     def _of_model(self, model: nn.Module, split: Split) -> Iterator[NDArray[np.float64]]:
-        with evaluation(model):
+        with heads.evaluation(model):
             for batch in self.batches(split, 0):
                 difference = model(batch.x)[0].double() - batch.y
                 yield difference.view(len(batch.y), self.options.horizon, self._count).numpy()

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.bleu import corpus_bleu
 from cellsearch.tasks.data import registry
-from cellsearch.tasks.heads import evaluation
 from cellsearch.tasks.interface import Interface
+from cellsearch.tasks.later import heads, nn, torch, translation_model
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.sequences import POOL, SPLITS, join
+from cellsearch.tasks.translation_words import BEGIN, END, PAD, SPECIAL, UNKNOWN
+
+if TYPE_CHECKING:
+    from cellsearch.tasks.translation_model import TranslationModel
 
 __all__ = ["Translation", "TranslationModel", "TranslationOptions"]
 
-PAD, UNKNOWN, BEGIN, END = range(4)
-SPECIAL = ("<pad>", "<unk>", "<begin>", "<end>")
-LONGEST_ANSWER = 20
 _WORD = re.compile(r"\w+'?|[^\w\s]")
+
+
+def __getattr__(name: str) -> object:
+    """The model is loaded on first use, as torch is."""
+    if name == "TranslationModel":
+        return translation_model.TranslationModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,74 +45,6 @@ class TranslationOptions(TaskOptions):
     """The decoder looks back at all positions of the source."""
     least_count: Annotated[int, at_least(1)] = 2
     """Rarer words become the unknown word."""
-
-
-class TranslationModel(nn.Module):
-    """Encoder and decoder of the same cell, each with its own weights; ``.cell`` is the encoder.
-
-    The encoder's final state is the decoder's first one (Sutskever, Vinyals & Le 2014). With
-    attention, the decoder's output is compared with all outputs of the encoder by dot products, and
-    their weighted mean joins it (Luong, Pham & Manning 2015, section 3.1).
-    """
-
-    def __init__(self, factory: CellFactory, *, source: int, target: int, attention: bool) -> None:
-        super().__init__()
-        width = factory.hidden_size
-        self.source = nn.Embedding(source, width, padding_idx=PAD)
-        self.target = nn.Embedding(target, width, padding_idx=PAD)
-        self.cell = factory(width)
-        self.decoder = factory(width)
-        self.join = nn.Linear(2 * width, width) if attention else None
-        self.dropout = nn.Dropout(factory.dropout)
-        self.readout = nn.Linear(width, target)
-
-    def forward(
-        self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, Any]:
-        """``x [2, T, B]``: source words, and the words that the decoder has said so far; ``lengths
-        [B]``: of the sources.
-
-        Returns the scores of the next target word ``[T, B, V]``. The state is not carried from
-        batch to batch.
-        """
-        if lengths is None:
-            raise ValueError("a translation model needs the lengths of the sources")
-        memory, state = self.encode(x[0], lengths)
-        return self.decode(x[1], state, memory, lengths)[0], None
-
-    def encode(self, source: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        """``source [T, B]`` -> outputs ``[T, B, H]`` and final state."""
-        packed, state = self.cell(
-            pack_padded_sequence(self.source(source), lengths, enforce_sorted=False)
-        )
-        memory, _ = pad_packed_sequence(packed, total_length=len(source))
-        return memory, state
-
-    def decode(
-        self, words: torch.Tensor, state: Any, memory: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, Any]:
-        """``words [T', B]`` -> scores of the next word ``[T', B, V]`` and state."""
-        output, state = self.decoder(self.target(words), state)
-        if self.join is not None:
-            match = torch.einsum("tbh,sbh->tbs", output, memory)
-            outside = torch.arange(len(memory)) >= lengths.unsqueeze(1)
-            weights = match.masked_fill(outside, float("-inf")).softmax(-1)
-            context = torch.einsum("tbs,sbh->tbh", weights, memory)
-            output = torch.tanh(self.join(torch.cat([context, output], -1)))
-        return self.readout(self.dropout(output)), state
-
-    def translate(self, source: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-        """The most probable next word, one after the other, until the end mark: a list of word
-        numbers for each source.
-        """
-        memory, state = self.encode(source, lengths)
-        words = torch.full((1, source.shape[1]), BEGIN)
-        said: list[torch.Tensor] = []
-        for _ in range(LONGEST_ANSWER):
-            scores, state = self.decode(words, state, memory, lengths)
-            words = scores.argmax(-1)
-            said.append(words[0])
-        return [_until_end(column) for column in torch.stack(said, 1).tolist()]
 
 
 class Translation(Task):
@@ -179,14 +116,16 @@ class Translation(Task):
             _apart(arrays[name], arrays[f"{name}_lengths"]) for name in ("source", "target")
         )
         begin, end = torch.tensor([BEGIN]), torch.tensor([END])
-        heard = pad_sequence(
+        heard = nn.utils.rnn.pad_sequence(
             [*sources, *(torch.cat([begin, target]) for target in targets)], padding_value=PAD
         )
         # All pairs as a batch holds them: sources and what the decoder hears [2, T, N], what it is
         # to say [T, N].
         self._x = torch.stack([heard[:, : len(sources)], heard[:, len(sources) :]])
         self._y = torch.full_like(self._x[0], PAD)
-        answers = pad_sequence([torch.cat([target, end]) for target in targets], padding_value=PAD)
+        answers = nn.utils.rnn.pad_sequence(
+            [torch.cat([target, end]) for target in targets], padding_value=PAD
+        )
         self._y[: len(answers)] = answers
         self._lengths = np.stack([arrays["source_lengths"], arrays["target_lengths"] + 1])
         self._members = {
@@ -235,7 +174,9 @@ class Translation(Task):
     def model(self, cell_factory: CellFactory) -> nn.Module:
         """See :class:`TranslationModel`."""
         sizes = {name: len(self.arrays[f"{name}_words"]) for name in ("source", "target")}
-        return TranslationModel(cell_factory, **sizes, attention=self.options.attention)
+        return translation_model.TranslationModel(
+            cell_factory, **sizes, attention=self.options.attention
+        )
 
     def interface(self) -> Interface:
         """Refused: two sequences, one of them written by the model, do not fit the description.
@@ -259,7 +200,7 @@ class Translation(Task):
     def score(self, model: nn.Module, split: Split) -> tuple[float, float]:
         """Cross-entropy of a target word, and BLEU."""
         (batch,) = self.batches(split, 0)
-        with evaluation(model):
+        with heads.evaluation(model):
             loss = float(self.loss(model(batch.x, None, batch.lengths)[0], batch))
         return loss, corpus_bleu(*self.translations(model, split))
 
@@ -269,13 +210,13 @@ class Translation(Task):
         """For each source sentence of a split the model's translation, and all that the data
         hold.
         """
-        assert isinstance(model, TranslationModel)
+        assert isinstance(model, translation_model.TranslationModel)
         members = self._members[split]
         _, first = np.unique(self.arrays["group"][members], return_index=True)
         batch = self._evaluation[split]
         assert batch.lengths is not None
         columns = torch.from_numpy(first)
-        with evaluation(model):
+        with heads.evaluation(model):
             said = model.translate(batch.x[0][:, columns], batch.lengths[columns])
         words = self.arrays["target_words"]
         references: dict[int, list[list[str]]] = {}
@@ -291,7 +232,3 @@ class Translation(Task):
 
 def _apart(values: NDArray[Any], lengths: NDArray[Any]) -> list[torch.Tensor]:
     return [torch.from_numpy(np.array(part)) for part in np.split(values, np.cumsum(lengths)[:-1])]
-
-
-def _until_end(words: Sequence[int]) -> list[int]:
-    return list(words[: words.index(END)]) if END in words else list(words)

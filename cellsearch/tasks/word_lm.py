@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import nn
 
 from cellsearch.options import at_least
-from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.interface import TokenInputs
 from cellsearch.tasks.language import LanguageModel, LanguageOptions
+from cellsearch.tasks.later import adaptive, nn, torch
 from cellsearch.tasks.options import parse_options
 
 __all__ = ["WordLM", "WordLMOptions", "word_arrays"]
@@ -91,7 +89,7 @@ class WordLM(LanguageModel):
         if self.options.softmax == "full":
             return super().model(cell_factory)
         cutoffs = [cutoff for cutoff in self.options.cutoffs if cutoff < self.vocabulary]
-        return AdaptiveModel(cell_factory, tokens=self.vocabulary, cutoffs=cutoffs)
+        return adaptive.AdaptiveModel(cell_factory, tokens=self.vocabulary, cutoffs=cutoffs)
 
     def evaluation_loss(
         self, model: nn.Module, batch: Batch, state: Any
@@ -99,7 +97,7 @@ class WordLM(LanguageModel):
         """See :meth:`LanguageModel.evaluation_loss`; an adaptive softmax computes only what the
         loss needs.
         """
-        if isinstance(model, AdaptiveModel):
+        if isinstance(model, adaptive.AdaptiveModel):
             return model.cross_entropy(batch.x, batch.y, state)
         return super().evaluation_loss(model, batch, state)
 
