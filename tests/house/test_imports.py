@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 HEAVY = {
     "torch",
@@ -56,6 +57,25 @@ def test_genomes_spaces_zoo_and_experiments_need_neither_torch_nor_ray() -> None
 
 def test_the_door_to_a_run_and_the_executors_need_neither_torch_nor_ray() -> None:
     loaded = modules_after("import cellsearch as cs\ncs.open_run, cs.Run, cs.InProcess")
+    assert not loaded & HEAVY
+
+
+def test_no_task_needs_torch_before_it_trains() -> None:
+    loaded = modules_after(
+        "from cellsearch import tasks\n"
+        "for name in tasks.names(): tasks.get(name).Options, tasks.info(name)"
+    )
+    assert not loaded & HEAVY
+
+
+def test_opening_a_run_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    loaded = modules_after(
+        "import cellsearch as cs\n"
+        "from cellsearch.search import Search\n"
+        "experiment = cs.load_experiment('quickstart', {'trials': 3, 'max_weights': 0})\n"
+        f"with Search.open({str(tmp_path)!r}, experiment) as search: search.finished, search.ask()\n"
+        f"with Search.open({str(tmp_path)!r}, experiment) as search: assert len(search.history) == 1"
+    )
     assert not loaded & HEAVY
 
 
