@@ -73,8 +73,9 @@ def test_opening_a_run_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
         "import cellsearch as cs\n"
         "from cellsearch.search import Search\n"
         "experiment = cs.load_experiment('quickstart', {'trials': 3, 'max_weights': 0})\n"
-        f"with Search.open({str(tmp_path)!r}, experiment) as search: search.finished, search.ask()\n"
-        f"with Search.open({str(tmp_path)!r}, experiment) as search: assert len(search.history) == 1"
+        f"run = {str(tmp_path)!r}\n"
+        "with Search.open(run, experiment) as search: search.ask()\n"
+        "with Search.open(run, experiment) as search: assert len(search.history) == 1"
     )
     assert not loaded & HEAVY
 
