@@ -266,9 +266,10 @@ PARAMETRIC: set[str] = set()
 """The names of the ops that own weights."""
 WEIGHT_FREE: set[str] = set()
 """The names of all other ops."""
-POINTWISE: dict[str, int] = {"step": 1, "sign": 1, "erf": 1}
+POINTWISE: dict[str, int] = {"step": 1, "sign": 1, "erf": 1, "restart": 3}
 """What is computed element by element -> its number of operands, of a sum or product two; with the
-functions that only gradients use, without ``identity``, which is nothing to compute."""
+functions that only gradients and resets use, without ``identity``, which is nothing to
+compute."""
 
 _STRUCTURES = frozenset(
     [

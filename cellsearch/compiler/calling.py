@@ -10,7 +10,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from cellsearch.genome.graph import Genome
 
-__all__ = ["State", "cast", "check_input", "check_states", "initial_states", "pack_states"]
+__all__ = [
+    "State",
+    "cast",
+    "check_input",
+    "check_states",
+    "initial_states",
+    "pack_states",
+    "within",
+]
 
 State = Tensor | tuple[Tensor, ...]
 """One tensor for a cell with one state, else a tuple in the order of ``genome.states``."""
@@ -88,15 +96,21 @@ def check_states(
     return states
 
 
+def within(value: float, dtype: torch.dtype) -> float:
+    """The number of the dtype's range that is nearest: -1e30, which stands for the logarithm of
+    nothing, is not infinity in float16.
+    """
+    largest = torch.finfo(dtype).max
+    return min(max(value, -largest), largest)
+
+
 def initial_states(genome: Genome, shape: torch.Size, like: Tensor) -> list[Tensor]:
     """The states before the first position, ``[L * D, B, H]``."""
-    # A lowest value such as -1e30 stays finite in half precision.
-    largest = torch.finfo(like.dtype).max
     with torch.inference_mode(False):  # they may be used again in training
         return [
             torch.full(
                 shape,
-                min(max(state.initial, -largest), largest),
+                within(state.initial, like.dtype),
                 dtype=like.dtype,
                 device=like.device,
             )

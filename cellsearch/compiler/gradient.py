@@ -4,14 +4,15 @@ backends.
 Pointwise derivatives are the ``gradient`` strings of the op table, read once with :mod:`ast`; sums,
 products, dense products and layer norm have structural rules here. The result runs backwards in
 time: it is given saved values and the gradient of the output of each step, carries the gradients of
-the states, and puts out the gradients of ``x`` and of every weight. Sums over all steps are
-instructions of their own (``total``, ``outer``), so a backend computes them after its loop, each
-weight as one product.
+the states, and puts out the gradients of ``x``, of every weight, and of those other inputs that are
+asked for. Sums over all steps are instructions of their own (``total``, ``outer``), so a backend
+computes them after its loop, each weight as one product.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
@@ -32,9 +33,9 @@ class Gradient:
     """Its inputs are the saved values, then the gradient of the output (``d_<output>``). Its states
     ``d_<state>`` are the gradients with respect to the states of a step, carried from the last step
     to the first (at the end: of the initial states). Its outputs are ``x [B, I]`` in each step,
-    then one a weight, by the weight's name, in the order of ``forward.parameters``; a weight of
-    shape ``[]`` has a gradient of shape ``[1]``, and a constant 0 stands for a gradient that is
-    zero.
+    then one a weight, by the weight's name, in the order of ``forward.parameters``, then one in
+    each step for each other input that was asked for, by its name; a weight of shape ``[]`` has a
+    gradient of shape ``[1]``, and a constant 0 stands for a gradient that is zero.
     """
     saved: tuple[int, ...]
     """For each input but the last the number of the value of ``forward`` that it is; always of
@@ -42,11 +43,11 @@ class Gradient:
     """
 
 
-def gradient(forward: Program) -> Gradient:
+def gradient(forward: Program, wanted: Collection[str] = ()) -> Gradient:
     """The gradient of a forward program (one output, see :func:`cellsearch.compiler.lower.lower`),
-    simplified.
+    simplified. ``wanted``: names of inputs after the first, x, with respect to which it is wanted.
     """
-    return _Reverse(forward).run()
+    return _Reverse(forward, wanted).run()
 
 
 class _Reverse:
@@ -54,10 +55,11 @@ class _Reverse:
     states first.
     """
 
-    def __init__(self, forward: Program) -> None:
+    def __init__(self, forward: Program, wanted: Collection[str]) -> None:
         self.forward = forward
         self.shapes = forward.shapes
-        self.trainable = _trainable(forward)
+        self.wanted = [k for k, (name, _) in enumerate(forward.inputs) if k == 0 or name in wanted]
+        self.trainable = _trainable(forward, self.wanted)
         self.body: list[
             Instruction
         ] = []  # operands: >= 0 instruction of the body, < 0 see ``symbol``
@@ -75,10 +77,10 @@ class _Reverse:
         for value, instruction in reversed(list(forward.numbered())):
             if self.contributions.get(value):
                 self.instruction(value, instruction, self.collect(value))
-        x = self.collect(0)
+        inputs = [(forward.inputs[k][0], self.collect(k)) for k in self.wanted]
         states = [self.collect(len(forward.inputs) + k) for k in range(len(forward.states))]
         weights = [(name, self.sum(self.weights.get(name, []))) for name, _ in forward.parameters]
-        return self.finish(x, states, weights)
+        return self.finish(states, [inputs[0], *weights, *inputs[1:]])
 
     # -- numbering ---------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class _Reverse:
                 )
         return self.saved[number]
 
-    def finish(self, x: int, states: list[int], weights: list[tuple[str, int]]) -> Gradient:
+    def finish(self, states: list[int], outputs: list[tuple[str, int]]) -> Gradient:
         forward = self.forward
         saved = sorted(index for kind, index in self.symbols if kind == "saved")
         place = {("saved", number): k for k, number in enumerate(saved)}
@@ -134,7 +136,7 @@ class _Reverse:
             states=tuple(State(f"d_{state.name}") for state in forward.states),
             instructions=[i.reading(tuple([number(v) for v in i.inputs])) for i in self.body],
             next_states=[number(v) for v in states],
-            outputs=[("x", number(x)), *((name, number(v)) for name, v in weights)],
+            outputs=[(name, number(v)) for name, v in outputs],
             parameters=forward.parameters,
         )
         return _drop_unread(Gradient(forward, program, tuple(saved)))
@@ -196,6 +198,12 @@ class _Reverse:
             for operand, other in (inputs, inputs[::-1]):
                 if self.trainable[operand]:
                     self.contribute(operand, self.emit("mul", g, self.value(other)))
+        elif op == "restart":
+            reset, start, state = (self.value(inputs[0]), *inputs[1:])
+            for operand, ways in ((start, (g, None)), (state, (None, g))):
+                if self.trainable[operand]:
+                    taken = [self.emit("const", value=0.0) if v is None else v for v in ways]
+                    self.contribute(operand, self.emit("restart", reset, *taken))
         elif op == "layer_norm":
             self.contribute(inputs[0], self.emit("layer_norm_gradient", g, self.value(inputs[0])))
         else:
@@ -237,11 +245,11 @@ def _rules(op: str) -> tuple[ast.expr, ...]:
     return tuple(ast.parse(text, mode="eval").body for text in ops.get(op).gradient)
 
 
-def _trainable(program: Program) -> list[bool]:
-    """Whether each value depends on an input, a carried value or a weight, so that its gradient is
-    asked for.
+def _trainable(program: Program, wanted: Collection[int]) -> list[bool]:
+    """Whether each value depends on a wanted input, a carried value or a weight, so that its
+    gradient is asked for.
     """
-    trainable = [True] * program.first
+    trainable = [not program.is_input(k) or k in wanted for k in range(program.first)]
     for instruction in program.instructions:
         trainable.append(
             bool(instruction.parameter) or any(trainable[v] for v in instruction.inputs)

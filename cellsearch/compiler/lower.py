@@ -4,22 +4,29 @@ Sums are flattened (a ``linear`` or ``add`` that only one sum reads becomes part
 terms ordered by when they are known: first what depends on weights only, then what depends on the
 input of the step, then what depends on previous states. So everything that can be computed outside
 the time loop stands together, and a ``linear`` written as a sum of two costs no more than one.
+
+``dt[t]`` is one number a step, and so is what is computed from it and from numbers alone. In a
+program such a value has the width of what reads it, computed once for each such width: the input
+``dt:H`` holds H times the same number a row, so no backend needs another kind of shape. A
+``linear`` of it is a vector of weights times the value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.genome.parameters import Width, widths
+from cellsearch.genome.parts import INPUTS
 
 __all__ = ["lower"]
 
 
 def lower(genome: Genome) -> Program:
-    """The program of a genome's live nodes: input ``x [I]``, carried states ``[H]``, one output
-    under the genome's output name.
+    """The program of a genome's live nodes: inputs ``x [I]``, ``dt:H [H]`` and ``dt:I [I]`` as far
+    as they are read, ``mask [I]``; carried states ``[H]``, one output under the genome's output
+    name.
     """
     return _Lowering(genome).program()
 
@@ -33,23 +40,37 @@ class _Lowering:
         self.inlined = _inlined_sums(genome)
         self.instructions: list[Instruction] = []
         self.parameters: dict[str, tuple[Width, ...]] = {}
-        self.first = genome.first_node
-        self.values: dict[int, int] = {v: v for v in range(self.first)}
+        self.readers = _readers_of_gaps(genome, self.widths, self.levels)
+        self.inputs = _inputs(genome, self.readers)
+        self.first_node = genome.first_node
+        self.first = len(self.inputs) + len(genome.states)
+        self.values: dict[tuple[int, str], int] = {}
+        for k, name in enumerate(genome.inputs):
+            for place, (given, width) in enumerate(self.inputs):
+                if given.partition(":")[0] == name:
+                    self.values[k, width if k in self.readers else ""] = place
+        for k in range(len(genome.states)):
+            self.values[len(genome.inputs) + k, ""] = len(self.inputs) + k
+
+    def at(self, value: int, width: str) -> int:
+        """The program's value for one of the genome, as something of this width reads it."""
+        return self.values[value, width if value in self.readers else ""]
 
     def program(self) -> Program:
         genome, live, labels = self.genome, self.genome.live, self.genome.labels
         for value, node in genome.numbered():
             if value in live and value not in self.inlined:
-                result = self.node(value, node)
-                self.values[value] = result
-                if result >= self.first and not self.instructions[result - self.first].label:
-                    self.label(result, labels[value])
+                for width in self.readers.get(value, {self.widths[value]: None}):
+                    result = self.node(value, node, width)
+                    self.values[value, width if value in self.readers else ""] = result
+                    if result >= self.first and not self.instructions[result - self.first].label:
+                        self.label(result, labels[value])
         return Program(
-            inputs=(("x", "I"),),
+            inputs=self.inputs,
             states=genome.states,
             instructions=tuple(self.instructions),
-            next_states=tuple(self.values[v] for v in genome.next_states),
-            outputs=((genome.output_name, self.values[genome.output]),),
+            next_states=tuple(self.at(v, "H") for v in genome.next_states),
+            outputs=((genome.output_name, self.at(genome.output, "H")),),
             parameters=tuple(self.parameters.items()),
         )
 
@@ -67,10 +88,11 @@ class _Lowering:
         self.parameters[spec.name] = spec.shape
         return spec.name
 
-    def node(self, value: int, node: Node) -> int:
+    def node(self, value: int, node: Node, width: str) -> int:
+        """``width``: the node's own, or, of a gap in time, its reader's."""
         if node.op in ("add", "linear"):
-            return self.total(value)
-        operands = [self.values[v] for v in node.inputs]
+            return self.total(value, width)
+        operands = [self.at(v, width) for v in node.inputs]
         if node.op == "identity":
             return operands[0]
         if node.op == "const":
@@ -86,31 +108,37 @@ class _Lowering:
                 "mul", self.emit("scalar", parameter=self.weight(value, 0)), operands[0]
             )
         if node.op == "mul":
-            return self.chain("mul", [(self.levels[v], self.values[v]) for v in node.inputs])
+            levels = [self.levels[v] for v in node.inputs]
+            return self.chain("mul", list(zip(levels, operands, strict=True)))
         if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
             return self.emit("zeros")  # all units are equal, so each is its mean
         return self.emit(node.op, *operands)
 
-    def total(self, value: int) -> int:
+    def total(self, value: int, width: str) -> int:
         """One flat sum, terms in order of when they are known."""
         terms: list[tuple[int, int]] = []
         stack = [value]
         while stack:
             current = stack.pop()
-            node = self.genome.nodes[current - self.first]
+            node = self.genome.nodes[current - self.first_node]
             for position, operand in enumerate(node.inputs):
                 if node.op == "linear":
-                    product = self.emit(
-                        "dense", self.values[operand], parameter=self.weight(current, position)
-                    )
-                    terms.append((self.levels[operand], product))
+                    terms.append((self.levels[operand], self.product(current, position)))
                 elif operand in self.inlined:
                     stack.append(operand)
                 else:
-                    terms.append((self.levels[operand], self.values[operand]))
+                    terms.append((self.levels[operand], self.at(operand, width)))
             if node.bias:
                 terms.append((_FIXED, self.emit("vector", parameter=self.weight(current, -1))))
         return self.chain("add", terms)
+
+    def product(self, linear: int, position: int) -> int:
+        """An operand of a ``linear`` times its weight."""
+        operand = self.genome.nodes[linear - self.first_node].inputs[position]
+        value, weight = self.at(operand, self.widths[linear]), self.weight(linear, position)
+        if operand in self.readers:
+            return self.emit("mul", self.emit("vector", parameter=weight), value)
+        return self.emit("dense", value, parameter=weight)
 
     def chain(self, op: str, terms: Sequence[tuple[int, int]]) -> int:
         ordered = [value for _, value in sorted(terms, key=lambda term: term[0])]
@@ -133,6 +161,41 @@ def readiness(genome: Genome) -> tuple[int, ...]:
         level = max((levels[v] for v in node.inputs), default=_FIXED)
         levels.append(level + 1 if node.op == "linear" and level >= 0 else level)
     return tuple(levels)
+
+
+def _readers_of_gaps(
+    genome: Genome, widths: Sequence[Width], levels: Sequence[int]
+) -> dict[int, dict[Width, None]]:
+    """``dt`` and the values that depend on nothing else of a step, each with the widths of what
+    reads it.
+    """
+    gaps: dict[int, dict[Width, None]] = {
+        value: {}
+        for value in range(genome.n_values)
+        if widths[value] == "1" and levels[value] > _FIXED and value in genome.live
+    }
+    for end in (*genome.next_states, genome.output):
+        if end in gaps:
+            gaps[end]["H"] = None
+    for value, node in reversed(list(genome.numbered())):
+        read = gaps.get(value, {widths[value]: None}) if value in genome.live else {}
+        for operand in node.inputs:
+            if operand in gaps:
+                gaps[operand].update(read)
+    return gaps
+
+
+def _inputs(
+    genome: Genome, gaps: Mapping[int, Mapping[Width, None]]
+) -> tuple[tuple[str, Width], ...]:
+    """The inputs of the program."""
+    found: list[tuple[str, Width]] = []
+    for value, name in enumerate(genome.inputs):
+        if value in gaps:
+            found += [(f"{name}:{width}", width) for width in gaps[value]]
+        elif value in genome.live or not value:
+            found.append((name, INPUTS[name]))
+    return tuple(found)
 
 
 def _inlined_sums(genome: Genome) -> frozenset[int]:

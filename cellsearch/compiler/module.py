@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.backends.choice import Choice, choose
 from cellsearch.compiler.backends.transforms import beside_the_graph, transform_of
 from cellsearch.compiler.calling import (
@@ -22,6 +21,7 @@ from cellsearch.compiler.calling import (
     initial_states,
     pack_states,
 )
+from cellsearch.compiler.given import Given, check_given, with_resets
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.options import LayerOptions, check_fixed
 from cellsearch.compiler.program import Program
@@ -98,7 +98,19 @@ class CellModule(nn.Module):
     """A cell over sequences: stacked, in one or two directions. Made by :func:`compile_cell`.
 
     Input ``[T, B, I]`` (``[B, T, I]`` with ``batch_first``), ``[T, I]`` without a batch, or a
-    ``PackedSequence``; ``hx`` defaults to the initial value of each state. Returns ``(output,
+    ``PackedSequence``; ``hx`` defaults to the initial value of each state. What else a step may be
+    given has the same order of dimensions, and is packed alike where the input is packed:
+
+    * ``dt [T, B]``, or a number: the time since the step before, for cells that read ``dt[t]``;
+      1 where it is not given. All layers read it; a backward direction reads what lies between its
+      steps, so that of the step that it comes from (and at the last step that of the first).
+    * ``mask [T, B, I]``: 1 (true) where x was observed, 0 where it is missing, for cells that read
+      ``mask[t]``; all observed where it is not given, and in all layers but the first.
+    * ``reset [T, B]``, for any cell: where it is true, every state of every layer goes back to its
+      initial value before the step, whatever it was, NaN included; nothing flows back either. A
+      backward direction resets in the same gap, from the other side.
+
+    Returns ``(output,
     states)``: output ``[T, B, H * directions]``, each state ``[num_layers * directions, B, H]``,
     one tensor for one state and a tuple for more, in the order of ``genome.states``. Wrong shapes
     and dtypes raise what ``torch.nn.LSTM`` raises (:class:`ValueError`, :class:`RuntimeError`).
@@ -127,7 +139,7 @@ class CellModule(nn.Module):
         self.bidirectional = options.bidirectional
         self.backend = options.backend
         self._program = simplify_program(lower(genome))
-        self._choices: dict[tuple[torch.device, torch.dtype, bool, str], Choice] = {}
+        self._choices: dict[tuple[torch.device, torch.dtype, bool, bool, str], Choice] = {}
         self._fresh: tuple[tuple[torch.Size, torch.dtype, torch.device], list[Tensor]] | None = None
         place = None if device is None else torch.device(device)
         for name, width in options.layers():
@@ -205,30 +217,41 @@ class CellModule(nn.Module):
         return dict(choice.report)
 
     def _choose(
-        self, device: torch.device, dtype: torch.dtype, *, masked: bool = False, backend: str = ""
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        masked: bool = False,
+        resets: bool = False,
+        backend: str = "",
     ) -> Choice:
         """``backend``: another one than the module's."""
-        key = (device, dtype, masked, backend)
+        key = (device, dtype, masked, resets, backend)
         choice = self._choices.get(key)
         if choice is None:
             program = with_masks(self._program) if masked else self._program
+            program = with_resets(program, len(self.genome.states), dtype) if resets else program
             choice = self._choices[key] = choose(backend or self.backend, program, device, dtype)
         return choice
 
-    def _kernel(self, like: Tensor, states: Sequence[Tensor], *, masked: bool) -> Kernel:
+    def _chosen(
+        self, like: Tensor, states: Sequence[Tensor], *, masked: bool, resets: bool
+    ) -> Choice:
         """The kernel for this call: under a transform ``"auto"`` takes the reference."""
-        kernel = self._choose(like.device, like.dtype, masked=masked).kernel
-        if kernel.plain_torch:
-            return kernel
+        choice = self._choose(like.device, like.dtype, masked=masked, resets=resets)
+        if choice.kernel.plain_torch:
+            return choice
         what = transform_of((like, *states))
         if not what:
-            return kernel
+            return choice
         if self.backend != "auto":
             raise BackendError(
                 f"the backend {self.backend} cannot run under {what}",
                 hint='compile the cell with backend="auto" or backend="reference"',
             )
-        return self._choose(like.device, like.dtype, masked=masked, backend="reference").kernel
+        return self._choose(
+            like.device, like.dtype, masked=masked, resets=resets, backend="reference"
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
@@ -243,40 +266,53 @@ class CellModule(nn.Module):
     # -- running -----------------------------------------------------------------------------------
 
     def forward(
-        self, input: Tensor | PackedSequence, hx: State | None = None
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        dt: Tensor | PackedSequence | float | None = None,
+        mask: Tensor | PackedSequence | None = None,
+        reset: Tensor | PackedSequence | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run over whole sequences; shapes as the class says."""
+        beside = Given(dt, mask, reset)
         if _is_compiling() or _has_autocast():
-            return self._within(CellModule._sequence, (input,), hx)
-        return self._sequence(input, hx)
+            return self._within(CellModule._sequence, (input,), hx, beside)
+        return self._sequence(input, hx, beside)
 
     def _within(
-        self, run: Callable[..., tuple[Any, State]], given: tuple[Any, ...], hx: State | None
+        self,
+        run: Callable[..., tuple[Any, State]],
+        given: tuple[Any, ...],
+        hx: State | None,
+        beside: Given,
     ) -> tuple[Any, State]:
         """Run inside ``torch.compile``, whose graph ends here, or under autocast: a cell computes
         in the dtype of its weights, and what comes out has the dtype of autocast.
         """
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
-            return beside_the_graph(CellModule._within, self, run, given, hx)  # type: ignore[no-any-return]
+            return beside_the_graph(CellModule._within, self, run, given, hx, beside)  # type: ignore[no-any-return]
         weight = self._first_weight()
         if weight is None or weight.dtype is torch.float64 or weight.is_meta:
-            return run(self, *given, hx)
+            return run(self, *given, hx, beside)
         kind = weight.device.type
         if not torch.is_autocast_enabled(kind):
-            return run(self, *given, hx)
+            return run(self, *given, hx, beside)
         dtype = torch.get_autocast_dtype(kind)
         with torch.autocast(kind, enabled=False):
-            output, states = run(self, *cast(given, weight.dtype), cast(hx, weight.dtype))
+            output, states = run(self, *cast(given, weight.dtype), cast(hx, weight.dtype), beside)
             return cast(output, dtype), cast(states, dtype)
 
     def _sequence(
-        self, input: Tensor | PackedSequence, hx: State | None
+        self, input: Tensor | PackedSequence, hx: State | None, beside: Given
     ) -> tuple[Tensor | PackedSequence, State]:
         if isinstance(input, PackedSequence):
             packing = Packing.of(input)
             self._check_input(input.data, 2)
             states = [packing.sort(s) for s in self._states(hx, packing.sizes[0], input.data)]
-            output, final = self._run(packing.pad(), states, packing)
+            x = packing.pad()
+            beside = self._beside(beside, x, x.shape, packing)
+            output, final = self._run(x, states, packing, beside)
             return packing.pack(output), pack_states([packing.unsort(s) for s in final])
         if input.dim() not in (2, 3):
             raise ValueError(
@@ -288,7 +324,8 @@ class CellModule(nn.Module):
         x = x.transpose(0, 1) if self.batch_first else x
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        output, final = self._run(x, self._states(hx, x.shape[1], x, batched=batched), None)
+        beside = self._beside(beside, x, x.shape, None, batched=batched)
+        output, final = self._run(x, self._states(hx, x.shape[1], x, batched=batched), None, beside)
         output = output.transpose(0, 1) if self.batch_first else output
         if batched:
             return output, pack_states(final)
@@ -298,17 +335,21 @@ class CellModule(nn.Module):
 
     @overload
     def run_tokens(
-        self, tokens: Tensor, embedding: Tensor, hx: State | None = None
+        self, tokens: Tensor, embedding: Tensor, hx: State | None = None, **beside: Any
     ) -> tuple[Tensor, State]: ...
     @overload
     def run_tokens(
-        self, tokens: PackedSequence, embedding: Tensor, hx: State | None = None
+        self, tokens: PackedSequence, embedding: Tensor, hx: State | None = None, **beside: Any
     ) -> tuple[PackedSequence, State]: ...
     def run_tokens(
-        self, tokens: Tensor | PackedSequence, embedding: Tensor, hx: State | None = None
+        self,
+        tokens: Tensor | PackedSequence,
+        embedding: Tensor,
+        hx: State | None = None,
+        **beside: Any,
     ) -> tuple[Tensor | PackedSequence, State]:
-        """The same as ``module(functional.embedding(tokens, embedding), hx)``, gradients included,
-        faster where tokens repeat.
+        """The same as ``module(functional.embedding(tokens, embedding), hx, **beside)``, gradients
+        included, faster where tokens repeat. ``beside``: ``dt``, ``mask`` and ``reset``.
 
         ``tokens [T, B]`` (``[B, T]`` with ``batch_first``; int64) or a ``PackedSequence`` of them,
         ``embedding [V, I]``. A native kernel multiplies the embedding with the input weights of the
@@ -316,32 +357,45 @@ class CellModule(nn.Module):
         others take the plain way, and so does a module with forward hooks, which want to see x.
         Raises :class:`IndexError` for a token that is not in the embedding.
         """
+        given = Given(**beside)
         if _is_compiling() or _has_autocast():
-            return self._within(CellModule._token_sequence, (tokens, embedding), hx)
-        return self._token_sequence(tokens, embedding, hx)
+            return self._within(CellModule._token_sequence, (tokens, embedding), hx, given)
+        return self._token_sequence(tokens, embedding, hx, given)
 
     def _token_sequence(
-        self, tokens: Tensor | PackedSequence, embedding: Tensor, hx: State | None
+        self, tokens: Tensor | PackedSequence, embedding: Tensor, hx: State | None, beside: Given
     ) -> tuple[Tensor | PackedSequence, State]:
         self._check_input(embedding, 2)
         if self._forward_pre_hooks or self._forward_hooks:
-            return self(_embedded(tokens, embedding), hx)  # type: ignore[no-any-return]
+            return self(_embedded(tokens, embedding), hx, **vars(beside))  # type: ignore[no-any-return]
         if isinstance(tokens, PackedSequence):
             packing = Packing.of(tokens)
             states = [packing.sort(s) for s in self._states(hx, packing.sizes[0], embedding)]
-            output, final = self._run(packing.pad(), states, packing, embedding)
+            x = packing.pad()
+            beside = self._beside(beside, embedding, (*x.shape, embedding.shape[1]), packing)
+            output, final = self._run(x, states, packing, beside, embedding)
             return packing.pack(output), pack_states([packing.unsort(s) for s in final])
         if tokens.dim() != 2:
             raise ValueError(f"RNN: Expected tokens to be 2D, got {tokens.dim()}D tensor instead")
         x = tokens.t() if self.batch_first else tokens
         if x.shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        output, final = self._run(x, self._states(hx, x.shape[1], embedding), None, embedding)
+        beside = self._beside(beside, embedding, (*x.shape, embedding.shape[1]), None)
+        states = self._states(hx, x.shape[1], embedding)
+        output, final = self._run(x, states, None, beside, embedding)
         return output.transpose(0, 1) if self.batch_first else output, pack_states(final)
 
-    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def step(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        dt: Tensor | float | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
         """One step of a stream: ``x [B, I]``, state as :meth:`forward` returns it -> output ``[B,
-        H]`` and the next state.
+        H]`` and the next state. ``dt [B]``, ``mask [B, I]``, ``reset [B]`` as there.
 
         Only in one direction: the other one needs the whole sequence.
         """
@@ -354,13 +408,15 @@ class CellModule(nn.Module):
             raise ValueError(
                 f"RNN: Expected the input of a step to be 2D, got {x.dim()}D tensor instead"
             )
+        beside = Given(dt, mask, reset)
         if _is_compiling() or _has_autocast():
-            return self._within(CellModule._one_step, (x,), state)
-        return self._one_step(x, state)
+            return self._within(CellModule._one_step, (x,), state, beside)
+        return self._one_step(x, state, beside)
 
-    def _one_step(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def _one_step(self, x: Tensor, state: State | None, beside: Given) -> tuple[Tensor, State]:
         self._check_input(x, 2)
-        output, final = self._run(x[None], self._states(state, x.shape[0], x), None)
+        beside = self._beside(beside.of_step(), x, (1, *x.shape), None, batch_first=False)
+        output, final = self._run(x[None], self._states(state, x.shape[0], x), None, beside)
         return output[0], pack_states(final)
 
     def _run(
@@ -368,6 +424,7 @@ class CellModule(nn.Module):
         x: Tensor,
         states: Sequence[Tensor],
         packing: Packing | None,
+        beside: Given,
         embedding: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """``x [T, B, I]`` (tokens ``[T, B]`` with an ``embedding``), states ``[L * D, B, H]`` ->
@@ -375,8 +432,9 @@ class CellModule(nn.Module):
         """
         like = x if embedding is None else embedding
         share = self.variational_dropout if self.training else 0.0
-        kernel = self._kernel(like, states, masked=share > 0)
-        if embedding is not None and (share or not kernel.takes_tokens):
+        choice = self._chosen(like, states, masked=share > 0, resets=beside.reset is not None)
+        kernel, more = choice.kernel, len(choice.program.inputs) > 1
+        if embedding is not None and (share or more or not kernel.takes_tokens):
             x, embedding = functional.embedding(x, embedding), None
         batch, masks = x.shape[1], len(masked_states(self._program)) if share else 0
         whole = self.num_layers == self.directions == 1 and kernel.whole_states
@@ -394,7 +452,12 @@ class CellModule(nn.Module):
             before = [*states] if whole else [state[k] for state in states]
             for _ in range(masks):
                 before.append(drop_units(like, batch, self.hidden_size, share=share))
-            if embedding is None:
+            if more:
+                inputs = beside.of_layer(first=not k // self.directions).inputs(
+                    choice.program, given, self.hidden_size, packing, backward=backward
+                )
+                output, final = kernel(given, before, layer.weights(), sizes, inputs)
+            elif embedding is None:
                 output, final = kernel(given, before, layer.weights(), sizes)
             else:
                 output, final = kernel.run_tokens(given, embedding, before, layer.weights(), sizes)
@@ -432,6 +495,23 @@ class CellModule(nn.Module):
         if plain and self._choose(like.device, like.dtype).kernel.whole_states:
             self._fresh = (key, states)
         return states
+
+    def _beside(
+        self,
+        beside: Given,
+        like: Tensor,
+        shape: tuple[int, ...],
+        packing: Packing | None,
+        *,
+        batched: bool = True,
+        batch_first: bool | None = None,
+    ) -> Given:
+        """What is given beside x ``[T, B, I]``, which is ``shape``, as kernels take it."""
+        if beside.is_empty:
+            return beside
+        check_given(self.genome, beside)
+        first = self.batch_first if batch_first is None else batch_first
+        return beside.laid_out(like, torch.Size(shape), packing, batched=batched, batch_first=first)
 
     def _first_weight(self) -> Tensor | None:
         """Any weight, to see dtype and device; asking ``parameters()`` takes longer than all other

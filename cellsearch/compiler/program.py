@@ -33,8 +33,9 @@ Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named `
 * ``fold a`` (fixed, width 1): sum of a fixed value over its width.
 * ``outer g a``: ``g.T @ a`` summed over all positions and sequences (both step or both fixed), the
   gradient of a weight.
-* pointwise: an op of the op table by its name and meaning, and ``step``, ``sign``, ``erf`` (used by
-  gradients).
+* pointwise: an op of the op table by its name and meaning, ``step``, ``sign``, ``erf`` (used by
+  gradients), and ``restart r a s``: a where r > 0, else s (used by resets). It selects, so what is
+  not finite in s does not matter where r > 0.
 """
 
 from __future__ import annotations

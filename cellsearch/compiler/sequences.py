@@ -38,9 +38,11 @@ class Packing:
         sizes = torch.tensor(self.sizes, device="cpu")
         return (sizes[:, None] > torch.arange(self.sizes[0], device="cpu")[None, :]).sum(0)
 
-    def pad(self) -> Tensor:
-        """The data as ``[T, B, ...]``, zero beyond the end of each sequence."""
-        data = self.packed.data
+    def pad(self, data: Tensor | None = None) -> Tensor:
+        """The data, or others packed alike, as ``[T, B, ...]``, zero beyond the end of each
+        sequence.
+        """
+        data = self.packed.data if data is None else data
         padded = data.new_zeros(len(self.sizes) * self.sizes[0], *data.shape[1:])
         return padded.index_copy(0, self.rows, data).view(
             len(self.sizes), self.sizes[0], *data.shape[1:]

@@ -24,9 +24,10 @@ def trace(cell: CellModule, x: Tensor) -> list[list[Tensor]]:
     """Values over a sequence from the initial states: for each layer, for each value of the genome
     a tensor ``[T, B, H]``.
 
-    ``x [T, B, I]``. Values are numbered as in the genome (input, previous states, nodes); dead
-    nodes have no weights and so no value: an empty tensor stands for them. Values of width I or 1
-    keep it; what depends on neither x nor a state is ``[T, 1, width]``.
+    ``x [T, B, I]``; a cell that reads more is given a time of 1 and a mask of ones. Values are
+    numbered as in the genome (inputs, previous states, nodes); dead nodes have no weights and so no
+    value: an empty tensor stands for them. Values of width I or 1 keep it; what depends on neither
+    an input nor a state is ``[T, 1, width]``.
     """
     genome = cell.genome
     layers: list[list[Tensor]] = []
@@ -62,7 +63,8 @@ def step_values(
     specs: dict[int, list[ParameterSpec]] = {}
     for spec in genome.parameters:
         specs.setdefault(spec.node, []).append(spec)
-    values = [x, *states]
+    given = {"x": x, "dt": x.new_ones(len(x), 1), "mask": torch.ones_like(x)}
+    values = [*(given[name] for name in genome.inputs), *states]
     for value, node in genome.numbered():
         if value in genome.live:
             own = {spec.operand: weights[spec.name] for spec in specs.get(value, ())}

@@ -18,6 +18,7 @@ from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.expressions import Expressions, Names, is_dense, number
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
+from cellsearch.genome.parts import check_inputs
 
 __all__ = ["PRECISIONS", "Precision", "docstring_text", "to_source"]
 
@@ -94,6 +95,7 @@ def to_source(
     _check_class_name(class_name)
     if input_size is not None and hidden_size is not None:
         check_width(genome, input_size, hidden_size)
+    check_inputs(genome.inputs, "exported source")
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
     sizes = "".join(
         f"        {name}: int{'' if size is None else f' = {size}'},\n"

@@ -23,6 +23,7 @@ from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.export.torch_head import Ends
 from cellsearch.export.whole import WholeModel
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import check_inputs
 
 __all__ = ["DESCRIPTION", "check_program", "to_torch_export"]
 
@@ -66,6 +67,7 @@ def to_torch_export(
     nodes that are called as parts of a torch module are;
     :class:`BackendError` where this torch cannot export the program, or computes something else.
     """
+    check_inputs(genome.inputs, "an archive of torch.export")
     if step and bidirectional:
         raise ConfigError(
             "a step of both directions is not possible: the other one needs the whole sequence",

@@ -22,7 +22,7 @@ MAX_NESTING = 16
 
 class Builder:
     """Collects the values of a genome; the number that each method returns is what later calls take
-    as operand.
+    as operand. ``inputs``: what a step may read, ``x`` first; what nothing reads is left out.
 
     >>> b = Builder(["h"])
     >>> b.next_state("h", b.node("tanh", b.node("linear", b.x, b.state("h"))))
@@ -30,7 +30,8 @@ class Builder:
     h[t] = tanh(linear(x[t], h[t-1]))
     """
 
-    def __init__(self, states: Iterable[str | State]) -> None:
+    def __init__(self, states: Iterable[str | State], inputs: Sequence[str] = ("x",)) -> None:
+        self.inputs = tuple(inputs)
         self.states = tuple(s if isinstance(s, State) else State(s) for s in states)
         self.nodes: list[Node] = []
         self.next_states: dict[str, int] = {}
@@ -42,11 +43,24 @@ class Builder:
         """The input of this step."""
         return 0
 
+    @property
+    def first_node(self) -> int:
+        """The number of the first node."""
+        return len(self.inputs) + len(self.states)
+
+    def input(self, name: str) -> int:
+        """An input of this step: ``x``, ``dt`` or ``mask``."""
+        if name not in self.inputs:
+            raise GenomeError(
+                f"there is no input {name!r}", hint="inputs: " + ", ".join(self.inputs)
+            )
+        return self.inputs.index(name)
+
     def state(self, name: str) -> int:
         """The state of the step before."""
         for k, state in enumerate(self.states):
             if state.name == name:
-                return 1 + k
+                return len(self.inputs) + k
         raise GenomeError(
             f"there is no state {name!r}", hint="states: " + ", ".join(s.name for s in self.states)
         )
@@ -62,7 +76,7 @@ class Builder:
     def add(self, node: Node) -> int:
         """Add a node as it stands."""
         self.nodes.append(node)
-        return len(self.states) + len(self.nodes)
+        return self.first_node + len(self.nodes) - 1
 
     def next_state(self, name: str, value: int) -> None:
         """Define ``name[t]`` for a state."""
@@ -89,7 +103,9 @@ class Builder:
             )
         name, value = self._output(output)
         next_states = [self.next_states[s.name] for s in self.states]
-        genome, self.placed = _lay_out(self.states, self.nodes, next_states, value, name)
+        genome, self.placed = _lay_out(
+            self.inputs, self.states, self.nodes, next_states, value, name
+        )
         return genome
 
     def _output(self, output: str) -> tuple[str, int]:
@@ -109,11 +125,17 @@ class Builder:
 def arrange(genome: Genome) -> Genome:
     """The same genome in statement order."""
     return _lay_out(
-        genome.states, genome.nodes, genome.next_states, genome.output, genome.output_name
+        genome.inputs,
+        genome.states,
+        genome.nodes,
+        genome.next_states,
+        genome.output,
+        genome.output_name,
     )[0]
 
 
 def _lay_out(
+    inputs: Sequence[str],
     states: Sequence[State],
     nodes: Sequence[Node],
     next_states: Sequence[int],
@@ -121,16 +143,18 @@ def _lay_out(
     output_name: str,
 ) -> tuple[Genome, dict[int, int]]:
     """The genome in statement order, and the number in it of each value that is kept."""
-    first = 1 + len(states)
+    first = len(inputs) + len(states)
     order = _topological(nodes, first)
-    state_order, kept = _read_states(states, nodes, next_states, output, output_name)
+    state_order, kept = _read_states(len(inputs), states, nodes, next_states, output, output_name)
     ends = list(dict.fromkeys((*(next_states[k] for k in state_order), output)))
     uses = Counter(v for k in kept for v in nodes[k].inputs)
-    taken = {*(states[k].name for k in state_order), output_name}
+    given = [k for k, name in enumerate(inputs) if name == "x" or k in uses or k in ends]
+    taken = {*(states[k].name for k in state_order), output_name, *(inputs[k] for k in given)}
     names = _name_shared(nodes, first, [k for k in order if k in kept], uses, ends, taken)
     roots = [k for k in order if k in kept and (names[k] or first + k in ends)]
-    new = {0: 0, **{1 + k: 1 + n for n, k in enumerate(state_order)}}
-    new_first = 1 + len(state_order)
+    new = {k: n for n, k in enumerate(given)}
+    new.update((len(inputs) + k, len(given) + n) for n, k in enumerate(state_order))
+    new_first = len(given) + len(state_order)
     laid: list[Node] = []
     for root in roots:
         for k in _post_order(root, nodes, first, new):
@@ -140,7 +164,7 @@ def _lay_out(
             )
     kept_states = tuple(states[k] for k in state_order)
     genome = Genome(
-        ("x",),
+        tuple(inputs[k] for k in given),
         kept_states,
         tuple(laid),
         tuple(new[next_states[k]] for k in state_order),
@@ -151,6 +175,7 @@ def _lay_out(
 
 
 def _read_states(
+    n_inputs: int,
     states: Sequence[State],
     nodes: Sequence[Node],
     next_states: Sequence[int],
@@ -163,7 +188,7 @@ def _read_states(
     A name that nothing reads is not a state, but may still be the output: a state is assigned with
     [t] and read with [t-1].
     """
-    first = 1 + len(states)
+    first = n_inputs + len(states)
     alive = list(range(len(states)))
     while True:
         ends = [
@@ -175,7 +200,7 @@ def _read_states(
         read = (
             {v for k in kept for v in nodes[k].inputs} | {output} | {next_states[k] for k in alive}
         )
-        still = [k for k in alive if 1 + k in read]
+        still = [k for k in alive if n_inputs + k in read]
         if still == alive:
             break
         alive = still

@@ -18,6 +18,7 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError, amount, checked_arguments
 from cellsearch.genome.parts import (
     ATTRIBUTES,
+    INPUTS,
     MAX_NODES,
     MAX_STATES,
     Node,
@@ -43,7 +44,7 @@ class Genome:
     """
 
     inputs: tuple[str, ...]
-    """Names of the inputs of a step, always ``("x",)``."""
+    """Names of the inputs of a step: ``x``, then ``dt`` and ``mask`` where the cell reads them."""
     states: tuple[State, ...]
     nodes: tuple[Node, ...]
     """In topological order."""
@@ -79,7 +80,7 @@ class Genome:
         return self.nodes[value - self.first_node] if value >= self.first_node else None
 
     def is_input(self, value: int) -> bool:
-        """Whether the value is ``x[t]``."""
+        """Whether the value is an input of the step: ``x[t]``, ``dt[t]`` or ``mask[t]``."""
         return value < len(self.inputs)
 
     def is_state(self, value: int) -> bool:
@@ -243,7 +244,7 @@ class Genome:
 
 def _check(genome: Genome) -> None:
     if genome.inputs != ("x",):
-        raise GenomeError(f"the inputs of a cell are ('x',), not {genome.inputs!r}")
+        _check_inputs(genome)
     if not genome.states:
         raise GenomeError(
             "the cell has no state, so it is not recurrent",
@@ -258,6 +259,29 @@ def _check(genome: Genome) -> None:
     _check_states(genome)
     _check_nodes(genome)
     _check_ends(genome)
+
+
+def _check_inputs(genome: Genome) -> None:
+    given = genome.inputs
+    if given[:1] != ("x",) or given != tuple(name for name in INPUTS if name in given):
+        raise GenomeError(
+            f"the inputs of a cell are x, then dt, then mask, the last two where the cell reads "
+            f"them, not {given!r:.80}"
+        )
+    read = {v for node in genome.nodes for v in node.inputs} | {genome.output, *genome.next_states}
+    for value, name in enumerate(given):
+        if value and value not in read:
+            raise GenomeError(
+                "nothing reads this input",
+                where=f"{name}[t]",
+                hint="leave it out; Builder does",
+            )
+        if value and (name in genome.state_names or name == genome.output_name):
+            raise GenomeError(
+                f"this is the name of an input that the cell reads, {name}[t]",
+                where=f"{name}[t]",
+                hint="choose another name",
+            )
 
 
 def _check_states(genome: Genome) -> None:
@@ -276,8 +300,8 @@ def _check_states(genome: Genome) -> None:
 
 
 def _check_nodes(genome: Genome) -> None:
-    taken = set(genome.state_names) | {genome.output_name}
-    ends = {f"{name}_t" for name in taken} | {f"{name}_t" for name in genome.inputs}
+    taken = {*genome.state_names, genome.output_name}
+    ends = {f"{name}_t" for name in (*taken, *genome.inputs)}
     for value, node in genome.numbered():
         if node.name:
             _check_node_name(genome, value, node, taken, ends)
@@ -314,6 +338,12 @@ def _check_node_name(
 ) -> None:
     where = _where(genome, value)
     check_name(node.name, "node", where)
+    if node.name in genome.inputs:
+        raise GenomeError(
+            f"this is the name of an input that the cell reads, {node.name}[t]",
+            where=where,
+            hint="choose another name",
+        )
     if node.name in taken:
         raise GenomeError(
             "this name is defined twice",
@@ -322,7 +352,7 @@ def _check_node_name(
         )
     if node.name in ends:
         raise GenomeError(
-            "this name is the graph's name of a new state or of the input",
+            "this name is the graph's name of a new state or of an input",
             where=where,
             hint="choose another name",
         )

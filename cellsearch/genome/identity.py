@@ -24,7 +24,7 @@ from operator import or_
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.canonical import ColouredGraph, canonical_order
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import Node, State
+from cellsearch.genome.parts import INPUTS, Node, State
 from cellsearch.genome.rewriting.graph import RewriteGraph
 from cellsearch.genome.rewriting.simplify import rewrite
 from cellsearch.ops import COMMUTATIVE, PARAMETRIC
@@ -71,10 +71,13 @@ def canonical_form(genome: Genome) -> Genome:
     names = {
         v: "h" if put_out and k == 0 else f"s{k + (not put_out)}" for k, v in enumerate(states)
     }
+    inputs = _inputs(graph)
     builder = Builder(
-        State(names[v], float.fromhex(graph.texts[v].partition("=")[2])) for v in states
+        (State(names[v], float.fromhex(graph.texts[v].partition("=")[2])) for v in states),
+        tuple(inputs.values()),
     )
-    number = {0: builder.x, **{v: builder.state(names[v]) for v in states}}
+    number = {v: builder.input(name) for v, name in inputs.items()}
+    number.update((v, builder.state(names[v])) for v in states)
     _copy(graph, order, builder, number)
     for v in states:
         builder.next_state(names[v], number[graph.next_of[v]])
@@ -85,12 +88,19 @@ def canonical_form(genome: Genome) -> Genome:
 
 
 def _without_state(graph: ColouredGraph, order: Sequence[int], output: int) -> Genome:
-    builder = Builder(["h"])
-    number = {0: builder.x}
+    inputs = _inputs(graph)
+    builder = Builder(["h"], tuple(inputs.values()))
+    number = {v: builder.input(name) for v, name in inputs.items()}
     _copy(graph, order, builder, number)
     builder.node("identity", builder.state("h"), name="unread")
     builder.next_state("h", number[output])
     return builder.build()
+
+
+def _inputs(graph: ColouredGraph) -> dict[int, str]:
+    """The vertices of inputs, which come first."""
+    first = graph.texts[: len(INPUTS)]
+    return {v: text for v, text in enumerate(first) if text in INPUTS}
 
 
 def _copy(
@@ -166,13 +176,15 @@ def _reduce_rewritten(simple: RewriteGraph) -> tuple[ColouredGraph, tuple[int, .
     """What :func:`_reduce` gives for ``simple.genome()``, without building that genome."""
     graph = ColouredGraph()
     number = {0: graph.add("x")}
-    states = simple.needed_states()
+    states, first = simple.needed_states(), len(simple.inputs)
+    live = simple.below(simple.roots())
+    number.update((k, graph.add(simple.inputs[k])) for k in range(1, first) if k in live)
     for k in states:
-        number[1 + k] = graph.add(f"state={_number(simple.states[k].initial)}")
+        number[first + k] = graph.add(f"state={_number(simple.states[k].initial)}")
     known: dict[tuple[str, tuple[int, ...]], int] = {}
     ends = [simple.find(simple.next_states[k]) for k in states]
     output = simple.find(simple.output)
-    for value in simple.below([output, *ends]):
+    for value in live:
         if value in number:
             continue
         vertex = simple.at(value)
@@ -185,7 +197,7 @@ def _reduce_rewritten(simple: RewriteGraph) -> tuple[ColouredGraph, tuple[int, .
             tuple([number[v] for v in vertex.operands]),
         )
     for k, end in zip(states, ends, strict=True):
-        graph.set_next(number[1 + k], number[end])
+        graph.set_next(number[first + k], number[end])
     graph.mark(number[output])
     return graph, (number[output],)
 
@@ -195,12 +207,13 @@ def _graph(
 ) -> tuple[ColouredGraph, dict[int, int]]:
     """The graph of the live values with these states, and the vertex of each value."""
     graph = ColouredGraph()
-    number = {0: graph.add("x")}
+    first = len(genome.inputs)
+    number = {k: graph.add(name) for k, name in enumerate(genome.inputs) if not k or live[k]}
     for k in states:
-        number[1 + k] = graph.add(f"state={_number(genome.states[k].initial)}")
+        number[first + k] = graph.add(f"state={_number(genome.states[k].initial)}")
     _add_nodes(graph, genome, number, live)
     for k in states:
-        graph.set_next(number[1 + k], number[genome.next_states[k]])
+        graph.set_next(number[first + k], number[genome.next_states[k]])
     graph.mark(number[genome.output])
     return graph, number
 
@@ -210,13 +223,14 @@ def _whole(genome: Genome) -> tuple[ColouredGraph, dict[int, int]]:
     each value.
     """
     graph = ColouredGraph()
-    number = {0: graph.add("x")}
+    first = len(genome.inputs)
+    number = {k: graph.add(name) for k, name in enumerate(genome.inputs)}
     for k in range(len(genome.states)):
-        number[1 + k] = graph.add("")
+        number[first + k] = graph.add("")
     _add_nodes(graph, genome, number, b"\x01" * genome.n_values)
     for k, state in enumerate(genome.states):
         role = "output" if number[genome.next_states[k]] == number[genome.output] else "state"
-        graph.texts[number[1 + k]] = f"{role}={_number(state.initial)}"
+        graph.texts[number[first + k]] = f"{role}={_number(state.initial)}"
     return graph, number
 
 
@@ -238,7 +252,7 @@ def _alive(genome: Genome) -> tuple[bytearray, list[int]]:
             if live[first + k]:
                 for operand in nodes[k].inputs:
                     live[operand] = 1
-        still = [k for k in states if live[1 + k]]
+        still = [k for k in states if live[len(genome.inputs) + k]]
         if len(still) == len(states):
             return live, states
         states = still

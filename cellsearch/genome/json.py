@@ -17,19 +17,27 @@ from cellsearch.genome.builder import arrange
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import MAX_NODES, Node, State
 
-__all__ = ["FORMAT", "decode", "encode", "schema"]
+__all__ = ["FORMATS", "decode", "encode", "format_of", "schema"]
 
-FORMAT = 1
+FORMATS = (1, 2)
+"""Those that are read."""
 MAX_JSON = 4_194_304
 _MAX_DEPTH = 8
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _FIELDS = {"format", "inputs", "states", "nodes", "next_states", "output", "output_name"}
 
 
+def format_of(genome: Genome) -> int:
+    """The format that a genome is written in: the lowest that has all of its features. 2 has the
+    inputs ``dt`` and ``mask``.
+    """
+    return 1 if genome.inputs == ("x",) else 2
+
+
 def encode(genome: Genome) -> str:
     """The JSON form of a genome, on one line, keys sorted."""
     document = {
-        "format": FORMAT,
+        "format": format_of(genome),
         "inputs": list(genome.inputs),
         "states": [{"name": s.name, "initial": s.initial} for s in genome.states],
         "nodes": [
@@ -44,7 +52,7 @@ def encode(genome: Genome) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The published JSON Schema of the current format."""
+    """The published JSON Schema of all formats."""
     text = resources.files(__package__).joinpath("genome.schema.json").read_text("utf-8")
     document: dict[str, Any] = json.loads(text)
     return document
@@ -126,11 +134,11 @@ class _Reader:
 
     def genome(self, document: dict[str, Any]) -> Genome:
         version = document.get("format")
-        if version != FORMAT or isinstance(version, bool):
+        if version not in FORMATS or isinstance(version, bool):
             raise self.fail(
                 f"format {version!r:.40} is not known",
                 "format",
-                hint=f"this version reads format {FORMAT}",
+                hint=f"this version reads format {' and '.join(map(str, FORMATS))}",
             )
         unknown = sorted(set(document) - _FIELDS)
         if unknown:
@@ -142,7 +150,7 @@ class _Reader:
         nodes = self.array(document, "nodes")
         if len(nodes) > MAX_NODES:
             raise self.fail(f"{len(nodes)} nodes; at most {MAX_NODES} are allowed", "nodes")
-        return Genome(
+        genome = Genome(
             inputs=tuple(
                 self.text(v, f"inputs[{k}]") for k, v in enumerate(self.array(document, "inputs"))
             ),
@@ -154,6 +162,13 @@ class _Reader:
             output=self.integer(document.get("output"), "output"),
             output_name=self.text(document.get("output_name", "h"), "output_name"),
         )
+        if version < format_of(genome):
+            raise self.fail(
+                f"format {version} does not have what this cell uses",
+                "format",
+                hint=f'write "format": {format_of(genome)}',
+            )
+        return genome
 
     def state(self, value: object, place: str) -> State:
         fields = self.fields(value, place, {"name", "initial"})

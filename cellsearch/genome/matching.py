@@ -74,12 +74,13 @@ def prepared(genome: Genome) -> PreparedCell:
     for k, values in enumerate(groups):
         node = simple.node(values[0])
         if node is None:
-            kinds.append("x" if simple.is_input(values[0]) else "state")
-            labels.append(
-                "x"
-                if simple.is_input(values[0])
-                else f"state {simple.states[values[0] - 1].initial:g}"
-            )
+            if simple.is_input(values[0]):
+                kinds.append("x")
+                labels.append(simple.inputs[values[0]])
+            else:
+                kinds.append("state")
+                first = len(simple.inputs)
+                labels.append(f"state {simple.states[values[0] - first].initial:g}")
             continue
         kinds.append("node")
         labels.append(
@@ -91,7 +92,7 @@ def prepared(genome: Genome) -> PreparedCell:
         )
         for position, operand in enumerate(node.inputs):
             connections[vertex[operand], k, 0 if ops.OPS[node.op].commutative else position] += 1
-    for state, value in enumerate(simple.next_states, start=1):
+    for state, value in enumerate(simple.next_states, start=len(simple.inputs)):
         if state in vertex and value in vertex:
             connections[vertex[value], vertex[state], -1] += 1
     connections[vertex[simple.output], len(groups), -1] += 1

@@ -21,7 +21,7 @@ import networkx as nx
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import MAX_NODES, MAX_STATES, Attributes, Node, State
+from cellsearch.genome.parts import INPUTS, MAX_NODES, MAX_STATES, Attributes, Node, State
 
 __all__ = ["from_networkx", "to_networkx"]
 
@@ -71,6 +71,7 @@ class _Reader:
         self.kinds: dict[str, str] = {}
         self.numbers: dict[str, int] = {}
         self.operands: dict[str, list[str]] = {}
+        self.inputs: list[str] = []
 
     def genome(self) -> Genome:
         self.read_kinds()
@@ -82,7 +83,7 @@ class _Reader:
                 f"the output is a name, not {output!r:.40}", where="graph attribute output"
             )
         self.number_vertices([f"{state.name}_<t-1>" for state in states])
-        builder = Builder(states)
+        builder = Builder(states, self.inputs)
         for vertex, kind in self.kinds.items():
             if kind == "node":
                 builder.add(self.node(vertex, {state.name for state in states} | {output}))
@@ -96,7 +97,7 @@ class _Reader:
     # -- the parts of the graph --------------------------------------------------------------------
 
     def read_kinds(self) -> None:
-        if self.graph.number_of_nodes() > MAX_NODES + 2 * MAX_STATES + 2:
+        if self.graph.number_of_nodes() > MAX_NODES + 2 * MAX_STATES + len(INPUTS) + 1:
             raise GenomeError(
                 f"{self.graph.number_of_nodes()} vertices; at most {MAX_NODES} nodes are allowed"
             )
@@ -112,10 +113,13 @@ class _Reader:
                 )
             self.kinds[vertex] = kind
         inputs = [vertex for vertex, kind in self.kinds.items() if kind == "input"]
-        if inputs != ["x_t"]:
+        allowed = [f"{name}_t" for name in INPUTS]
+        if "x_t" not in inputs or not set(inputs) <= set(allowed):
             raise GenomeError(
-                f"the only vertex of kind input is x_t, not {', '.join(inputs)[:60] or 'none'}"
+                f"the vertices of kind input are x_t and, where they are read, dt_t and mask_t, "
+                f"not {', '.join(inputs)[:60] or 'none'}"
             )
+        self.inputs = [name for name in INPUTS if f"{name}_t" in inputs]
 
     def read_operands(self) -> None:
         edges: dict[str, dict[int, str]] = {vertex: {} for vertex in self.kinds}
@@ -170,7 +174,7 @@ class _Reader:
         stands for.
         """
         order = [
-            "x_t",
+            *(f"{name}_t" for name in self.inputs),
             *state_vertices,
             *(vertex for vertex, kind in self.kinds.items() if kind == "node"),
         ]

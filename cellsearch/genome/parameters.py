@@ -17,7 +17,7 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import statement_of
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import Node
+from cellsearch.genome.parts import INPUTS, Node
 
 __all__ = [
     "ParameterSpec",
@@ -50,13 +50,13 @@ class ParameterSpec:
 
 
 def widths(genome: Genome) -> tuple[Width, ...]:
-    """The width of each value: ``I`` for x and what is computed from it elementwise, ``1`` for
-    numbers, else ``H``.
+    """The width of each value: ``I`` for x, the mask and what is computed from them elementwise,
+    ``1`` for numbers, dt and what is computed from them, else ``H``.
 
     An elementwise op over both ``I`` and ``H`` gives ``H``; such a cell needs I = H, see
     :func:`requires_square`.
     """
-    width: list[Width] = ["I"]
+    width: list[Width] = [INPUTS[name] for name in genome.inputs]
     width.extend("H" for _ in genome.states)
     for node in genome.nodes:
         below = [width[v] for v in node.inputs]

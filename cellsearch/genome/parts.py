@@ -6,12 +6,14 @@ import keyword
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError
+from cellsearch.errors import ConfigError, GenomeError
 
 __all__ = [
     "ATTRIBUTES",
+    "INPUTS",
     "MAX_NODES",
     "MAX_STATES",
     "MODULE_NAMES",
@@ -20,10 +22,17 @@ __all__ = [
     "Node",
     "State",
     "check_attributes",
+    "check_inputs",
     "check_name",
     "check_written_name",
 ]
 
+INPUTS: Mapping[str, Literal["I", "1"]] = {"x": "I", "dt": "1", "mask": "I"}
+"""What a step may be given, in this order, with its width: ``x``; ``dt``, the time since the step
+before, one number a step; ``mask``, of the size of x, 1 where x was observed and 0 where it is
+missing. A genome has ``x`` and those of the others that it reads. The names of the others are no
+reserved ones: an older cell may have a node or a state of this name.
+"""
 MAX_NODES = 5000
 MAX_STATES = 64
 MAX_NAME = 64
@@ -150,6 +159,18 @@ def check_written_name(name: str, what: str, where: str) -> None:
             "under this name",
             where=where,
             hint="choose another name, for example without the _ at its head",
+        )
+
+
+def check_inputs(inputs: tuple[str, ...], what: str) -> None:
+    """Raise :class:`ConfigError` for a cell that reads more than x, which ``what`` cannot give it
+    yet: "C", for example.
+    """
+    more = [f"{name}[t]" for name in inputs if name != "x"]
+    if more:
+        raise ConfigError(
+            f"the cell reads {' and '.join(more)}, which {what} cannot give it",
+            hint="compile_cell runs it",
         )
 
 

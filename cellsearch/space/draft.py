@@ -1,10 +1,10 @@
 """A genome while it is edited: values may be added, replaced and removed in any order, then laid
 out again as a genome.
 
-Values are numbered as in the genome it came from, except that previous states are negative: ``0``
-is x_t, ``-1`` the first state, positive numbers are nodes. So a node keeps its number, and its
-name, through every edit that does not remove it: equally named weights of the genome before and
-after belong together.
+Previous states are negative, ``-1`` the first one, inputs have the numbers of :data:`GIVEN` (``0``
+is x_t), positive numbers are nodes, numbered as in the genome they came from. So a node keeps its
+number, and its name, through every edit that does not remove it: equally named weights of the
+genome before and after belong together.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Attributes, Node, State
 
-__all__ = ["Draft", "X"]
+__all__ = ["GIVEN", "Draft", "X"]
 
-X = 0
+GIVEN = {"x": 0, "dt": -1001, "mask": -1002}
+"""The numbers of the inputs: below those of all states, of which there are fewer."""
+X = GIVEN["x"]
 
 
 @dataclass
@@ -45,9 +47,11 @@ class Draft:
     def of(cls, genome: Genome) -> Draft:
         """The genome, open for edits."""
         first = genome.first_node
+        numbers = [GIVEN[name] for name in genome.inputs]
+        numbers += [-1 - k for k in range(len(genome.states))]
 
         def number(value: int) -> int:
-            return value if value >= first else -value
+            return value if value >= first else numbers[value]
 
         return cls(
             states={-1 - k: state for k, state in enumerate(genome.states)},
@@ -247,13 +251,10 @@ class Draft:
             value = stack.pop()
             if value not in useful:
                 useful.add(value)
-                stack.extend(
-                    self.nodes[value].inputs
-                    if value > 0
-                    else (self.ends[value],)
-                    if value < 0
-                    else ()
-                )
+                if value > 0:
+                    stack.extend(self.nodes[value].inputs)
+                elif value in self.ends:
+                    stack.append(self.ends[value])
         self.nodes = {number: node for number, node in self.nodes.items() if number in useful}
         for state in [state for state in self.states if state not in useful]:
             del self.states[state], self.ends[state]
@@ -264,10 +265,8 @@ class Draft:
         """
         name, output = self.output_name, self.output
         self.drop_idle()
-        builder = Builder(self.states.values())
-        place = {X: 0, **{state: 1 + k for k, state in enumerate(self.states)}}
-        first = 1 + len(self.states)
-        place.update((number, first + k) for k, number in enumerate(self.nodes))
+        builder = Builder(self.states.values(), tuple(GIVEN))
+        place = {number: k for k, number in enumerate((*GIVEN.values(), *self.states, *self.nodes))}
         for node in self.nodes.values():
             builder.add(
                 Node(node.name, node.op, tuple([place[v] for v in node.inputs]), node.attrs)

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from cellsearch.compiler import backends
 from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
+from cellsearch.compiler.calling import within
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
+from cellsearch.genome.parts import check_inputs
 from cellsearch.streaming.native import NativeLayer
 
 __all__ = ["PRECISIONS", "Precision", "Stepper"]
@@ -63,6 +65,7 @@ class Stepper:
             raise ConfigError(
                 f"{precision!r} is not a precision", hint="precisions: " + ", ".join(PRECISIONS)
             )
+        check_inputs(cell.genome.inputs, "a stepper")
         self.precision = precision
         self.dtype: torch.dtype = (
             torch.float32 if precision == "int8" else getattr(torch, precision)
@@ -97,7 +100,7 @@ class Stepper:
     def start(self, batch: int = 1) -> tuple[tuple[Tensor, ...], ...]:
         """The state before the first position of ``batch`` streams."""
         states = tuple(
-            torch.full((batch, self.hidden_size), _within(value, self.dtype), dtype=self.dtype)
+            torch.full((batch, self.hidden_size), within(value, self.dtype), dtype=self.dtype)
             for value in self.initial
         )
         return tuple(states for _ in self._layers)
@@ -235,14 +238,6 @@ class _Layer:
 _AnyLayer = NativeLayer | _Layer
 
 
-def _within(value: float, dtype: torch.dtype) -> float:
-    """The number of the dtype's range that is nearest: -1e30, which stands for the logarithm of
-    nothing, is not infinity in float16.
-    """
-    bound = torch.finfo(dtype).max
-    return min(max(value, -bound), bound)
-
-
 def _fixed(
     instruction: Instruction,
     operands: list[Tensor],
@@ -252,7 +247,7 @@ def _fixed(
 ) -> Tensor:
     """A value that depends on weights only, ``[width]``."""
     if instruction.op == "const":
-        return torch.tensor([_within(instruction.value, dtype)], dtype=dtype)
+        return torch.tensor([within(instruction.value, dtype)], dtype=dtype)
     if instruction.op == "zeros":
         return torch.zeros(hidden_size, dtype=dtype)
     if instruction.op in ("vector", "scalar"):

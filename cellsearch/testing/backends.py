@@ -13,7 +13,7 @@ final states, and the gradients with respect to the input, the initial states an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,6 +53,8 @@ class Case:
     lengths: tuple[int, ...] | None = None
     given_states: bool = True
     seed: int = 0
+    resets: bool = False
+    """Whether some steps begin with the initial states."""
 
 
 def build(
@@ -107,8 +109,15 @@ def run_module(
         else pack_padded_sequence(x, torch.tensor(case.lengths), enforce_sorted=False)
     )
     hx = None if not case.given_states else states[0] if len(states) == 1 else tuple(states)
+    beside = _beside(module.genome, case, x, draw)
+    packed = {
+        name: value
+        if case.lengths is None
+        else pack_padded_sequence(value, torch.tensor(case.lengths), enforce_sorted=False)
+        for name, value in beside.items()
+    }
     module.zero_grad()
-    output, final = module(given, hx)
+    output, final = module(given, hx, **packed)
     output = output.data if isinstance(output, PackedSequence) else output
     finals = (final,) if isinstance(final, Tensor) else final
     loss = _loss(output, finals, generator)
@@ -120,6 +129,13 @@ def run_module(
         "gradient of x": _gradient(x),
     }
     found.update(
+        {
+            f"gradient of {name}": _gradient(value)
+            for name, value in beside.items()
+            if value.requires_grad
+        }
+    )
+    found.update(
         {f"gradient of initial state {k}": _gradient(state) for k, state in enumerate(states)}
     )
     found.update(
@@ -129,6 +145,20 @@ def run_module(
         }
     )
     return {name: value.detach().to("cpu", torch.float64) for name, value in found.items()}
+
+
+def _beside(
+    genome: Genome, case: Case, x: Tensor, draw: Callable[..., Tensor]
+) -> dict[str, Tensor]:
+    """What the cell reads beside x, and where states start afresh."""
+    found = {}
+    if "dt" in genome.inputs:
+        found["dt"] = draw(*x.shape[:2]).detach().abs().requires_grad_()
+    if "mask" in genome.inputs:
+        found["mask"] = (draw(*x.shape).detach() > 0).to(x.dtype).requires_grad_()
+    if case.resets:
+        found["reset"] = draw(*x.shape[:2]).detach() > 0.5
+    return found
 
 
 def _loss(output: Tensor, finals: Sequence[Tensor], generator: torch.Generator) -> Tensor:
@@ -237,6 +267,8 @@ class BackendContract:
         """
         if any(abs(number) > _LARGEST for number in _numbers(genome)):
             return  # sin(1e30) and the like amplify the last bit beyond all bounds
+        if not backends.get(self.name).more_inputs and (case.resets or len(genome.inputs) > 1):
+            return  # "auto" never asks such a backend
         reference = run_module(build(genome, case, "reference", torch.float64), case)
         got = run_module(build(genome, case, self.name, self.dtype, self.device), case, self.dtype)
         largest = float("inf") if self.dtype is torch.float64 else _HUGE
@@ -291,6 +323,60 @@ class BackendContract:
                 seed=seed,
             )
             self.check(genome, case, f"random cell {seed}")
+
+    def test_more_inputs(self) -> None:
+        """Random cells that read the time between steps and what was observed."""
+        every = (("x", "dt"), ("x", "mask"), ("x", "dt", "mask"))
+        for seed in range(self.random_genomes):
+            rng = np.random.default_rng([18, seed])
+            genome = random_genome(rng, op_names=SMOOTH_OPS, inputs=every[seed % 3])
+            size = int(rng.choice((1, 3, 5, 17)))
+            case = Case(
+                steps=4,
+                input_size=size,
+                hidden_size=size,
+                lengths=(4, 1, 3) if seed % 4 == 0 else None,
+                given_states=seed % 3 != 0,
+                seed=seed,
+                resets=seed % 5 == 0,
+            )
+            self.check(genome, case, f"random cell {seed} of {', '.join(genome.inputs)}")
+
+    def test_resets(self) -> None:
+        """States that start afresh within a sequence, also packed, stacked and backwards."""
+        for name in ("lstm", "gru_cho", "slstm", "mingru", "indrnn_relu"):
+            for lengths in (None, (2, 4, 1)):
+                for layers in (1, 2):
+                    case = Case(
+                        4,
+                        3,
+                        5,
+                        5,
+                        num_layers=layers,
+                        bidirectional=layers == 2,
+                        lengths=lengths,
+                        resets=True,
+                    )
+                    self.check(zoo.load(name), case, name)
+
+    def test_what_is_not_finite_ends_at_a_reset(self) -> None:
+        """A NaN or infinity in a state stays before the reset, and no gradient passes it."""
+        if not backends.get(self.name).more_inputs:
+            return
+        module = build(zoo.load("lstm"), Case(), self.name, self.dtype, self.device)
+        x = torch.randn(4, 2, 7, dtype=self.dtype, device=self.device)
+        reset = torch.zeros(4, 2, dtype=torch.bool, device=self.device)
+        reset[2, 0] = reset[0, 1] = True
+        h = torch.full((1, 2, 7), float("nan"), dtype=self.dtype, device=self.device)
+        output, _ = module(x, (h, torch.full_like(h, float("inf"))), reset=reset)
+        assert output[:2, 0].isnan().any(), "the NaN was not there"
+        assert output[2:, 0].isfinite().all(), "the NaN passed the reset"
+        assert output[:, 1].isfinite().all(), "infinity passed the reset"
+        c = torch.ones_like(h).requires_grad_()
+        output, _ = module(x, (torch.zeros_like(h), c), reset=reset)
+        output[2:].sum().backward()
+        assert _gradient(c).count_nonzero() == 0, "a gradient passed the reset"
+        assert any(_gradient(p).count_nonzero() for p in module.parameters())
 
     def test_sizes(self) -> None:
         """Sizes around powers of two, one row, one position, many positions."""

@@ -60,9 +60,10 @@ def random_genome(
     op_names: Sequence[str] = tuple(ops.OPS),
     named: float = 0.4,
     numbers: Sequence[float] = EXTREME_NUMBERS,
+    inputs: Sequence[str] = ("x",),
 ) -> Genome:
     """A legal genome in statement order: any of the ops, 1 to ``max_states`` states, shared values,
-    dead nodes, aliases.
+    dead nodes, aliases. It reads all of the ``inputs``, x maybe not.
 
     ``numbers``: what constants and initial states are drawn from. ``named``: share of the nodes
     that get a name; the others are anonymous wherever the text form allows it.
@@ -73,10 +74,10 @@ def random_genome(
     ]
     if rng.random() < 0.7:
         states[0] = State("h", states[0].initial)
-    builder = Builder([states[k] for k in rng.permutation(len(states))])
-    first = 1 + len(states)
+    builder = Builder([states[k] for k in rng.permutation(len(states))], inputs)
+    first = builder.first_node
     names = list(rng.permutation(_NAMES))
-    unread = list(range(1, first))  # every state has to be read
+    unread = list(range(1, first))  # every state has to be read, and every input but x
     for _ in range(int(rng.integers(1, max_nodes + 1))):
         name = str(names.pop()) if names and rng.random() < named else ""
         builder.add(_random_node(rng, builder, name, op_names, unread, numbers))
@@ -96,13 +97,16 @@ def random_genome(
 
 
 def _with_state(builder: Builder, rng: np.random.Generator) -> Genome:
-    """Build; where what reads the states turns out to be dead, let the first state read them
-    all.
+    """Build; where what reads the states, and the inputs after x, turns out to be dead, let the
+    first state read them all.
     """
     live = [builder.next_states[s.name] for s in builder.states]
     read = {v for node in builder.nodes for v in node.inputs}
     keeper = builder.node(
-        "linear", live[0], *(1 + k for k in range(len(builder.states))), bias=bool(rng.integers(2))
+        "linear",
+        live[0],
+        *range(1, builder.first_node),
+        bias=bool(rng.integers(2)),
     )
     if rng.random() < 0.8 or not read:
         builder.next_state(builder.states[0].name, keeper)
@@ -123,7 +127,7 @@ def _random_node(
 ) -> Node:
     op = ops.OPS[str(rng.choice(np.asarray(op_names)))]
     most = op.min_arity + 3 if op.max_arity is None else op.max_arity
-    total = 1 + len(builder.states) + len(builder.nodes)
+    total = builder.first_node + len(builder.nodes)
     operands = []
     for _ in range(int(rng.integers(op.min_arity, most + 1))):
         if unread and rng.random() < 0.4:
@@ -162,10 +166,16 @@ class _Rewriter:
         if genome.output_name in self.state_names and rng.random() < 0.8:
             self.state_names[genome.output_name] = "h"
         self.builder = Builder(
-            State(self.state_names[genome.states[k].name], genome.states[k].initial) for k in order
+            (
+                State(self.state_names[genome.states[k].name], genome.states[k].initial)
+                for k in order
+            ),
+            genome.inputs,
         )
         self.drop_dead = _sees_a_state(genome)  # otherwise dead nodes may be all that reads a state
-        self.number = {0: 0, **{1 + int(k): 1 + n for n, k in enumerate(order)}}
+        given = len(genome.inputs)
+        self.number = {k: k for k in range(given)}
+        self.number.update((given + int(k), given + n) for n, k in enumerate(order))
 
     def build(self) -> Genome:
         genome, rng, builder = self.genome, self.rng, self.builder
@@ -225,7 +235,7 @@ class _Rewriter:
         """
         rng = self.rng
         number = self.number[value]
-        first = 1 + len(self.builder.states)
+        first = self.builder.first_node
         if number >= first and rng.random() < 0.15:
             node = self.builder.nodes[number - first]
             if not ops.OPS[node.op].parametric:
@@ -235,7 +245,7 @@ class _Rewriter:
         return number
 
     def add_dead_node(self) -> None:
-        total = 1 + len(self.builder.states) + len(self.builder.nodes)
+        total = self.builder.first_node + len(self.builder.nodes)
         op = str(self.rng.choice(["linear", "tanh", "square"]))
         operand = int(self.rng.integers(0, total))
         self.builder.node(op, operand, name=f"dead{len(self.builder.nodes)}")

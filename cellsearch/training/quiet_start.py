@@ -129,7 +129,7 @@ def _delayed(genome: Genome, parent: Genome, value: int) -> float | None:
     """The constant for a linear that a new state holds for one step, by what reads the state."""
     for k, state in enumerate(genome.states):
         if genome.next_states[k] == value and state.name not in parent.state_names:
-            reader = _only_reader(genome, 1 + k)
+            reader = _only_reader(genome, len(genome.inputs) + k)
             op = "" if reader is None else genome.nodes[reader - genome.first_node].op
             return {"mul": 1.0, "add": 0.0}.get(op)
     return None
@@ -154,7 +154,9 @@ def _gate_bias(genome: Genome, parent: Genome, gate: int) -> float | None:
     if node.op != "mul":
         return None
     new_states = {
-        1 + k for k, state in enumerate(genome.states) if state.name not in parent.state_names
+        len(genome.inputs) + k
+        for k, state in enumerate(genome.states)
+        if state.name not in parent.state_names
     }
     let_in = new_states & set(node.inputs) or _lets_in_a_state(genome, parent, reader)
     return -bias if let_in else bias

@@ -54,7 +54,8 @@ def test_the_schema_is_a_schema_and_refuses_what_is_no_genome() -> None:
     jsonschema.Draft202012Validator.check_schema(genome_json.schema())
     document = json.loads(Genome.from_text(LSTM).to_json())
     for damage in (
-        {"format": 2},
+        {"format": 3},
+        {"inputs": ["x", "dt"]},
         {"output": -1},
         {"states": []},
         {"inputs": ["y"]},

@@ -50,9 +50,13 @@ class Kernel(ABC):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """``x [T, B, I]``, ``states`` each ``[B, H]``, ``parameters`` by name (``i.weight_x [H,
         I]``) -> ``(output [T, B, H], states)``.
+
+        ``more``: the inputs of the program after x, each ``[T, B, width]``; given only where
+        :attr:`Backend.more_inputs` says that they are taken.
 
         ``batch_sizes``: number of sequences still running at each position, never increasing (rows
         sorted by length, longest first); ``None``: all at every position. Output beyond the end of
@@ -83,6 +87,9 @@ class Backend(ABC):
     """A code generator. ``name`` is what ``compile_cell(..., backend=name)`` calls it."""
 
     name: ClassVar[str]
+    more_inputs: ClassVar[bool] = False
+    """Whether it runs programs that are given more than x in each step: cells that read ``dt[t]``
+    or ``mask[t]``, and resets of states."""
 
     @abstractmethod
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:

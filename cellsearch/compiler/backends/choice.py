@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from cellsearch.compiler import backends
-from cellsearch.compiler.backends.base import Kernel
+from cellsearch.compiler.backends.base import Kernel, Support
 from cellsearch.compiler.program import Program
 from cellsearch.errors import BackendError
 
@@ -19,6 +19,7 @@ __all__ = ["Choice", "choose"]
 class Choice:
     """The kernel for one device and dtype."""
 
+    program: Program
     kernel: Kernel
     report: Mapping[str, str]
     """For each backend ``"taken"``, or why it was not."""
@@ -30,7 +31,7 @@ def choose(backend: str, program: Program, device: torch.device, dtype: torch.dt
     none of that name.
     """
     if backend != "auto":
-        support = backends.get(backend).supports(program, device, dtype)
+        support = _support(backend, program, device, dtype)
         if not support.ok:
             raise BackendError(
                 f"the backend {backend} cannot run this cell on {device} in {dtype}: "
@@ -38,17 +39,25 @@ def choose(backend: str, program: Program, device: torch.device, dtype: torch.dt
                 hint='backend="auto" takes one that can',
             )
         others = dict.fromkeys(backends.names(), f"not asked for (backend={backend!r})")
-        return Choice(_built(backend, program), {**others, backend: "taken"})
+        return Choice(program, _built(backend, program), {**others, backend: "taken"})
     report: dict[str, str] = {}
     taken = ""
     for name in backends.names():
         if taken:
             report[name] = f"not needed, {taken} comes first"
             continue
-        support = backends.get(name).supports(program, device, dtype)
+        support = _support(name, program, device, dtype)
         report[name] = "taken" if support.ok else support.reason
         taken = name if support.ok else ""
-    return Choice(_built(taken, program), report)
+    return Choice(program, _built(taken, program), report)
+
+
+def _support(backend: str, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
+    asked = backends.get(backend)
+    more = [name.partition(":")[0] for name, _ in program.inputs[1:]]
+    if more and not asked.more_inputs:
+        return Support(False, f"it takes x alone, not {' and '.join(dict.fromkeys(more))}")
+    return asked.supports(program, device, dtype)
 
 
 def _built(backend: str, program: Program) -> Kernel:

@@ -54,8 +54,12 @@ class _Functions(dict[str, Callable[..., torch.Tensor]]):
         return made
 
 
+def _restart(reset: torch.Tensor, start: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+    return torch.where(reset > 0, start, state)
+
+
 FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = _Functions(
-    step=_step, sign=torch.sign, erf=torch.erf
+    step=_step, sign=torch.sign, erf=torch.erf, restart=_restart
 )
 """Primitive -> function of its operands (a sum or product of two)."""
 

@@ -22,6 +22,7 @@ class Reference(Backend):
     """Runs every program everywhere."""
 
     name = "reference"
+    more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Always: this backend has no limits but speed."""
@@ -44,6 +45,7 @@ class ReferenceLoop(Kernel):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
         carried = list(states)
@@ -51,7 +53,10 @@ class ReferenceLoop(Kernel):
         for t in range(steps):
             running = batch if batch_sizes is None else batch_sizes[t]
             output, new = self.step(
-                x[t, :running], [state[:running] for state in carried], parameters
+                x[t, :running],
+                [state[:running] for state in carried],
+                parameters,
+                [value[t, :running] for value in more],
             )
             carried = [
                 torch.cat([now, old[running:]]) for now, old in zip(new, carried, strict=True)
@@ -60,10 +65,16 @@ class ReferenceLoop(Kernel):
         return torch.stack(outputs), tuple(carried)
 
     def step(
-        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step: ``x [B, I]``, states ``[B, H]`` -> output ``[B, H]``, next states."""
-        values = [x, *states]
+        """One step: ``x [B, I]``, states ``[B, H]``, ``more`` inputs ``[B, width]`` -> output ``[B,
+        H]``, next states.
+        """
+        values = [x, *more, *states]
         for instruction in self.program.instructions:
             operands = [values[v] for v in instruction.inputs]
             values.append(evaluate(instruction, operands, parameters, states[0]))

@@ -28,6 +28,7 @@ class Scan(Backend):
     """Runs affine-diagonal cells."""
 
     name = "scan"
+    more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Whether every state is affine and elementwise in itself, given the states before it."""
@@ -94,6 +95,8 @@ def _kind(instruction: Instruction, below: Sequence[int]) -> int:
         return _AFFINE
     if instruction.op == "mul":
         return _AFFINE if _FREE in below else _OTHER
+    if instruction.op == "restart":
+        return _AFFINE if below[0] == _FREE else _OTHER
     if instruction.op in ("div", "blend"):
         guard = below[1] if instruction.op == "div" else below[0]
         return _AFFINE if guard == _FREE else _OTHER
@@ -103,14 +106,16 @@ def _kind(instruction: Instruction, below: Sequence[int]) -> int:
 # -- the scan --------------------------------------------------------------------------------------
 
 
-def _combine(a: Tensor, b: Tensor) -> Tensor:
-    """``s_t`` for all t of ``s_t = a_t s_{t-1} + b_t`` from ``s_{-1} = 0``; a and b ``[T,
-    ...]``.
+def _combine(a: Tensor, b: Tensor, *, cuts: bool) -> Tensor:
+    """``s_t`` for all t of ``s_t = a_t s_{t-1} + b_t`` from ``s_{-1} = 0``; a and b ``[T, ...]``.
+    ``cuts``: where a_t is 0, s_t is b_t whatever stands before, NaN too.
     """
     a, b = a.clone(), b.clone()
     distance = 1
     while distance < len(b):
-        b = torch.cat([b[:distance], torch.addcmul(b[distance:], a[distance:], b[:-distance])])
+        joined = torch.addcmul(b[distance:], a[distance:], b[:-distance])
+        joined = torch.where(a[distance:] == 0, b[distance:], joined) if cuts else joined
+        b = torch.cat([b[:distance], joined])
         a = torch.cat([a[:distance], a[distance:] * a[:-distance]])
         distance *= 2
     return b
@@ -122,29 +127,33 @@ class _AffineScan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor) -> Tensor:
-        states = _combine(a, torch.cat([torch.addcmul(b[:1], a[:1], start[None]), b[1:]]))
+    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor, cuts: bool) -> Tensor:
+        first = torch.addcmul(b[:1], a[:1], start[None])
+        first = torch.where(a[:1] == 0, b[:1], first) if cuts else first
+        states = _combine(a, torch.cat([first, b[1:]]), cuts=cuts)
         ctx.save_for_backward(a, states, start)
+        ctx.cuts = cuts
         return states
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "the scan backend computes first derivatives only; use backend='reference'"
             )
         a, states, start = ctx.saved_tensors
         following = torch.cat([a[1:], a.new_zeros(1, *a.shape[1:])])
-        d_b = _combine(following.flip(0), gradient.flip(0)).flip(0)
+        d_b = _combine(following.flip(0), gradient.flip(0), cuts=ctx.cuts).flip(0)
         before = torch.cat([start[None], states[:-1]])
-        return d_b * before, d_b, a[0] * d_b[0]
+        return d_b * before, d_b, a[0] * d_b[0], None
 
 
-def affine_scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
+def affine_scan(a: Tensor, b: Tensor, start: Tensor, *, cuts: bool = False) -> Tensor:
     """All states of ``s_t = a_t * s_{t-1} + b_t`` with ``s_{-1} = start``: a, b ``[T, B, H]``,
-    start ``[B, H]`` -> ``[T, B, H]``.
+    start ``[B, H]`` -> ``[T, B, H]``. ``cuts``: where ``a_t`` is 0, what is not finite before does
+    not matter.
     """
-    states: Tensor = _AffineScan.apply(a, b, start)  # type: ignore[no-untyped-call]
+    states: Tensor = _AffineScan.apply(a, b, start, cuts)  # type: ignore[no-untyped-call]
     return states
 
 
@@ -162,6 +171,7 @@ class _ScanKernel(Kernel):
     def __init__(self, program: Program, order: Sequence[int]) -> None:
         self.program = program
         self.order = order
+        self.cuts = any(instruction.op == "restart" for instruction in program.instructions)
 
     def __call__(
         self,
@@ -169,6 +179,7 @@ class _ScanKernel(Kernel):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
         running = None
@@ -182,17 +193,17 @@ class _ScanKernel(Kernel):
         final: dict[int, Tensor] = {}
         like = states[0]
         for state in self.order:
-            values = self.evaluate(x, like, before, parameters, state)
+            values = self.evaluate((x, *more), like, before, parameters, state)
             scale, shift = values[self.program.next_states[state]]
             shape = (steps, batch, states[state].shape[1])
             a = x.new_zeros(shape) if scale is None else scale.expand(shape)
             b = x.new_zeros(shape) if shift is None else shift.expand(shape)
             if running is not None:  # a sequence that has ended keeps its state
                 a, b = torch.where(running, a, 1.0), torch.where(running, b, 0.0)
-            after = affine_scan(a, b, states[state])
+            after = affine_scan(a, b, states[state], cuts=self.cuts)
             before[state] = torch.cat([states[state][None], after[:-1]])
             final[state] = after[-1]
-        output = self.evaluate(x, like, before, parameters)[self.program.output][1]
+        output = self.evaluate((x, *more), like, before, parameters)[self.program.output][1]
         assert output is not None
         output = output.expand(steps, batch, states[0].shape[1])
         if running is not None:
@@ -201,7 +212,7 @@ class _ScanKernel(Kernel):
 
     def evaluate(
         self,
-        x: Tensor,
+        inputs: Sequence[Tensor],
         like: Tensor,
         before: Mapping[int, Tensor],
         parameters: Mapping[str, Tensor],
@@ -210,10 +221,12 @@ class _ScanKernel(Kernel):
         """All values at all positions, those that ``state`` leads to as affine functions of it;
         (None, None) where that is impossible.
         """
-        values: list[_Affine] = [(None, x)]
+        values: list[_Affine] = [(None, value) for value in inputs]
+        missing = set()
         for k in range(len(self.program.states)):
-            values.append((x.new_ones(1), None) if k == state else (None, before.get(k)))
-        missing = {1 + k for k in range(len(self.program.states)) if k != state and k not in before}
+            if k != state and k not in before:
+                missing.add(len(values))
+            values.append((like.new_ones(1), None) if k == state else (None, before.get(k)))
         for value, instruction in self.program.numbered():
             if any(v in missing for v in instruction.inputs):
                 missing.add(value)
@@ -246,6 +259,13 @@ def _apply_affine(op: str, below: Sequence[_Affine]) -> _Affine:
     if op == "mul":
         factor, affine = (below[0], below[1]) if below[0][0] is None else (below[1], below[0])
         return _times(affine, _known(factor[1]))
+    if op == "restart":
+        reset, start = _known(below[0][1]) > 0, _known(below[1][1])
+        scale, shift = below[2]
+        return (
+            None if scale is None else torch.where(reset, 0.0, scale),
+            torch.where(reset, start, 0.0 if shift is None else shift),
+        )
     if op == "div":
         return _times(below[0], 1 / _known(below[1][1]))
     gate = _known(below[0][1])

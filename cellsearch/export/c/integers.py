@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from cellsearch.compiler.backends.base import Kernel
+from cellsearch.compiler.backends.choice import Choice
 from cellsearch.compiler.backends.evaluate import evaluate
 from cellsearch.compiler.backends.reference import ReferenceLoop
 from cellsearch.compiler.module import CellModule
@@ -99,8 +99,10 @@ class IntegerCell(CellModule):
         )
         self._integers = _IntegerLoop(self.program, bits)
 
-    def _kernel(self, like: Tensor, states: Sequence[Tensor], *, masked: bool) -> Kernel:
-        return self._integers
+    def _chosen(
+        self, like: Tensor, states: Sequence[Tensor], *, masked: bool, resets: bool
+    ) -> Choice:
+        return Choice(self.program, self._integers, {})
 
 
 class _IntegerLoop(ReferenceLoop):
@@ -109,11 +111,15 @@ class _IntegerLoop(ReferenceLoop):
         self.bits = bits
 
     def step(
-        self, x: Tensor, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, list[Tensor]]:
         """As the reference; what a dense product reads is rounded first."""
         rounded: dict[int, Tensor] = {}
-        values = [x, *states]
+        values = [x, *more, *states]
         for instruction in self.program.instructions:
             operands = [values[v] for v in instruction.inputs]
             if (

@@ -21,6 +21,7 @@ from cellsearch.export.whole import WholeModel
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.footprint import DevicePrecision, Footprint
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import check_inputs
 
 __all__ = ["ActivationBits", "WrittenC", "c_model", "export_c"]
 
@@ -126,6 +127,7 @@ def c_model(
     else:
         genome, given = model, dict(sizes or {})
         arrays = {name: np.asarray(weight) for name, weight in (weights or {}).items()}
+    check_inputs(genome.inputs, "C")
     if (not arrays and genome.parameters) or "input_size" not in given:
         raise ConfigError(
             "a file of C holds weights, and the cell has none",

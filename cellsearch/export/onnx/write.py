@@ -18,6 +18,7 @@ from cellsearch.export.onnx.head import Head
 from cellsearch.export.onnx.layer import OnnxLayer
 from cellsearch.export.whole import WholeModel
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import check_inputs
 
 __all__ = ["IR_VERSION", "OPSET", "to_onnx"]
 
@@ -60,6 +61,7 @@ def to_onnx(
     cannot express, :class:`BackendError` where onnxruntime cannot run the model or gives other
     numbers.
     """
+    check_inputs(genome.inputs, "ONNX")
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
     layer = OnnxLayer(genome, input_size, hidden_size, num_layers, bidirectional, arrays)
     if layer.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):

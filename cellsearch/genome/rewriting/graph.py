@@ -96,7 +96,7 @@ class Vertex(NamedTuple):
     """One value."""
 
     op: str
-    """An op, ``"x"`` or ``"state"``."""
+    """An op, ``"state"``, ``"x"``, or another input: ``"dt[t]"``."""
     operands: tuple[int, ...] = ()
     number: float = 0.0
     """Of a ``const``."""
@@ -109,9 +109,12 @@ class RewriteGraph:
     """A genome taken apart; see the module docstring."""
 
     def __init__(self, genome: Genome) -> None:
+        self.inputs = genome.inputs
         self.states = genome.states
         self.output_name = genome.output_name
-        self.vertices: list[Vertex] = [Vertex("x"), *(Vertex("state") for _ in genome.states)]
+        self.vertices: list[Vertex] = [Vertex("x")]
+        self.vertices += [Vertex(f"{name}[t]") for name in genome.inputs[1:]]  # no name of an op
+        self.vertices += [Vertex("state") for _ in genome.states]
         self.names: dict[int, str] = {}
         self.replaced: dict[int, int] = {}
         self.known: dict[tuple[str, float, tuple[int, ...]], int] = {}
@@ -230,7 +233,15 @@ class RewriteGraph:
 
     def single(self, value: int) -> bool:
         """Whether one operand reads the value and nothing else does."""
-        return self.uses.get(value, 0) == 1 and self.op(value) not in ("x", "state")
+        return self.uses.get(value, 0) == 1 and not self.is_given(value)
+
+    def is_given(self, value: int) -> bool:
+        """Whether the value is an input or a previous state."""
+        return value < len(self.inputs) + len(self.states)
+
+    def place_of(self, state: int) -> int:
+        """The position among the states of a previous state's value."""
+        return state - len(self.inputs)
 
     def inside(self, value: int, family: Collection[str]) -> bool:
         """Whether the one user of a value is of this family of ops."""
@@ -255,8 +266,9 @@ class RewriteGraph:
                 vertex = at(value)
                 stack += vertex.operands
                 if vertex.op == "state":
-                    stack.append(self.find(self.next_states[value - 1]))
-        self._needed = [k for k in range(len(self.states)) if 1 + k in seen]
+                    stack.append(self.find(self.next_states[self.place_of(value)]))
+        first = len(self.inputs)
+        self._needed = [k for k in range(len(self.states)) if first + k in seen]
         return self._needed
 
     @property
@@ -336,18 +348,22 @@ class RewriteGraph:
         """
         needed = self.needed_states()
         kept = needed or [0]  # a genome has a state, even where the output does not depend on one
-        builder = Builder(State(self.states[k].name, self.states[k].initial) for k in kept)
-        number = {0: builder.x, **{1 + k: builder.state(self.states[k].name) for k in kept}}
+        builder = Builder(
+            (State(self.states[k].name, self.states[k].initial) for k in kept), self.inputs
+        )
+        first = len(self.inputs)
+        number = {k: k for k in range(first)}
+        number.update((first + k, builder.state(self.states[k].name)) for k in kept)
         live = self.below(sorted(self.below(self.roots()), key=lambda v: (self.place.get(v, v), v)))
         for value in live:
             vertex = self.at(value)
-            if vertex.op not in ("x", "state"):
+            if not self.is_given(value):
                 operands = tuple(self.copy_of(v, builder, number) for v in vertex.operands)
                 number[value] = builder.add(
                     Node(self.names.get(value, ""), vertex.op, operands, _attributes(vertex))
                 )
         if not needed:
-            builder.node("identity", 1, name=self.free_name("unread"))
+            builder.node("identity", first, name=self.free_name("unread"))
         for k in kept:
             builder.next_state(
                 self.states[k].name,

@@ -68,17 +68,18 @@ def _about(
 
 def alike_states(graph: RewriteGraph, value: int) -> int | None:
     """Two states that start and go on alike are one; a state that never changes is a number."""
-    state = graph.states[value - 1]
-    following = graph.find(graph.next_states[value - 1])
+    place, first = graph.place_of(value), len(graph.inputs)
+    state = graph.states[place]
+    following = graph.find(graph.next_states[place])
     if following == value or graph.number(following) == state.initial:
         return graph.const(state.initial)
-    for k in range(value - 1):
+    for k in range(place):
         if (
-            1 + k not in graph.replaced
+            first + k not in graph.replaced
             and graph.find(graph.next_states[k]) == following
             and graph.states[k].initial == state.initial
         ):
-            return 1 + k
+            return first + k
     return None
 
 
@@ -236,16 +237,15 @@ def _order_free_blends(graph: RewriteGraph) -> None:
         below = [content[v] for v in vertex.operands]
         detail = f"{vertex.number.hex()} {vertex.bias is not None}"
         if vertex.op == "state":
-            detail = (
-                f"{graph.states[value - 1].initial + 0.0} "
-                f"{graph.find(graph.next_states[value - 1]) == graph.find(graph.output)}"
-            )
+            place = graph.place_of(value)
+            put_out = graph.find(graph.next_states[place]) == graph.find(graph.output)
+            detail = f"{graph.states[place].initial + 0.0} {put_out}"
         elif vertex.op == "blend" and weight_rules.free_gate(graph, vertex.operands[0]):
             turned = weight_rules.turned_free_blend(graph, value) if below[2] < below[1] else None
             if turned is not None:
                 graph.replace(value, turned)
             below[1:] = sorted(below[1:])
-        elif vertex.op not in ("x", "const") and ops.OPS[vertex.op].commutative:
+        elif not graph.is_given(value) and vertex.op != "const" and ops.OPS[vertex.op].commutative:
             below.sort()
         digest = blake2b(f"{vertex.op} {detail} {below}".encode(), digest_size=16).hexdigest()
         content[value] = content[graph.find(value)] = (

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from cellsearch import ops
 from cellsearch.errors import CellSyntaxError
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.parts import MAX_NODES
+from cellsearch.genome.parts import INPUTS, MAX_NODES
 from cellsearch.genome.text.delays import MAX_DELAY, Delay, Delays, step_of, taps
 
 __all__ = ["MAX_DEPTH", "ExpressionReader"]
@@ -75,15 +75,12 @@ class ExpressionReader:
     def _name(self, node: ast.Name) -> int:
         if node.id in self.values:
             return self.values[node.id]
-        if (
-            node.id == "x"
-            or node.id in self.slots
-            or any(s.name == node.id for s in self.builder.states)
-        ):
+        given = node.id in INPUTS and node.id not in self.lines
+        if given or node.id in self.slots or any(s.name == node.id for s in self.builder.states):
             raise self.error(
                 f"{node.id} is read without a step",
                 node,
-                hint=f"write {node.id}[t]" + ("" if node.id == "x" else f" or {node.id}[t-1]"),
+                hint=f"write {node.id}[t]" + ("" if given else f" or {node.id}[t-1]"),
             )
         later = f", it is assigned in line {self.lines[node.id]}" if node.id in self.lines else ""
         raise self.error(
@@ -95,9 +92,10 @@ class ExpressionReader:
     def _meant(self, name: str) -> str:
         """What somebody who writes an unknown name probably meant."""
         base, _, ending = name.rpartition("_")
-        states = {"x", *self.slots, *(state.name for state in self.builder.states)}
-        if ending == "t" and base in states:
-            return f"write {base}[t]" + ("" if base == "x" else f" or {base}[t-1]")
+        given = base in INPUTS and base not in self.lines
+        states = {*self.slots, *(state.name for state in self.builder.states)}
+        if ending == "t" and (given or base in states):
+            return f"write {base}[t]" + ("" if given else f" or {base}[t-1]")
         if _WEIGHT.fullmatch(name):
             return (
                 "weights are not written: W*x[t] + U*h[t-1] + b is linear(x[t], h[t-1]), "
@@ -132,8 +130,8 @@ class ExpressionReader:
             return self.builder.state(self.delays.name(name, steps))
         if not delay.stepped:
             return self._name(ast.copy_location(ast.Name(name, ast.Load()), node))
-        if name == "x":
-            return self.builder.x
+        if name in self.builder.inputs:
+            return self.builder.input(name)
         if name not in self.slots:
             raise self.error(
                 f"{name}[t] is read before it is assigned",

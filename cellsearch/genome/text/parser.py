@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import MAX_NODES, Node, State, check_written_name
+from cellsearch.genome.parts import INPUTS, MAX_NODES, Node, State, check_written_name
 from cellsearch.genome.text.delays import Delays, delays_read, step_of
 from cellsearch.genome.text.expressions import MAX_DEPTH, ExpressionReader
 
@@ -51,7 +51,8 @@ class _Parser(ExpressionReader):
         states = self.order_states(statements, initial, assigned)
         starts = {name: base for name, base, _ in self.delays.takes()}
         self.builder = Builder(
-            State(name, initial.get(starts.get(name, name), (0.0, 0))[0]) for name in states
+            (State(name, initial.get(starts.get(name, name), (0.0, 0))[0]) for name in states),
+            self.inputs(statements),
         )
         for statement in statements:
             self.statement(statement)
@@ -212,6 +213,19 @@ class _Parser(ExpressionReader):
             self.lines[name] = statement.lineno
         return assigned
 
+    def inputs(self, statements: list[ast.Assign]) -> tuple[str, ...]:
+        """What the cell reads of a step, now or some steps ago: a name that it assigns is its
+        own.
+        """
+        read = {
+            node.value.id
+            for node in _walk_all(statements)
+            if isinstance(node, ast.Subscript)
+            and isinstance(node.value, ast.Name)
+            and step_of(node.slice) is not None
+        }
+        return tuple(n for n in INPUTS if n == "x" or (n in read and n not in self.lines))
+
     def order_states(
         self,
         statements: list[ast.Assign],
@@ -219,10 +233,10 @@ class _Parser(ExpressionReader):
         assigned: dict[str, int],
     ) -> list[str]:
         """States in order of appearance (initial values count as one)."""
-        read = list(delays_read(_walk_all(statements)))
+        read, given = list(delays_read(_walk_all(statements))), self.inputs(statements)
         for delay in read:
             name = delay.base
-            if delay.stepped and name != "x" and name not in assigned:
+            if delay.stepped and name not in given and name not in assigned:
                 raise self.error(
                     f"{name}[t-{delay.steps}] is read, but {name}[t] is never assigned",
                     delay.line,
@@ -242,7 +256,8 @@ class _Parser(ExpressionReader):
         """The value of an input, a state or a named value, now or some steps ago."""
         if steps:
             return self.builder.state(self.delays.name(base, steps))
-        return self.builder.x if base == "x" else self.values[base]
+        given = base in self.builder.inputs
+        return self.builder.input(base) if given else self.values[base]
 
     def statement(self, statement: ast.Assign) -> None:
         target = statement.targets[0]
@@ -262,8 +277,8 @@ class _Parser(ExpressionReader):
 
     def is_new(self, value: int) -> bool:
         return (
-            value == len(self.builder.states) + len(self.builder.nodes)
-            and value > len(self.builder.states)
+            value == self.builder.first_node + len(self.builder.nodes) - 1
+            and value >= self.builder.first_node
             and value not in self.named
         )
 

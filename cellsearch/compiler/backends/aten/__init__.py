@@ -8,6 +8,7 @@ float64 on any device; first derivatives only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +31,7 @@ class Aten(Backend):
     """See the module docstring."""
 
     name = "aten"
+    more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Every program; float32 and float64."""
@@ -44,6 +46,15 @@ class Aten(Backend):
         return _Aten(program)
 
 
+@dataclass(frozen=True)
+class _Training:
+    """What training with respect to some inputs needs."""
+
+    gradient: Gradient
+    forward: ActionPlan
+    backward: ActionPlan
+
+
 class _Aten(Kernel):
     """One program. Holds no data of a call, so one kernel serves all layers and may run several
     times before a backward pass.
@@ -53,22 +64,22 @@ class _Aten(Kernel):
 
     def __init__(self, program: Program) -> None:
         self.program = hoist(program)
-
-    @cached_property
-    def gradient(self) -> Gradient:
-        return gradient(self.program)
+        self.trainings: dict[tuple[str, ...], _Training] = {}
 
     @cached_property
     def inference(self) -> ActionPlan:
         return make_plan(self.program)
 
-    @cached_property
-    def training(self) -> ActionPlan:
-        return make_plan(self.program, self.gradient.saved)
-
-    @cached_property
-    def backward(self) -> ActionPlan:
-        return make_plan(hoist(self.gradient.program), backwards=True)
+    def training(self, wanted: tuple[str, ...]) -> _Training:
+        """``wanted``: the inputs after x whose gradients are asked for."""
+        if wanted not in self.trainings:
+            found = gradient(self.program, wanted)
+            self.trainings[wanted] = _Training(
+                found,
+                make_plan(self.program, found.saved),
+                make_plan(hoist(found.program), backwards=True),
+            )
+        return self.trainings[wanted]
 
     def __call__(
         self,
@@ -76,17 +87,22 @@ class _Aten(Kernel):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
         sizes = [batch] * steps if batch_sizes is None else list(batch_sizes)
         rows = None if sizes[0] == sizes[-1] else _running(sizes, x.device)
-        flat = x.flatten(0, 1)
-        flat = flat if rows is None else flat.index_select(0, rows)
+        flat = [value.flatten(0, 1) for value in (x, *more)]
+        flat = flat if rows is None else [value.index_select(0, rows) for value in flat]
         weights = [parameters[name] for name, _ in self.program.parameters]
-        tensors = [flat, *states, *weights]
+        tensors = [*flat, *states, *weights]
         with torch.autocast(x.device.type, enabled=False):
             if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-                output, *final = _Function.apply(self, sizes, *tensors)  # type: ignore[no-untyped-call]
+                names = [name for name, _ in self.program.inputs[1:]]
+                wanted = tuple(
+                    name for name, value in zip(names, more, strict=True) if value.requires_grad
+                )
+                output, *final = _Function.apply(self, sizes, wanted, *tensors)  # type: ignore[no-untyped-call]
             else:
                 output, final = _forward(self.program, self.inference, tensors, sizes)[:2]
         if rows is not None:
@@ -98,24 +114,26 @@ def _forward(
     program: Program, plan: ActionPlan, tensors: Sequence[Tensor], sizes: Sequence[int]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Flat output, final states, all slots."""
-    n_states = len(program.states)
-    states = [state.contiguous() for state in tensors[1 : 1 + n_states]]
-    parameters = dict(
-        zip((name for name, _ in program.parameters), tensors[1 + n_states :], strict=True)
-    )
-    outcome = run(plan, [tensors[0].contiguous()], states, parameters, sizes)
+    n_inputs, first = len(program.inputs), program.first
+    states = [state.contiguous() for state in tensors[n_inputs:first]]
+    parameters = dict(zip((name for name, _ in program.parameters), tensors[first:], strict=True))
+    inputs = [value.contiguous() for value in tensors[:n_inputs]]
+    outcome = run(plan, inputs, states, parameters, sizes)
     output = outcome.slots[program.output].expand(sum(sizes), states[0].shape[1])
     return output, outcome.carried, outcome.slots
 
 
 class _Function(torch.autograd.Function):
-    """``(kernel, sizes, x, *states, *weights) -> (flat output, *final states)``."""
+    """``(kernel, sizes, wanted, *inputs, *states, *weights) -> (flat output, *final states)``."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: _Aten, sizes: list[int], *tensors: Tensor) -> tuple[Tensor, ...]:
-        output, final, slots = _forward(kernel.program, kernel.training, tensors, sizes)
-        saved = kernel.gradient.saved
-        ctx.kernel, ctx.sizes, ctx.n_saved = kernel, sizes, len(saved)
+    def forward(
+        ctx: Any, kernel: _Aten, sizes: list[int], wanted: tuple[str, ...], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        training = kernel.training(wanted)
+        output, final, slots = _forward(kernel.program, training.forward, tensors, sizes)
+        saved = training.gradient.saved
+        ctx.kernel, ctx.training, ctx.sizes, ctx.n_saved = kernel, training, sizes, len(saved)
         # An output that shares memory with saved values is not a view of them, so that a caller may
         # change it in place; it is saved too, so that such a change is noticed before it falsifies
         # a gradient.
@@ -135,35 +153,40 @@ class _Function(torch.autograd.Function):
                 hint='compile the cell with backend="reference"',
             )
         check_gradients("aten", gradients)
-        kernel: _Aten = ctx.kernel
+        program: Program = ctx.kernel.program
+        plan: ActionPlan = ctx.training.backward
         tensors = ctx.saved_tensors
         saved, given = tensors[: ctx.n_saved], tensors[ctx.n_saved : -1]
-        n_states = len(kernel.program.states)
-        names = [name for name, _ in kernel.program.parameters]
-        parameters = dict(zip(names, given[1 + n_states :], strict=True))
+        parameters = dict(
+            zip((name for name, _ in program.parameters), given[program.first :], strict=True)
+        )
         incoming = [gradient.contiguous() for gradient in gradients]
         with torch.autocast(given[0].device.type, enabled=False):
             outcome = run(
-                kernel.backward,
+                plan,
                 [*saved, incoming[0]],
                 incoming[1:],
                 parameters,
                 ctx.sizes,
                 backwards=True,
             )
-        found = dict(kernel.backward.program.outputs)
-        x = outcome.slots[found["x"]].expand(given[0].shape) if ctx.needs_input_grad[2] else None
-        weights = [
-            outcome.slots[found[name]].expand_as(
-                parameters[name].reshape(parameters[name].shape or (1,))
+        found = {name: outcome.slots[value] for name, value in plan.program.outputs}
+        inputs = [
+            found[name].expand(value.shape) if name in found and needed else None
+            for (name, _), value, needed in zip(
+                program.inputs, given, ctx.needs_input_grad[3:], strict=False
             )
-            for name in names
         ]
-        shaped = [
-            weight.reshape(parameters[name].shape)
-            for name, weight in zip(names, weights, strict=True)
-        ]
-        return (None, None, x, *outcome.carried, *shaped)
+        weights = [_like(found[name], weight) for name, weight in parameters.items()]
+        return (None, None, None, *inputs, *outcome.carried, *weights)
+
+
+def _like(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient in the shape of its weight: of a vector ``[n]``, one number ``[1]`` for all, or
+    a matrix.
+    """
+    whole = gradient.expand(weight.numel()) if gradient.dim() == 1 else gradient
+    return whole.reshape(weight.shape)
 
 
 def _running(sizes: Sequence[int], device: torch.device) -> Tensor:

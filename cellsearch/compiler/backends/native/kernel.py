@@ -47,6 +47,7 @@ class NativeKernel(Kernel):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         batch_sizes: Sequence[int] | None = None,
+        more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :class:`cellsearch.compiler.backends.base.Kernel`; float32 on the CPU."""
         tensors = (*states, *(parameters[name] for name in self.names))

@@ -1,0 +1,202 @@
+"""What a layer is given beside x: shapes, directions, layers, defaults, resets, and what is
+wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from cellsearch import Genome, compile_cell, zoo
+from cellsearch.errors import ConfigError
+
+CELL = Genome.from_text("""\
+g = exp(-softplus(linear(dt[t])))
+z = sigmoid(linear(x[t], h[t-1], mask[t]))
+h[t] = blend(z, g * h[t-1], tanh(linear(x[t] * dt[t], h[t-1])))
+""")
+LENGTHS = torch.tensor([4, 6, 1])
+
+
+def layer(genome: Genome = CELL, **options: Any) -> Any:
+    torch.manual_seed(1)
+    options = {"input_size": 5, "hidden_size": 7, "dtype": torch.float64, **options}
+    return compile_cell(genome, **options)
+
+
+@pytest.fixture
+def given() -> tuple[Tensor, dict[str, Tensor]]:
+    torch.manual_seed(2)
+    x = torch.randn(6, 3, 5, dtype=torch.float64)
+    more = {"dt": torch.rand(6, 3), "mask": torch.rand(6, 3, 5) > 0.5, "reset": torch.zeros(6, 3)}
+    more["reset"] = torch.rand(6, 3) > 0.7
+    return x, more
+
+
+def packed(value: Tensor) -> PackedSequence:
+    return pack_padded_sequence(value, LENGTHS, enforce_sorted=False)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_packed_is_each_sequence_alone(
+    given: tuple[Tensor, dict[str, Tensor]], layers: int, both: bool
+) -> None:
+    x, more = given
+    module = layer(num_layers=layers, bidirectional=both)
+    output, final = module(packed(x), **{name: packed(value) for name, value in more.items()})
+    padded, _ = pad_packed_sequence(output)
+    for b, n in enumerate(LENGTHS):
+        alone, last = module(x[:n, b], **{name: value[:n, b] for name, value in more.items()})
+        torch.testing.assert_close(padded[:n, b], alone)
+        torch.testing.assert_close(final[:, b], last)
+
+
+def test_batch_first(given: tuple[Tensor, dict[str, Tensor]]) -> None:
+    x, more = given
+    output, final = layer()(x, **more)
+    turned = {name: value.transpose(0, 1) for name, value in more.items()}
+    other, last = layer(batch_first=True)(x.transpose(0, 1), **turned)
+    torch.testing.assert_close(other.transpose(0, 1), output)
+    torch.testing.assert_close(last, final)
+
+
+def test_a_step_is_a_sequence_of_one(given: tuple[Tensor, dict[str, Tensor]]) -> None:
+    x, more = given
+    module = layer(num_layers=2)
+    output, final = module(x, **more)
+    state = None
+    for t in range(len(x)):
+        y, state = module.step(x[t], state, **{name: value[t] for name, value in more.items()})
+        torch.testing.assert_close(y, output[t])
+    torch.testing.assert_close(state, final)
+
+
+def test_what_is_not_given_is_a_time_of_one_and_all_observed() -> None:
+    x = torch.randn(6, 3, 5, dtype=torch.float64)
+    module = layer(num_layers=2, bidirectional=True)
+    expected, _ = module(x)
+    for more in (
+        {"dt": 1.0},
+        {"dt": 1, "mask": torch.ones(6, 3, 5, dtype=torch.bool)},
+        {"dt": torch.ones(6, 3), "reset": torch.zeros(6, 3, dtype=torch.bool)},
+    ):
+        torch.testing.assert_close(module(x, **more)[0], expected)
+
+
+def test_a_backward_direction_reads_the_gap_that_it_crosses() -> None:
+    """It is the forward direction over the reversed sequence, whose gaps lie between its steps."""
+    cell = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]) * dt[t])")
+    times = torch.tensor([0.0, 0.3, 1.0, 1.1, 4.0], dtype=torch.float64)
+    first = torch.tensor([0.5], dtype=torch.float64)
+    x = torch.randn(5, 5, dtype=torch.float64)
+    module = layer(cell, bidirectional=True)
+    output, _ = module(x, dt=torch.cat([first, times.diff()]))
+    forward = layer(cell)
+    forward.load_state_dict(
+        {
+            name.replace("_reverse", ""): value
+            for name, value in module.state_dict().items()
+            if "_reverse" in name
+        }
+    )
+    mirrored, _ = forward(x.flip(0), dt=torch.cat([first, (-times.flip(0)).diff()]))
+    torch.testing.assert_close(output[:, 7:], mirrored.flip(0))
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "slstm"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_reset_cuts_the_sequence(name: str, both: bool) -> None:
+    x = torch.randn(7, 2, 5, dtype=torch.float64)
+    reset = torch.zeros(7, 2, dtype=torch.bool)
+    reset[3, 0] = reset[1, 1] = True
+    module = layer(zoo.load(name), num_layers=1, bidirectional=both)
+    output, _ = module(x, reset=reset)
+    for b, cut in ((0, 3), (1, 1)):
+        parts = [module(part)[0] for part in (x[:cut, b], x[cut:, b])]
+        torch.testing.assert_close(output[:, b], torch.cat(parts))
+
+
+def test_a_reset_of_the_first_step_forgets_what_is_given() -> None:
+    x = torch.randn(4, 2, 5, dtype=torch.float64)
+    reset = torch.zeros(4, 2, dtype=torch.bool)
+    reset[0, 0] = True
+    module = layer(zoo.load("gru"))
+    output, _ = module(x, torch.full((1, 2, 7), 0.5, dtype=torch.float64), reset=reset)
+    fresh, _ = module(x)
+    torch.testing.assert_close(output[:, 0], fresh[:, 0])
+    assert not torch.allclose(output[:, 1], fresh[:, 1])
+
+
+def test_an_initial_value_beyond_half_precision_stays_finite() -> None:
+    cell = zoo.load("slstm")
+    assert any(state.initial == -1e30 for state in cell.states)
+    module = layer(cell, dtype=torch.float16, backend="reference")
+    x = torch.randn(3, 1, 5).half()
+    reset = torch.ones(3, 1, dtype=torch.bool)
+    torch.testing.assert_close(module(x, reset=reset)[0][0], module(x)[0][0])
+    assert module(x, reset=reset)[0].isfinite().all()
+
+
+def test_tokens(given: tuple[Tensor, dict[str, Tensor]]) -> None:
+    _, more = given
+    tokens, embedding = torch.randint(0, 4, (6, 3)), torch.randn(4, 5, dtype=torch.float64)
+    module = layer()
+    torch.testing.assert_close(
+        module.run_tokens(tokens, embedding, **more), module(embedding[tokens], **more)
+    )
+    wrapped = {name: packed(value) for name, value in more.items()}
+    a, _ = module.run_tokens(packed(tokens), embedding, **wrapped)
+    b, _ = module(packed(embedding[tokens]), **wrapped)
+    torch.testing.assert_close(a.data, b.data)
+
+
+def test_autocast_and_variational_dropout(given: tuple[Tensor, dict[str, Tensor]]) -> None:
+    x, more = given
+    module = layer(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, _ = module(x.float(), **more)
+    assert output.dtype is torch.bfloat16
+    torch.testing.assert_close(output, module(x.float(), **more)[0].bfloat16())
+    dropped = layer(variational_dropout=0.5)
+    torch.manual_seed(3)
+    a, _ = dropped(x, **{**more, "reset": torch.zeros(6, 3)})
+    torch.manual_seed(3)
+    b, _ = dropped(x, dt=more["dt"], mask=more["mask"])
+    torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"dt": torch.ones(6)}, RuntimeError, r"Expected dt size \(6, 3\), got \[6\]"),
+        ({"dt": torch.ones(3, 6)}, RuntimeError, "Expected dt size"),
+        ({"mask": torch.ones(6, 3)}, RuntimeError, "Expected mask size"),
+        ({"reset": torch.ones(6, 3, 1)}, RuntimeError, "Expected reset size"),
+        ({"dt": packed(torch.ones(6, 3))}, ConfigError, "dt is packed, but the input is not"),
+    ],
+)
+def test_wrong_shapes(more: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        layer()(torch.randn(6, 3, 5, dtype=torch.float64), **more)
+
+
+def test_what_the_cell_does_not_read_is_refused() -> None:
+    x = torch.randn(6, 3, 5, dtype=torch.float64)
+    for more in ({"dt": torch.ones(6, 3)}, {"mask": torch.ones(6, 3, 5)}):
+        with pytest.raises(ConfigError, match=f"the cell does not read {next(iter(more))}"):
+            layer(zoo.load("lstm"))(x, **more)
+
+
+def test_packed_needs_packed_alike() -> None:
+    x = packed(torch.randn(6, 3, 5, dtype=torch.float64))
+    with pytest.raises(ConfigError, match="dt is not packed, but the input is"):
+        layer()(x, dt=torch.ones(6, 3))
+    for lengths in (torch.tensor([6, 4, 1]), torch.tensor([6, 6, 1])):
+        other = pack_padded_sequence(torch.ones(6, 3), lengths, enforce_sorted=False)
+        with pytest.raises(ConfigError, match="packed in another way"):
+            layer()(x, dt=other)
