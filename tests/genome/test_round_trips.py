@@ -220,4 +220,4 @@ def test_a_genome_is_checked_however_it_is_made() -> None:
     with pytest.raises(GenomeError, match="anonymous"):
         Genome(("x",), (State("h"),), (Node("", "tanh", (1,)), Node("", "mul", (2, 2))), (3,), 3)
     with pytest.raises(CellSyntaxError, match="not known"):
-        Genome.from_json('{"format": 2}')
+        Genome.from_json('{"format": 3}')

@@ -74,6 +74,30 @@ def test_a_state_may_follow_another() -> None:
     contract.check(genome, Case(5, 4, 6, 6, lengths=(5, 2, 4, 1)), "chained, packed")
 
 
+GAPS = Genome.from_text(
+    "h[t] = exp(-softplus(linear(dt[t], x[t]))) * h[t-1] + dt[t] * linear(x[t], mask[t])"
+)
+
+
+def test_gaps_masks_and_resets() -> None:
+    contract = TestScan()
+    for resets in (False, True):
+        for genome in (GAPS, zoo.load("mingru"), zoo.load("minlstm")):
+            contract.check(genome, Case(9, 3, 5, 4, resets=resets), "gaps")
+            packed = Case(5, 4, 5, 4, lengths=(5, 2, 4, 1), resets=resets)
+            contract.check(genome, packed, "gaps, packed")
+
+
+def test_what_is_not_finite_ends_at_a_reset() -> None:
+    layer = compile_cell(GAPS, input_size=3, hidden_size=4, backend="scan")
+    x, reset = torch.randn(6, 2, 3), torch.zeros(6, 2, dtype=torch.bool)
+    reset[3, 0] = reset[0, 1] = True
+    output, _ = layer(x, torch.full((1, 2, 4), float("inf")), reset=reset)
+    assert output[:3, 0].isinf().all()
+    assert output[3:, 0].isfinite().all()
+    assert output[:, 1].isfinite().all()
+
+
 class TestScan(BackendContract):
     backend = "scan"
     dtype = torch.float64
@@ -85,6 +109,9 @@ class TestScan(BackendContract):
 
     # These parts of the contract are written with cells that a scan cannot run.
     test_random_cells = None  # type: ignore[assignment]
+    test_more_inputs = None  # type: ignore[assignment]
+    test_resets = None  # type: ignore[assignment]
+    test_what_is_not_finite_ends_at_a_reset = None  # type: ignore[assignment]
     test_sizes = None  # type: ignore[assignment]
     test_layers_and_directions = None  # type: ignore[assignment]
     test_gradients_add_up = None  # type: ignore[assignment]
