@@ -35,6 +35,7 @@ __all__ = [
     "RecurrenceClass",
     "dependences",
     "gemm_depth",
+    "held_values",
     "known_states",
     "matrices",
     "multiply_adds",
@@ -68,6 +69,25 @@ def known_states(genome: Genome) -> frozenset[int]:
         if found == known:
             return frozenset(known)
         known = found
+
+
+def held_values(genome: Genome) -> dict[int, int]:
+    """The previous states (their value numbers) that only hold what an input or another state was,
+    as those of ``h[t-3]`` do, each with how many steps ago that was.
+    """
+    first = len(genome.inputs)
+    found: dict[int, int] = {}
+    for state in range(first, genome.first_node):
+        path = [state]
+        while path[-1] >= first:
+            end = genome.next_states[path[-1] - first]
+            if end >= genome.first_node or end in path:
+                break
+            path.append(end)
+        closed = path[-1] >= first and genome.next_states[path[-1] - first] in path
+        if len(path) > 1 and not closed:
+            found[state] = len(path) - (path[-1] < first)
+    return found
 
 
 def dependences(

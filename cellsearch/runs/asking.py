@@ -105,6 +105,11 @@ def _space(space: SearchSpace) -> dict[str, Any]:
     }
     if limits.max_gemm_depth < limits.max_depth:
         allowed["dense products after one another"] = f"at most {limits.max_gemm_depth}"
+    if limits.max_delay:
+        allowed["steps back"] = (
+            f"at most {limits.max_delay}, as in h[t-{limits.max_delay}]; what only holds an "
+            "earlier value does not count as a state"
+        )
     allowed |= {name: f"at most {most:,}" for name, most in space.device.bounds.items()}
     wanted = {
         "x[t] reaches the output within the step": rules.output_sees_input,

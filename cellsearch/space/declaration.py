@@ -76,6 +76,10 @@ class SizeLimits:
     max_gemm_depth: Size = 1000
     """Dense products that follow one another in a step, see
     :func:`cellsearch.genome.measures.gemm_depth`."""
+    max_delay: Annotated[int, between(0, 16)] = 0
+    """How many steps back x and states may be read (``h[t-3]``). States that only hold an earlier
+    value do not count as states then, and those that only hold earlier inputs count as inputs in
+    the class of a cell. 0: one step, and every state counts."""
     input_size: Size = 64
     """I, for counting parameters."""
     hidden_size: Size = 64

@@ -8,7 +8,12 @@ from typing import get_args
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
-from cellsearch.genome.measures import RecurrenceClass, gemm_depth, recurrence_class
+from cellsearch.genome.measures import (
+    RecurrenceClass,
+    gemm_depth,
+    held_values,
+    recurrence_class,
+)
 from cellsearch.genome.parameters import requires_square, widths
 from cellsearch.space.declaration import (
     Declaration,
@@ -37,9 +42,16 @@ def violation(space: Declaration, genome: Genome) -> Violation | None:
 
 
 def _states(space: Declaration, genome: Genome) -> Iterator[Violation]:
-    if len(genome.states) > len(space.states):
+    most = space.limits.max_delay
+    held = held_values(genome) if most else {}
+    count = len(genome.states) - len(held)
+    if count > len(space.states):
         allowed = f"at most {len(space.states)}: {', '.join(space.states)}"
-        yield Violation(f"{len(genome.states)} states", "states", allowed)
+        yield Violation(f"{count} states", "states", allowed)
+    for value, steps in held.items():
+        if steps > most:
+            allowed = f"at most {most} steps ago"
+            yield Violation(f"a value of {steps} steps ago", genome.labels[value], allowed)
     for state in genome.states:
         if state.initial not in space.initial:
             allowed = ", ".join(f"{value:g}" for value in space.initial)
@@ -247,12 +259,12 @@ def _width(space: Declaration, genome: Genome) -> Iterator[Violation]:
 
 def _recurrence(space: Declaration, genome: Genome) -> Iterator[Violation]:
     if not space.dense:
-        found = recurrence_class(genome, delays=False)
+        found = recurrence_class(genome, delays=space.limits.max_delay > 0)
         if found not in CLASSES[: CLASSES.index(space.constraints.recurrence) + 1]:
             yield Violation(f"the recurrence is {found}", "cell", space.constraints.recurrence)
     # A cell is never deeper in products than in nodes, so most spaces need not count.
     if space.limits.max_gemm_depth < min(space.limits.max_depth, len(genome.nodes)):
-        depth = gemm_depth(genome, delays=False)
+        depth = gemm_depth(genome, delays=space.limits.max_delay > 0)
         if depth > space.limits.max_gemm_depth and not space.is_gated(genome):
             yield Violation(
                 f"{depth} dense products after one another in a step",

@@ -14,6 +14,7 @@
 ``unshare``           a reader of a linear that has several gets its own copy
 ``add_state``         a new state: it remembers a value for the next step, or accumulates one
 ``remove_state``      a state goes, its readers read another one
+``delay``             x or a state is read one step earlier, or one later, up to ``max_delay``
 ====================
 ==================================================================================================
 
@@ -32,6 +33,7 @@ from cellsearch import ops
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.declaration import Declaration, Edit
+from cellsearch.space.delays import delay_moves
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.moves import (
     Move,
@@ -72,7 +74,9 @@ def operators(space: Declaration) -> tuple[str, ...]:
     """See :meth:`SearchSpace.operators`."""
     needs_product = {"gate", "duplicate"} if "mul" not in space.ops else set()
     needs_states = {"add_state", "remove_state"} if len(space.states) < 2 else set()
-    return tuple(name for name in OPERATORS if name not in needs_product | needs_states)
+    needs_delay = set() if space.limits.max_delay else {"delay"}
+    lacking = needs_product | needs_states | needs_delay
+    return tuple(name for name in OPERATORS if name not in lacking)
 
 
 def mutate(
@@ -128,7 +132,8 @@ def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
     """See :meth:`SearchSpace.neighbours`."""
     found: dict[str, Genome] = {}
     draft = Draft.of(genome)
-    tried = [move for name in _LIST for move in moves(space, genome, name)]
+    listed = (*_LIST, "delay") if space.limits.max_delay else _LIST
+    tried = [move for name in listed for move in moves(space, genome, name)]
     tried += [move for place in places(draft) for move in _wrap_moves(space, place)]
     for move in tried:
         edited = apply(space, genome, move)
@@ -392,5 +397,6 @@ OPERATORS: dict[str, Callable[[Declaration, Draft], _Moves]] = {
     "unshare": _unshare,
     "add_state": _add_state,
     "remove_state": _remove_state,
+    "delay": delay_moves,
 }
 """The mutation operators by name."""

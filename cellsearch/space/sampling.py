@@ -13,6 +13,7 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.space.declaration import Declaration
+from cellsearch.space.delays import reach_back
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
 from cellsearch.space.mutation import mutate
@@ -45,6 +46,8 @@ def sample(space: Declaration, rng: np.random.Generator) -> Genome:
         draft = (
             _grown(space, size, states, rng) if space.dense else _diagonal(space, size, states, rng)
         )
+        if space.limits.max_delay:
+            reach_back(space, draft, rng)
         try:
             genome = draft.build()
         except GenomeError as error:

@@ -295,6 +295,7 @@ class SearchSpace(Declaration):
             "max_depth": self.limits.max_depth,
             "max_parameters": self.limits.max_parameters,
             "max_gemm_depth": self.limits.max_gemm_depth,
+            "max_delay": self.limits.max_delay,
             "class": self.constraints.recurrence,
             "forbid_ops": list(self.constraints.forbid_ops),
             "require_ops": list(self.constraints.require_ops),
