@@ -6,9 +6,10 @@ Builds a run of so many trials with an evaluation that does nothing (or takes ``
 with ``cellsearch ui`` as a process of its own, and prints a table: time to the first paint and to
 the leaderboard, of sorting by each column and of filters, memory of page and server, requests to
 other hosts, messages on the console, and what axe-core finds on each view (where ``--axe FILE``
-names its axe.min.js). Then searches twice ``--live`` trials that train nothing much, without and
-with a page and 20 readers, and compares. Goals: first paint below 1 s, sort and filter below
-200 ms, page and server below 300 MB each, a search less than 2 % slower.
+names its axe.min.js). Then searches ``--live`` trials with short trainings alone, beside one open
+page, beside 20, and alone once more, ``--rounds`` times, and compares; what the second alone
+differs is the noise. Goals: first paint below 1 s, sort and filter below 200 ms, page and server
+below 300 MB each, a search less than 2 % slower.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from large_runs import build
@@ -203,62 +204,87 @@ import sys, time
 from cellsearch.experiment import load_experiment
 from cellsearch.executors.in_process import InProcess
 from cellsearch.search import Search
-begun = time.perf_counter()
 with InProcess() as executor, Search.open(sys.argv[1], load_experiment(sys.argv[2])) as search:
-    start = time.perf_counter()
+    print("open", flush=True)
+    sys.stdin.readline()
+    start, used = time.perf_counter(), time.process_time()
     search.run(executor)
-    print(time.perf_counter() - start, time.process_time())
+    print(time.perf_counter() - start, time.process_time() - used)
+"""
+READ = """
+import sys, threading, urllib.request
+def read():
+    urllib.request.urlopen(sys.argv[1]).read()
+    with urllib.request.urlopen(sys.argv[1] + "api/events") as events:
+        print("reads", flush=True)
+        for _ in events:
+            pass
+for _ in range(int(sys.argv[2])):
+    threading.Thread(target=read, daemon=True).start()
+sys.stdin.read()
 """
 
 
 def live(trials: int, rounds: int) -> None:
-    """A search alone, and with a page that many look at, in turn."""
+    """A search alone, beside one page, beside many, and alone again; medians over the rounds."""
     from cellsearch.job import Training
 
-    found: dict[bool, list[float]] = {False: [], True: []}
+    cases = {"alone": 0, "one open page": 1, f"{READERS} open pages": READERS, "alone again": 0}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in cases}
     with tempfile.TemporaryDirectory() as folder:
         experiment = small_experiment(
             "random", trials=trials, baselines=(), training=Training(steps=40, hidden_size=16)
         )
         toml = Path(folder) / "experiment.toml"
         toml.write_text(experiment.to_toml())
-        for k in range(2 * rounds):
-            watched, run = bool(k % 2), Path(folder) / f"run{k}"
-            command = [sys.executable, "-c", SEARCH, str(run), str(toml)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-                while not (run / "store.sqlite").exists() and process.poll() is None:
-                    time.sleep(0.05)
-                if watched:
-                    time.sleep(0.5)
-                    with serving(run) as (address, _):
-                        readers = [
-                            threading.Thread(target=read, args=(address,), daemon=True)
-                            for _ in range(READERS)
-                        ]
-                        for reader in readers:
-                            reader.start()
-                        said = process.communicate()[0]
-                else:
-                    said = process.communicate()[0]
-            found[watched].append(float(said.split()[0]))
-    alone, beside = min(found[False]), min(found[True])
-    say(f"search of {trials} trials alone, best of {rounds}", f"{alone:.2f} s")
-    say(
-        f"beside {READERS} readers",
-        f"{beside:.2f} s",
-        f"{(beside / alone - 1) * 100:+.1f} %; < 2 %",
-    )
+        for k in range(rounds):
+            order = [*cases][k % 4 :] + [*cases][: k % 4]
+            for name in order:
+                run = Path(folder) / f"run{k}-{order.index(name)}"
+                found[name].append(searching(run, toml, cases[name]))
+    alone = found.pop("alone")
+    say(f"{trials} trials alone, median of {rounds}", f"{median(one[0] for one in alone):.2f} s")
+    for name, kept in found.items():
+        for k, what in enumerate(("time", "its processor time")):
+            ratio = median(one[k] / other[k] for one, other in zip(kept, alone, strict=True))
+            say(f"{name}: {what}", f"{(ratio - 1) * 100:+.1f} %", "< 2 %")
+        share = median(served / wall for wall, _, served in kept)
+        say(f"{name}: processor time of the server", f"{share * 100:.1f} %")
 
 
-def read(address: str) -> None:
-    """One reader: columns once, and all changes."""
-    urllib.request.urlopen(address).read()
-    try:
-        with urllib.request.urlopen(f"{address}api/events") as events:
-            for _ in events:
-                pass
-    except OSError:
-        return  # the server has ended
+def searching(run: Path, toml: Path, readers: int) -> tuple[float, float, float]:
+    """One search: its seconds, its processor seconds, and those of the server beside it."""
+    command = [sys.executable, "-c", SEARCH, str(run), str(toml)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process, ExitStack() as stack:
+        assert process.stdout is not None
+        process.stdout.readline()
+        server = 0
+        if readers:
+            address, server = stack.enter_context(serving(run))
+            stack.enter_context(reading(address, readers))
+        before = processor(server)
+        said = process.communicate("go\n")[0].split()
+        return float(said[0]), float(said[1]), processor(server) - before
+
+
+@contextmanager
+def reading(address: str, readers: int) -> Iterator[None]:
+    """A process that reads the page once, and all changes, as so many browsers do."""
+    command = [sys.executable, "-c", READ, address, str(readers)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(readers):
+            process.stdout.readline()
+        yield
+        process.communicate("")
+
+
+def processor(process: int) -> float:
+    """Processor seconds of a process so far; 0 for none."""
+    if not process:
+        return 0.0
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ whatever the names are.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -24,6 +25,8 @@ FORMATS = (1, 2)
 MAX_JSON = 4_194_304
 _MAX_DEPTH = 8
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_BRACKETS = re.compile(r"[\[\]{}]")
+_NODE_FIELDS = {"name", "op", "inputs", "attrs"}
 _FIELDS = {"format", "inputs", "states", "nodes", "next_states", "output", "output_name"}
 
 
@@ -112,13 +115,30 @@ def _load(text: str | bytes, source: str) -> dict[str, Any]:
 def _depth(text: str) -> int:
     """An upper bound of the nesting: brackets inside strings count, names of a genome hold none."""
     depth = deepest = 0
-    for character in text:
-        if character in "[{":
+    for bracket in _BRACKETS.findall(text):
+        if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif character in "]}":
+        else:
             depth -= 1
     return deepest
+
+
+def _written_node(value: object) -> Node | None:
+    """The node, where it is as :func:`encode` writes one; ``None`` for what has to be looked at
+    more closely.
+    """
+    if type(value) is not dict or value.keys() != _NODE_FIELDS:
+        return None
+    name, op, inputs, attrs = value["name"], value["op"], value["inputs"], value["attrs"]
+    if type(name) is not str or type(op) is not str or type(inputs) is not list:
+        return None
+    if type(attrs) is not dict or len(attrs) > 1 or any(type(v) is not int for v in inputs):
+        return None
+    for key, number in attrs.items():
+        if type(number) is not {"bias": bool, "value": float}.get(key):
+            return None
+    return Node(name, op, tuple(inputs), tuple(attrs.items()))
 
 
 class _Reader:
@@ -157,7 +177,9 @@ class _Reader:
             states=tuple(
                 self.state(v, f"states[{k}]") for k, v in enumerate(self.array(document, "states"))
             ),
-            nodes=tuple(self.node(v, f"nodes[{k}]") for k, v in enumerate(nodes)),
+            nodes=tuple(
+                _written_node(v) or self.node(v, f"nodes[{k}]") for k, v in enumerate(nodes)
+            ),
             next_states=self.numbers(document.get("next_states"), "next_states"),
             output=self.integer(document.get("output"), "output"),
             output_name=self.text(document.get("output_name", "h"), "output_name"),
@@ -178,7 +200,7 @@ class _Reader:
         )
 
     def node(self, value: object, place: str) -> Node:
-        fields = self.fields(value, place, {"name", "op", "inputs", "attrs"})
+        fields = self.fields(value, place, _NODE_FIELDS)
         attrs = self.fields(fields.get("attrs", {}), f"{place}.attrs", {"bias", "value"})
         pairs = tuple(
             (

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellsearch.genome.drawing.picture import drawn_values, picture
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import parameter_specs, widths
+from cellsearch.genome.text.writer import expression
 from cellsearch.job import Connection
 
-__all__ = ["vertex_facts"]
+__all__ = ["removals_of_vertices", "vertex_facts"]
 
 
 def vertex_facts(
@@ -62,3 +63,26 @@ def vertex_facts(
         facts[wire.source]["uses"].append(wire.target)
         facts[wire.target]["reads"].append(wire.source)
     return facts
+
+
+def removals_of_vertices(genome: Genome, removed: Sequence[Sequence[str]]) -> list[list[int]]:
+    """For each vertex of the compact drawing the places of the removals that take away its value,
+    and behind them of those that take a function or a connection out of it.
+
+    removed: the names of each removal, as :class:`cellsearch.space.removals.Removal` has them.
+    """
+    inside = drawn_values(genome)
+    names = [expression(genome, values[-1]) if values else "" for values in inside]
+    found: list[list[int]] = []
+    for name in names:
+        if not name or names.count(name) > 1:  # of two that are written alike, which is not known
+            found.append([])
+            continue
+        whole = [k for k, said in enumerate(removed) if name in said]
+        parts = [
+            k
+            for k, said in enumerate(removed)
+            if k not in whole and any(one.partition(" in ")[2] == name for one in said)
+        ]
+        found.append(whole + parts)
+    return found

@@ -18,7 +18,7 @@ from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import cell, leaderboard
 from cellsearch.reporting.report import Report, render_report
 from cellsearch.reporting.workers import Span, WorkerLine, worker_lines
-from cellsearch.runs.snapshot import ABLATIONS, FINALS, Snapshot
+from cellsearch.runs.snapshot import FINALS, Snapshot, ablation_files
 from cellsearch.runs.trial import RunTrial
 from cellsearch.trial import Trial
 
@@ -152,11 +152,7 @@ class Run(Snapshot):
         """The tables of the ablations of its cells, by the number of the trial. Raises
         :class:`InputFileError` for a damaged file.
         """
-        found = {}
-        for path in (self.path / ABLATIONS).glob("trial-*.json"):
-            if number := re.fullmatch(r"trial-([0-9]{1,9})\.json", path.name):
-                found[int(number[1])] = AblationTable.read(path)
-        return dict(sorted(found.items()))
+        return {n: AblationTable.read(path) for n, path in ablation_files(self.path).items()}
 
     @checked_arguments
     def plan_finals(

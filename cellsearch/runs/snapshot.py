@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cellsearch.tasks.base import Arrays
     from cellsearch.tasks.own_data import Given
 
-__all__ = ["ABLATIONS", "FINALS", "Snapshot", "finals_file", "safe_name"]
+__all__ = ["ABLATIONS", "FINALS", "Snapshot", "ablation_files", "finals_file", "safe_name"]
 
 FINALS = "finals.json"
 """The file of a run's folder that holds the table of its finals."""
@@ -39,6 +39,15 @@ def finals_file(name: str) -> str:
     """
     # Earlier tables are kept under names that end in a number.
     return f"finals-{safe_name(name, taken=r'(^|-)[0-9]+$')}.json"
+
+
+def ablation_files(run: Path) -> dict[int, Path]:
+    """The tables of ablations in a run's folder, by the number of the trial."""
+    found = {}
+    for path in (run / ABLATIONS).glob("trial-*.json"):
+        if number := re.fullmatch(r"trial-([0-9]{1,9})\.json", path.name):
+            found[int(number[1])] = path
+    return dict(sorted(found.items()))
 
 
 def safe_name(name: str, *, taken: str = "") -> str:

@@ -6,20 +6,22 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cellsearch import zoo
-from cellsearch.errors import CellsearchError, ConfigError, InputFileError
+from cellsearch import ops, zoo
+from cellsearch.ablation import AblationTable
+from cellsearch.errors import CellsearchError, ConfigError, InputFileError, command
 from cellsearch.files import read_plain
 from cellsearch.genome.drawing.svg import diff_svg
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.recognise import difference
+from cellsearch.reporting.ablation import HEADERS, RIGHT, ablation_grid, ablation_notes
 from cellsearch.reporting.causes import failure_kinds
 from cellsearch.reporting.lineage import family
 from cellsearch.reporting.operators import operators, verdict
-from cellsearch.reporting.vertices import vertex_facts
+from cellsearch.reporting.vertices import removals_of_vertices, vertex_facts
 from cellsearch.reporting.workers import Span, worker_lines
 from cellsearch.runs import open_run
 from cellsearch.runs.facts import cell_facts, relatives
-from cellsearch.runs.snapshot import FINALS
+from cellsearch.runs.snapshot import FINALS, ablation_files
 from cellsearch.runs.trial import trial_record
 from cellsearch.space import LayerSizes
 from cellsearch.trial import Trial
@@ -52,6 +54,8 @@ def about_trial(run: LiveRun, question: Question) -> dict[str, Any]:
     genome = trial.genome
     wide = (sizes.input_size, sizes.hidden_size) if sizes is not None else None
     learned = results.result.connections if results.result is not None else {}
+    gates, damaged = _gates(run, number)
+    unmeasured = not gates and any(ops.OPS[node.op].gate for node in genome.nodes)
     return {
         **trial_record(trial),
         "seed": seed,
@@ -80,26 +84,62 @@ def about_trial(run: LiveRun, question: Question) -> dict[str, Any]:
         ],
         "cell": genome.to_text(),
         "svg": genome.to_svg(),
-        "vertices": vertex_facts(genome, wide, _gates(run, number), learned),
+        "vertices": vertex_facts(genome, wide, gates, learned),
+        "measure_gates": command("diagnose", f"{run.path}:{number}", "--keep")
+        if unmeasured and results.result is not None
+        else "",
+        "gates_error": damaged,
         "facts": cell_facts(genome, sizes or LayerSizes(64, 64)),
         "sizes_known": sizes is not None,
     }
 
 
-def _gates(run: LiveRun, number: int) -> dict[str, dict[str, float]]:
-    """The activity of the gates of a trial, where a diagnosis of it was kept."""
+def _gates(run: LiveRun, number: int) -> tuple[dict[str, dict[str, float]], str]:
+    """The activity of the gates of a trial, where a diagnosis of it was kept; and what is wrong
+    with its file.
+    """
     path = run.path / f"diagnosis-{number}.json"
-    if not path.is_file():
-        return {}
-    document = _read_json(run, path.name)
     found: dict[str, dict[str, float]] = {}
+    if not path.is_file():
+        return found, ""
     try:
+        document = _read_json(run, path.name)
         for gate in document["cells"][0]["gates"]:  # of the first layer, where there are several
             measured = {key: float(gate[key]) for key in ("closed", "open", "mean")}
             found.setdefault(str(gate["node"]), measured)
-    except (TypeError, ValueError, LookupError) as error:
-        raise InputFileError(f"this is no diagnosis ({error})", where=str(path)) from error
-    return found
+    except (CellsearchError, TypeError, ValueError, LookupError) as error:
+        return {}, f"{path} is no diagnosis ({error})"
+    return found, ""
+
+
+def about_ablation(run: LiveRun, question: Question) -> dict[str, Any]:
+    """What each part of the cell of a trial is worth, the most expensive removal first, where that
+    was measured.
+    """
+    number = run.number(question.get("n", ""))
+    path = ablation_files(run.path).get(number)
+    asked = command("ablate", f"{run.path}:{number}")
+    if path is None:
+        return {"command": asked, "rows": []}
+    try:
+        document = AblationTable.read(path).to_document()
+    except CellsearchError as error:
+        return {"command": asked, "rows": [], "error": str(error)}
+    rows, grid = document["rows"], ablation_grid(document)
+    removed = [[row["removed"], *row["also"]] for row in rows]
+    drawn = ("cost", "low", "high", "said", "kind", "also", "cell")
+    return {
+        "command": asked,
+        "headers": [[name, k in RIGHT] for k, name in enumerate(HEADERS)],
+        "whole": grid[0],
+        "rows": [
+            {"texts": texts, **{name: row[name] for name in drawn}}
+            for row, texts in zip(rows, grid[1:], strict=True)
+        ],
+        "notes": ablation_notes(document),
+        "protocol": document["protocol"],
+        "vertices": removals_of_vertices(_genome(run, number), removed),
+    }
 
 
 def about_relatives(run: LiveRun, question: Question) -> dict[str, Any]:
@@ -158,13 +198,7 @@ def about_curves(run: LiveRun, question: Question) -> dict[str, Any]:
 
 
 def about_texts(run: LiveRun, question: Question) -> dict[str, Any]:
-    """Equations, nodes and multiply-adds: of ``trials``, or of ``count`` cells from ``start``."""
-    if "start" in question:
-        start = run.number(question["start"])
-        wanted = question.get("count", "")
-        count = int(wanted) if wanted.isdecimal() and len(wanted) < 9 else MOST_TEXTS
-        numbers = range(start, min(start + min(count, MOST_TEXTS), run.store.lookup.count))
-        return {"texts": run.texts(numbers)}
+    """Equations, nodes and multiply-adds of ``trials``."""
     return {"texts": run.texts(_numbers(run, question.get("trials", ""), MOST_TEXTS))}
 
 
@@ -270,7 +304,7 @@ def about_workers(run: LiveRun, question: Question) -> dict[str, Any]:
 
 
 def about_finals(run: LiveRun, question: Question) -> dict[str, Any]:
-    """The tables of finals that lie in the folder."""
+    """The tables of finals that lie in the folder, and what ablations have said."""
     names = [FINALS] if (run.path / FINALS).is_file() else []
     names += sorted(path.name for path in run.path.glob("finals-*.json"))[:40]
     tables = []
@@ -279,7 +313,17 @@ def about_finals(run: LiveRun, question: Question) -> dict[str, Any]:
             tables.append({"file": name, "table": _read_json(run, name)})
         except CellsearchError as error:
             tables.append({"file": name, "error": str(error)})
-    return {"finals": tables}
+    ablations: list[dict[str, Any]] = []
+    for trial, path in ablation_files(run.path).items():
+        try:
+            ablations.append({"trial": trial, "said": AblationTable.read(path).sentence})
+        except CellsearchError as error:
+            ablations.append({"trial": trial, "error": str(error)})
+    return {
+        "finals": tables,
+        "ablations": ablations[:MOST_CHILDREN],
+        "command": command("finals", run.path),
+    }
 
 
 def _read_json(run: LiveRun, name: str) -> Any:
@@ -309,6 +353,7 @@ def about_settings(run: LiveRun, question: Question) -> dict[str, Any]:
 
 ANSWERS: Mapping[str, Callable[[LiveRun, Question], dict[str, Any]]] = {
     "trial": about_trial,
+    "ablation": about_ablation,
     "relatives": about_relatives,
     "difference": about_difference,
     "curves": about_curves,

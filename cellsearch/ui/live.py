@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import threading
@@ -28,6 +29,10 @@ from cellsearch.trial import Status
 
 __all__ = ["LiveRun", "as_json"]
 
+CellText = tuple[str, int, int | None]
+"""Equations, number of nodes, multiply-adds a step."""
+CHUNK = 1000
+"""Cells whose texts are made and kept together."""
 MOST_ROWS = 4000
 """Rows of a change that are sent; whoever has missed more reads all columns again."""
 WRITER_SECONDS = 2.0
@@ -51,7 +56,9 @@ class LiveRun:
         """Counts changes; the columns have one, and each change that is sent."""
         self.ready = False
         """Whether all columns have been read once."""
-        self._texts: dict[int, tuple[str, int, int | None]] = {}
+        self.looked_at = False
+        """Whether somebody has asked for the columns."""
+        self._chunks: dict[int, bytes] = {}
         self._sizes: LayerSizes | None = None
         self._writer, self._asked = "", -WRITER_SECONDS
         self._open()
@@ -61,7 +68,7 @@ class LiveRun:
         self.store = Store.read(self.path)
         self.columns = Columns()
         self.ready = False
-        self._texts.clear()
+        self._chunks.clear()
         self._sizes = None
         self._sent = (0, 0)
         self._data_version = -1
@@ -198,26 +205,53 @@ class LiveRun:
 
     def packed(self) -> tuple[int, bytes]:
         """The version of the columns, and all of them as :meth:`Columns.pack` writes them."""
+        self.looked_at = True
         with self.lock:
             if not self.ready:
                 self.load()
             return self.version, self.columns.pack()
 
-    def texts(self, numbers: Sequence[int]) -> dict[int, tuple[str, int, int | None]]:
+    def texts(self, numbers: Sequence[int]) -> dict[int, CellText]:
         """Equations, number of nodes and multiply-adds a step of cells; empty equations for a cell
         that is damaged. Multiply-adds are ``None`` where they are not known.
         """
-        missing = [number for number in numbers if number not in self._texts]
-        if missing:
-            sizes = self.sizes()
-            with self.lock:
-                marks = ",".join("?" * len(missing))
-                rows = self.store.lookup.rows(
-                    f"SELECT number, genome FROM trials WHERE number IN ({marks})", *missing
-                )
-            for number, text in rows:
-                self._texts[number] = _facts(text, sizes)
-        return {number: self._texts[number] for number in numbers if number in self._texts}
+        sizes = self.sizes()
+        with self.lock:
+            marks = ",".join("?" * len(numbers))
+            rows = self.store.lookup.rows(
+                f"SELECT number, genome FROM trials WHERE number IN ({marks})", *numbers
+            )
+        return {number: _facts(text, sizes) for number, text in rows}
+
+    def chunk(self, place: int) -> bytes:
+        """The texts of the cells from ``place * CHUNK`` on, as compressed JSON. What cannot change
+        any more is kept: the first who searches equations has them made, and everybody else not.
+        """
+        if place in self._chunks:
+            return self._chunks[place]
+        start = place * CHUNK
+        with self.lock:
+            store = self.store
+            stop = min(start + CHUNK, store.lookup.count)
+        found = self.texts(range(start, stop))
+        listed = [found.get(number, ("", 0, None)) for number in range(start, stop)]
+        packed = gzip.compress(as_json({"start": start, "texts": listed}), compresslevel=1)
+        with self.lock:
+            if stop == start + CHUNK and self._sizes is not None and store is self.store:
+                self._chunks[place] = packed
+        return packed
+
+    def read_ahead(self) -> bool:
+        """Make one chunk that nobody has asked for yet, where somebody has the columns and no
+        search is slowed by that. Returns whether there may be more.
+        """
+        if not self.looked_at or self._writer or not self.ready:
+            return False
+        for place in range(len(self.columns) // CHUNK):
+            if place not in self._chunks:
+                self.chunk(place)
+                return place in self._chunks
+        return False
 
     def sizes(self) -> LayerSizes | None:
         """The sizes of the layer that the run trains; ``None`` for a run whose experiment cannot
@@ -242,7 +276,7 @@ class LiveRun:
         return int(text)
 
 
-def _facts(text: str, sizes: LayerSizes | None) -> tuple[str, int, int | None]:
+def _facts(text: str, sizes: LayerSizes | None) -> CellText:
     try:
         genome = decode(text, arranged=True)
     except CellsearchError:

@@ -22,6 +22,7 @@ MODULES = (
     "board.js",
     "progress.js",
     "plots.js",
+    "ablation.js",
     "cell.js",
     "tree.js",
     "records.js",

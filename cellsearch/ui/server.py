@@ -21,7 +21,7 @@ from cellsearch.errors import CellsearchError, ConfigError, RunError
 from cellsearch.store.database import FILE_NAME, runs_below
 from cellsearch.ui.answers import ANSWERS
 from cellsearch.ui.guard import RequestGuard
-from cellsearch.ui.live import LiveRun, as_json
+from cellsearch.ui.live import CHUNK, LiveRun, as_json
 from cellsearch.ui.page import page, policy
 
 __all__ = ["Server"]
@@ -58,6 +58,7 @@ class Server:
             Route("/", self._page),
             Route("/api/runs", self._list),
             Route("/api/columns", self._columns),
+            Route("/api/chunk", self._chunk),
             Route("/api/events", self._events),
             *(Route(f"/api/{name}", self._answerer(name)) for name in ANSWERS),
         ]
@@ -149,6 +150,17 @@ class Server:
     def _packed(self, request: Request) -> Response:
         version, packed = self._run(request).packed()
         return _compressed(request, packed, "application/octet-stream", {"X-Version": str(version)})
+
+    async def _chunk(self, request: Request) -> Response:
+        return await self._answered(request, self._texts)
+
+    def _texts(self, request: Request) -> Response:
+        run, start = self._run(request), request.query_params.get("start", "")
+        found = run.chunk(run.number(start) // CHUNK)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(gzip.decompress(found), media_type="application/json")
+        headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return Response(found, headers=headers, media_type="application/json")
 
     def _answerer(self, name: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
@@ -247,6 +259,10 @@ class Server:
                     change = {"run": run.name, "error": str(error)}
                 if change is not None:
                     self._tell("change", change)
+            for run in self.runs:
+                with suppress(CellsearchError):  # said to whoever asks for this run
+                    if await run_in_threadpool(run.read_ahead):
+                        break  # one at a time, so that changes come in time
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -20,12 +20,15 @@ import uvicorn
 from cellsearch.executors.in_process import InProcess
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Budget, Failure, Outcome
+from cellsearch.runs import open_run
+from cellsearch.runs.ablation import plan_cell_ablation
 from cellsearch.search import Search
 from cellsearch.store import Store
 from cellsearch.testing.noop import EVALUATION
 from cellsearch.testing.search import small_experiment
 from cellsearch.trial import Proposal, Rung, Status, Trial
 from cellsearch.ui.server import Server
+from tests.support.small_runs import Untrained
 
 HOSTILE = "</script><img src=x onerror=window.hit=1><svg onload=window.hit=2>\u2028{{script}}"
 
@@ -49,7 +52,9 @@ def add(folder: Path, cell: str, *, origin: str, reason: str, failure: Failure) 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search that trained nothing, and a failure whose every text is hostile."""
+    """A search that trained nothing, a failure whose every text is hostile, and ablations: of trial
+    0 as it is, of trial 1 with hostile texts, of trial 2 a damaged one.
+    """
     folder = tmp_path_factory.mktemp("ui") / "run"
     experiment = small_experiment(
         "genetic", trials=40, baselines=("lstm", "gru"), name=HOSTILE, question=HOSTILE
@@ -62,6 +67,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cell = "h[t] = 7.5 * tanh(linear(x[t], h[t-1]))"
     failure = Failure(HOSTILE, HOSTILE)
     add(folder, cell, origin=f"mutate:{HOSTILE}", reason=HOSTILE, failure=failure)
+    lstm, kept = open_run(folder).trials[0].genome, folder / "ablation" / "trial-1.json"
+    for path in (kept.with_name("trial-0.json"), kept):
+        plan = plan_cell_ablation(
+            *(lstm, "lstm", ("parity", {}, {}), experiment.training),
+            folder=path.parent,
+            name=path.stem,
+            seeds=2,
+        )
+        plan.run(Untrained())
+    document = json.loads(kept.read_text())
+    document |= {"cell": HOSTILE, "idle": [HOSTILE]}
+    document["rows"][0] |= dict.fromkeys(("removed", "meaning", "cell"), HOSTILE)
+    document["rows"][0] |= {"also": [HOSTILE], "failures": [HOSTILE]}
+    kept.write_text(json.dumps(document))
+    kept.with_name("trial-2.json").write_text("{")
     return folder
 
 

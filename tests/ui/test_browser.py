@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ui.conftest import HOSTILE, add, serving
 
+from cellsearch.ablation import AblationTable
 from cellsearch.job import Failure
 from cellsearch.runs import open_run
 
@@ -24,6 +25,8 @@ VIEWS = (
     *("overview", "leaderboard", "cell", "curves", "tradeoffs", "lineage", "operators"),
     *("failures", "workers", "finals", "settings"),
 )
+TAKEN = ("cell?n=0", "cell?n=1", "cell?n=2")
+"""Cells that were taken apart; the second has hostile texts, the third is damaged."""
 SIZES = {"desk": (1300, 850), "phone": (390, 800)}
 
 
@@ -74,12 +77,14 @@ def test_every_view_draws_and_nothing_hostile_runs(
         tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
         last = len(open_run(run).trials) - 1
-        more = (f"cell?n={last}&to=lstm", f"lineage?n={last}", "leaderboard?status=failed")
+        more = (f"cell?n={last}&to=lstm", f"lineage?n={last}", "leaderboard?status=failed", *TAKEN)
         for view in (*VIEWS, *more):
             page.open(view)
             assert len(page.text()) > 40, view
             wide = tab.evaluate("() => document.documentElement.scrollWidth")
             assert wide <= width + 1, f"{view} is {wide} wide"
+        page.open(TAKEN[1])
+        assert HOSTILE.partition("\u2028")[0] in page.text()
         page.open("failures")
         assert HOSTILE.partition("\u2028")[0] in page.text()
         assert tab.evaluate("() => window.hit") is None
@@ -117,6 +122,25 @@ def test_sorting_searching_and_keys(browser: Any, run: Path) -> None:
         tab.close()
 
 
+def test_an_ablation_is_beside_the_cell_and_at_its_boxes(browser: Any, run: Path) -> None:
+    table = AblationTable.read(run / "ablation" / "trial-0.json")
+    with serving(run) as client:
+        tab = browser.new_page()
+        page = Watched(tab, f"http://127.0.0.1:{client.port}")
+        page.open("cell?n=0")
+        rows = tab.locator("[aria-label=Removals] tbody tr code").all_text_contents()
+        assert rows[1:] == [row.name for row, _ in table.rows][: len(rows) - 1]
+        tab.click("button:has-text('removals')")
+        assert tab.locator("[aria-label=Removals] tbody tr").count() == 1 + len(table.rows)
+        gates = [row.name for row, _ in table.rows if row.kind == "gate"]
+        assert tab.locator(".graph .gate .worth").count() == len(gates) == 3
+        tab.hover(".graph .gate >> nth=0")
+        assert "without" in tab.locator(".reading").text_content()
+        assert table.sentence in page.text()
+        assert not page.complaints
+        tab.close()
+
+
 def test_a_change_of_the_run_is_on_the_page_at_once(
     browser: Any, run: Path, tmp_path: Path
 ) -> None:
@@ -143,7 +167,7 @@ def test_axe_finds_nothing_serious(browser: Any, run: Path, scheme: str) -> None
         tab = browser.new_page(color_scheme=scheme)
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
         found = []
-        for view in (*VIEWS, "cell?n=5&to=gru"):
+        for view in (*VIEWS, *TAKEN, "cell?n=5&to=gru"):
             page.open(view)
             tab.evaluate(Path(axe).read_text("utf-8"))
             for one in tab.evaluate("async () => (await axe.run(document)).violations"):

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from cellsearch.store.columns import STATUSES
+from cellsearch.ui.live import CHUNK
 from cellsearch.ui.page import MODULES, page, script
 
 STATIC = Path(str(resources.files("cellsearch.ui").joinpath("static")))
@@ -54,6 +55,10 @@ def test_the_page_and_the_store_number_states_alike() -> None:
     listed = re.search(r"STATUSES = \[([^\]]*)\]", TEXTS["data.js"])
     assert listed is not None
     assert re.findall(r'"(\w+)"', listed[1]) == list(STATUSES)
+
+
+def test_the_page_and_the_server_cut_the_texts_alike() -> None:
+    assert re.findall(r"\bCHUNK = (\d+)", TEXTS["data.js"]) == [str(CHUNK)]
 
 
 def test_data_cannot_end_the_element_that_they_are_in() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ui.conftest import HOSTILE, Client, add, serving
 
+from cellsearch.ablation import AblationTable
 from cellsearch.errors import CellsearchError
 from cellsearch.executors.in_process import InProcess
 from cellsearch.job import Failure
@@ -70,10 +71,13 @@ def test_what_is_answered_is_what_the_run_says(client: Client, run: Path) -> Non
     curves = client.json(f"/api/curves?run=run&trials={best.number},0")["curves"]
     assert set(curves) == {str(best.number), "0"}
     assert [tuple(point) for point in curves[str(best.number)][0]] == list(best.curve) != []
-    texts = client.json("/api/texts?run=run&start=3&count=4")["texts"]
-    assert {int(n): text[0] for n, text in texts.items()} == {
-        n: opened.trials[n].genome.to_text() for n in range(3, 7)
+    texts = client.json("/api/texts?run=run&trials=3,5")["texts"]
+    assert {n: text[0] for n, text in texts.items()} == {
+        str(n): opened.trials[n].genome.to_text() for n in (3, 5)
     }
+    chunk = client.json("/api/chunk?run=run&start=7")
+    assert chunk["start"] == 0
+    assert [text for text, *_ in chunk["texts"]] == [t.genome.to_text() for t in opened.trials]
     assert client.json("/api/settings?run=run")["experiment"] == opened.settings
     workers = client.json("/api/workers?run=run")["workers"]
     assert sum(len(one["spans"]) for one in workers) == len(opened.timings)
@@ -83,6 +87,46 @@ def test_what_is_answered_is_what_the_run_says(client: Client, run: Path) -> Non
     assert [one["tried"] for one in found["operators"]] == [row.tried for row in rows]
     kin = client.json("/api/relatives?run=run&n=0")
     assert (opened.trials[0].name, kin["equals"]) == ("LSTM", ["lstm"])
+
+
+def test_an_ablation_is_told_with_the_boxes_that_it_touches(client: Client, run: Path) -> None:
+    table = AblationTable.read(run / "ablation" / "trial-0.json")
+    found = client.json("/api/ablation?run=run&n=0")
+    assert [row["texts"][0] for row in found["rows"]] == [row.name for row, _ in table.rows]
+    vertices = client.json("/api/trial?run=run&n=0")["vertices"]
+    touched = {
+        vertex["label"]: [found["rows"][k]["texts"][0] for k in rows]
+        for vertex, rows in zip(vertices, found["vertices"], strict=True)
+    }
+    assert touched["f"][0] == "f"
+    assert {"sigmoid in f", "x[t] in f", "h[t-1] in f"} < set(touched["f"])
+    assert touched["x_t"] == []
+    none = client.json("/api/ablation?run=run&n=3")
+    assert (none["rows"], none["command"]) == ([], f"cellsearch ablate {run}:3")
+    assert "table of an ablation" in client.json("/api/ablation?run=run&n=2")["error"]
+    said = {one["trial"]: one for one in client.json("/api/finals?run=run")["ablations"]}
+    assert said[0]["said"] == table.sentence
+    assert "table of an ablation" in said[2]["error"]
+
+
+def test_gates_are_said_where_they_are_measured_or_how_to_measure_them(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(run, tmp_path / "kept"))
+    with serving(folder) as client:
+        asked = client.json("/api/trial?run=kept&n=0")["measure_gates"]
+        assert asked == f"cellsearch diagnose {folder}:0 --keep"
+        gate = {"node": "f", "closed": 0.25, "open": 0.5, "mean": 0.625}
+        document = {"cells": [{"gates": [gate]}]}
+        (folder / "diagnosis-0.json").write_text(json.dumps(document))
+        found = client.json("/api/trial?run=kept&n=0")
+        assert found["measure_gates"] == ""
+        (kept,) = [one["gate"] for one in found["vertices"] if "gate" in one]
+        assert kept == {key: gate[key] for key in ("closed", "open", "mean")}
+        (folder / "diagnosis-0.json").write_text('{"cells": []}')
+        found = client.json("/api/trial?run=kept&n=0")
+        assert "is no diagnosis" in found["gates_error"]
+        assert found["measure_gates"] == asked
 
 
 def test_a_difference_is_to_a_parent_a_trial_or_a_zoo_cell(client: Client, run: Path) -> None:
@@ -102,7 +146,30 @@ def test_columns_come_compressed_for_who_can_read_that(client: Client) -> None:
     assert gzip.decompress(body) == client.ask("/api/columns?run=run")[2]
 
 
-@pytest.mark.parametrize("name", [*ANSWERS, "columns"])
+def test_texts_are_made_once_and_ahead_of_who_searches(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cellsearch.ui.live.CHUNK", 7)
+    (live,) = Server([run]).runs
+    live.load()
+    assert not live.read_ahead()  # nobody looks
+    live.packed()
+    made, texts = [], live.texts
+    monkeypatch.setattr(live, "texts", lambda numbers: made.append(numbers[0]) or texts(numbers))
+    whole = len(live.columns) // 7
+    live.chunk(1)
+    while live.read_ahead():
+        pass
+    for place in range(whole + 1):
+        live.chunk(place)
+    assert made == [7, 0, *range(14, 7 * whole, 7), 7 * whole]  # the last can still grow
+    monkeypatch.setattr("cellsearch.store.Store.writer", lambda path: "process 7")
+    live.summary()
+    live._chunks.clear()
+    assert not live.read_ahead()  # a search goes first
+
+
+@pytest.mark.parametrize("name", [*ANSWERS, "columns", "chunk"])
 def test_what_is_not_there_is_said(client: Client, name: str) -> None:
     status, _, body = client.ask(f"/api/{name}?run=nobody&n=0")
     assert status == 404

@@ -17,15 +17,14 @@ def render(genome: Genome, doc: str = "") -> str:
     """The text form of a genome, with ``doc`` as its docstring."""
     lines = [_docstring(doc)] if doc else []
     body: list[str] = []
+    writer = _Writer(genome)
     for value, node in genome.numbered():
-        if node.name:
-            body.append(f"{node.name} = {_node_text(genome, node)}")
-        elif value in genome.slots:
-            body.append(f"{genome.slots[value]}[t] = {_node_text(genome, node)}")
+        if node.name or value in genome.slots:
+            body.append(f"{writer.names[value]} = {writer.computed(node)}")
     for name, value in zip(
         (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
     ):
-        line = f"{name}[t] = {_reference(genome, value)}"
+        line = f"{name}[t] = {writer.names[value]}"
         if genome.slots.get(value) != name and line not in body:
             body.append(line)
     lines += _initial_lines(genome, body)
@@ -34,7 +33,7 @@ def render(genome: Genome, doc: str = "") -> str:
 
 def expression(genome: Genome, value: int) -> str:
     """How a statement writes that it reads a value: a name, or what an anonymous node computes."""
-    return _operand(genome, value, 0)
+    return _Writer(genome).operand(value, 0)
 
 
 def _initial_lines(genome: Genome, body: list[str]) -> list[str]:
@@ -66,46 +65,48 @@ def _docstring(doc: str) -> str:
     return f'"""{escaped}"""' if not escaped.endswith('"') else f'"""{escaped[:-1]}\\""""'
 
 
-def _reference(genome: Genome, value: int) -> str:
-    if genome.is_input(value):
-        return f"{genome.inputs[value]}[t]"
-    if genome.is_state(value):
-        return f"{genome.states[value - len(genome.inputs)].name}[t-1]"
-    if value in genome.slots:
-        return f"{genome.slots[value]}[t]"
-    return genome.nodes[value - genome.first_node].name
+class _Writer:
+    """What nodes compute, as text."""
 
+    def __init__(self, genome: Genome) -> None:
+        self.nodes, self.first = genome.nodes, genome.first_node
+        self.names = [f"{name}[t]" for name in genome.inputs]
+        """For each value how it is read by its name; ``""`` for what has none."""
+        self.names += [f"{name}[t-1]" for name in genome.state_names]
+        self.names += [node.name for node in genome.nodes]
+        for value, name in genome.slots.items():
+            self.names[value] = f"{name}[t]"
 
-def _operand(genome: Genome, value: int, binding: int, chain: str = "") -> str:
-    """Text of an operand, in parentheses where it binds weaker than ``binding``; a sum in a sum is
-    written ``add(a, b)``.
-    """
-    node = genome.node(value)
-    if node is None or node.name or value in genome.slots:
-        return _reference(genome, value)
-    if node.op == chain:
-        return f"{node.op}({', '.join(_operand(genome, v, 0) for v in node.inputs)})"
-    text = _node_text(genome, node)
-    weak = _INFIX[node.op][1] if node.op in _INFIX else 3
-    if text.startswith("-"):
-        weak = 1
-    return f"({text})" if weak < binding else text
+    def operand(self, value: int, binding: int, chain: str = "") -> str:
+        """Text of an operand, in parentheses where it binds weaker than ``binding``; a sum in a sum
+        is written ``add(a, b)``.
+        """
+        if self.names[value]:
+            return self.names[value]
+        node = self.nodes[value - self.first]
+        if node.op == chain:
+            return f"{node.op}({', '.join([self.operand(v, 0) for v in node.inputs])})"
+        text = self.computed(node)
+        weak = _INFIX[node.op][1] if node.op in _INFIX else 3
+        if text.startswith("-"):
+            weak = 1
+        return f"({text})" if weak < binding else text
 
-
-def _node_text(genome: Genome, node: Node) -> str:
-    if node.op == "const":
-        return _number_text(node.value)
-    if node.op in _INFIX:
-        sign, binding = _INFIX[node.op]
-        chain = node.op if node.op in ("add", "mul") else ""
-        first, *rest = node.inputs
-        return sign.join(
-            [
-                _operand(genome, first, binding, chain),
-                *(_operand(genome, v, binding + 1, chain) for v in rest),
-            ]
-        )
-    operands = [_operand(genome, v, 0) for v in node.inputs]
-    if node.op == "linear" and not node.bias:
-        operands.append("bias=False")
-    return f"{node.op}({', '.join(operands)})"
+    def computed(self, node: Node) -> str:
+        """What a node computes."""
+        if node.op == "const":
+            return _number_text(node.value)
+        if node.op in _INFIX:
+            sign, binding = _INFIX[node.op]
+            chain = node.op if node.op in ("add", "mul") else ""
+            first, *rest = node.inputs
+            return sign.join(
+                [
+                    self.operand(first, binding, chain),
+                    *[self.operand(v, binding + 1, chain) for v in rest],
+                ]
+            )
+        operands = [self.operand(v, 0) for v in node.inputs]
+        if node.op == "linear" and not node.bias:
+            operands.append("bias=False")
+        return f"{node.op}({', '.join(operands)})"

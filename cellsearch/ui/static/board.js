@@ -53,19 +53,19 @@ function columns(run) {
   const apart = (() => { for (let n = 0; n < Math.min(trials.count, 2000); n++) if (trials.ranks(n) && trials.columns.metric[n] !== trials.columns.score[n]) return true; return false; })();
   const number = (title, name, text, width) => ({ title, name, width, right: true, sort: name, cell: (n) => text(trials.value(name, n), n) });
   return [
-    { title: "#", width: "52px", right: true, cell: (n) => (run.places?.[n] ? String(run.places[n]) : "") },
-    { title: "cell", width: "104px", sort: "number", cell: (n) => trialLink(run, n) },
-    { title: apart || run.about.metric.length > 10 ? "score" : `score (${run.about.metric})`, width: apart || run.about.metric.length > 10 ? "92px" : "156px", right: true, sort: "score", cell: (n) => num(trials.score(n)) },
-    ...(apart ? [number(run.about.metric, "metric", (v) => num(v), "132px")] : []),
-    number("weights", "weights", counted, "92px"),
-    ...(some("macs") || trials.macs.length ? [number("multiply-adds", "macs", counted, "112px")] : []),
-    ...(some("predicted") ? [number("µs a step", "predicted", (v) => num(v, 1), "88px")] : []),
-    ...(trials.nodes.length ? [number("nodes", "nodes", counted, "70px")] : []),
-    number("steps", "steps", compact, "72px"),
-    number("time", "seconds", (v, n) => (trials.columns.trainings[trials.source(n)] ? span(v) : "–"), "96px"),
-    { title: "state", width: "118px", sort: "status", cell: (n) => chip(trials.status(n), trials.kind(n)) },
-    { title: "origin", width: "minmax(130px, 200px)", sort: "origin", cell: (n) => trials.origin(n) },
-    { title: "equations", width: "minmax(220px, 1fr)", cell: (n) => (trials.texts[n] === undefined ? "" : h("code", {}, line(trials.texts[n]))) },
+    { title: "#", width: "48px", right: true, cell: (n) => (run.places?.[n] ? String(run.places[n]) : "") },
+    { title: "cell", width: "92px", sort: "number", cell: (n) => trialLink(run, n) },
+    { title: "score", note: apart ? "" : run.about.metric, width: apart ? "80px" : "98px", right: true, sort: "score", cell: (n) => num(trials.score(n)) },
+    ...(apart ? [{ ...number("metric", "metric", (v) => num(v), "98px"), note: run.about.metric }] : []),
+    number("weights", "weights", counted, "78px"),
+    ...(some("macs") || trials.macs.length ? [number("multiply-adds", "macs", counted, "86px")] : []),
+    ...(some("predicted") ? [number("µs a step", "predicted", (v) => num(v, 1), "70px")] : []),
+    ...(trials.nodes.length ? [number("nodes", "nodes", counted, "58px")] : []),
+    number("steps", "steps", compact, "60px"),
+    number("time", "seconds", (v, n) => (trials.columns.trainings[trials.source(n)] ? span(v) : "–"), "72px"),
+    { title: "state", width: "112px", sort: "status", cell: (n) => chip(trials.status(n), trials.kind(n)) },
+    { title: "origin", width: "minmax(110px, 170px)", sort: "origin", cell: (n) => trials.origin(n) },
+    { title: "equations", width: "minmax(220px, 3fr)", cell: (n) => (trials.texts[n] === undefined ? "" : h("code", {}, line(trials.texts[n]))) },
   ];
 }
 
@@ -105,7 +105,8 @@ export function board(context) {
     const picked = now.whole || now.count ? now.pick(state.sort, state.down, (n) => allowed[now.columns.status[n]] && (!found || found(n))) : [];
     rows.set(picked, state.sort, state.down);
     window.lastShow = performance.now() - begun;
-    const missing = needsTexts(state.q) && now.textCount < now.count ? `, of the ${counted(now.textCount)} whose equations are read` : "";
+    const missing = needsTexts(state.q) && now.textCount < now.count ? `, of the ${counted(now.textCount)} whose equations are read so far (${Math.floor((now.textCount / now.count) * 100)} %)` : "";
+    if (missing && now.whole && state.failed !== state.q && !run.texting) run.allTexts(calm(show, 700)).then(show, (error) => { state.failed = state.q; told.textContent = error.message; });
     told.textContent = `${counted(picked.length)} of ${counted(now.whole ? now.count : run.about.count)}${missing}`;
   }
 
@@ -113,7 +114,6 @@ export function board(context) {
     state.q = search.value;
     keep();
     show();
-    if (needsTexts(state.q) && run.trials.whole && run.trials.textCount < run.trials.count) run.allTexts(calm(show, 400)).then(show, (error) => { told.textContent = error.message; });
   }, 60);
   search.addEventListener("input", typed);
   const filters = h("div", { class: "filters", role: "group", "aria-label": "States that are shown" }, STATUSES.map((name) => h("button", {
@@ -128,6 +128,5 @@ export function board(context) {
   const curves = h("button", { type: "button", onclick: () => { location.hash = href("curves", { run: run.id, trials: [...chosen].join() || Array.from(rows.rows.slice(0, 8)).join() }); } }, "Curves of the first 8");
   context.root.append(h("div", { class: "board" }, h("h1", { class: "hidden" }, "Leaderboard"), h("div", { class: "bar" }, search, filters, told, curves), rows.scroll));
   show();
-  if (needsTexts(state.q)) typed();
   return show;
 }

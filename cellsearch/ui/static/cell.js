@@ -3,6 +3,7 @@ import { h, num, counted, span, href, note, ask, drawing, plural } from "./base.
 import { Chart, ink } from "./chart.js";
 import { small } from "./table.js";
 import { panel, soft, trialLink, chip, tile, failedWell } from "./views.js";
+import { ablation, toType, worth } from "./ablation.js";
 
 const ZOO = ["lstm", "gru"];
 
@@ -37,7 +38,8 @@ function page(context, n, about) {
   const tiles = h("div", { class: "tiles" }, tile(num(score), `score${about.trainings > 1 ? `, mean of ${about.trainings} trainings` : ""}`, n === best ? "good" : ""), about.metric !== null && about.metric !== score ? tile(num(about.metric), run.about.metric) : null,
     Number.isFinite(beside) ? tile(`${beside > 0 ? "+" : "−"}${Math.abs(beside).toFixed(2)} %`, `score, against ${run.trials.name(base)}`) : null,
     tile(counted(facts.cell_weights), about.sizes_known ? `cell weights, H = ${facts.hidden_size}` : "cell weights at I = H = 64"), tile(counted(facts.multiply_adds), "multiply-adds a step"), tile(counted(facts.nodes), `nodes, ${plural(facts.matrices, "matrix", "matrices")}`), tile(facts.class, `recurrence, GEMM depth ${facts.gemm_depth}`));
-  return [head, tiles, h("div", { class: "two cells" }, h("div", {}, panel("Equations", h("pre", { tabindex: "0" }, about.cell), kin(run, n)), trainings(run, n, about)), graph(about)), difference(context, n, about), h("div", { class: "two" }, family(run, about), metrics(about))];
+  const picture = graph(about);
+  return [head, tiles, h("div", { class: "two cells" }, h("div", {}, panel("Equations", h("pre", { tabindex: "0" }, about.cell), kin(run, n)), trainings(run, n, about)), picture.section), ablation(run, n, picture.groups, picture.weigh), difference(context, n, about), h("div", { class: "two" }, family(run, about), metrics(about))];
 }
 
 /** Which published cells it is, or is nearest to; asked for afterwards, as it takes a moment. */
@@ -54,21 +56,22 @@ function kin(run, n) {
 function shape(letters) { return letters.length ? `[${letters.join(", ")}]` : "a number"; }
 
 /** What is said of a box of the drawing. */
-function vertexText(one, all) {
+function vertexText(one, all, costs) {
   const names = (list) => [...new Set(list)].map((k) => all[k].label).join(", ");
   const percent = (share) => `${(share * 100).toFixed(0)} %`;
   const pairs = [["shape", shape(one.shape)], one.reads.length ? ["reads", names(one.reads)] : null, one.uses.length ? ["used by", names(one.uses)] : null,
     ...one.weights.map((w) => ["weight", `${w.name} ${shape(w.shape)}${w.count !== null ? `, ${plural(w.count, "number")}` : ""}${w.connection ? `; learned: gate ${num(w.connection.gate, 3)}, saliency ${num(w.connection.saliency, 4)}` : ""}`]),
-    one.gate ? ["gate", `open ${percent(one.gate.open)}, closed ${percent(one.gate.closed)}, mean ${num(one.gate.mean, 2)}`] : null].filter(Boolean);
+    one.gate ? ["gate", `open ${percent(one.gate.open)}, closed ${percent(one.gate.closed)}, mean ${num(one.gate.mean, 2)}`] : null, ...costs].filter(Boolean);
   return [h("b", {}, one.label), " ", h("code", {}, one.text), h("dl", {}, pairs.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]))];
 }
 
 function graph(about) {
   const svg = drawing(about.svg), note_ = h("div", { class: "reading", "aria-live": "polite" }, soft("Point at a box, or reach it with the tab key, to see where it is used, its shape and its weights."));
   const groups = [...svg.querySelectorAll("g.v")], all = about.vertices;
+  let found = null;
   const light = (k) => {
     groups.forEach((one, j) => { one.classList.toggle("dim", k >= 0 && j !== k && !all[k].uses.includes(j) && !all[k].reads.includes(j)); one.classList.toggle("lit", j === k); });
-    if (k >= 0) note_.replaceChildren(...vertexText(all[k], all));
+    if (k >= 0) note_.replaceChildren(...vertexText(all[k], all, worth(found, k)));
   };
   if (groups.length === all.length) {
     svg.setAttribute("role", "group");
@@ -82,7 +85,8 @@ function graph(about) {
       one.addEventListener("blur", () => light(-1));
     });
   }
-  return panel("Graph", h("div", { class: "graph" }, svg), note_);
+  const gates = about.gates_error ? soft(about.gates_error) : about.measure_gates ? h("p", { class: "soft" }, "How often its gates are open is not measured yet; this measures it: ", toType(about.measure_gates)) : null;
+  return { section: panel("Graph", h("div", { class: "graph" }, svg), note_, gates), groups, weigh: (costs) => { found = costs; } };
 }
 
 function difference(context, n, about) {

@@ -60,7 +60,8 @@ export class Chart {
   }
 
   set(parts) {
-    this.parts = parts;
+    // A line through one point would be invisible.
+    this.parts = { ...parts, series: parts.series.map((one) => (one.kind === "line" && one.x.length === 1 ? { ...one, kind: "dots", radius: 4 } : one)) };
     const names = parts.series.filter((one) => one.name);
     const key = names.map((one) => one.name + one.ink).join("\n");
     if (key !== this.key) {

@@ -3,6 +3,8 @@ import { ask } from "./base.js";
 
 const TYPES = { d: Float64Array, f: Float32Array, i: Int32Array, h: Int16Array, B: Uint8Array };
 const RANKS = 1;
+/** Cells whose equations come together, as the server has them; and so many of the best before. */
+const CHUNK = 1000, FIRST = 600;
 export const STATUSES = ["waiting", "running", "completed", "stopped", "failed", "duplicate"];
 
 export class Trials {
@@ -265,35 +267,50 @@ export class Run {
   }
 
   keep(texts) {
-    const trials = this.trials;
-    for (const [number, [text, nodes, macs]] of Object.entries(texts)) {
-      if (trials.texts[number] === undefined) trials.textCount++;
-      trials.texts[number] = text;
-      trials.nodes[number] = nodes;
-      trials.macs[number] = macs ?? NaN;
-    }
-    trials.orders.delete("nodes");
-    trials.orders.delete("macs");
+    for (const [number, found] of Object.entries(texts)) this.put(Number(number), found);
+    this.trials.orders.delete("nodes");
+    this.trials.orders.delete("macs");
   }
 
-  /** The equations of all trials, in pieces; `step` is told how far it is. */
+  put(number, [text, nodes, macs]) {
+    const { trials } = this;
+    if (trials.texts[number] === undefined) trials.textCount++;
+    trials.texts[number] = text;
+    trials.nodes[number] = nodes;
+    trials.macs[number] = macs ?? NaN;
+  }
+
+  /** The equations of all trials: of the best first, then in pieces; `step` is told how far it is. */
   allTexts(step) {
     if (!this.texting) {
       this.texting = (async () => {
-        for (let start = 0; start < this.trials.count; start += 500) {
-          let missing = false;
-          const stop = Math.min(start + 500, this.trials.count);
-          for (let n = start; n < stop && !missing; n++) missing = this.trials.texts[n] === undefined;
-          if (missing) this.keep((await ask("texts", { run: this.id, start, count: 500 })).texts);
-          this.texted = stop / this.trials.count;
-          if (this.texter) this.texter();
-        }
-        this.texted = 1;
+        await this.textsOf([...this.trials.ranked().slice(0, FIRST)]);
+        this.texter();
+        const wanted = [];
+        for (let k = 0; k * CHUNK < this.trials.count; k++) wanted.push(k);
+        const some = async () => {
+          while (wanted.length) {
+            await this.chunk(wanted.shift());
+            this.texter();
+          }
+        };
+        await Promise.all([some(), some()]);
         this.texting = null;
       })().catch((error) => { this.texting = null; throw error; });
     }
     this.texter = step;
     return this.texting;
+  }
+
+  async chunk(k) {
+    const last = Math.min((k + 1) * CHUNK, this.trials.count);
+    let missing = false;
+    for (let n = k * CHUNK; n < last && !missing; n++) missing = this.trials.texts[n] === undefined;
+    if (!missing) return;
+    const { start, texts } = await ask("chunk", { run: this.id, start: k * CHUNK });
+    texts.forEach((found, j) => this.put(start + j, found));
+    this.trials.orders.delete("nodes");
+    this.trials.orders.delete("macs");
   }
 }
 

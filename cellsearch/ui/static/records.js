@@ -3,6 +3,7 @@ import { h, num, counted, span, clock, ask, colour, calm, plural } from "./base.
 import { ticks } from "./chart.js";
 import { small } from "./table.js";
 import { panel, soft, tile, trialLink, failedWell, progress } from "./views.js";
+import { toType } from "./ablation.js";
 
 /** A view that asks the server once, and again when the run has changed and some seconds are over. */
 function asking(name, title, fill, wait = 5000) {
@@ -122,13 +123,14 @@ function finalTable(table, { run }) {
       ...naive.map((one) => [String(one.name), "", num(one.score), "", "", "", "", "", "", "no cell"])], { label: "Finals", classes: rows.map((one) => (one.baseline ? "baseline" : "")) })];
 }
 
-export const finals = asking("finals", "Finals", ({ finals: tables }, context) => {
-  if (!tables.length) return panel("", h("p", {}, "No finals yet."), soft("`cellsearch finals RUN` retrains the best cells and the baselines from scratch, at equal weights with several seeds, and judges them on test data."));
-  return tables.map(({ file, table, error }) => {
+export const finals = asking("finals", "Finals", ({ finals: tables, ablations, command }, context) => {
+  const parts = ablations.length ? panel("Ablations", soft("What each part of a cell is worth; the view of the cell has the table."), h("dl", { class: "numbers" }, ablations.flatMap((one) => [h("dt", {}, trialLink(context.run, one.trial)), h("dd", {}, one.said || one.error)]))) : null;
+  if (!tables.length) return [panel("", h("p", {}, "No finals yet. This retrains the best cells and the baselines from scratch, at equal weights with several seeds, and judges them on test data:"), h("p", {}, toType(command))), parts];
+  return [...tables.map(({ file, table, error }) => {
     if (error) return panel(file, soft(error));
-    const parts = Array.isArray(table.tasks) ? table.tasks : [];
-    return panel(file, soft("Test data, lower is better; each dot is one seed."), parts.length ? parts.flatMap((one) => [h("h3", {}, String(one.name)), finalTable(one.table || {}, context)]).flat() : finalTable(table, context), parts.length && table.sentence ? h("p", {}, String(table.sentence)) : null);
-  });
+    const tasks = Array.isArray(table.tasks) ? table.tasks : [];
+    return panel(file, soft("Test data, lower is better; each dot is one seed."), tasks.length ? tasks.flatMap((one) => [h("h3", {}, String(one.name)), finalTable(one.table || {}, context)]).flat() : finalTable(table, context), tasks.length && table.sentence ? h("p", {}, String(table.sentence)) : null);
+  }), parts];
 }, 20000);
 
 export const settings = asking("settings", "Settings", (found, { run }) => [

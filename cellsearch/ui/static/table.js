@@ -4,7 +4,7 @@ import { h, calm } from "./base.js";
 const HEIGHT = 34;
 
 /**
- * columns: [{name, title, width, right, cell(row), sort}]; rows are numbers.
+ * columns: [{name, title, note, width, right, cell(row), sort}]; rows are numbers.
  * on: {open(row), sort(name)}.
  */
 export class Rows {
@@ -40,7 +40,7 @@ export class Rows {
       const now = one.sort === order;
       const cell = h("div", { role: "columnheader", class: one.right ? "right" : "" });
       if (one.sort) cell.setAttribute("aria-sort", now ? (down ? "descending" : "ascending") : "none");
-      cell.append(one.sort ? h("button", { type: "button", title: `Sort by ${one.title}`, onclick: () => this.sort(one.sort) }, one.title, h("i", { "aria-hidden": "true" }, now ? (down ? " ▾" : " ▴") : "")) : one.title);
+      cell.append(one.sort ? h("button", { type: "button", title: `Sort by ${one.title}`, onclick: () => this.sort(one.sort) }, one.title, h("i", { "aria-hidden": "true" }, now ? (down ? " ▾" : " ▴") : "")) : one.title, ...(one.note ? [h("small", {}, one.note)] : []));
       return cell;
     }));
     this.draw();
