@@ -202,6 +202,26 @@ def about_texts(run: LiveRun, question: Question) -> dict[str, Any]:
     return {"texts": run.texts(_numbers(run, question.get("trials", ""), MOST_TEXTS))}
 
 
+def about_having(run: LiveRun, question: Question) -> dict[str, Any]:
+    """Numbers of the cells, among the first ``count``, that hold all ``ops``, and of which all
+    ``words`` are somewhere in what is stored: whether a text is in the equations of a cell needs to
+    be asked of these alone.
+    """
+    ops, words = (
+        [one for one in question.get(key, "")[:2000].split(",") if one] for key in ("ops", "words")
+    )
+    signs = [(f'"op":"{op}"', "genome") for op in ops]
+    signs += [(word.lower(), "lower(genome)") for word in words]
+    test = " AND ".join(f"instr({column}, ?) > 0" for _, column in signs) or "1"
+    with run.lock:
+        count = run.store.lookup.count
+        rows = run.store.lookup.rows(
+            f"SELECT number FROM trials WHERE number < ? AND {test} ORDER BY number",
+            *(count, *(text for text, _ in signs)),
+        )
+    return {"count": count, "numbers": [number for (number,) in rows]}
+
+
 def _numbers(run: LiveRun, text: str, most: int) -> list[int]:
     return [run.number(part) for part in text.split(",")[:most] if part]
 
@@ -358,6 +378,7 @@ ANSWERS: Mapping[str, Callable[[LiveRun, Question], dict[str, Any]]] = {
     "difference": about_difference,
     "curves": about_curves,
     "texts": about_texts,
+    "having": about_having,
     "operators": about_operators,
     "failures": about_failures,
     "lineage": about_lineage,

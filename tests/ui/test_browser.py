@@ -114,6 +114,13 @@ def test_sorting_searching_and_keys(browser: Any, run: Path) -> None:
         wanted = [t.name for t in opened.trials.ranked if "softplus(" in t.genome.to_text()]
         assert sorted(tab.evaluate(cells)) == sorted(wanted)
         assert "q=op:softplus" in tab.url  # the address is a link to what is shown
+        texts = {t.name: t.genome.to_text().replace(" ", "") for t in opened.trials.ranked}
+        for part in ("* c[t-1]", "(linear(x[t],"):
+            tab.fill("#search", part)
+            tab.wait_for_timeout(1500)
+            wanted = [name for name, text in texts.items() if part.replace(" ", "") in text]
+            assert 0 < len(wanted) < len(texts)
+            assert sorted(tab.evaluate(cells)) == sorted(wanted)
         tab.keyboard.press("Escape")
         tab.keyboard.press("b")
         tab.wait_for_selector("h1:has-text('Trial')")

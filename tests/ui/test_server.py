@@ -146,6 +146,22 @@ def test_columns_come_compressed_for_who_can_read_that(client: Client) -> None:
     assert gzip.decompress(body) == client.ask("/api/columns?run=run")[2]
 
 
+def test_cells_that_hold_ops_and_words_are_found_in_what_is_stored(
+    client: Client, run: Path
+) -> None:
+    trials = open_run(run).trials
+    for op in ("softplus", "tanh", "blend", "nothing"):
+        found = client.json(f"/api/having?run=run&ops={op}")
+        assert found["count"] == len(trials)
+        having = [t.number for t in trials if op in {node.op for node in t.genome.nodes}]
+        assert found["numbers"] == having
+    for words in (["linear", "c"], ["TANH", "sigm"]):
+        found = client.json(f"/api/having?run=run&words={','.join(words)}")["numbers"]
+        texts = [(t.number, t.genome.to_text().lower()) for t in trials]
+        assert {n for n, text in texts if all(w.lower() in text for w in words)} <= set(found)
+    assert len(client.json("/api/having?run=run")["numbers"]) == len(trials)
+
+
 def test_texts_are_made_once_and_ahead_of_who_searches(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,8 +22,15 @@ export function asked(text) {
 const INFIX = { add: " + ", mul: " * ", sub: " - ", div: " / " };
 const hasOp = (text, op) => text.includes(`${op}(`) || (INFIX[op] !== undefined && text.includes(INFIX[op]));
 
-/** A function that says of a trial whether a search text finds it; null for an empty text. */
-export function finder(run, text) {
+const WRITTEN = new Set(["x", "t", "h", "bias", "false"]);
+/** Words that must be in what is stored of a cell for a text to find it: names, longer numbers, and ops that are written as signs. */
+function wordsOf({ texts }) {
+  const found = texts.flatMap((one) => [...one.matchAll(/[a-z_]\w*|\d[\d.]*\d/g)].map(([word]) => word)).filter((word) => !WRITTEN.has(word));
+  return [...found, ...(texts.some((one) => one.includes("*")) ? ["mul"] : []), ...(texts.some((one) => one.includes("/")) ? ["div"] : [])];
+}
+
+/** A function that says of a trial whether a search text finds it; null for an empty text. may: which cells may hold it, as far as that is known. */
+export function finder(run, text, may) {
   const wanted = asked(text), { trials } = run;
   if (!Object.values(wanted).some((one) => one.length)) return null;
   const origins = trials.origins.map((one) => wanted.origins.every((part) => one.toLowerCase().includes(part)));
@@ -31,6 +38,7 @@ export function finder(run, text) {
     if (wanted.numbers.length && !wanted.numbers.includes(n)) return false;
     if (wanted.origins.length && !origins[trials.columns.origin[n]]) return false;
     if (!wanted.ops.length && !wanted.texts.length) return true;
+    if (may && n < may.length && (!may[n] || !wanted.texts.length)) return may[n] === 1;
     const cell = trials.texts[n];
     if (!cell) return false;
     if (!wanted.ops.every((op) => hasOp(cell, op))) return false;
@@ -99,15 +107,26 @@ export function board(context) {
       run.places = new Int32Array(now.count);
       now.ranked().forEach((n, k) => { run.places[n] = k + 1; });
     }
-    const found = finder(run, state.q), allowed = STATUSES.map((name) => state.status.includes(name));
+    const lack = lacking(now), found = finder(run, state.q, lack.may), allowed = STATUSES.map((name) => state.status.includes(name));
     const key = [run.trials.stamp, now.nodes.length > 0, now.macs.length > 0].join();
     if (rows.made !== key) { rows.made = key; rows.setColumns(columns(run)); }
     const picked = now.whole || now.count ? now.pick(state.sort, state.down, (n) => allowed[now.columns.status[n]] && (!found || found(n))) : [];
     rows.set(picked, state.sort, state.down);
     window.lastShow = performance.now() - begun;
-    const missing = needsTexts(state.q) && now.textCount < now.count ? `, of the ${counted(now.textCount)} whose equations are read so far (${Math.floor((now.textCount / now.count) * 100)} %)` : "";
-    if (missing && now.whole && state.failed !== state.q && !run.texting) run.allTexts(calm(show, 700)).then(show, (error) => { state.failed = state.q; told.textContent = error.message; });
-    told.textContent = `${counted(picked.length)} of ${counted(now.whole ? now.count : run.about.count)}${missing}`;
+    told.textContent = `${counted(picked.length)} of ${counted(now.whole ? now.count : run.about.count)}${lack.text}`;
+  }
+
+  /** What is not known yet of what is searched for: which cells may hold it, and a text that says how far it is. */
+  function lacking(now) {
+    if (!needsTexts(state.q) || !now.whole) return { may: null, text: "" };
+    const wanted = asked(state.q), { may, error } = run.having(wanted.ops, wordsOf(wanted), show);
+    if (error) return { may, text: `: ${error}` };
+    if (!may) return { may, text: ", looking …" };
+    const candidates = wanted.texts.length || now.count > may.length ? now.order("score").filter((n) => n >= may.length || (may[n] && wanted.texts.length)) : [];
+    const left = candidates.reduce((sum, n) => sum + (now.texts[n] === undefined), 0);
+    if (!left || state.failed === state.q) return { may, text: "" };
+    if (!run.texting) run.readTexts(candidates, calm(show, 700)).then(show, (error) => { state.failed = state.q; told.textContent = error.message; });
+    return { may, text: ` so far: of ${counted(candidates.length)} that may hold it, ${counted(left)} are still to be read` };
   }
 
   const typed = calm(() => {

@@ -280,25 +280,34 @@ export class Run {
     trials.macs[number] = macs ?? NaN;
   }
 
-  /** The equations of all trials: of the best first, then in pieces; `step` is told how far it is. */
-  allTexts(step) {
-    if (!this.texting) {
-      this.texting = (async () => {
-        await this.textsOf([...this.trials.ranked().slice(0, FIRST)]);
-        this.texter();
-        const wanted = [];
-        for (let k = 0; k * CHUNK < this.trials.count; k++) wanted.push(k);
-        const some = async () => {
-          while (wanted.length) {
-            await this.chunk(wanted.shift());
-            this.texter();
-          }
-        };
-        await Promise.all([some(), some()]);
-        this.texting = null;
-      })().catch((error) => { this.texting = null; throw error; });
+  /** Which cells hold all of some ops and words, by what is stored of them: 1 or 0 for each; null until the server has answered. */
+  having(ops, words, then) {
+    const key = [...ops, "", ...words].join();
+    if (this.held?.key !== key) {
+      const held = { key, may: null };
+      this.held = held;
+      ask("having", { run: this.id, ops: ops.join(), words: words.join() }).then(({ count, numbers }) => {
+        held.may = new Uint8Array(count);
+        for (const n of numbers) held.may[n] = 1;
+        then();
+      }, (error) => { held.error = error.message; then(); });
     }
+    return this.held;
+  }
+
+  /** The equations of some cells, best first: a few by their numbers, many in the pieces that the server keeps; `step` is told of each piece. */
+  readTexts(numbers, step) {
+    const missing = numbers.filter((n) => this.trials.texts[n] === undefined);
     this.texter = step;
+    this.texting ??= (async () => {
+      try {
+        const few = missing.length * 4 < this.trials.count ? missing : missing.slice(0, FIRST), wanted = [];
+        for (let k = 0; k < few.length; k += 200) wanted.push(() => this.textsOf(few.slice(k, k + 200)));
+        if (few !== missing) for (let k = 0; k * CHUNK < this.trials.count; k++) wanted.push(() => this.chunk(k));
+        const some = async () => { while (wanted.length) { await wanted.shift()(); this.texter(); } };
+        await Promise.all([some(), some()]);
+      } finally { this.texting = null; }
+    })();
     return this.texting;
   }
 

@@ -86,7 +86,7 @@ export function tradeoffs(context) {
     choice("Scores", [["", "without outliers"], ["1", "all"]], all ? "1" : "", (value) => { all = value === "1"; chart.zoom = null; keep(); show(); })), h("section", { class: "panel" }, chart.root, said), table);
   async function show() {
     const { trials } = run;
-    if (axis === "macs" && run.trials.whole && trials.textCount < trials.count && !run.texting) run.allTexts(calm(show, 1500)).then(show, (error) => { said.textContent = error.message; });
+    if (axis === "macs" && run.trials.whole && trials.textCount < trials.count && !run.texting) run.readTexts(trials.ranked(), calm(show, 1500)).then(show, (error) => { said.textContent = error.message; });
     const x = [], y = [], who = [], controls = trials.baselines();
     const ranked = trials.ranked(), low = trials.score(ranked[0]), middle = trials.score(ranked[ranked.length >> 1]);
     const limit = all || ranked.length < 8 ? Infinity : middle + 4 * Math.max(middle - low, 1e-9);
