@@ -52,7 +52,7 @@ class Names:
         self.integers = integers
         self.weights = {(spec.node, spec.operand): spec for spec in live_parameters(genome)}
         self.locals: dict[int, str] = {}
-        taken = set(_TAKEN)
+        taken = {*_TAKEN, *genome.inputs}
         by_name = sorted(
             enumerate(genome.labels), key=lambda item: "." in item[1]
         )  # anonymous parts take what is left
@@ -61,7 +61,7 @@ class Names:
             while wanted in taken and not genome.is_input(value):
                 wanted += "_"
             taken.add(wanted)
-            self.locals[value] = "x" if genome.is_input(value) else wanted
+            self.locals[value] = genome.inputs[value] if genome.is_input(value) else wanted
 
     def of(self, value: int) -> str:
         """The variable of a value."""
@@ -229,9 +229,8 @@ class Expressions:
         if node.op in ("diag", "scale"):
             return f"{self.names.weight_of(value, 0)} * {self.operand(node.inputs[0])}"
         if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
-            return (
-                f"torch.zeros_like({self.names.of(1)})"  # all units are equal, so each is its mean
-            )
+            state = self.names.of(len(self.genome.inputs))
+            return f"torch.zeros_like({state})"  # all units are equal, so each is its mean
         template = ops.OPS[node.op].torch
         least = {"sub": (_SUM, _PRODUCT), "div": (_PRODUCT, _ATOM), "identity": (_SUM,)}.get(
             node.op, (_ATOM,) * 3

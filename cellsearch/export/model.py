@@ -12,6 +12,7 @@ from typing import Any
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.source import docstring_text, to_source
 from cellsearch.export.whole import WholeModel
+from cellsearch.genome.parts import check_inputs
 from cellsearch.tasks.interface import Interface, TokenInputs
 
 __all__ = ["to_model_source"]
@@ -40,6 +41,7 @@ def to_model_source(
             where="--class-name",
             hint="leave the name of the layer out, or take another one",
         )
+    check_inputs(whole.genome.inputs, "a file with the whole model")
     layer = to_source(whole.genome, class_name=class_name, **whole.sizes)
     body = _without_docstring(layer)
     interface, plain = whole.interface, whole.interface.to_plain()

@@ -33,6 +33,7 @@ from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError, checked_arguments
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parts import check_inputs
 
 __all__ = ["FORMAT", "program_to_json", "runtime_modules", "to_package"]
 
@@ -60,6 +61,7 @@ def to_package(
 
     Raises :class:`BackendError` for a cell that the native runtime cannot run.
     """
+    check_inputs(genome.inputs, "a package with the native runtime")
     program = simplify_program(lower(genome))
     missing = missing_instruction(program)
     if missing:

@@ -15,10 +15,10 @@ from typing import Literal
 
 from cellsearch.compiler.weights import gate_start, live_parameters
 from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.export.beside import beside_fields, without_script
 from cellsearch.export.expressions import Expressions, Names, is_dense, number
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
-from cellsearch.genome.parts import check_inputs
 
 __all__ = ["PRECISIONS", "Precision", "docstring_text", "to_source"]
 
@@ -62,6 +62,7 @@ class Integers(nn.Module):
 """
 _WIDTH = 140
 _LARGEST = 65504  # number of float16
+_STEP = {"dt": "the time dt [B, 1]", "mask": "the mask [B, I]"}
 _SIZE = {"I": "input_size", "H": "hidden_size", "1": "1"}
 
 
@@ -95,12 +96,13 @@ def to_source(
     _check_class_name(class_name)
     if input_size is not None and hidden_size is not None:
         check_width(genome, input_size, hidden_size)
-    check_inputs(genome.inputs, "exported source")
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
+    template = without_script(template, genome)
     sizes = "".join(
         f"        {name}: int{'' if size is None else f' = {size}'},\n"
         for name, size in _sizes(input_size, hidden_size)
     )
+    scripted = _scripted(genome, class_name)
     fields = {
         "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size, precision),
         "HELPERS": _HELPERS if precision == "int8" else "",
@@ -116,7 +118,8 @@ def to_source(
         "INITIAL": _tuple([number(state.initial) for state in genome.states]),
         "STATES": ", ".join(genome.state_names),
         "SQUARE": _square_check(genome),
-        **_scripted(genome, class_name),
+        **scripted,
+        **beside_fields(genome, scripted["HX"]),
     }
     return re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], template)
 
@@ -214,9 +217,12 @@ def _square_check(genome: Genome) -> str:
 def _cell(genome: Genome, class_name: str, *, integers: bool) -> str:
     names = Names(genome, integers=integers)
     states = f"{class_name}States"
+    given = "".join(f", {_STEP[name]}" for name in genome.inputs[1:])
+    more = "".join(f", {name}: Tensor" for name in genome.inputs[1:])
+    previous = [names.of(k) for k in range(len(genome.inputs), genome.first_node)]
     lines = [
         f"class {class_name}Cell(nn.Module):",
-        f'    """One step: x [B, I] and the states ({", ".join(genome.state_names)}) '
+        f'    """One step: x [B, I]{given} and the states ({", ".join(genome.state_names)}) '
         f'[B, H] each -> output [B, H], next states."""',
         "",
         "    def __init__(self, input_size: int, hidden_size: int) -> None:",
@@ -239,9 +245,9 @@ def _cell(genome: Genome, class_name: str, *, integers: bool) -> str:
         "",
         *_train(genome),
         *_not_for_script(names),
-        f"    def forward(self, x: Tensor, states: {states}) -> tuple[Tensor, {states}]:",
+        f"    def forward(self, x: Tensor, states: {states}{more}) -> tuple[Tensor, {states}]:",
         '        """Compute one step."""',
-        f"        {_unpacked([names.of(k) for k in range(1, genome.first_node)])} = states",
+        f"        {_unpacked(previous)} = states",
         *(f"        {line}" for line in Expressions(genome, names).statements()),
     ]
     return "\n".join(lines)

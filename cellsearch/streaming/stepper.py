@@ -16,13 +16,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cellsearch.compiler import backends
+from cellsearch.compiler.backends.choice import support_of
 from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
 from cellsearch.compiler.calling import within
+from cellsearch.compiler.given import Given, check_given
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
-from cellsearch.genome.parts import check_inputs
 from cellsearch.streaming.native import NativeLayer
 
 __all__ = ["PRECISIONS", "Precision", "Stepper"]
@@ -33,7 +33,10 @@ _Product = Callable[[Tensor], Tensor]
 
 
 class Stepper:
-    """A compiled cell as a function of one position: ``y, state = stepper(x, state)``.
+    """A compiled cell as a function of one position: ``y, state = stepper(x, state)``; a cell that
+    reads ``dt[t]`` or ``mask[t]`` is given ``dt [B]``, or a number, and ``mask [B, I]`` as well
+    (else a time of 1, and all observed). Where ``reset [B]`` is true, the state goes back to
+    :meth:`start` before the position.
 
     ``x [B, I]``, ``y [B, H]``; ``state`` is a tuple over layers of tuples of states ``[B, H]``
     (:meth:`start` gives the first one): a value that may be kept, copied, and gone back to. The
@@ -65,13 +68,14 @@ class Stepper:
             raise ConfigError(
                 f"{precision!r} is not a precision", hint="precisions: " + ", ".join(PRECISIONS)
             )
-        check_inputs(cell.genome.inputs, "a stepper")
         self.precision = precision
         self.dtype: torch.dtype = (
             torch.float32 if precision == "int8" else getattr(torch, precision)
         )
         self.hidden_size = cell.hidden_size
         self.initial = tuple(state.initial for state in cell.genome.states)
+        self.genome = cell.genome
+        self._program = cell.program
         self.report = _choose(cell, precision, backend)
         self._layers: list[_AnyLayer] = []
         with torch.no_grad():
@@ -106,16 +110,58 @@ class Stepper:
         return tuple(states for _ in self._layers)
 
     def __call__(
-        self, x: Tensor, state: Sequence[Sequence[Tensor]]
+        self,
+        x: Tensor,
+        state: Sequence[Sequence[Tensor]],
+        *,
+        dt: Tensor | float | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
     ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
         """One position, without gradients. ``x`` and the result have the stepper's dtype (float32
         for int8).
         """
+        if reset is not None:
+            state = self._restarted(state, reset)
+        given = Given(dt, mask)
+        if not given.is_empty or len(self._program.inputs) > 1:
+            return self._with_more(x, state, given)
         after = []
         for layer, states in zip(self._layers, state, strict=True):
             x, new = layer(x, states)
             after.append(new)
         return x, tuple(after)
+
+    def _with_more(
+        self, x: Tensor, state: Sequence[Sequence[Tensor]], given: Given
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
+        """One position of a cell that is given more than x."""
+        check_given(self.genome, given)
+        beside = given.of_step().laid_out(
+            x, torch.Size((1, *x.shape)), None, batched=True, batch_first=False
+        )
+        after = []
+        for k, (layer, states) in enumerate(zip(self._layers, state, strict=True)):
+            inputs = beside.of_layer(first=k == 0).inputs(
+                self._program, x[None], self.hidden_size, None, backward=False
+            )
+            assert isinstance(layer, _Layer), "the native layer takes x alone"
+            x, new = layer(x, states, [value[0] for value in inputs])
+            after.append(new)
+        return x, tuple(after)
+
+    def _restarted(
+        self, state: Sequence[Sequence[Tensor]], reset: Tensor
+    ) -> tuple[tuple[Tensor, ...], ...]:
+        """The state, that of :meth:`start` in the rows of ``reset [B]``."""
+        rows = len(state[0][0])
+        if reset.shape != (rows,):
+            raise RuntimeError(f"Expected reset size ({rows},), got {list(reset.shape)}")
+        fresh = (reset > 0)[:, None]
+        return tuple(
+            tuple(torch.where(fresh, start, value) for start, value in zip(*pair, strict=True))
+            for pair in zip(self.start(rows), state, strict=True)
+        )
 
 
 def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, str]:
@@ -126,7 +172,7 @@ def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, s
         )
     if backend == "torch":
         return {"native": "not asked for", "torch": "taken"}
-    support = backends.get("native").supports(cell.program, torch.device("cpu"), torch.float32)
+    support = support_of("native", cell.program, torch.device("cpu"), torch.float32)
     reason = (
         support.reason if precision == "float32" else f"it computes in float32, not in {precision}"
     )
@@ -174,7 +220,7 @@ class _Layer:
     ) -> None:
         own = {name: weight.detach().to(dtype, copy=True) for name, weight in weights.items()}
         self.weight_bytes = sum(weight.numel() * weight.element_size() for weight in own.values())
-        self._states = len(program.states)
+        self._first = program.first
         self._results = (program.output, *program.next_states)
         self._expand = tuple(program.shapes[value].extent == "fixed" for value in self._results)
         self._hidden_size = hidden_size
@@ -213,9 +259,13 @@ class _Layer:
                 self._work.append(_Group(value, tuple(groups[value]), product))
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """One position: ``x [B, I]``, states ``[B, H]`` -> output ``[B, H]``, next states."""
-        values = [x, *states, *self._values[1 + self._states :]]
+    def __call__(
+        self, x: Tensor, states: Sequence[Tensor], more: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One position: ``x [B, I]``, states ``[B, H]``, ``more`` inputs ``[B, width]`` -> output
+        ``[B, H]``, next states.
+        """
+        values = [x, *more, *states, *self._values[self._first :]]
         for item in self._work:
             if isinstance(item, _Call):
                 values[item.result] = item.function(*[values[v] for v in item.operands])

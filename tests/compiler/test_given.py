@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from cellsearch import Genome, compile_cell, zoo
 from cellsearch.errors import ConfigError
+from cellsearch.export.source import to_source
+from cellsearch.export.write import Form, export_cell
+from cellsearch.streaming.stepper import Stepper
 
 CELL = Genome.from_text("""\
 g = exp(-softplus(linear(dt[t])))
@@ -200,3 +204,79 @@ def test_packed_needs_packed_alike() -> None:
         other = pack_padded_sequence(torch.ones(6, 3), lengths, enforce_sorted=False)
         with pytest.raises(ConfigError, match="packed in another way"):
             layer()(x, dt=other)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_stepper_is_given_the_same(given: tuple[Tensor, dict[str, Tensor]], layers: int) -> None:
+    x, more = given
+    module = layer(num_layers=layers)
+    output, _ = module(x, **more)
+    plain, _ = module(x)
+    stepper = Stepper(module, "float64")
+    state = bare = stepper.start(3)
+    for t in range(len(x)):
+        y, state = stepper(x[t], state, **{name: value[t] for name, value in more.items()})
+        torch.testing.assert_close(y, output[t])
+        y, bare = stepper(x[t], bare)
+        torch.testing.assert_close(y, plain[t])
+
+
+def test_a_stepper_of_any_cell_starts_afresh() -> None:
+    module = layer(zoo.load("lstm"), dtype=torch.float32)
+    stepper = Stepper(module)
+    x = torch.randn(2, 5)
+    spoiled = tuple(
+        tuple(torch.full_like(s, float("nan")) for s in row) for row in stepper.start(2)
+    )
+    y, _ = stepper(x, spoiled, reset=torch.tensor([True, False]))
+    fresh, _ = stepper(x, stepper.start(2))
+    torch.testing.assert_close(y[0], fresh[0])
+    assert y[1].isnan().all()
+    with pytest.raises(ConfigError, match="does not read dt"):
+        stepper(x, stepper.start(2), dt=1.0)
+    with pytest.raises(RuntimeError, match="Expected reset size"):
+        stepper(x, stepper.start(2), reset=torch.ones(3))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.parametrize("text", [
+    CELL.to_text(),
+    "h[t] = tanh(linear(x[t], h[t-1])) * exp(-dt[t])",
+    "m[0] = -1e30\nm[t] = max(m[t-1], linear(mask[t]))\nh[t] = tanh(linear(x[t], h[t-1]) - m[t])",
+])  # fmt: skip
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_exported_source_computes_the_same(
+    given: tuple[Tensor, dict[str, Tensor]], text: str, layers: int, both: bool
+) -> None:
+    x, every = given
+    genome = Genome.from_text(text)
+    more = {name: every[name] for name in (*genome.inputs[1:], "reset")}
+    module = layer(genome, num_layers=layers, bidirectional=both)
+    space: dict[str, Any] = {}
+    exec(to_source(genome), space)
+    exported = space["Recurrent"](5, 7, layers, bidirectional=both, dtype=torch.float64)
+    exported.load_state_dict(module.state_dict())
+    wrapped = {name: packed(value) for name, value in more.items()}
+    for given_x, beside in ((x, {}), (x, more), (x[:, 0], {n: v[:, 0] for n, v in more.items()})):
+        torch.testing.assert_close(exported(given_x, **beside), module(given_x, **beside))
+    (a, last), (b, end) = exported(packed(x), **wrapped), module(packed(x), **wrapped)
+    torch.testing.assert_close(a.data, b.data)
+    torch.testing.assert_close(last, end)
+    with pytest.raises(RuntimeError, match="cannot read a layer that is given more than x"):
+        torch.jit.script(exported)
+    with pytest.raises(RuntimeError, match="Expected reset size"):
+        exported(x, reset=torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("onnx", "a.onnx"), ("torch-export", "a.pt2"), ("c", "a.c"), ("package", "a")],
+)
+def test_forms_that_cannot_be_given_more_than_x_say_so(
+    tmp_path: Path, form: Form, name: str
+) -> None:
+    weights = layer(dtype=torch.float32).state_dict()
+    sizes = {"input_size": 5, "hidden_size": 7}
+    with pytest.raises(ConfigError, match=r"reads dt\[t\] and mask\[t\], which .* cannot give"):
+        export_cell(CELL, tmp_path / name, form, weights=weights, sizes=sizes)

@@ -12,7 +12,7 @@ from cellsearch.compiler.backends.base import Kernel, Support
 from cellsearch.compiler.program import Program
 from cellsearch.errors import BackendError
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "support_of"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def choose(backend: str, program: Program, device: torch.device, dtype: torch.dt
     none of that name.
     """
     if backend != "auto":
-        support = _support(backend, program, device, dtype)
+        support = support_of(backend, program, device, dtype)
         if not support.ok:
             raise BackendError(
                 f"the backend {backend} cannot run this cell on {device} in {dtype}: "
@@ -46,13 +46,14 @@ def choose(backend: str, program: Program, device: torch.device, dtype: torch.dt
         if taken:
             report[name] = f"not needed, {taken} comes first"
             continue
-        support = _support(name, program, device, dtype)
+        support = support_of(name, program, device, dtype)
         report[name] = "taken" if support.ok else support.reason
         taken = name if support.ok else ""
     return Choice(program, _built(taken, program), report)
 
 
-def _support(backend: str, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
+def support_of(backend: str, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
+    """Whether a backend runs a program, and why not."""
     asked = backends.get(backend)
     more = [name.partition(":")[0] for name, _ in program.inputs[1:]]
     if more and not asked.more_inputs:
