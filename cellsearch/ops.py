@@ -253,11 +253,15 @@ _ROWS = (
     Op("layer_norm", 1, 1, "torch.nn.functional.layer_norm({0}, {0}.shape[-1:])", (),
        "Ba et al. 2016, eq. 4 without gain and bias, eps 1e-5", lambda a: 0.0, kind="normalisation",
        odd=True, keeps_zero=True, costly=True),
+    Op("head_norm", 1, 1, "", (),
+       "layer_norm of each of so many equal parts (heads) of a value, without gain and bias, eps "
+       "1e-5: the group norm of Wu & He 2018 behind the heads of xLSTM, Beck et al. 2024",
+       lambda a: 0.0, kind="normalisation", odd=True, keeps_zero=True, costly=True),
 )  # fmt: skip
 
-LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign"})
-"""Ops that version 0.1 did not have: a node of an older cell may be called so, and an op of another
-package, as long as it is the same function."""
+LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign", "head_norm"})
+"""Ops that early versions did not have: a node of an older cell may be called so, and an op of
+another package, as long as it is the same function."""
 OPS: dict[str, Op] = {}
 """All ops by name, in table order: those of the table, and those registered since."""
 COMMUTATIVE: set[str] = set()
@@ -281,6 +285,10 @@ _STRUCTURES = frozenset(
         "scalar",
         "dense",
         "dense_t",
+        "blocks",
+        "blocks_t",
+        "blocks_outer",
+        "head_norm_gradient",
         "layer_norm_gradient",
         "total",
         "fold",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,9 +66,9 @@ def check_input(x: Tensor, dim: int, input_size: int, weight: Tensor | None) -> 
 
 
 def check_states(
-    hx: State, names: tuple[str, ...], shape: torch.Size, like: Tensor, *, batched: bool
+    hx: State, names: tuple[str, ...], shapes: Sequence[torch.Size], like: Tensor, *, batched: bool
 ) -> list[Tensor]:
-    """The given states as ``[L * D, B, H]``, which is ``shape``; without a batch they have no B.
+    """The given states as ``[L * D, B, H]``, which are ``shapes``; without a batch they have no B.
     Raises :class:`RuntimeError` for another number or shape, :class:`ValueError` for another dtype
     or device than those of the input, ``like``.
     """
@@ -84,7 +85,7 @@ def check_states(
                 f"got {state.dim()}-D tensor"
             )
     states = [state if batched else state.unsqueeze(1) for state in given]
-    for k, state in enumerate(states):
+    for k, (state, shape) in enumerate(zip(states, shapes, strict=True)):
         if state.shape != shape:
             what = f"hidden[{k}]" if len(states) > 1 else "hidden"
             raise RuntimeError(f"Expected {what} size {tuple(shape)}, got {list(state.shape)}")
@@ -104,8 +105,8 @@ def within(value: float, dtype: torch.dtype) -> float:
     return min(max(value, -largest), largest)
 
 
-def initial_states(genome: Genome, shape: torch.Size, like: Tensor) -> list[Tensor]:
-    """The states before the first position, ``[L * D, B, H]``."""
+def initial_states(genome: Genome, shapes: Sequence[torch.Size], like: Tensor) -> list[Tensor]:
+    """The states before the first position, ``[L * D, B, H]``, which are ``shapes``."""
     with torch.inference_mode(False):  # they may be used again in training
         return [
             torch.full(
@@ -114,5 +115,5 @@ def initial_states(genome: Genome, shape: torch.Size, like: Tensor) -> list[Tens
                 dtype=like.dtype,
                 device=like.device,
             )
-            for state in genome.states
+            for state, shape in zip(genome.states, shapes, strict=True)
         ]

@@ -35,6 +35,7 @@ from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import EnvironmentFailure
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.sizes import Sizes
 
 if TYPE_CHECKING:
     from cellsearch.compiler.backends.native.kernel import NativeKernel
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 _COSTLY = {"ERF", "LAYER_NORM_GRADIENT"} | {
-    OPERATIONS[name] for name, row in ops.OPS.items() if row.costly
+    OPERATIONS[name] for name, row in ops.OPS.items() if row.costly and name in OPERATIONS
 }
 """Instructions of the runtime that count as costly."""
 FEATURES = ("multiply_add", "cheap", "costly", "command", "segment")
@@ -137,7 +138,7 @@ def _estimate(sized: Codes, steps: int, batch: int, training: bool) -> Cost:
 
 def _multiply_adds(program: Program, input_size: int, hidden_size: int) -> int:
     """Of the dense products of one step of one sequence."""
-    sizes = {"I": input_size, "H": hidden_size, "1": 1}
+    sizes = Sizes(input_size, hidden_size)
     total = 0
     for value, instruction in program.numbered():
         if instruction.op == "dense" and program.shapes[value].extent == "step":
@@ -286,11 +287,9 @@ def time_segment(
 
     x = torch.randn(steps, batch, input_size, requires_grad=True)
     states = [torch.zeros(batch, hidden_size) for _ in kernel.program.states]
-    sizes = {"I": input_size, "H": hidden_size, "1": 1}
+    sizes = Sizes(input_size, hidden_size)
     weights = {
-        name: (
-            torch.randn([sizes[letter] for letter in shape]) * hidden_size**-0.5
-        ).requires_grad_()
+        name: (torch.randn(sizes.of(shape)) * hidden_size**-0.5).requires_grad_()
         for name, shape in kernel.program.parameters
     }
     best = float("inf")

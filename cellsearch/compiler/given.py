@@ -19,6 +19,7 @@ from cellsearch.compiler.program import Instruction, Program
 from cellsearch.compiler.sequences import Packing, reverse
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["Given", "Sequence", "check_given", "with_resets"]
 
@@ -98,17 +99,18 @@ class Given:
         self,
         program: Program,
         x: Tensor,
-        hidden_size: int,
+        sizes: Sizes,
         packing: Packing | None,
         *,
         backward: bool,
     ) -> list[Tensor]:
         """The inputs of a program after x, which is ``[T, B, I]`` in the direction of the run, each
-        ``[T, B, width]``: a time of 1 and a mask of ones where none is given.
+        ``[T, B, width]``: a time of 1 and a mask of ones where none is given. ``sizes``: those of
+        the layer.
         """
         found = []
         for name, letter in program.inputs[1:]:
-            width = x.shape[2] if letter == "I" else hidden_size
+            width = sizes[letter]
             base = name.partition(":")[0]
             value = getattr(self, base)
             if value is None:
@@ -160,18 +162,23 @@ def check_given(genome: Genome, given: Given) -> None:
 
 
 def with_resets(program: Program, states: int, dtype: torch.dtype) -> Program:
-    """The program with one more input ``reset:H``, behind the others: where it is above 0, the
-    first ``states`` states of a step are their initial values, whatever the step before has left.
-    States behind them (:mod:`~cellsearch.compiler.variational`) stay.
+    """The program with one more input ``reset:H``, behind the others (one for each width of a
+    state): where it is above 0, the first ``states`` states of a step are their initial values,
+    whatever the step before has left. States behind them
+    (:mod:`~cellsearch.compiler.variational`) stay.
     """
-    place, first = len(program.inputs), program.first + 1
+    place = len(program.inputs)
+    widths = list(dict.fromkeys(program.state_widths[:states]))
+    added = len(widths)
+    first = program.first + added
     new: list[Instruction] = []
     clean: dict[int, int] = {}
     for k, state in enumerate(program.states[:states]):
         start = first + len(new)
+        reset = place + widths.index(program.state_widths[k])
         new += [
             Instruction("const", value=within(state.initial, dtype)),
-            Instruction("restart", (place, start, place + 1 + k)),
+            Instruction("restart", (reset, start, place + added + k)),
         ]
         clean[place + k] = start + 1
 
@@ -181,11 +188,11 @@ def with_resets(program: Program, states: int, dtype: torch.dtype) -> Program:
             return clean[value]
         if value < place:
             return value
-        return value + 1 + (len(new) if value >= program.first else 0)
+        return value + added + (len(new) if value >= program.first else 0)
 
     return replace(
         program,
-        inputs=(*program.inputs, (f"{RESET}:H", "H")),
+        inputs=(*program.inputs, *((f"{RESET}:{width}", width) for width in widths)),
         instructions=(
             *new,
             *(i.reading(tuple(moved(v) for v in i.inputs)) for i in program.instructions),

@@ -24,6 +24,10 @@ from cellsearch.genome.graph import State
 __all__ = ["Gradient", "gradient"]
 
 
+_SUMS = frozenset({"total", "fold", "outer", "blocks_outer"})
+"""Instructions whose value is a sum over all steps, or over units of such."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gradient:
     """The gradient of a program."""
@@ -92,9 +96,7 @@ class _Reverse:
 
     def emit(self, op: str, *inputs: int, parameter: str = "", value: float = 0.0) -> int:
         self.body.append(Instruction(op, inputs, parameter, value))
-        self.step.append(
-            op not in ("total", "fold", "outer") and any(self.is_step(v) for v in inputs)
-        )
+        self.step.append(op not in _SUMS and any(self.is_step(v) for v in inputs))
         return len(self.body) - 1
 
     def value(self, number: int) -> int:
@@ -131,13 +133,14 @@ class _Reverse:
         program = build_simplified(
             inputs=(
                 *((self.name(v), self.shapes[v].width) for v in saved),
-                (f"d_{forward.outputs[0][0]}", "H"),
+                (f"d_{forward.outputs[0][0]}", forward.output_width),
             ),
             states=tuple(State(f"d_{state.name}") for state in forward.states),
             instructions=[i.reading(tuple([number(v) for v in i.inputs])) for i in self.body],
             next_states=[number(v) for v in states],
             outputs=[(name, number(v)) for name, v in outputs],
             parameters=forward.parameters,
+            carried=forward.carried,
         )
         return _drop_unread(Gradient(forward, program, tuple(saved)))
 
@@ -187,10 +190,12 @@ class _Reverse:
         op, inputs = instruction.op, instruction.inputs
         if op in ("vector", "scalar"):
             self.weights.setdefault(instruction.parameter, []).append(g)
-        elif op == "dense":
-            self.weights.setdefault(instruction.parameter, []).append(self.outer(g, inputs[0]))
+        elif op in ("dense", "blocks"):
+            self.weights.setdefault(instruction.parameter, []).append(
+                self.outer(g, inputs[0], instruction)
+            )
             if self.trainable[inputs[0]]:
-                self.contribute(inputs[0], self.emit("dense_t", g, parameter=instruction.parameter))
+                self.contribute(inputs[0], self.emit(f"{op}_t", g, parameter=instruction.parameter))
         elif op == "add":
             for operand in inputs:
                 self.contribute(operand, g)
@@ -204,16 +209,22 @@ class _Reverse:
                 if self.trainable[operand]:
                     taken = [self.emit("const", value=0.0) if v is None else v for v in ways]
                     self.contribute(operand, self.emit("restart", reset, *taken))
-        elif op == "layer_norm":
-            self.contribute(inputs[0], self.emit("layer_norm_gradient", g, self.value(inputs[0])))
+        elif op in ("layer_norm", "head_norm"):
+            below = self.value(inputs[0])
+            self.contribute(
+                inputs[0], self.emit(f"{op}_gradient", g, below, value=instruction.value)
+            )
         else:
             for operand, rule in zip(inputs, _rules(op), strict=True):
                 if self.trainable[operand]:
                     self.contribute(operand, self.expression(rule, g, value, inputs))
 
-    def outer(self, g: int, operand: int) -> int:
-        """``g`` has the extent of the dense product, which is that of its operand."""
-        return self.emit("outer", g, self.value(operand))
+    def outer(self, g: int, operand: int, product: Instruction) -> int:
+        """``g`` has the extent of the product, which is that of its operand."""
+        if product.op == "dense":
+            return self.emit("outer", g, self.value(operand))
+        blocks = float(self.forward.parameter_shapes[product.parameter][0])
+        return self.emit("blocks_outer", g, self.value(operand), value=blocks)
 
     def expression(self, node: ast.expr, g: int, value: int, inputs: tuple[int, ...]) -> int:
         """Emit the instructions of one gradient expression of the op table."""
@@ -278,5 +289,6 @@ def _drop_unread(gradient: Gradient) -> Gradient:
         next_states=tuple(new[v] for v in program.next_states),
         outputs=tuple((name, new[v]) for name, v in program.outputs),
         parameters=program.parameters,
+        carried=program.carried,
     )
     return Gradient(gradient.forward, slim, tuple(gradient.saved[k] for k in kept))

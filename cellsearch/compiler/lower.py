@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.genome.graph import Genome, Node
-from cellsearch.genome.parameters import Width, widths
+from cellsearch.genome.parameters import Width, output_width, state_widths, widths
 from cellsearch.genome.parts import INPUTS
 
 __all__ = ["lower"]
@@ -25,8 +25,7 @@ __all__ = ["lower"]
 
 def lower(genome: Genome) -> Program:
     """The program of a genome's live nodes: inputs ``x [I]``, ``dt:H [H]`` and ``dt:I [I]`` as far
-    as they are read, ``mask [I]``; carried states ``[H]``, one output under the genome's output
-    name.
+    as they are read, ``mask [I]``; carried states, one output under the genome's output name.
     """
     return _Lowering(genome).program()
 
@@ -69,9 +68,13 @@ class _Lowering:
             inputs=self.inputs,
             states=genome.states,
             instructions=tuple(self.instructions),
-            next_states=tuple(self.at(v, "H") for v in genome.next_states),
-            outputs=((genome.output_name, self.at(genome.output, "H")),),
+            next_states=tuple(
+                self.at(v, width)
+                for v, width in zip(genome.next_states, state_widths(genome), strict=True)
+            ),
+            outputs=((genome.output_name, self.at(genome.output, output_width(genome))),),
             parameters=tuple(self.parameters.items()),
+            carried=state_widths(genome),
         )
 
     def emit(self, op: str, *inputs: int, parameter: str = "", value: float = 0.0) -> int:
@@ -110,9 +113,10 @@ class _Lowering:
         if node.op == "mul":
             levels = [self.levels[v] for v in node.inputs]
             return self.chain("mul", list(zip(levels, operands, strict=True)))
-        if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
+        if node.op in ("layer_norm", "head_norm") and self.widths[node.inputs[0]] == "1":
             return self.emit("zeros")  # all units are equal, so each is its mean
-        return self.emit(node.op, *operands)
+        parts = float(node.parts) if node.op == "head_norm" else 0.0
+        return self.emit(node.op, *operands, value=parts)
 
     def total(self, value: int, width: str) -> int:
         """One flat sum, terms in order of when they are known."""
@@ -138,7 +142,8 @@ class _Lowering:
         value, weight = self.at(operand, self.widths[linear]), self.weight(linear, position)
         if operand in self.readers:
             return self.emit("mul", self.emit("vector", parameter=weight), value)
-        return self.emit("dense", value, parameter=weight)
+        dense = self.genome.nodes[linear - self.first_node].blocks == 1
+        return self.emit("dense" if dense else "blocks", value, parameter=weight)
 
     def chain(self, op: str, terms: Sequence[tuple[int, int]]) -> int:
         ordered = [value for _, value in sorted(terms, key=lambda term: term[0])]
@@ -174,9 +179,10 @@ def _readers_of_gaps(
         for value in range(genome.n_values)
         if widths[value] == "1" and levels[value] > _FIXED and value in genome.live
     }
-    for end in (*genome.next_states, genome.output):
+    ends = [*zip(genome.next_states, state_widths(genome), strict=True)]
+    for end, width in (*ends, (genome.output, output_width(genome))):
         if end in gaps:
-            gaps[end]["H"] = None
+            gaps[end][width] = None
     for value, node in reversed(list(genome.numbered())):
         read = gaps.get(value, {widths[value]: None}) if value in genome.live else {}
         for operand in node.inputs:

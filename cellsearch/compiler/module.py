@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, overload
 
@@ -31,7 +31,13 @@ from cellsearch.compiler.variational import drop_units, masked_states, with_mask
 from cellsearch.compiler.weights import Layer
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import check_width
+from cellsearch.genome.parameters import (
+    Sizes,
+    check_sizes,
+    output_width,
+    size_names,
+    state_widths,
+)
 
 _is_compiling = torch.compiler.is_dynamo_compiling
 _has_autocast = torch._C._is_any_autocast_enabled
@@ -54,6 +60,7 @@ def compile_cell(
     dtype: torch.dtype | None = None,
     *,
     variational_dropout: float = 0.0,
+    sizes: Mapping[str, int | str] | None = None,
     backend: str = "auto",
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``;
@@ -62,7 +69,7 @@ def compile_cell(
     * ``input_size``, ``hidden_size``: I and H.
     * ``num_layers``: layers on top of each other.
     * ``bias``, ``proj_size``: here for calls written for ``torch.nn.LSTM``; only its defaults, for
-      the cell says what has a bias and what is projected.
+      the cell says what has a bias and what is projected (``size=``).
     * ``batch_first``: sequences are ``[B, T, I]``, not ``[T, B, I]``.
     * ``dropout``: probability, applied between layers in training mode.
     * ``variational_dropout``: probability with which a unit is dropped for a whole call, at all
@@ -70,6 +77,8 @@ def compile_cell(
       and of the previous states where a dense product reads them
       (:mod:`cellsearch.compiler.variational`).
     * ``bidirectional``: a second direction, from the last position to the first, in each layer.
+    * ``sizes``: the numbers of the sizes that the cell has names for: ``{"P": 32}``, or a fraction
+      of H, ``{"P": "H/2"}``.
     * ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
       dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
       :class:`BackendError`.
@@ -77,8 +86,8 @@ def compile_cell(
 
     Weights start as :meth:`cellsearch.compiler.weights.Layer.reset_parameters` says. Raises
     :class:`GenomeError` for a cell in which x meets a state without a linear between, where the
-    widths differ, and :class:`ConfigError` for arguments that make no sense, which is a
-    :class:`TypeError` too where the type is wrong.
+    widths differ, or whose blocks or heads do not divide a size, and :class:`ConfigError` for
+    arguments that make no sense, which is a :class:`TypeError` too where the type is wrong.
     """
     check_fixed(bias=bias, proj_size=proj_size)
     options = LayerOptions(
@@ -89,6 +98,7 @@ def compile_cell(
         dropout=dropout,
         variational_dropout=variational_dropout,
         bidirectional=bidirectional,
+        sizes=sizes,
         backend=backend,
     )
     return CellModule(genome, options, device=device, dtype=dtype)
@@ -112,8 +122,10 @@ class CellModule(nn.Module):
 
     Returns ``(output,
     states)``: output ``[T, B, H * directions]``, each state ``[num_layers * directions, B, H]``,
-    one tensor for one state and a tuple for more, in the order of ``genome.states``. Wrong shapes
-    and dtypes raise what ``torch.nn.LSTM`` raises (:class:`ValueError`, :class:`RuntimeError`).
+    one tensor for one state and a tuple for more, in the order of ``genome.states``; output and
+    states are as wide as ``output_size`` and ``state_sizes`` say where the cell gives them a size.
+    Wrong shapes and dtypes raise what ``torch.nn.LSTM`` raises (:class:`ValueError`,
+    :class:`RuntimeError`).
     """
 
     @checked_arguments
@@ -137,14 +149,27 @@ class CellModule(nn.Module):
         self.dropout = float(options.dropout)
         self.variational_dropout = float(options.variational_dropout)
         self.bidirectional = options.bidirectional
+        self.sizes = dict(options.sizes or {})
+        unknown = [name for name in self.sizes if name not in size_names(genome)]
+        if unknown:
+            raise ConfigError(
+                f"the cell has no size {unknown[0]!r:.60}",
+                where="sizes",
+                hint="it has " + (", ".join(size_names(genome)) or "none with a name"),
+            )
         self.backend = options.backend
+        bound = options.bound()
+        check_sizes(genome, bound)
+        self.output_size = bound[output_width(genome)]
+        self.state_sizes = tuple(bound[width] for width in state_widths(genome))
         self._program = simplify_program(lower(genome))
         self._choices: dict[tuple[torch.device, torch.dtype, bool, bool, str], Choice] = {}
-        self._fresh: tuple[tuple[torch.Size, torch.dtype, torch.device], list[Tensor]] | None = None
+        self._fresh: tuple[tuple[int, torch.dtype, torch.device], list[Tensor]] | None = None
         place = None if device is None else torch.device(device)
-        for name, width in options.layers():
-            check_width(genome, width, self.hidden_size)
-            self._modules[name] = Layer(genome, width, self.hidden_size, device=place, dtype=dtype)
+        for name, width in options.layers(self.output_size):
+            layer_sizes = options.bound(width)
+            check_sizes(genome, layer_sizes)
+            self._modules[name] = Layer(genome, layer_sizes, device=place, dtype=dtype)
         self._layers = tuple(name for name, _ in options.layers())
         self._choose(place or torch.get_default_device(), dtype)
 
@@ -176,8 +201,8 @@ class CellModule(nn.Module):
 
     @property
     def proj_size(self) -> int:
-        """0: states are as wide as the output."""
-        return 0
+        """How wide the output is where it is not as wide as H, else 0."""
+        return self.output_size if self.output_size != self.hidden_size else 0
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
@@ -436,7 +461,7 @@ class CellModule(nn.Module):
         kernel, more = choice.kernel, len(choice.program.inputs) > 1
         if embedding is not None and (share or more or not kernel.takes_tokens):
             x, embedding = functional.embedding(x, embedding), None
-        batch, masks = x.shape[1], len(masked_states(self._program)) if share else 0
+        batch, masks = x.shape[1], masked_states(self._program) if share else ()
         whole = self.num_layers == self.directions == 1 and kernel.whole_states
         sizes = None if packing is None else packing.sizes
         finals: list[tuple[Tensor, ...]] = []
@@ -450,11 +475,15 @@ class CellModule(nn.Module):
                 x = x * drop_units(like, 1, batch, x.shape[2], share=share) if share else x
             given = reverse(x, packing) if backward else x
             before = [*states] if whole else [state[k] for state in states]
-            for _ in range(masks):
-                before.append(drop_units(like, batch, self.hidden_size, share=share))
+            for m in masks:
+                before.append(drop_units(like, batch, self.state_sizes[m], share=share))
             if more:
                 inputs = beside.of_layer(first=not k // self.directions).inputs(
-                    choice.program, given, self.hidden_size, packing, backward=backward
+                    choice.program,
+                    given,
+                    Sizes(given.shape[2], self.hidden_size, self.sizes),
+                    packing,
+                    backward=backward,
                 )
                 output, final = kernel(given, before, layer.weights(), sizes, inputs)
             elif embedding is None:
@@ -480,18 +509,19 @@ class CellModule(nn.Module):
     def _states(
         self, hx: State | None, batch: int, like: Tensor, *, batched: bool = True
     ) -> list[Tensor]:
-        """The given states, checked, as ``[L * D, B, H]``, or the initial ones. Those of the last
-        call are used again where the kernel only reads them.
+        """The given states, checked, as ``[L * D, B, size]``, or the initial ones. Those of the
+        last call are used again where the kernel only reads them.
         """
-        shape = torch.Size((len(self._layers), batch, self.hidden_size))
+        rows = len(self._layers)
+        shapes = [torch.Size((rows, batch, size)) for size in self.state_sizes]
         if hx is not None:
-            return check_states(hx, self.genome.state_names, shape, like, batched=batched)
-        key = (shape, like.dtype, like.device)
+            return check_states(hx, self.genome.state_names, shapes, like, batched=batched)
+        key = (batch, like.dtype, like.device)
         fresh = self._fresh
         plain = not transform_of((like,))  # what a transform makes is of no use after it
         if plain and fresh is not None and fresh[0] == key:
             return fresh[1]
-        states = initial_states(self.genome, shape, like)
+        states = initial_states(self.genome, shapes, like)
         if plain and self._choose(like.device, like.dtype).kernel.whole_states:
             self._fresh = (key, states)
         return states

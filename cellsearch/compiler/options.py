@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 
 from cellsearch.errors import ArgumentTypeError, ConfigError
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["LayerOptions", "check_fixed"]
 
@@ -27,8 +29,9 @@ def check_fixed(*, bias: bool, proj_size: int) -> None:
         )
     if proj_size:
         raise ConfigError(
-            f"proj_size is {proj_size}, but states of a cell are as wide as its output",
-            hint="leave it at 0, and put a torch.nn.Linear behind the layer",
+            f"proj_size is {proj_size}, but the cell itself says what is projected",
+            hint="leave it at 0, and write h[t] = linear(o * tanh(c[t]), size=P) in the cell, with "
+            f"sizes={{'P': {proj_size}}}",
         )
 
 
@@ -46,6 +49,7 @@ class LayerOptions:
     dropout: float = 0.0
     variational_dropout: float = 0.0
     bidirectional: bool = False
+    sizes: Mapping[str, int | str] | None = None
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -63,6 +67,7 @@ class LayerOptions:
 
         for name in ("batch_first", "bidirectional"):
             _check_type(name, getattr(self, name), (bool,), "True or False")
+        _check_type("sizes", self.sizes, (Mapping, NoneType), "such as {'P': 32, 'R': 'H/4'}")
         _check_type("backend", self.backend, (str,), 'the name of a backend, or "auto"')
 
     @property
@@ -70,10 +75,17 @@ class LayerOptions:
         """What the names of the directions end in."""
         return ("", "_reverse") if self.bidirectional else ("",)
 
-    def layers(self) -> Iterator[tuple[str, int]]:
-        """Name and input width of each layer and direction: ``l0``, ``l0_reverse``, ``l1``, ..."""
+    def bound(self, input_size: int | None = None) -> Sizes:
+        """The numbers of a layer of this input size, of the first one by default."""
+        given = self.input_size if input_size is None else input_size
+        return Sizes(given, self.hidden_size, self.sizes)
+
+    def layers(self, output_size: int | None = None) -> Iterator[tuple[str, int]]:
+        """Name and input width of each layer and direction: ``l0``, ``l0_reverse``, ``l1``, ...;
+        ``output_size``: what a layer puts out in one direction, H by default.
+        """
         width = self.input_size
         for layer in range(self.num_layers):
             for suffix in self.suffixes:
                 yield f"l{layer}{suffix}", width
-            width = self.hidden_size * len(self.suffixes)
+            width = (output_size or self.hidden_size) * len(self.suffixes)

@@ -7,7 +7,8 @@ The same form holds the *gradient* of a cell (:mod:`cellsearch.compiler.gradient
 are saved values and the gradient of the output, and what is carried, backwards in time, are the
 gradients of the states. So whoever can run a program over time can run both.
 
-Shapes. A value has a *width* (``"I"``, ``"H"`` or ``"1"``, its last dimension) and an *extent*:
+Shapes. A value has a *width* (``"I"``, ``"H"``, ``"1"`` or another symbol of
+:mod:`cellsearch.genome.sizes`: its last dimension) and an *extent*:
 
 * ``step``: one row for each position and sequence, ``[B, width]`` in a step, ``[T * B, width]``
   over all steps;
@@ -15,7 +16,7 @@ Shapes. A value has a *width* (``"I"``, ``"H"`` or ``"1"``, its last dimension) 
 
 A value of width ``"1"`` is always fixed. Pointwise instructions broadcast ``fixed`` to ``step`` and
 width ``"1"`` to any width. In a cell that needs I = H an instruction over widths ``"I"`` and
-``"H"`` has width ``"H"``.
+``"H"`` has width ``"H"``; no other two widths meet.
 
 Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named ``parameter``:
 
@@ -23,16 +24,22 @@ Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named `
 * ``zeros`` (fixed, width H): ``layer_norm`` of a number.
 * ``vector`` (fixed): W, a weight of shape ``[width]``.
 * ``scalar`` (fixed, width 1): W, a weight of shape ``[]``.
-* ``dense a``: ``a @ W.T`` with W ``[H, width(a)]``.
+* ``dense a``: ``a @ W.T`` with W ``[width, width(a)]``.
 * ``dense_t g``: ``g @ W``, the product of a gradient with the weight of a ``dense``.
+* ``blocks a``: W ``[n, width/n, width(a)/n]`` cuts ``a`` and the value into n equal parts, and each
+  part is ``part of a @ part of W.T``.
+* ``blocks_t g``: the product of a gradient with the weight of a ``blocks``.
 * ``layer_norm a``: ``(a - mean(a)) / sqrt(var(a) + 1e-5)`` over the width, variance of the
   population.
 * ``layer_norm_gradient g a``: gradient with respect to ``a`` of ``layer_norm a``, given the
   gradient ``g`` of its value.
+* ``head_norm a``, ``head_norm_gradient g a``: the same for each of ``value`` equal parts.
 * ``total a`` (fixed, same width): sum of a step value over all positions and sequences.
 * ``fold a`` (fixed, width 1): sum of a fixed value over its width.
 * ``outer g a``: ``g.T @ a`` summed over all positions and sequences (both step or both fixed), the
   gradient of a weight.
+* ``blocks_outer g a`` (fixed): the same for each of ``value`` equal parts, the gradient of the
+  weight of a ``blocks``.
 * pointwise: an op of the op table by its name and meaning, ``step``, ``sign``, ``erf`` (used by
   gradients), and ``restart r a s``: a where r > 0, else s (used by resets). It selects, so what is
   not finite in s does not matter where r > 0.
@@ -46,7 +53,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from cellsearch.genome.graph import State
-from cellsearch.genome.parameters import Width
+from cellsearch.genome.sizes import Width, divided, multiplied
 from cellsearch.ops import POINTWISE
 
 __all__ = ["PARAMETRIC", "POINTWISE", "STRUCTURAL", "Extent", "Instruction", "Program", "Shape"]
@@ -61,15 +68,21 @@ STRUCTURAL: dict[str, int] = {
     "scalar": 0,
     "dense": 1,
     "dense_t": 1,
+    "blocks": 1,
+    "blocks_t": 1,
     "layer_norm": 1,
     "layer_norm_gradient": 2,
+    "head_norm": 1,
+    "head_norm_gradient": 2,
     "total": 1,
     "fold": 1,
     "outer": 2,
+    "blocks_outer": 2,
 }
 """The other primitives with their number of operands."""
 
-PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t"})
+_VALUED = frozenset({"const", "head_norm", "head_norm_gradient", "blocks_outer"})
+PARAMETRIC = frozenset({"vector", "scalar", "dense", "dense_t", "blocks", "blocks_t"})
 """Primitives that read a named weight."""
 
 
@@ -81,7 +94,7 @@ class Instruction(NamedTuple):
     parameter: str = ""
     """The weight of a parametric one."""
     value: float = 0.0
-    """The number of a ``const``."""
+    """The number of a ``const``, how many parts a ``head_norm`` or ``blocks_outer`` cuts."""
     label: str = ""
     """For people: the name of the node that the instruction computes, ``""`` for a part of one."""
 
@@ -102,11 +115,23 @@ class Shape:
     extent: Extent
     columns: Width | None = None
     """Of a gradient of a dense weight (``outer``), whose width counts its rows."""
+    blocks: int = 1
+    """Of a gradient of the weight of a ``blocks``: how many; width and columns are those of one."""
 
 
-_WIDTHS: tuple[Width, ...] = ("I", "H", "1")
-_STEP = {width: Shape(width, "step") for width in _WIDTHS}
-_FIXED = {width: Shape(width, "fixed") for width in _WIDTHS}
+class _ByWidth(dict[Width, Shape]):
+    """The shape of a vector of each width; one object each, which makes comparing them quick."""
+
+    def __init__(self, extent: Extent) -> None:
+        self.extent = extent
+
+    def __missing__(self, width: Width) -> Shape:
+        made = self[width] = Shape(width, self.extent)
+        return made
+
+
+_STEP = _ByWidth("step")
+_FIXED = _ByWidth("fixed")
 
 
 @dataclass(frozen=True)
@@ -118,7 +143,7 @@ class Program:
     inputs: tuple[tuple[str, Width], ...]
     """Names and widths of what each step is given."""
     states: tuple[State, ...]
-    """What is carried from step to step (of width H), with its initial value."""
+    """What is carried from step to step, with its initial value."""
     instructions: tuple[Instruction, ...]
     next_states: tuple[int, ...]
     """For each state the value that it takes."""
@@ -126,9 +151,36 @@ class Program:
     """Named values that leave the program, the cell's output first."""
     parameters: tuple[tuple[str, tuple[Width, ...]], ...]
     """Shape in letters of each weight that an instruction reads."""
+    carried: tuple[Width, ...] = ()
+    """The width of each state; empty where all are H."""
 
     def __post_init__(self) -> None:
+        if self.carried == ("H",) * len(self.states):  # one form for one program
+            object.__setattr__(self, "carried", ())
         _check(self)
+
+    @property
+    def state_widths(self) -> tuple[Width, ...]:
+        """The width of each state."""
+        return self.carried or ("H",) * len(self.states)
+
+    @cached_property
+    def output_width(self) -> Width:
+        """The width of what the cell puts out: of a number that of the first state, of what is as
+        wide as x H, as the cell needs I = H.
+        """
+        width = self.shapes[self.output].width
+        return {"1": self.state_widths[0], "I": "H"}.get(width, width)
+
+    @cached_property
+    def beyond_hidden(self) -> str:
+        """What in the program has another size than I and H or is cut into parts, for backends that
+        run neither; empty if nothing does.
+        """
+        if not {*self.state_widths, *(shape.width for shape in self.shapes)} <= {"I", "H", "1"}:
+            return "the cell has values of other sizes than its input and H (size=)"
+        cut = [i.op for i in self.instructions if i.op.startswith(("blocks", "head_norm"))]
+        return f"the cell has {'heads' if 'head_norm' in cut else 'blocks'}" if cut else ""
 
     @cached_property
     def first(self) -> int:
@@ -193,7 +245,8 @@ class Program:
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
         """Width and extent of each value."""
-        shapes = [_STEP[width] for _, width in self.inputs] + [_STEP["H"] for _ in self.states]
+        shapes = [_STEP[width] for _, width in self.inputs]
+        shapes += [_STEP[width] for width in self.state_widths]
         parameters = self.parameter_shapes
         for instruction in self.instructions:
             below = [shapes[v] for v in instruction.inputs]
@@ -221,7 +274,10 @@ class Program:
         lines = ["inputs  " + ", ".join(f"{name} [{width}]" for name, width in self.inputs)]
         lines.append(
             "carried "
-            + ", ".join(f"{state.name}' [H] = {state.initial:g}" for state in self.states)
+            + ", ".join(
+                f"{state.name}' [{width}] = {state.initial:g}"
+                for state, width in zip(self.states, self.state_widths, strict=True)
+            )
         )
         remarks = list(notes) or [""] * len(self.instructions)
         for k, ((value, instruction), remark) in enumerate(
@@ -230,10 +286,11 @@ class Program:
             shape = self.shapes[value]
             operands = [self.names[v] for v in instruction.inputs]
             operands += [instruction.parameter] if instruction.parameter else []
-            operands += [repr(instruction.value)] if instruction.op == "const" else []
+            operands += [repr(instruction.value)] if instruction.op in _VALUED else []
             text = f"%{k:<3} = {instruction.op} {', '.join(operands)}".rstrip()
             extent = (
-                f"{shape.width}"
+                (f"{shape.blocks}," if shape.blocks > 1 else "")
+                + f"{shape.width}"
                 + (f",{shape.columns}" if shape.columns else "")
                 + (" fixed" if shape.extent == "fixed" else "")
             )
@@ -261,13 +318,23 @@ def _shape(
     if op in ("dense", "dense_t"):
         width = parameters[instruction.parameter][0 if op == "dense" else 1]
         return _STEP[width] if below[0].extent == "step" else _FIXED[width]
+    if op in ("blocks", "blocks_t"):
+        count, rows, columns = parameters[instruction.parameter]
+        width = multiplied(rows if op == "blocks" else columns, count)
+        return _STEP[width] if below[0].extent == "step" else _FIXED[width]
+    if op == "blocks_outer":
+        parts = int(instruction.value)
+        rows, columns = (divided(shape.width, parts) for shape in below)
+        return Shape(rows, "fixed", columns, parts)
     if op == "total":
         return _FIXED[below[0].width]
     if op == "outer":
         return Shape(below[0].width, "fixed", columns=below[1].width)
     extent: Extent = "step" if any(shape.extent == "step" for shape in below) else "fixed"
     widths = {shape.width for shape in below} - {"1"}
-    width = "1" if not widths else "I" if widths == {"I"} else "H"
+    if len(widths) > 1 and widths != {"I", "H"}:
+        raise ValueError(f"{op} of values of widths {' and '.join(sorted(widths))}")
+    width = "H" if len(widths) > 1 else widths.pop() if widths else "1"
     return _STEP[width] if extent == "step" else _FIXED[width]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from cellsearch.compiler.program import POINTWISE, Instruction, Program
 from cellsearch.genome.graph import State
-from cellsearch.genome.parameters import Width
+from cellsearch.genome.sizes import Width
 from cellsearch.ops import COMMUTATIVE
 
 __all__ = ["build_simplified", "drop_dead", "simplify_program"]
@@ -26,7 +26,7 @@ def simplify_program(program: Program) -> Program:
     """An equivalent program that is no longer than this one."""
     p = program
     return build_simplified(
-        p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters
+        p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters, p.carried
     )
 
 
@@ -37,6 +37,7 @@ def build_simplified(
     next_states: Sequence[int],
     outputs: Sequence[tuple[str, int]],
     parameters: tuple[tuple[str, tuple[Width, ...]], ...],
+    carried: tuple[Width, ...] = (),
 ) -> Program:
     """:func:`simplify_program` of the program with these fields, for passes that need not make
     that one: only the result is checked.
@@ -49,6 +50,7 @@ def build_simplified(
         [new[v] for v in next_states],
         [(name, new[v]) for name, v in outputs],
         parameters,
+        carried,
     )
 
 
@@ -126,7 +128,9 @@ def drop_dead(program: Program) -> Program:
     reads.
     """
     p = program
-    return _live(p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters)
+    return _live(
+        p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters, p.carried
+    )
 
 
 def _live(
@@ -136,6 +140,7 @@ def _live(
     next_states: Sequence[int],
     outputs: Sequence[tuple[str, int]],
     parameters: tuple[tuple[str, tuple[Width, ...]], ...],
+    carried: tuple[Width, ...] = (),
 ) -> Program:
     first = len(inputs) + len(states)
     live = [False] * (first + len(instructions))
@@ -159,6 +164,7 @@ def _live(
         tuple([new[v] for v in next_states]),
         tuple([(name, new[v]) for name, v in outputs]),
         tuple([(name, shape) for name, shape in parameters if name in read]),
+        carried,
     )
 
 

@@ -23,10 +23,12 @@ __all__ = ["drop_units", "masked_states", "with_masks"]
 
 
 def masked_states(program: Program) -> tuple[int, ...]:
-    """The states (by their place) that a dense product reads directly."""
+    """The states (by their place) that a product with a weight matrix reads directly."""
     first = len(program.inputs)
     read = {
-        instruction.inputs[0] for instruction in program.instructions if instruction.op == "dense"
+        instruction.inputs[0]
+        for instruction in program.instructions
+        if instruction.op in ("dense", "blocks")
     }
     return tuple(k for k in range(len(program.states)) if first + k in read)
 
@@ -35,7 +37,7 @@ def with_masks(program: Program) -> Program:
     """The program with one more state for each of :func:`masked_states`, its mask, behind the
     others; dense products read the product.
 
-    A state and its mask have the same width H. With masks of ones it computes what the program did.
+    A state and its mask have the same width. With masks of ones it computes what the program did.
     """
     masked, first = masked_states(program), program.first
     added = len(masked)
@@ -46,7 +48,7 @@ def with_masks(program: Program) -> Program:
         return value if value < first else value + 2 * added
 
     def rewritten(instruction: Instruction) -> Instruction:
-        if instruction.op == "dense":
+        if instruction.op in ("dense", "blocks"):
             return instruction.reading(tuple(products.get(v, moved(v)) for v in instruction.inputs))
         return instruction.reading(tuple(moved(v) for v in instruction.inputs))
 
@@ -59,6 +61,7 @@ def with_masks(program: Program) -> Program:
         instructions=(*new, *(rewritten(instruction) for instruction in program.instructions)),
         next_states=(*(moved(v) for v in program.next_states), *(first + n for n in range(added))),
         outputs=tuple((name, moved(v)) for name, v in program.outputs),
+        carried=(*program.state_widths, *(program.state_widths[k] for k in masked)),
     )
 
 

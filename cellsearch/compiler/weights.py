@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import ParameterSpec
+from cellsearch.genome.parameters import ParameterSpec, Sizes
 
 __all__ = ["Layer", "gate_start", "live_parameters", "rows_as_int8"]
 
@@ -26,23 +26,20 @@ class Layer(nn.Module):
     def __init__(
         self,
         genome: Genome,
-        input_size: int,
-        hidden_size: int,
+        sizes: Sizes,
         *,
         device: torch.device | None,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
         self._names: list[tuple[str, str, str]] = []
-        self._hidden_size = hidden_size
+        self._hidden_size = sizes["H"]
         self._gate_start = gate_start(genome)
         for spec in live_parameters(genome):
             owner, _, weight = spec.name.partition(".")
             if owner not in self._modules:
                 self._modules[owner] = nn.Module()
-            parameter = nn.Parameter(
-                torch.empty(spec.sizes(input_size, hidden_size), device=device, dtype=dtype)
-            )
+            parameter = nn.Parameter(torch.empty(sizes.of(spec.shape), device=device, dtype=dtype))
             container = self._modules[owner]
             assert container is not None
             container.register_parameter(weight, parameter)

@@ -45,6 +45,7 @@ def double(cell: CellModule) -> CellModule:
         input_size=cell.input_size,
         hidden_size=cell.hidden_size,
         num_layers=cell.num_layers,
+        sizes=cell.sizes,
         backend="reference",
         dtype=torch.float64,
     )

@@ -12,7 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
+from cellsearch.compiler.backends.functions import FUNCTIONS, blocks_product, head_norm, layer_norm
 from cellsearch.compiler.module import CellModule
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.genome.parameters import ParameterSpec
@@ -33,7 +33,8 @@ def trace(cell: CellModule, x: Tensor) -> list[list[Tensor]]:
     layers: list[list[Tensor]] = []
     for _, layer in cell.layers():
         states = [
-            x.new_full((x.shape[1], cell.hidden_size), state.initial) for state in genome.states
+            x.new_full((x.shape[1], size), state.initial)
+            for state, size in zip(genome.states, cell.state_sizes, strict=True)
         ]
         weights = layer.weights()
         rows: list[list[Tensor]] = []
@@ -50,7 +51,7 @@ def trace(cell: CellModule, x: Tensor) -> list[list[Tensor]]:
                 for column in zip(*rows, strict=True)
             ]
         )
-        x = layers[-1][genome.output].expand(len(x), x.shape[1], cell.hidden_size)
+        x = layers[-1][genome.output].expand(len(x), x.shape[1], cell.output_size)
     return layers
 
 
@@ -58,7 +59,7 @@ def step_values(
     genome: Genome, weights: Mapping[str, Tensor], x: Tensor, states: Sequence[Tensor]
 ) -> list[Tensor]:
     """All values of one step. ``weights`` by name (``i.weight_x``), ``x [B, I]``, ``states`` each
-    ``[B, H]``.
+    ``[B, H]``, or as wide as it is.
     """
     specs: dict[int, list[ParameterSpec]] = {}
     for spec in genome.parameters:
@@ -79,7 +80,11 @@ def _value(node: Node, operands: list[Tensor], own: Mapping[int, Tensor], like: 
     bias.
     """
     if node.op == "linear":
-        total = reduce(torch.add, [operand @ own[k].T for k, operand in enumerate(operands)])
+        products = [
+            operand @ own[k].T if node.blocks == 1 else blocks_product(operand, own[k])
+            for k, operand in enumerate(operands)
+        ]
+        total = reduce(torch.add, products)
         return total + own[-1] if node.bias else total
     if node.op in ("diag", "scale"):
         return own[0] * operands[0]
@@ -89,13 +94,14 @@ def _value(node: Node, operands: list[Tensor], own: Mapping[int, Tensor], like: 
         return like.new_tensor([node.value])
     if node.op == "identity":
         return operands[0]
-    if node.op == "layer_norm":
+    if node.op in ("layer_norm", "head_norm"):
         # Over the H units: a number that stands for H equal units becomes H zeros.
-        return layer_norm(
+        units = (
             operands[0]
             if operands[0].shape[-1] > 1
             else operands[0].expand(*operands[0].shape[:-1], like.shape[-1])
         )
+        return layer_norm(units) if node.op == "layer_norm" else head_norm(units, node.parts)
     if node.op in ("add", "mul"):
         return reduce(FUNCTIONS[node.op], operands)
     return FUNCTIONS[node.op](*operands)

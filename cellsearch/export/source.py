@@ -18,7 +18,13 @@ from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.beside import beside_fields, without_script
 from cellsearch.export.expressions import Expressions, Names, is_dense, number
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import ParameterSpec, check_width, requires_square
+from cellsearch.genome.parameters import (
+    ParameterSpec,
+    Sizes,
+    check_plain,
+    check_sizes,
+    requires_square,
+)
 
 __all__ = ["PRECISIONS", "Precision", "docstring_text", "to_source"]
 
@@ -94,8 +100,9 @@ def to_source(
     hidden_size`` and the sizes differ.
     """
     _check_class_name(class_name)
+    check_plain(genome, "a source file")
     if input_size is not None and hidden_size is not None:
-        check_width(genome, input_size, hidden_size)
+        check_sizes(genome, Sizes(input_size, hidden_size))
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
     template = without_script(template, genome)
     sizes = "".join(

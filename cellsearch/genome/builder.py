@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import Node, State
+from cellsearch.genome.parts import Node, State, attributes
 
 __all__ = ["Builder", "arrange", "statement_of", "value_labels"]
 
@@ -65,9 +65,14 @@ class Builder:
             f"there is no state {name!r}", hint="states: " + ", ".join(s.name for s in self.states)
         )
 
-    def node(self, op: str, *inputs: int, name: str = "", bias: bool = True) -> int:
-        """Add a node; ``bias`` counts for ``linear`` only."""
-        return self.add(Node(name, op, inputs, (("bias", bias),) if op == "linear" else ()))
+    def node(
+        self, op: str, *inputs: int, name: str = "", bias: bool = True, **given: int | str
+    ) -> int:
+        """Add a node; ``bias`` counts for ``linear`` only. ``given``: what else the text says of
+        it, ``size="H/2"``, ``blocks=4``, ``heads=4``.
+        """
+        said: dict[str, bool | int | str] = {"bias": bias} if op == "linear" else {}
+        return self.add(Node(name, op, inputs, attributes(op, {**said, **given})))
 
     def const(self, value: float, name: str = "") -> int:
         """Add a number."""

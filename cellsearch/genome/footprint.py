@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
-from cellsearch.genome.parameters import check_width
+from cellsearch.genome.parameters import Sizes, check_plain, check_sizes
 from cellsearch.genome.step_plan import Array, StepPlan, placed
 from cellsearch.ops import OPS
 
@@ -132,7 +132,8 @@ class DeviceLayout:
     """Bytes of a number that a dense product of integers reads; 0: products of floats."""
 
     def __post_init__(self) -> None:
-        check_width(self.genome, self.input_size, self.hidden_size)
+        check_plain(self.genome, "a device")
+        check_sizes(self.genome, Sizes(self.input_size, self.hidden_size))
 
     @property
     def integers(self) -> bool:

@@ -26,6 +26,8 @@ from cellsearch.genome.parts import (
     check_attributes,
     check_name,
 )
+from cellsearch.genome.shapes import check_cuts, infer_widths, is_cut, is_sized
+from cellsearch.genome.sizes import Width
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -127,6 +129,22 @@ class Genome:
                 stack.extend(node.inputs if node else ())
         return frozenset(live)
 
+    @cached_property
+    def sized(self) -> bool:
+        """Whether some node says its size, so that not every vector is as wide as H or x."""
+        return is_sized(self.nodes)
+
+    @cached_property
+    def widths(self) -> tuple[Width, ...]:
+        """The size of each value: ``I`` for x and what is computed from it elementwise, ``1`` for
+        numbers, else ``H`` or what ``size=`` says.
+
+        An elementwise op over both ``I`` and ``H`` gives ``H``; such a cell needs I = H.
+        """
+        return infer_widths(
+            self.inputs, self.state_names, self.nodes, self.next_states, self._label
+        )
+
     # -- names -------------------------------------------------------------------------------------
 
     @cached_property
@@ -137,6 +155,9 @@ class Genome:
         from cellsearch.genome.builder import value_labels
 
         return value_labels(self)
+
+    def _label(self, value: int) -> str:
+        return self.labels[value]
 
     @cached_property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -259,6 +280,8 @@ def _check(genome: Genome) -> None:
     _check_states(genome)
     _check_nodes(genome)
     _check_ends(genome)
+    if genome.sized or is_cut(genome.nodes):
+        check_cuts(genome.nodes, genome.widths, genome._label)
 
 
 def _check_inputs(genome: Genome) -> None:

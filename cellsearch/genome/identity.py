@@ -27,6 +27,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import INPUTS, Node, State
 from cellsearch.genome.rewriting.graph import RewriteGraph
 from cellsearch.genome.rewriting.simplify import rewrite
+from cellsearch.genome.sizes import Width
 from cellsearch.ops import COMMUTATIVE, PARAMETRIC
 
 __all__ = ["canonical_form", "canonical_key", "canonical_values", "search_key", "subgraph_keys"]
@@ -193,7 +194,7 @@ def _reduce_rewritten(simple: RewriteGraph) -> tuple[ColouredGraph, tuple[int, .
             graph,
             known,
             op,
-            _text(op, vertex.number, vertex.bias is not None),
+            _text(op, vertex.number, vertex.bias is not None, vertex.size, vertex.blocks),
             tuple([number[v] for v in vertex.operands]),
         )
     for k, end in zip(states, ends, strict=True):
@@ -277,7 +278,8 @@ def _add_nodes(
             continue
         text = op
         if node.attrs:
-            text = _text(op, node.value, False) if op == "const" else _text(op, 0.0, node.bias)
+            said = 0.0 if op in PARAMETRIC else node.number
+            text = _text(op, said, node.bias, node.size, node.blocks)
         number[value] = _add(graph, known, op, text, operands, node)
 
 
@@ -302,11 +304,13 @@ def _add(
     return vertex
 
 
-def _text(op: str, number: float, bias: bool) -> str:
+def _text(op: str, number: float, bias: bool, size: Width, blocks: int) -> str:
     """What tells a vertex from others of its place."""
-    if op == "const":
-        return f"const={_number(number)}"
-    return "linear+bias" if op == "linear" and bias else op
+    if op in ("const", "head_norm"):
+        return f"{op}={_number(number)}"
+    text = "linear+bias" if op == "linear" and bias else op
+    text += f"/{blocks}" if blocks > 1 else ""
+    return text if size == "H" else f"{text}>{size}"
 
 
 def _number(value: float) -> str:

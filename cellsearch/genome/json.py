@@ -16,7 +16,7 @@ from typing import Any
 from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import arrange
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import MAX_NODES, Node, State
+from cellsearch.genome.parts import ATTRIBUTES, MAX_NODES, Node, State, attributes
 
 __all__ = ["FORMATS", "decode", "encode", "format_of", "schema"]
 
@@ -27,14 +27,17 @@ _MAX_DEPTH = 8
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _NODE_FIELDS = {"name", "op", "inputs", "attrs"}
+_KINDS = {a.name: a.kind for row in ATTRIBUTES.values() for a in row}
+"""What each attribute is."""
 _FIELDS = {"format", "inputs", "states", "nodes", "next_states", "output", "output_name"}
 
 
 def format_of(genome: Genome) -> int:
     """The format that a genome is written in: the lowest that has all of its features. 2 has the
-    inputs ``dt`` and ``mask``.
+    inputs ``dt`` and ``mask``, sizes, blocks and heads.
     """
-    return 1 if genome.inputs == ("x",) else 2
+    cut = any(node.op == "head_norm" or node.parts > 1 for node in genome.nodes if node.attrs)
+    return 2 if genome.inputs != ("x",) or genome.sized or cut else 1
 
 
 def encode(genome: Genome) -> str:
@@ -201,23 +204,26 @@ class _Reader:
 
     def node(self, value: object, place: str) -> Node:
         fields = self.fields(value, place, _NODE_FIELDS)
-        attrs = self.fields(fields.get("attrs", {}), f"{place}.attrs", {"bias", "value"})
-        pairs = tuple(
-            (
-                name,
-                v
-                if name == "bias" and isinstance(v, bool)
-                else self.number(v, f"{place}.attrs.{name}"),
-            )
+        attrs = self.fields(fields.get("attrs", {}), f"{place}.attrs", set(_KINDS))
+        pairs = {
+            name: self.attribute(v, _KINDS[name], f"{place}.attrs.{name}")
             for name, v in sorted(attrs.items())
-        )
+        }
         name = fields.get("name", "")
+        op = self.text(fields.get("op"), f"{place}.op")
         return Node(
             self.text(name, f"{place}.name"),
-            self.text(fields.get("op"), f"{place}.op"),
+            op,
             self.numbers(fields.get("inputs"), f"{place}.inputs"),
-            pairs,
+            attributes(op, pairs),
         )
+
+    def attribute(self, value: object, kind: str, place: str) -> float | bool | int | str:
+        if kind == "size":
+            return self.text(value, place)
+        if kind == "count":
+            return self.integer(value, place)
+        return value if kind == "flag" and isinstance(value, bool) else self.number(value, place)
 
     def array(self, document: dict[str, Any], name: str) -> list[Any]:
         value = document.get(name)

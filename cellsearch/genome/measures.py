@@ -22,12 +22,13 @@ class (``c - c``) may be better.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Literal
 
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import parameter_count, widths
+from cellsearch.genome.parameters import Sizes, parameter_count, state_widths, widths
 from cellsearch.genome.parts import Node
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "multiply_adds",
     "parameter_count",
     "recurrence_class",
+    "state_floats",
 ]
 
 RecurrenceClass = Literal["affine-diagonal", "elementwise", "dense"]
@@ -173,21 +175,40 @@ def matrices(genome: Genome) -> int:
     )
 
 
-def multiply_adds(genome: Genome, input_size: int, hidden_size: int) -> int:
+def multiply_adds(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    sizes: Mapping[str, int | str] | None = None,
+) -> int:
     """Multiplications of one step for one sequence, each with the addition that may follow; dead
     nodes are not computed.
 
-    Functions of one value, sums, maxima and the statistics of ``layer_norm`` are not counted.
+    Functions of one value, sums, maxima and the statistics of ``layer_norm`` are not counted, nor
+    the zeros between blocks. ``sizes`` binds the names of sizes that the cell has.
     """
-    size = {"I": input_size, "H": hidden_size, "1": 1}
+    size = Sizes(input_size, hidden_size, sizes)
     width = widths(genome)
     total = 0
     for value, node in genome.numbered():
         if value not in genome.live:
             continue
         if node.op == "linear":
-            total += sum(hidden_size * size[width[v]] for v in node.inputs)
+            total += sum(size[node.size] * size[width[v]] for v in node.inputs) // node.blocks
         else:
             several = len(node.inputs) - 1 if node.op == "mul" else 0
             total += (ops.OPS[node.op].multiplications or several) * size[width[value]]
     return total
+
+
+def state_floats(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    sizes: Mapping[str, int | str] | None = None,
+) -> int:
+    """Numbers that one layer carries from a step to the next for one sequence: they bound what it
+    can recall (Arora et al. 2023, arXiv 2312.04927).
+    """
+    size = Sizes(input_size, hidden_size, sizes)
+    return sum(size[width] for width in state_widths(genome))

@@ -21,7 +21,15 @@ import networkx as nx
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import INPUTS, MAX_NODES, MAX_STATES, Attributes, Node, State
+from cellsearch.genome.parts import (
+    INPUTS,
+    MAX_NODES,
+    MAX_STATES,
+    Attributes,
+    Node,
+    State,
+    attributes,
+)
 
 __all__ = ["from_networkx", "to_networkx"]
 
@@ -212,7 +220,7 @@ class _Reader:
             "" if anonymous else vertex,
             op,
             inputs,
-            _attributes(data.get("attrs", {}), f"vertex {vertex:.60}"),
+            _attributes(op, data.get("attrs", {}), f"vertex {vertex:.60}"),
         )
 
     def end(self, name: str) -> int:
@@ -224,12 +232,16 @@ class _Reader:
         return self.numbers[vertex]
 
 
-def _attributes(attrs: object, where: str) -> Attributes:
+def _attributes(op: str, attrs: object, where: str) -> Attributes:
     if not isinstance(attrs, Mapping) or not all(isinstance(name, str) for name in attrs):
         raise GenomeError(f"attrs is a dict with names as keys, not {attrs!r:.40}", where=where)
-    return tuple(
-        (name, v if isinstance(v, bool) else _number(v, where)) for name, v in sorted(attrs.items())
-    )
+    return attributes(op, {name: _said(name, v, where) for name, v in attrs.items()})
+
+
+def _said(name: str, value: object, where: str) -> float | bool | int | str:
+    if isinstance(value, bool | str) or (isinstance(value, int) and name != "value"):
+        return value
+    return _number(value, where)
 
 
 def _number(value: object, where: str) -> float:

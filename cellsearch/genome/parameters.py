@@ -10,25 +10,30 @@ position.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from cellsearch import ops
-from cellsearch.errors import GenomeError
+from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.genome.builder import statement_of
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import INPUTS, Node
+from cellsearch.genome.parts import Node
+from cellsearch.genome.sizes import Sizes, Width, base_of, divided, divisors_near
 
 __all__ = [
     "ParameterSpec",
+    "Sizes",
     "Width",
+    "check_plain",
+    "check_sizes",
+    "output_width",
     "parameter_count",
     "parameter_specs",
     "requires_square",
+    "size_names",
+    "state_widths",
     "widths",
 ]
-
-Width = Literal["I", "H", "1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +43,44 @@ class ParameterSpec:
     name: str
     """Such as ``i.weight_x``."""
     shape: tuple[Width, ...]
-    """In letters: ``("H", "I")``, ``("H",)``, ``()``."""
+    """In letters: ``("H", "I")``, ``("H",)``, ``()``, in four blocks ``("4", "H/4", "I/4")``."""
     node: int
     """Number of the value of the node that owns it."""
     operand: int
     """Position of the operand that it multiplies, -1 for a bias."""
 
-    def sizes(self, input_size: int, hidden_size: int) -> tuple[int, ...]:
-        """The shape in numbers."""
-        return tuple({"I": input_size, "H": hidden_size, "1": 1}[letter] for letter in self.shape)
+    def sizes(
+        self,
+        input_size: int,
+        hidden_size: int,
+        sizes: Mapping[str, int | str] | None = None,
+    ) -> tuple[int, ...]:
+        """The shape in numbers; ``sizes`` binds the names of sizes that the cell has."""
+        return Sizes(input_size, hidden_size, sizes).of(self.shape)
 
 
 def widths(genome: Genome) -> tuple[Width, ...]:
-    """The width of each value: ``I`` for x, the mask and what is computed from them elementwise,
-    ``1`` for numbers, dt and what is computed from them, else ``H``.
+    """See :attr:`Genome.widths`."""
+    return genome.widths
 
-    An elementwise op over both ``I`` and ``H`` gives ``H``; such a cell needs I = H, see
-    :func:`requires_square`.
-    """
-    width: list[Width] = [INPUTS[name] for name in genome.inputs]
-    width.extend("H" for _ in genome.states)
-    for node in genome.nodes:
-        below = [width[v] for v in node.inputs]
-        if node.op in ("linear", "bias") or "H" in below:
-            width.append("H")
-        elif "I" in below:
-            width.append("I")
-        else:
-            width.append("H" if node.op in ("diag", "layer_norm") else "1")
-    return tuple(width)
+
+def state_widths(genome: Genome) -> tuple[Width, ...]:
+    """The size of each state."""
+    return genome.widths[len(genome.inputs) : genome.first_node]
+
+
+def output_width(genome: Genome) -> Width:
+    """The size of what is put out: a number is as wide as the first state, x is as wide as H."""
+    width = genome.widths[genome.output]
+    if width == "1":
+        width = state_widths(genome)[0]
+    return "H" if width == "I" else width
+
+
+def size_names(genome: Genome) -> tuple[str, ...]:
+    """The names of sizes that whoever makes a layer of the cell binds, in order of appearance."""
+    found = dict.fromkeys(base_of(node.size) for node in genome.nodes if node.attrs)
+    return tuple(name for name in found if name != "H")
 
 
 def requires_square(genome: Genome) -> str:
@@ -100,13 +114,21 @@ def parameter_specs(genome: Genome) -> tuple[ParameterSpec, ...]:
     return tuple(specs)
 
 
-def parameter_count(genome: Genome, input_size: int, hidden_size: int) -> int:
-    """Number of trainable weights of one layer of live nodes; dead nodes are not built."""
+def parameter_count(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    sizes: Mapping[str, int | str] | None = None,
+) -> int:
+    """Number of trainable weights of one layer of live nodes; dead nodes are not built. ``sizes``
+    binds the names of sizes that the cell has.
+    """
+    bound = Sizes(input_size, hidden_size, sizes)
     total = 0
     for spec in genome.parameters:
         if spec.node in genome.live:
             size = 1
-            for n in spec.sizes(input_size, hidden_size):
+            for n in bound.of(spec.shape):
                 size *= n
             total += size
     return total
@@ -116,11 +138,13 @@ def _shape(node: Node, operand: int, width: tuple[Width, ...]) -> tuple[Width, .
     if node.op == "scale":
         return ()
     if operand < 0:
-        return ("H",)
+        return (node.size,)
     source = width[node.inputs[operand]]
     if node.op == "diag":
         return ("H",) if source == "1" else (source,)
-    return ("H", source)
+    if node.blocks > 1:
+        return (str(node.blocks), divided(node.size, node.blocks), divided(source, node.blocks))
+    return (node.size, source)
 
 
 def _suffixes(genome: Genome, node: Node) -> list[tuple[str, int]]:
@@ -193,13 +217,51 @@ def _by_appearance(genome: Genome) -> list[int]:
     return order
 
 
-def check_width(genome: Genome, input_size: int, hidden_size: int) -> None:
-    """Raise :class:`GenomeError` if the cell needs I = H and the sizes differ."""
+def check_plain(genome: Genome, what: str) -> None:
+    """Raise :class:`ConfigError` if the cell has sizes of its own, blocks or heads, which ``what``
+    does not know yet.
+    """
+    for value, node in genome.numbered():
+        if node.attrs and value in genome.live and (node.size != "H" or node.parts > 1):
+            said = "heads" if node.op == "head_norm" else "blocks=" if node.parts > 1 else "size="
+            raise ConfigError(
+                f"{what} cannot take a cell with {said} yet",
+                where=f"node {node.name or genome.labels[value]}",
+                hint="compile_cell and Stepper can",
+            )
+
+
+def check_sizes(genome: Genome, sizes: Sizes) -> None:
+    """Raise :class:`GenomeError` if the cell cannot have these sizes: it needs I = H and they
+    differ, or blocks or heads do not divide one; :class:`ConfigError` for a name that is not bound.
+    """
     place = requires_square(genome)
-    if place and input_size != hidden_size:
+    if place and sizes["I"] != sizes["H"]:
         raise GenomeError(
-            f"x[t] (width {input_size}) meets a value of width {hidden_size} without a "
+            f"x[t] (width {sizes['I']}) meets a value of width {sizes['H']} without a "
             f"linear between",
             where=f"node {place}",
             hint="use input_size = hidden_size, or read linear(x[t]) instead of x[t]",
         )
+    width = widths(genome)
+    for value, node in genome.numbered():
+        if not (node.attrs and value in genome.live):
+            continue
+        where = f"node {node.name or genome.labels[value]}"
+        try:
+            sizes[width[value]]
+        except ConfigError as error:
+            raise ConfigError(error.message, where=where, hint=error.hint) from None
+        parts, what = node.parts, "heads" if node.op == "head_norm" else "blocks"
+        for symbol in (*(width[v] for v in node.inputs), width[value]) if parts > 1 else ():
+            number = sizes[symbol]
+            if number % parts:
+                near = " or ".join(map(str, divisors_near(number, parts)))
+                low = number - number % parts
+                fitting = " or ".join(str(k) for k in (low, low + parts) if k)
+                given = f"{number}" if symbol == str(number) else f"{symbol} = {number}"
+                raise GenomeError(
+                    f"{parts} {what} do not divide {given}",
+                    where=where,
+                    hint=f"nearest that do: {near} {what}; or make it {fitting}",
+                )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from cellsearch import ops
 from cellsearch.errors import ConfigError, GenomeError
+from cellsearch.genome.sizes import SIZE_HINT, Width, canonical_size
 
 __all__ = [
     "ATTRIBUTES",
@@ -18,9 +20,11 @@ __all__ = [
     "MAX_STATES",
     "MODULE_NAMES",
     "RESERVED_NAMES",
+    "Attribute",
     "Attributes",
     "Node",
     "State",
+    "attributes",
     "check_attributes",
     "check_inputs",
     "check_name",
@@ -36,6 +40,8 @@ reserved ones: an older cell may have a node or a state of this name.
 MAX_NODES = 5000
 MAX_STATES = 64
 MAX_NAME = 64
+MAX_PARTS = 4096
+"""Most blocks or heads."""
 RESERVED_NAMES = frozenset({"x", "t"}) | (frozenset(ops.OPS) - ops.LATER)
 """Names that no node may have; ops of other packages do not count, or installing one would make
 stored cells illegal.
@@ -88,7 +94,8 @@ MODULE_NAMES = frozenset(
 """Private attributes of ``torch.nn.Module``, of compiled layers and of exported classes: nobody may
 write such a name. Stored genomes may have them, and public ones (``half``) are legal everywhere.
 """
-Attributes = tuple[tuple[str, float | bool], ...]
+Attributes = tuple[tuple[str, float | bool | int | str], ...]
+"""Names and values, by name; see :data:`ATTRIBUTES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +108,8 @@ class Node:
     inputs: tuple[int, ...]
     """Numbers of values, see :mod:`cellsearch.genome.graph`."""
     attrs: Attributes = ()
-    """``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``, empty for every
-    other op."""
+    """``(("bias", True),)`` for ``linear``, ``(("value", 0.5),)`` for ``const``; what
+    :data:`ATTRIBUTES` gives a value for where it is another one."""
 
     @property
     def bias(self) -> bool:
@@ -113,6 +120,29 @@ class Node:
     def value(self) -> float:
         """The number of this ``const``."""
         return float(dict(self.attrs)["value"])
+
+    @property
+    def number(self) -> float:
+        """What a node without weights says as a number: the value of a ``const``, the heads of a
+        ``head_norm``.
+        """
+        return float(self.attrs[0][1])
+
+    @property
+    def size(self) -> Width:
+        """The size that this ``linear`` or ``bias`` has."""
+        return str(dict(self.attrs).get("size", "H"))
+
+    @property
+    def blocks(self) -> int:
+        """The blocks of the matrices of this ``linear``, 1 where they are dense."""
+        return int(dict(self.attrs).get("blocks", 1))
+
+    @property
+    def parts(self) -> int:
+        """How many equal parts this node cuts values into: its blocks or heads, else 1."""
+        given = dict(self.attrs)
+        return int(given.get("heads", given.get("blocks", 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +204,82 @@ def check_inputs(inputs: tuple[str, ...], what: str) -> None:
         )
 
 
-ATTRIBUTES: Mapping[str, tuple[str, ...]] = {"linear": ("bias",), "const": ("value",)}
-"""Names of the attributes of the ops that have any."""
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What the nodes of an op may say beside their operands."""
+
+    name: str
+    kind: Literal["flag", "number", "count", "size"]
+    default: bool | int | str | None = None
+    """What counts where a node says nothing, and is not written down; ``None``: it must be said."""
+    positional: bool = False
+    """It is written behind the operands, without its name: ``head_norm(a, 4)``."""
+
+
+ATTRIBUTES: Mapping[str, tuple[Attribute, ...]] = {
+    "linear": (
+        Attribute("bias", "flag"),
+        Attribute("blocks", "count", 1),
+        Attribute("size", "size", "H"),
+    ),
+    "bias": (Attribute("size", "size", "H"),),
+    "const": (Attribute("value", "number"),),
+    "head_norm": (Attribute("heads", "count", positional=True),),
+}
+"""The attributes of the ops that have any, in the order of their names."""
+
+
+def attributes(op: str, given: Mapping[str, float | bool | int | str]) -> Attributes:
+    """The attributes of a node from what was said of it: sorted, without those that say the
+    default, sizes in lowest terms. What is illegal stays, for :func:`check_attributes` to refuse.
+    """
+    default = {attribute.name: attribute.default for attribute in ATTRIBUTES.get(op, ())}
+    found: list[tuple[str, float | bool | int | str]] = []
+    for name, value in sorted(given.items()):
+        if name == "size" and isinstance(value, str):
+            with suppress(ValueError):
+                value = canonical_size(value)
+        if isinstance(value, bool) or default.get(name) != value:
+            found.append((name, value))
+    return tuple(found)
 
 
 def check_attributes(node: Node, where: str) -> None:
-    """Raise :class:`GenomeError` unless the node has the attributes of its op."""
-    expected = ATTRIBUTES.get(node.op, ())
-    if tuple(name for name, _ in node.attrs) != expected:
+    """Raise :class:`GenomeError` unless the node has the attributes of its op, as
+    :func:`attributes` writes them.
+    """
+    allowed = {attribute.name: attribute for attribute in ATTRIBUTES.get(node.op, ())}
+    names = [name for name, _ in node.attrs]
+    needed = [name for name, attribute in allowed.items() if attribute.default is None]
+    if names != sorted(allowed.keys() & set(names)) or not set(needed) <= set(names):
+        expected = tuple(needed if set(needed) == set(allowed) or not allowed else allowed)
         raise GenomeError(
             f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where
         )
-    if node.op == "linear" and not isinstance(node.attrs[0][1], bool):
-        raise GenomeError(f"bias is True or False, not {node.attrs[0][1]!r}", where=where)
-    if node.op == "const" and (
-        isinstance(node.attrs[0][1], bool) or not math.isfinite(node.attrs[0][1])
-    ):
-        raise GenomeError(f"{node.attrs[0][1]!r} is not a finite number", where=where)
+    for name, value in node.attrs:
+        _check_attribute(allowed[name], value, where)
+
+
+def _check_attribute(attribute: Attribute, value: object, where: str) -> None:
+    name, kind = attribute.name, attribute.kind
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == "flag":
+        good, message = isinstance(value, bool), f"{name} is True or False, not {value!r:.60}"
+    elif kind == "number":
+        good = number and math.isfinite(value)  # type: ignore[arg-type]
+        message = f"{value!r:.60} is not a finite number"
+    elif kind == "count":
+        good = number and isinstance(value, int) and 1 <= value <= MAX_PARTS
+        message = f"{name} is a whole number from 1 to {MAX_PARTS}, not {value!r:.60}"
+    else:
+        good, message = False, f"{value!r:.60} is not a size"
+        with suppress(ValueError):
+            good = isinstance(value, str) and canonical_size(value) == value
+    if not good:
+        raise GenomeError(message, where=where, hint=SIZE_HINT if kind == "size" else "")
+    if attribute.default is not None and value == attribute.default:
+        raise GenomeError(
+            f"{name}={value} is what counts where nothing is said, and is not written down",
+            where=where,
+            hint="leave it out",
+        )

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import Width, requires_square, widths
+from cellsearch.genome.parameters import Sizes, Width, requires_square, widths
 from cellsearch.ops import OPS
 
 __all__ = ["Array", "StepPlan", "placed"]
@@ -56,7 +56,7 @@ class StepPlan:
 
     def size(self, value: int) -> int:
         """How many numbers a value is."""
-        return {"I": self.input_size, "H": self.hidden_size, "1": 1}[self.widths[value]]
+        return Sizes(self.input_size, self.hidden_size)[self.widths[value]]
 
     @cached_property
     def live(self) -> tuple[int, ...]:

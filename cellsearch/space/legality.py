@@ -14,7 +14,7 @@ from cellsearch.genome.measures import (
     held_values,
     recurrence_class,
 )
-from cellsearch.genome.parameters import requires_square, widths
+from cellsearch.genome.parameters import Sizes, requires_square, widths
 from cellsearch.space.declaration import (
     Declaration,
     LayerSizes,
@@ -148,16 +148,18 @@ def _weights(genome: Genome, input_size: int, hidden_size: int) -> int:
     """:func:`parameter_count` of a cell without dead nodes, without working out the names of the
     weights.
     """
-    size = {"I": input_size, "H": hidden_size, "1": 1}
+    size = Sizes(input_size, hidden_size)
     width = widths(genome)
     total = 0
     for _, node in genome.numbered():
         if node.op == "linear":
-            total += hidden_size * (sum(size[width[v]] for v in node.inputs) + node.bias)
+            rows = size[node.size]
+            total += rows * sum(size[width[v]] for v in node.inputs) // node.blocks
+            total += rows * node.bias
         elif node.op == "diag":
             total += hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
         elif node.op in ("scale", "bias"):
-            total += 1 if node.op == "scale" else hidden_size
+            total += 1 if node.op == "scale" else size[node.size]
     return total
 
 

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.choice import support_of
-from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
+from cellsearch.compiler.backends.evaluate import operation
 from cellsearch.compiler.calling import within
 from cellsearch.compiler.given import Given, check_given
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
+from cellsearch.genome.sizes import Sizes
 from cellsearch.streaming.native import NativeLayer
 
 __all__ = ["PRECISIONS", "Precision", "Stepper"]
@@ -73,6 +74,8 @@ class Stepper:
             torch.float32 if precision == "int8" else getattr(torch, precision)
         )
         self.hidden_size = cell.hidden_size
+        self.state_sizes = cell.state_sizes
+        self.sizes = cell.sizes
         self.initial = tuple(state.initial for state in cell.genome.states)
         self.genome = cell.genome
         self._program = cell.program
@@ -89,7 +92,7 @@ class Stepper:
                         _Layer(
                             cell.program,
                             weights,
-                            cell.hidden_size,
+                            (cell.output_size, *cell.state_sizes),
                             self.dtype,
                             integers=precision == "int8",
                         )
@@ -104,8 +107,8 @@ class Stepper:
     def start(self, batch: int = 1) -> tuple[tuple[Tensor, ...], ...]:
         """The state before the first position of ``batch`` streams."""
         states = tuple(
-            torch.full((batch, self.hidden_size), within(value, self.dtype), dtype=self.dtype)
-            for value in self.initial
+            torch.full((batch, size), within(value, self.dtype), dtype=self.dtype)
+            for value, size in zip(self.initial, self.state_sizes, strict=True)
         )
         return tuple(states for _ in self._layers)
 
@@ -142,8 +145,9 @@ class Stepper:
         )
         after = []
         for k, (layer, states) in enumerate(zip(self._layers, state, strict=True)):
+            sizes = Sizes(x.shape[1], self.hidden_size, self.sizes)
             inputs = beside.of_layer(first=k == 0).inputs(
-                self._program, x[None], self.hidden_size, None, backward=False
+                self._program, x[None], sizes, None, backward=False
             )
             assert isinstance(layer, _Layer), "the native layer takes x alone"
             x, new = layer(x, states, [value[0] for value in inputs])
@@ -188,18 +192,19 @@ def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, s
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Dense products of one operand: the results side by side, each ``[B, H]``, are the values
-    ``results``.
+    """Dense products of one operand: the results side by side, each as wide as ``rows`` says, are
+    the values ``results``.
     """
 
     operand: int
     results: tuple[int, ...]
+    rows: list[int]
     product: _Product
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One pointwise instruction."""
+    """One instruction that is not a dense product."""
 
     result: int
     function: Callable[..., Tensor]
@@ -213,17 +218,18 @@ class _Layer:
         self,
         program: Program,
         weights: Mapping[str, Tensor],
-        hidden_size: int,
+        widths: Sequence[int],
         dtype: torch.dtype,
         *,
         integers: bool,
     ) -> None:
+        """``widths``: of the output and of each state."""
         own = {name: weight.detach().to(dtype, copy=True) for name, weight in weights.items()}
         self.weight_bytes = sum(weight.numel() * weight.element_size() for weight in own.values())
         self._first = program.first
         self._results = (program.output, *program.next_states)
         self._expand = tuple(program.shapes[value].extent == "fixed" for value in self._results)
-        self._hidden_size = hidden_size
+        self._widths = tuple(widths)
         self._values: list[Tensor] = [torch.empty(0)] * program.n_values
         self._work: list[_Group | _Call] = []
         groups: dict[int, list[int]] = {}
@@ -237,14 +243,11 @@ class _Layer:
                     instruction,
                     [self._values[v] for v in instruction.inputs],
                     own,
-                    hidden_size,
+                    widths[0],
                     dtype,
                 )
             elif instruction is not None and instruction.op != "dense":
-                function = (
-                    layer_norm if instruction.op == "layer_norm" else FUNCTIONS[instruction.op]
-                )
-                self._work.append(_Call(value, function, instruction.inputs))
+                self._work.append(_Call(value, operation(instruction, own), instruction.inputs))
             if value in groups:
                 names = [
                     (program.instruction(v) or Instruction("")).parameter for v in groups[value]
@@ -256,7 +259,8 @@ class _Layer:
                         - weight.numel() * weight.element_size()
                     )
                 product = _integer_product(weight) if integers else _plain_product(weight)
-                self._work.append(_Group(value, tuple(groups[value]), product))
+                rows = [len(own[name]) for name in names]
+                self._work.append(_Group(value, tuple(groups[value]), rows, product))
 
     @torch.no_grad()
     def __call__(
@@ -274,13 +278,12 @@ class _Layer:
                 if len(item.results) == 1:
                     values[item.results[0]] = parts
                 else:
-                    for result, part in zip(
-                        item.results, torch.split(parts, self._hidden_size, 1), strict=True
-                    ):
+                    split = torch.split(parts, item.rows, 1)
+                    for result, part in zip(item.results, split, strict=True):
                         values[result] = part
         output, *new = (
-            values[v].expand(x.shape[0], self._hidden_size) if expand else values[v]
-            for v, expand in zip(self._results, self._expand, strict=True)
+            values[v].expand(x.shape[0], width) if expand else values[v]
+            for v, expand, width in zip(self._results, self._expand, self._widths, strict=True)
         )
         return output, tuple(new)
 
@@ -302,11 +305,7 @@ def _fixed(
         return torch.zeros(hidden_size, dtype=dtype)
     if instruction.op in ("vector", "scalar"):
         return own[instruction.parameter].reshape(-1)
-    if instruction.op == "dense":
-        return own[instruction.parameter] @ operands[0]
-    if instruction.op == "layer_norm":
-        return layer_norm(operands[0])
-    return FUNCTIONS[instruction.op](*operands)
+    return operation(instruction, own)(*operands)
 
 
 def _plain_product(weight: Tensor) -> _Product:

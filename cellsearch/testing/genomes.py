@@ -9,9 +9,19 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome, Node, State
+from cellsearch.genome.parts import Attributes
 
-__all__ = ["EXTREME_NUMBERS", "MODERATE_NUMBERS", "SMOOTH_OPS", "random_genome", "rewritten"]
+__all__ = [
+    "EXTREME_NUMBERS",
+    "FIRST_OPS",
+    "MODERATE_NUMBERS",
+    "SMOOTH_OPS",
+    "random_genome",
+    "rewritten",
+]
 
+FIRST_OPS: tuple[str, ...] = tuple(name for name in ops.OPS if name not in {"head_norm"})
+"""The ops without those that came with sizes: what a seed drew before it draws still."""
 SMOOTH_OPS: tuple[str, ...] = (
     "linear",
     "diag",
@@ -57,7 +67,7 @@ def random_genome(
     *,
     max_nodes: int = 12,
     max_states: int = 5,
-    op_names: Sequence[str] = tuple(ops.OPS),
+    op_names: Sequence[str] = FIRST_OPS,
     named: float = 0.4,
     numbers: Sequence[float] = EXTREME_NUMBERS,
     inputs: Sequence[str] = ("x",),
@@ -135,6 +145,8 @@ def _random_node(
         else:
             recent = rng.random() < 0.6
             operands.append(int(rng.integers(max(0, total - 4) if recent else 0, total)))
+    if op.name == "head_norm":
+        return Node(name, op.name, tuple(operands), (("heads", 1),))
     if op.name == "linear":
         return Node(name, op.name, tuple(operands), (("bias", bool(rng.integers(2))),))
     if op.name == "const":
@@ -226,7 +238,7 @@ class _Rewriter:
         return self.builder.add(written)
 
     @staticmethod
-    def _rest(node: Node) -> tuple[str, tuple[int, ...], tuple[tuple[str, float | bool], ...]]:
+    def _rest(node: Node) -> tuple[str, tuple[int, ...], Attributes]:
         return node.op, node.inputs, node.attrs
 
     def reference(self, value: int) -> int:

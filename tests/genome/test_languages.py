@@ -15,6 +15,7 @@ import pytest
 from cellsearch import ops, zoo
 from cellsearch.genome import Genome
 from cellsearch.genome.drawing.svg import to_dot, to_latex, to_mermaid
+from cellsearch.genome.parts import ATTRIBUTES
 from cellsearch.testing.genomes import random_genome
 
 CELLS = {name: zoo.load(name) for name in zoo.names()}
@@ -110,6 +111,7 @@ def test_latex_of_every_cell_is_balanced_and_has_every_weight() -> None:
 )
 def test_latex_writes_every_op(name: str) -> None:
     operands = ", ".join(["x[t]", "h[t-1]", "2"][: ops.get(name).min_arity])
+    operands += ", 2" * any(attribute.positional for attribute in ATTRIBUTES.get(name, ()))
     text = to_latex(Genome.from_text(f"h[t] = h[t-1] + {name}({operands})"))
     assert not unbalanced(text)
     assert text.count("x_{t}") == (1 if operands else 0) + (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from cellsearch.compiler.backends.functions import FUNCTIONS, layer_norm
+from cellsearch.compiler.backends.functions import FUNCTIONS, blocks_product, head_norm, layer_norm
 from cellsearch.compiler.program import Instruction
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "operation"]
 
 
 def evaluate(
@@ -29,8 +30,18 @@ def evaluate(
         return like.new_zeros(like.shape[-1])
     if instruction.op in ("vector", "scalar"):
         return parameters[instruction.parameter].reshape(-1)
+    return operation(instruction, parameters)(*operands)
+
+
+def operation(instruction: Instruction, parameters: Mapping[str, Tensor]) -> Callable[..., Tensor]:
+    """What an instruction that has operands does to them, each ``[..., width]``."""
     if instruction.op == "dense":
-        return operands[0] @ parameters[instruction.parameter].T
+        weight = parameters[instruction.parameter]
+        return lambda a: a @ weight.T
+    if instruction.op == "blocks":
+        return partial(blocks_product, weight=parameters[instruction.parameter])
     if instruction.op == "layer_norm":
-        return layer_norm(operands[0])
-    return FUNCTIONS[instruction.op](*operands)
+        return layer_norm
+    if instruction.op == "head_norm":
+        return partial(head_norm, heads=int(instruction.value))
+    return FUNCTIONS[instruction.op]

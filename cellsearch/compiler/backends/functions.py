@@ -12,7 +12,15 @@ from torch.nn import functional
 from cellsearch import ops
 from cellsearch.errors import ConfigError
 
-__all__ = ["FUNCTIONS", "LAYER_NORM_EPS", "function_of", "layer_norm", "layer_norm_gradient"]
+__all__ = [
+    "FUNCTIONS",
+    "LAYER_NORM_EPS",
+    "blocks_product",
+    "function_of",
+    "head_norm",
+    "layer_norm",
+    "layer_norm_gradient",
+]
 
 LAYER_NORM_EPS = 1e-5
 _CALL = re.compile(r"torch\.([\w.]+)\(\{0\}(?:, \{1\})?\)")
@@ -79,3 +87,23 @@ def layer_norm_gradient(g: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     scale = torch.rsqrt(centred.square().mean(-1, keepdim=True) + LAYER_NORM_EPS)
     y = centred * scale
     return scale * (g - g.mean(-1, keepdim=True) - y * (g * y).mean(-1, keepdim=True))
+
+
+def head_norm(a: torch.Tensor, heads: int) -> torch.Tensor:
+    """``[..., W] -> [..., W]``: :func:`layer_norm` of each of the equal parts of the last dimension
+    (the group norm of Wu & He 2018, arXiv 1803.08494, over units, no gain, no bias).
+    """
+    return layer_norm(_parts(a, heads)).reshape(a.shape)
+
+
+def blocks_product(a: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """``[..., n * i] -> [..., n * o]``: each of the n equal parts of ``a`` times its matrix of
+    ``weight [n, o, i]``.
+    """
+    parts = torch.einsum("...ni,noi->...no", _parts(a, weight.shape[0]), weight)
+    return parts.reshape(*a.shape[:-1], weight.shape[0] * weight.shape[1])
+
+
+def _parts(a: torch.Tensor, parts: int) -> torch.Tensor:
+    """``[..., n * i] -> [..., n, i]``."""
+    return a.reshape(*a.shape[:-1], parts, a.shape[-1] // parts)

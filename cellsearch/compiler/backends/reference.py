@@ -71,14 +71,20 @@ class ReferenceLoop(Kernel):
         parameters: Mapping[str, Tensor],
         more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, list[Tensor]]:
-        """One step: ``x [B, I]``, states ``[B, H]``, ``more`` inputs ``[B, width]`` -> output ``[B,
-        H]``, next states.
+        """One step: ``x [B, I]``, states ``[B, size]``, ``more`` inputs ``[B, width]`` -> output,
+        next states.
         """
         values = [x, *more, *states]
         for instruction in self.program.instructions:
             operands = [values[v] for v in instruction.inputs]
             values.append(evaluate(instruction, operands, parameters, states[0]))
-        full = states[0].shape
-        return values[self.program.output].expand(full), [
-            values[v].expand(full) for v in self.program.next_states
+        return self.full(self.program.output, values, states[0]), [
+            self.full(v, values, state)
+            for v, state in zip(self.program.next_states, states, strict=True)
         ]
+
+    def full(self, value: int, values: Sequence[Tensor], like: Tensor) -> Tensor:
+        """A value for each sequence; a number is as wide as ``like``."""
+        found = values[value]
+        width = like.shape[1] if self.program.shapes[value].width == "1" else found.shape[-1]
+        return found.expand(like.shape[0], width)

@@ -32,6 +32,8 @@ class Scan(Backend):
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Whether every state is affine and elementwise in itself, given the states before it."""
+        if program.beyond_hidden:
+            return Support(False, program.beyond_hidden)
         solved = solving_order(program)
         if solved is not None:
             return Support(True)

@@ -41,7 +41,7 @@ __all__ = [
     "StageWidth",
 ]
 
-StageWidth = Literal["I", "H", "1", "unit"]
+StageWidth = Width | Literal["unit"]
 """Columns of a stage: ``"1"`` is a number for all of them, written max(I, H) times; ``"unit"`` is a
 single column.
 """

@@ -18,7 +18,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.export.onnx.functions import apply_op
 from cellsearch.export.onnx.graph import Graph, value_info
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import Width, check_width
+from cellsearch.genome.parameters import Sizes, Width, check_plain, check_sizes
 
 __all__ = ["OnnxLayer"]
 
@@ -38,12 +38,14 @@ class OnnxLayer:
     """By the names of ``compile_cell``."""
 
     def __post_init__(self) -> None:
+        check_plain(self.genome, "an ONNX file")
         width = self.hidden_size * self.directions
         for layer in range(self.num_layers):
-            check_width(self.genome, width if layer else self.input_size, self.hidden_size)
+            given = width if layer else self.input_size
+            check_sizes(self.genome, Sizes(given, self.hidden_size))
         for prefix, width in self.parts():
             for name, shape in self.program.parameters:
-                sizes = tuple({"I": width, "H": self.hidden_size, "1": 1}[s] for s in shape)
+                sizes = Sizes(width, self.hidden_size).of(shape)
                 array = self.weights.get(f"{prefix}.{name}")
                 if array is None or array.shape != sizes:
                     found = "not there" if array is None else f"{list(array.shape)}"
@@ -189,7 +191,7 @@ class _Part:
         return sorted(v for v in read if program.shapes[v].extent == "step") or [0]
 
     def size(self, width: Width) -> int:
-        return {"I": self.width, "H": self.layer.hidden_size, "1": 1}[width]
+        return Sizes(self.width, self.layer.hidden_size)[width]
 
     def instructions(self, graph: Graph, *, carried: bool) -> None:
         """All that depends on a state, or all that does not."""

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import Node, State
+from cellsearch.genome.parts import INPUTS, Attributes, Node, State, attributes
+from cellsearch.genome.sizes import Width
 from cellsearch.ops import COMMUTATIVE, PARAMETRIC, WEIGHT_FREE
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "Weight",
     "add_weights",
     "apply_weight",
+    "blocks_of",
     "column_weight",
+    "dense_of",
     "evaluate_weight",
     "negated_weight",
     "sum_bias",
@@ -92,6 +95,27 @@ def evaluate_weight(weight: Weight, own: Mapping[tuple[int, int], Any]) -> Any:
     return first[:, None] * second if first.ndim == 1 and second.ndim == 2 else first * second
 
 
+def dense_of(weight: Any) -> Any:
+    """A weight in blocks ``[n, o, i]`` as one matrix ``[n * o, n * i]`` with zeros between them;
+    other weights as they are (numpy or torch).
+    """
+    if weight.ndim != 3:
+        return weight
+    n, rows, columns = weight.shape
+    places = list(range(n))
+    whole = weight[:, :, None, :][:, :, [0] * n, :]  # a copy, of the same library
+    whole[...] = 0
+    whole[places, :, places] = weight
+    return whole.reshape(n * rows, n * columns)
+
+
+def blocks_of(matrix: Any, blocks: int) -> Any:
+    """The blocks ``[n, o, i]`` on the diagonal of a matrix; the inverse of :func:`dense_of`."""
+    rows, columns = matrix.shape[0] // blocks, matrix.shape[1] // blocks
+    places = list(range(blocks))
+    return matrix.reshape(blocks, rows, blocks, columns)[places, :, places]
+
+
 class Vertex(NamedTuple):
     """One value."""
 
@@ -99,10 +123,14 @@ class Vertex(NamedTuple):
     """An op, ``"state"``, ``"x"``, or another input: ``"dt[t]"``."""
     operands: tuple[int, ...] = ()
     number: float = 0.0
-    """Of a ``const``."""
+    """Of a ``const``; of a ``head_norm`` its heads."""
     weights: tuple[Weight, ...] = ()
     """One for each operand of an op with weights."""
     bias: Weight | None = None
+    size: Width = "H"
+    """Of a ``linear`` or ``bias``."""
+    blocks: int = 1
+    """Of a ``linear``."""
 
 
 class RewriteGraph:
@@ -111,6 +139,11 @@ class RewriteGraph:
     def __init__(self, genome: Genome) -> None:
         self.inputs = genome.inputs
         self.states = genome.states
+        self.state_widths = (
+            genome.widths[len(genome.inputs) : genome.first_node]
+            if genome.sized
+            else ("H",) * len(genome.states)
+        )
         self.output_name = genome.output_name
         self.vertices: list[Vertex] = [Vertex("x")]
         self.vertices += [Vertex(f"{name}[t]") for name in genome.inputs[1:]]  # no name of an op
@@ -132,9 +165,10 @@ class RewriteGraph:
             elif op in PARAMETRIC:
                 weights = tuple([("own", value, k) for k in range(len(operands))])
                 bias = ("own", value, -1) if op == "bias" or node.bias else None
-                number.append(self._append(Vertex(op, operands, 0.0, weights, bias)))
+                cut = (node.size, node.blocks) if node.attrs else ()
+                number.append(self._append(Vertex(op, operands, 0.0, weights, bias, *cut)))
             else:
-                number.append(self._alike(op, operands, node.value if op == "const" else 0.0))
+                number.append(self._alike(op, operands, node.number if node.attrs else 0.0))
             if node.name and number[-1] >= genome.first_node:
                 self.names.setdefault(number[-1], node.name)
         self.next_states = [number[value] for value in genome.next_states]
@@ -153,6 +187,10 @@ class RewriteGraph:
         known = self._alike(op, tuple([self.find(v) for v in operands]), number)
         self.revive(known)
         return known
+
+    def again(self, vertex: Vertex, *operands: int) -> int:
+        """The weight-free value that does to these operands what the vertex does to its own."""
+        return self.make(vertex.op, *operands, number=vertex.number)
 
     def _append(self, vertex: Vertex) -> int:
         self.vertices.append(vertex)
@@ -218,7 +256,7 @@ class RewriteGraph:
         vertex = self.vertices[value]
         if self.replaced and not self.replaced.keys().isdisjoint(vertex.operands):
             operands = tuple([self.find(v) for v in vertex.operands])
-            vertex = Vertex(vertex.op, operands, vertex.number, vertex.weights, vertex.bias)
+            vertex = vertex._replace(operands=operands)
             self.vertices[value] = vertex
         return vertex
 
@@ -250,6 +288,22 @@ class RewriteGraph:
             and self.user.get(value, -1) not in self.replaced
             and self.op(self.user.get(value, 0)) in family
         )
+
+    def width(self, value: int) -> Width:
+        """The size of a value, ``1`` of a number."""
+        found: dict[int, Width] = {}
+        for v in self.below([value]):
+            vertex = self.at(v)
+            if vertex.op in ("linear", "bias"):
+                found[v] = vertex.size
+            elif v < len(self.inputs):
+                found[v] = INPUTS[self.inputs[v]]
+            elif vertex.op == "state":
+                found[v] = self.state_widths[v - len(self.inputs)]
+            else:
+                wide = {found[u] for u in vertex.operands} - {"1"}
+                found[v] = "1" if not wide else (wide - {"I"} or wide).pop()
+        return found[value]
 
     # -- passes ------------------------------------------------------------------------------------
 
@@ -397,7 +451,12 @@ class RewriteGraph:
         return wish
 
 
-def _attributes(vertex: Vertex) -> tuple[tuple[str, float | bool], ...]:
+def _attributes(vertex: Vertex) -> Attributes:
     if vertex.op == "linear":
-        return (("bias", vertex.bias is not None),)
+        bias = vertex.bias is not None
+        return attributes("linear", {"bias": bias, "blocks": vertex.blocks, "size": vertex.size})
+    if vertex.op == "bias":
+        return attributes("bias", {"size": vertex.size})
+    if vertex.op == "head_norm":
+        return (("heads", int(vertex.number)),)
     return (("value", vertex.number),) if vertex.op == "const" else ()

@@ -20,12 +20,15 @@ from typing import Any, Literal
 from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import output_width, state_widths
 from cellsearch.genome.parts import MAX_NODES
 from cellsearch.genome.rewriting import value_rules, weight_rules
 from cellsearch.genome.rewriting.graph import (
     RewriteGraph,
     Weight,
+    blocks_of,
     column_weight,
+    dense_of,
     evaluate_weight,
 )
 from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
@@ -91,6 +94,7 @@ RULES: tuple[Rule, ...] = (
         "function of a number", value_rules.constant, lambda op: ops.OPS[op].numeric is not None
     ),
     _about("odd function", value_rules.odd_function, is_odd_function),
+    Rule("one head", "algebra", ("head_norm",), value_rules.one_head),
     _about("even function", value_rules.even_function, lambda op: ops.OPS[op].even),
     Rule(
         "complement of a sigmoid",
@@ -152,7 +156,7 @@ def simplify_weights(
             f"there is no weight {missing[0]}", hint="give an array for each of Genome.parameters"
         )
     own = {
-        (spec.node, spec.operand): weights[spec.name]
+        (spec.node, spec.operand): dense_of(weights[spec.name])
         for spec in genome.parameters
         if spec.name in weights
     }
@@ -160,9 +164,9 @@ def simplify_weights(
     carried = {}
     for spec in simple.parameters:
         weight = expressions[spec.node, spec.operand]
-        carried[spec.name] = evaluate_weight(
-            column_weight(weight) if spec.shape == ("H", "1") else weight, own
-        )
+        column = len(spec.shape) == 2 and spec.shape[1] == "1"
+        found = evaluate_weight(column_weight(weight) if column else weight, own)
+        carried[spec.name] = blocks_of(found, int(spec.shape[0])) if len(spec.shape) == 3 else found
     return simple, carried
 
 
@@ -209,10 +213,35 @@ def rewrite(genome: Genome, rules: Sequence[Rule] = RULES) -> RewriteGraph:
         if not _one_pass(graph, order, by_op) or visits > MAX_VISITS:
             if rules is RULES or any(not rule.ops for rule in rules):
                 _order_free_blends(graph)
+            if graph.replaced and genome.sized and not _keeps_sizes(graph, genome):
+                return RewriteGraph(genome)
             return graph
     raise GenomeError(
         f"the cell was not simple after {MAX_PASSES} passes",
         hint="report this cell: two rules undo one another",
+    )
+
+
+def _keeps_sizes(graph: RewriteGraph, genome: Genome) -> bool:
+    """Whether states and output still have their sizes. They have not where a number took the place
+    of what said the size, as in ``h[t-1] * (0 * bias(size=P))``; such a cell stays as it is.
+    """
+    try:
+        simple, _ = graph.genome()
+        found = simple.widths
+    except GenomeError:
+        return False
+    before = dict(zip(genome.state_names, state_widths(genome), strict=True))
+    after = dict(zip(simple.state_names, state_widths(simple), strict=True))
+    numbers = [
+        node
+        for _, node in simple.numbered()
+        if node.op in ("diag", "layer_norm", "head_norm") and found[node.inputs[0]] == "1"
+    ]
+    return (
+        not numbers
+        and all(before[name] == width for name, width in after.items())
+        and output_width(simple) == output_width(genome)
     )
 
 
@@ -236,6 +265,8 @@ def _order_free_blends(graph: RewriteGraph) -> None:
         vertex = graph.at(value)
         below = [content[v] for v in vertex.operands]
         detail = f"{vertex.number.hex()} {vertex.bias is not None}"
+        if vertex.size != "H" or vertex.blocks > 1:
+            detail += f" {vertex.size} {vertex.blocks}"
         if vertex.op == "state":
             place = graph.place_of(value)
             put_out = graph.find(graph.next_states[place]) == graph.find(graph.output)

@@ -35,6 +35,7 @@ __all__ = [
     "function_of_function",
     "nonnegative",
     "odd_function",
+    "one_head",
     "opened_blend",
     "silu_product",
     "turned_blend",
@@ -120,7 +121,13 @@ def odd_function(graph: RewriteGraph, value: int) -> int | None:
     """tanh(-a) -> -tanh(a); sin and layer_norm alike."""
     vertex = graph.at(value)
     inner = _without_sign(graph, vertex.operands[0])
-    return None if inner is None else graph.make("neg", graph.make(vertex.op, inner))
+    return None if inner is None else graph.make("neg", graph.again(vertex, inner))
+
+
+def one_head(graph: RewriteGraph, value: int) -> int | None:
+    """head_norm(a, 1) -> layer_norm(a)."""
+    vertex = graph.at(value)
+    return graph.make("layer_norm", *vertex.operands) if vertex.number == 1.0 else None
 
 
 def even_function(graph: RewriteGraph, value: int) -> int | None:

@@ -10,6 +10,8 @@ search has to tell them apart.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cellsearch.genome.rewriting.graph import (
     RewriteGraph,
     Vertex,
@@ -30,6 +32,7 @@ from cellsearch.genome.rewriting.sums_products import (
     write_product,
     write_sum,
 )
+from cellsearch.genome.sizes import ratio
 
 __all__ = [
     "absorbed_complement",
@@ -58,9 +61,14 @@ def _weighted(graph: RewriteGraph, value: int) -> list[tuple[int, Weight]]:
     return [(v, column_weight(w) if graph.op(v) == "const" else w) for v, w in pairs]
 
 
-def _linear(graph: RewriteGraph, pairs: list[tuple[int, Weight]], bias: Weight | None) -> int:
+def _linear(
+    graph: RewriteGraph, pairs: list[tuple[int, Weight]], bias: Weight | None, like: Vertex
+) -> int:
+    """A linear of the size and blocks of ``like``."""
     operands, weights = zip(*pairs, strict=True)
-    return graph.add(Vertex("linear", operands, weights=weights, bias=bias))
+    return graph.add(
+        Vertex("linear", operands, 0.0, weights, bias, size=like.size, blocks=like.blocks)
+    )
 
 
 def linear_of_repeated(graph: RewriteGraph, value: int) -> int | None:
@@ -73,15 +81,18 @@ def linear_of_repeated(graph: RewriteGraph, value: int) -> int | None:
     if len(merged) == len(vertex.operands):
         return None
     if merged:
-        return _linear(graph, list(merged.items()), vertex.bias)
-    return graph.const(0.0) if vertex.bias is None else graph.add(Vertex("bias", bias=vertex.bias))
+        return _linear(graph, list(merged.items()), vertex.bias, vertex)
+    if vertex.bias is None:
+        return graph.const(0.0)
+    return graph.add(Vertex("bias", bias=vertex.bias, size=vertex.size))
 
 
 def linear_of_linear(graph: RewriteGraph, value: int) -> int | None:
     """linear(linear(a, b), d) -> linear(a, b, d); what is below may also be diag, scale or -a, and
-    a bias goes into the bias.
+    a bias goes into the bias. Not where the size between them limits the rank.
     """
     vertex = graph.at(value)
+    like = vertex
     pairs: list[tuple[int, Weight]] = []
     bias = vertex.bias
     for operand, weight in _weighted(graph, value):
@@ -92,7 +103,9 @@ def linear_of_linear(graph: RewriteGraph, value: int) -> int | None:
             graph.single(operand)
             and inner.op in ("linear", "diag", "scale")
             and not _of_number(graph, inner)
+            and (blocks := _blocks_of_both(graph, vertex, inner))
         ):
+            like = vertex._replace(blocks=blocks)
             pairs += [
                 (u, times_weight(weight, w))
                 for u, w in zip(inner.operands, inner.weights, strict=True)
@@ -100,7 +113,28 @@ def linear_of_linear(graph: RewriteGraph, value: int) -> int | None:
             bias = sum_bias(bias, apply_weight(weight, inner.bias))
         else:
             pairs.append((operand, weight))
-    return None if tuple(v for v, _ in pairs) == vertex.operands else _linear(graph, pairs, bias)
+    unchanged = tuple(v for v, _ in pairs) == vertex.operands
+    return None if unchanged else _linear(graph, pairs, bias, like)
+
+
+def _blocks_of_both(graph: RewriteGraph, outer: Vertex, inner: Vertex) -> int:
+    """In how many blocks one matrix does what a linear does to a linear, a diag or a scale; 0 if
+    none does all that both can, and nothing else.
+    """
+    if inner.op != "linear":
+        return outer.blocks
+    blocks = min(outer.blocks, inner.blocks)
+    if max(outer.blocks, inner.blocks) % blocks:
+        return 0
+    if blocks != outer.blocks and len(outer.operands) > 1:
+        return 0
+    if blocks == inner.blocks and (ratio(inner.size, outer.size) or 0) >= 1:
+        return blocks  # the outer one can choose any rows of the inner one
+    kept = len(inner.operands) == 1 and (outer.bias is not None or inner.bias is None)
+    width = graph.width(inner.operands[0])
+    if blocks == outer.blocks and kept and width != "1" and (ratio(inner.size, width) or 0) >= 1:
+        return blocks  # the inner one can hand on all that it reads
+    return 0
 
 
 def diagonal_of_weighted(graph: RewriteGraph, value: int) -> int | None:
@@ -133,6 +167,8 @@ def _outer(graph: RewriteGraph, value: int, allowed: frozenset[str]) -> int | No
             inner.operands,
             weights=weights,
             bias=apply_weight(weight, inner.bias),
+            size=inner.size,
+            blocks=inner.blocks,
         )
     )
 
@@ -146,7 +182,7 @@ def _of_number(graph: RewriteGraph, vertex: Vertex) -> bool:
 
 def sum_of_linears(graph: RewriteGraph, value: int) -> int | None:
     """linear(a) + linear(b) -> linear(a, b), linear(a) + bias() -> linear(a) with a bias, bias() +
-    bias() -> bias().
+    bias() -> bias(). Linears of different blocks stay apart, with one bias, of the fewest blocks.
     """
     form = sum_of(graph, value)
     linears = [v for v in _plain_terms(graph, form) if graph.op(v) == "linear"]
@@ -154,13 +190,60 @@ def sum_of_linears(graph: RewriteGraph, value: int) -> int | None:
     if len(linears) + len(biases) < 2:
         return None
     bias: Weight | None = None
-    pairs: list[tuple[int, Weight]] = []
+    pairs: dict[int, list[tuple[int, Weight]]] = {}
     for v in (*linears, *biases):
         vertex = graph.at(v)
         bias = sum_bias(bias, vertex.bias)
-        pairs += _weighted(graph, v)
-    merged = _linear(graph, pairs, bias) if pairs else graph.add(Vertex("bias", bias=bias))
-    return _in_place_of(graph, form, [*linears, *biases], merged)
+        if vertex.op == "linear":
+            pairs.setdefault(vertex.blocks, []).extend(_weighted(graph, v))
+    size = graph.at((*linears, *biases)[0]).size
+    groups = _absorbed_blocks(pairs)
+    if len(groups) > 1 and _is_grouped(graph, linears, biases, groups):
+        return None
+    made = [
+        _linear(graph, group, bias if k == 0 else None, Vertex("linear", size=size, blocks=blocks))
+        for k, (blocks, group) in enumerate(groups)
+    ] or [graph.add(Vertex("bias", bias=bias, size=size))]
+    return _in_place_of(graph, form, [*linears, *biases], made)
+
+
+def _absorbed_blocks(
+    pairs: Mapping[int, list[tuple[int, Weight]]],
+) -> list[tuple[int, list[tuple[int, Weight]]]]:
+    """Operands and weights by number of blocks, the fewest first; blocks within larger blocks of
+    the same operand are part of those.
+    """
+    groups: list[tuple[int, list[tuple[int, Weight]]]] = []
+    for blocks, group in sorted(pairs.items()):
+        rest = []
+        for operand, weight in group:
+            for coarser, others in groups:
+                place = [k for k, (v, _) in enumerate(others) if v == operand]
+                if place and blocks % coarser == 0:
+                    others[place[0]] = (operand, add_weights(others[place[0]][1], weight))
+                    break
+            else:
+                rest.append((operand, weight))
+        if rest:
+            groups.append((blocks, rest))
+    return groups
+
+
+def _is_grouped(
+    graph: RewriteGraph,
+    linears: list[int],
+    biases: list[int],
+    groups: list[tuple[int, list[tuple[int, Weight]]]],
+) -> bool:
+    """Whether the linears of a sum are what their groups would make of them."""
+    now = sorted((graph.at(v).blocks, graph.at(v).operands) for v in linears)
+    other = [v for v in linears if graph.at(v).bias is not None]
+    return (
+        not biases
+        and [(blocks, len(operands)) for blocks, operands in now]
+        == [(blocks, len(group)) for blocks, group in groups]
+        and [graph.at(v).blocks for v in other] in ([], [groups[0][0]])
+    )
 
 
 def sum_of_diagonals(graph: RewriteGraph, value: int) -> int | None:
@@ -173,12 +256,8 @@ def sum_of_diagonals(graph: RewriteGraph, value: int) -> int | None:
             other = seen.setdefault((vertex.op, vertex.operands[0]), v)
             if other != v:
                 weight = add_weights(graph.at(other).weights[0], vertex.weights[0])
-                return _in_place_of(
-                    graph,
-                    form,
-                    [other, v],
-                    graph.add(Vertex(vertex.op, vertex.operands, weights=(weight,))),
-                )
+                both = graph.add(Vertex(vertex.op, vertex.operands, weights=(weight,)))
+                return _in_place_of(graph, form, [other, v], [both])
     return None
 
 
@@ -187,9 +266,10 @@ def _plain_terms(graph: RewriteGraph, form: SumForm) -> list[int]:
     return [v for v, c in form.terms.items() if c == 1.0 and graph.single(v)]
 
 
-def _in_place_of(graph: RewriteGraph, form: SumForm, gone: list[int], new: int) -> int:
+def _in_place_of(graph: RewriteGraph, form: SumForm, gone: list[int], new: list[int]) -> int:
     rest = SumForm(form.constant, {v: c for v, c in form.terms.items() if v not in gone})
-    rest.add(new, 1.0)
+    for v in new:
+        rest.add(v, 1.0)
     return write_sum(graph, rest)
 
 
@@ -295,15 +375,12 @@ def _negative(graph: RewriteGraph, value: int) -> int | None:
     end = graph.at(path[-1][0])
     bias = None if end.bias is None else negated_weight(end.bias)
     negative = graph.add(
-        Vertex(
-            end.op, end.operands, weights=tuple(negated_weight(w) for w in end.weights), bias=bias
-        )
+        end._replace(weights=tuple(negated_weight(w) for w in end.weights), bias=bias)
     )
     for v, place in reversed(path[:-1]):
         vertex = graph.at(v)
-        negative = graph.make(
-            vertex.op, *vertex.operands[:place], negative, *vertex.operands[place + 1 :]
-        )
+        operands = (*vertex.operands[:place], negative, *vertex.operands[place + 1 :])
+        negative = graph.again(vertex, *operands)
     return negative
 
 

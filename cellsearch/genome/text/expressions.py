@@ -5,12 +5,23 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from cellsearch import ops
 from cellsearch.errors import CellSyntaxError
 from cellsearch.genome.builder import Builder
-from cellsearch.genome.parts import INPUTS, MAX_NODES
+from cellsearch.genome.parts import (
+    ATTRIBUTES,
+    INPUTS,
+    MAX_NODES,
+    MAX_PARTS,
+    Attribute,
+    Node,
+    attributes,
+)
+from cellsearch.genome.sizes import canonical_size
 from cellsearch.genome.text.delays import MAX_DELAY, Delay, Delays, step_of, taps
 
 __all__ = ["MAX_DEPTH", "ExpressionReader"]
@@ -194,27 +205,70 @@ class ExpressionReader:
                 if of_time
                 else ops.unknown_op_hint(called, allowed),
             )
-        bias = True
-        for word in node.keywords:
-            if word.arg != "bias" or node.func.id != "linear":
-                raise self.error(
-                    f"{node.func.id} does not take the option {word.arg}",
-                    node,
-                    hint="only linear has one: bias=True or bias=False",
-                )
-            if not (isinstance(word.value, ast.Constant) and isinstance(word.value.value, bool)):
-                raise self.error("bias is True or False", node)
-            bias = word.value.value
+        op = node.func.id
+        operands, said = self._said(op, node)
         return self._make(
-            node.func.id, [self.expression(operand, depth + 1) for operand in node.args], node, bias
+            op, [self.expression(operand, depth + 1) for operand in operands], node, said
         )
 
-    def _make(self, op: str, operands: list[int], node: ast.expr, bias: bool = True) -> int:
+    def _said(self, op: str, node: ast.Call) -> tuple[list[ast.expr], dict[str, bool | int | str]]:
+        """The operands of a call, and what it says beside them."""
+        allowed = {attribute.name: attribute for attribute in ATTRIBUTES.get(op, ())}
+        behind = [attribute for attribute in allowed.values() if attribute.positional]
+        operands, said = list(node.args), {}
+        if behind and len(operands) == ops.get(op).min_arity + len(behind):
+            for attribute in reversed(behind):
+                said[attribute.name] = self._attribute(attribute, operands.pop(), node)
+        for word in node.keywords:
+            known = allowed.get(word.arg or "")
+            if known is None or known.positional:
+                raise self.error(
+                    f"{op} does not take the option {word.arg}",
+                    node,
+                    hint="linear has three, bias=False, blocks=4 and size=H/2; bias has size=H/2",
+                )
+            if word.arg in said:
+                raise self.error(f"{word.arg} is said twice", node)
+            said[known.name] = self._attribute(known, word.value, node)
+        for attribute in behind:
+            if attribute.name not in said:
+                raise self.error(
+                    f"{op} does not say its {attribute.name}",
+                    node,
+                    hint=f"write their number behind the operand: {op}(a, 4)",
+                )
+        return operands, said
+
+    def _attribute(self, attribute: Attribute, value: ast.expr, node: ast.Call) -> bool | int | str:
+        """What is written for an attribute."""
+        name, written = attribute.name, value.value if isinstance(value, ast.Constant) else None
+        if attribute.kind == "size":
+            try:
+                return canonical_size(ast.unparse(value))
+            except ValueError as error:
+                shown = ast.unparse(value)
+                raise self.error(f"{shown:.40} is not a size", node, hint=str(error)) from None
+        if attribute.kind == "count":
+            if type(written) is int and 1 <= written <= MAX_PARTS:
+                return written
+            raise self.error(f"{name} is a whole number from 1 to {MAX_PARTS}", node)
+        if not isinstance(written, bool):
+            raise self.error(f"{name} is True or False", node)
+        return written
+
+    def _make(
+        self,
+        op: str,
+        operands: list[int],
+        node: ast.expr,
+        said: Mapping[str, bool | int | str] = MappingProxyType({}),
+    ) -> int:
         if not ops.get(op).accepts(len(operands)):
             raise self.error(f"{op} takes {ops.get(op).operands_text()}, not {len(operands)}", node)
         if len(self.builder.nodes) >= MAX_NODES:
             raise self.error(f"more than {MAX_NODES} nodes", node)
-        return self.builder.node(op, *operands, bias=bias)
+        given = {"bias": True, **said} if op == "linear" else said
+        return self.builder.add(Node("", op, tuple(operands), attributes(op, given)))
 
     def number(self, node: ast.expr) -> float | None:
         """The number that is written there, if it is one."""

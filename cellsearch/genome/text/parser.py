@@ -74,9 +74,11 @@ class _Parser(ExpressionReader):
             return CellText(self.builder.build(), doc)
         except GenomeError as error:
             name = error.where.removeprefix("node ").removeprefix("state ").removesuffix("[t]")
+            base = name.partition(".")[0]  # of a label: ``h.2``, ``h_t``
+            line = self.lines.get(base) or self.lines.get(base.removesuffix("_t"), 1)
             raise CellSyntaxError(
                 error.message,
-                where=f"{self.source}:{self.lines.get(name, 1)}: {error.where}".rstrip(": "),
+                where=f"{self.source}:{line}: {error.where}".rstrip(": "),
                 hint=error.hint,
             ) from None
 

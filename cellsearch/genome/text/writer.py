@@ -6,7 +6,7 @@ import math
 import re
 
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import Node
+from cellsearch.genome.parts import ATTRIBUTES, Node
 
 __all__ = ["expression", "render"]
 
@@ -107,6 +107,18 @@ class _Writer:
                 ]
             )
         operands = [self.operand(v, 0) for v in node.inputs]
-        if node.op == "linear" and not node.bias:
-            operands.append("bias=False")
+        if node.attrs:
+            operands += _said(node)
         return f"{node.op}({', '.join(operands)})"
+
+
+def _said(node: Node) -> list[str]:
+    """What a node says beside its operands, where it is not what counts anyway."""
+    given, said = dict(node.attrs), []
+    for attribute in ATTRIBUTES.get(node.op, ()):
+        value = given.get(attribute.name, attribute.default)
+        if attribute.positional:
+            said.append(f"{value}")
+        elif value not in (attribute.default, True):
+            said.append(f"{attribute.name}={value}")
+    return said

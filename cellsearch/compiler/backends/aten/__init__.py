@@ -34,12 +34,12 @@ class Aten(Backend):
     more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
-        """Every program; float32 and float64."""
+        """Programs of dense products and sizes I and H; float32 and float64."""
         if dtype not in (torch.float32, torch.float64):
             return Support(False, f"float32 and float64 only, not {dtype}")
         if device.type == "meta":
             return Support(False, "it writes into memory, and a meta tensor has none")
-        return Support(True)
+        return Support(not program.beyond_hidden, program.beyond_hidden)
 
     def build(self, program: Program) -> Kernel:
         """The kernel of a program; its plans are made at the first call."""

@@ -20,12 +20,14 @@ class Native(Backend):
     name = "native"
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
-        """Every program, in float32 on the CPU, where the runtime can be built or was delivered."""
+        """Programs of dense products and sizes I and H, in float32 on the CPU, where the runtime
+        can be built or was delivered.
+        """
         if device.type != "cpu":
             return Support(False, f"it runs on the CPU, not on {device}")
         if dtype != torch.float32:
             return Support(False, f"it computes in float32, not in {dtype}")
-        missing = missing_instruction(program)
+        missing = program.beyond_hidden or missing_instruction(program)
         if missing:
             return Support(False, missing)
         try:
