@@ -44,6 +44,11 @@ class Given:
         """Whether nothing is given."""
         return self.dt is None and self.mask is None and self.reset is None
 
+    @property
+    def wants_gradient(self) -> bool:
+        """Whether a gradient is asked for, of a time or a mask."""
+        return any(isinstance(v, Tensor) and v.requires_grad for v in (self.dt, self.mask))
+
     def of_step(self) -> Given:
         """What is given to one step ``[B, ...]``, as a sequence of length 1."""
         step = {k: v[None] for k, v in vars(self).items() if isinstance(v, Tensor)}

@@ -260,12 +260,19 @@ class CellModule(nn.Module):
         return choice
 
     def _chosen(
-        self, like: Tensor, states: Sequence[Tensor], *, masked: bool, resets: bool
+        self, like: Tensor, states: Sequence[Tensor], beside: Given, *, masked: bool
     ) -> Choice:
-        """The kernel for this call: under a transform ``"auto"`` takes the reference."""
+        """The kernel for this call: under a transform ``"auto"`` takes the reference, and aten
+        where it has to give gradients that the first one does not give.
+        """
+        resets = beside.reset is not None
         choice = self._choose(like.device, like.dtype, masked=masked, resets=resets)
         if choice.kernel.plain_torch:
             return choice
+        if self.backend == "auto" and not choice.kernel.more_gradients and beside.wants_gradient:
+            choice = self._choose(
+                like.device, like.dtype, masked=masked, resets=resets, backend="aten"
+            )
         what = transform_of((like, *states))
         if not what:
             return choice
@@ -457,7 +464,7 @@ class CellModule(nn.Module):
         """
         like = x if embedding is None else embedding
         share = self.variational_dropout if self.training else 0.0
-        choice = self._chosen(like, states, masked=share > 0, resets=beside.reset is not None)
+        choice = self._chosen(like, states, beside, masked=share > 0)
         kernel, more = choice.kernel, len(choice.program.inputs) > 1
         if embedding is not None and (share or more or not kernel.takes_tokens):
             x, embedding = functional.embedding(x, embedding), None

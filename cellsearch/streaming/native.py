@@ -26,8 +26,8 @@ position.
 
 
 class NativeLayer:
-    """A layer as a function of one position: ``x [B, I]``, states ``[B, H]`` (float32) -> output
-    ``[B, H]``, next states.
+    """A layer as a function of one position: ``x [B, I]``, states ``[B, H]``, other inputs of the
+    program ``[B, width]`` (float32) -> output ``[B, H]``, next states.
 
     The weights are copied. Plans are made once for each B. Calls from several threads take turns.
     """
@@ -47,7 +47,9 @@ class NativeLayer:
             weight.numel() * weight.element_size() for weight in self._own.values()
         )
 
-    def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def __call__(
+        self, x: Tensor, states: Sequence[Tensor], more: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One position. Raises :class:`ValueError` for tensors of another shape or type: the
         runtime reads them as they lie.
         """
@@ -56,7 +58,7 @@ class NativeLayer:
             plan = self._plans.get(rows)
             if plan is None:
                 plan = self._plans[rows] = _Rows(self._kernel, self._own, *self._sizes, rows)
-            return plan(x, states)
+            return plan([x, *states, *more])
 
 
 class _Rows:
@@ -81,12 +83,16 @@ class _Rows:
             packed=False,
             direct=rows <= DIRECT_ROWS,
         )
-        self._shapes = ((rows, input_size), *[(rows, hidden_size)] * len(kernel.program.states))
+        program, widths = kernel.program, {"I": input_size, "H": hidden_size, "1": 1}
+        self._shapes = (
+            (rows, input_size),
+            *[(rows, hidden_size)] * len(program.states),
+            *[(rows, widths[width]) for _, width in program.inputs[1:]],
+        )
         self._kept = (torch.empty(plan.memory.scratch), weights)  # their memory is used by address
-        given = {
-            "input x": 0,
-            **{f"initial {state.name}": 1 + k for k, state in enumerate(kernel.program.states)},
-        }
+        names = ["input x", *(f"initial {state.name}" for state in program.states)]
+        names += [f"input {name}" for name, _ in program.inputs[1:]]
+        given = {name: number for number, name in enumerate(names)}
         owned = {f"parameter {name}": weight.data_ptr() for name, weight in weights.items()}
         scratch = self._kept[0]
         self._bound = Bound(
@@ -119,10 +125,10 @@ class _Rows:
                 )
         self._first = [homes.index(home) for home in homes]
 
-    def __call__(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def __call__(self, given: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``given``: x, states, other inputs."""
         bound = self._bound
         addresses = bound.addresses
-        given = [x, *states]
         for k, shape in enumerate(self._shapes):
             tensor = given[k]
             if tensor.shape != shape or tensor.dtype is not torch.float32 or not tensor.is_cpu:

@@ -149,7 +149,6 @@ class Stepper:
             inputs = beside.of_layer(first=k == 0).inputs(
                 self._program, x[None], sizes, None, backward=False
             )
-            assert isinstance(layer, _Layer), "the native layer takes x alone"
             x, new = layer(x, states, [value[0] for value in inputs])
             after.append(new)
         return x, tuple(after)

@@ -55,6 +55,8 @@ class Case:
     seed: int = 0
     resets: bool = False
     """Whether some steps begin with the initial states."""
+    more_gradients: bool = True
+    """Whether gradients with respect to times and masks are compared too."""
 
 
 def build(
@@ -153,9 +155,10 @@ def _beside(
     """What the cell reads beside x, and where states start afresh."""
     found = {}
     if "dt" in genome.inputs:
-        found["dt"] = draw(*x.shape[:2]).detach().abs().requires_grad_()
+        found["dt"] = draw(*x.shape[:2]).detach().abs().requires_grad_(case.more_gradients)
     if "mask" in genome.inputs:
-        found["mask"] = (draw(*x.shape).detach() > 0).to(x.dtype).requires_grad_()
+        found["mask"] = (draw(*x.shape).detach() > 0).to(x.dtype)
+        found["mask"].requires_grad_(case.more_gradients)
     if case.resets:
         found["reset"] = draw(*x.shape[:2]).detach() > 0.5
     return found
@@ -246,6 +249,8 @@ class BackendContract:
     dtype: ClassVar[torch.dtype] = torch.float64
     device: ClassVar[str] = "cpu"
     tolerance: ClassVar[float] = 1e-10
+    more_gradients: ClassVar[bool] = True
+    """Whether it gives gradients with respect to times and masks."""
     random_genomes: ClassVar[int] = 40
     """How many random cells are compared."""
 
@@ -339,6 +344,7 @@ class BackendContract:
                 given_states=seed % 3 != 0,
                 seed=seed,
                 resets=seed % 5 == 0,
+                more_gradients=self.more_gradients,
             )
             self.check(genome, case, f"random cell {seed} of {', '.join(genome.inputs)}")
 

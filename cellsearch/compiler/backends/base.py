@@ -38,6 +38,8 @@ class Kernel(ABC):
     """
     takes_tokens: ClassVar[bool] = False
     """:meth:`run_tokens` is cheaper than embedding the tokens first."""
+    more_gradients: ClassVar[bool] = True
+    """It gives the gradients of the inputs after x as well."""
     plain_torch: ClassVar[bool] = True
     """It consists of differentiable torch calls, so it runs under ``torch.func``, tracing and fake
     tensors too (:func:`~cellsearch.compiler.backends.transforms.transform_of`).

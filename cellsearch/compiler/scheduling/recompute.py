@@ -14,7 +14,7 @@ from cellsearch.compiler.simplify import build_simplified
 
 __all__ = ["recompute"]
 
-_CHEAP = frozenset({"step", "sign", "const", "vector", "scalar", "zeros"}) | {
+_CHEAP = frozenset({"step", "sign", "restart", "const", "vector", "scalar", "zeros"}) | {
     name for name, row in ops.OPS.items() if row.kind == "pointwise" and not row.costly
 }
 _SIGN_KEEPERS = frozenset({"relu", "leaky_relu"})

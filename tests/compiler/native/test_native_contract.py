@@ -11,6 +11,7 @@ import torch
 from cellsearch import ops, zoo
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.module import compile_cell
+from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from cellsearch.testing.backends import BackendContract, Case
 from cellsearch.testing.genomes import MODERATE_NUMBERS, random_genome
@@ -30,6 +31,7 @@ class TestNative(BackendContract):
     backend = "native"
     dtype = torch.float32
     tolerance = 1e-4
+    more_gradients = False
     random_genomes = 60
 
     @pytest.mark.slow
@@ -51,6 +53,31 @@ class TestNative(BackendContract):
                 steps, batch, size, size, lengths=lengths, given_states=seed % 5 != 0, seed=seed
             )
             self.check(genome, case, f"random cell {seed}")
+
+    @pytest.mark.parametrize(("steps", "batch", "size"), [(1, 5, 63), (70, 1, 3), (3, 17, 65)])
+    def test_more_inputs_at_ugly_sizes(self, steps: int, batch: int, size: int) -> None:
+        """Values of dt at both widths, and I other than H."""
+        text = (
+            "g = exp(-softplus(linear(dt[t])))\n"
+            "z = sigmoid(linear(x[t] * dt[t], h[t-1], mask[t] * exp(-dt[t])) + scale(dt[t]))\n"
+            "h[t] = blend(z, g * h[t-1], tanh(linear(x[t], h[t-1]))) / (1 + dt[t])\n"
+        )
+        genome = Genome.from_text(text)
+        for lengths in (None, tuple(1 + k * (steps - 1) // batch for k in range(1, batch + 1))):
+            case = Case(steps, batch, 5, size, lengths=lengths, resets=True, more_gradients=False)
+            self.check(genome, case, "ugly sizes")
+
+    def test_auto_gives_gradients_of_times(self) -> None:
+        genome = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1])) * exp(-dt[t])")
+        x, dt = torch.randn(5, 2, 3), torch.rand(5, 2, requires_grad=True)
+        module = compile_cell(genome, input_size=3, hidden_size=4)
+        assert module.backend_report()["native"] == "taken"
+        module(x, dt=dt)[0].sum().backward()
+        assert dt.grad is not None
+        assert dt.grad.count_nonzero() == 10
+        named = compile_cell(genome, input_size=3, hidden_size=4, backend="native")
+        with pytest.raises(BackendError, match="no gradients with respect to dt and mask"):
+            named(x, dt=dt)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", zoo.names())

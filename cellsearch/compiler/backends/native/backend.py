@@ -18,6 +18,7 @@ class Native(Backend):
     """The fastest backend on a CPU; see the folder."""
 
     name = "native"
+    more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Programs of dense products and sizes I and H, in float32 on the CPU, where the runtime

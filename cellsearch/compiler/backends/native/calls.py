@@ -131,8 +131,8 @@ def wire(
 ) -> Call:
     """Find the source of every external buffer.
 
-    ``weights``: their names; ``sizes``: elements of states and weights; ``forward``: the call that
-    comes before, if this is a gradient.
+    ``weights``: their names; ``sizes``: elements of states, weights and inputs after x;
+    ``forward``: the call that comes before, if this is a gradient.
     """
     is_gradient = forward is not None
     known = dict(
@@ -148,7 +148,7 @@ def wire(
                 hint='use backend="aten" and report this',
             )
         known[home.buffer] = MemorySource("result")
-    starts = _starts(len(program.states), len(weights), is_gradient=is_gradient)
+    starts = _starts(program, len(weights), is_gradient=is_gradient)
     located = _locate(plan, starts, known, "scratch" if is_gradient else "saved")
     carried = tuple(
         _carried(plan, layout, k, located, forward=not is_gradient)
@@ -178,9 +178,10 @@ def wire(
     )
 
 
-def _starts(states: int, weights: int, *, is_gradient: bool) -> dict[str, int]:
+def _starts(program: Program, weights: int, *, is_gradient: bool) -> dict[str, int]:
     """The position of the first address of each group, and (``end``) how many there are."""
-    counts = {"scratch": 1, "saved": 1, "held": 1 + states + weights}
+    states = len(program.states)
+    counts = {"scratch": 1, "saved": 1, "held": program.first + weights}
     if is_gradient:
         counts["held"] += 1
         counts |= {"outer": 1 + states, "weights": weights, "table": 1}
@@ -251,6 +252,8 @@ def _known_forward(program: Program, weights: Sequence[str]) -> Iterator[tuple[s
         yield f"initial {state.name}", MemorySource("held", 1 + k)
     for k, name in enumerate(weights):
         yield f"parameter {name}", MemorySource("held", 1 + len(program.states) + k)
+    for k, (name, _) in enumerate(program.inputs[1:]):
+        yield f"input {name}", MemorySource("held", 1 + len(program.states) + len(weights) + k)
 
 
 def _known_backward(

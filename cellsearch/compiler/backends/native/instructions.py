@@ -18,6 +18,7 @@ OPERATIONS = {
     "max": "MAX",
     "min": "MIN",
     "blend": "BLEND",
+    "restart": "RESTART",
     "neg": "NEG",
     "abs": "ABS",
     "square": "SQUARE",

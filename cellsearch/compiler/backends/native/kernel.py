@@ -17,6 +17,7 @@ from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.backends.transforms import check_gradients
 from cellsearch.compiler.program import Program
+from cellsearch.errors import BackendError
 
 __all__ = ["NativeKernel"]
 
@@ -32,6 +33,7 @@ class NativeKernel(Kernel):
     plain_torch = False
     whole_states = True
     takes_tokens = True
+    more_gradients = False
 
     def __init__(self, program: Program, library: Library) -> None:
         self.program = program
@@ -50,12 +52,17 @@ class NativeKernel(Kernel):
         more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :class:`cellsearch.compiler.backends.base.Kernel`; float32 on the CPU."""
-        tensors = (*states, *(parameters[name] for name in self.names))
+        tensors = (*states, *(parameters[name] for name in self.names), *more)
         active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
         sized = self.at(x.shape[2], states[0].shape[-1])
         if torch.is_grad_enabled() and (
             x.requires_grad or any(tensor.requires_grad for tensor in tensors)
         ):
+            if any(tensor.requires_grad for tensor in more):
+                raise BackendError(
+                    "the native backend has no gradients with respect to dt and mask",
+                    hint='compile the cell with backend="auto", "aten" or "reference"',
+                )
             output, *final = _Segment.apply(sized, x, active, None, *tensors)  # type: ignore[no-untyped-call]
         else:
             output, *final = sized.forward(x, tensors, active, None, training=False)[0]
@@ -152,4 +159,5 @@ class _Segment(torch.autograd.Function):
         if not torch._C._autograd._get_current_graph_task_keep_graph():  # else it may run again
             ctx.state = ()
             sized.release(kept)
-        return (None, d_x, None, None, *states, *weights)
+        more = (None for _ in sized.more_widths)
+        return (None, d_x, None, None, *states, *weights, *more)

@@ -51,7 +51,7 @@ class Kept:
     """What the backward pass needs of the forward pass."""
 
     held: list[Tensor]
-    """x, states, weights and the memory of the output, contiguous."""
+    """x, states, weights, other inputs and the memory of the output, contiguous."""
     addresses: list[int]
     """Where these lay."""
     saved: Tensor | None
@@ -84,6 +84,7 @@ class Sized(Codes):
         self.weight_sizes = [
             math.prod(letters[letter] for letter in shape) for _, shape in self.program.parameters
         ]
+        self.more_widths = [letters[letter] for _, letter in self.program.inputs[1:]]
 
     # -- plans -------------------------------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Sized(Codes):
             tokens = WITH_TOKENS if kind.endswith(WITH_TOKENS) else ""
             forward = self.plan("training" + tokens, steps, rows, packed) if reverse else None
             sizes = [rows * self.hidden_size] * self.states + self.weight_sizes
+            sizes += [steps * rows * width for width in self.more_widths]
             call = self.plans[key] = wire(
                 plan, self.schedule(kind), self.program, self.names, sizes, forward
             )
@@ -124,7 +126,7 @@ class Sized(Codes):
         training: bool,
     ) -> tuple[tuple[Tensor, ...], Kept | None]:
         """Output and final states (in the shape of the initial ones); in training what the backward
-        pass needs.
+        pass needs. ``tensors``: states, weights, inputs after x.
         """
         pool, packed = self.pool, batch_sizes is not None
         kind = "training" if training else "inference"
@@ -183,6 +185,7 @@ class Sized(Codes):
         end.
         """
         names = [*(state.name for state in self.program.states), *self.names]
+        names += [name for name, _ in self.program.inputs[1:]]
         for name, tensor, size in zip(names, tensors, sizes, strict=True):
             if tensor.numel() != size:
                 raise ValueError(f"{name} has {tensor.numel()} elements, not {size}")
@@ -206,7 +209,8 @@ class Sized(Codes):
         """
         pool, source, held = self.pool, kept.source, kept.held
         packed, first = kept.batch_sizes is not None, 1 + self.states
-        x, states, weights = held[0], held[1:first], held[first:-1]
+        x, states = held[0], held[1:first]
+        weights = held[first : first + len(self.names)]
         kind = "backward" if source is not None or want_x else "backward without x"
         kind += WITH_TOKENS if source is not None else ""
         steps, rows = x.shape[:2] if source is None else source.tokens.shape

@@ -10,7 +10,7 @@
 /* name, number of operands. The order is the numbering; bytecode.py reads the names from here (cellsearch_opcode). */
 #define OPCODES(X)                                                                                                               \
     X(MOV, 1) X(SPLAT, 0) X(BROADCAST, 1)                                                                                        \
-    X(ADD, 2) X(SUB, 2) X(MUL, 2) X(DIV, 2) X(MAX, 2) X(MIN, 2) X(BLEND, 3)                                                       \
+    X(ADD, 2) X(SUB, 2) X(MUL, 2) X(DIV, 2) X(MAX, 2) X(MIN, 2) X(BLEND, 3) X(RESTART, 3)                                         \
     X(MUL_ADD, 3) X(MUL_SUB, 3) X(SUB_MUL, 3)                                                                                    \
     X(ADD_NUMBER, 1) X(MUL_NUMBER, 1) X(NUMBER_SUB, 1)                                                                           \
     X(NEG, 1) X(ABS, 1) X(SQUARE, 1) X(SQRT, 1) X(SIGN, 1) X(STEP_AT_0, 1)                                                        \
@@ -213,6 +213,7 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
     case OP_MAX: EACH(max_v(a, b));
     case OP_MIN: EACH(min_v(a, b));
     case OP_BLEND: EACH(a * b + (1.0f - a) * c);
+    case OP_RESTART: EACH(choose(a > 0.0f, b, c));
     case OP_MUL_ADD: EACH(a * b + c);
     case OP_MUL_SUB: EACH(a * b - c);
     case OP_SUB_MUL: EACH(c - a * b);
