@@ -8,6 +8,7 @@ import re
 from importlib.resources import files
 
 from cellsearch.export.expressions import number
+from cellsearch.export.sized import has_other_sizes
 from cellsearch.genome.graph import Genome
 
 __all__ = ["beside_fields", "without_script"]
@@ -66,7 +67,11 @@ def beside_fields(genome: Genome, hx: str) -> dict[str, str]:
     its states.
     """
     if genome.inputs == ("x",):
-        return {**_PLAIN, "ARGUMENTS": f"self, input: Tensor, hx: {hx} | None = None"}
+        plain = {**_PLAIN, "ARGUMENTS": f"self, input: Tensor, hx: {hx} | None = None"}
+        if has_other_sizes(genome):
+            unread = _NOT_FOR_SCRIPT.replace("is given more than x", "has states of several sizes")
+            plain |= {"READS": "", "NOT_FOR_SCRIPT": unread, "FORWARD": "self._called(input, hx)"}
+        return plain
     names = (*genome.inputs[1:], "reset")
     folder = files(__name__.rpartition(".")[0])
     helpers = (folder / "beside.py.txt").read_text(encoding="utf-8")
@@ -100,4 +105,5 @@ def beside_fields(genome: Genome, hx: str) -> dict[str, str]:
 
 def without_script(template: str, genome: Genome) -> str:
     """The template, without what torch.jit.script reads where it cannot read the layer."""
-    return _SCRIPTED.sub(r"\1" if genome.inputs == ("x",) else "", template)
+    read = genome.inputs == ("x",) and not has_other_sizes(genome)
+    return _SCRIPTED.sub(r"\1" if read else "", template)

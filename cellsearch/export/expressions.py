@@ -53,6 +53,8 @@ class Names:
         self.weights = {(spec.node, spec.operand): spec for spec in live_parameters(genome)}
         self.locals: dict[int, str] = {}
         taken = {*_TAKEN, *genome.inputs}
+        if any(node.attrs and node.parts > 1 for node in genome.nodes):
+            taken |= {"_blocks", "_head_norm"}
         by_name = sorted(
             enumerate(genome.labels), key=lambda item: "." in item[1]
         )  # anonymous parts take what is left
@@ -114,7 +116,7 @@ def _is_one_call(op: str) -> bool:
 
 def _strength(node: Node) -> int:
     """How strongly the text of a node that is not a sum of several terms binds."""
-    if node.op in ("const", "bias") or _is_one_call(node.op):
+    if node.op in ("const", "bias", "head_norm") or _is_one_call(node.op):
         return _ATOM
     return _PRODUCT if node.op in ("linear", "mul", "div", "diag", "scale") else _SUM
 
@@ -214,6 +216,8 @@ class Expressions:
         weight = self.names.weight_of(value, position)
         if self.widths[operand] == "1":
             return f"{self.operand(operand)} * {weight}[:, 0]"
+        if self.genome.nodes[value - self.genome.first_node].blocks > 1:
+            return f"_blocks({self.tensor(operand)}, {weight})"
         if self.names.integers:
             return f"{weight}({self.tensor(operand)})"
         return f"{self.operand(operand)} @ {weight}.T"
@@ -228,9 +232,11 @@ class Expressions:
             return self.names.weight_of(value, -1)
         if node.op in ("diag", "scale"):
             return f"{self.names.weight_of(value, 0)} * {self.operand(node.inputs[0])}"
-        if node.op == "layer_norm" and self.widths[node.inputs[0]] == "1":
+        if node.op in ("layer_norm", "head_norm") and self.widths[node.inputs[0]] == "1":
             state = self.names.of(len(self.genome.inputs))
             return f"torch.zeros_like({state})"  # all units are equal, so each is its mean
+        if node.op == "head_norm":
+            return f"_head_norm({self.tensor(node.inputs[0])}, {node.parts})"
         template = ops.OPS[node.op].torch
         least = {"sub": (_SUM, _PRODUCT), "div": (_PRODUCT, _ATOM), "identity": (_SUM,)}.get(
             node.op, (_ATOM,) * 3

@@ -17,11 +17,18 @@ from cellsearch.compiler.weights import gate_start, live_parameters
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.export.beside import beside_fields, without_script
 from cellsearch.export.expressions import Expressions, Names, is_dense, number
+from cellsearch.export.sized import (
+    Named,
+    check_bound,
+    cut_helpers,
+    has_other_sizes,
+    size_text,
+    sized_template,
+)
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import (
     ParameterSpec,
     Sizes,
-    check_plain,
     check_sizes,
     requires_square,
 )
@@ -69,7 +76,6 @@ class Integers(nn.Module):
 _WIDTH = 140
 _LARGEST = 65504  # number of float16
 _STEP = {"dt": "the time dt [B, 1]", "mask": "the mask [B, I]"}
-_SIZE = {"I": "input_size", "H": "hidden_size", "1": "1"}
 
 
 @checked_arguments
@@ -86,6 +92,7 @@ def to_source(
     doc: str = "",
     weights: str = "",
     precision: Precision = "float32",
+    sizes: Named | None = None,
 ) -> str:
     """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over
     time).
@@ -95,28 +102,29 @@ def to_source(
     the file of weights beside it, which must be in ``precision``
     (:func:`cellsearch.export.weights.in_precision`). 16-bit numbers become the default dtype of the
     layer; with ``"int8"`` dense weights are 8-bit integers with one scale a row (Krishnamoorthi
-    2018, arXiv 1806.08342, section 3), everything else is float32. Raises :class:`ConfigError` for
-    a class name that is none, and :class:`GenomeError` where the cell needs ``input_size =
+    2018, arXiv 1806.08342, section 3), everything else is float32. ``sizes``: what the names of
+    sizes stand for, as ``compile_cell`` takes them. Raises :class:`ConfigError` for a class name
+    that is none, and :class:`GenomeError` where the cell needs ``input_size =
     hidden_size`` and the sizes differ.
     """
     _check_class_name(class_name)
-    check_plain(genome, "a source file")
+    check_bound(genome, sizes)
     if input_size is not None and hidden_size is not None:
-        check_sizes(genome, Sizes(input_size, hidden_size))
+        check_sizes(genome, Sizes(input_size, hidden_size, sizes))
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
-    template = without_script(template, genome)
-    sizes = "".join(
+    template = sized_template(without_script(template, genome), genome, sizes)
+    arguments = "".join(
         f"        {name}: int{'' if size is None else f' = {size}'},\n"
         for name, size in _sizes(input_size, hidden_size)
     )
     scripted = _scripted(genome, class_name)
     fields = {
         "DOC": _docstring(genome, class_name, doc, weights, input_size, hidden_size, precision),
-        "HELPERS": _HELPERS if precision == "int8" else "",
+        "HELPERS": (_HELPERS if precision == "int8" else "") + cut_helpers(genome),
         "DTYPE": f"torch.{precision}" if precision in ("float16", "bfloat16") else "None",
-        "CELL": _cell(genome, class_name, integers=precision == "int8"),
+        "CELL": _cell(genome, class_name, sizes, integers=precision == "int8"),
         "CLASS": class_name,
-        "SIZES": sizes,
+        "SIZES": arguments,
         "NUM_LAYERS": repr(int(num_layers)),
         "BATCH_FIRST": repr(bool(batch_first)),
         "DROPOUT": repr(float(dropout)),
@@ -221,20 +229,22 @@ def _square_check(genome: Genome) -> str:
     )
 
 
-def _cell(genome: Genome, class_name: str, *, integers: bool) -> str:
+def _cell(genome: Genome, class_name: str, named: Named | None, *, integers: bool) -> str:
     names = Names(genome, integers=integers)
     states = f"{class_name}States"
     given = "".join(f", {_STEP[name]}" for name in genome.inputs[1:])
     more = "".join(f", {name}: Tensor" for name in genome.inputs[1:])
+    other = has_other_sizes(genome)
+    shapes = "as wide as they are -> output" if other else "[B, H] each -> output [B, H]"
     previous = [names.of(k) for k in range(len(genome.inputs), genome.first_node)]
     lines = [
         f"class {class_name}Cell(nn.Module):",
         f'    """One step: x [B, I]{given} and the states ({", ".join(genome.state_names)}) '
-        f'[B, H] each -> output [B, H], next states."""',
+        f'{shapes}, next states."""',
         "",
         "    def __init__(self, input_size: int, hidden_size: int) -> None:",
         "        super().__init__()",
-        *(_integer_weights(genome, names) if integers else _weights(genome, names)),
+        *(_integer_weights if integers else _weights)(genome, names, named),
         "        self.reset_parameters(hidden_size)",
         "",
         "    def reset_parameters(self, hidden_size: int) -> None:",
@@ -303,7 +313,7 @@ def _fresh(initial: float) -> str:
     )
 
 
-def _weights(genome: Genome, names: Names) -> list[str]:
+def _weights(genome: Genome, names: Names, named: Named | None) -> list[str]:
     owners: dict[str, list[ParameterSpec]] = {}
     for spec in live_parameters(genome):
         owners.setdefault(spec.name.partition(".")[0], []).append(spec)
@@ -312,13 +322,13 @@ def _weights(genome: Genome, names: Names) -> list[str]:
         lines.append(f"        {names.owner(owner)} = nn.ParameterDict(")
         lines.append("            {")
         for spec in specs:
-            sizes = _tuple([_SIZE[letter] for letter in spec.shape])
+            sizes = _tuple([size_text(width, named) for width in spec.shape])
             lines.append(f'                "{spec.name.partition(".")[2]}": torch.empty({sizes}),')
         lines += ["            }", "        )"]
     return lines
 
 
-def _integer_weights(genome: Genome, names: Names) -> list[str]:
+def _integer_weights(genome: Genome, names: Names, named: Named | None) -> list[str]:
     """The same as :func:`_weights` with dense weights as integers."""
     owners: dict[str, list[ParameterSpec]] = {}
     for spec in live_parameters(genome):
@@ -327,7 +337,7 @@ def _integer_weights(genome: Genome, names: Names) -> list[str]:
     for owner, specs in owners.items():
         lines.append(f"        {names.owner(owner)} = Weights(")
         for spec in specs:
-            sizes = _tuple([_SIZE[letter] for letter in spec.shape])
+            sizes = _tuple([size_text(width, named) for width in spec.shape])
             weight = f"Integers{sizes}" if is_dense(spec) else f"nn.Parameter(torch.empty({sizes}))"
             lines.append(f"            {spec.name.partition('.')[2]}={weight},")
         lines.append("        )")

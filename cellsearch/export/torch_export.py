@@ -23,6 +23,7 @@ from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.export.torch_head import Ends
 from cellsearch.export.whole import WholeModel
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import check_plain
 from cellsearch.genome.parts import check_inputs
 
 __all__ = ["DESCRIPTION", "check_program", "to_torch_export"]
@@ -68,6 +69,7 @@ def to_torch_export(
     :class:`BackendError` where this torch cannot export the program, or computes something else.
     """
     check_inputs(genome.inputs, "an archive of torch.export")
+    check_plain(genome, "an archive of torch.export")
     if step and bidirectional:
         raise ConfigError(
             "a step of both directions is not possible: the other one needs the whole sequence",
