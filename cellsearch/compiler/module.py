@@ -25,6 +25,13 @@ from cellsearch.compiler.given import Given, check_given, with_resets
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.options import LayerOptions, check_fixed
 from cellsearch.compiler.program import Program
+from cellsearch.compiler.projection import (
+    projected,
+    projection_for,
+    projection_name,
+    projection_of,
+    read_width,
+)
 from cellsearch.compiler.sequences import Packing, reverse
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.compiler.variational import drop_units, masked_states, with_masks
@@ -61,6 +68,7 @@ def compile_cell(
     *,
     variational_dropout: float = 0.0,
     sizes: Mapping[str, int | str] | None = None,
+    project_input: bool = False,
     backend: str = "auto",
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``;
@@ -79,6 +87,8 @@ def compile_cell(
     * ``bidirectional``: a second direction, from the last position to the first, in each layer.
     * ``sizes``: the numbers of the sizes that the cell has names for: ``{"P": 32}``, or a fraction
       of H, ``{"P": "H/2"}``.
+    * ``project_input``: a layer whose cell reads x elementwise, and whose input is not as wide as
+      H, gets a matrix and a bias in front (``l0_projection``).
     * ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
       dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
       :class:`BackendError`.
@@ -99,6 +109,7 @@ def compile_cell(
         variational_dropout=variational_dropout,
         bidirectional=bidirectional,
         sizes=sizes,
+        project_input=project_input,
         backend=backend,
     )
     return CellModule(genome, options, device=device, dtype=dtype)
@@ -158,7 +169,7 @@ class CellModule(nn.Module):
                 hint="it has " + (", ".join(size_names(genome)) or "none with a name"),
             )
         self.backend = options.backend
-        bound = options.bound()
+        bound = options.bound(self._read_width(options, options.input_size))
         check_sizes(genome, bound)
         self.output_size = bound[output_width(genome)]
         self.state_sizes = tuple(bound[width] for width in state_widths(genome))
@@ -167,11 +178,18 @@ class CellModule(nn.Module):
         self._fresh: tuple[tuple[int, torch.dtype, torch.device], list[Tensor]] | None = None
         place = None if device is None else torch.device(device)
         for name, width in options.layers(self.output_size):
-            layer_sizes = options.bound(width)
-            check_sizes(genome, layer_sizes)
-            self._modules[name] = Layer(genome, layer_sizes, device=place, dtype=dtype)
+            read = self._read_width(options, width)
+            check_sizes(genome, options.bound(read))
+            self._modules[name] = Layer(genome, options.bound(read), device=place, dtype=dtype)
+            made = projection_for(width, read, device=place, dtype=dtype)
+            if made is not None:
+                self._modules[projection_name(name)] = made
         self._layers = tuple(name for name, _ in options.layers())
         self._choose(place or torch.get_default_device(), dtype)
+
+    def _read_width(self, options: LayerOptions, width: int) -> int:
+        """How wide the x is that the cell reads in a layer with an input of this width."""
+        return read_width(self.genome, options.bound(width), project=options.project_input)
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -211,8 +229,11 @@ class CellModule(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
-        for _, layer in self.layers():
+        for name, layer in self.layers():
             layer.reset_parameters()
+            projection = projection_of(self, name)
+            if projection is not None:
+                projection.reset_parameters()
 
     def flatten_parameters(self) -> None:
         """Nothing to do; here so that the module can stand where a ``torch.nn.LSTM`` stood."""
@@ -287,6 +308,14 @@ class CellModule(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        plain = {  # what a module of before cells had sizes did not say
+            "sizes": {},
+            "output_size": state["hidden_size"],
+            "state_sizes": (state["hidden_size"],) * len(state["genome"].states),
+        }
+        super().__setstate__({**plain, **state})  # type: ignore[no-untyped-call]
 
     def __prepare_scriptable__(self) -> CellModule:
         """What ``torch.jit.script`` asks for first."""
@@ -473,7 +502,7 @@ class CellModule(nn.Module):
         sizes = None if packing is None else packing.sizes
         finals: list[tuple[Tensor, ...]] = []
         outputs: list[Tensor] = []  # of the layer below, one a direction
-        for k, (_, layer) in enumerate(self.layers()):
+        for k, (name, layer) in enumerate(self.layers()):
             backward = k % self.directions == 1
             if not backward:
                 if k:
@@ -481,6 +510,11 @@ class CellModule(nn.Module):
                     x = functional.dropout(x, self.dropout, self.training) if self.dropout else x
                 x = x * drop_units(like, 1, batch, x.shape[2], share=share) if share else x
             given = reverse(x, packing) if backward else x
+            rows = embedding  # of the first layer's tokens
+            if embedding is None:
+                given = projected(self, name, given)
+            else:
+                rows = projected(self, name, embedding)
             before = [*states] if whole else [state[k] for state in states]
             for m in masks:
                 before.append(drop_units(like, batch, self.state_sizes[m], share=share))
@@ -493,10 +527,10 @@ class CellModule(nn.Module):
                     backward=backward,
                 )
                 output, final = kernel(given, before, layer.weights(), sizes, inputs)
-            elif embedding is None:
+            elif rows is None:
                 output, final = kernel(given, before, layer.weights(), sizes)
             else:
-                output, final = kernel.run_tokens(given, embedding, before, layer.weights(), sizes)
+                output, final = kernel.run_tokens(given, rows, before, layer.weights(), sizes)
             outputs = [*outputs, reverse(output, packing)] if backward else [output]
             finals.append(final[: len(states)])
         output = self._side_by_side(outputs)

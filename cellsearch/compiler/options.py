@@ -50,6 +50,7 @@ class LayerOptions:
     variational_dropout: float = 0.0
     bidirectional: bool = False
     sizes: Mapping[str, int | str] | None = None
+    project_input: bool = False
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ class LayerOptions:
                 error = ConfigError if number else ArgumentTypeError
                 raise error(f"{name} {share!r} is not a probability", hint="a number from 0 to 1")
 
-        for name in ("batch_first", "bidirectional"):
+        for name in ("batch_first", "bidirectional", "project_input"):
             _check_type(name, getattr(self, name), (bool,), "True or False")
         _check_type("sizes", self.sizes, (Mapping, NoneType), "such as {'P': 32, 'R': 'H/4'}")
         _check_type("backend", self.backend, (str,), 'the name of a backend, or "auto"')

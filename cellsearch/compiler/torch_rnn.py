@@ -2,7 +2,8 @@
 
 torch stacks its gates in one matrix (LSTM: i, f, g, o; GRU: r, z, n) and keeps two biases a gate.
 Where only their sum counts, it is loaded as one bias and goes back as ``bias_ih``, with ``bias_hh =
-0``; the candidate n of the GRU needs both, as ``n.bias`` and ``m.bias``.
+0``; the candidate n of the GRU needs both, as ``n.bias`` and ``m.bias``. An LSTM with ``proj_size``
+is the cell :data:`PROJECTED`, whose size P it is; ``weight_hr`` is its ``h.weight_0``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 
-__all__ = ["load_torch_gru", "load_torch_lstm", "to_torch_gru", "to_torch_lstm"]
+__all__ = ["PROJECTED", "load_torch_gru", "load_torch_lstm", "to_torch_gru", "to_torch_lstm"]
+
+PROJECTED = """
+i = sigmoid(linear(x[t], h[t-1]))
+f = sigmoid(linear(x[t], h[t-1]))
+g = tanh(linear(x[t], h[t-1]))
+o = sigmoid(linear(x[t], h[t-1]))
+c[t] = f * c[t-1] + i * g
+h[t] = linear(o * tanh(c[t]), bias=False, size=P)
+"""
+"""The LSTM with a projection, Sak et al. 2014 (arXiv 1402.1128), as torch.nn.LSTM has it."""
 
 _Torch = TypeVar("_Torch", nn.LSTM, nn.GRU)
 
@@ -38,9 +49,22 @@ class _Layout:
 
     cell: str
     gates: tuple[tuple[str, str], ...]
+    text: str = ""
+    """Of a cell that is not in the zoo."""
+
+    @property
+    def title(self) -> str:
+        """What an error calls the cell."""
+        return "the LSTM with a projection" if self.text else f"the zoo's {self.cell}"
+
+    @property
+    def genome(self) -> Genome:
+        """The cell."""
+        return Genome.from_text(self.text) if self.text else zoo.load(self.cell)
 
 
 _LSTM = _Layout("lstm", (("i", "i"), ("f", "f"), ("g", "g"), ("o", "o")))
+_LSTMP = _Layout("lstm", _LSTM.gates, PROJECTED)
 _GRU = _Layout("gru", (("r", "r"), ("z", "z"), ("n", "m")))
 
 
@@ -52,10 +76,12 @@ def load_torch_lstm(
 
     ``load_torch_lstm(lstm)`` compiles the zoo's LSTM with the same sizes, arguments, device and
     dtype; ``load_torch_lstm(module, lstm)`` copies into a compiled LSTM that is there already
-    (``backend`` is then not looked at). Returns the compiled module. Raises :class:`ConfigError`
-    for a projection (``proj_size``), another cell, or other sizes.
+    (``backend`` is then not looked at). With ``proj_size`` the cell is :data:`PROJECTED`. Returns
+    the compiled module. Raises :class:`ConfigError` for another cell, or other sizes.
     """
-    return _load(_LSTM, nn.LSTM, module, torch_lstm, backend)
+    given = module if torch_lstm is None else torch_lstm
+    layout = _LSTMP if isinstance(given, nn.LSTM) and given.proj_size else _LSTM
+    return _load(layout, nn.LSTM, module, torch_lstm, backend)
 
 
 @checked_arguments
@@ -72,10 +98,10 @@ def to_torch_lstm(module: CellModule) -> nn.LSTM:
     """A ``torch.nn.LSTM`` with the function and weights of a compiled LSTM, its sizes, arguments,
     device and dtype.
 
-    Raises :class:`ConfigError` if the module runs another cell than the zoo's ``lstm`` (names of
-    the nodes included).
+    Raises :class:`ConfigError` if the module runs another cell than the zoo's ``lstm`` or
+    :data:`PROJECTED` (names of the nodes included).
     """
-    return _export(_LSTM, nn.LSTM, module)
+    return _export(_LSTMP if module.genome.sized else _LSTM, nn.LSTM, module)
 
 
 def to_torch_gru(module: CellModule) -> nn.GRU:
@@ -91,18 +117,13 @@ def _load(
     given = module if source is None else source
     if not isinstance(given, kind):
         raise ConfigError(f"expected a torch.nn.{kind.__name__}, not a {type(given).__name__}")
-    if given.proj_size:
-        raise ConfigError(
-            f"proj_size = {given.proj_size}: a cell has no projection of its own",
-            hint="use proj_size=0",
-        )
     target = module if source is not None else _compile(layout, given, backend)
     if not isinstance(target, CellModule):
         raise ConfigError(
             f"expected a compiled cell as the first argument, not a {type(target).__name__}"
         )
     _check_cell(layout, target.genome)
-    for name in ("input_size", "hidden_size", "num_layers", "bidirectional"):
+    for name in ("input_size", "hidden_size", "num_layers", "bidirectional", "proj_size"):
         if getattr(target, name) != getattr(given, name):
             raise ConfigError(
                 f"{name} is {getattr(target, name)} in the cell and "
@@ -118,13 +139,14 @@ def _load(
 def _compile(layout: _Layout, source: nn.LSTM | nn.GRU, backend: str) -> CellModule:
     weight = next(source.parameters())
     return compile_cell(
-        zoo.load(layout.cell),
+        layout.genome,
         input_size=source.input_size,
         hidden_size=source.hidden_size,
         num_layers=source.num_layers,
         batch_first=source.batch_first,
         dropout=source.dropout,
         bidirectional=source.bidirectional,
+        sizes={"P": source.proj_size} if source.proj_size else None,
         backend=backend,
         device=weight.device,
         dtype=weight.dtype,
@@ -143,6 +165,7 @@ def _export(layout: _Layout, kind: type[_Torch], module: CellModule) -> _Torch:
         bidirectional=module.bidirectional,
         device=weight.device,
         dtype=weight.dtype,
+        **({"proj_size": module.output_size} if layout.text else {}),
     )
     with torch.no_grad():
         for name, value in _to_torch(layout, module).items():
@@ -175,6 +198,8 @@ def _from_torch(layout: _Layout, source: nn.LSTM | nn.GRU) -> dict[str, Tensor]:
                 else:
                     found[f"{prefix}{x_node}.bias"] = parts["bias_ih"][k]
                     found[f"{prefix}{h_node}.bias"] = parts["bias_hh"][k]
+            if source.proj_size:
+                found[f"l{layer}{suffix}.h.weight_0"] = weights[f"weight_hr_l{layer}{suffix}"]
     return found
 
 
@@ -191,6 +216,8 @@ def _to_torch(layout: _Layout, module: CellModule) -> dict[str, Tensor]:
         found[f"bias_hh{suffix}"] = torch.cat(
             [zero if x == h else weights[f"{h}.bias"] for x, h in layout.gates]
         )
+        if layout.text:
+            found[f"weight_hr{suffix}"] = weights["h.weight_0"]
     return found
 
 
@@ -200,12 +227,14 @@ def _check_cell(layout: _Layout, genome: Genome) -> None:
     """
     numbers: dict[object, int] = {}
     if _meaning(simplify_program(lower(genome)), numbers) != _meaning(
-        simplify_program(lower(zoo.load(layout.cell))), numbers
+        simplify_program(lower(layout.genome)), numbers
     ):
         raise ConfigError(
-            f"the cell is not the zoo's {layout.cell} with its names, so torch's "
-            f"weights have no place in it",
-            hint=f'compile cellsearch.zoo.load("{layout.cell}")',
+            f"the cell is not {layout.title} with its names, so torch's "
+            "weights have no place in it",
+            hint="compile cellsearch.compiler.torch_rnn.PROJECTED"
+            if layout.text
+            else f'compile cellsearch.zoo.load("{layout.cell}")',
         )
 
 

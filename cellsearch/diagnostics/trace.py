@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cellsearch.compiler.backends.functions import FUNCTIONS, blocks_product, head_norm, layer_norm
 from cellsearch.compiler.module import CellModule
+from cellsearch.compiler.projection import projected
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.genome.parameters import ParameterSpec
 
@@ -31,7 +32,8 @@ def trace(cell: CellModule, x: Tensor) -> list[list[Tensor]]:
     """
     genome = cell.genome
     layers: list[list[Tensor]] = []
-    for _, layer in cell.layers():
+    for name, layer in cell.layers():
+        x = projected(cell, name, x)
         states = [
             x.new_full((x.shape[1], size), state.initial)
             for state, size in zip(genome.states, cell.state_sizes, strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ from cellsearch.compiler.calling import within
 from cellsearch.compiler.given import Given, check_given
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
+from cellsearch.compiler.projection import projection_of
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.genome.sizes import Sizes
 from cellsearch.streaming.native import NativeLayer
@@ -74,6 +76,10 @@ class Stepper:
             torch.float32 if precision == "int8" else getattr(torch, precision)
         )
         self.hidden_size = cell.hidden_size
+        self._projections = [
+            None if one is None else deepcopy(one).requires_grad_(False).to(self.dtype)
+            for one in (projection_of(cell, name) for name, _ in cell.layers())
+        ]
         self.state_sizes = cell.state_sizes
         self.sizes = cell.sizes
         self.initial = tuple(state.initial for state in cell.genome.states)
@@ -85,7 +91,8 @@ class Stepper:
             for k, (_, layer) in enumerate(cell.layers()):
                 weights = layer.weights()
                 if self.report["native"] == "taken":
-                    width = cell.hidden_size if k else cell.input_size
+                    projection = self._projections[k]
+                    width = cell.hidden_size if k or projection else cell.input_size
                     self._layers.append(NativeLayer(cell.program, weights, width, cell.hidden_size))
                 else:
                     self._layers.append(
@@ -101,7 +108,10 @@ class Stepper:
     @property
     def weight_bytes(self) -> int:
         """Memory of the weights, scales of integer ones included."""
-        return sum(layer.weight_bytes for layer in self._layers)
+        around = [w for p in self._projections if p is not None for w in p.parameters()]
+        return sum(layer.weight_bytes for layer in self._layers) + sum(
+            weight.numel() * weight.element_size() for weight in around
+        )
 
     @checked_arguments
     def start(self, batch: int = 1) -> tuple[tuple[Tensor, ...], ...]:
@@ -130,8 +140,8 @@ class Stepper:
         if not given.is_empty or len(self._program.inputs) > 1:
             return self._with_more(x, state, given)
         after = []
-        for layer, states in zip(self._layers, state, strict=True):
-            x, new = layer(x, states)
+        for k, (layer, states) in enumerate(zip(self._layers, state, strict=True)):
+            x, new = layer(self._read(k, x), states)
             after.append(new)
         return x, tuple(after)
 
@@ -145,6 +155,7 @@ class Stepper:
         )
         after = []
         for k, (layer, states) in enumerate(zip(self._layers, state, strict=True)):
+            x = self._read(k, x)
             sizes = Sizes(x.shape[1], self.hidden_size, self.sizes)
             inputs = beside.of_layer(first=k == 0).inputs(
                 self._program, x[None], sizes, None, backward=False
@@ -152,6 +163,11 @@ class Stepper:
             x, new = layer(x, states, [value[0] for value in inputs])
             after.append(new)
         return x, tuple(after)
+
+    def _read(self, layer: int, x: Tensor) -> Tensor:
+        """The x that the cell of a layer reads."""
+        projection = self._projections[layer]
+        return x if projection is None else projection(x)
 
     def _restarted(
         self, state: Sequence[Sequence[Tensor]], reset: Tensor

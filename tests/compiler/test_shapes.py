@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from cellsearch import zoo
 from cellsearch.compiler.module import CellModule, compile_cell
+from cellsearch.compiler.torch_rnn import load_torch_lstm, to_torch_lstm
 from cellsearch.diagnostics.trace import trace
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.genome import Genome
@@ -74,25 +76,36 @@ def test_packed_and_unbatched_sequences_keep_the_sizes() -> None:
     torch.testing.assert_close(h[:, 1], h1)
 
 
-def test_lstmp_is_the_lstm_of_torch_with_a_projection() -> None:
-    module = compiled("lstmp", dtype=torch.float64)
-    theirs = torch.nn.LSTM(4, 8, proj_size=3, dtype=torch.float64)
-    own = dict(module.named_parameters())
-    with torch.no_grad():
-        theirs.weight_ih_l0.copy_(torch.cat([own[f"l0.{n}.weight_x"] for n in "ifgo"]))
-        theirs.weight_hh_l0.copy_(torch.cat([own[f"l0.{n}.weight_h"] for n in "ifgo"]))
-        theirs.bias_ih_l0.copy_(torch.cat([own[f"l0.{n}.bias"] for n in "ifgo"]))
-        theirs.bias_hh_l0.zero_()
-        theirs.weight_hr_l0.copy_(own["l0.h.weight_0"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_lstm_of_torch_with_a_projection_loads_both_ways(
+    bidirectional: bool, bias: bool
+) -> None:
+    theirs = torch.nn.LSTM(
+        4, 8, 2, bias=bias, bidirectional=bidirectional, proj_size=3, dtype=torch.float64
+    )
+    module = load_torch_lstm(theirs)
+    assert module.proj_size == 3
+    assert module.sizes == {"P": 3}
     x = torch.randn(7, 2, 4, dtype=torch.float64)
-    for mine, other in zip(_flat(module(x)), _flat(theirs(x)), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-14)
-    assert module.proj_size == theirs.proj_size
+    back = to_torch_lstm(module)
+    assert back.proj_size == 3
+    for given in (x, torch.nn.utils.rnn.pack_padded_sequence(x, [7, 3]), x[:, 0]):
+        expected = _flat(theirs(given))
+        for found in (module(given), back(given), load_torch_lstm(module, back)(given)):
+            for mine, other in zip(_flat(found), expected, strict=True):
+                torch.testing.assert_close(mine, other, rtol=1e-11, atol=1e-13)
+    with pytest.raises(ConfigError, match="proj_size is 3 in the cell and 5"):
+        load_torch_lstm(module, torch.nn.LSTM(4, 8, 2, bidirectional=bidirectional, proj_size=5))
+    other = compile_cell(Genome.from_text(LOW_RANK), input_size=4, hidden_size=8)
+    with pytest.raises(ConfigError, match="not the LSTM with a projection"):
+        to_torch_lstm(other)
 
 
 def _flat(result):
     output, states = result
-    return output, *states
+    data = output.data if isinstance(output, torch.nn.utils.rnn.PackedSequence) else output
+    return data, *states
 
 
 def test_blocks_are_a_matrix_with_zeros_between_them() -> None:
@@ -148,3 +161,72 @@ def test_names_of_sizes_must_be_bound_and_be_the_cells() -> None:
             input_size=5,
             hidden_size=6,
         )
+
+
+# -- a projection of the input ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sru", "rg_lru", "intersection"])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_cell_that_reads_x_elementwise_takes_any_input(
+    name: str, backend: str, bidirectional: bool
+) -> None:
+    genome = zoo.load(name)
+    with pytest.raises(GenomeError, match="without a linear"):
+        compile_cell(genome, input_size=3, hidden_size=6)
+    layer = compile_cell(
+        genome, 3, 6, 2, bidirectional=bidirectional, project_input=True, backend=backend
+    )
+    x = torch.randn(5, 2, 3)
+    output, _ = layer(x)
+    assert {name for name, _ in layer.named_parameters() if "projection" in name} == {
+        f"{part}_projection.{weight}"
+        for part in [name for name, _ in layer.layers()]
+        if part.startswith("l0") or bidirectional
+        for weight in ("weight", "bias")
+    }
+    square = compile_cell(genome, 6, 6, backend="reference")
+    square.load_state_dict(
+        {k: v for k, v in layer.state_dict().items() if k in square.state_dict()}
+    )
+    one = compile_cell(genome, 3, 6, project_input=True, backend=backend)
+    one.load_state_dict({k: v for k, v in layer.state_dict().items() if k in one.state_dict()})
+    read = torch.nn.functional.linear(x, *layer._modules["l0_projection"].parameters())
+    torch.testing.assert_close(one(x)[0], square(read)[0])
+    torch.testing.assert_close(one.run_tokens(torch.zeros(4, 2, dtype=torch.long), x[0])[0],
+                               one(x[0][torch.zeros(4, 2, dtype=torch.long)])[0])  # fmt: skip
+    output.sum().backward()
+    assert all(
+        w.grad is not None and w.grad.abs().sum() > 0
+        for w in layer._modules["l0_projection"].parameters()
+    )
+    if not bidirectional:
+        stepper = Stepper(layer)
+        state = stepper.start(2)
+        for t in range(5):
+            y, state = stepper(x[t], state)
+            torch.testing.assert_close(y, output[t], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(trace(layer, x)[-1][genome.output], output)
+
+
+def test_where_no_projection_is_needed_there_is_none() -> None:
+    for input_size, name in ((6, "sru"), (3, "lstm")):
+        layer = compile_cell(zoo.load(name), input_size, 6, project_input=True)
+        plain = compile_cell(zoo.load(name), input_size, 6)
+        assert [n for n, _ in layer.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    with pytest.raises(ConfigError, match=r"the cell reads mask\[t\]"):
+        compile_cell(
+            Genome.from_text("h[t] = tanh(x[t] * mask[t] + h[t-1])"), 3, 6, project_input=True
+        )
+
+
+def test_a_module_of_before_sizes_is_read(tmp_path) -> None:
+    layer = compile_cell(zoo.load("lstm"), 3, 6)
+    state = dict(layer.__getstate__())
+    for name in ("sizes", "output_size", "state_sizes"):
+        del state[name]
+    old = CellModule.__new__(CellModule)
+    old.__setstate__(state)
+    x = torch.randn(4, 2, 3)
+    torch.testing.assert_close(old(x)[0], layer(x)[0])

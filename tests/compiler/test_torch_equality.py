@@ -182,8 +182,8 @@ def test_modules_without_bias_load(name):
 
 def test_what_does_not_fit_is_refused():
     cell = compile_cell(zoo.load("lstm"), input_size=3, hidden_size=4)
-    with pytest.raises(ConfigError, match="proj_size"):
-        load_torch_lstm(nn.LSTM(3, 4, proj_size=2))
+    with pytest.raises(ConfigError, match="not the LSTM with a projection"):
+        load_torch_lstm(cell, nn.LSTM(3, 4, proj_size=2))
     with pytest.raises(ConfigError, match="hidden_size is 4 in the cell and 5"):
         load_torch_lstm(cell, nn.LSTM(3, 5))
     with pytest.raises(ConfigError, match=r"expected a torch\.nn\.LSTM"):
