@@ -257,9 +257,15 @@ _ROWS = (
        "layer_norm of each of so many equal parts (heads) of a value, without gain and bias, eps "
        "1e-5: the group norm of Wu & He 2018 behind the heads of xLSTM, Beck et al. 2024",
        lambda a: 0.0, kind="normalisation", odd=True, keeps_zero=True, costly=True),
+    # The norm stands there twice, for TorchScript has no name within an expression.
+    Op("unit", 1, 1,
+       "{0} / torch.where(torch.linalg.vector_norm({0}, 2, -1, True) == 0, torch.inf, "
+       "torch.linalg.vector_norm({0}, 2, -1, True))", (),
+       "a / |a|, and 0 for 0: keys and queries of DeltaNet, Yang et al. 2024 (arXiv 2406.06484)",
+       kind="normalisation", odd=True, keeps_zero=True, costly=True),
 )  # fmt: skip
 
-LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign", "head_norm"})
+LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign", "head_norm", "unit"})
 """Ops that early versions did not have: a node of an older cell may be called so, and an op of
 another package, as long as it is the same function."""
 OPS: dict[str, Op] = {}
@@ -290,6 +296,7 @@ _STRUCTURES = frozenset(
         "blocks_outer",
         "head_norm_gradient",
         "layer_norm_gradient",
+        "unit_gradient",
         "total",
         "fold",
         "outer",
@@ -341,6 +348,7 @@ _CALLED = {
     "divide": "div",
     "minus": "sub",
     "norm": "layer_norm",
+    "normalize": "unit",
     "hardsigmoid": "hard_sigmoid",
     "hardtanh": "hard_tanh",
     "clip": "hard_tanh",

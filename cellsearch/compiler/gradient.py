@@ -209,7 +209,7 @@ class _Reverse:
                 if self.trainable[operand]:
                     taken = [self.emit("const", value=0.0) if v is None else v for v in ways]
                     self.contribute(operand, self.emit("restart", reset, *taken))
-        elif op in ("layer_norm", "head_norm"):
+        elif op in ("layer_norm", "head_norm", "unit"):
             below = self.value(inputs[0])
             self.contribute(
                 inputs[0], self.emit(f"{op}_gradient", g, below, value=instruction.value)

@@ -115,6 +115,8 @@ class _Lowering:
             return self.chain("mul", list(zip(levels, operands, strict=True)))
         if node.op in ("layer_norm", "head_norm") and self.widths[node.inputs[0]] == "1":
             return self.emit("zeros")  # all units are equal, so each is its mean
+        if node.op == "unit" and self.widths[node.inputs[0]] == "1":  # all of the H units count
+            operands = [self.emit("add", self.emit("zeros"), operands[0])]
         parts = float(node.parts) if node.op == "head_norm" else 0.0
         return self.emit(node.op, *operands, value=parts)
 

@@ -34,6 +34,8 @@ Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named `
 * ``layer_norm_gradient g a``: gradient with respect to ``a`` of ``layer_norm a``, given the
   gradient ``g`` of its value.
 * ``head_norm a``, ``head_norm_gradient g a``: the same for each of ``value`` equal parts.
+* ``unit a``: ``a / |a|``, 0 where a is 0; ``unit_gradient g a``: its gradient with respect to
+  ``a``, given that of its value; 0 where a is 0.
 * ``total a`` (fixed, same width): sum of a step value over all positions and sequences.
 * ``fold a`` (fixed, width 1): sum of a fixed value over its width.
 * ``outer g a``: ``g.T @ a`` summed over all positions and sequences (both step or both fixed), the
@@ -74,6 +76,8 @@ STRUCTURAL: dict[str, int] = {
     "layer_norm_gradient": 2,
     "head_norm": 1,
     "head_norm_gradient": 2,
+    "unit": 1,
+    "unit_gradient": 2,
     "total": 1,
     "fold": 1,
     "outer": 2,

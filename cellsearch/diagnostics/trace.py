@@ -12,6 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from cellsearch import ops
 from cellsearch.compiler.backends.functions import FUNCTIONS, blocks_product, head_norm, layer_norm
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.projection import projected
@@ -96,14 +97,16 @@ def _value(node: Node, operands: list[Tensor], own: Mapping[int, Tensor], like: 
         return like.new_tensor([node.value])
     if node.op == "identity":
         return operands[0]
-    if node.op in ("layer_norm", "head_norm"):
-        # Over the H units: a number that stands for H equal units becomes H zeros.
+    if ops.OPS[node.op].kind == "normalisation":
+        # Over the H units: a number stands for H equal ones.
         units = (
             operands[0]
             if operands[0].shape[-1] > 1
             else operands[0].expand(*operands[0].shape[:-1], like.shape[-1])
         )
-        return layer_norm(units) if node.op == "layer_norm" else head_norm(units, node.parts)
+        if node.op == "head_norm":
+            return head_norm(units, node.parts)
+        return layer_norm(units) if node.op == "layer_norm" else FUNCTIONS[node.op](units)
     if node.op in ("add", "mul"):
         return reduce(FUNCTIONS[node.op], operands)
     return FUNCTIONS[node.op](*operands)

@@ -245,6 +245,8 @@ class Expressions:
             self.tensor(v) if self.is_call(node) else self.operand(v, least[k])
             for k, v in enumerate(node.inputs)
         ]
+        if node.op == "unit" and self.widths[node.inputs[0]] == "1":  # a number for all units
+            operands = [f"(torch.zeros_like({self.names.of(1)}) + {operands[0]})"]
         if not self.is_call(node) and all(v in self.numbers for v in node.inputs):
             operands[0] = self.tensor(node.inputs[0])
         return re.sub(r"\{(\d)\}", lambda match: operands[int(match[1])], template)

@@ -17,7 +17,7 @@ from cellsearch.ops import OPS
 
 __all__ = ["check_cuts", "infer_widths", "is_cut", "is_sized"]
 
-_OF_UNITS = frozenset({"diag", "layer_norm", "head_norm"})
+_OF_UNITS = frozenset({"diag", "layer_norm", "head_norm", "unit"})
 """Ops that make a vector of a number, as wide as H."""
 _Term = Width | int
 """A size, or the position of a state whose size is open."""

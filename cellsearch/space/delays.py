@@ -30,7 +30,9 @@ def delay_moves(
             if _can_wait(space, draft, place):
                 yield partial(_read_earlier, space, place), 1.0
             end = draft.ends.get(place.value, place.value)
-            if end != place.value and (end < 0 or (end == X and _takes_x(space, place))):
+            if end != place.value and (
+                end in draft.states or (end == X and _takes_x(space, place))
+            ):
                 yield partial(_read_later, place, end), 1.0
 
 
@@ -56,7 +58,9 @@ def _takes_x(space: Declaration, place: Place) -> bool:
 
 def _can_wait(space: Declaration, draft: Draft, place: Place) -> bool:
     """Whether the value is x or a state, and may be read one step earlier."""
-    if place.value > 0 or (place.value == X and space.constraints.hidden_width):
+    if place.value != X and place.value not in draft.states:
+        return False
+    if place.value == X and space.constraints.hidden_width:
         return False  # a state that holds x is as wide as x
     _, steps = _source(draft, place.value)
     return steps < space.limits.max_delay
@@ -68,10 +72,10 @@ def _source(draft: Draft, value: int) -> tuple[int, int]:
     """
     steps = 0 if value == X else 1
     seen = {value}
-    while value < 0 and draft.ends[value] <= X and draft.ends[value] not in seen:
+    while value in draft.states and draft.ends[value] <= X and draft.ends[value] not in seen:
         value = draft.ends[value]
         seen.add(value)
-        steps += value < 0
+        steps += value in draft.states
     return value, steps
 
 
@@ -80,7 +84,7 @@ def _read_earlier(space: Declaration, place: Place, draft: Draft) -> None:
     none.
     """
     value = place.value
-    start = draft.states[value].initial if value < 0 else 0.0
+    start = draft.states[value].initial if value in draft.states else 0.0
     held = next(
         (s for s, end in draft.ends.items() if end == value and draft.states[s].initial == start),
         None,

@@ -86,6 +86,12 @@ def test_a_layer_is_that_of_the_reference(cell: str, options: dict[str, Any]) ->
     agrees(genome, 6, 3, **options)
 
 
+def test_unit_and_delays_are_those_of_the_reference() -> None:
+    text = "u = unit(linear(x[t-1], h[t-2]) + unit(bias()))\nh[t] = tanh(conv(u, 3)) + unit(2)"
+    for size in (1, 5):
+        agrees(cs.Genome.from_text(text), 6, 3, sizes=(size, size))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 1), (1, 3), (63, 65), (65, 65)])
 @pytest.mark.parametrize("cell", cs.zoo.names())

@@ -85,6 +85,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "function of a function": (
         (GATES + "h[t] = exp(log_sigmoid(b)) * sqrt(square(a)) + square(abs(g))", GATES + "h[t] = sigmoid(b) * abs(a) + square(g)"),
     ),
+    "unit of a multiple": (
+        (GATES + "h[t] = unit(3 * b) + a", GATES + "h[t] = unit(b) + a"),
+        (GATES + "h[t] = unit(unit(b)) * unit(2 * a / 3)", GATES + "h[t] = unit(b) * unit(a)"),
+        (GATES + "h[t] = unit(-4 * b) + a + unit(0)", GATES + "h[t] = a - unit(b)"),
+    ),
     "extremum": (
         (GATES + "h[t] = max(a, a) + max(b, 0) + min(g, 0)", GATES + "h[t] = a + relu(b) - relu(neg(g))"),
         (GATES + "h[t] = max(neg(a), neg(b)) * max(2, 3)", GATES + "h[t] = -3 * min(a, b)"),

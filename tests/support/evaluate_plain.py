@@ -117,6 +117,10 @@ def _node_value(node: Node, operands: list[Array], own: Mapping[int, Array], hid
         return np.float64(node.value)
     if node.op == "layer_norm":
         return layer_norm(operands[0] if operands[0].ndim else np.full(hidden, operands[0]))
+    if node.op == "unit":
+        vector = operands[0] if operands[0].ndim else np.full(hidden, operands[0])
+        length = np.sqrt(np.sum(vector**2, axis=-1, keepdims=True))
+        return np.where(length == 0, 0.0, vector / length)
     if node.op in ("add", "mul"):
         total = operands[0]
         for operand in operands[1:]:

@@ -20,6 +20,8 @@ __all__ = [
     "head_norm",
     "layer_norm",
     "layer_norm_gradient",
+    "unit",
+    "unit_gradient",
 ]
 
 LAYER_NORM_EPS = 1e-5
@@ -66,8 +68,35 @@ def _restart(reset: torch.Tensor, start: torch.Tensor, state: torch.Tensor) -> t
     return torch.where(reset > 0, start, state)
 
 
+def unit(a: torch.Tensor) -> torch.Tensor:
+    """``[..., W] -> [..., W]``: a / |a| with the Euclidean norm over the last dimension; 0 where a
+    is 0, and where its squares vanish in the dtype (below 1e-22 in float32).
+    """
+    return a / _length(a)
+
+
+def unit_gradient(g: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """Gradient with respect to ``a`` of :func:`unit`, given the gradient ``g`` of its value; all
+    ``[..., W]``. 0 where a is 0.
+    """
+    length = _length(a)
+    y = a / length
+    return (g - y * (g * y).sum(-1, keepdim=True)) / length
+
+
+def _length(a: torch.Tensor) -> torch.Tensor:
+    """The norm, ``[..., 1]``; infinite where it is 0, which makes a quotient and its gradient 0."""
+    norm = torch.linalg.vector_norm(a, dim=-1, keepdim=True)
+    return torch.where(norm == 0, torch.inf, norm)
+
+
 FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = _Functions(
-    step=_step, sign=torch.sign, erf=torch.erf, restart=_restart
+    step=_step,
+    sign=torch.sign,
+    erf=torch.erf,
+    restart=_restart,
+    unit=unit,
+    unit_gradient=unit_gradient,
 )
 """Primitive -> function of its operands (a sum or product of two)."""
 

@@ -86,8 +86,9 @@ class Operation(NamedTuple):
 
     value: int
     op: str
-    """A pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``fold``,
-    ``total``, ``move`` (a copy) or ``spread`` (the first number into all columns).
+    """A pointwise primitive, ``const``, ``layer_norm``, ``layer_norm_gradient``, ``unit``,
+    ``unit_gradient``, ``fold``, ``total``, ``move`` (a copy) or ``spread`` (the first number into
+    all columns).
     """
     inputs: tuple[int, ...]
     number: float = 0.0

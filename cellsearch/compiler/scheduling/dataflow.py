@@ -210,7 +210,7 @@ def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
         value
         for value, instruction in program.numbered()
         if shapes[value].extent == "step"
-        and (instruction.op in POINTWISE or instruction.op.startswith("layer_norm"))
+        and (instruction.op in POINTWISE or instruction.op.startswith(("layer_norm", "unit")))
         and value not in absorbed
         and absorbed.isdisjoint(instruction.inputs)
     }

@@ -131,11 +131,17 @@ class LayerWriter:
             yield from self._loop(stage, [v for v in nodes if plan.widths[v] == width], width)
 
     def _statistics(self, value: int) -> Iterator[str]:
+        unit = self.genome.nodes[value - self.genome.first_node].op == "unit"
         for operand, how in self.plan.reads(value):
             name = self.local[operand]
-            if how == "norm" and name not in self.known:
-                self.known.add(name)
+            known = f"{unit} {name}"
+            if how == "norm" and known not in self.known:
+                self.known.add(known)
                 size, pointer = str(self.plan.size(operand)), self._pointer(operand)
+                if unit:
+                    call = self.functions.call("inverse_length", pointer, size)
+                    yield f"const float shrunk_{name} = {call};"
+                    continue
                 yield f"const float mean_{name} = {self.functions.call('mean', pointer, size)};"
                 given = (pointer, f"mean_{name}", size)
                 call = self.functions.call("inverse_deviation", *given)
@@ -240,6 +246,11 @@ class LayerWriter:
             return f"{literal(number, self.specs[value, 0].name)} * {operands[0]}"
         if node.op in ("add", "mul"):
             return {"add": " + ", "mul": " * "}[node.op].join(operands)
+        if node.op == "unit":
+            if self.plan.widths[node.inputs[0]] == "1":
+                size = f"{self.plan.hidden_size}.0f"
+                return self.functions.call("unit_of_number", operands[0], size)
+            return f"{operands[0]} * shrunk_{operands[0]}"
         if OPS[node.op].kind == "normalisation":
             if self.plan.widths[node.inputs[0]] == "1":
                 return "0.0f"  # all units are equal, so each is its mean

@@ -241,6 +241,13 @@ class _Part:
             return graph.add(
                 "LayerNormalization", *operands, ones, name=name, axis=-1, epsilon=LAYER_NORM_EPS
             )
+        if op == "unit":
+            square = graph.add("Mul", operands[0], operands[0])
+            axis = graph.integers(-1)
+            length = graph.add("Sqrt", graph.add("ReduceSum", square, axis, keepdims=1))
+            none = graph.add("Equal", length, graph.number(0.0))
+            length = graph.add("Where", none, graph.number(float("inf")), length)
+            return graph.add("Div", operands[0], length, name=name)
         return graph.rename(apply_op(graph, op, operands), name)
 
     def whole(self, graph: Graph, value: int, state: str) -> str:

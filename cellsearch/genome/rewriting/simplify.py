@@ -110,6 +110,7 @@ RULES: tuple[Rule, ...] = (
         value_rules.function_of_function,
     ),
     Rule("within bounds", "algebra", ("hard_tanh",), value_rules.within_bounds),
+    Rule("unit of a multiple", "algebra", ("unit",), value_rules.unit_of_multiple),
     Rule("extremum", "algebra", ("max", "min"), value_rules.extremum),
     Rule("degenerate blend", "algebra", ("blend",), value_rules.degenerate_blend),
     Rule("turned blend", "algebra", ("blend",), value_rules.turned_blend),

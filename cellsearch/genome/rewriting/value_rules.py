@@ -39,6 +39,7 @@ __all__ = [
     "opened_blend",
     "silu_product",
     "turned_blend",
+    "unit_of_multiple",
     "within_bounds",
     "written_blend",
 ]
@@ -161,7 +162,7 @@ def nonnegative(graph: RewriteGraph, value: int) -> int | None:
     return inner if row is not None and row.nonnegative else None
 
 
-_WITHIN_ONE = frozenset({"tanh", "hard_tanh", "softsign", "sin", "cos"})
+_WITHIN_ONE = frozenset({"tanh", "hard_tanh", "softsign", "sin", "cos", "unit"})
 """Functions whose values lie in [-1, 1]; gates do too."""
 
 
@@ -183,6 +184,18 @@ def function_of_function(graph: RewriteGraph, value: int) -> int | None:
         ("square", "abs"): "square",
     }.get((vertex.op, inner.op))
     return None if known is None else graph.make(known, *inner.operands)
+
+
+def unit_of_multiple(graph: RewriteGraph, value: int) -> int | None:
+    """unit(2 * a) -> unit(a), unit(unit(a)) -> unit(a), unit(0) -> 0."""
+    inner = graph.at(value).operands[0]
+    if graph.op(inner) == "unit" or graph.number(inner) == 0.0:
+        return inner
+    form = product_of(graph, inner) if graph.op(inner) in ("mul", "div") else None
+    if form is None or abs(form.coefficient) in (0.0, 1.0) or not form.factors:
+        return None
+    form.coefficient = math.copysign(1.0, form.coefficient)
+    return graph.make("unit", write_product(graph, form))
 
 
 def extremum(graph: RewriteGraph, value: int) -> int | None:

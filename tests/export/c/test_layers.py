@@ -40,6 +40,8 @@ ODD = {
     "output": "y[t] = tanh(linear(x[t], h[t-1]))\nh[t] = tanh(linear(y[t])) + layer_norm(y[t])",
     "norms": "n = layer_norm(layer_norm(linear(x[t], h[t-1])) + layer_norm(h[t-1]))\n"
     "h[t] = n + layer_norm(0.5) + layer_norm(bias())",
+    "units": "n = unit(unit(linear(x[t], h[t-1])) + layer_norm(h[t-1]) + unit(h[t-1]))\n"
+    "h[t] = n + unit(0.5) + unit(-bias()) + unit(0)",
     "input": "p = x[t] * x[t] - 0.5\nh[t] = tanh(linear(layer_norm(p), tanh(p), h[t-1]))",
     "square": "h[t] = x[t]\nc[t] = tanh(h[t-1] - x[t]) * c[t-1] + scale(x[t])\nc[0] = 1\n"
     "y[t] = c[t] + diag(2)",

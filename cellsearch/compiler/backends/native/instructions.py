@@ -42,6 +42,8 @@ OPERATIONS = {
     "erf": "ERF",
     "layer_norm": "LAYER_NORM",
     "layer_norm_gradient": "LAYER_NORM_GRADIENT",
+    "unit": "UNIT",
+    "unit_gradient": "UNIT_GRADIENT",
     "total": "TOTAL",
     "fold": "FOLD",
     "move": "MOV",

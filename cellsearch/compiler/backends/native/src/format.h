@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define FORMAT 2
+#define FORMAT 3
 
 /* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
 enum {

@@ -19,7 +19,7 @@
     X(EXP, 1) X(SIN, 1) X(COS, 1) X(ERF, 1)                                                                                      \
     X(SIGMOID_GRADIENT, 2) X(TANH_GRADIENT, 2) X(RELU_GRADIENT, 2)                                                               \
     X(MUL_SIGMOID_GRADIENT, 3) X(MUL_TANH_GRADIENT, 3) X(MUL_RELU_GRADIENT, 3) X(MAX_GRADIENT, 3)                                \
-    X(LAYER_NORM, 1) X(LAYER_NORM_GRADIENT, 2)                                                                                   \
+    X(LAYER_NORM, 1) X(LAYER_NORM_GRADIENT, 2) X(UNIT, 1) X(UNIT_GRADIENT, 2)                                                    \
     X(TOTAL, 1) X(TOTAL_MUL, 2) X(FOLD, 1)
 
 #define OPCODE_ENUM(name, operands) OP_##name,
@@ -119,6 +119,34 @@ static void layer_norm_gradient_row(float *d, const float *g, const float *a, in
     const Statistics s = row_statistics(a, g, n);
 #pragma GCC ivdep
     for (int64_t j = 0; j < n; j++) d[j] = s.rate * (g[j] - s.g - (a[j] - s.mean) * s.rate * s.gy);
+}
+
+INLINE float dot_row(const float *a, const float *b, int64_t n) {
+    vector sums = {0};
+    float rest = 0.0f;
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) sums += load(a + j) * load(b + j);
+    for (; j < n; j++) rest += a[j] * b[j];
+    return sum_lanes(sums) + rest;
+}
+
+/* One over the length of a row, 0 where that is 0. */
+INLINE float row_rate(const float *a, int64_t n) {
+    const float square = dot_row(a, a, n);
+    return square == 0.0f ? 0.0f : 1.0f / sqrtf(square);
+}
+
+static void unit_row(float *d, const float *a, int64_t n) {
+    const float rate = row_rate(a, n);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < n; j++) d[j] = a[j] * rate;
+}
+
+/* With y = a * rate: rate * (g - y * sum(g y)). */
+static void unit_gradient_row(float *d, const float *g, const float *a, int64_t n) {
+    const float rate = row_rate(a, n), gy = dot_row(g, a, n) * rate;
+#pragma GCC ivdep
+    for (int64_t j = 0; j < n; j++) d[j] = rate * (g[j] - a[j] * rate * gy);
 }
 
 #define SUM_VECTORS 4 /* accumulators at a time: enough to hide the latency of an addition */
@@ -257,6 +285,12 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
         break;
     case OP_LAYER_NORM_GRADIENT:
         for (int64_t r = 0; r < rows; r++) layer_norm_gradient_row(D.at + r * D.stride, A.at + r * A.stride, B.at + r * B.stride, width);
+        break;
+    case OP_UNIT:
+        for (int64_t r = 0; r < rows; r++) unit_row(D.at + r * D.stride, A.at + r * A.stride, width);
+        break;
+    case OP_UNIT_GRADIENT:
+        for (int64_t r = 0; r < rows; r++) unit_gradient_row(D.at + r * D.stride, A.at + r * A.stride, B.at + r * B.stride, width);
         break;
     case OP_TOTAL: total_rows(D.at, A, 0, rows, width); break;
     case OP_TOTAL_MUL: total_rows(D.at, A, &B, rows, width); break;
