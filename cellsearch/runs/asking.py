@@ -110,6 +110,16 @@ def _space(space: SearchSpace) -> dict[str, Any]:
             f"at most {limits.max_delay}, as in h[t-{limits.max_delay}]; what only holds an "
             "earlier value does not count as a state"
         )
+    if limits.max_blocks > 1:
+        allowed["blocks"] = (
+            f"at most {limits.max_blocks} of a product that reads no x, as in linear(h[t-1], "
+            f"blocks={limits.max_blocks}), and heads of a head_norm"
+        )
+    if limits.max_bottleneck > 1:
+        allowed["sizes"] = (
+            f"H/2 down to H/{limits.max_bottleneck}, as in linear(linear(h[t-1], bias=False, "
+            f"size=H/{limits.max_bottleneck}))"
+        )
     allowed |= {name: f"at most {most:,}" for name, most in space.device.bounds.items()}
     wanted = {
         "x[t] reaches the output within the step": rules.output_sees_input,

@@ -80,6 +80,11 @@ class SizeLimits:
     """How many steps back x and states may be read (``h[t-3]``). States that only hold an earlier
     value do not count as states then, and those that only hold earlier inputs count as inputs in
     the class of a cell. 0: one step, and every state counts."""
+    max_blocks: Annotated[int, between(1, 64)] = 1
+    """Blocks of a product of values of width H, and heads of a ``head_norm``. 1: all are dense."""
+    max_bottleneck: Annotated[int, between(1, 64)] = 1
+    """How many times narrower than H a value may be that a product goes through: 4 allows matrices
+    of rank H/4. 1: none is."""
     input_size: Size = 64
     """I, for counting parameters."""
     hidden_size: Size = 64

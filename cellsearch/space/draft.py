@@ -42,6 +42,8 @@ class Draft:
     """Names that fresh ones must not take, because weights of the genome before are called so."""
     dense: bool = True
     """Whether a new linear may read previous states."""
+    heads: int = 1
+    """Of a new ``head_norm``."""
 
     @classmethod
     def of(cls, genome: Genome) -> Draft:
@@ -72,8 +74,13 @@ class Draft:
 
     def add(self, op: str, *inputs: int, name: str = "", bias: bool = True) -> int:
         """Add a node; ``bias`` counts for ``linear`` only."""
-        attrs: Attributes = (("bias", bias),) if op == "linear" else ()
-        return self.put(Node(name, op, inputs, attrs))
+        return self.put(Node(name, op, inputs, self._attributes(op, bias=bias)))
+
+    def _attributes(self, op: str, *, bias: bool = True) -> Attributes:
+        """What a new node of an op says beside its operands."""
+        if op == "head_norm":
+            return (("heads", self.heads),)
+        return (("bias", bias),) if op == "linear" else ()
 
     def put(self, node: Node) -> int:
         """Add a node as it stands."""
@@ -119,7 +126,7 @@ class Draft:
 
     def set_op(self, number: int, op: str) -> None:
         """Let a node compute something else from the same operands."""
-        self.nodes[number] = replace(self.nodes[number], op=op)
+        self.nodes[number] = replace(self.nodes[number], op=op, attrs=self._attributes(op))
 
     def set_name(self, number: int, name: str) -> None:
         """Rename a node."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from cellsearch import ops
+from cellsearch.errors import CellsearchError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import (
@@ -14,7 +15,8 @@ from cellsearch.genome.measures import (
     held_values,
     recurrence_class,
 )
-from cellsearch.genome.parameters import Sizes, requires_square, widths
+from cellsearch.genome.parameters import Sizes, check_sizes, requires_square, widths
+from cellsearch.space.cuts import cuts
 from cellsearch.space.declaration import (
     Declaration,
     LayerSizes,
@@ -35,7 +37,7 @@ _STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identi
 
 def violation(space: Declaration, genome: Genome) -> Violation | None:
     """See :meth:`SearchSpace.contains`."""
-    for check in (_states, _ops, _sizes, _influence, _width, _recurrence, _parts):
+    for check in (_states, _ops, cuts, _sizes, _influence, _width, _recurrence, _parts):
         for found in check(space, genome):
             return found
     return None
@@ -116,11 +118,26 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
                     f"at most {limits.max_depth}",
                 )
     for sizes in space.sizes_of(genome):
+        misfit = _misfit(genome, sizes)
+        if misfit:
+            yield Violation(misfit, "cell", f"what fits {sizes}")
+            continue
         count = layer_weights(genome, sizes, _weights)
         if count > limits.max_parameters:
             allowed = f"at most {limits.max_parameters:,} with {sizes}"
             yield Violation(f"{count:,} weights", "cell", allowed)
         yield from _costs(space, genome, sizes)
+
+
+def _misfit(genome: Genome, sizes: LayerSizes) -> str:
+    """Why a cell with sizes or blocks cannot be built at these sizes; ``""`` if it can."""
+    if not any(node.attrs and (node.size != "H" or node.parts > 1) for node in genome.nodes):
+        return ""
+    try:
+        check_sizes(genome, Sizes(sizes.hidden_size, sizes.hidden_size))
+    except CellsearchError as error:
+        return error.message
+    return ""
 
 
 _UNITS = {

@@ -156,7 +156,7 @@ def times(op: str, draft: Draft, value: int) -> int:
 def apply(space: Declaration, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:
     """The legal genome that a move leads to, tidied; ``None`` when it leads to none."""
     draft = Draft.of(genome)
-    draft.dense = space.dense
+    draft.dense, draft.heads = space.dense, min(space.limits.max_blocks, 2)
     try:
         move.edit(draft)
         edited = draft.build()

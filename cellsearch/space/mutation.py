@@ -15,6 +15,8 @@
 ``add_state``         a new state: it remembers a value for the next step, or accumulates one
 ``remove_state``      a state goes, its readers read another one
 ``delay``             x or a state is read one step earlier, or one later, up to ``max_delay``
+``blocks``            a product gets twice or half as many blocks, up to ``max_blocks``
+``bottleneck``        a product goes through fewer numbers, or more, down to H / ``max_bottleneck``
 ====================
 ==================================================================================================
 
@@ -25,6 +27,7 @@ of the ops that it adds, and drawn again when it leads outside the space.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -32,6 +35,7 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.space.cuts import block_moves, bottleneck_moves
 from cellsearch.space.declaration import Declaration, Edit
 from cellsearch.space.delays import delay_moves
 from cellsearch.space.draft import Draft, X
@@ -70,12 +74,18 @@ _LIST = (
 """The operators of :func:`neighbours`; of ``insert`` it takes the functions of one value."""
 
 
+_OF_LIMITS = ("delay", "blocks", "bottleneck")
+"""Those of spaces whose limits allow what they make."""
+
+
 def operators(space: Declaration) -> tuple[str, ...]:
     """See :meth:`SearchSpace.operators`."""
     needs_product = {"gate", "duplicate"} if "mul" not in space.ops else set()
     needs_states = {"add_state", "remove_state"} if len(space.states) < 2 else set()
     needs_delay = set() if space.limits.max_delay else {"delay"}
-    lacking = needs_product | needs_states | needs_delay
+    needs_cuts = set() if space.limits.max_blocks > 1 else {"blocks"}
+    needs_cuts |= set() if space.limits.max_bottleneck > 1 else {"bottleneck"}
+    lacking = needs_product | needs_states | needs_delay | needs_cuts
     return tuple(name for name in OPERATORS if name not in lacking)
 
 
@@ -132,7 +142,7 @@ def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
     """See :meth:`SearchSpace.neighbours`."""
     found: dict[str, Genome] = {}
     draft = Draft.of(genome)
-    listed = (*_LIST, "delay") if space.limits.max_delay else _LIST
+    listed = (*_LIST, *(name for name in _OF_LIMITS if name in operators(space)))
     tried = [move for name in listed for move in moves(space, genome, name)]
     tried += [move for place in places(draft) for move in _wrap_moves(space, place)]
     for move in tried:
@@ -297,7 +307,7 @@ def _copy(draft: Draft, number: int) -> int:
     """A copy of a linear, or of a function and the linear below it, with weights of its own."""
     node = draft.nodes[number]
     if node.op == "linear":
-        return draft.add("linear", *node.inputs, name=draft.fresh_name(), bias=node.bias)
+        return draft.put(replace(node, name=draft.fresh_name()))
     return draft.add(node.op, _copy(draft, node.inputs[0]))
 
 
@@ -398,5 +408,7 @@ OPERATORS: dict[str, Callable[[Declaration, Draft], _Moves]] = {
     "add_state": _add_state,
     "remove_state": _remove_state,
     "delay": delay_moves,
+    "blocks": block_moves,
+    "bottleneck": bottleneck_moves,
 }
 """The mutation operators by name."""

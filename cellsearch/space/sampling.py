@@ -12,6 +12,7 @@ import numpy as np
 from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
+from cellsearch.space.cuts import cut_some
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.delays import reach_back
 from cellsearch.space.draft import Draft, X
@@ -48,6 +49,7 @@ def sample(space: Declaration, rng: np.random.Generator) -> Genome:
         )
         if space.limits.max_delay:
             reach_back(space, draft, rng)
+        cut_some(space, draft, rng)
         try:
             genome = draft.build()
         except GenomeError as error:
@@ -131,7 +133,7 @@ def _unary(space: Declaration) -> list[str]:
 
 
 def _grown(space: Declaration, size: int, states: int, rng: np.random.Generator) -> Draft:
-    draft = Draft(output_name=space.states[0])
+    draft = Draft(output_name=space.states[0], heads=min(space.limits.max_blocks, 2))
     for name in space.states[:states]:
         draft.add_state(name, X, space.initial[int(rng.integers(len(space.initial)))])
     _grow(space, draft, [Place(state, -1, X) for state in draft.states], size, rng)

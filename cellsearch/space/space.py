@@ -296,6 +296,8 @@ class SearchSpace(Declaration):
             "max_parameters": self.limits.max_parameters,
             "max_gemm_depth": self.limits.max_gemm_depth,
             "max_delay": self.limits.max_delay,
+            "max_blocks": self.limits.max_blocks,
+            "max_bottleneck": self.limits.max_bottleneck,
             "class": self.constraints.recurrence,
             "forbid_ops": list(self.constraints.forbid_ops),
             "require_ops": list(self.constraints.require_ops),
