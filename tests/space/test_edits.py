@@ -118,14 +118,16 @@ def test_each_operator_works_alone(operator):
             f"= g * tanh(c[t])"
         )
     )
+    wide = {"max_delay": 2, "max_blocks": 2, "max_bottleneck": 2}
+    where = space() if operator in space().operators() else space().constrained(wide)
     done = 0
     for cell in cells:
         try:
-            edit = space().mutation(cell, rng, {operator: 1.0})
+            edit = where.mutation(cell, rng, {operator: 1.0})
         except SpaceError:
             continue
         assert edit.operator == operator
-        assert space().contains(edit.genome) is None
+        assert where.contains(edit.genome) is None
         done += 1
     assert done >= 1
 
