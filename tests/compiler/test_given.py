@@ -280,3 +280,20 @@ def test_forms_that_cannot_be_given_more_than_x_say_so(
     sizes = {"input_size": 5, "hidden_size": 7}
     with pytest.raises(ConfigError, match=r"reads dt\[t\] and mask\[t\], which .* cannot give"):
         export_cell(CELL, tmp_path / name, form, weights=weights, sizes=sizes)
+
+
+def test_states_of_other_sizes_are_given_and_reset_too() -> None:
+    cell = Genome.from_text(
+        "i = sigmoid(linear(x[t], h[t-1]))\n"
+        "c[t] = exp(-dt[t]) * c[t-1] + i * tanh(linear(x[t], h[t-1], dt[t]))\n"
+        "d[t] = dt[t] * linear(c[t], size=P) + 0.5 * d[t-1]\n"
+        "h[t] = linear(c[t], size=P) + d[t]"
+    )
+    module = layer(cell, sizes={"P": 3})
+    x, reset = torch.randn(6, 2, 5, dtype=torch.float64), torch.zeros(6, 2, dtype=torch.bool)
+    reset[4, 0] = True
+    dt = torch.rand(6, 2, dtype=torch.float64)
+    output, _ = module(x, dt=dt, reset=reset)
+    parts = [module(x[part, 0], dt=dt[part, 0])[0] for part in (slice(4), slice(4, None))]
+    torch.testing.assert_close(output[:, 0], torch.cat(parts))
+    torch.testing.assert_close(output[:, 1], module(x[:, 1], dt=dt[:, 1])[0])
