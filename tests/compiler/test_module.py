@@ -8,6 +8,7 @@ import pickle
 
 import pytest
 import torch
+from support.cells import beside
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -304,7 +305,8 @@ def test_every_weight_gets_a_gradient_and_moves(name, backend):
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(2):
         optimizer.zero_grad()
-        output, final = module(torch.randn(5, 6, 4))
+        x = torch.randn(5, 6, 4)
+        output, final = module(x, **beside(module.genome, x))
         states = (final,) if isinstance(final, torch.Tensor) else final
         loss = output.square().sum() + sum(state.square().sum() for state in states)
         loss.backward()

@@ -155,8 +155,9 @@ def test_masks_of_ones_change_nothing(name: str) -> None:
     weights = next(module.layers())[1].weights()
     states = [torch.full((B, H), state.initial, dtype=torch.float64) for state in changed.states]
     reference = backends.get("reference")
-    plain, _ = reference.build(program)(x, states[: len(program.states)], weights)
-    masked, _ = reference.build(changed)(x, states, weights)
+    more = [torch.rand_like(x) for _ in program.inputs[1:]]
+    plain, _ = reference.build(program)(x, states[: len(program.states)], weights, None, more)
+    masked, _ = reference.build(changed)(x, states, weights, None, more)
     assert torch.equal(plain, masked)
 
 

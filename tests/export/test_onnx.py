@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from support.cells import cells_of_x
 from support.small_tasks import QUICK, raw_sequences, small_task
 
 import cellsearch as cs
@@ -94,7 +95,7 @@ def test_unit_and_delays_are_those_of_the_reference() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 1), (1, 3), (63, 65), (65, 65)])
-@pytest.mark.parametrize("cell", cs.zoo.names())
+@pytest.mark.parametrize("cell", cells_of_x())
 def test_all_published_cells(cell: str, sizes: tuple[int, int]) -> None:
     genome = cs.zoo.load(cell)
     sizes = (sizes[1], sizes[1]) if requires_square(genome) else sizes

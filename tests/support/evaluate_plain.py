@@ -76,13 +76,16 @@ def plain_step(
 def plain_values(
     genome: Genome, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]
 ) -> list[Array]:
-    """The value of everything in one step, by number; numbers are arrays without axes."""
+    """The value of everything in one step, by number; numbers are arrays without axes. A time is 1
+    and everything observed, as where a layer is given x alone.
+    """
     own: dict[int, dict[int, Array]] = {}
     for spec in genome.parameters:
         own.setdefault(spec.node, {})[spec.operand] = weights[spec.name]
     hidden = next(iter(states.values())).shape[-1]
+    given = {"x": np.asarray(x, np.float64), "dt": np.ones((len(x), 1)), "mask": np.ones_like(x)}
     values: list[Array] = [
-        np.asarray(x, np.float64),
+        *(given[name] for name in genome.inputs),
         *(np.asarray(states[s.name], np.float64) for s in genome.states),
     ]
     with np.errstate(all="ignore"):

@@ -62,6 +62,14 @@ def test_cell_equals_torchrecurrent(name: str) -> None:
     assert against_peer(name, PEERS[name]) <= TOLERANCE
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ncps") is None, reason="ncps is not installed")
+@pytest.mark.parametrize(
+    "name", [name for name, peer in PEERS.items() if peer.module == "ncps.torch"]
+)
+def test_cell_equals_ncps(name: str) -> None:
+    assert against_peer(name, PEERS[name]) <= TOLERANCE
+
+
 @needs_torchrecurrent
 @pytest.mark.parametrize("name", KNOWN_WRONG)
 def test_known_wrong_implementations_are_still_wrong(name: str) -> None:

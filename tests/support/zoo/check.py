@@ -71,7 +71,7 @@ def against_equations(name: str, equations: Equations) -> float:
     for states in (None, given):
         plain = Weights(weights)
         start = states or {s.name: np.full((BATCH, SIZE), s.initial) for s in genome.states}
-        expected = run(equations, plain, x, start)
+        expected = run(equations, plain, x, start, beside_case(genome, len(x)))
         if plain.unread:
             raise AssertionError(f"the equations of {name} do not read {sorted(plain.unread)}")
         worst = max(worst, deviation(run_compiled(genome, weights, x, states), expected))
@@ -84,7 +84,10 @@ def against_peer(name: str, peer: Peer) -> float:
     """
     genome = zoo.load(name)
     weights, x, given = fixed_case(genome)
-    return deviation(run_compiled(genome, weights, x, given), run_peer(peer, weights, x, given))
+    beside = beside_case(genome, len(x))
+    return deviation(
+        run_compiled(genome, weights, x, given), run_peer(peer, weights, x, given, beside)
+    )
 
 
 def deviation(found: tuple[Array, States], expected: tuple[Array, States]) -> float:
@@ -123,7 +126,11 @@ def run_compiled(
         else tuple(torch.from_numpy(states[name]).unsqueeze(0) for name in genome.state_names)
     )
     with torch.no_grad():
-        output, final = module(torch.from_numpy(x), hx if hx is None or len(hx) > 1 else hx[0])
+        output, final = module(
+            torch.from_numpy(x),
+            hx if hx is None or len(hx) > 1 else hx[0],
+            **{n: torch.from_numpy(v) for n, v in beside_case(genome, len(x)).items()},
+        )
     finals = final if isinstance(final, tuple) else (final,)
     return output.numpy(), {
         name: s.squeeze(0).numpy() for name, s in zip(genome.state_names, finals, strict=True)
@@ -144,6 +151,13 @@ def fixed_case(genome: Genome) -> tuple[dict[str, Array], Array, States]:
         name: 0.5 + 0.4 * _wave((BATCH, SIZE), 201 + k) for k, name in enumerate(genome.state_names)
     }
     return weights, x, states
+
+
+def beside_case(genome: Genome, steps: int) -> dict[str, Array]:
+    """Times in (0.2, 1.1) and masks, where the cell reads them, by formula as well."""
+    wave = _wave((STEPS, BATCH, SIZE), 301)[:steps]
+    every = {"dt": 0.65 + 0.5 * wave[:, :, 0], "mask": (wave > -0.3).astype(np.float64)}
+    return {name: every[name] for name in genome.inputs[1:]}
 
 
 def golden_values(name: str) -> dict[str, Any]:

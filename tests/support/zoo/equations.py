@@ -36,11 +36,14 @@ States = dict[str, Array]
 
 
 class Weights:
-    """Weights by name; ``unread`` are those that nothing asked for yet."""
+    """Weights by name; ``unread`` are those that nothing asked for yet. ``dt [B, 1]`` and ``mask
+    [B, I]``: of this step.
+    """
 
     def __init__(self, values: Mapping[str, Array]) -> None:
         self.values = dict(values)
         self.unread = set(values)
+        self.dt = self.mask = np.ones((1, 1))
 
     def __getitem__(self, name: str) -> Array:
         self.unread.discard(name)
@@ -50,12 +53,22 @@ class Weights:
 Equations = Callable[[Weights, Array, States], tuple[Array, States]]
 
 
-def run(equations: Equations, weights: Weights, x: Array, states: States) -> tuple[Array, States]:
-    """Apply the equations along ``x [T, B, I]``; returns the outputs ``[T, B, H]`` and the final
-    states.
+def run(
+    equations: Equations,
+    weights: Weights,
+    x: Array,
+    states: States,
+    beside: Mapping[str, Array] | None = None,
+) -> tuple[Array, States]:
+    """Apply the equations along ``x [T, B, I]``, with ``dt [T, B]`` and ``mask [T, B, I]`` beside
+    it where they are read; returns the outputs ``[T, B, H]`` and the final states.
     """
     outputs = []
-    for x_t in x:
+    for t, x_t in enumerate(x):
+        if beside and "dt" in beside:
+            weights.dt = beside["dt"][t][:, None]
+        if beside and "mask" in beside:
+            weights.mask = beside["mask"][t]
         y, states = equations(weights, x_t, states)
         outputs.append(y)
     return np.stack(outputs), states

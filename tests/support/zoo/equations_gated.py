@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from support.zoo.equations import (
     Array,
     Equations,
@@ -195,7 +197,50 @@ def rhn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return state, {"h": state}
 
 
+def _gru_of_gaps(w: Weights, name: str, x: Array, p: Array) -> Array:
+    """Che et al. 2018, equations 11 to 14, from the decayed state; ``name``: of the input."""
+    m = w.mask
+    z = sigmoid(dense(w, "z", mask=m) + affine(w, "z", **{name: x, "p": p}))
+    r = sigmoid(dense(w, "r", mask=m) + affine(w, "r", **{name: x, "p": p}))
+    n = tanh(dense(w, "n", mask=m) + affine(w, "n", **{name: x, "1": r * p}))
+    return (1 - z) * p + z * n
+
+
+def gru_dh(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    decay = np.exp(-relu(w["g.weight_dt"][:, 0] * w.dt + w["g.bias"]))
+    h = _gru_of_gaps(w, "x", x, decay * s["h"])
+    return h, {"h": h}
+
+
+def gru_d(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    d = w.dt + np.where(s["mask_1"] == 1, 0.0, (1 - s["mask_1"]) * s["d"])
+    gone = w.mask == 0
+    shrunk = np.exp(-relu(w["a.weight_d_t"] * d + w["a.bias"]))
+    filled = np.where(gone, shrunk * s["u"], x)
+    h = _gru_of_gaps(w, "v", filled, np.exp(-relu(affine(w, "g", d_=d))) * s["h"])
+    return h, {"h": h, "d": d, "u": np.where(gone, s["u"], x), "mask_1": w.mask}
+
+
+def cfc(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h = s["h"]
+    gate = sigmoid(w.dt * affine(w, "a", x=x, h=h) + affine(w, "b", x=x, h=h))
+    first, second = tanh(affine(w, "p", x=x, h=h)), tanh(affine(w, "q", x=x, h=h))
+    h = first + gate * (second - first)
+    return h, {"h": h}
+
+
+def ltc(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    f = sigmoid(affine(w, "f", x=x, h=s["h"]))
+    rate = np.log1p(np.exp(w["s.bias"])) + f
+    h = (s["h"] / w.dt + f * w["a.bias"]) / (1 / w.dt + rate)
+    return h, {"h": h}
+
+
 EQUATIONS: dict[str, Equations] = {
+    "cfc": cfc,
+    "gru_d": gru_d,
+    "gru_dh": gru_dh,
+    "ltc": ltc,
     "atr": atr,
     "brc": brc,
     "caru": caru,

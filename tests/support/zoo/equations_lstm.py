@@ -200,7 +200,18 @@ def lstm_residual(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"h": h, "c": c}
 
 
+def time_lstm(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h, c = s["h"], s["c"]
+    short = tanh(affine(w, "s", c=c))
+    c = (c - short) + short * (1 / w.dt)
+    i, f, o = (sigmoid(affine(w, gate, x=x, h=h)) for gate in "ifo")
+    c = f * c + i * tanh(affine(w, "z", x=x, h=h))
+    h = o * tanh(c)
+    return h, {"h": h, "c": c}
+
+
 EQUATIONS: dict[str, Equations] = {
+    "time_lstm": time_lstm,
     "fastrnn": fastrnn,
     "indrnn_relu": indrnn_relu,
     "indylstm": indylstm,

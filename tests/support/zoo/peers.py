@@ -1,7 +1,8 @@
 """Independent implementations of zoo cells: torch, and the PyPI package torchrecurrent (tests only;
 needs nothing but torch).
 
-A row of :data:`PEERS` says where each weight of ours goes. Pieces are joined along the first axis;
+A row of :data:`PEERS` says where each weight of ours goes. Pieces are joined along the first axis,
+those with ``|`` between along the second;
 ``"0"`` stands for zeros, ``"1"`` for ones, ``"eye"`` for the identity matrix, ``"g.bias+1"`` for a
 bias to which the cell adds 1 at run time.
 """
@@ -33,6 +34,8 @@ class Peer:
     weights: Mapping[str, str]
     separate: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    timed: bool = False
+    """Whether a step reads the time as well."""
 
     @property
     def label(self) -> str:
@@ -41,7 +44,11 @@ class Peer:
 
 
 def run_peer(
-    peer: Peer, weights: Mapping[str, Array], x: Array, states: Mapping[str, Array]
+    peer: Peer,
+    weights: Mapping[str, Array],
+    x: Array,
+    states: Mapping[str, Array],
+    beside: Mapping[str, Array],
 ) -> tuple[Array, States]:
     """Run the peer with our weights over ``x [T, B, I]`` from ``states [B, H]``; returns outputs
     ``[T, B, H]`` and final states.
@@ -67,8 +74,9 @@ def run_peer(
                 name: s.squeeze(0).numpy() for name, s in zip(peer.states, finals, strict=True)
             }
         outputs = []
-        for x_t in torch.from_numpy(x):
-            result = made(x_t, tuple(now) if len(now) > 1 else now[0])
+        for t, x_t in enumerate(torch.from_numpy(x)):
+            times = [torch.from_numpy(beside["dt"][t])[:, None]] if peer.timed else []
+            result = made(x_t, tuple(now) if len(now) > 1 else now[0], *times)
             output, following = (
                 result if peer.separate else (result[0] if len(now) > 1 else result, result)
             )
@@ -87,6 +95,8 @@ def _join(
         name, _, extra = piece.partition("+")
         if name == "0":
             parts.append(np.zeros((hidden, *shape[1:])))
+        elif "|" in name:
+            parts.append(np.concatenate([weights[part] for part in name.split("|")], axis=1))
         elif name == "eye":
             parts.append(np.eye(hidden))
         else:
@@ -116,6 +126,21 @@ _PEEPHOLES = {"weight_ph": "i.weight_c f.weight_c o.weight_c_t"}
 _OSCILLATOR = {"weight_ih": "c.weight_x", "weight_hh": "c.weight_h", "bias_ih": "c.bias"}
 
 PEERS: dict[str, Peer] = {
+    "cfc": Peer(
+        "ncps.torch",
+        "CfCCell",
+        ("h",),
+        {
+            f"{theirs}.{kind}": f"{ours}.weight_x|{ours}.weight_h"
+            if kind == "weight"
+            else f"{ours}.bias"
+            for theirs, ours in zip(("ff1", "ff2", "time_a", "time_b"), "pqab", strict=True)
+            for kind in ("weight", "bias")
+        },
+        separate=True,
+        options={"mode": "default", "backbone_layers": 0},
+        timed=True,
+    ),
     "atr": Peer(
         _TR,
         "ATRCell",

@@ -1,0 +1,21 @@
+"""Cells that tests take from the zoo."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cellsearch import Genome, zoo
+
+__all__ = ["beside", "cells_of_x"]
+
+
+def cells_of_x() -> tuple[str, ...]:
+    """The names of the cells that read nothing but x of a step, which every form can give."""
+    return tuple(name for name in zoo.names() if zoo.load(name).inputs == ("x",))
+
+
+def beside(genome: Genome, x: Tensor) -> dict[str, Tensor]:
+    """Random times and masks for ``x [T, B, I]``, where the cell reads them."""
+    every = {"dt": torch.rand(x.shape[:2]) + 0.2, "mask": torch.rand(x.shape) > 0.3}
+    return {name: every[name] for name in genome.inputs[1:]}
