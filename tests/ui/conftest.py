@@ -144,8 +144,10 @@ def serving(*folders: Path, host: str = "127.0.0.1", token: str = "") -> Iterato
         thread = Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
+            end = time.monotonic() + 60
             while not running.started:
                 assert thread.is_alive()
+                assert time.monotonic() < end, "the server does not start"
                 time.sleep(0.01)
             yield Client(listening.getsockname()[1])
         finally:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 VIEWS = (
     *("overview", "leaderboard", "cell", "curves", "tradeoffs", "lineage", "operators"),
-    *("failures", "workers", "finals", "settings"),
+    *("failures", "workers", "finals", "settings", "runs"),
 )
 TAKEN = ("cell?n=0", "cell?n=1", "cell?n=2")
 """Cells that were taken apart; the second has hostile texts, the third is damaged."""
@@ -67,13 +67,19 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
+@pytest.fixture
+def other(run: Path, tmp_path: Path) -> Path:
+    """A second run, beside the first."""
+    return Path(shutil.copytree(run, tmp_path / "other"))
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_draws_and_nothing_hostile_runs(
-    browser: Any, run: Path, size: str, scheme: str
+    browser: Any, run: Path, other: Path, size: str, scheme: str
 ) -> None:
     width, height = SIZES[size]
-    with serving(run) as client:
+    with serving(run, other) as client:
         tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
         last = len(open_run(run).trials) - 1
@@ -167,13 +173,17 @@ def test_a_change_of_the_run_is_on_the_page_at_once(
         tab.close()
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Any, run: Path, scheme: str) -> None:
+def test_axe_finds_nothing_serious(
+    browser: Any, run: Path, other: Path, size: str, scheme: str
+) -> None:
+    width, height = SIZES[size]
     axe = os.environ.get("CELLSEARCH_AXE", "")
     if not axe:
         pytest.skip("CELLSEARCH_AXE does not name the axe.min.js of npm's axe-core")
-    with serving(run) as client:
-        tab = browser.new_page(color_scheme=scheme)
+    with serving(run, other) as client:
+        tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
         found = []
         for view in (*VIEWS, *TAKEN, "cell?n=5&to=gru"):
