@@ -121,12 +121,13 @@ class Genome:
         """The values that reach the output or a next state."""
         live: set[int] = set()
         stack = [*self.next_states, self.output]
+        nodes, first = self.nodes, self.first_node
         while stack:
             value = stack.pop()
             if value not in live:
                 live.add(value)
-                node = self.node(value)
-                stack.extend(node.inputs if node else ())
+                if value >= first:
+                    stack.extend(nodes[value - first].inputs)
         return frozenset(live)
 
     @cached_property

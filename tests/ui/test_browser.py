@@ -45,6 +45,7 @@ class Watched:
             self.complaints.append(f"asked {request.url}")
 
     def open(self, view: str) -> None:
+        self.tab.goto("about:blank")  # so that each view is the first that is seen, as of a link
         self.tab.goto(f"{self.address}/#{view}")
         self.tab.wait_for_selector("main h1", state="attached")
         reading = "document.querySelector('main').textContent.includes('Reading …')"

@@ -36,7 +36,7 @@ function table(found) {
   const low = Math.max(Math.min(...costs, ...ends), Math.min(...costs) - spread), high = Math.min(Math.max(...costs, ...ends), Math.max(...costs) + spread);
   const [name, means, ...rest] = headers;
   const line = ([removed, meaning, ...texts], strip, also, left) => [
-    h("span", { class: "removed" }, h("code", {}, removed), also.length ? h("span", { class: "soft" }, `the same cell without ${also.slice(0, 4).join(", ")}${also.length > 4 ? ", …" : ""}`) : null), meaning, strip, ...texts.slice(2, 5), texts[0], texts[5],
+    h("span", { class: "removed" }, h("code", {}, removed), also.length ? h("span", { class: "soft" }, `the same as without ${also.slice(0, 3).join(", ")}${also.length > 3 ? ", …" : ""}`) : null), meaning, strip, ...texts.slice(2, 5), texts[0], texts[5],
     left ? h("details", {}, h("summary", {}, "show"), h("pre", { tabindex: "0" }, left)) : ""];
   const order = [rest[2], rest[3], ["", false], rest[0], rest[5]];
   const place = h("div");

@@ -108,8 +108,8 @@ export function board(context) {
       now.ranked().forEach((n, k) => { run.places[n] = k + 1; });
     }
     const lack = lacking(now), found = finder(run, state.q, lack.may), allowed = STATUSES.map((name) => state.status.includes(name));
-    const key = [run.trials.stamp, now.nodes.length > 0, now.macs.length > 0].join();
-    if (rows.made !== key) { rows.made = key; rows.setColumns(columns(run)); }
+    const key = [now.stamp, now.nodes.length > 0, now.macs.length > 0].join();
+    if (rows.made !== key || rows.madeOf !== now) { rows.made = key; rows.madeOf = now; rows.setColumns(columns(run)); }
     const picked = now.whole || now.count ? now.pick(state.sort, state.down, (n) => allowed[now.columns.status[n]] && (!found || found(n))) : [];
     rows.set(picked, state.sort, state.down);
     window.lastShow = performance.now() - begun;
