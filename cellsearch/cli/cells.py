@@ -11,6 +11,7 @@ import click
 from cellsearch import zoo
 from cellsearch.cli.output import (
     emit_json,
+    figure_option,
     json_option,
     print_table,
     refuse_other_kind,
@@ -18,9 +19,10 @@ from cellsearch.cli.output import (
 )
 from cellsearch.errors import amount
 from cellsearch.files import refuse_existing, write_new
-from cellsearch.genome.drawing.svg import diff_svg
+from cellsearch.genome.drawing.svg import diff_svg, to_svg
 from cellsearch.genome.recognise import MAX_COMPARED, difference
 from cellsearch.options import table_of
+from cellsearch.reporting.figures import paper_drawing, write_figure
 from cellsearch.runs.facts import cell_facts, drawing, predicted, relatives, trained_sizes
 from cellsearch.runs.locate import Located, locate
 from cellsearch.runs.trial import trial_record
@@ -41,7 +43,8 @@ EDITS = 20
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write the drawing to this file."
 )
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@figure_option("the drawing")
+@click.option("--force", is_flag=True, help="Overwrite these files.")
 @click.option(
     "--input-size",
     "-I",
@@ -59,6 +62,7 @@ def show(
     cell: str,
     form: str | None,
     output: Path | None,
+    figure: Path | None,
     force: bool,
     input_size: int | None,
     hidden_size: int | None,
@@ -75,7 +79,11 @@ def show(
             )
         refuse_other_kind(output, form)
         refuse_existing(output, force=force)
+    if figure is not None:
+        refuse_existing(figure, force=force)
     located = locate(cell)
+    if figure is not None:
+        write_figure(figure, paper_drawing(to_svg(located.genome)), force=force)
     if form is not None:
         text = drawing(located.genome, form)
         if output is not None:
@@ -102,6 +110,8 @@ def show(
         return
     click.echo(located.genome.to_text(located.doc))
     _print_facts(located, facts, relatives(located.genome))
+    if figure is not None:
+        click.echo(f"figure: {figure}")
 
 
 @click.command("diff")
@@ -115,23 +125,31 @@ def show(
     metavar="FILE",
     help="Write one picture with the differences marked; without FILE, print it.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@figure_option("that picture")
+@click.option("--force", is_flag=True, help="Overwrite these files.")
 @json_option
-def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> None:
+def diff(
+    one: str, other: str, svg: Path | None, figure: Path | None, force: bool, as_json: bool
+) -> None:
     """Show the edits that lead from cell ONE to cell OTHER, both simplified."""
     printed = svg == Path("-") and not as_json
     if svg is not None and not printed:
         refuse_other_kind(svg, "svg")
         refuse_existing(svg, force=force)
+    if figure is not None:
+        refuse_existing(figure, force=force)
     first, second = locate(one), locate(other)
     found = difference(first.genome, second.genome)
-    if svg is not None:
+    if svg is not None or figure is not None:
         title = f"from {first.label} to {second.label}"
         drawn = diff_svg(found.one, found.other, dict(found.pairs), title=title)
+        if figure is not None:
+            write_figure(figure, paper_drawing(drawn), force=force)
         if printed:
             click.echo(drawn)
             return
-        write_new(svg, drawn, force=force)
+        if svg is not None:
+            write_new(svg, drawn, force=force)
     if as_json:
         edits = [{"mark": edit.mark, "what": edit.what, "text": edit.text} for edit in found.edits]
         emit_json(
@@ -141,8 +159,9 @@ def diff(one: str, other: str, svg: Path | None, force: bool, as_json: bool) -> 
     click.echo(f"from {first.label} to {second.label}: {amount(found.distance, 'edit')}")
     for edit in found.edits:
         click.echo(f"  {edit}")
-    if svg is not None:
-        click.echo(f"svg: {svg}")
+    for what, path in (("svg", svg), ("figure", figure)):
+        if path is not None:
+            click.echo(f"{what}: {path}")
 
 
 def _sizes(located: Located, input_size: int | None, hidden_size: int | None) -> LayerSizes:

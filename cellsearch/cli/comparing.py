@@ -9,13 +9,14 @@ import click
 from cellsearch.cli.output import (
     data_option,
     emit_json,
+    figure_option,
     print_table,
     refuse_other_kind,
     table_option,
 )
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.reporting.comparison import AXES, BY_SEED, SHARED_COLUMNS, RunComparison, spent_text
-from cellsearch.reporting.figures import write_figure
+from cellsearch.reporting.figures import paper_figure, write_figure
 from cellsearch.runs.comparing import compare
 
 __all__ = ["COMMANDS", "print_comparison"]
@@ -47,12 +48,7 @@ __all__ = ["COMMANDS", "print_comparison"]
     type=click.Path(path_type=Path),
     help="Write one self-contained HTML page as well.",
 )
-@click.option(
-    "--figure",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the curves into an .svg or .pdf file as well, as wide as a column of a paper.",
-)
+@figure_option("the curves")
 @click.option("--force", is_flag=True, help="Overwrite these files.")
 @data_option
 @table_option
@@ -77,13 +73,12 @@ def compare_runs(
         refuse_other_kind(output, "html")
         refuse_existing(output, force=force)
     if figure is not None:
-        refuse_other_kind(figure, "figure")
         refuse_existing(figure, force=force)
     found = compare(*runs, by=by, at=at or 0.0, against=against)
     if output is not None:
         write_new(output, found.to_html(), force=force)
     if figure is not None:
-        write_figure(figure, found.to_svg(), force=force)
+        write_figure(figure, paper_figure(found.to_svg()), force=force)
     if as_json:
         emit_json(found.to_document())
         return

@@ -12,11 +12,19 @@ import click
 
 from cellsearch import tasks
 from cellsearch.cli.failures import one_training
-from cellsearch.cli.output import data_option, emit_json, own_data_option, print_table, table_option
+from cellsearch.cli.output import (
+    data_option,
+    emit_json,
+    figure_option,
+    own_data_option,
+    print_table,
+    table_option,
+)
 from cellsearch.cli.training import read_settings
 from cellsearch.errors import amount
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.job import Job
+from cellsearch.reporting.figures import paper_drawing, write_figure
 from cellsearch.runs.locate import locate
 
 if TYPE_CHECKING:
@@ -59,7 +67,8 @@ __all__ = ["COMMANDS"]
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Draw into FILE.html or FILE.svg."
 )
-@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@figure_option("the charts")
+@click.option("--force", is_flag=True, help="Overwrite these files.")
 @click.option(
     "--keep",
     is_flag=True,
@@ -78,6 +87,7 @@ def diagnose(
     positions: int,
     examples: int,
     output: Path | None,
+    figure: Path | None,
     force: bool,
     keep: bool,
     data: tuple[str, ...],
@@ -94,8 +104,13 @@ def diagnose(
     """
     if output is not None:
         if output.suffix not in (".html", ".svg"):
-            raise click.UsageError(f"{output} is neither .html nor .svg")
+            raise click.UsageError(
+                f"{output} is neither .html nor .svg; --figure {output.with_suffix('.pdf')} "
+                "writes PDF"
+            )
         refuse_existing(output, force=force)
+    if figure is not None:
+        refuse_existing(figure, force=force)
     if keep and task is not None:
         raise click.UsageError("--keep is for the trial of a run, without --task")
     located = locate(cell, data if task is None else None)
@@ -132,7 +147,9 @@ def diagnose(
                 examples=examples,
                 on_training=_say_training,
             )
-    _show(found, output, as_json=as_json, force=force)
+    if figure is not None:
+        write_figure(figure, paper_drawing(found.to_svg()), force=force)
+    _show(found, output, figure, as_json=as_json, force=force)
 
 
 def _say_training(name: str, steps: int) -> None:
@@ -140,7 +157,9 @@ def _say_training(name: str, steps: int) -> None:
         click.echo(f"training {name} for {amount(steps, 'step')} ...", err=True)
 
 
-def _show(found: Comparison, output: Path | None, *, as_json: bool, force: bool) -> None:
+def _show(
+    found: Comparison, output: Path | None, figure: Path | None, *, as_json: bool, force: bool
+) -> None:
     from cellsearch.runs.diagnosis_page import gate_rows, summary_rows  # loads torch
 
     if output is not None:
@@ -156,8 +175,9 @@ def _show(found: Comparison, output: Path | None, *, as_json: bool, force: bool)
     if gates:
         click.echo("")
         print_table(gate_headers, gates, right=(1, 3, 4, 5))
-    if output is not None:
-        click.echo(f"drawn: {output}")
+    for path in (output, figure):
+        if path is not None:
+            click.echo(f"drawn: {path}")
 
 
 COMMANDS = (diagnose,)

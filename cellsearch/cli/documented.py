@@ -40,7 +40,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "show": (
         "cellsearch show lstm",
         "cellsearch show runs/quickstart:7",
-        "cellsearch show lstm --svg -o lstm.svg",
+        "cellsearch show lstm --svg -o cell.svg",
+        "cellsearch show lstm --figure lstm.svg",
     ),
     "diff": ("cellsearch diff lstm gru", "cellsearch diff lstm gru --svg diff.svg"),
     "import": ("cellsearch import cell.txt --from darts -o mine.cell",),

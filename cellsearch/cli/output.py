@@ -25,6 +25,7 @@ __all__ = [
     "AMOUNT",
     "data_option",
     "emit_json",
+    "figure_option",
     "json_option",
     "number",
     "own_data_option",
@@ -138,6 +139,29 @@ def own_data_option(command: F) -> F:
     )(command)
 
 
+def figure_option(what: str) -> Callable[[F], F]:
+    """The option ``--figure`` of commands that draw: a file for a paper, which ``--force``
+    overwrites.
+
+    what: is drawn.
+    """
+
+    def refuse(
+        context: click.Context, parameter: click.Parameter, path: Path | None
+    ) -> Path | None:
+        if path is not None:
+            refuse_other_kind(path, "figure")
+        return path
+
+    return click.option(
+        "--figure",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        callback=refuse,
+        help=f"Write {what} into an .svg or .pdf file as well, in the size of a paper.",
+    )
+
+
 class Amount(click.ParamType[int]):
     """A number of bytes or operations: ``20000``, ``20k`` and ``20kB`` (20,000), ``20KiB``."""
 
@@ -184,7 +208,7 @@ def refuse_other_kind(path: Path, form: str) -> None:
     if own and suffix not in own and any(suffix in others for others in _SUFFIXES.values()):
         hint = f"name it {path.with_suffix(own[0])}"
         if form == "svg" and suffix in _SUFFIXES[""]:
-            hint += "; Inkscape and rsvg-convert, for example, make another picture of it"
+            hint += f"; --figure {path.with_suffix('.pdf')} writes PDF"
         raise ConfigError(
             f"{path}: {form} would be written into a file that is named {suffix}", hint=hint
         )

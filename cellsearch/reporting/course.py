@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from operator import itemgetter
 
 from cellsearch.history import History
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
@@ -131,22 +132,20 @@ def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int
     Of more than ``DOTS`` the controls and the Pareto front are drawn, and of the others the best of
     each spot of the chart.
     """
-    ordered = sorted(sizes, key=lambda one: (one[1], one[0]))
+    ordered = sorted(sizes, key=itemgetter(1, 0))
     if len(ordered) <= DOTS:
         return [number for number, _, _ in ordered], 0
     low, high = ordered[0][1], ordered[-1][1]
-    smallest, largest = (of(weights for _, _, weights in ordered) for of in (min, max))
-    across, down = max(largest - smallest, 1), (high - low) or 1.0
+    weighed = [weights for _, _, weights in ordered]
+    smallest, largest = min(weighed), max(weighed)
+    across, down = max(largest - smallest, 1) / SPOTS[0], ((high - low) or 1.0) / SPOTS[1]
     drawn: list[int] = []
     spots: set[tuple[int, int]] = set()
     least: float = math.inf  # weights of the front so far
     for trial, score, weights in ordered:
-        spot = (
-            round((weights - smallest) / across * SPOTS[0]),
-            round((score - low) / down * SPOTS[1]),
-        )
-        if trial in controls or weights < least or spot not in spots:
+        spot = (round((weights - smallest) / across), round((score - low) / down))
+        if spot not in spots or weights < least or trial in controls:
             drawn.append(trial)
-        spots.add(spot)
-        least = min(least, weights)
+            spots.add(spot)
+            least = min(least, weights)
     return drawn, len(ordered) - len(drawn)

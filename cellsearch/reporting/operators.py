@@ -74,7 +74,7 @@ def paid(operator: str, children: Sequence[tuple[float, float]]) -> Paid:
     return Paid(
         operator,
         tried=len(children),
-        failed=sum(not isfinite(score) for score, _ in children),
+        failed=len(children) - len(gains),
         better=sum(gain > 0 for gain in gains),
         gain=fmean(gains) if gains else float("nan"),
         best=min((score for score, _ in children), default=float("inf")),
@@ -88,18 +88,18 @@ def families(history: History) -> dict[str, list[tuple[float, float]]]:
     scores: dict[int, float] = {}
     found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     names: dict[str, str] = {}
-    for one in history.descents():
-        scores[one.number] = one.score
-        before = min((scores[n] for n in one.parents if n in scores), default=float("inf"))
-        if not (one.ended and isfinite(before)):
+    for trial, origin, parents, score, ended in history.descents():
+        scores[trial] = score
+        if not (ended and parents):
             continue
-        text = str(one.origin)
-        if text not in names:  # few, of many trials
-            kind = one.origin.kind
-            named = Origin(kind, one.origin.detail)
-            names[text] = named if kind and kind != IMPORTED else ""
-        if names[text]:
-            found[names[text]].append((one.score, before))
+        before = min([scores.get(n, float("inf")) for n in parents])
+        if not isfinite(before):
+            continue
+        if origin not in names:  # few, of many trials
+            named = Origin(origin.kind, origin.detail)
+            names[origin] = named if origin.kind and origin.kind != IMPORTED else ""
+        if names[origin]:
+            found[names[origin]].append((score, before))
     return dict(found)
 
 

@@ -6,6 +6,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import NamedTuple
 
 __all__ = ["Span", "WorkerLine", "died", "worker_lines"]
 
@@ -13,9 +15,8 @@ DEADLY = ("crash", "memory")
 """Kinds of failure with which a worker's process ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One training on one worker. Times are seconds since 1970."""
+class Span(NamedTuple):
+    """One training on one worker; there are as many as trials. Times are seconds since 1970."""
 
     trial: int
     """Number of the trial."""
@@ -71,9 +72,9 @@ def worker_lines(spans: Iterable[tuple[str, Span]]) -> list[WorkerLine]:
     lines = []
     for worker, own in sorted(by_worker.items()):
         free, made = -math.inf, []
-        for span in sorted(own, key=lambda span: (span.ended, span.trial, span.rung)):
+        for span in sorted(own, key=attrgetter("ended", "trial", "rung")):
             began = min(max(span.started, free), span.ended)
-            made.append(Span(span.trial, span.rung, began, span.ended, span.failure))
+            made.append(span if began == span.started else span._replace(started=began))
             free = span.ended
         lines.append(WorkerLine(worker, tuple(made)))
     return lines

@@ -29,6 +29,9 @@ def busy_shares(line: WorkerLine, start: float, end: float, bins: int = BINS) ->
     for span in line.spans:
         first = min(bins - 1, max(0, int((span.started - start) / width)))
         last = min(bins - 1, max(0, int((span.ended - start) / width)))
+        if first == last:  # nearly all, of many trials
+            shares[first] += max(0.0, min(span.ended, end) - max(span.started, start))
+            continue
         for k in range(first, last + 1):
             low, high = start + k * width, start + (k + 1) * width
             shares[k] += max(0.0, min(span.ended, high) - max(span.started, low))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,11 +22,18 @@ _CSS = """
 .chart .name.second { fill: var(--good); }
 .chart .dot.second { fill: var(--good); fill-opacity: 1; }
 """
-_SVG_CSS = """
-svg { --panel: #ffffff; --ink: #1d2126; --soft: #646b75; --rule: #e3e5e8;
-  --accent: #2f6fd0; --base: #b06a00; --good: #1d8049;
-  font: 15px system-ui, sans-serif; }
-"""
+_COLOURS = {
+    "panel": "#ffffff",
+    "ink": "#1d2126",
+    "soft": "#646b75",
+    "rule": "#e3e5e8",
+    "accent": "#2f6fd0",
+    "base": "#b06a00",
+    "good": "#1d8049",
+    "bad": "#b3261e",
+}
+"""What the names of colours of a page stand for in a file of its own."""
+_SVG_CSS = "text { font-size: 15px; font-family: system-ui, sans-serif; }\n"
 
 
 @dataclass(frozen=True)
@@ -185,23 +193,30 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def to_svg(title: str, protocol: str, cells: Sequence[Diagnosed]) -> str:
     """All charts in one SVG file, two in a row."""
-    rules = (
-        "\n".join(line for line in stylesheet().splitlines() if line.startswith(".chart ")) + _CSS
-    )
+    rules = _SVG_CSS + _chart_rules()
     charts = _charts(cells)
     height = 70 + (len(charts) + 1) // 2 * (HEIGHT + 40)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {height}" '
         f'width="{2 * WIDTH}" height="{height}">',
-        f"<title>{escape(title)}</title><style>{_SVG_CSS}{rules}</style>",
+        f"<title>{escape(title)}</title><style>{rules}</style>",
         f'<rect width="100%" height="100%" fill="#ffffff"/><text x="20" y="28" '
-        f'font-size="20">{escape(title)}</text>',
-        f'<text x="20" y="50" font-size="13" fill="#646b75">{escape(protocol)}</text>',
+        f'style="font-size:20px">{escape(title)}</text>',
+        f'<text x="20" y="50" style="font-size:13px" fill="#646b75">{escape(protocol)}</text>',
     ]
     for k, (caption, svg) in enumerate(charts):
         x, y = k % 2 * WIDTH, 70 + k // 2 * (HEIGHT + 40)
         parts.append(f'<text x="{x + 20}" y="{y + 20}" font-weight="600">{escape(caption)}</text>')
-        parts.append(
-            svg.replace("<svg ", f'<svg x="{x}" y="{y + 30}" width="{WIDTH}" height="{HEIGHT}" ', 1)
-        )
+        opening, closing = svg.index(">") + 1, svg.rindex("</svg>")
+        placed = f'<g class="chart" transform="translate({x} {y + 30})">'
+        parts.append(f"{placed}{svg[opening:closing]}</g>")
     return "".join(parts) + "</svg>\n"
+
+
+def _chart_rules() -> str:
+    """The rules of charts, with colours instead of the names that a page gives them, and without
+    the size that they have on a page.
+    """
+    lines = [line for line in stylesheet().splitlines() if line.startswith(".chart ")]
+    rules = "\n".join(line for line in lines if not line.startswith(".chart {")) + _CSS
+    return re.sub(r"var\(--(\w+)\)", lambda found: _COLOURS[found[1]], rules)

@@ -224,13 +224,20 @@ class Run(Snapshot):
 
     def work(self) -> tuple[WorkerLine, ...]:
         """What each worker did, in order: its trainings, and which of them ended its process."""
-        rows = self._store.lookup.rows(
-            "SELECT coalesce(worker, ''), trial, rung, started, ended, "
-            "CASE WHEN checkpoint IS NULL THEN coalesce(failure_kind, '') ELSE '' END "
-            "FROM rungs JOIN trials ON number = trial "
-            "WHERE ended IS NOT NULL AND started IS NOT NULL"
+        lookup = self._store.lookup
+        rows = lookup.rows(
+            "SELECT coalesce(worker, ''), trial, rung, started, ended, checkpoint IS NULL "
+            "FROM rungs WHERE ended IS NOT NULL AND started IS NOT NULL"
         )
-        return tuple(worker_lines((worker, Span(*rest)) for worker, *rest in rows))
+        failures = dict(
+            lookup.rows("SELECT number, failure_kind FROM trials WHERE failure_kind IS NOT NULL")
+        )
+        return tuple(
+            worker_lines(
+                (worker, Span(trial, rung, start, end, failures.get(trial, "") if failed else ""))
+                for worker, trial, rung, start, end, failed in rows
+            )
+        )
 
     @checked_arguments
     def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:

@@ -193,7 +193,7 @@ class Snapshot:
         openings = [environment.opened for environment in self.environments[1:]]
         over = self._store.lookup.rows("SELECT ended, trial FROM rungs WHERE ended IS NOT NULL")
         for ended, trial in sorted(over):
-            opened = max((o for o in openings if before < o <= ended), default=before)
+            opened = max([o for o in openings if before < o <= ended], default=before)
             elapsed += ended - max(before, opened)
             before = ended
             times[trial] = elapsed

@@ -357,12 +357,11 @@ class _View(History):
         """See :meth:`History.descents`."""
         if not self._is_current:
             return self._whole.descents()
+        as_stored = self._records.is_as_stored
         return [
-            one
-            if self._records.is_as_stored(one.number)
-            else one._replace(score=float("inf"), ended=False)
+            one if as_stored(one[0]) else one._replace(score=float("inf"), ended=False)
             for one in self._records.lookup.descents()
-            if one.number < self._count
+            if one[0] < self._count
         ]
 
     def reasoned(self) -> Sequence[Trial]:
@@ -373,4 +372,5 @@ class _View(History):
         """See :meth:`History.sizes`."""
         if not self._is_current:
             return self._whole.sizes()
-        return [row for row in self._records.lookup.sizes() if self._records.is_as_stored(row[0])]
+        as_stored = self._records.is_as_stored
+        return [row for row in self._records.lookup.sizes() if as_stored(row[0])]
