@@ -27,6 +27,7 @@ VIEWS = (
 )
 TAKEN = ("cell?n=0", "cell?n=1", "cell?n=2")
 """Cells that were taken apart; the second has hostile texts, the third is damaged."""
+ROWS = "[...document.querySelectorAll('.body .row:not([hidden])')]"
 SIZES = {"desk": (1300, 850), "phone": (390, 800)}
 
 
@@ -105,10 +106,7 @@ def test_sorting_searching_and_keys(browser: Any, run: Path) -> None:
         tab = browser.new_page()
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
         page.open("leaderboard")
-        cells = (
-            "() => [...document.querySelectorAll('.body .row:not([hidden])')]"
-            ".map(row => row.cells[1].textContent)"
-        )
+        cells = f"() => {ROWS}.map(row => row.cells[1].textContent)"
         assert tab.evaluate(cells)[:5] == [trial.name for trial in opened.trials.top(5)]
         tab.click(".head button:has-text('weights')")
         size = {number: weights for number, _, weights in opened.trials.sizes()}
@@ -134,6 +132,22 @@ def test_sorting_searching_and_keys(browser: Any, run: Path) -> None:
         tab.keyboard.press("b")
         tab.wait_for_selector("h1:has-text('Trial')")
         assert f"n={opened.best().number}" in tab.url
+        assert not page.complaints
+        tab.close()
+
+
+def test_the_leaderboard_of_one_of_several_runs_can_be_what_is_opened_first(
+    browser: Any, run: Path, other: Path
+) -> None:
+    best = open_run(run).best()
+    with serving(run, other) as client:
+        tab = browser.new_page()
+        page = Watched(tab, f"http://127.0.0.1:{client.port}")
+        for name in ("run", "other"):
+            page.open(f"leaderboard?run={name}")
+            tab.wait_for_function(f"() => {ROWS}.length > 9", timeout=15_000)
+            shown = tab.evaluate(f"() => {ROWS}[0].cells.map(cell => cell.textContent)")
+            assert shown[:3] == ["1", best.name, f"{best.score:.4f}"]
         assert not page.complaints
         tab.close()
 
