@@ -139,7 +139,7 @@ def test_sorting_searching_and_keys(browser: Any, run: Path) -> None:
 def test_the_leaderboard_of_one_of_several_runs_can_be_what_is_opened_first(
     browser: Any, run: Path, other: Path
 ) -> None:
-    best = open_run(run).best()
+    best = open_run(run).best().trial
     with serving(run, other) as client:
         tab = browser.new_page()
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
@@ -158,7 +158,7 @@ def test_an_ablation_is_beside_the_cell_and_at_its_boxes(browser: Any, run: Path
         tab = browser.new_page()
         page = Watched(tab, f"http://127.0.0.1:{client.port}")
         page.open("cell?n=0")
-        rows = tab.locator("[aria-label=Removals] tbody tr code").all_text_contents()
+        rows = tab.locator("[aria-label=Removals] .removed code").all_text_contents()
         assert rows[1:] == [row.name for row, _ in table.rows][: len(rows) - 1]
         tab.click("button:has-text('removals')")
         assert tab.locator("[aria-label=Removals] tbody tr").count() == 1 + len(table.rows)

@@ -28,20 +28,22 @@ function interval(row, low, high) {
   return place;
 }
 
-function table(found) {
-  const { rows, headers } = found, known = rows.filter((one) => Number.isFinite(one.cost));
-  // The axis holds every cost, and of intervals as much as does not make the costs unreadable.
-  const costs = [0, ...known.map((one) => one.cost)], spread = Math.max(...costs) - Math.min(...costs);
-  const ends = known.flatMap((one) => [one.low, one.high]).filter(Number.isFinite);
-  const low = Math.max(Math.min(...costs, ...ends), Math.min(...costs) - spread), high = Math.min(Math.max(...costs, ...ends), Math.max(...costs) + spread);
+/** The ends of the axis: it holds every cost, and of the intervals as much as leaves the costs apart. */
+function axis(rows) {
+  const known = rows.filter((one) => Number.isFinite(one.cost)), costs = [0, ...known.map((one) => one.cost)];
+  const least = Math.min(...costs), most = Math.max(...costs), ends = known.flatMap((one) => [one.low, one.high]).filter(Number.isFinite);
+  return [Math.max(Math.min(least, ...ends), 2 * least - most), Math.min(Math.max(most, ...ends), 2 * most - least)];
+}
+
+function table({ whole, rows, headers }) {
   const [name, means, ...rest] = headers;
   const line = ([removed, meaning, ...texts], strip, also, left) => [
-    h("span", { class: "removed" }, h("code", {}, removed), also.length ? h("span", { class: "soft" }, `the same as without ${also.slice(0, 3).join(", ")}${also.length > 3 ? ", …" : ""}`) : null), meaning, strip, ...texts.slice(2, 5), texts[0], texts[5],
+    h("span", { class: "removed" }, h("code", {}, removed), also.length ? h("span", { class: "soft" }, `the same as without ${also.slice(0, 3).join(", ")}${also.length > 3 ? ", …" : ""}`) : null), texts[2], strip, texts[3], texts[4], meaning, texts[0], texts[5],
     left ? h("details", {}, h("summary", {}, "show"), h("pre", { tabindex: "0" }, left)) : ""];
-  const order = [rest[2], rest[3], ["", false], rest[0], rest[5]];
   const place = h("div");
   const draw = (most) => {
-    place.replaceChildren(small([name, means, [""], ...order, ["what is left"]], [line(found.whole, "", [], ""), ...rows.slice(0, most).map((one) => line(one.texts, interval(one, low, high), one.also, one.cell))], { label: "Removals", classes: ["strong", ...rows.slice(0, most).map((one) => `cost-${one.said}`)] }));
+    const shown = rows.slice(0, most), [low, high] = axis(shown);
+    place.replaceChildren(small([name, rest[2], [""], rest[3], rest[4], means, rest[0], rest[5], ["cell"]], [line(whole, "", [], ""), ...shown.map((one) => line(one.texts, interval(one, low, high), one.also, one.cell))], { label: "Removals", classes: ["strong", ...shown.map((one) => `cost-${one.said}`)] }));
     if (rows.length > most) place.append(h("button", { type: "button", onclick: () => draw(rows.length) }, `All ${rows.length} removals`));
   };
   draw(REMOVALS);
