@@ -48,7 +48,7 @@ __all__ = [
     "unknown_op_hint",
 ]
 
-Kind = Literal["pointwise", "parametric", "constant", "normalisation"]
+Kind = Literal["pointwise", "parametric", "constant", "normalisation", "rotation"]
 GROUP = "cellsearch.ops"
 """The group of entry points in which another package declares ops."""
 
@@ -263,9 +263,16 @@ _ROWS = (
        "torch.linalg.vector_norm({0}, 2, -1, True))", (),
        "a / |a|, and 0 for 0: keys and queries of DeltaNet, Yang et al. 2024 (arXiv 2406.06484)",
        kind="normalisation", odd=True, keeps_zero=True, costly=True),
+    # Pairs of units as complex numbers; the angles are half as many as units, or one number.
+    Op("rotate", 2, 2,
+       "torch.stack([{0}[..., 0::2] * torch.cos({1}) - {0}[..., 1::2] * torch.sin({1}), "
+       "{0}[..., 0::2] * torch.sin({1}) + {0}[..., 1::2] * torch.cos({1})], -1).flatten(-2)", (),
+       "the pairs (a_2j, a_2j+1) turned by the angles: complex states in real numbers; LRU, "
+       "Orvieto et al. 2023 (arXiv 2303.06349), RotRNN, Biegun et al. 2024 (arXiv 2407.07239)",
+       kind="rotation", keeps_zero=True, multiplications=2, costly=True, symbol="↻"),
 )  # fmt: skip
 
-LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign", "head_norm", "unit"})
+LATER = frozenset({"hard_sigmoid", "hard_tanh", "softsign", "head_norm", "unit", "rotate"})
 """Ops that early versions did not have: a node of an older cell may be called so, and an op of
 another package, as long as it is the same function."""
 OPS: dict[str, Op] = {}
@@ -297,6 +304,9 @@ _STRUCTURES = frozenset(
         "head_norm_gradient",
         "layer_norm_gradient",
         "unit_gradient",
+        "turn",
+        "twice",
+        "pairs",
         "total",
         "fold",
         "outer",
@@ -349,6 +359,7 @@ _CALLED = {
     "minus": "sub",
     "norm": "layer_norm",
     "normalize": "unit",
+    "rotation": "rotate",
     "hardsigmoid": "hard_sigmoid",
     "hardtanh": "hard_tanh",
     "clip": "hard_tanh",

@@ -209,6 +209,10 @@ class _Reverse:
                 if self.trainable[operand]:
                     taken = [self.emit("const", value=0.0) if v is None else v for v in ways]
                     self.contribute(operand, self.emit("restart", reset, *taken))
+        elif op == "turn":  # its transpose turns the other way
+            self.contribute(inputs[0], self.emit("neg", self.emit("turn", g)))
+        elif op == "twice":
+            self.contribute(inputs[0], self.emit("pairs", g))
         elif op in ("layer_norm", "head_norm", "unit"):
             below = self.value(inputs[0])
             self.contribute(

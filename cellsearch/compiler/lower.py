@@ -117,8 +117,22 @@ class _Lowering:
             return self.emit("zeros")  # all units are equal, so each is its mean
         if node.op == "unit" and self.widths[node.inputs[0]] == "1":  # all of the H units count
             operands = [self.emit("add", self.emit("zeros"), operands[0])]
+        if node.op == "rotate":
+            return self.rotation(*operands, twice=self.widths[node.inputs[1]] != "1")
         parts = float(node.parts) if node.op == "head_norm" else 0.0
         return self.emit(node.op, *operands, value=parts)
+
+    def rotation(self, value: int, angle: int, *, twice: bool) -> int:
+        """``cos * a + sin * (a turned by a quarter)``; the functions of the angle stand by
+        themselves, so that those that are known before the loop are computed there. ``twice``: an
+        angle is that of a pair.
+        """
+        factors = []
+        for op in ("cos", "sin"):
+            factor = self.emit(op, angle)
+            factors.append(self.emit("twice", factor) if twice else factor)
+        along = self.emit("mul", factors[0], value)
+        return self.emit("add", along, self.emit("mul", factors[1], self.emit("turn", value)))
 
     def total(self, value: int, width: str) -> int:
         """One flat sum, terms in order of when they are known."""

@@ -36,6 +36,9 @@ Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named `
 * ``head_norm a``, ``head_norm_gradient g a``: the same for each of ``value`` equal parts.
 * ``unit a``: ``a / |a|``, 0 where a is 0; ``unit_gradient g a``: its gradient with respect to
   ``a``, given that of its value; 0 where a is 0.
+* ``turn a``: each pair (a_2j, a_2j+1) becomes (-a_2j+1, a_2j), a quarter of a turn.
+* ``twice a``: each number twice, of twice the width; ``pairs a``: the sum of each pair, of half the
+  width.
 * ``total a`` (fixed, same width): sum of a step value over all positions and sequences.
 * ``fold a`` (fixed, width 1): sum of a fixed value over its width.
 * ``outer g a``: ``g.T @ a`` summed over all positions and sequences (both step or both fixed), the
@@ -78,6 +81,9 @@ STRUCTURAL: dict[str, int] = {
     "head_norm_gradient": 2,
     "unit": 1,
     "unit_gradient": 2,
+    "turn": 1,
+    "twice": 1,
+    "pairs": 1,
     "total": 1,
     "fold": 1,
     "outer": 2,
@@ -330,6 +336,10 @@ def _shape(
         parts = int(instruction.value)
         rows, columns = (divided(shape.width, parts) for shape in below)
         return Shape(rows, "fixed", columns, parts)
+    if op in ("twice", "pairs"):
+        width = below[0].width
+        width = multiplied(width, "2") if op == "twice" else divided(width, 2)
+        return _STEP[width] if below[0].extent == "step" else _FIXED[width]
     if op == "total":
         return _FIXED[below[0].width]
     if op == "outer":

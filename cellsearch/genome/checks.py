@@ -293,6 +293,8 @@ def _level(genome: Genome, node: Node, in_unit: Sequence[bool], level: Sequence[
         return Growth.BOUNDED
     if row.parametric or row.superlinear:
         return Growth.MULTIPLIES
+    if node.op == "rotate":
+        return level[node.inputs[0]]  # a rotation keeps the length
     if node.op in ("add", "sub"):
         zeros = all(_constant(genome, v) == 0.0 for v in node.inputs if v not in growing)
         return worst if len(growing) == 1 and zeros else max(worst, _summed(level, growing))

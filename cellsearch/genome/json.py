@@ -22,7 +22,7 @@ __all__ = ["FORMATS", "decode", "encode", "format_of", "schema"]
 
 FORMATS = (1, 2)
 """Those that are read."""
-_OPS_OF_2 = frozenset({"unit"})
+_OPS_OF_2 = frozenset({"unit", "rotate"})
 MAX_JSON = 4_194_304
 _MAX_DEPTH = 8
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -35,7 +35,8 @@ _FIELDS = {"format", "inputs", "states", "nodes", "next_states", "output", "outp
 
 def format_of(genome: Genome) -> int:
     """The format that a genome is written in: the lowest that has all of its features. 2 has the
-    inputs ``dt`` and ``mask``, sizes, blocks and heads, and the op ``unit``.
+    inputs ``dt`` and ``mask``, sizes, blocks and heads, and the ops ``unit``
+    and ``rotate``.
     """
     cut = any(node.op == "head_norm" or node.parts > 1 for node in genome.nodes if node.attrs)
     new = any(node.op in _OPS_OF_2 for node in genome.nodes)

@@ -6,9 +6,9 @@ can wait until after the loop):
 
 - ``affine-diagonal``: each next state is ``a * itself + b``, elementwise, with ``a`` and ``b`` free
   of previous states; a parallel scan over time computes it (minGRU, QRNN, SRU without its vector
-  recurrence);
-- ``elementwise``: unit k of the next states depends on unit k of the previous states only (IndRNN,
-  SRU);
+  recurrence). The units of a pair that ``rotate`` turns count as one complex number (LRU);
+- ``elementwise``: unit k of the next states depends on unit k of the previous states only, or on
+  its pair (IndRNN, SRU);
 - ``dense``: units are mixed, by a ``linear`` or a ``layer_norm`` of something that depends on a
   previous state (LSTM, GRU).
 
@@ -118,6 +118,8 @@ def _of_node(node: Node, operands: list[Dependence]) -> Dependence:
         return worst
     if node.op == "linear" or ops.OPS[node.op].kind == "normalisation":
         return Dependence.MIXED
+    if node.op == "rotate" and operands[1] is Dependence.FREE:
+        return worst  # the units of a pair count as one
     if worst is Dependence.AFFINE and _keeps_affine(node.op, operands):
         return Dependence.AFFINE
     return Dependence.ELEMENTWISE

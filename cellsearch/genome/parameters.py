@@ -245,13 +245,20 @@ def check_sizes(genome: Genome, sizes: Sizes) -> None:
         )
     width = widths(genome)
     for value, node in genome.numbered():
-        if not (node.attrs and value in genome.live):
+        if not ((node.attrs or node.op == "rotate") and value in genome.live):
             continue
         where = f"node {node.name or genome.labels[value]}"
         try:
             sizes[width[value]]
         except ConfigError as error:
             raise ConfigError(error.message, where=where, hint=error.hint) from None
+        if node.op == "rotate" and sizes[width[value]] % 2:
+            number = sizes[width[value]]
+            raise GenomeError(
+                f"rotate turns pairs of units, and {width[value]} = {number} is odd",
+                where=where,
+                hint=f"make it {number - 1} or {number + 1}" if number > 1 else "make it 2",
+            )
         parts, what = node.parts, "heads" if node.op == "head_norm" else "blocks"
         for symbol in (*(width[v] for v in node.inputs), width[value]) if parts > 1 else ():
             number = sizes[symbol]

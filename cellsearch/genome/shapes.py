@@ -2,8 +2,9 @@
 
 A ``linear`` and a ``bias`` say their size (H where nothing is written); what is computed element by
 element has the size of its operands, numbers apart; a state has the size of what it becomes, or, if
-that is open, of what it meets. Two sizes that meet are an error, except x and H: such a cell needs
-I = H (:func:`cellsearch.genome.parameters.requires_square`).
+that is open, of what it meets; a ``rotate`` has half as many angles as units, or one. Two sizes
+that meet are an error, except x and H: such a cell needs I = H
+(:func:`cellsearch.genome.parameters.requires_square`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from cellsearch.errors import GenomeError
 from cellsearch.genome.parts import INPUTS, Node
-from cellsearch.genome.sizes import Width
+from cellsearch.genome.sizes import Width, divided, multiplied
 from cellsearch.ops import OPS
 
 __all__ = ["check_cuts", "infer_widths", "is_cut", "is_sized"]
@@ -29,8 +30,8 @@ def is_sized(nodes: Sequence[Node]) -> bool:
 
 
 def is_cut(nodes: Sequence[Node]) -> bool:
-    """Whether some node cuts values into blocks or heads."""
-    return any(node.attrs and node.parts > 1 for node in nodes)
+    """Whether some node cuts values into blocks, heads or pairs."""
+    return any(node.op == "rotate" or (node.attrs and node.parts > 1) for node in nodes)
 
 
 def infer_widths(
@@ -67,17 +68,30 @@ class _Inference:
         self.terms += range(len(states)) if self.sized else ["H"] * len(states)
         self.inputs_met: list[tuple[int, int, int, _Term]] = []
         """Where x meets something: the value, the operand of size I, the other one, its size."""
+        self.turns: list[tuple[int, int, int]] = []
+        """Rotations: the value, what is turned, and its angles, of which there are half as many."""
 
     def run(self) -> tuple[Width, ...]:
         for value, node in enumerate(self.nodes, start=self.first_node):
             if node.op in ("linear", "bias"):
                 self.terms.append(node.size)
+            elif node.op == "rotate":
+                self.turns.append((value, *node.inputs))  # type: ignore[arg-type]
+                self.angles(*self.turns[-1])
+                self.terms.append(self.find(self.terms[node.inputs[0]]))
             else:
                 term = self.met(value, node.inputs)
                 own = term == "1" and node.op in _OF_UNITS
                 self.terms.append("H" if own else term)
         if self.sized:
             self.ends()
+        for turn in (*self.turns, *self.turns):  # what one leaves open the next may settle
+            self.angles(*turn)
+        for value, turned, angle in self.turns:
+            whole, half = self.find(self.terms[turned]), self.find(self.terms[angle])
+            if isinstance(whole, int) and isinstance(half, int):
+                self.open[whole] = "H"
+            self.angles(value, turned, angle)
         for value, operand, met, term in self.inputs_met:
             other = self.resolved(term)
             if other != "H":
@@ -104,6 +118,27 @@ class _Inference:
         if source >= 0 and found != "H":
             self.inputs_met.append((value, source, first, found))
         return found
+
+    def angles(self, value: int, turned: int, angle: int) -> None:
+        """There are half as many angles as units that are turned, or one for all."""
+        whole, half = self.find(self.terms[turned]), self.find(self.terms[angle])
+        if half == "1" or (isinstance(whole, int) and isinstance(half, int)):
+            return
+        if isinstance(whole, int):
+            self.open[whole] = multiplied(str(half), "2")
+        elif isinstance(half, int):
+            self.open[half] = divided(whole, 2)
+        elif whole != multiplied(half, "2"):
+            node = self.nodes[value - self.first_node]
+            raise GenomeError(
+                f"rotate turns the pairs of {self.label(turned)} of size {whole}, and "
+                f"{self.label(angle)} holds {half} angles",
+                where=f"node {node.name or self.label(value)}",
+                hint=f"an angle a pair: linear(..., size={divided(whole, 2)}) or bias(size="
+                f"{divided(whole, 2)}), or one number for all"
+                if whole not in ("1", "I")
+                else "a matrix makes units of it: rotate(linear(...), ...)",
+            )
 
     def ends(self) -> None:
         """A state has the size of what it becomes."""
@@ -171,8 +206,10 @@ def check_cuts(nodes: Sequence[Node], widths: Sequence[Width], label: Callable[[
     sized = is_sized(nodes)
     for value, node in enumerate(nodes, start=first):
         norm = OPS[node.op].kind == "normalisation"
-        what = "unit" if norm and sized else "block" if node.blocks > 1 else ""
-        numbers = [v for v in node.inputs if widths[v] == "1"] if what else []
+        turns = node.op == "rotate"
+        what = "unit" if norm and sized else "block" if node.blocks > 1 else "pair" if turns else ""
+        cut = node.inputs[:1] if turns else node.inputs
+        numbers = [v for v in cut if widths[v] == "1"] if what else []
         if numbers:
             raise GenomeError(
                 f"{node.op} of {label(numbers[0])}, which is one number for all units",

@@ -135,6 +135,8 @@ def multiplies_states(genome: Genome) -> bool:
                 degree.append(sum(below))
             elif node.op == "blend":
                 degree.append(below[0] + max(below[1:]))
+            elif node.op == "rotate":  # of the angle there are sines and cosines only
+                degree.append(below[0])
             else:
                 degree.append((1 + row.superlinear) * max(below))
         calm = {

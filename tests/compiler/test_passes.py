@@ -282,7 +282,7 @@ def test_gradient_of_an_output_that_is_no_state():
 
 def test_every_op_of_the_table_has_a_gradient():
     tested = {*ONE, "max", "min", "add", "mul", "sub", "div", "blend", "linear", "bias", "const"}
-    tested.add("head_norm")  # test_shapes.py
+    tested |= {"head_norm", "rotate"}  # test_shapes.py, test_rotate.py
     assert tested == set(ops.OPS)
 
 

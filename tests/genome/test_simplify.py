@@ -85,6 +85,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "function of a function": (
         (GATES + "h[t] = exp(log_sigmoid(b)) * sqrt(square(a)) + square(abs(g))", GATES + "h[t] = sigmoid(b) * abs(a) + square(g)"),
     ),
+    "one head": ((GATES + "h[t] = head_norm(b, 1) + a", GATES + "h[t] = layer_norm(b) + a"),),
+    "rotation": (
+        (GATES + "h[t] = rotate(b, 0) * rotate(a - a, 2)", GATES + "h[t] = 0 * b"),
+        (GATES + "h[t] = rotate(rotate(b, 0.25), 0.5)", GATES + "h[t] = rotate(b, 0.75)"),
+        (GATES + "h[t] = rotate(neg(b), 2) + a", GATES + "h[t] = a - rotate(b, 2)"),
+    ),
     "unit of a multiple": (
         (GATES + "h[t] = unit(3 * b) + a", GATES + "h[t] = unit(b) + a"),
         (GATES + "h[t] = unit(unit(b)) * unit(2 * a / 3)", GATES + "h[t] = unit(b) * unit(a)"),

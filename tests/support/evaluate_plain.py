@@ -65,12 +65,13 @@ def plain_step(
     states.
     """
     values = plain_values(genome, weights, x, states)
-    shape = next(iter(states.values())).shape
     following = {
-        s.name: np.broadcast_to(values[v], shape)
+        s.name: np.broadcast_to(values[v], states[s.name].shape)
         for s, v in zip(genome.states, genome.next_states, strict=True)
     }
-    return np.broadcast_to(values[genome.output], shape), following
+    output, shape = values[genome.output], next(iter(states.values())).shape
+    width = output.shape[-1] if output.ndim else shape[-1]
+    return np.broadcast_to(output, (shape[0], width)), following
 
 
 def plain_values(
@@ -120,6 +121,14 @@ def _node_value(node: Node, operands: list[Array], own: Mapping[int, Array], hid
         return np.float64(node.value)
     if node.op == "layer_norm":
         return layer_norm(operands[0] if operands[0].ndim else np.full(hidden, operands[0]))
+    if node.op == "head_norm":
+        vector = operands[0] if operands[0].ndim else np.full(hidden, operands[0])
+        heads = vector.reshape(*vector.shape[:-1], node.parts, -1)
+        return layer_norm(heads).reshape(vector.shape)
+    if node.op == "rotate":
+        a, angle = operands
+        turned = (a[..., 0::2] + 1j * a[..., 1::2]) * np.exp(1j * angle)
+        return np.stack([turned.real, turned.imag], axis=-1).reshape(a.shape)
     if node.op == "unit":
         vector = operands[0] if operands[0].ndim else np.full(hidden, operands[0])
         length = np.sqrt(np.sum(vector**2, axis=-1, keepdims=True))

@@ -20,6 +20,9 @@ __all__ = [
     "head_norm",
     "layer_norm",
     "layer_norm_gradient",
+    "pairs",
+    "turn",
+    "twice",
     "unit",
     "unit_gradient",
 ]
@@ -68,6 +71,21 @@ def _restart(reset: torch.Tensor, start: torch.Tensor, state: torch.Tensor) -> t
     return torch.where(reset > 0, start, state)
 
 
+def turn(a: torch.Tensor) -> torch.Tensor:
+    """``[..., W] -> [..., W]``: each pair (a_2j, a_2j+1) turned by a quarter, (-a_2j+1, a_2j)."""
+    return torch.stack([-a[..., 1::2], a[..., 0::2]], -1).flatten(-2)
+
+
+def twice(a: torch.Tensor) -> torch.Tensor:
+    """``[..., W] -> [..., 2W]``: each number twice, side by side."""
+    return a.repeat_interleave(2, -1)
+
+
+def pairs(a: torch.Tensor) -> torch.Tensor:
+    """``[..., 2W] -> [..., W]``: the sum of each pair of neighbours."""
+    return a[..., 0::2] + a[..., 1::2]
+
+
 def unit(a: torch.Tensor) -> torch.Tensor:
     """``[..., W] -> [..., W]``: a / |a| with the Euclidean norm over the last dimension; 0 where a
     is 0, and where its squares vanish in the dtype (below 1e-22 in float32).
@@ -95,6 +113,9 @@ FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = _Functions(
     sign=torch.sign,
     erf=torch.erf,
     restart=_restart,
+    turn=turn,
+    twice=twice,
+    pairs=pairs,
     unit=unit,
     unit_gradient=unit_gradient,
 )

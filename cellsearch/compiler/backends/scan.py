@@ -1,5 +1,5 @@
-"""The scan backend: recurrences that are affine and elementwise in their state run in parallel over
-time, in plain torch.
+"""The scan backend: recurrences that are affine and elementwise in their state, or in its pairs of
+units, run in parallel over time, in plain torch.
 
 ``s_t = a_t * s_{t-1} + b_t``, where ``a`` and ``b`` do not depend on the state, is a composition of
 affine maps, and composition is associative: log2(T) rounds combine ever longer runs (Hillis &
@@ -12,13 +12,15 @@ long sequences.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
 from cellsearch.compiler.backends.evaluate import evaluate
+from cellsearch.compiler.backends.functions import turn
+from cellsearch.compiler.backends.recurrences import affine_scan, exchanged, rotating_scan
 from cellsearch.compiler.program import Instruction, Program
 
 __all__ = ["Scan", "affine_scan", "solving_order"]
@@ -32,8 +34,6 @@ class Scan(Backend):
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Whether every state is affine and elementwise in itself, given the states before it."""
-        if program.beyond_hidden:
-            return Support(False, program.beyond_hidden)
         solved = solving_order(program)
         if solved is not None:
             return Support(True)
@@ -93,7 +93,7 @@ def _kind(instruction: Instruction, below: Sequence[int]) -> int:
         return _FREE
     if _OTHER in below:
         return _OTHER
-    if instruction.op in ("add", "sub", "neg"):
+    if instruction.op in ("add", "sub", "neg", "turn"):
         return _AFFINE
     if instruction.op == "mul":
         return _AFFINE if _FREE in below else _OTHER
@@ -105,66 +105,23 @@ def _kind(instruction: Instruction, below: Sequence[int]) -> int:
     return _OTHER
 
 
-# -- the scan --------------------------------------------------------------------------------------
-
-
-def _combine(a: Tensor, b: Tensor, *, cuts: bool) -> Tensor:
-    """``s_t`` for all t of ``s_t = a_t s_{t-1} + b_t`` from ``s_{-1} = 0``; a and b ``[T, ...]``.
-    ``cuts``: where a_t is 0, s_t is b_t whatever stands before, NaN too.
-    """
-    a, b = a.clone(), b.clone()
-    distance = 1
-    while distance < len(b):
-        joined = torch.addcmul(b[distance:], a[distance:], b[:-distance])
-        joined = torch.where(a[distance:] == 0, b[distance:], joined) if cuts else joined
-        b = torch.cat([b[:distance], joined])
-        a = torch.cat([a[:distance], a[distance:] * a[:-distance]])
-        distance *= 2
-    return b
-
-
-class _AffineScan(torch.autograd.Function):
-    """Backward is the same scan from the end: ``db_t = g_t + a_{t+1} db_{t+1}``, ``da_t = db_t
-    s_{t-1}``.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor, cuts: bool) -> Tensor:
-        first = torch.addcmul(b[:1], a[:1], start[None])
-        first = torch.where(a[:1] == 0, b[:1], first) if cuts else first
-        states = _combine(a, torch.cat([first, b[1:]]), cuts=cuts)
-        ctx.save_for_backward(a, states, start)
-        ctx.cuts = cuts
-        return states
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the scan backend computes first derivatives only; use backend='reference'"
-            )
-        a, states, start = ctx.saved_tensors
-        following = torch.cat([a[1:], a.new_zeros(1, *a.shape[1:])])
-        d_b = _combine(following.flip(0), gradient.flip(0), cuts=ctx.cuts).flip(0)
-        before = torch.cat([start[None], states[:-1]])
-        return d_b * before, d_b, a[0] * d_b[0], None
-
-
-def affine_scan(a: Tensor, b: Tensor, start: Tensor, *, cuts: bool = False) -> Tensor:
-    """All states of ``s_t = a_t * s_{t-1} + b_t`` with ``s_{-1} = start``: a, b ``[T, B, H]``,
-    start ``[B, H]`` -> ``[T, B, H]``. ``cuts``: where ``a_t`` is 0, what is not finite before does
-    not matter.
-    """
-    states: Tensor = _AffineScan.apply(a, b, start, cuts)  # type: ignore[no-untyped-call]
-    return states
-
-
 # -- the kernel ------------------------------------------------------------------------------------
 
-_Affine = tuple[Tensor | None, Tensor | None]
-"""``scale * s + shift``; ``None`` counts as 0. A value that does not depend on the state has scale
-``None``.
-"""
+
+class _Affine(NamedTuple):
+    """``scale * s + turned * turn(s) + shift``; ``None`` counts as 0."""
+
+    scale: Tensor | None
+    turned: Tensor | None
+    shift: Tensor | None
+
+    @property
+    def free(self) -> bool:
+        """Whether it does not depend on the state."""
+        return self.scale is None and self.turned is None
+
+
+_NOTHING = _Affine(None, None, None)
 
 
 class _ScanKernel(Kernel):
@@ -195,19 +152,26 @@ class _ScanKernel(Kernel):
         final: dict[int, Tensor] = {}
         like = states[0]
         for state in self.order:
-            values = self.evaluate((x, *more), like, before, parameters, state)
-            scale, shift = values[self.program.next_states[state]]
             shape = (steps, batch, states[state].shape[1])
-            a = x.new_zeros(shape) if scale is None else scale.expand(shape)
-            b = x.new_zeros(shape) if shift is None else shift.expand(shape)
+            values = self.evaluate((x, *more), like, before, parameters, state, shape[2])
+            scale, turned, shift = (
+                x.new_zeros(shape) if part is None else part.expand(shape)
+                for part in values[self.program.next_states[state]]
+            )
             if running is not None:  # a sequence that has ended keeps its state
-                a, b = torch.where(running, a, 1.0), torch.where(running, b, 0.0)
-            after = affine_scan(a, b, states[state], cuts=self.cuts)
+                scale, shift = torch.where(running, scale, 1.0), torch.where(running, shift, 0.0)
+                turned = torch.where(running, turned, 0.0)
+            start = states[state]
+            if values[self.program.next_states[state]].turned is None:
+                after = affine_scan(scale, shift, start, cuts=self.cuts)
+            else:
+                after = rotating_scan(scale, turned, shift, start, cuts=self.cuts)
             before[state] = torch.cat([states[state][None], after[:-1]])
             final[state] = after[-1]
-        output = self.evaluate((x, *more), like, before, parameters)[self.program.output][1]
-        assert output is not None
-        output = output.expand(steps, batch, states[0].shape[1])
+        value = self.program.output
+        output = _known(self.evaluate((x, *more), like, before, parameters)[value].shift)
+        number = self.program.shapes[value].width == "1"
+        output = output.expand(steps, batch, like.shape[1] if number else output.shape[-1])
         if running is not None:
             output = torch.where(running, output, 0.0)
         return output, tuple(final[k] for k in range(len(states)))
@@ -219,31 +183,37 @@ class _ScanKernel(Kernel):
         before: Mapping[int, Tensor],
         parameters: Mapping[str, Tensor],
         state: int | None = None,
+        width: int = 0,
     ) -> list[_Affine]:
-        """All values at all positions, those that ``state`` leads to as affine functions of it;
-        (None, None) where that is impossible.
+        """All values at all positions, those that ``state``, of this width, leads to as affine
+        functions of it; nothing where that is impossible.
         """
-        values: list[_Affine] = [(None, value) for value in inputs]
+        values = [_Affine(None, None, value) for value in inputs]
         missing = set()
         for k in range(len(self.program.states)):
             if k != state and k not in before:
                 missing.add(len(values))
-            values.append((like.new_ones(1), None) if k == state else (None, before.get(k)))
+            values.append(
+                _Affine(like.new_ones(1), None, None)
+                if k == state
+                else _Affine(None, None, before.get(k))
+            )
         for value, instruction in self.program.numbered():
             if any(v in missing for v in instruction.inputs):
                 missing.add(value)
-                values.append((None, None))
+                values.append(_NOTHING)
                 continue
             below = [values[v] for v in instruction.inputs]
-            kinds = [_FREE if scale is None else _AFFINE for scale, _ in below]
+            kinds = [_FREE if part.free else _AFFINE for part in below]
             if _kind(instruction, kinds) == _OTHER:
                 missing.add(value)
-                values.append((None, None))
+                values.append(_NOTHING)
             elif _AFFINE in kinds:
-                values.append(_apply_affine(instruction.op, below))
+                values.append(_apply_affine(instruction.op, below, width))
             else:
-                operands = [_known(shift) for _, shift in below]
-                values.append((None, evaluate(instruction, operands, parameters, like)))
+                operands = [_known(part.shift) for part in below]
+                found = evaluate(instruction, operands, parameters, like)
+                values.append(_Affine(None, None, found))
         return values
 
 
@@ -252,34 +222,43 @@ def _known(value: Tensor | None) -> Tensor:
     return value
 
 
-def _apply_affine(op: str, below: Sequence[_Affine]) -> _Affine:
+def _apply_affine(op: str, below: Sequence[_Affine], width: int) -> _Affine:
+    """``width``: units of the state."""
     if op == "neg":
         return _times(below[0], -torch.ones(()))
+    if op == "turn":
+        scale, turned, shift = below[0]
+        return _Affine(
+            None if turned is None else -exchanged(turned),
+            None if scale is None else exchanged(scale),
+            None if shift is None else turn(shift.expand(*shift.shape[:-1], width)),
+        )
     if op in ("add", "sub"):
         other = below[1] if op == "add" else _times(below[1], torch.tensor(-1.0))
-        return _plus(below[0][0], other[0]), _plus(below[0][1], other[1])
+        return _sum(below[0], other)
     if op == "mul":
-        factor, affine = (below[0], below[1]) if below[0][0] is None else (below[1], below[0])
-        return _times(affine, _known(factor[1]))
+        factor, affine = (below[0], below[1]) if below[0].free else (below[1], below[0])
+        return _times(affine, _known(factor.shift))
     if op == "restart":
-        reset, start = _known(below[0][1]) > 0, _known(below[1][1])
-        scale, shift = below[2]
-        return (
+        reset, start = _known(below[0].shift) > 0, _known(below[1].shift)
+        scale, turned, shift = below[2]
+        return _Affine(
             None if scale is None else torch.where(reset, 0.0, scale),
+            None if turned is None else torch.where(reset, 0.0, turned),
             torch.where(reset, start, 0.0 if shift is None else shift),
         )
     if op == "div":
-        return _times(below[0], 1 / _known(below[1][1]))
-    gate = _known(below[0][1])
-    left, right = _times(below[1], gate), _times(below[2], 1 - gate)
-    return _plus(left[0], right[0]), _plus(left[1], right[1])
+        return _times(below[0], 1 / _known(below[1].shift))
+    gate = _known(below[0].shift)
+    return _sum(_times(below[1], gate), _times(below[2], 1 - gate))
 
 
 def _times(value: _Affine, factor: Tensor) -> _Affine:
-    scale, shift = value
-    return None if scale is None else scale * factor.to(
-        scale
-    ), None if shift is None else shift * factor.to(shift)
+    return _Affine(*(None if part is None else part * factor.to(part) for part in value))
+
+
+def _sum(one: _Affine, other: _Affine) -> _Affine:
+    return _Affine(*(_plus(a, b) for a, b in zip(one, other, strict=True)))
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:

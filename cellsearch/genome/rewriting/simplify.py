@@ -32,6 +32,7 @@ from cellsearch.genome.rewriting.graph import (
     evaluate_weight,
 )
 from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
+from cellsearch.genome.shapes import is_cut
 
 __all__ = ["RULES", "Rule", "rewrite", "simplify", "simplify_weights"]
 
@@ -110,6 +111,7 @@ RULES: tuple[Rule, ...] = (
         value_rules.function_of_function,
     ),
     Rule("within bounds", "algebra", ("hard_tanh",), value_rules.within_bounds),
+    Rule("rotation", "algebra", ("rotate",), value_rules.turned),
     Rule("unit of a multiple", "algebra", ("unit",), value_rules.unit_of_multiple),
     Rule("extremum", "algebra", ("max", "min"), value_rules.extremum),
     Rule("degenerate blend", "algebra", ("blend",), value_rules.degenerate_blend),
@@ -173,12 +175,13 @@ def simplify_weights(
 
 def _written(genome: Genome, rules: Sequence[Rule]) -> tuple[Genome, dict[tuple[int, int], Weight]]:
     """The simplified genome with its weights. A number is written wherever it is read, so a cell of
-    thousands of nodes can grow beyond what is allowed; then nothing but dead nodes goes.
+    thousands of nodes can grow beyond what is allowed, and a number cannot be cut into heads or
+    pairs, which what has become one was; then nothing but dead nodes goes.
     """
     try:
         return rewrite(genome, rules).genome()
     except GenomeError:
-        if 2 * len(genome.nodes) < MAX_NODES:
+        if 2 * len(genome.nodes) < MAX_NODES and not (genome.sized or is_cut(genome.nodes)):
             raise
         return rewrite(genome, ()).genome()
 

@@ -38,6 +38,7 @@ __all__ = [
     "one_head",
     "opened_blend",
     "silu_product",
+    "turned",
     "turned_blend",
     "unit_of_multiple",
     "within_bounds",
@@ -196,6 +197,21 @@ def unit_of_multiple(graph: RewriteGraph, value: int) -> int | None:
         return None
     form.coefficient = math.copysign(1.0, form.coefficient)
     return graph.make("unit", write_product(graph, form))
+
+
+def turned(graph: RewriteGraph, value: int) -> int | None:
+    """rotate(a, 0) -> a, rotate(rotate(a, b), c) -> rotate(a, b + c), rotate(-a, b) ->
+    -rotate(a, b), rotate(0, b) -> 0.
+    """
+    operand, angle = graph.at(value).operands
+    if graph.number(angle) == 0.0 or graph.number(operand) == 0.0:
+        return operand
+    inner = graph.at(operand)
+    if inner.op == "rotate" and graph.single(operand):
+        both = graph.make("add", inner.operands[1], angle)
+        return graph.make("rotate", inner.operands[0], both)
+    positive = _without_sign(graph, operand)
+    return None if positive is None else graph.make("neg", graph.make("rotate", positive, angle))
 
 
 def extremum(graph: RewriteGraph, value: int) -> int | None:
