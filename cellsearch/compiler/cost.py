@@ -32,7 +32,7 @@ from cellsearch.compiler.backends.native.structures import CommandKind
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
-from cellsearch.errors import EnvironmentFailure
+from cellsearch.errors import BackendError, EnvironmentFailure
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.sizes import Sizes
@@ -97,10 +97,13 @@ def estimate(
 ) -> Cost:
     """The cost of one layer over a segment of ``steps`` positions of ``batch`` sequences.
 
-    Raises :class:`BackendError` where there is no runtime.
+    Raises :class:`BackendError` where there is no runtime, and for a cell that it cannot run.
     """
+    program = simplify_program(lower(genome))
+    if program.beyond_hidden:
+        raise BackendError(f"no time is predicted: {program.beyond_hidden}")
     sized = Codes(
-        native_gradient(simplify_program(lower(genome))),
+        native_gradient(program),
         library(),
         input_size=input_size,
         hidden_size=hidden_size,

@@ -86,9 +86,9 @@ def prepared(genome: Genome) -> PreparedCell:
         labels.append(
             f"{node.op} {node.value!r}"
             if node.op == "const"
-            else f"{node.op} {'with' if node.bias else 'without'} bias"
+            else f"{node.op} {'with' if node.bias else 'without'} bias{_cut(node)}"
             if node.op == "linear"
-            else node.op
+            else f"{node.op}{_cut(node)}"
         )
         for position, operand in enumerate(node.inputs):
             connections[vertex[operand], k, 0 if ops.OPS[node.op].commutative else position] += 1
@@ -100,6 +100,12 @@ def prepared(genome: Genome) -> PreparedCell:
     return PreparedCell(
         simple.key, (*labels, _OUT), (*kinds, _OUT), connections, simple, (*named, ())
     )
+
+
+def _cut(node: Node) -> str:
+    """What a node says of its size and parts, where it says something."""
+    said = [f"{name}={value}" for name, value in node.attrs if name in ("blocks", "heads", "size")]
+    return "".join(f", {text}" for text in said)
 
 
 def matched_distance(one: PreparedCell, other: PreparedCell) -> int:

@@ -167,7 +167,7 @@ class RunTrial:
         wide = [
             spec
             for spec in self.genome.parameters
-            if spec.shape == ("H", "I") and f"l0.{spec.name}" in weights
+            if spec.shape[1:] == ("I",) and f"l0.{spec.name}" in weights
         ]
         return {
             # without such a weight I = H

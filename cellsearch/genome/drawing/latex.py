@@ -141,6 +141,7 @@ class _Writer:
         if "#1" in pattern:
             return pattern.replace("#1", arguments), ATOM
         name = pattern or rf"\operatorname{{{_escape(node.op)}}}"
+        name += rf"_{{{node.parts}}}" if node.op == "head_norm" else ""
         return rf"{name}\left({arguments}\right)", ATOM
 
 

@@ -174,7 +174,7 @@ def difference(a: Genome, b: Genome, mapping: Mapping[int, int]) -> Picture:
 
 def _changed(old: DrawnVertex, new: DrawnVertex, node: Node | None) -> DrawnVertex:
     """A matched vertex that says what it was and what it is."""
-    if old.text == new.text and node is not None:
+    if old.text == new.text and node is not None and node.op == "linear":
         return replace(new, text=f"{new.text}, bias {'added' if node.bias else 'removed'}")
     return replace(new, text=f"{old.text} → {new.text}", tooltip=f"{old.tooltip}  →  {new.tooltip}")
 
