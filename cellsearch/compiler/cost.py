@@ -35,6 +35,7 @@ from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError, EnvironmentFailure
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import size_names
 from cellsearch.genome.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -100,13 +101,14 @@ def estimate(
     Raises :class:`BackendError` where there is no runtime, and for a cell that it cannot run.
     """
     program = simplify_program(lower(genome))
-    if program.beyond_hidden:
-        raise BackendError(f"no time is predicted: {program.beyond_hidden}")
+    if program.cut or size_names(genome):
+        raise BackendError(
+            "no time is predicted: " + (program.cut or "the cell has a size that is not bound")
+        )
     sized = Codes(
         native_gradient(program),
         library(),
-        input_size=input_size,
-        hidden_size=hidden_size,
+        Sizes(input_size, hidden_size),
     )
     return _estimate(sized, steps, batch, training)
 

@@ -291,11 +291,12 @@ class CellModule(nn.Module):
         if choice.kernel.plain_torch:
             return choice
         if self.backend == "auto" and not choice.kernel.more_gradients and beside.wants_gradient:
+            other = "reference" if self._program.beyond_hidden else "aten"
             choice = self._choose(
-                like.device, like.dtype, masked=masked, resets=resets, backend="aten"
+                like.device, like.dtype, masked=masked, resets=resets, backend=other
             )
         what = transform_of((like, *states))
-        if not what:
+        if not what or choice.kernel.plain_torch:
             return choice
         if self.backend != "auto":
             raise BackendError(

@@ -54,11 +54,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from cellsearch.genome.graph import State
-from cellsearch.genome.sizes import Width, divided, multiplied
+from cellsearch.genome.sizes import Width, base_of, divided, multiplied, ratio
 from cellsearch.ops import POINTWISE
 
 __all__ = ["PARAMETRIC", "POINTWISE", "STRUCTURAL", "Extent", "Instruction", "Program", "Shape"]
@@ -183,14 +184,21 @@ class Program:
         return {"1": self.state_widths[0], "I": "H"}.get(width, width)
 
     @cached_property
+    def cut(self) -> str:
+        """What in the program is cut into equal parts, for backends that run no such product;
+        empty if nothing is.
+        """
+        cut = [i.op for i in self.instructions if i.op.startswith(("blocks", "head_norm"))]
+        return f"the cell has {'heads' if 'head_norm' in cut else 'blocks'}" if cut else ""
+
+    @cached_property
     def beyond_hidden(self) -> str:
         """What in the program has another size than I and H or is cut into parts, for backends that
         run neither; empty if nothing does.
         """
         if not {*self.state_widths, *(shape.width for shape in self.shapes)} <= {"I", "H", "1"}:
             return "the cell has values of other sizes than its input and H (size=)"
-        cut = [i.op for i in self.instructions if i.op.startswith(("blocks", "head_norm"))]
-        return f"the cell has {'heads' if 'head_norm' in cut else 'blocks'}" if cut else ""
+        return self.cut
 
     @cached_property
     def first(self) -> int:
@@ -313,6 +321,33 @@ class Program:
         ]
         lines += [f"output  {name} = {self.names[v]}" for name, v in self.outputs]
         return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+class BasePlace(NamedTuple):
+    """Where a size can be read off: an axis of a state, or of a weight, is ``factor`` times it."""
+
+    state: int
+    """-1: a weight."""
+    parameter: str
+    axis: int
+    factor: Fraction
+
+
+def base_places(program: Program) -> dict[str, BasePlace]:
+    """For H and each name of a size of the cell's own where its number shows."""
+    seen: list[tuple[Width, int, str, int]] = [
+        (width, k, "", -1) for k, width in enumerate(program.state_widths)
+    ]
+    for name, shape in program.parameters:
+        seen += [(width, -1, name, axis) for axis, width in enumerate(shape)]
+    found: dict[str, BasePlace] = {}
+    for width, state, parameter, axis in seen:
+        base = base_of(width)
+        if base and base != "I":
+            factor = ratio(width, base)
+            assert factor is not None
+            found.setdefault(base, BasePlace(state, parameter, axis, factor))
+    return found
 
 
 def _shape(

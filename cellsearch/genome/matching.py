@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import canonical_values
+from cellsearch.genome.parts import Node
 
 __all__ = [
     "CellEdge",

@@ -180,5 +180,5 @@ class Sizes(dict[Width, int]):
     def with_input(self, input_size: int) -> Sizes:
         """The same with another I."""
         new = Sizes(input_size, self["H"])
-        new.update({name: size for name, size in self.items() if base_of(name) not in ("I", "")})
+        new.update({w: n for w, n in self.items() if base_of(w) not in ("I", "")})
         return new

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cellsearch.compiler.backends.base import Support
 from cellsearch.compiler.backends.choice import support_of
 from cellsearch.compiler.backends.evaluate import operation
 from cellsearch.compiler.calling import within
@@ -192,6 +193,8 @@ def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, s
     if backend == "torch":
         return {"native": "not asked for", "torch": "taken"}
     support = support_of("native", cell.program, torch.device("cpu"), torch.float32)
+    if support.ok and cell.program.beyond_hidden:
+        support = Support(False, f"{cell.program.beyond_hidden}, which its steps are not made for")
     reason = (
         support.reason if precision == "float32" else f"it computes in float32, not in {precision}"
     )

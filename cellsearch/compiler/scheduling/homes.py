@@ -42,7 +42,8 @@ class Homes:
     def initial(self, state: int) -> str:
         """The buffer of the initial value of a state."""
         name = self.flow.program.states[state].name
-        return self.buffer(f"initial {name}", "initial", Lifetime.STEP, "H")
+        width = self.flow.program.state_widths[state]
+        return self.buffer(f"initial {name}", "initial", Lifetime.STEP, width)
 
     def output(self, name: str, value: int) -> Home:
         """Where an output lies at the end."""
@@ -93,7 +94,8 @@ class _Finder:
                 for v in ends
             )
             lifetime = Lifetime.TIME if lasting else Lifetime.RING
-            name = self.homes.buffer(f"state {state.name}", "state", lifetime, "H")
+            width = flow.program.state_widths[k]
+            name = self.homes.buffer(f"state {state.name}", "state", lifetime, width)
             self.homes.of[ends[0]] = Home(name, read_shift)
             self.homes.of[ends[1]] = Home(name, write_shift)
 

@@ -75,9 +75,10 @@ def _settle_states(flow: Dataflow) -> tuple[int, ...]:
     is copied.
     """
     settled: list[int] = []
-    for value in flow.program.next_states:
+    program = flow.program
+    for value, width in zip(program.next_states, program.state_widths, strict=True):
         own = value not in settled and _can_be_written_at_once(flow, value)
-        settled.append(value if own else flow.move(value, Phase.LOOP, "H"))
+        settled.append(value if own else flow.move(value, Phase.LOOP, width))
     return tuple(settled)
 
 
@@ -101,7 +102,7 @@ def _settle_outputs(flow: Dataflow, next_values: tuple[int, ...]) -> None:
         if name in flow.weights or value in next_values:
             continue
         if item.fixed or value < flow.program.first:
-            width = "H" if item.width == "1" else item.width
+            width = flow.program.output_width if item.width == "1" else item.width
             flow.outputs[name] = flow.move(value, max(item.phase, Phase.BEFORE), width)
 
 

@@ -106,7 +106,7 @@ class _Commands:
         commands: list[Command] = []
         for stage in range(last + 1):
             for place, values in sorted(stages.get(stage, {}).items()):
-                commands.append(self.stage(values, "I" if place.width == "I" else "H"))
+                commands.append(self.stage(values, "H" if place.width == "1" else place.width))
             commands += fuse_products(products.get(stage, []), flow, self.homes.of, self.started)
         return tuple(commands)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
+from cellsearch.compiler.backends.native.blocks import BlockKernel, dense_form
 from cellsearch.compiler.backends.native.build import library
 from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.kernel import NativeKernel
@@ -21,14 +22,16 @@ class Native(Backend):
     more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
-        """Programs of dense products and sizes I and H, in float32 on the CPU, where the runtime
-        can be built or was delivered.
+        """Programs without heads, in float32 on the CPU, where the runtime can be built or was
+        delivered.
         """
         if device.type != "cpu":
             return Support(False, f"it runs on the CPU, not on {device}")
         if dtype != torch.float32:
             return Support(False, f"it computes in float32, not in {dtype}")
-        missing = program.beyond_hidden or missing_instruction(program)
+        missing = (
+            program.cut if "heads" in program.cut else missing_instruction(dense_form(program))
+        )
         if missing:
             return Support(False, missing)
         try:
@@ -39,4 +42,5 @@ class Native(Backend):
 
     def build(self, program: Program) -> Kernel:
         """The kernel of a program."""
-        return NativeKernel(program, library())
+        kernel = NativeKernel(dense_form(program) if program.cut else program, library())
+        return BlockKernel(program, kernel) if program.cut else kernel

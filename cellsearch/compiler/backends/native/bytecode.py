@@ -36,6 +36,7 @@ from cellsearch.compiler.scheduling.commands import (
 )
 from cellsearch.compiler.scheduling.tokens import Folding
 from cellsearch.genome.parameters import Width
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["TABLE", "Bytecode", "encode"]
 
@@ -82,14 +83,13 @@ def encode(
     plan: ProgramSchedule,
     library: Library,
     weights: Mapping[str, tuple[Width, ...]],
-    input_size: int,
-    hidden_size: int,
+    sizes: Sizes,
     folding: Folding = (),
 ) -> Bytecode:
     """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters;
     ``folding``: columns of the token table.
     """
-    encoder = _Encoder(plan, library, weights, input_size, hidden_size, folding)
+    encoder = _Encoder(plan, library, weights, sizes, folding)
     phases = [0]
     for name in PHASES:
         for command in getattr(plan, name):
@@ -125,16 +125,16 @@ class _Encoder:
         plan: ProgramSchedule,
         library: Library,
         weights: Mapping[str, tuple[Width, ...]],
-        input_size: int,
-        hidden_size: int,
+        sizes: Sizes,
         folding: Folding,
     ) -> None:
         self.columns = {name: k for k, (name, _) in enumerate(folding)}
         self.plan = plan
         self.weights = weights
         self.library = library
-        widest = max(input_size, hidden_size)
-        self.sizes: Mapping[str, int] = {"I": input_size, "H": hidden_size, "1": widest, "unit": 1}
+        self.sizes = sizes.with_input(sizes["I"])
+        used = {buffer.width for buffer in plan.buffers.values()} | {"I", "H"}
+        self.sizes |= {"1": max(self.sizes[width] for width in used - {"1"}), "unit": 1}
         self.buffers = list(plan.buffers.values())
         if folding:
             self.buffers.append(Buffer(TABLE, "parameter", Lifetime.FIXED, "H"))

@@ -18,6 +18,7 @@ from cellsearch.compiler.scheduling.schedule import schedule
 from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
 from cellsearch.compiler.simplify import drop_dead
 from cellsearch.errors import BackendError
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["WITH_TOKENS", "Codes", "native_gradient"]
 
@@ -40,20 +41,21 @@ class Codes:
     asked for.
     """
 
-    def __init__(
-        self, gradient: Gradient, library: Library, *, input_size: int, hidden_size: int
-    ) -> None:
+    def __init__(self, gradient: Gradient, library: Library, sizes: Sizes) -> None:
         self.program = gradient.forward
         self.gradient = gradient
         self.library = library
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.square = input_size == hidden_size
+        self.sizes = sizes
+        self.input_size, self.hidden_size = sizes["I"], sizes["H"]
+        self.square = self.input_size == self.hidden_size
         self.schedules: dict[str, ProgramSchedule] = {}
         self.codes: dict[str, Bytecode] = {}
 
     @cached_property
     def folding(self) -> Folding | None:
         """The columns of a token table; ``None`` if x is not only multiplied by weights."""
+        if self.program.beyond_hidden:
+            return None  # the columns of a table are H wide
         folded = fold_forward(self.schedule("training"))
         return None if folded is None else folded[1]
 
@@ -99,8 +101,7 @@ class Codes:
                 self.schedule(kind),
                 self.library,
                 self.program.parameter_shapes,
-                self.input_size,
-                self.hidden_size,
+                self.sizes,
                 (self.folding or ()) if kind.endswith(WITH_TOKENS) else (),
             )
         return self.codes[kind]

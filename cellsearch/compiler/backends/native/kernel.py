@@ -16,8 +16,9 @@ from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.backends.transforms import check_gradients
-from cellsearch.compiler.program import Program
+from cellsearch.compiler.program import Program, base_places
 from cellsearch.errors import BackendError
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["NativeKernel"]
 
@@ -41,7 +42,8 @@ class NativeKernel(Kernel):
         self.gradient = native_gradient(program)
         self.names = tuple(name for name, _ in program.parameters)
         self.pool = Pool()
-        self.sized: dict[tuple[int, int], Sized] = {}
+        self.sized: dict[tuple[int, int, tuple[tuple[str, int], ...]], Sized] = {}
+        self.places = base_places(program) if program.beyond_hidden else None
 
     def __call__(
         self,
@@ -54,7 +56,7 @@ class NativeKernel(Kernel):
         """See :class:`cellsearch.compiler.backends.base.Kernel`; float32 on the CPU."""
         tensors = (*states, *(parameters[name] for name in self.names), *more)
         active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
-        sized = self.at(x.shape[2], states[0].shape[-1])
+        sized = self.at(*self.sizes_of(x.shape[2], states, parameters))
         if torch.is_grad_enabled() and (
             x.requires_grad or any(tensor.requires_grad for tensor in tensors)
         ):
@@ -77,7 +79,7 @@ class NativeKernel(Kernel):
         batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :class:`cellsearch.compiler.backends.base.Kernel`."""
-        sized = self.at(embedding.shape[1], states[0].shape[-1])
+        sized = self.at(*self.sizes_of(embedding.shape[1], states, parameters))
         if not sized.folding or embedding.shape[0] > tokens.numel():
             return super().run_tokens(tokens, embedding, states, parameters, batch_sizes)
         if int(tokens.min()) < 0 or int(tokens.max()) >= embedding.shape[0]:
@@ -99,17 +101,30 @@ class NativeKernel(Kernel):
             output, *final = sized.forward(table, tensors, active, source, training=False)[0]
         return output, tuple(final)
 
-    def at(self, input_size: int, hidden_size: int) -> Sized:
+    def sizes_of(
+        self, input_size: int, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
+    ) -> tuple[int, int, tuple[tuple[str, int], ...]]:
+        """I, H and the numbers of the cell's own sizes, as states and weights show them."""
+        if self.places is None:
+            return input_size, states[0].shape[-1], ()
+        found = {}
+        for base, place in self.places.items():
+            tensor = states[place.state] if place.state >= 0 else parameters[place.parameter]
+            found[base] = int(tensor.shape[place.axis] / place.factor)
+        return input_size, found.pop("H", 1), tuple(sorted(found.items()))
+
+    def at(
+        self, input_size: int, hidden_size: int, named: tuple[tuple[str, int], ...] = ()
+    ) -> Sized:
         """The kernel for these sizes, made when it is first asked for."""
-        key = (input_size, hidden_size)
+        key = (input_size, hidden_size, named)
         sized = self.sized.get(key)
         if sized is None:
             sized = self.sized[key] = Sized(
                 self.gradient,
                 self.library,
                 self.pool,
-                input_size=input_size,
-                hidden_size=hidden_size,
+                Sizes(input_size, hidden_size, dict(named)),
             )
         return sized
 

@@ -19,6 +19,7 @@ from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.scheduling.commands import Lifetime
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["DIRECT_ROWS", "Kept", "Sized", "Tokens"]
 
@@ -70,21 +71,18 @@ class Sized(Codes):
         gradient: Gradient,
         library: Library,
         pool: Pool,
-        *,
-        input_size: int,
-        hidden_size: int,
+        sizes: Sizes,
     ) -> None:
-        super().__init__(gradient, library, input_size=input_size, hidden_size=hidden_size)
+        super().__init__(gradient, library, sizes)
         self.pool = pool
         self.names = [name for name, _ in self.program.parameters]
         self.states = len(self.program.states)
         self._not_copied = [0] * self.states
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
-        letters = {"I": input_size, "H": hidden_size, "1": 1}
-        self.weight_sizes = [
-            math.prod(letters[letter] for letter in shape) for _, shape in self.program.parameters
-        ]
-        self.more_widths = [letters[letter] for _, letter in self.program.inputs[1:]]
+        self.weight_sizes = [math.prod(sizes.of(shape)) for _, shape in self.program.parameters]
+        self.more_widths = [sizes[letter] for _, letter in self.program.inputs[1:]]
+        self.state_sizes = [sizes[letter] for letter in self.program.state_widths]
+        self.output_size = sizes[self.program.output_width]
 
     # -- plans -------------------------------------------------------------------------------------
 
@@ -107,7 +105,7 @@ class Sized(Codes):
             )
             tokens = WITH_TOKENS if kind.endswith(WITH_TOKENS) else ""
             forward = self.plan("training" + tokens, steps, rows, packed) if reverse else None
-            sizes = [rows * self.hidden_size] * self.states + self.weight_sizes
+            sizes = [rows * width for width in self.state_sizes] + self.weight_sizes
             sizes += [steps * rows * width for width in self.more_widths]
             call = self.plans[key] = wire(
                 plan, self.schedule(kind), self.program, self.names, sizes, forward
@@ -167,13 +165,14 @@ class Sized(Codes):
         """The states after the last step of each sequence, in the shape of the initial ones, from
         the memories that the call listed.
         """
-        rows, width = call.plan.rows, self.hidden_size
+        rows = call.plan.rows
         lengths = torch.from_numpy((batch_sizes[:, None] > np.arange(rows)[None, :]).sum(0))
         found: list[Tensor] = []
         for k, ((number, start), home) in enumerate(
             zip(call.carried, call.layout.final, strict=True)
         ):
             ring = call.layout.buffers[home.buffer].lifetime is Lifetime.RING
+            width = self.state_sizes[k]
             floats = call.plan.memory.slots[home.buffer] * rows * width
             slots = memories[number].view(-1)[start : start + floats].view(-1, rows, width)
             last = slots[lengths % 2 if ring else lengths, torch.arange(rows, device=CPU)]
@@ -255,7 +254,7 @@ class Sized(Codes):
         given = [gradient if gradient is not None else call.zeros for gradient in outer]
         if outer[0] is None:
             plan = call.plan
-            shape = (plan.steps, plan.rows, self.hidden_size)
+            shape = (plan.steps, plan.rows, self.output_size)
             given[0] = torch.zeros(shape, dtype=torch.float32, device=CPU)
         return [
             gradient if gradient.is_contiguous() else gradient.contiguous() for gradient in given
