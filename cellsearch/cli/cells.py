@@ -194,6 +194,7 @@ def _print_facts(located: Located, facts: dict[str, Any], relatives: dict[str, A
         ("nodes", str(facts["nodes"])),
         ("cell weights", f"{facts['cell_weights']:,} for {layer} ({matrices})"),
         ("multiply-adds", f"{facts['multiply_adds']:,} a step {sizes}"),
+        ("state floats", f"{facts['state_floats']:,} carried from a step to the next {sizes}"),
         *([("predicted", _predicted_text(facts["predicted"]))] if facts["predicted"] else []),
         ("class", f"{facts['class']}, GEMM depth {facts['gemm_depth']}"),
         ("key", facts["key"]),

@@ -231,7 +231,8 @@ def show_op(name: str, as_json: bool) -> None:
 
 
 _STRUCTURES = {
-    "linear": "W_a @ a + W_b @ b + ... + bias, each W dense",
+    "linear": "W_a @ a + W_b @ b + ... + bias, each W dense, or in blocks (blocks=4)",
+    "head_norm": "layer_norm of each of n equal parts of a",
     "diag": "w * a, w a vector",
     "scale": "s * a, s one number",
     "bias": "a vector of weights",
@@ -246,6 +247,8 @@ def _call(row: ops.Op) -> str:
     """An expression of a cell in which the op stands."""
     first, second = "linear(x[t], h[t-1])", "h[t-1]"
     infix = {"add": "+", "sub": "-", "mul": "*", "div": "/"}.get(row.name)
+    if row.name == "head_norm":
+        return f"head_norm({first}, 4)"
     if row.name == "linear":
         return f"tanh({first})"
     if row.name == "const":

@@ -94,6 +94,7 @@ def cell_facts(genome: Genome, sizes: LayerSizes) -> dict[str, Any]:
         "cell_weights": layer_weights(genome, sizes),
         "parameters": parameter_count(genome, input_size, hidden_size),
         "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size),
+        "state_floats": measures.state_floats(genome, input_size, hidden_size),
         "class": measures.recurrence_class(genome),
         "gemm_depth": measures.gemm_depth(genome),
         "needs_equal_sizes": bool(requires_square(genome)),

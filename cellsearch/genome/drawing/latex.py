@@ -83,6 +83,7 @@ class _Writer:
 
     def weighted(self, value: int, node: Node) -> tuple[str, int]:
         terms: list[str] = []
+        blocks = rf"^{{({node.blocks})}}" if node.blocks > 1 else ""
         for position, operand in enumerate(node.inputs):
             spec = self.weights[value, position]
             owner, _, suffix = spec.name.partition(".")
@@ -94,7 +95,7 @@ class _Writer:
                 terms.append(
                     rf"w_{{{subscript}}} \odot {inner}"
                     if node.op == "diag"
-                    else rf"W_{{{subscript}}} {inner}"
+                    else rf"W{blocks}_{{{subscript}}} {inner}"
                 )
         if (value, -1) in self.weights:
             terms.append(rf"b_{{{_name(self.weights[value, -1].name.partition('.')[0])}}}")

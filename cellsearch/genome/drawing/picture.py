@@ -301,8 +301,17 @@ def _text(genome: Genome, value: int, inside: list[int]) -> str:
         return " ".join([ops.OPS[node.op].symbol or node.op, *written])
     chain = [genome.nodes[v - genome.first_node] for v in sorted(inside, reverse=True)]
     return " ∘ ".join(
-        ops.OPS[n.op].symbol or n.op.replace("_", " ") for n in chain if n.op != "const"
+        (ops.OPS[n.op].symbol or n.op.replace("_", " ")) + _cut(n) for n in chain if n.op != "const"
     )
+
+
+def _cut(node: Node) -> str:
+    """What a drawing says of the parts and the size of a node."""
+    if not node.attrs:
+        return ""
+    what = "heads" if node.op == "head_norm" else "blocks"
+    parts = f", {node.parts} {what}" if node.parts > 1 else ""
+    return parts + (f" → {node.size}" if node.size != "H" else "")
 
 
 def _port(genome: Genome, node: Node, position: int, shown: Mapping[int, int]) -> str:
