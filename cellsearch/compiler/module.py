@@ -213,6 +213,11 @@ class CellModule(nn.Module):
             yield name, weights
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """What it can be given beside x: what the cell reads, and ``reset``."""
+        return (*self.genome.inputs[1:], "reset")
+
+    @property
     def bias(self) -> bool:
         """Whether the cell has biases."""
         return any(spec.name.endswith(".bias") for spec in self.genome.parameters)

@@ -66,7 +66,7 @@ def cell_inputs(model: nn.Module, batch: Batch, *, positions: int, examples: int
     model.eval()
     try:
         with torch.no_grad():
-            model(batch.x, None, batch.lengths)
+            batch.read_by(model)
     finally:
         hook.remove()
         model.train(was_training)

@@ -31,7 +31,7 @@ def position_losses(
     counts: list[int] = []
     with evaluation(model):
         for batch in batches:
-            prediction, _ = model(batch.x, None, batch.lengths)
+            prediction, _ = batch.read_by(model)
             if not _per_position(prediction, batch):
                 return ()
             for t in range(min(len(batch.x), positions)):

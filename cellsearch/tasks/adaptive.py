@@ -4,7 +4,7 @@ affordable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,10 +54,14 @@ class AdaptiveModel(SequenceModel):
         )
 
     def forward(
-        self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        state: Any = None,
+        lengths: torch.Tensor | None = None,
+        beside: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, Any]:
         """``x [T, B]`` -> log-probabilities of every token ``[T, B, V]``, final state."""
-        hidden, state = super().forward(x, state, lengths)
+        hidden, state = super().forward(x, state, lengths, beside)
         return self.logarithms(hidden), state
 
     def logarithms(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -83,12 +83,21 @@ class Batch:
     ``lengths``: ``[B]`` or ``None``.
 
     ``first``: the sequence starts here, so the carried state is reset (truncated BPTT).
+    ``beside``: what a step is given beside x, by name: ``dt [T, B]``, ``mask [T, B, I]``, and
+    ``reset [T, B]``, true where the sequence starts afresh within the batch.
     """
 
     x: torch.Tensor
     y: torch.Tensor
     lengths: torch.Tensor | None = None
     first: bool = True
+    beside: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def read_by(self, model: nn.Module, state: Any = None) -> tuple[Any, Any]:
+        """What a task's model makes of the batch, and its state."""
+        if self.beside:
+            return model(self.x, state, self.lengths, self.beside)  # type: ignore[no-any-return]
+        return model(self.x, state, self.lengths)  # type: ignore[no-any-return]
 
 
 class Task(ABC):
@@ -208,7 +217,7 @@ class Task(ABC):
         A task whose model can compute the two faster together overrides it; the number is the same
         up to rounding.
         """
-        prediction, state = model(batch.x, state, batch.lengths)
+        prediction, state = batch.read_by(model, state)
         return self.loss(prediction, batch), state
 
     @abstractmethod

@@ -4,14 +4,14 @@ a whole sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import CellFactory
@@ -69,10 +69,17 @@ class SequenceModel(nn.Module):
             self.readout.weight = self.embedding.weight
 
     def forward(
-        self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
+        self,
+        x: torch.Tensor,
+        state: Any = None,
+        lengths: torch.Tensor | None = None,
+        beside: Mapping[str, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, Any]:
-        """``x [T, B]`` or ``[T, B, I]``, ``lengths [B]`` -> (prediction, final state)."""
-        hidden, state = self._hidden(x, state, lengths)
+        """``x [T, B]`` or ``[T, B, I]``, ``lengths [B]``, ``beside`` as of :class:`Batch` ->
+        (prediction, final state). Of the times and masks in ``beside`` the cell is given those that
+        it reads; resets are for every cell.
+        """
+        hidden, state = self._hidden(x, state, lengths, beside or {})
         return self.readout(hidden), state
 
     @property
@@ -129,14 +136,18 @@ class SequenceModel(nn.Module):
         What :func:`torch.nn.functional.cross_entropy` of the prediction gives, by the function that
         the factory brought.
         """
-        hidden, state = self._hidden(x, state, None)
+        hidden, state = self._hidden(x, state, None, {})
         rows = hidden.flatten(0, -2)
         return self._linear_cross_entropy(
             rows, self.readout.weight, self.readout.bias, y.flatten()
         ), state
 
     def _hidden(
-        self, x: torch.Tensor, state: Any, lengths: torch.Tensor | None
+        self,
+        x: torch.Tensor,
+        state: Any,
+        lengths: torch.Tensor | None,
+        beside: Mapping[str, torch.Tensor],
     ) -> tuple[torch.Tensor, Any]:
         """What the readout reads, and the final state."""
         run_tokens: Callable[..., Any] | None = getattr(
@@ -148,16 +159,26 @@ class SequenceModel(nn.Module):
             inputs = inputs if self.projection is None else self.projection(inputs)
         elif run_tokens is None:
             inputs = self.embedding(x)
-        given = (
-            inputs
-            if lengths is None
-            else pack_padded_sequence(inputs, lengths, enforce_sorted=False)
-        )
-        if self.embedding is not None and run_tokens is not None:
-            output, state = run_tokens(given, self.embedding.weight, state)
+
+        def packed(values: torch.Tensor) -> Any:
+            if lengths is None:
+                return values
+            return pack_padded_sequence(values, lengths, enforce_sorted=False)
+
+        reads: tuple[str, ...] | None = getattr(self.cell, "reads", None)  # of a compiled cell
+        more = {name: packed(value) for name, value in beside.items() if name in (reads or ())}
+        if "mask" in more and self.projection is not None:
+            raise ConfigError(
+                "the cell reads mask[t], which is as wide as x, and needs an input as wide as H",
+                hint=f"hidden_size = {x.shape[2]}, or a cell that reads x through linear",
+            )
+        if reads is None and "reset" in beside:
+            output, state = _with_resets(self.cell, inputs, state, beside["reset"])
+        elif self.embedding is not None and run_tokens is not None:
+            output, state = run_tokens(packed(inputs), self.embedding.weight, state, **more)
         else:
-            output, state = self.cell(given, state)
-        if lengths is not None:
+            output, state = self.cell(packed(inputs), state, **more)
+        if isinstance(output, PackedSequence):
             output, _ = pad_packed_sequence(output, total_length=x.shape[0])
         return self.dropout(self._read(output, lengths)), state
 
@@ -175,6 +196,29 @@ class SequenceModel(nn.Module):
         if self.directions == 1:
             return last
         return torch.cat([last[:, : self.hidden_size], output[0, :, self.hidden_size :]], dim=1)
+
+
+def _with_resets(
+    cell: nn.Module, x: torch.Tensor, state: Any, reset: torch.Tensor
+) -> tuple[torch.Tensor, Any]:
+    """A layer of torch, whose states begin as zeros, over ``x [T, B, I]`` with zeros again where
+    ``reset [T, B]`` is true: position by position.
+    """
+    if not isinstance(cell, nn.RNNBase):
+        raise ConfigError(
+            f"a {type(cell).__name__} cannot start afresh within a sequence, as this task asks",
+            hint="use a cell, or a recurrent layer of torch",
+        )
+    outputs = []
+    for x_t, fresh in zip(x, reset, strict=True):
+        if state is not None:
+            keep = ~fresh[None, :, None]
+            parts = (state,) if isinstance(state, torch.Tensor) else state
+            clean = tuple(torch.where(keep, part, 0.0) for part in parts)
+            state = clean[0] if isinstance(state, torch.Tensor) else clean
+        output, state = cell(x_t[None], state)
+        outputs.append(output)
+    return torch.cat(outputs), state
 
 
 def _linear_cross_entropy(

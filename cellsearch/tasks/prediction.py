@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellsearch.errors import ConfigError, DataWarning
+from cellsearch.genome.parts import check_inputs
 from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 
 __all__ = ["ModelStream", "Predicted", "predict", "prepare", "run"]
@@ -238,6 +239,9 @@ def run(
 
     standard: tokens ``[T, B]`` or standardised values ``[T, B, I]``, float64.
     """
+    genome = getattr(getattr(model, "cell", None), "genome", None)
+    if genome is not None:
+        check_inputs(genome.inputs, "a prediction from x alone")
     last = None
     if isinstance(interface.inputs, FeatureInputs):
         # As the task rounds: to float32 first, then the difference.

@@ -26,6 +26,8 @@ _TASKS: Parts[Task] = Parts(
         "anbncn": "cellsearch.tasks.anbncn:AnBnCn",
         "associative_recall": "cellsearch.tasks.associative_recall:AssociativeRecall",
         "distil": "cellsearch.tasks.distil:Distil",
+        "episodes": "cellsearch.tasks.episodes:Episodes",
+        "irregular": "cellsearch.tasks.irregular:Irregular",
         "dyck1": "cellsearch.tasks.dyck:Dyck1",
         "dyck2": "cellsearch.tasks.dyck:Dyck2",
         "modular_sum": "cellsearch.tasks.parity:ModularSum",

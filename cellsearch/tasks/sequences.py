@@ -292,7 +292,7 @@ class SequenceTask(Task):
         total, count = 0.0, 0
         with heads.evaluation(model):
             for batch in self.batches(split, 0):
-                prediction, y = self._counted(model(batch.x, None, batch.lengths)[0], batch)
+                prediction, y = self._counted(batch.read_by(model)[0], batch)
                 if not torch.isfinite(prediction).all():
                     return math.nan, math.nan
                 if self.classes:

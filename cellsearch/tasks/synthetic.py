@@ -19,7 +19,10 @@ from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["NOTHING", "RecallTask", "SyntheticTask", "seeded"]
 
-Example = tuple[NDArray[Any], NDArray[Any]]
+Example = (
+    tuple[NDArray[Any], NDArray[Any]]
+    | tuple[NDArray[Any], NDArray[Any], Mapping[str, NDArray[Any]]]
+)
 NOTHING = -100
 """Target of a position at which nothing is asked."""
 _SPLITS = {"valid": 1, "test": 2}
@@ -45,7 +48,9 @@ class SyntheticTask(Task):
     @classmethod
     @abstractmethod
     def generate(cls, rng: np.random.Generator, options: Any, count: int, length: int) -> Example:
-        """``count`` examples of one length: inputs ``[T, count, ...]`` and targets."""
+        """``count`` examples of one length: inputs ``[T, count, ...]`` and targets; maybe what a
+        step is given beside x, by the names of :attr:`Batch.beside`, each ``[T, count, ...]``.
+        """
 
     @classmethod
     @abstractmethod
@@ -64,19 +69,16 @@ class SyntheticTask(Task):
         for split, number in _SPLITS.items():
             for k, length in enumerate(cls.evaluation_lengths(parsed, split)):  # type: ignore[arg-type]
                 rng = np.random.default_rng([2**32 - 1, number, k])
-                arrays[f"{split}_{k}_x"], arrays[f"{split}_{k}_y"] = cls.generate(
-                    rng, parsed, parsed.evaluation_size, length
-                )
+                x, y, *beside = cls.generate(rng, parsed, parsed.evaluation_size, length)
+                parts = {"x": x, "y": y, **(beside[0] if beside else {})}
+                arrays.update({f"{split}_{k}_{name}": part for name, part in parts.items()})
         return arrays
 
     def __init__(self, options: TaskOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
         self._evaluation = {
             split: [
-                Batch(
-                    torch.from_numpy(writable(arrays[f"{split}_{k}_x"])),
-                    torch.from_numpy(writable(arrays[f"{split}_{k}_y"])),
-                )
+                _batch(arrays, f"{split}_{k}_")
                 for k in range(len(self.evaluation_lengths(options, split)))  # type: ignore[arg-type]
             ]
             for split in _SPLITS
@@ -101,15 +103,28 @@ class SyntheticTask(Task):
         batches: list[Batch | None] = [None] * self.group
         for length in sorted(set(lengths)):
             members = [k for k, found in enumerate(lengths) if found == length]
-            x, y = (
-                torch.from_numpy(part)
-                for part in self.generate(rng, self.options, size * len(members), length)
-            )
+            made = self.generate(rng, self.options, size * len(members), length)
+            x, y = torch.from_numpy(made[0]), torch.from_numpy(made[1])
+            given = {
+                name: torch.split(torch.from_numpy(part), size, 1)
+                for name, part in (made[2] if len(made) == 3 else {}).items()
+            }
             along = 1 if y.dim() > 1 else 0  # targets of whole sequences are [B]
             parts = zip(members, torch.split(x, size, 1), torch.split(y, size, along), strict=True)
-            for k, x_part, y_part in parts:
-                batches[k] = Batch(x_part.contiguous(), y_part.contiguous())
+            for place, (k, x_part, y_part) in enumerate(parts):
+                beside = {name: part[place].contiguous() for name, part in given.items()}
+                batches[k] = Batch(x_part.contiguous(), y_part.contiguous(), beside=beside)
         return [batch for batch in batches if batch is not None]
+
+
+def _batch(arrays: Arrays, prefix: str) -> Batch:
+    """The batch of the arrays whose names begin so."""
+    parts = {
+        name.removeprefix(prefix): torch.from_numpy(writable(array))
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    return Batch(parts.pop("x"), parts.pop("y"), beside=parts)
 
 
 class RecallTask(SyntheticTask):
@@ -146,7 +161,7 @@ class RecallTask(SyntheticTask):
         losses, right = [], []
         with heads.evaluation(model):
             for batch in self.batches(split, 0):
-                prediction, _ = model(batch.x)
+                prediction, _ = batch.read_by(model)
                 asked = batch.y != NOTHING
                 losses.append(float(self.loss(prediction, batch)))
                 right.append(float((prediction.argmax(-1) == batch.y)[asked].double().mean()))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -50,7 +51,11 @@ def same_batch(a: Batch, b: Batch) -> bool:
         if a.lengths is not None and b.lengths is not None
         else a.lengths is b.lengths
     )
-    return torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and lengths and a.first == b.first
+    beside = a.beside.keys() == b.beside.keys() and all(
+        torch.equal(value, b.beside[name]) for name, value in a.beside.items()
+    )
+    same = torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and lengths and beside
+    return same and a.first == b.first
 
 
 class TaskContract:
@@ -106,7 +111,7 @@ class TaskContract:
         batch = next(iter(task.batches("valid", 0)))
         model = task.model(torch_factory(hidden_size=self.hidden_size))
         with torch.no_grad():
-            prediction, _ = model(batch.x, None, batch.lengths)
+            prediction, _ = batch.read_by(model)
         assert prediction.shape[-1] == interface.outputs
         assert (prediction.dim() == 3) == interface.streams
         if isinstance(interface.inputs, TokenInputs):
@@ -181,7 +186,7 @@ class TaskContract:
         torch.manual_seed(0)
         model = task.model(torch_factory())
         batch = self._long_batch(task)
-        loss = task.loss(model(batch.x, None, batch.lengths)[0], batch)
+        loss = task.loss(batch.read_by(model)[0], batch)
         assert loss.shape == ()
         loss.backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
@@ -220,9 +225,9 @@ class TaskContract:
         beyond = torch.arange(len(padded.x)).unsqueeze(1) >= padded.lengths
         x = padded.x.clone()
         x[beyond] = x[beyond] * 0 if x.is_floating_point() else 0
-        changed = Batch(x, padded.y, padded.lengths, padded.first)
+        changed = replace(padded, x=x)
         with torch.no_grad():
-            one, other = (task.loss(model(b.x, None, b.lengths)[0], b) for b in (padded, changed))
+            one, other = (task.loss(b.read_by(model)[0], b) for b in (padded, changed))
         assert torch.equal(one, other)
 
     def test_it_can_be_learned(self) -> None:
@@ -234,7 +239,7 @@ class TaskContract:
         before = task.score(model, "valid")[0]
         state: Any = None
         for batch in islice(task.batches("train", 0), self.steps):
-            prediction, state = model(batch.x, None if batch.first else state, batch.lengths)
+            prediction, state = batch.read_by(model, None if batch.first else state)
             state = None if state is None else tuple(part.detach() for part in state)
             optimizer.zero_grad()
             task.loss(prediction, batch).backward()  # type: ignore[no-untyped-call]

@@ -133,6 +133,6 @@ def _loss(model: torch.nn.Module, task: Task, data: Iterable[Batch]) -> float:
     """
     losses, state = [], None
     for batch in data:
-        prediction, state = model(batch.x, None if batch.first else state, batch.lengths)
+        prediction, state = batch.read_by(model, None if batch.first else state)
         losses.append(float(task.loss(prediction, batch)))
     return sum(losses) / max(1, len(losses))
