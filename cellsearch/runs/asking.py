@@ -105,6 +105,11 @@ def _space(space: SearchSpace) -> dict[str, Any]:
     }
     if limits.max_gemm_depth < limits.max_depth:
         allowed["dense products after one another"] = f"at most {limits.max_gemm_depth}"
+    if len(space.inputs) > 1:
+        allowed["inputs"] = (
+            " and ".join(f"{name}[t]" for name in space.inputs)
+            + "; dt is the time since the step before, one number, mask is 1 where x was observed"
+        )
     if limits.max_delay:
         allowed["steps back"] = (
             f"at most {limits.max_delay}, as in h[t-{limits.max_delay}]; what only holds an "

@@ -36,6 +36,9 @@ def without_forbidden(space: Declaration) -> tuple[Mapping[str, float], FullCell
     return {op: weight for op, weight in space.ops.items() if op not in forbidden}, fewer
 
 
+_INPUTS = (("x",), ("x", "dt"), ("x", "mask"), ("x", "dt", "mask"))
+
+
 def check_space(space: Declaration) -> None:
     """Raise :class:`SpaceError` for a space that contradicts itself or does not hold its own seed
     genomes.
@@ -51,6 +54,13 @@ def check_space(space: Declaration) -> None:
             check_name(state, "state", "")
         except GenomeError as error:
             raise fail("states", error.message, error.hint) from None
+    if space.inputs not in _INPUTS:
+        allowed = "; ".join(", ".join(names) for names in _INPUTS)
+        raise fail(
+            "inputs",
+            f"{', '.join(space.inputs) or 'nothing'} is not what a cell may read",
+            hint=f"allowed: {allowed}",
+        )
     for op, weight in space.ops.items():
         if ops.find(op) is None:
             raise fail(f"ops.{op}", f"unknown op {op!r}", hint="allowed: " + ", ".join(ops.names()))

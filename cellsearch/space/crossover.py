@@ -17,7 +17,7 @@ from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.space.declaration import Declaration
-from cellsearch.space.draft import Draft, X
+from cellsearch.space.draft import GIVEN, Draft, X
 from cellsearch.space.moves import Place, places
 from cellsearch.space.steps import free_state_name
 
@@ -71,7 +71,9 @@ def roles(draft: Draft) -> dict[str, list[Place]]:
     """
     found: dict[str, list[Place]] = defaultdict(list)
     for place in places(draft):
-        if place.value == X or (place.value > 0 and draft.nodes[place.value].op == "const"):
+        if place.value in GIVEN.values() or (
+            place.value > 0 and draft.nodes[place.value].op == "const"
+        ):
             continue
         found[_role(draft, place)].append(place)
     return found
@@ -93,7 +95,12 @@ def _role(draft: Draft, place: Place) -> str:
 
 def _numbers(genome: Genome) -> list[int]:
     """The draft's number of each value of the genome."""
-    return [-v if genome.is_state(v) else v for v in range(genome.n_values)]
+    states = range(len(genome.states))
+    return [
+        *(GIVEN[name] for name in genome.inputs),
+        *(-1 - k for k in states),
+        *range(genome.first_node, genome.n_values),
+    ]
 
 
 def _child(
@@ -120,7 +127,7 @@ def _child(
         else set()
     )
     known = {
-        X: X,
+        **{given: given for given in GIVEN.values()},
         **_aligned(theirs, {number: key for number, key in own.items() if number not in above}),
     }
     try:

@@ -198,6 +198,8 @@ class Declaration(ABC):
     of them instead of those of :class:`SizeLimits`."""
     device: DeviceLimits = field(default_factory=DeviceLimits)
     """What a cell must fit at :attr:`sizes`."""
+    inputs: tuple[str, ...] = ("x",)
+    """What a cell may read of a step: ``x``, and maybe ``dt`` and ``mask``."""
     dropped: Mapping[str, str] = field(default_factory=dict)
     """Seed genomes that constraints of an experiment have left out, with the reason."""
 

@@ -37,10 +37,16 @@ _STRUCTURE = frozenset({"linear", "add", "mul", "sub", "const", "scale", "identi
 
 def violation(space: Declaration, genome: Genome) -> Violation | None:
     """See :meth:`SearchSpace.contains`."""
-    for check in (_states, _ops, cuts, _sizes, _influence, _width, _recurrence, _parts):
+    for check in (_inputs, _states, _ops, cuts, _sizes, _influence, _width, _recurrence, _parts):
         for found in check(space, genome):
             return found
     return None
+
+
+def _inputs(space: Declaration, genome: Genome) -> Iterator[Violation]:
+    for name in genome.inputs:
+        if name not in space.inputs:
+            yield Violation(f"{name}[t] is read", f"{name}_t", ", ".join(space.inputs))
 
 
 def _states(space: Declaration, genome: Genome) -> Iterator[Violation]:
@@ -214,7 +220,7 @@ def _influence(space: Declaration, genome: Genome) -> Iterator[Violation]:
         )
     if rules.states_reach_output or rules.no_idle_nodes:
         useful = _read(genome, output)
-        for k, state in enumerate(genome.state_names, start=1):
+        for k, state in enumerate(genome.state_names, start=len(genome.inputs)):
             if rules.states_reach_output and k not in useful:
                 yield Violation(
                     "this state never influences the output",
@@ -230,7 +236,7 @@ def _influence(space: Declaration, genome: Genome) -> Iterator[Violation]:
                 )
     if rules.states_see_input:
         seen = _driven(genome)
-        for k, state in enumerate(genome.state_names, start=1):
+        for k, state in enumerate(genome.state_names, start=len(genome.inputs)):
             if k not in seen:
                 yield Violation(
                     "x never influences this state", f"{state}_t", "states that x reaches"
@@ -250,8 +256,8 @@ def _read(genome: Genome, roots: list[int], *, within: bool = False) -> set[int]
             found.add(value)
             if value >= first:
                 stack += nodes[value - first].inputs
-            elif value and not within:
-                stack.append(ends[value - 1])
+            elif genome.is_state(value) and not within:
+                stack.append(ends[value - len(genome.inputs)])
     return found
 
 
@@ -266,7 +272,8 @@ def _driven(genome: Genome) -> set[int]:
             found.add(value)
             stack += uses[value]
             if value in ends:
-                stack += [k for k, end in enumerate(ends, start=1) if end == value]
+                first = len(genome.inputs)
+                stack += [k for k, end in enumerate(ends, start=first) if end == value]
     return found
 
 

@@ -15,6 +15,7 @@
 ``add_state``         a new state: it remembers a value for the next step, or accumulates one
 ``remove_state``      a state goes, its readers read another one
 ``delay``             x or a state is read one step earlier, or one later, up to ``max_delay``
+``gap``               a linear reads dt or the mask, or no longer; a state decays with the time
 ``blocks``            a product gets twice or half as many blocks, up to ``max_blocks``
 ``bottleneck``        a product goes through fewer numbers, or more, down to H / ``max_bottleneck``
 ====================
@@ -39,6 +40,7 @@ from cellsearch.space.cuts import block_moves, bottleneck_moves
 from cellsearch.space.declaration import Declaration, Edit
 from cellsearch.space.delays import delay_moves
 from cellsearch.space.draft import Draft, X
+from cellsearch.space.gaps import gap_moves
 from cellsearch.space.moves import (
     Move,
     Place,
@@ -74,7 +76,7 @@ _LIST = (
 """The operators of :func:`neighbours`; of ``insert`` it takes the functions of one value."""
 
 
-_OF_LIMITS = ("delay", "blocks", "bottleneck")
+_OF_LIMITS = ("delay", "blocks", "bottleneck", "gap")
 """Those of spaces whose limits allow what they make."""
 
 
@@ -85,7 +87,8 @@ def operators(space: Declaration) -> tuple[str, ...]:
     needs_delay = set() if space.limits.max_delay else {"delay"}
     needs_cuts = set() if space.limits.max_blocks > 1 else {"blocks"}
     needs_cuts |= set() if space.limits.max_bottleneck > 1 else {"bottleneck"}
-    lacking = needs_product | needs_states | needs_delay | needs_cuts
+    needs_gaps = set() if len(space.inputs) > 1 else {"gap"}
+    lacking = needs_product | needs_states | needs_delay | needs_cuts | needs_gaps
     return tuple(name for name in OPERATORS if name not in lacking)
 
 
@@ -408,6 +411,7 @@ OPERATORS: dict[str, Callable[[Declaration, Draft], _Moves]] = {
     "add_state": _add_state,
     "remove_state": _remove_state,
     "delay": delay_moves,
+    "gap": gap_moves,
     "blocks": block_moves,
     "bottleneck": bottleneck_moves,
 }

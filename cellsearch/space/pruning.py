@@ -16,7 +16,7 @@ from cellsearch import ops
 from cellsearch.errors import GenomeError, SpaceError
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.space.declaration import Declaration
-from cellsearch.space.draft import Draft, X
+from cellsearch.space.draft import GIVEN, Draft, X
 
 __all__ = ["Left", "discrete", "each_pruning", "gated", "remove", "without"]
 
@@ -158,7 +158,8 @@ def _label(genome: Genome, value: int) -> str:
     if value > 0:
         node = genome.nodes[value - genome.first_node]
         return node.name or node.op
-    return genome.states[-value - 1].name
+    given = {number: name for name, number in GIVEN.items()}
+    return given.get(value) or genome.states[-value - 1].name
 
 
 def each_pruning(space: Declaration, genome: Genome) -> Iterator[Genome]:

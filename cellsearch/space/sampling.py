@@ -16,6 +16,7 @@ from cellsearch.space.cuts import cut_some
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.delays import reach_back
 from cellsearch.space.draft import Draft, X
+from cellsearch.space.gaps import read_gaps
 from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
 from cellsearch.space.mutation import mutate
 
@@ -49,6 +50,8 @@ def sample(space: Declaration, rng: np.random.Generator) -> Genome:
         )
         if space.limits.max_delay:
             reach_back(space, draft, rng)
+        if len(space.inputs) > 1:
+            read_gaps(space, draft, rng)
         cut_some(space, draft, rng)
         try:
             genome = draft.build()

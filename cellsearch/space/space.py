@@ -290,6 +290,7 @@ class SearchSpace(Declaration):
             "name": self.name,
             "description": self.description,
             "states": list(self.states),
+            "inputs": list(self.inputs),
             "ops": list(self.ops),
             "max_nodes": self.limits.max_nodes,
             "max_depth": self.limits.max_depth,

@@ -7,6 +7,7 @@
     states = ["h", "c"]
     constants = [1.0]                # numbers that a cell may hold
     initial = [0.0]                  # values that a state may start with
+    inputs = ["x", "dt"]             # what a cell may read of a step: x alone where it is left out
     seeds = ["lstm", "gru"]          # zoo names; or a table [seeds] of names and cell texts
     # parts that no edit may change, see Frozen; the cell by zoo name or as text
     frozen = {cell = "lstm", nodes = ["f"]}
@@ -62,6 +63,7 @@ class _Document:
     states: tuple[str, ...]
     constants: tuple[float, ...] = Declaration.constants
     initial: tuple[float, ...] = Declaration.initial
+    inputs: tuple[str, ...] | None = None
     ops: Mapping[str, float]
     limits: SizeLimits = field(default_factory=SizeLimits)
     constraints: Constraints = field(default_factory=Constraints)
@@ -97,6 +99,7 @@ def from_table(kind: type[_Space], table: Mapping[str, Any], source: str) -> _Sp
     return kind(
         **{key: getattr(document, key) for key in _SAME},
         ops=document.ops,
+        inputs=Declaration.inputs if document.inputs is None else document.inputs,
         seeds=_seeds(document.seeds or (), source),
         frozen=_frozen(document.frozen, source) if document.frozen is not None else None,
         source=source,
@@ -108,6 +111,7 @@ def to_table(space: Declaration) -> dict[str, Any]:
     frozen = space.frozen
     document = _Document(
         **{key: getattr(space, key) for key in _SAME},
+        inputs=None if space.inputs == Declaration.inputs else space.inputs,
         ops={op: float(weight) for op, weight in space.ops.items()},
         seeds={name: genome.to_text() for name, genome in space.seeds.items()} or None,
         frozen=_Parts(frozen.cell.to_text(), frozen.nodes) if frozen is not None else None,
