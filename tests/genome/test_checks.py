@@ -94,10 +94,10 @@ def test_famous_cells_have_no_finding_or_the_known_one() -> None:
 def largest_state(genome: Genome, steps: int, scale: float) -> float:
     """The largest value of a state after some steps of large weights and a constant input."""
     rng = np.random.default_rng(0)
-    weights = {name: scale * np.abs(w) for name, w in random_weights(genome, rng, 3, 3).items()}
-    states = {s.name: np.full((1, 3), s.initial) for s in genome.states}
+    weights = {name: scale * np.abs(w) for name, w in random_weights(genome, rng, 4, 4).items()}
+    states = {s.name: np.full((1, 4), s.initial) for s in genome.states}
     for _ in range(steps):
-        states = plain_step(genome, weights, np.ones((1, 3)), states)[1]
+        states = plain_step(genome, weights, np.ones((1, 4)), states)[1]
     return max(float(np.max(np.abs(s))) for s in states.values())
 
 

@@ -111,6 +111,7 @@ def test_latex_of_every_cell_is_balanced_and_has_every_weight() -> None:
 )
 def test_latex_writes_every_op(name: str) -> None:
     operands = ", ".join(["x[t]", "h[t-1]", "2"][: ops.get(name).min_arity])
+    operands = operands.replace("h[t-1]", "2") if name == "rotate" else operands
     operands += ", 2" * any(attribute.positional for attribute in ATTRIBUTES.get(name, ()))
     text = to_latex(Genome.from_text(f"h[t] = h[t-1] + {name}({operands})"))
     assert not unbalanced(text)

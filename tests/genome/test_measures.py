@@ -21,7 +21,7 @@ from cellsearch.genome.measures import (
     recurrence_class,
 )
 
-SIZE = 3
+SIZE = 4
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ def numeric_class(genome: Genome) -> str:
         if still == kept:
             break
         kept = still
-    units = np.eye(SIZE, dtype=bool)
+    turns = any(node.op == "rotate" for node in genome.nodes)
+    units = np.kron(np.eye(SIZE // 2), np.ones((2, 2))) > 0 if turns else np.eye(SIZE) > 0
     if any(np.max(np.abs(jacobian[..., ~units])) > 1e-6 for jacobian in found):
         return "dense"
     states = np.eye(len(kept), dtype=bool)

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from support.cells import plain_cells
 from torch import Tensor
 
 from cellsearch import zoo
@@ -83,7 +84,7 @@ needs_native = pytest.mark.skipif(
 
 @needs_native
 @pytest.mark.parametrize("rows", [1, 17])
-@pytest.mark.parametrize("name", [*zoo.names(), FIXED, GIVEN, OTHER_OUTPUT])
+@pytest.mark.parametrize("name", [*plain_cells(), FIXED, GIVEN, OTHER_OUTPUT])
 def test_the_native_stepper_is_the_torch_one(name: str, rows: int) -> None:
     """Over several positions, for few rows (weights used as they lie) and many (packed); states are
     values of their own. A cell may add large numbers that nearly cancel: then the torch stepper is

@@ -22,6 +22,7 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
+from support.cells import plain_cells
 
 __all__ = ["fuzz", "run_cells"]
 
@@ -62,7 +63,7 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
     survive.
     """
     rng = np.random.default_rng(seed)
-    names = zoo.names()
+    names = plain_cells()
     refused = 0
     for _ in range(rounds):
         kernel = NativeKernel(

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from support.cells import plain_cells
 
 from cellsearch import ops, zoo
 from cellsearch.compiler.backends.native.plan import Pool
@@ -80,7 +81,7 @@ class TestNative(BackendContract):
             named(x, dt=dt)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", zoo.names())
+    @pytest.mark.parametrize("name", plain_cells())
     def test_ugly_sizes(self, name: str) -> None:
         genome = zoo.load(name)
         for steps, batch, size in ((1, 65, 63), (200, 3, 3), (3, 63, 65), (65, 1, 3), (40, 20, 16)):

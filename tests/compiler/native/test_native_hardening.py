@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.cells import plain_cells
 
-from cellsearch import zoo
 from cellsearch.compiler.backends.native import build
 
 SANITIZE = (
@@ -61,8 +61,8 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
         ).stdout.strip()
         for name in ("libasan.so", "libubsan.so")
     ]
-    for first in range(0, len(zoo.names()), 20):
-        cells = zoo.names()[first : first + 20]
+    for first in range(0, len(plain_cells()), 20):
+        cells = plain_cells()[first : first + 20]
         result = run(
             "--library",
             str(library),

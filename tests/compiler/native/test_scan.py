@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from support.cells import plain_cells
 
 from cellsearch import zoo
 from cellsearch.compiler import backends
@@ -19,7 +20,7 @@ from cellsearch.testing.backends import BackendContract, Case
 
 AFFINE = [
     name
-    for name in zoo.names()
+    for name in plain_cells()
     if solving_order(simplify_program(lower(zoo.load(name)))) is not None
 ]
 

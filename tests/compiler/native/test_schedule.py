@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.cells import plain_cells
 from support.programs import loop_dense_levels
 
 from cellsearch import zoo
@@ -118,7 +119,7 @@ def test_no_two_values_share_a_home(name: str) -> None:
             assert len(written) == len(set(written))
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", plain_cells())
 def test_registers_are_not_overwritten_too_early(name: str) -> None:
     """Run the instructions of each stage on names: every operand must hold the value that was put
     there last for it.

@@ -70,7 +70,8 @@ def against_equations(name: str, equations: Equations) -> float:
     worst = 0.0
     for states in (None, given):
         plain = Weights(weights)
-        start = states or {s.name: np.full((BATCH, SIZE), s.initial) for s in genome.states}
+        shape = (BATCH, size_of(genome))
+        start = states or {s.name: np.full(shape, s.initial) for s in genome.states}
         expected = run(equations, plain, x, start, beside_case(genome, len(x)))
         if plain.unread:
             raise AssertionError(f"the equations of {name} do not read {sorted(plain.unread)}")
@@ -115,7 +116,11 @@ def run_compiled(
     the initial ones.
     """
     module = compile_cell(
-        genome, input_size=x.shape[-1], hidden_size=SIZE, backend="reference", dtype=torch.float64
+        genome,
+        input_size=x.shape[-1],
+        hidden_size=size_of(genome),
+        backend="reference",
+        dtype=torch.float64,
     )
     module.load_state_dict(
         {f"l0.{name}": torch.from_numpy(value) for name, value in weights.items()}
@@ -143,14 +148,20 @@ def fixed_case(genome: Genome) -> tuple[dict[str, Array], Array, States]:
 
     States lie in (0.1, 0.9): some cells divide by one.
     """
+    size = size_of(genome)
     weights = {
-        spec.name: _wave(spec.sizes(SIZE, SIZE), k + 1) for k, spec in enumerate(genome.parameters)
+        spec.name: _wave(spec.sizes(size, size), k + 1) for k, spec in enumerate(genome.parameters)
     }
-    x = 1.5 * _wave((STEPS, BATCH, SIZE), 101)
+    x = 1.5 * _wave((STEPS, BATCH, size), 101)
     states = {
-        name: 0.5 + 0.4 * _wave((BATCH, SIZE), 201 + k) for k, name in enumerate(genome.state_names)
+        name: 0.5 + 0.4 * _wave((BATCH, size), 201 + k) for k, name in enumerate(genome.state_names)
     }
     return weights, x, states
+
+
+def size_of(genome: Genome) -> int:
+    """I and H of the comparison: an odd size, or, for a cell that says sizes, one of many parts."""
+    return 8 if genome.sized else SIZE
 
 
 def beside_case(genome: Genome, steps: int) -> dict[str, Array]:

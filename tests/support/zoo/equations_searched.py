@@ -249,7 +249,35 @@ def mingru_conv(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"h": h, "x_1": x, "x_2": s["x_1"], "x_3": s["x_2"]}
 
 
+def rotated(h: Array, angles: Array) -> Array:
+    """The pairs of units as complex numbers, times exp(i angle)."""
+    turned = (h[:, 0::2] + 1j * h[:, 1::2]) * np.exp(1j * angles)
+    return np.stack([turned.real, turned.imag], axis=-1).reshape(h.shape)
+
+
+def lru(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    modulus = np.exp(-np.exp(w["h.bias"]))
+    turned = rotated(s["h"], np.exp(w["h_2.bias"]))
+    h = modulus * turned + np.exp(w["h_3.bias"]) * dense(w, "h", x=x)
+    return dense(w, "y", h_=h, x=x), {"h": h}
+
+
+def rotrnn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    g = sigmoid(w["g.bias"])
+    h = g * rotated(s["h"], w["h.bias"]) + np.sqrt(1 - g**2) * dense(w, "h", x=x)
+    return dense(w, "y", h_=h, x=x), {"h": h}
+
+
+def hgrn_complex(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    f = sigmoid(affine(w, "f", x=x))
+    h = f * rotated(s["h"], w["h.bias"]) + (1 - f) * silu(affine(w, "h_2", x=x))
+    return h * sigmoid(affine(w, "y", x=x)), {"h": h}
+
+
 EQUATIONS: dict[str, Equations] = {
+    "hgrn_complex": hgrn_complex,
+    "lru": lru,
+    "rotrnn": rotrnn,
     **LSTM,
     **GATED,
     "darts_v1": tree("relu0 relu1 tanh2 relu3 relu4 identity1 relu5 relu1", range(1, 9)),
