@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from cellsearch.tasks.base import Arrays
 
-__all__ = ["DESCRIPTION", "MOST_TOKENS", "NAMES", "faults", "faults_of_description"]
+__all__ = ["BESIDE", "DESCRIPTION", "MOST_TOKENS", "NAMES", "faults", "faults_of_description"]
 
 MOST_TOKENS = 1 << 24
 """A model holds a vector for each number up to the largest token."""
 NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", "y_scale")
 """What the data of this task consist of: what is trained on, and what their digest is of."""
+BESIDE = ("dt", "mask")
+"""What they hold besides where steps lie at uneven times, or values are missing: trained on, and in
+the digest."""
 DESCRIPTION = ("x_mean", "x_scale", "x_names", "x_units", "y_names", "y_units", "horizon")
 """What they may hold besides: how raw inputs become x, and what inputs and targets are called.
 Files of version 0.1 do not hold it.
@@ -50,6 +53,12 @@ def faults(arrays: Arrays) -> Iterator[str]:
             yield f"{name} is {_described(values)}, not float64, one a column of y"
         if not np.isfinite(values).all() or (name == "y_scale" and (values <= 0).any()):
             yield f"{name} is not finite, or not above 0"
+    for name, shape in (("dt", x.shape[:1]), ("mask", x.shape)):
+        given = arrays.get(name)
+        if given is not None and (
+            given.dtype != np.float32 or given.shape != shape or not np.isfinite(given).all()
+        ):
+            yield f"{name} is {_described(given)}, not finite float32 {list(shape)}"
     rows = len(x) if str(readout) == "every" else len(lengths)
     if str(kind) == "classification":
         if y.dtype != np.int64 or y.shape != (rows,) or y.min() < 0 or y.max() >= len(classes):

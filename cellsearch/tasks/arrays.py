@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.files import replacing
+from cellsearch.tasks.array_faults import BESIDE
 from cellsearch.tasks.char_lm import CharLM
 from cellsearch.tasks.distil import DistilOptions, Loss, Where, answered
 from cellsearch.tasks.interface import Readout
@@ -55,6 +56,8 @@ def from_arrays(
     target_names: Sequence[str] = (),
     target_units: Sequence[str] = (),
     horizon: int = 1,
+    times: Any = None,
+    observed: Any = None,
 ) -> TaskData:
     """A task from your own data.
 
@@ -68,6 +71,13 @@ def from_arrays(
     lie far from 0 (times in seconds since 1970). ``names``, ``units``: of the I features;
     ``target_names``, ``target_units``: of the targets, whose K columns are ``horizon`` steps of
     them, step after step. Predictions and exports use them; training does not.
+
+    ``times``: when each position was, never decreasing, in the form of ``[N, T]`` or a list of
+    ``[T]``; a cell that reads ``dt[t]`` is given the time since the position before, in units of
+    the mean of the training sequences, and 1 at the first position. ``observed``: what of x was
+    observed, in the form of x, or ``"infer"``: all but NaN; a cell that reads ``mask[t]`` is given
+    it. Numbers that are missing become the mean of their feature, 0. Both belong to ``x``; where
+    ``valid`` or ``test`` is given too, a mapping by split: ``{"train": ..., "valid": ...}``.
 
     Raises :class:`ConfigError` for data that do not fit together or are not finite; a
     :class:`DataWarning` says what is constant, or cannot be told apart in float32.
@@ -95,6 +105,8 @@ def from_arrays(
             "y_units": target_units,
         },
         horizon=horizon,
+        times=times,
+        observed=observed,
     )
     return TaskData("arrays", {"batch_size": batch_size, "digest": digest(arrays)}, arrays)
 
@@ -145,7 +157,8 @@ def save(data: TaskData, path: str | Path) -> None:
         # Without allow_pickle=False, which numpy before 2.1 would take for an array of this name;
         # none of these arrays holds objects.
         arrays: dict[str, Any] = {name: data.arrays[name] for name in NAMES}
-        arrays |= {name: data.arrays[name] for name in DESCRIPTION if name in data.arrays}
+        more = (*DESCRIPTION, *BESIDE)
+        arrays |= {name: data.arrays[name] for name in more if name in data.arrays}
         np.savez_compressed(file, **arrays)
 
 

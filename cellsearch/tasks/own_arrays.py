@@ -14,6 +14,7 @@ from cellsearch.errors import ConfigError, amount
 from cellsearch.tasks.array_faults import MOST_TOKENS, faults_of_description
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.interface import Readout
+from cellsearch.tasks.own_gaps import gaps_of, masks_of, scaled_where
 from cellsearch.tasks.scaling import SHOWN, narrowed, standardised
 from cellsearch.tasks.sequences import SPLITS, join
 
@@ -33,6 +34,8 @@ def arrays_of(
     standardise: bool = True,
     names: Mapping[str, Sequence[str]] = MappingProxyType({}),
     horizon: int = 1,
+    times: Any = None,
+    observed: Any = None,
 ) -> Arrays:
     """The data of :func:`cellsearch.tasks.from_arrays`, whose arguments these are.
 
@@ -42,20 +45,28 @@ def arrays_of(
     xs: list[NDArray[Any]] = []
     ys: list[NDArray[Any]] = []
     split: list[int] = []
+    missing = observed is not None
     for number, name in enumerate(SPLITS):
         pair = given.get(name)
         if pair is not None:
-            a, b = _sequences(pair[0], f"{name} x"), _targets(pair[1], readout, f"{name} y")
+            a = _sequences(pair[0], f"{name} x", missing=missing)
+            b = _targets(pair[1], readout, f"{name} y")
             _check_pairs(a, b, readout, name)
             xs, ys, split = xs + a, ys + b, split + [number] * len(a)
     valid, test = (given.get(name) is None for name in ("valid", "test"))
     members = _carve(np.array(split), valid, test, shuffle)
-    arrays = _arrays(xs, ys, members, kind, readout, standardise)
+    parts = [name for name in SPLITS if given.get(name) is not None]
+    masks = None if observed is None else masks_of(observed, xs, split, parts)
+    arrays = _arrays(xs, ys, members, kind, readout, standardise, masks)
+    if times is not None:
+        arrays = {**arrays, "dt": gaps_of(times, xs, split, parts, members == 0)}
     return _described(arrays, names, horizon)
 
 
-def _sequences(x: Any, where: str) -> list[NDArray[Any]]:
-    """Checked sequences: tokens ``[T]`` as int64, others ``[T, I]`` in the type that they have."""
+def _sequences(x: Any, where: str, *, missing: bool = False) -> list[NDArray[Any]]:
+    """Checked sequences: tokens ``[T]`` as int64, others ``[T, I]`` in the type that they have.
+    ``missing``: NaN is allowed.
+    """
     try:
         sequences = [_plain(s) for s in x]
     except (TypeError, ValueError) as error:
@@ -79,7 +90,8 @@ def _sequences(x: Any, where: str) -> list[NDArray[Any]]:
     if all(s.ndim == 1 and s.dtype.kind in "iu" for s in sequences):
         return _tokens(sequences, where)
     sequences = [s.reshape(len(s), -1) for s in sequences]
-    _check_finite(sequences, "feature", "sequence", where)
+    known = [np.nan_to_num(s, nan=0.0, posinf=np.inf) for s in sequences] if missing else sequences
+    _check_finite(known, "feature", "sequence", where)
     return sequences
 
 
@@ -127,8 +139,8 @@ def _check_finite(parts: list[NDArray[Any]], column: str, part: str, where: str)
             f"the {len(parts)} {part}s, the first of them {part} {bad[0]}; "
             f"{', '.join(listed[:SHOWN])}{more}",
             where=where,
-            hint=f"fill them in, and add a feature that is 1 where one was missing; or leave out "
-            f"the {part}s",
+            hint=f'fill them in, leave out the {part}s, or say observed="infer" where NaN in x is '
+            "what was not observed",
         )
 
 
@@ -198,6 +210,7 @@ def _arrays(
     kind: Kind,
     readout: Readout,
     standardise: bool,
+    masks: list[NDArray[np.bool_]] | None,
 ) -> Arrays:
     if len({s.ndim for s in xs}) > 1 or len({s.shape[1:] for s in xs}) > 1:
         raise ConfigError("the sequences of the splits differ in width", where="x")
@@ -208,7 +221,13 @@ def _arrays(
     y = np.concatenate(ys) if every else np.stack(ys)
     in_train = np.repeat(split == 0, lengths)
     scaled: dict[str, NDArray[Any]] = {}
-    if x.ndim == 2:
+    if masks is not None:
+        if x.ndim != 2:
+            raise ConfigError("tokens are all observed", where="observed", hint="leave it out")
+        mask = np.concatenate(masks)
+        x, x_mean, x_scale = scaled_where(x, mask, in_train, standardise=standardise)
+        scaled = {"x_mean": x_mean, "x_scale": x_scale, "mask": mask.astype(np.float32)}
+    elif x.ndim == 2:
         x = _as_ever(x, in_train)
         x_mean, x_scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
         if standardise:

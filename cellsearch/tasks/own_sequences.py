@@ -16,7 +16,13 @@ import numpy as np
 
 from cellsearch.errors import ConfigError, InputFileError, checked_arguments
 from cellsearch.files import file_state
-from cellsearch.tasks.array_faults import DESCRIPTION, NAMES, faults, faults_of_description
+from cellsearch.tasks.array_faults import (
+    BESIDE,
+    DESCRIPTION,
+    NAMES,
+    faults,
+    faults_of_description,
+)
 from cellsearch.tasks.base import Arrays, Split
 from cellsearch.tasks.data.npz import kind_of_file, read_npz
 from cellsearch.tasks.interface import (
@@ -186,7 +192,7 @@ class ArraysTask(SequenceTask):
 def digest(arrays: Arrays) -> str:
     """Checksum of the data."""
     sha = hashlib.sha256()
-    for name in NAMES:
+    for name in (*NAMES, *(name for name in BESIDE if name in arrays)):
         array = np.ascontiguousarray(arrays[name])
         sha.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         sha.update(array.tobytes())
@@ -206,7 +212,7 @@ def read(path: str | Path) -> Arrays:
     if kind:
         raise InputFileError(f"the file holds {kind}", where=str(path), hint=_WRITE)
     arrays = read_npz(path, hint=_WRITE)
-    if set(arrays) - set(DESCRIPTION) != set(NAMES):
+    if set(arrays) - set(DESCRIPTION) - set(BESIDE) != set(NAMES):
         if is_plain(arrays):
             return read_plain_arrays(arrays, str(path))
         raise InputFileError(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError
+from cellsearch.tasks.array_faults import BESIDE
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.interface import (
     Answer,
@@ -109,6 +110,9 @@ class SequenceTask(Task):
         self._y = torch.from_numpy(writable(arrays["y"]))
         self._lengths = np.asarray(arrays["lengths"])
         self._starts = np.concatenate([[0], np.cumsum(self._lengths)[:-1]])
+        self._beside = {
+            name: torch.from_numpy(writable(arrays[name])) for name in BESIDE if name in arrays
+        }
         self._uniform = bool(self._lengths.min() == self._lengths.max())
         self._whole = self._padded()
         self._members = {
@@ -161,7 +165,7 @@ class SequenceTask(Task):
             chosen = self._epoch(members, size, np.random.default_rng([seed, epoch]))[first:]
             yield from (
                 self._groups(chosen)
-                if self._uniform and "x" in self._whole
+                if self._uniform and "x" in self._whole and not self._beside
                 else map(self._batch, chosen)
             )
             number += len(chosen)
@@ -207,7 +211,11 @@ class SequenceTask(Task):
         else:
             y = self._y.index_select(0, numbers)
         same = self._uniform or int(lengths.min()) == longest
-        return Batch(x, y, None if same else torch.from_numpy(lengths))
+        beside = {
+            name: self._sequences(values, None, numbers, longest)
+            for name, values in self._beside.items()
+        }
+        return Batch(x, y, None if same else torch.from_numpy(lengths), beside=beside)
 
     def _sequences(
         self, values: torch.Tensor, whole: torch.Tensor | None, numbers: torch.Tensor, longest: int

@@ -113,6 +113,8 @@ def test_random_cells(space: Path) -> None:
     rng = np.random.default_rng(1)
     for _ in range(40):
         genome = declared.sample(rng)
+        if genome.inputs != ("x",):
+            continue  # which ONNX cannot give, and says so
         layer = cs.compile_cell(genome, input_size=5, hidden_size=5)
         to_onnx(genome, layer.state_dict(), input_size=5, hidden_size=5)
         to_onnx(genome, layer.state_dict(), input_size=5, hidden_size=5, step=True)
