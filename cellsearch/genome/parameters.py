@@ -26,6 +26,7 @@ __all__ = [
     "Width",
     "check_plain",
     "check_sizes",
+    "fits_any_size",
     "output_width",
     "parameter_count",
     "parameter_specs",
@@ -215,6 +216,11 @@ def _by_appearance(genome: Genome) -> list[int]:
                 if below is not None and not below.name and operand not in genome.slots:
                     stack.append(operand)
     return order
+
+
+def fits_any_size(genome: Genome) -> bool:
+    """Whether every H will do, because no value is a fraction of it or cut into parts."""
+    return not genome.sized and all(node.parts == 1 for node in genome.nodes)
 
 
 def check_plain(genome: Genome, what: str) -> None:

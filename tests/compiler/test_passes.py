@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.cells import plain_cells
 from support.programs import loop_dense_levels
 
 from cellsearch import Genome, ops, zoo
@@ -138,7 +139,7 @@ def test_identities_vanish_and_names_stay():
     assert made.instructions[-1].label == "h_t"
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", plain_cells())
 def test_levels_of_the_program_are_the_gemm_depth(name):
     genome = zoo.load(name)
     made = lower(genome)
@@ -312,7 +313,7 @@ def test_saved_values_are_those_that_change_and_are_read():
 
 
 def test_the_gradient_of_the_gradient_pass_reads_only_what_it_is_given():
-    for name in zoo.names():
+    for name in plain_cells():
         made = gradient(simplify_program(lower(zoo.load(name))))
         assert all(
             made.program.uses[k] or k in made.program.ends for k in range(len(made.saved))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.cells import plain_cells
 
 from cellsearch import tasks, zoo
 from cellsearch.compiler.module import compile_cell
@@ -22,7 +23,7 @@ from cellsearch.tasks.base import Task
 from cellsearch.training.model import cell_factory
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", plain_cells())
 def test_the_trace_ends_where_the_compiled_cell_ends(name: str) -> None:
     genome = zoo.load(name)
     torch.manual_seed(0)

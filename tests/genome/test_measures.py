@@ -9,6 +9,7 @@ from collections.abc import Collection
 import networkx as nx
 import numpy as np
 import pytest
+from support.cells import plain_cells
 from support.evaluate_plain import plain_step, random_weights
 
 from cellsearch import zoo
@@ -131,7 +132,7 @@ def numeric_class(genome: Genome) -> str:
     return "elementwise" if coupled or changes > 1e-5 else "affine-diagonal"
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", plain_cells())
 def test_the_class_of_every_zoo_cell_is_what_its_jacobians_show(name: str) -> None:
     assert recurrence_class(zoo.load(name)) == numeric_class(zoo.load(name))
 
@@ -151,7 +152,7 @@ def test_the_numeric_class_tells_the_classes_apart() -> None:
     )
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", plain_cells())
 def test_the_depth_of_every_zoo_cell_is_the_longest_path_of_its_graph(name: str) -> None:
     """A second way to it: the heaviest path in the networkx form between a previous state and a
     next state, linears weighing 1.

@@ -6,21 +6,19 @@ import torch
 from torch import Tensor
 
 from cellsearch import Genome, zoo
+from cellsearch.genome.parameters import fits_any_size
 
 __all__ = ["beside", "cells_of_x", "plain_cells"]
 
 
 def cells_of_x() -> tuple[str, ...]:
-    """The names of the cells that read nothing but x of a step and say no sizes, which every form
-    and size can give.
-    """
-    cells = {name: zoo.load(name) for name in zoo.names()}
-    return tuple(n for n, cell in cells.items() if cell.inputs == ("x",) and not cell.sized)
+    """The names of the cells that read nothing but x of a step, which every form can give."""
+    return tuple(name for name in plain_cells() if zoo.load(name).inputs == ("x",))
 
 
 def plain_cells() -> tuple[str, ...]:
-    """The names of the cells whose values are all as wide as I or H, which every size fits."""
-    return tuple(name for name in zoo.names() if not zoo.load(name).sized)
+    """The names of the cells for which every H will do."""
+    return tuple(name for name in zoo.names() if fits_any_size(zoo.load(name)))
 
 
 def beside(genome: Genome, x: Tensor) -> dict[str, Tensor]:

@@ -494,7 +494,7 @@ def test_missing_targets_are_counted_by_column() -> None:
         tasks.from_arrays(RNG.normal(size=(40, 6, 3)), y, kind="regression")
 
 
-def test_tokens_of_any_size_are_no_vocabulary() -> None:
+def test_tokens_plain_cells_are_no_vocabulary() -> None:
     with pytest.raises(ConfigError, match="the largest token is 1700000000"):
         tasks.from_arrays(np.full((20, 3), 1_700_000_000), np.arange(20) % 2)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.cells import plain_cells
 
 from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError, TrainingError
@@ -34,7 +35,7 @@ FORGETFUL = "h[t] = tanh(linear(x[t])) * sigmoid(linear(x[t])) + 0 * h[t-1]"
 EXPLODING = "h[t] = tanh(linear(x[t])) + 2 * h[t-1]"
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize("name", plain_cells())
 def test_no_cell_of_the_zoo_is_rejected(name: str) -> None:
     assert check_cell(zoo.load(name), ALL, seed=0).reason == ""
 
@@ -44,7 +45,7 @@ def test_no_cell_of_the_zoo_is_rejected(name: str) -> None:
 def test_no_cell_of_the_zoo_is_rejected_for_other_weights(seed: int) -> None:
     assert {
         name: v.reason
-        for name in zoo.names()
+        for name in plain_cells()
         if (v := check_cell(zoo.load(name), ALL, seed=seed)).reason
     } == {}
 

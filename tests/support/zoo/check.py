@@ -15,6 +15,7 @@ import torch
 from cellsearch import zoo
 from cellsearch.compiler.module import compile_cell
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import Sizes, fits_any_size, state_widths
 from support.zoo.equations import Array, Equations, States, Weights, run
 from support.zoo.equations_searched import EQUATIONS
 from support.zoo.peers import PEERS, Peer, run_peer
@@ -30,7 +31,20 @@ __all__ = [
     "run_compiled",
 ]
 
-STEPS, BATCH, SIZE = 7, 3, 5
+STEPS, BATCH = 7, 3
+
+
+def size_of(genome: Genome) -> int:
+    """I and H of the comparison: an odd size, or one of many parts where some must divide it."""
+    most = max(node.parts for node in genome.nodes)
+    return 5 if fits_any_size(genome) else max(8, 2 * most)
+
+
+def state_shapes(genome: Genome) -> dict[str, tuple[int, int]]:
+    """The shape of each state."""
+    sizes = Sizes(size_of(genome), size_of(genome))
+    widths = state_widths(genome)
+    return {n: (BATCH, sizes[w]) for n, w in zip(genome.state_names, widths, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +84,8 @@ def against_equations(name: str, equations: Equations) -> float:
     worst = 0.0
     for states in (None, given):
         plain = Weights(weights)
-        shape = (BATCH, size_of(genome))
-        start = states or {s.name: np.full(shape, s.initial) for s in genome.states}
+        shapes = state_shapes(genome)
+        start = states or {s.name: np.full(shapes[s.name], s.initial) for s in genome.states}
         expected = run(equations, plain, x, start, beside_case(genome, len(x)))
         if plain.unread:
             raise AssertionError(f"the equations of {name} do not read {sorted(plain.unread)}")
@@ -154,19 +168,15 @@ def fixed_case(genome: Genome) -> tuple[dict[str, Array], Array, States]:
     }
     x = 1.5 * _wave((STEPS, BATCH, size), 101)
     states = {
-        name: 0.5 + 0.4 * _wave((BATCH, size), 201 + k) for k, name in enumerate(genome.state_names)
+        name: 0.5 + 0.4 * _wave(shape, 201 + k)
+        for k, (name, shape) in enumerate(state_shapes(genome).items())
     }
     return weights, x, states
 
 
-def size_of(genome: Genome) -> int:
-    """I and H of the comparison: an odd size, or, for a cell that says sizes, one of many parts."""
-    return 8 if genome.sized else SIZE
-
-
 def beside_case(genome: Genome, steps: int) -> dict[str, Array]:
     """Times in (0.2, 1.1) and masks, where the cell reads them, by formula as well."""
-    wave = _wave((STEPS, BATCH, SIZE), 301)[:steps]
+    wave = _wave((STEPS, BATCH, size_of(genome)), 301)[:steps]
     every = {"dt": 0.65 + 0.5 * wave[:, :, 0], "mask": (wave > -0.3).astype(np.float64)}
     return {name: every[name] for name in genome.inputs[1:]}
 

@@ -21,6 +21,7 @@ __all__ = [
     "States",
     "Weights",
     "affine",
+    "blocks",
     "dense",
     "layer_norm",
     "relu",
@@ -90,6 +91,12 @@ def dense(w: Weights, node: str, **operands: Array) -> Array:
 def affine(w: Weights, node: str, **operands: Array) -> Array:
     """:func:`dense` plus ``node.bias``."""
     return dense(w, node, **operands) + w[f"{node}.bias"]
+
+
+def blocks(weight: Array, value: Array) -> Array:
+    """Each of n equal parts of ``value [B, n * i]`` times its matrix of ``weight [n, o, i]``."""
+    parts = np.split(value, len(weight), axis=1)
+    return np.concatenate([part @ w.T for w, part in zip(weight, parts, strict=True)], axis=1)
 
 
 def sigmoid(a: Array) -> Array:

@@ -12,9 +12,12 @@ from support.zoo.equations import (
     States,
     Weights,
     affine,
+    blocks,
     dense,
+    layer_norm,
     relu,
     sigmoid,
+    silu,
     tanh,
 )
 from support.zoo.equations_lstm import slim_gate
@@ -99,6 +102,24 @@ def fastgrnn(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     a = dense(w, "a", x=x, h=s["h"])
     z, n = sigmoid(a + w["z.bias"]), tanh(a + w["n.bias"])
     h = (sigmoid(w["zeta.scale"]) * (1 - z) + sigmoid(w["nu.scale"])) * n + z * s["h"]
+    return h, {"h": h}
+
+
+def fastgrnn_low_rank(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    a = dense(w, "a", p=dense(w, "p", x=x), q=dense(w, "q", h=s["h"]))
+    z, n = sigmoid(a + w["z.bias"]), tanh(a + w["n.bias"])
+    h = (sigmoid(w["zeta.scale"]) * (1 - z) + sigmoid(w["nu.scale"])) * n + z * s["h"]
+    return h, {"h": h}
+
+
+def gru_dreamer(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h = s["h"]
+    a = silu(layer_norm(affine(w, "a", h=h)))
+    e = silu(layer_norm(affine(w, "e", x=x)))
+    d = silu(layer_norm(affine(w, "d", a=a, e=e) + blocks(w["k.weight_h"], h)))
+    r, u, n = (blocks(w[f"{gate}.weight_d"], d) + w[f"{gate}.bias"] for gate in "run")
+    u = sigmoid(u - 1)
+    h = u * tanh(sigmoid(r) * n) + (1 - u) * h
     return h, {"h": h}
 
 
@@ -242,6 +263,8 @@ EQUATIONS: dict[str, Equations] = {
     "gru_dh": gru_dh,
     "ltc": ltc,
     "atr": atr,
+    "fastgrnn_low_rank": fastgrnn_low_rank,
+    "gru_dreamer": gru_dreamer,
     "brc": brc,
     "caru": caru,
     "cfn": cfn,

@@ -78,6 +78,14 @@ def lstm(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"h": h, "c": c}
 
 
+def lstmp(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h, c = s["h"], s["c"]
+    i, f, o = (sigmoid(affine(w, gate, x=x, h=h)) for gate in "ifo")
+    c = f * c + i * tanh(affine(w, "g", x=x, h=h))
+    h = dense(w, "h", **{"0": o * tanh(c)})
+    return h, {"h": h, "c": c}
+
+
 def lstm_1997(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     h, c = s["h"], s["c"]
     i = sigmoid(affine(w, "i", x=x, h=h))
@@ -213,6 +221,7 @@ def time_lstm(w: Weights, x: Array, s: States) -> tuple[Array, States]:
 EQUATIONS: dict[str, Equations] = {
     "time_lstm": time_lstm,
     "fastrnn": fastrnn,
+    "lstmp": lstmp,
     "indrnn_relu": indrnn_relu,
     "indylstm": indylstm,
     "janet": janet,

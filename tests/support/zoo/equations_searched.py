@@ -14,6 +14,7 @@ from support.zoo.equations import (
     States,
     Weights,
     affine,
+    blocks,
     dense,
     relu,
     sigmoid,
@@ -192,6 +193,21 @@ def slstm(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"h": h, "c": c, "n": n, "m": m_new}
 
 
+def slstm_heads(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h, c, n, m = s["h"], s["c"], s["n"], s["m"]
+
+    def gate(name: str) -> Array:
+        return affine(w, name, x=x) + blocks(w[f"{name}_2.weight_h"], h)
+
+    log_i, log_f = gate("a"), -softplus(-gate("l"))
+    m_new = log_i if bool(np.all(n == 0.0)) else np.maximum(log_f + m, log_i)
+    i, f = np.exp(log_i - m_new), np.exp(log_f + m - m_new)
+    c = f * c + i * tanh(gate("z"))
+    n = f * n + i
+    h = sigmoid(gate("o")) * c / n
+    return h, {"h": h, "c": c, "n": n, "m": m_new}
+
+
 def rwkv4(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     """The recurrent form of the paper without its stabiliser; ``a`` and ``b`` are stored divided by
     ``exp(m)``.
@@ -279,6 +295,7 @@ EQUATIONS: dict[str, Equations] = {
     "lru": lru,
     "rotrnn": rotrnn,
     **LSTM,
+    "slstm_heads": slstm_heads,
     **GATED,
     "darts_v1": tree("relu0 relu1 tanh2 relu3 relu4 identity1 relu5 relu1", range(1, 9)),
     "darts_v2": tree("sigmoid0 relu1 relu1 identity1 tanh2 sigmoid5 tanh3 relu5", range(1, 9)),
