@@ -160,6 +160,7 @@ class CellModule(nn.Module):
         self.dropout = float(options.dropout)
         self.variational_dropout = float(options.variational_dropout)
         self.bidirectional = options.bidirectional
+        self.project_input = options.project_input
         self.sizes = dict(options.sizes or {})
         unknown = [name for name in self.sizes if name not in size_names(genome)]
         if unknown:
@@ -318,6 +319,7 @@ class CellModule(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         plain = {  # what a module of before cells had sizes did not say
             "sizes": {},
+            "project_input": False,
             "output_size": state["hidden_size"],
             "state_sizes": (state["hidden_size"],) * len(state["genome"].states),
         }

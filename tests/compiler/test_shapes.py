@@ -224,7 +224,7 @@ def test_where_no_projection_is_needed_there_is_none() -> None:
 def test_a_module_of_before_sizes_is_read(tmp_path) -> None:
     layer = compile_cell(zoo.load("lstm"), 3, 6)
     state = dict(layer.__getstate__())
-    for name in ("sizes", "output_size", "state_sizes"):
+    for name in ("sizes", "output_size", "state_sizes", "project_input"):
         del state[name]
     old = CellModule.__new__(CellModule)
     old.__setstate__(state)

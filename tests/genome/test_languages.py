@@ -101,7 +101,7 @@ def test_latex_of_every_cell_is_balanced_and_has_every_weight() -> None:
         text = to_latex(genome)
         assert not unbalanced(text), name
         assert all(line.count("&=") == 1 for line in text.splitlines()[1:-1]), name
-        weights = re.findall(r"(?<!\\)\b[Wwbs]_\{", text)
+        weights = re.findall(r"(?<!\\)\b[Wwbs](?:\^\{\(\d+\)\})?_\{", text)
         written = [genome.node(spec.node) for spec in genome.parameters]
         assert len(weights) >= len(written), name
 
