@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.cells import of_any_size
+from support.cells import plain_cells
 from support.evaluate_plain import plain_step, plain_values, random_weights
 
 from cellsearch import zoo
@@ -102,7 +102,7 @@ def largest_state(genome: Genome, steps: int, scale: float) -> float:
     return max(float(np.max(np.abs(s))) for s in states.values())
 
 
-@pytest.mark.parametrize("name", of_any_size())
+@pytest.mark.parametrize("name", plain_cells())
 def test_no_zoo_cell_without_a_growth_finding_runs_away(name: str) -> None:
     genome = zoo.load(name)
     if any(growth > Growth.KEEPS for growth in growth_of_states(genome)):
