@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,40 +14,28 @@ from typing import Any
 import click
 
 from cellsearch import options
+from cellsearch.cli.closing import finish, require_candidate, say_how_to_tell
 from cellsearch.cli.failures import let_output_go
 from cellsearch.cli.output import AMOUNT, data_option, emit_json, own_data_option, table_options
-from cellsearch.cli.runs import (
-    leaderboard_order,
-    leaders,
-    print_leaderboard,
-    say_doubt,
-    summary,
-    worse_than,
-)
 from cellsearch.cli.signals import exit_code, orderly, was_told
 from cellsearch.cli.suites import say_reference
 from cellsearch.cli.tables import FileOfData, file_options, say, write_experiment
 from cellsearch.cli.tracking import require_trackers, tracked
 from cellsearch.cli.workers import make_executor, ray_options
-from cellsearch.errors import ConfigError, amount, command
+from cellsearch.errors import ConfigError, amount
 from cellsearch.executors.base import Executor
 from cellsearch.experiment import Experiment
 from cellsearch.experiment.overrides import parse_setting
 from cellsearch.reporting.live import LiveDisplay
 from cellsearch.reporting.progress import Display, PlainDisplay
-from cellsearch.runs import Run, open_run
+from cellsearch.runs import open_run
 from cellsearch.runs.locate import Located, locate
-from cellsearch.runs.trial import trial_record
 from cellsearch.search import Search, SearchEvent
 from cellsearch.search.progress import show_event
-from cellsearch.store import Inbox
 from cellsearch.tasks.own_data import with_data
 from cellsearch.training import Data
-from cellsearch.trial import BASELINE
 
 __all__ = ["COMMANDS"]
-
-SHOWN = 12
 
 
 @click.command("search")
@@ -283,7 +271,7 @@ def _search(
                 err=True,
             )
         return exit_code()
-    _finish(folder, as_json)
+    finish(folder, as_json)
     if was_told():
         click.echo(f"stopped: the same command goes on with {folder}", err=True)
         return exit_code()
@@ -294,8 +282,8 @@ def _search(
             err=True,
         )
     if experiment.strategy.is_outside:
-        _say_how_to_tell(folder)
-    _require_candidate(open_run(folder))
+        say_how_to_tell(folder)
+    require_candidate(open_run(folder))
     return 0
 
 
@@ -375,60 +363,6 @@ def _stopping(search: Search, display: Display) -> Callable[[int], None]:
             display.notice = f"{name}: finishing what ends within seconds, then stopping"
 
     return stop
-
-
-def _finish(folder: Path, as_json: bool) -> None:
-    """The table, and where everything lies."""
-    data = open_run(folder)
-    best = data.trials.best(baselines=False)
-    if as_json:
-        emit_json(
-            {
-                "run": str(folder),
-                "experiment": data.declared["name"],
-                "best": best.number if best is not None else None,
-                "worse_than": worse_than(data, best) if best is not None else [],
-                "naive": [asdict(one) for one in data.naive],
-                "trials": [trial_record(t) for t in leaders(data.trials, None)],
-            }
-        )
-        return
-    shown = {t.number: t for t in leaders(data.trials, SHOWN)}
-    shown |= {t.number: t for t in data.trials.of_kind(BASELINE)}
-    click.echo()
-    print_leaderboard(sorted(shown.values(), key=leaderboard_order), data.naive)
-    click.echo(summary(data))
-    if best is not None:
-        say_doubt(data, best)
-        click.echo(
-            f"best cell: {folder / 'best.cell'} (trial {best.number}); see it with: "
-            f"{command('show', Path(f'{folder}:{best.number}'))}"
-        )
-    click.echo(
-        f"run: {folder}; report: {command('report', folder)}; "
-        f"export: {command('export', folder, '--to', 'source', '-o', 'cell.py')}"
-    )
-
-
-def _say_how_to_tell(folder: Path) -> None:
-    """What to do next in a run whose cells are told."""
-    data = open_run(folder)
-    left = data.counts["asked_for"] - data.trials.counted
-    waiting = len(Inbox(folder).letters())
-    if left > 0:
-        click.echo(
-            f"{amount(left, 'trial')} left: {command('ask', folder)} says what is known, "
-            f"{command('tell', folder, 'FILE')} proposes cells, the same command trains them",
-            err=True,
-        )
-    elif waiting:
-        click.echo(f"{amount(waiting, 'told cell')} wait: search on with more --trials", err=True)
-
-
-def _require_candidate(data: Run) -> None:
-    """Raise :class:`NoCandidateError` if cells were proposed and none of them has a score."""
-    if any(not trial.is_baseline for trial in data.trials) or not data.trials.ranked:
-        data.find_best()
 
 
 COMMANDS = (search,)

@@ -21,7 +21,7 @@ from cellsearch.cli.comparing import print_comparison
 from cellsearch.cli.failures import guarded
 from cellsearch.cli.output import data_option, emit_json, own_data_option, table_option
 from cellsearch.cli.signals import exit_code, orderly, was_told
-from cellsearch.cli.workers import make_executor
+from cellsearch.cli.workers import make_executor, ray_options
 from cellsearch.errors import CellsearchError, amount
 from cellsearch.experiment import load_experiment
 from cellsearch.experiment.overrides import parse_setting
@@ -83,6 +83,7 @@ _LOG = "search.log"
     type=click.Choice(list(AXES)),
     help="What the comparison at the end goes by.  [default: trials; with --compute that]",
 )
+@ray_options
 @own_data_option
 @data_option
 @table_option
@@ -97,6 +98,8 @@ def sweep(
     at_once: int,
     settings: tuple[str, ...],
     by: str | None,
+    ray_address: str | None,
+    worker_env: tuple[str, ...],
     data: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -120,7 +123,7 @@ def sweep(
     )
     log = partial(click.echo, err=as_json)
     log(f"{amount(len(planned), 'search', 'searches')} in {planned[0].folder.parent}")
-    task = _Task(compute or 0.0, data, at_once)
+    task = _Task(compute or 0.0, data, at_once, ray_address, worker_env)
     failed = (_one_by_one if at_once == 1 else _beside)(planned, task, log)
     if was_told():
         click.echo("stopped: the same command goes on with these searches", err=True)
@@ -146,6 +149,10 @@ class _Task:
     """Where the user's own data lie."""
     at_once: int
     """Searches beside one another."""
+    ray_address: str | None
+    """Of the cluster that they join; none where each starts one of its own."""
+    worker_env: tuple[str, ...]
+    """Variables of the environment that workers get besides."""
 
 
 def _one_by_one(planned: Sequence[Planned], task: _Task, log: Any) -> dict[str, int]:
@@ -178,7 +185,13 @@ def _search(one: Planned, task: _Task) -> None:
         search_to_the_end(
             one.experiment,
             one.folder,
-            partial(make_executor, one.experiment.workers, one.folder, None, ()),
+            partial(
+                make_executor,
+                one.experiment.workers,
+                one.folder,
+                task.ray_address,
+                task.worker_env,
+            ),
             compute=task.compute,
             data=task.data,
             on_open=opened.append,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -108,6 +109,16 @@ def test_the_command_searches_and_compares(tmp_path: Path, call: Call) -> None:
     assert "[4/4]" in err
     after = tables(tmp_path / "s")
     assert {name: after[name] for name in before} == before
+
+
+def test_workers_join_the_cluster_that_is_named(tmp_path: Path, call: Call) -> None:
+    with socket.socket() as reserved:  # nobody listens there
+        reserved.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{reserved.getsockname()[1]}"
+        words = ["sweep", "parity", *SETTINGS, "--trials", "2", "--seeds", "0", "--workers", "1"]
+        code, _, err = call(*words, "--out", tmp_path, "--ray-address", address)
+    assert code == 6
+    assert address in err
 
 
 def test_one_search_that_cannot_be_done_is_said_and_the_others_are(

@@ -1,0 +1,29 @@
+"""``cellsearch ablate`` with Ray workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.alone
+
+
+def test_two_workers_find_what_one_process_finds(
+    tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    task = ("--task", "parity", "--steps", "6", "--hidden", "3", "--seeds", "1", "--only", "nodes")
+    batch = ("--set", "task_options.batch_size=4")
+    tables = []
+    for workers in (0, 2):
+        out = tmp_path / str(workers)
+        code, said, err = call(
+            "ablate", "mgu", *task, *batch, "--workers", workers, "--out", out, "--json"
+        )
+        assert code == 0, err
+        found = json.loads(said)
+        tables.append({row["removed"]: row["scores"] for row in (found["whole"], *found["rows"])})
+    assert len(tables[0]) >= 4
+    assert tables[1] == tables[0]
