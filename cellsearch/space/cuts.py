@@ -21,6 +21,7 @@ from cellsearch.genome.sizes import divided, ratio
 from cellsearch.space.declaration import Declaration, Violation
 from cellsearch.space.draft import GIVEN, Draft
 from cellsearch.space.moves import Place, places
+from cellsearch.space.turns import angles
 
 __all__ = ["block_moves", "bottleneck_moves", "cut_some", "cuts"]
 
@@ -32,8 +33,9 @@ _Moves = Iterator[tuple[Callable[[Draft], None], float]]
 def cuts(space: Declaration, genome: Genome) -> Iterator[Violation]:
     """Blocks, heads and sizes that the space does not allow."""
     most, narrowest = space.limits.max_blocks, space.limits.max_bottleneck
+    turned = angles(genome) if "rotate" in space.ops else frozenset[int]()
     for value, node in genome.numbered():
-        if not node.attrs:
+        if not node.attrs or (node.size == "H/2" and value in turned):
             continue
         if node.parts > most:
             yield Violation(f"{node.parts} blocks", genome.labels[value], f"at most {most}")

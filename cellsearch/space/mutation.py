@@ -16,6 +16,7 @@
 ``remove_state``      a state goes, its readers read another one
 ``delay``             x or a state is read one step earlier, or one later, up to ``max_delay``
 ``gap``               a linear reads dt or the mask, or no longer; a state decays with the time
+``turn``              a state turns before it is read, or no longer, or by other angles
 ``blocks``            a product gets twice or half as many blocks, up to ``max_blocks``
 ``bottleneck``        a product goes through fewer numbers, or more, down to H / ``max_bottleneck``
 ====================
@@ -55,6 +56,7 @@ from cellsearch.space.moves import (
     weight,
 )
 from cellsearch.space.steps import free_state_name, initial, new_state
+from cellsearch.space.turns import has_turns, turn_moves
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
 
@@ -76,8 +78,8 @@ _LIST = (
 """The operators of :func:`neighbours`; of ``insert`` it takes the functions of one value."""
 
 
-_OF_LIMITS = ("delay", "blocks", "bottleneck", "gap")
-"""Those of spaces whose limits allow what they make."""
+_OF_LIMITS = ("delay", "blocks", "bottleneck", "gap", "turn")
+"""Those of spaces whose limits, inputs or ops allow what they make."""
 
 
 def operators(space: Declaration) -> tuple[str, ...]:
@@ -88,7 +90,8 @@ def operators(space: Declaration) -> tuple[str, ...]:
     needs_cuts = set() if space.limits.max_blocks > 1 else {"blocks"}
     needs_cuts |= set() if space.limits.max_bottleneck > 1 else {"bottleneck"}
     needs_gaps = set() if len(space.inputs) > 1 else {"gap"}
-    lacking = needs_product | needs_states | needs_delay | needs_cuts | needs_gaps
+    needs_turns = set() if has_turns(space) else {"turn"}
+    lacking = needs_product | needs_states | needs_delay | needs_cuts | needs_gaps | needs_turns
     return tuple(name for name in OPERATORS if name not in lacking)
 
 
@@ -412,6 +415,7 @@ OPERATORS: dict[str, Callable[[Declaration, Draft], _Moves]] = {
     "remove_state": _remove_state,
     "delay": delay_moves,
     "gap": gap_moves,
+    "turn": turn_moves,
     "blocks": block_moves,
     "bottleneck": bottleneck_moves,
 }

@@ -19,6 +19,7 @@ from cellsearch.space.draft import Draft, X
 from cellsearch.space.gaps import read_gaps
 from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
 from cellsearch.space.mutation import mutate
+from cellsearch.space.turns import has_turns, turn_some
 
 __all__ = ["sample"]
 
@@ -52,6 +53,8 @@ def sample(space: Declaration, rng: np.random.Generator) -> Genome:
             reach_back(space, draft, rng)
         if len(space.inputs) > 1:
             read_gaps(space, draft, rng)
+        if has_turns(space):
+            turn_some(space, draft, rng)
         cut_some(space, draft, rng)
         try:
             genome = draft.build()

@@ -390,7 +390,9 @@ def _sign_carrier(graph: RewriteGraph, vertex: Vertex) -> int | None:
         return 0
     if vertex.op in ("mul", "div"):
         numerators = vertex.operands if vertex.op == "mul" else vertex.operands[:1]
-        for place, operand in enumerate(numerators):
+        places = sorted(range(len(numerators)), key=lambda k: graph.op(numerators[k]) == "unit")
+        for place in places:  # what lies in a unit may not be able to
+            operand = numerators[place]
             op = graph.op(operand)
             if graph.single(operand) and (
                 op in ("linear", "diag", "bias", "mul", "div") or is_odd_function(op)
