@@ -9,7 +9,7 @@ laid-out genome survives the round trip through each of its forms unchanged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
@@ -151,22 +151,21 @@ def _lay_out(
     first = len(inputs) + len(states)
     order = _topological(nodes, first)
     state_order, kept = _read_states(len(inputs), states, nodes, next_states, output, output_name)
-    ends = list(dict.fromkeys((*(next_states[k] for k in state_order), output)))
-    uses = Counter(v for k in kept for v in nodes[k].inputs)
+    ends = {*[next_states[k] for k in state_order], output}
+    uses = Counter([v for k in kept for v in nodes[k].inputs])
     given = [k for k, name in enumerate(inputs) if name == "x" or k in uses or k in ends]
     taken = {*(states[k].name for k in state_order), output_name, *(inputs[k] for k in given)}
-    names = _name_shared(nodes, first, [k for k in order if k in kept], uses, ends, taken)
-    roots = [k for k in order if k in kept and (names[k] or first + k in ends)]
+    order = [k for k in order if k in kept]
+    names = _name_shared(nodes, first, order, uses, ends, taken)
+    roots = [k for k in order if names[k] or first + k in ends]
     new = {k: n for n, k in enumerate(given)}
     new.update((len(inputs) + k, len(given) + n) for n, k in enumerate(state_order))
     new_first = len(given) + len(state_order)
     laid: list[Node] = []
     for root in roots:
         for k in _post_order(root, nodes, first, new):
-            new[first + k] = new_first + len(laid)
-            laid.append(
-                Node(names[k], nodes[k].op, tuple(new[v] for v in nodes[k].inputs), nodes[k].attrs)
-            )
+            node, new[first + k] = nodes[k], new_first + len(laid)
+            laid.append(Node(names[k], node.op, tuple([new[v] for v in node.inputs]), node.attrs))
     kept_states = tuple(states[k] for k in state_order)
     genome = Genome(
         tuple(inputs[k] for k in given),
@@ -195,16 +194,12 @@ def _read_states(
     """
     first = n_inputs + len(states)
     alive = list(range(len(states)))
+    named = [first + k for k, node in enumerate(nodes) if node.name]
     while True:
-        ends = [
-            output,
-            *(next_states[k] for k in alive),
-            *(first + k for k, node in enumerate(nodes) if node.name),
-        ]
-        kept = _reachable(nodes, first, ends)
-        read = (
-            {v for k in kept for v in nodes[k].inputs} | {output} | {next_states[k] for k in alive}
-        )
+        ends = [output, *[next_states[k] for k in alive]]
+        kept = _reachable(nodes, first, ends + named)
+        read = {v for k in kept for v in nodes[k].inputs}
+        read.update(ends)
         still = [k for k in alive if n_inputs + k in read]
         if still == alive:
             break
@@ -214,6 +209,8 @@ def _read_states(
 
 def _topological(nodes: Sequence[Node], first: int) -> list[int]:
     """Positions of the nodes, operands first, otherwise in the given order."""
+    if all(0 <= v < first + k for k, node in enumerate(nodes) for v in node.inputs):
+        return list(range(len(nodes)))  # mostly they are in order
     order: list[int] = []
     done: set[int] = set()
     on_path: set[int] = set()
@@ -257,7 +254,7 @@ def _reachable(nodes: Sequence[Node], first: int, ends: Iterable[int]) -> set[in
         k = stack.pop()
         if k not in kept:
             kept.add(k)
-            stack.extend(v - first for v in nodes[k].inputs if v >= first)
+            stack += [v - first for v in nodes[k].inputs if v >= first]
     return kept
 
 
@@ -266,7 +263,7 @@ def _name_shared(
     first: int,
     order: Sequence[int],
     uses: Counter[int],
-    ends: Sequence[int],
+    ends: Collection[int],
     taken: set[str],
 ) -> dict[int, str]:
     """Give a name (``n1``, ``n2``, ...) to anonymous nodes that are used more than once or nested
@@ -278,7 +275,7 @@ def _name_shared(
     fresh = 0
     for k in order:
         node = nodes[k]
-        depth[k] = 1 + max((depth[v - first] for v in node.inputs if v >= first), default=0)
+        depth[k] = 1 + max([depth[v - first] for v in node.inputs if v >= first], default=0)
         names[k] = node.name
         is_end = first + k in ends
         if not node.name and not is_end and (uses[first + k] > 1 or depth[k] >= MAX_NESTING):
@@ -299,11 +296,13 @@ def _post_order(root: int, nodes: Sequence[Node], first: int, placed: dict[int, 
     stack = [(root, False)]
     while stack:
         k, ready = stack.pop()
-        if ready:
+        below = () if ready else nodes[k].inputs
+        waiting = [(v - first, False) for v in reversed(below) if v not in placed]
+        if waiting:
+            stack.append((k, True))
+            stack += waiting
+        else:
             order.append(k)
-            continue
-        stack.append((k, True))
-        stack.extend((v - first, False) for v in reversed(nodes[k].inputs) if v not in placed)
     return order
 
 

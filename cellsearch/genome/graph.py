@@ -25,6 +25,7 @@ from cellsearch.genome.parts import (
     State,
     check_attributes,
     check_name,
+    is_name,
 )
 from cellsearch.genome.shapes import check_cuts, infer_widths, is_cut, is_sized
 from cellsearch.genome.sizes import Width
@@ -114,7 +115,7 @@ class Genome:
         for value, node in self.numbered():
             for operand in node.inputs:
                 uses[operand].append(value)
-        return tuple(tuple(users) for users in uses)
+        return tuple(map(tuple, uses))
 
     @cached_property
     def live(self) -> frozenset[int]:
@@ -182,6 +183,15 @@ class Genome:
         from cellsearch.genome.identity import canonical_key
 
         return canonical_key(self)
+
+    def found_simple(self) -> None:
+        """Remember that no rule of :meth:`simplify` applies, and every state is needed."""
+        self.__dict__["_simple"] = True
+
+    @property
+    def is_known_simple(self) -> bool:
+        """Whether somebody has found that; ``False``: nobody has looked, or it is not so."""
+        return "_simple" in self.__dict__
 
     def simplify(self) -> Genome:
         """A smaller genome that computes the same family of functions."""
@@ -311,7 +321,8 @@ def _check_inputs(genome: Genome) -> None:
 def _check_states(genome: Genome) -> None:
     seen: set[str] = set()
     for state in genome.states:
-        check_name(state.name, "state", f"state {state.name}")
+        if not isinstance(state.name, str) or not is_name(state.name):
+            check_name(state.name, "state", f"state {state.name}")
         if state.name in seen:
             raise GenomeError("two states have this name", where=f"state {state.name}")
         seen.add(state.name)
@@ -327,9 +338,11 @@ def _check_nodes(genome: Genome) -> None:
     taken = {*genome.state_names, genome.output_name}
     ends = {f"{name}_t" for name in (*taken, *genome.inputs)}
     for value, node in genome.numbered():
-        if node.name:
-            _check_node_name(genome, value, node, taken, ends)
-            taken.add(node.name)
+        name = node.name
+        if name:
+            if not isinstance(name, str) or name in taken or name in ends or not is_name(name):
+                _refuse_node_name(genome, value, node, taken)
+            taken.add(name)
         op = ops.OPS.get(node.op) or ops.find(node.op)
         if op is None:
             raise GenomeError(
@@ -357,9 +370,8 @@ def _where(genome: Genome, value: int) -> str:
     return f"node {node.name}" if node.name else f"node number {value - genome.first_node}"
 
 
-def _check_node_name(
-    genome: Genome, value: int, node: Node, taken: Collection[str], ends: Collection[str]
-) -> None:
+def _refuse_node_name(genome: Genome, value: int, node: Node, taken: Collection[str]) -> None:
+    """Say what is wrong with the name of a node."""
     where = _where(genome, value)
     check_name(node.name, "node", where)
     if node.name in genome.inputs:
@@ -374,12 +386,11 @@ def _check_node_name(
             where=where,
             hint="give every node and state a name of its own",
         )
-    if node.name in ends:
-        raise GenomeError(
-            "this name is the graph's name of a new state or of an input",
-            where=where,
-            hint="choose another name",
-        )
+    raise GenomeError(
+        "this name is the graph's name of a new state or of an input",
+        where=where,
+        hint="choose another name",
+    )
 
 
 def _check_ends(genome: Genome) -> None:
@@ -425,10 +436,11 @@ def _check_ends(genome: Genome) -> None:
             where=f"{genome.output_name}[t]",
             hint="Builder orders the states",
         )
+    slots, uses = genome.slots, genome.uses
     for value, node in genome.numbered():
-        if not node.name and value not in genome.slots and len(genome.uses[value]) != 1:
+        if not node.name and value not in slots and len(uses[value]) != 1:
             raise GenomeError(
-                f"an anonymous {node.op} is used {len(genome.uses[value])} times",
+                f"an anonymous {node.op} is used {len(uses[value])} times",
                 where=f"node number {value - genome.first_node}",
                 hint="name it, or build the genome with cellsearch.genome.builder.Builder, "
                 "which names it",

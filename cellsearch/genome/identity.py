@@ -47,9 +47,11 @@ def search_key(genome: Genome) -> str:
     It also merges cells that differ by algebra, and by weights that training could not tell apart
     (a linear of a linear).
     """
+    if genome.is_known_simple:
+        return genome.key  # which is worked out once
     simple = rewrite(genome)
     if simple.is_unchanged:
-        return genome.key  # which is worked out once
+        return genome.key
     graph, roots = _reduce_rewritten(simple)
     return _digest(graph, canonical_order(graph), roots)
 

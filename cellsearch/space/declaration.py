@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated
 
+from cellsearch import ops
 from cellsearch.errors import SpaceError, amount
 from cellsearch.genome.device import DeviceLimits
 from cellsearch.genome.footprint import Footprint, Surroundings, footprint
@@ -17,9 +18,12 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass
 from cellsearch.genome.parameters import parameter_count, requires_square
+from cellsearch.genome.rewriting.simplify import tidied
 from cellsearch.options import Key, at_least, between
+from cellsearch.space.lots import Lots
 
 __all__ = [
+    "COMPLEMENT",
     "Constraints",
     "Declaration",
     "Edit",
@@ -33,6 +37,8 @@ __all__ = [
 ]
 
 Size = Annotated[int, at_least(1)]
+COMPLEMENT = "complement"
+"""``1 - a``: a function of one value made of ``sub`` and the number 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +244,8 @@ class Declaration(ABC):
         """
         if self.is_gated(genome):
             return genome
-        simple = genome.simplify()
-        return simple if self.contains(simple) is None else genome
+        simple = tidied(genome)
+        return simple if simple is genome or self.contains(simple) is None else genome
 
     def is_gated(self, genome: Genome) -> bool:
         """Whether the cell still has connection gates, so that it is trained to be pruned, not to
@@ -251,6 +257,45 @@ class Declaration(ABC):
     def numbers(self) -> frozenset[float]:
         """:attr:`constants`, to look for one."""
         return frozenset(self.constants)
+
+    @cached_property
+    def ops_of_one(self) -> tuple[str, ...]:
+        """Ops of one value: functions, vector weights, normalisation, and the complement where the
+        space has what it needs.
+
+        An op with weight 0 is legal in a given cell, but never chosen.
+        """
+        names = [op for op in self.ops if ops.OPS[op].max_arity == 1 and self.ops[op] > 0]
+        if {"sub", "const"} <= self.ops.keys() and 1.0 in self.constants and self.ops["sub"] > 0:
+            names.append(COMPLEMENT)
+        return tuple(names)
+
+    @cached_property
+    def ops_of_two(self) -> tuple[str, ...]:
+        """Elementwise ops that take two values."""
+        return tuple(
+            op
+            for op in self.ops
+            if ops.OPS[op].kind == "pointwise" and ops.OPS[op].accepts(2) and self.ops[op] > 0
+        )
+
+    @cached_property
+    def gate_ops(self) -> tuple[str, ...]:
+        """Functions with values in [0, 1]; any squashing function, or any function, where the space
+        has none.
+        """
+        unary = [op for op in self.ops if ops.OPS[op].unary and self.ops[op] > 0]
+        found = [op for op in unary if ops.OPS[op].gate]
+        return tuple(found or [op for op in unary if ops.OPS[op].squashing] or unary)
+
+    def weight(self, op: str) -> float:
+        """How likely the space chooses an op."""
+        return self.ops["sub" if op == COMPLEMENT else op]
+
+    @cached_property
+    def lots(self) -> Lots:
+        """What is drawn by weights again and again."""
+        return Lots()
 
     @cached_property
     def counted_at(self) -> tuple[LayerSizes, ...]:

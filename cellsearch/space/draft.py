@@ -10,7 +10,7 @@ genome before and after belong together.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cellsearch.errors import GenomeError
 from cellsearch.genome.builder import Builder
@@ -122,15 +122,18 @@ class Draft:
 
     def set_inputs(self, number: int, inputs: Iterable[int]) -> None:
         """Give a node other operands."""
-        self.nodes[number] = replace(self.nodes[number], inputs=tuple(inputs))
+        node = self.nodes[number]
+        self.nodes[number] = Node(node.name, node.op, tuple(inputs), node.attrs)
 
     def set_op(self, number: int, op: str) -> None:
         """Let a node compute something else from the same operands."""
-        self.nodes[number] = replace(self.nodes[number], op=op, attrs=self._attributes(op))
+        node = self.nodes[number]
+        self.nodes[number] = Node(node.name, op, node.inputs, self._attributes(op))
 
     def set_name(self, number: int, name: str) -> None:
         """Rename a node."""
-        self.nodes[number] = replace(self.nodes[number], name=name)
+        node = self.nodes[number]
+        self.nodes[number] = Node(name, node.op, node.inputs, node.attrs)
 
     def substitute(self, old: int, new: int, *, keep: Iterable[int] = ()) -> None:
         """Let everything that reads ``old`` read ``new``, except the nodes ``keep`` and ``new``
@@ -139,9 +142,7 @@ class Draft:
         spared = {*keep, new}
         for number, node in self.nodes.items():
             if old in node.inputs and number not in spared:
-                self.nodes[number] = replace(
-                    node, inputs=tuple(new if v == old else v for v in node.inputs)
-                )
+                self.set_inputs(number, [new if v == old else v for v in node.inputs])
         for state, value in self.ends.items():
             if value == old:
                 self.ends[state] = new
@@ -213,12 +214,10 @@ class Draft:
 
     def fresh_name(self, stem: str = "n") -> str:
         """A name that nothing here has and nothing in the genome before had."""
-        taken = (
-            self.avoid
-            | {node.name for node in self.nodes.values()}
-            | {state.name for state in self.states.values()}
-        )
-        taken |= {self.output_name} | {f"{name}_t" for name in taken}
+        # A name that ends with a number is never that of a new state or input, which end with _t.
+        taken = {node.name for node in self.nodes.values()}
+        taken.update(self.avoid, (state.name for state in self.states.values()))
+        taken.add(self.output_name)
         number = 1
         while f"{stem}{number}" in taken:
             number += 1

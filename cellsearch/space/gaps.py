@@ -11,7 +11,7 @@ import numpy as np
 
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import GIVEN, Draft
-from cellsearch.space.moves import Place, gates, places
+from cellsearch.space.moves import Place, places
 
 __all__ = ["gap_moves", "read_gaps"]
 
@@ -33,7 +33,7 @@ def gap_moves(space: Declaration, draft: Draft) -> _Moves:
                     yield partial(_forget, number, name), 1.0
     for place in places(draft):
         if _can_decay(space, draft, place):
-            for gate in gates(space):
+            for gate in space.gate_ops:
                 yield partial(_decay, place, gate), 1.0
 
 
@@ -43,7 +43,7 @@ def read_gaps(space: Declaration, draft: Draft, rng: np.random.Generator) -> Non
         for name in space.inputs[1:]:
             if node.op == "linear" and rng.random() < READ:
                 _read(number, name, draft)
-    functions = gates(space)
+    functions = space.gate_ops
     for place in list(places(draft)):
         if _can_decay(space, draft, place) and rng.random() < DECAY:
             _decay(place, functions[int(rng.integers(len(functions)))], draft)

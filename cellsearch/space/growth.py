@@ -31,12 +31,8 @@ from cellsearch.space.moves import (
     Place,
     apply,
     block,
-    gates,
-    of_one,
-    of_two,
     places,
     put_function,
-    weight,
     wrap,
 )
 from cellsearch.space.steps import initial, steps_at, steps_into_linear
@@ -61,7 +57,7 @@ def start(space: Declaration) -> Genome:
     if space.dense:
         draft.set_end(state, block(draft))
     else:
-        kept = draft.add("mul", draft.add(gates(space)[0], block(draft)), state)
+        kept = draft.add("mul", draft.add(space.gate_ops[0], block(draft)), state)
         draft.set_end(state, draft.add("add", kept, block(draft)))
     smallest = draft.build()
     legal = [genome for genome in space.seeds.values() if space.constraints.require_ops]
@@ -221,24 +217,24 @@ def _is_block(draft: Draft, value: int) -> bool:
 
 def _inside_linear(space: Declaration, place: Place) -> Iterator[Move]:
     """A leaf that a linear reads gives way to a function of a linear."""
-    for op in of_one(space):
+    for op in space.ops_of_one:
         if op in ops.OPS and ops.OPS[op].unary:
-            yield Move(op, partial(_function_of_block, place, op), FUNCTION * weight(space, op))
+            yield Move(op, partial(_function_of_block, place, op), FUNCTION * space.weight(op))
 
 
 def _on_leaf(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
     """A leaf that is read elementwise: functions of it, and it with another leaf."""
     reader = draft.nodes.get(place.node)
     squashed = reader is not None and ops.OPS[reader.op].squashing
-    for op in of_one(space):
+    for op in space.ops_of_one:
         if place.value < 0 or not (op in ops.OPS and ops.OPS[op].parametric):
             often = BELOW_SQUASHING if squashed else FUNCTION
-            yield Move(op, partial(put_function, place, op), often * weight(space, op))
-    for op in of_two(space):
+            yield Move(op, partial(put_function, place, op), often * space.weight(op))
+    for op in space.ops_of_two:
         for leaf in (None, *(state for state in draft.states if state != place.value)):
-            yield Move(op, partial(_pair, place, op, leaf, False), weight(space, op))
+            yield Move(op, partial(_pair, place, op, leaf, False), space.weight(op))
             if not ops.OPS[op].commutative:
-                yield Move(op, partial(_pair, place, op, leaf, True), weight(space, op))
+                yield Move(op, partial(_pair, place, op, leaf, True), space.weight(op))
 
 
 def _function_of_block(place: Place, op: str, draft: Draft) -> None:

@@ -10,28 +10,20 @@ from dataclasses import dataclass
 from cellsearch import ops
 from cellsearch.errors import GenomeError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.declaration import Declaration
+from cellsearch.space.declaration import COMPLEMENT, Declaration
 from cellsearch.space.draft import Draft, X
 
 __all__ = [
-    "COMPLEMENT",
     "Move",
     "Place",
     "apply",
     "block",
-    "gates",
-    "of_one",
-    "of_two",
     "places",
     "put_function",
     "put_gate",
     "times",
-    "weight",
     "wrap",
 ]
-
-COMPLEMENT = "complement"
-"""``1 - a``: a function of one value made of ``sub`` and the number 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,44 +69,6 @@ def places(draft: Draft) -> Iterator[Place]:
         yield Place(state, -1, value)
     if draft.output_state is None:
         yield Place(X, -1, draft.output)
-
-
-def of_one(space: Declaration) -> list[str]:
-    """Ops of one value: functions, vector weights, normalisation, and the complement where the
-    space has what it needs.
-
-    An op with weight 0 is legal in a given cell, but never chosen.
-    """
-    names = [op for op in space.ops if ops.OPS[op].max_arity == 1 and space.ops[op] > 0]
-    if {"sub", "const"} <= space.ops.keys() and 1.0 in space.constants and space.ops["sub"] > 0:
-        names.append(COMPLEMENT)
-    return names
-
-
-def of_two(space: Declaration) -> list[str]:
-    """Elementwise ops that take two values."""
-    return [
-        op
-        for op in space.ops
-        if ops.OPS[op].kind == "pointwise" and ops.OPS[op].accepts(2) and space.ops[op] > 0
-    ]
-
-
-def gates(space: Declaration) -> list[str]:
-    """Functions with values in [0, 1]; any squashing function, or any function, where the space has
-    none.
-    """
-    unary = [op for op in space.ops if ops.OPS[op].unary and space.ops[op] > 0]
-    return (
-        [op for op in unary if ops.OPS[op].gate]
-        or [op for op in unary if ops.OPS[op].squashing]
-        or unary
-    )
-
-
-def weight(space: Declaration, op: str) -> float:
-    """How likely the space chooses an op."""
-    return space.ops["sub"] if op == COMPLEMENT else space.ops[op]
 
 
 def wrap(draft: Draft, op: str, value: int) -> int:

@@ -42,18 +42,15 @@ from cellsearch.space.declaration import Declaration, Edit
 from cellsearch.space.delays import delay_moves
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.gaps import gap_moves
+from cellsearch.space.lots import Lot
 from cellsearch.space.moves import (
     Move,
     Place,
     apply,
     block,
-    gates,
-    of_one,
-    of_two,
     places,
     put_function,
     put_gate,
-    weight,
 )
 from cellsearch.space.steps import free_state_name, initial, new_state
 from cellsearch.space.turns import has_turns, turn_moves
@@ -110,19 +107,18 @@ def mutate(
             raise ConfigError(
                 f"unknown mutation operator {name!r}", hint="allowed: " + ", ".join(OPERATORS)
             )
-    chances = np.array([1.0 if weights is None else weights.get(name, 0.0) for name in names])
-    if not chances.sum() > 0:
+    chances = [1.0 if weights is None else weights.get(name, 0.0) for name in names]
+    if not sum(chances) > 0:
         raise ConfigError(
             "no mutation operator of this space has a weight above 0",
             hint="operators: " + ", ".join(names),
         )
-    known: dict[str, list[Move]] = {}
+    operator = Lot(names, chances)
     for _ in range(TRIES):
-        name = names[int(rng.choice(len(names), p=chances / chances.sum()))]
-        if name not in known:
-            known[name] = moves(space, genome, name)
-        if known[name]:
-            edited = apply(space, genome, draw(known[name], rng), tidy=tidy)
+        name = operator.draw(rng)
+        lot = space.lots.get(name, genome, lambda of=name: _lot(space, genome, of))
+        if lot.things:
+            edited = apply(space, genome, lot.draw(rng), tidy=tidy)
             if edited is not None and (not tidy or edited.key != genome.key):
                 return Edit(edited, name)
     for name in names:
@@ -137,11 +133,10 @@ def mutate(
     )
 
 
-def draw(among: list[Move], rng: np.random.Generator) -> Move:
-    """One move, by its weight (all alike when no weight is above 0)."""
-    weights = np.array([move.weight for move in among])
-    total = weights.sum()
-    return among[int(rng.choice(len(among), p=weights / total if total > 0 else None))]
+def _lot(space: Declaration, genome: Genome, operator: str) -> Lot[Move]:
+    """The moves of an operator, by their weights."""
+    found = moves(space, genome, operator)
+    return Lot(found, [move.weight for move in found])
 
 
 def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
@@ -175,13 +170,13 @@ def _op(space: Declaration, draft: Draft) -> _Moves:
         if node.op in ("linear", "const", "bias", "blend"):
             continue
         alike = (
-            of_one(space)
+            space.ops_of_one
             if len(node.inputs) == 1
-            else [op for op in of_two(space) if ops.OPS[op].accepts(len(node.inputs))]
+            else [op for op in space.ops_of_two if ops.OPS[op].accepts(len(node.inputs))]
         )
         for op in alike:
             if op not in (node.op, "complement"):
-                yield partial(_set_op, number, op), weight(space, op)
+                yield partial(_set_op, number, op), space.weight(op)
 
 
 def _set_op(number: int, op: str, draft: Draft) -> None:
@@ -248,8 +243,8 @@ def _set_inputs(number: int, inputs: tuple[int, ...], draft: Draft) -> None:
 
 def _wrap_moves(space: Declaration, place: Place) -> Iterator[Move]:
     if place.value != X:
-        for op in of_one(space):
-            yield Move("insert", partial(put_function, place, op), weight(space, op))
+        for op in space.ops_of_one:
+            yield Move("insert", partial(put_function, place, op), space.weight(op))
 
 
 def _insert(space: Declaration, draft: Draft) -> _Moves:
@@ -259,7 +254,7 @@ def _insert(space: Declaration, draft: Draft) -> _Moves:
         if place.value == X:
             continue
         sources = _sources(draft, place.node if place.position >= 0 else X, linear=False)
-        for op in of_two(space):
+        for op in space.ops_of_two:
             chance = space.ops[op] / max(1, len(sources))
             for value in sources:
                 yield partial(_pair, place, op, value), chance
@@ -288,8 +283,8 @@ def _bypass(number: int, value: int, draft: Draft) -> None:
 def _gate(space: Declaration, draft: Draft) -> _Moves:
     for place in places(draft):
         if place.value != X:
-            for gate in gates(space):
-                yield partial(put_gate, place, gate), weight(space, gate)
+            for gate in space.gate_ops:
+                yield partial(put_gate, place, gate), space.weight(gate)
 
 
 def _duplicate(space: Declaration, draft: Draft) -> _Moves:
@@ -366,7 +361,7 @@ def _add_state(space: Declaration, draft: Draft) -> _Moves:
     if {"mul", "add"} <= space.ops.keys():
         for place in places(draft):
             if place.value != X and not place.linear:
-                for gate in gates(space):
+                for gate in space.gate_ops:
                     yield partial(new_state, space, place, gate), 3.0
 
 

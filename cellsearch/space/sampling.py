@@ -17,7 +17,8 @@ from cellsearch.space.declaration import Declaration
 from cellsearch.space.delays import reach_back
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.gaps import read_gaps
-from cellsearch.space.moves import COMPLEMENT, Place, gates, of_one, of_two, weight, wrap
+from cellsearch.space.lots import Lot
+from cellsearch.space.moves import Place, wrap
 from cellsearch.space.mutation import mutate
 from cellsearch.space.turns import has_turns, turn_some
 
@@ -100,11 +101,11 @@ def _diagonal(space: Declaration, size: int, states: int, rng: np.random.Generat
     draft = Draft(output_name=space.states[0], dense=False)
     names = [*space.states[own_output:], "s"][:states]
     squashing = [op for op in _unary(space) if ops.OPS[op].squashing] or _unary(space)
-    chances = np.array([space.ops[op] for op in squashing])
+    squash = Lot(squashing, [space.ops[op] for op in squashing])
     open_places: list[Place] = []
     for name in names:
         state = draft.add_state(name, X, space.initial[int(rng.integers(len(space.initial)))])
-        decay = draft.add(squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], X)
+        decay = draft.add(squash.draw(rng), X)
         open_places.append(Place(decay, 0, X))
         if (
             space.ops.get("blend", 0) > 0
@@ -122,11 +123,9 @@ def _diagonal(space: Declaration, size: int, states: int, rng: np.random.Generat
         for state in draft.states:
             read = draft.ends[state]
             if rng.random() < 0.5:
-                read = draft.add(
-                    squashing[int(rng.choice(len(squashing), p=chances / chances.sum()))], read
-                )
+                read = draft.add(squash.draw(rng), read)
             factors.append(read)
-        gate = draft.add(gates(space)[0], X)
+        gate = draft.add(space.gate_ops[0], X)
         open_places.append(Place(gate, 0, X))
         total = factors[0] if len(factors) == 1 else draft.add("add", *factors)
         draft.set_output(draft.add("mul", gate, total) if rng.random() < 0.5 else total)
@@ -190,19 +189,27 @@ def _linear(draft: Draft, rng: np.random.Generator) -> int:
     return draft.add("linear", *(inputs or [X]), name=draft.fresh_name())
 
 
+def _new_ops(space: Declaration, room: int) -> Lot[str]:
+    """The ops of a new node, by their weights, where there is room for so many nodes."""
+    room = min(max(room, 2), 5)
+
+    def made() -> Lot[str]:
+        names = [
+            "linear",
+            *space.ops_of_one,
+            *(space.ops_of_two if room >= 3 else ()),
+            *(["blend"] if space.ops.get("blend", 0) > 0 and room >= 5 else []),
+        ]
+        return Lot(names, [space.weight(op) for op in names])
+
+    return space.lots.get(f"op, room {room}", space, made)
+
+
 def _node(
     space: Declaration, draft: Draft, rng: np.random.Generator, room: int
 ) -> tuple[int, list[Place]]:
     """A new node by the weights of the ops, and the places below it that are still open."""
-    one, two = of_one(space), of_two(space)
-    names = [
-        "linear",
-        *one,
-        *(two if room >= 3 else ()),
-        *(["blend"] if space.ops.get("blend", 0) > 0 and room >= 5 else []),
-    ]
-    chances = np.array([weight(space, op) for op in names])
-    op = names[int(rng.choice(len(names), p=chances / chances.sum()))]
+    op = _new_ops(space, room).draw(rng)
     if op == "linear":
         value = _linear(draft, rng)
         inputs = draft.nodes[value].inputs
@@ -215,7 +222,7 @@ def _node(
             draft.set_inputs(value, (*inputs, X))
             return value, [Place(value, len(inputs), X, linear=True)]
         return value, []
-    if op == COMPLEMENT or op in one:
+    if op in space.ops_of_one:
         value = wrap(draft, op, X)
         return value, [Place(value, len(draft.nodes[value].inputs) - 1, X)]
     arity = 3 if op == "blend" else 2

@@ -31,7 +31,7 @@ from functools import partial
 from cellsearch import ops
 from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
-from cellsearch.space.moves import Move, Place, block, gates, put_gate, times
+from cellsearch.space.moves import Move, Place, block, put_gate, times
 
 __all__ = ["free_state_name", "initial", "new_state", "steps_at", "steps_into_linear", "view_of"]
 
@@ -72,7 +72,7 @@ def steps_into_linear(space: Declaration, draft: Draft, place: Place) -> Iterato
     """
     squash = view_of(space)
     if place.value < 0 and "mul" in space.ops:
-        for gate in gates(space):
+        for gate in space.gate_ops:
             yield Move("gate", partial(put_gate, place, gate), space.ops["mul"])
         if squash:
             yield Move("view", partial(put_gate, place, squash), space.ops["mul"])
@@ -81,7 +81,7 @@ def steps_into_linear(space: Declaration, draft: Draft, place: Place) -> Iterato
         return
     yield Move("delay", partial(_read_delayed, space, place.node), space.ops.get("mul", 1.0))
     if {"mul", "add"} <= space.ops.keys():
-        for gate in gates(space)[:1]:
+        for gate in space.gate_ops[:1]:
             edit = partial(_read_memory, space, place.node, gate, squash)
             yield Move("memory", edit, space.ops["add"])
 
@@ -122,7 +122,7 @@ def _changes(space: Declaration, draft: Draft) -> Iterator[tuple[str, float, _Ch
     free = _free(space, draft)
     if squash and "mul" in space.ops:
         yield "view", product, partial(times, squash)
-    for gate in gates(space):
+    for gate in space.gate_ops:
         if "mul" in space.ops:
             yield "gate", product, partial(times, gate)
         for state in draft.states:
@@ -215,7 +215,7 @@ def _split(space: Declaration, place: Place, show: str, draft: Draft) -> None:
             draft.set_inputs(number, tuple(new if v == old else v for v in node.inputs))
     shown = draft.ends[new]
     shown = draft.add(show, shown) if show else shown
-    place.put(draft, times(gates(space)[0], draft, shown))
+    place.put(draft, times(space.gate_ops[0], draft, shown))
 
 
 # -- new states ------------------------------------------------------------------------------------

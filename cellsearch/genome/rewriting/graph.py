@@ -332,6 +332,11 @@ class RewriteGraph:
         """
         return not self.replaced and len(self.needed_states()) == len(self.states)
 
+    def is_whole(self, genome: Genome) -> bool:
+        """Whether, besides that, each value of the genome that came in is one here and alive."""
+        alive = sum([value >= genome.first_node for value in self.uses])
+        return len(self.vertices) == genome.n_values and alive == len(genome.nodes)
+
     def roots(self) -> list[int]:
         """The values that a cell has to compute: its output, and the next value of each needed
         state.

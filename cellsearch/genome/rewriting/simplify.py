@@ -143,6 +143,18 @@ def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
     return _written(genome, rules)[0]
 
 
+def tidied(genome: Genome) -> Genome:
+    """:func:`simplify` of a genome that is laid out (:mod:`cellsearch.genome.builder`): the genome
+    itself where nothing is simpler, which it remembers for
+    :func:`cellsearch.genome.identity.search_key`.
+    """
+    graph = rewrite(genome)
+    if not graph.is_unchanged:
+        return _written(genome, RULES, graph)[0]
+    genome.found_simple()
+    return genome if graph.is_whole(genome) else _written(genome, RULES, graph)[0]
+
+
 def simplify_weights(
     genome: Genome, weights: Mapping[str, Any], *, rules: Sequence[Rule] = RULES
 ) -> tuple[Genome, dict[str, Any]]:
@@ -173,13 +185,16 @@ def simplify_weights(
     return simple, carried
 
 
-def _written(genome: Genome, rules: Sequence[Rule]) -> tuple[Genome, dict[tuple[int, int], Weight]]:
-    """The simplified genome with its weights. A number is written wherever it is read, so a cell of
-    thousands of nodes can grow beyond what is allowed, and a number cannot be cut into heads or
-    pairs, which what has become one was; then nothing but dead nodes goes.
+def _written(
+    genome: Genome, rules: Sequence[Rule], graph: RewriteGraph | None = None
+) -> tuple[Genome, dict[tuple[int, int], Weight]]:
+    """The simplified genome with its weights; ``graph``: :func:`rewrite`, if it is known. A number
+    is written wherever it is read, so a cell of thousands of nodes can grow beyond what is allowed,
+    and a number cannot be cut into heads or pairs, which what has become one was; then nothing but
+    dead nodes goes.
     """
     try:
-        return rewrite(genome, rules).genome()
+        return (graph or rewrite(genome, rules)).genome()
     except GenomeError:
         if 2 * len(genome.nodes) < MAX_NODES and not (genome.sized or is_cut(genome.nodes)):
             raise
