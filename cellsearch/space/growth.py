@@ -109,7 +109,7 @@ def _grown(space: Declaration, genome: Genome, move: Move) -> Genome | None:
     """What a move leads to, if that is another cell and no smaller one: a leaf that gives way may
     have been all that read a state.
     """
-    grown = apply(space, genome, move)
+    grown = apply(space, genome, move.edit)
     if grown is None or grown.key == genome.key or len(grown.nodes) < len(genome.nodes):
         return None
     return grown

@@ -107,12 +107,14 @@ def times(op: str, draft: Draft, value: int) -> int:
     return draft.add("mul", draft.add(op, block(draft)), value)
 
 
-def apply(space: Declaration, genome: Genome, move: Move, *, tidy: bool = True) -> Genome | None:
-    """The legal genome that a move leads to, tidied; ``None`` when it leads to none."""
+def apply(
+    space: Declaration, genome: Genome, edit: Callable[[Draft], None], *, tidy: bool = True
+) -> Genome | None:
+    """The legal genome that an edit leads to, tidied; ``None`` when it leads to none."""
     draft = Draft.of(genome)
     draft.dense, draft.heads = space.dense, min(space.limits.max_blocks, 2)
     try:
-        move.edit(draft)
+        edit(draft)
         edited = draft.build()
     except GenomeError:
         return None

@@ -123,7 +123,7 @@ def mutate(
                 return Edit(edited, name)
     for name in names:
         for move in moves(space, genome, name) if chances[names.index(name)] > 0 else ():
-            edited = apply(space, genome, move)
+            edited = apply(space, genome, move.edit)
             if edited is not None and edited.key != genome.key:
                 return Edit(edited, name)
     raise SpaceError(
@@ -133,10 +133,10 @@ def mutate(
     )
 
 
-def _lot(space: Declaration, genome: Genome, operator: str) -> Lot[Move]:
-    """The moves of an operator, by their weights."""
-    found = moves(space, genome, operator)
-    return Lot(found, [move.weight for move in found])
+def _lot(space: Declaration, genome: Genome, operator: str) -> Lot[Change]:
+    """What the moves of an operator do, by their weights."""
+    found = list(OPERATORS[operator](space, Draft.of(genome)))
+    return Lot([edit for edit, _ in found], [chance for _, chance in found])
 
 
 def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
@@ -147,7 +147,7 @@ def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
     tried = [move for name in listed for move in moves(space, genome, name)]
     tried += [move for place in places(draft) for move in _wrap_moves(space, place)]
     for move in tried:
-        edited = apply(space, genome, move)
+        edited = apply(space, genome, move.edit)
         if edited is not None and edited.key != genome.key:
             found.setdefault(edited.key, edited)
     return tuple(found.values())
@@ -159,7 +159,8 @@ def moves(space: Declaration, genome: Genome, operator: str) -> list[Move]:
     return [Move(operator, edit, chance) for edit, chance in OPERATORS[operator](space, draft)]
 
 
-_Moves = Iterator[tuple[Callable[[Draft], None], float]]
+Change = Callable[[Draft], None]
+_Moves = Iterator[tuple[Change, float]]
 
 
 # -- ops and connections ---------------------------------------------------------------------------
@@ -197,6 +198,7 @@ def _sources(draft: Draft, reader: int, *, linear: bool) -> list[int]:
 
 
 def _connection(space: Declaration, draft: Draft) -> _Moves:
+    sources: dict[int, list[int]] = {}  # of each reader
     for place in places(draft):
         if (
             place.position < 0
@@ -204,7 +206,9 @@ def _connection(space: Declaration, draft: Draft) -> _Moves:
             or draft.nodes[place.value].op != "const"
         ):
             reader = place.node if place.position >= 0 else X
-            for value in _sources(draft, reader, linear=place.linear):
+            if reader not in sources:
+                sources[reader] = _sources(draft, reader, linear=place.linear)
+            for value in sources[reader]:
                 if value != place.value:
                     yield partial(_put, place, value), 1.0
 
@@ -248,15 +252,18 @@ def _wrap_moves(space: Declaration, place: Place) -> Iterator[Move]:
 
 
 def _insert(space: Declaration, draft: Draft) -> _Moves:
+    sources: dict[int, list[int]] = {}  # of each reader
     for place in places(draft):
         for move in _wrap_moves(space, place):
             yield move.edit, move.weight
         if place.value == X:
             continue
-        sources = _sources(draft, place.node if place.position >= 0 else X, linear=False)
+        reader = place.node if place.position >= 0 else X
+        if reader not in sources:
+            sources[reader] = _sources(draft, reader, linear=False)
         for op in space.ops_of_two:
-            chance = space.ops[op] / max(1, len(sources))
-            for value in sources:
+            chance = space.ops[op] / max(1, len(sources[reader]))
+            for value in sources[reader]:
                 yield partial(_pair, place, op, value), chance
             yield partial(_pair, place, op, None), space.ops[op]
 

@@ -138,6 +138,8 @@ class Genetic(Strategy):
 
     def _island(self, history: History) -> int:
         """The island with the fewest of the newest cells, the first of several."""
+        if self.islands == 1:
+            return 0
         counts = [0] * self.islands
         for trial in itertools.islice(reversed(history), 2 * self.population * self.islands):
             home = _home(trial)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
 from cellsearch import zoo
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.genome.graph import Genome
-from cellsearch.history import History
+from cellsearch.history import History, Index
 from cellsearch.space import SearchSpace
 from cellsearch.trial import Origin, Status, Trial
 
@@ -137,24 +138,60 @@ Child = tuple[Origin, bool]
 """Where a trial came from, and whether it is better than its first parent."""
 
 
+class _Children(Index):
+    """Where each trial came from and its score: what :func:`scored_children` asks of a window of
+    trials for each proposal.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Origin | None, int, float]] = {}
+        """By number, in order: origin and first parent (``None`` and -1 where it is no child that
+        has ended), score."""
+
+    def put(self, trial: Trial, before: Trial | None = None) -> None:
+        """See :meth:`Index.put`."""
+        proposal, status = trial.proposal, trial.status
+        is_child = proposal.parents and status.finished and status is not Status.DUPLICATE
+        if is_child and not trial.is_baseline:
+            found = (proposal.origin, proposal.parents[0], trial.score)
+        else:
+            found = (None, -1, trial.score)
+        self._of[trial.number] = found
+
+    def drop(self, trial: Trial) -> None:
+        """See :meth:`Index.drop`."""
+        del self._of[trial.number]
+
+    def newest(self) -> Iterator[Child]:
+        """See :func:`scored_children`."""
+        of, unknown = self._of, (None, -1, float("inf"))
+        for number in reversed(of):
+            origin, parent, score = of[number]
+            if origin is not None:
+                expected = of.get(parent, unknown)[2]
+                if expected < float("inf"):
+                    yield origin, score < expected
+
+
 def scored_children(history: History) -> Iterator[Child]:
-    """The children with an end whose first parent has a score, newest first."""
-    return (
-        (trial.proposal.origin, trial.score < parent.score)
-        for trial in own(history)
-        if trial.proposal.parents
-        and trial.status.finished
-        and (parent := history.by_number.get(trial.proposal.parents[0])) is not None
-        and parent.score < float("inf")
-    )
+    """The children with an end whose first parent has a score, newest first; controls and
+    duplicates are none.
+    """
+    return history.index(_Children).newest()
 
 
 def _newest(
-    record: History | Iterable[Child], counts: Callable[[Origin], bool], window: int
-) -> Iterator[Child]:
-    """The first ``window`` of the children whose origin counts; of a history its own."""
+    record: History | Iterable[Child],
+    part: Callable[[Origin], str],
+    among: Container[str],
+    window: int,
+) -> Iterator[tuple[str, bool]]:
+    """Of the first ``window`` children of which this part of the origin is ``among`` those that
+    count: the part, and whether they are better; of a history its own.
+    """
     children = scored_children(record) if isinstance(record, History) else record
-    return itertools.islice((child for child in children if counts(child[0])), window)
+    parts = ((part(origin), better) for origin, better in children)
+    return itertools.islice((child for child in parts if child[0] in among), window)
 
 
 @dataclass
@@ -184,8 +221,8 @@ def success_rates(
     prior, normalised to sum 1 and raised so that none is below ``floor``.
     """
     records = {name: _Record() for name in names}
-    for origin, better in _newest(record, lambda origin: origin.detail in records, window):
-        records[origin.detail].add(better)
+    for detail, better in _newest(record, attrgetter("detail"), records, window):
+        records[detail].add(better)
     rates = np.array([records[name].rate for name in names])
     rates = np.maximum(rates / rates.sum(), floor)
     return dict(zip(names, (rates / rates.sum()).tolist(), strict=True))
@@ -201,8 +238,8 @@ def crossover_rate(record: History | Iterable[Child], declared: float, *, window
     ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
     records = {MUTATE: _Record(), CROSSOVER: _Record()}
-    for origin, better in _newest(record, lambda origin: origin.kind in records, window):
-        records[origin.kind].add(better)
+    for kind, better in _newest(record, attrgetter("kind"), records, window):
+        records[kind].add(better)
     mutants, crossed = records[MUTATE].rate, records[CROSSOVER].rate
     share = declared * crossed / (declared * crossed + (1 - declared) * mutants)
     return min(max(share, declared / 2), (1 + declared) / 2)
@@ -221,7 +258,8 @@ def position_rates(
     """
     ops: defaultdict[str, _Record] = defaultdict(_Record)
     places: defaultdict[str, _Record] = defaultdict(_Record)
-    for origin, better in _newest(history, lambda origin: bool(origin.place), window):
+    placed = (child for child in scored_children(history) if child[0].place)
+    for origin, better in itertools.islice(placed, window):
         ops[origin.detail].add(better)
         places[f"{origin.detail}@{origin.place}"].add(better)
     rates = {}
