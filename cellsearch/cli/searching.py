@@ -302,13 +302,13 @@ def _run(
         tracked(folder, warm.trackers) as look_at_trackers,
     ):
         data = None
-        if experiment.counts_sizes and (warm.any or not search.finished):
+        if experiment.counts_sizes and warm.any:
             data = _prepared(search)  # which cells are legal depends on how wide the inputs are
         for line in warm.apply(search):
             click.echo(line, err=True)
         if search.finished or (search.waits_for_told and not warm.wait):
             return ""  # without starting workers
-        data = data or _prepared(search)
+        data = data or search.prepare(say_reference)
         with (
             orderly(_stopping(search, display)),
             make() as executor,

@@ -28,6 +28,7 @@ from cellsearch.executors.worker import (
     KILL_SECONDS,
     ONE_THREAD,
     JobCheck,
+    check_evaluation,
     load_evaluation,
     perform,
     read_only,
@@ -121,7 +122,7 @@ class Ray(Executor):
                 f"{workers} workers",
                 hint="the number of workers is at least 1, or 0 for one each CPU",
             )
-        load_evaluation(evaluation)  # a wrong name fails here, not in every worker
+        check_evaluation(evaluation)  # a wrong name fails here, not in every worker
         self._cluster = RayCluster(
             address,
             allow_unauthenticated=allow_unauthenticated,

@@ -8,6 +8,7 @@ import errno
 import importlib
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ __all__ = [
     "ONE_THREAD",
     "Evaluation",
     "JobCheck",
+    "check_evaluation",
     "load_evaluation",
     "perform",
     "read_only",
@@ -65,11 +67,22 @@ evaluation keeps its time itself, unless it hangs.
 
 
 def load_evaluation(name: str) -> Evaluation:
-    """The function that an importable name such as ``"cellsearch.training:evaluate"`` means.
-    Raises :class:`ConfigError`.
+    """The function that an importable name such as ``"cellsearch.training:evaluate"`` means,
+    with what its module has to ``get_ready``. Raises :class:`ConfigError`.
 
     A name instead of the function itself, because a worker process cannot be handed code, only what
     it can import.
+    """
+    evaluation = check_evaluation(name)
+    module = sys.modules.get(getattr(evaluation, "__module__", ""))
+    if (get_ready := getattr(module, "get_ready", None)) is not None:
+        get_ready()
+    return evaluation
+
+
+def check_evaluation(name: str) -> Evaluation:
+    """The function, but nothing is got ready: for who only wants to know that it is there. Raises
+    :class:`ConfigError`.
     """
     module, _, function = name.partition(":")
     hint = f'write "package.module:function", for example "{DEFAULT_EVALUATION}"'

@@ -444,12 +444,13 @@ class Search:
         self._announcer.listen(on_event)
         if data is None:
             data = self.prepare() if arrays is None else Data(arrays)
-        self.settle(data.arrays)
         self._targets = data.targets
         options = dict(experiment.task_options)
+        # Workers load torch while this process does, for what follows.
+        executor.start(experiment.task, options, data.arrays, folder=self.path)
+        self.settle(data.arrays)
         if not (self.path / NAIVE).exists():
             write_naive(self.path, training.naive(experiment.task, options, data.arrays, "valid"))
-        executor.start(experiment.task, options, data.arrays, folder=self.path)
         try:
             self._loop(executor, wait=wait)
             self._sweep()

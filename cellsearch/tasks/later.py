@@ -9,20 +9,11 @@ rest. So a module of a task takes torch from here::
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
+from cellsearch.later import Later
+
 __all__ = ["adaptive", "heads", "mad_model", "nn", "teacher", "torch", "translation_model"]
-
-
-class _Later(ModuleType):
-    """Stands for a module until one of its names is asked for."""
-
-    def __getattr__(self, name: str) -> object:
-        value = getattr(import_module(self.__name__), name)
-        setattr(self, name, value)  # the next time it is at hand
-        return value
 
 
 if TYPE_CHECKING:
@@ -31,9 +22,9 @@ if TYPE_CHECKING:
 
     from cellsearch.tasks import adaptive, heads, mad_model, teacher, translation_model
 else:
-    torch, nn = _Later("torch"), _Later("torch.nn")
-    adaptive = _Later("cellsearch.tasks.adaptive")
-    heads = _Later("cellsearch.tasks.heads")
-    mad_model = _Later("cellsearch.tasks.mad_model")
-    teacher = _Later("cellsearch.tasks.teacher")
-    translation_model = _Later("cellsearch.tasks.translation_model")
+    torch, nn = Later("torch"), Later("torch.nn")
+    adaptive = Later("cellsearch.tasks.adaptive")
+    heads = Later("cellsearch.tasks.heads")
+    mad_model = Later("cellsearch.tasks.mad_model")
+    teacher = Later("cellsearch.tasks.teacher")
+    translation_model = Later("cellsearch.tasks.translation_model")

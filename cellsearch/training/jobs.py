@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from cellsearch import tasks
 from cellsearch.errors import ConfigError
 from cellsearch.job import Job, Naive, Result, Training
+from cellsearch.later import Later
 from cellsearch.space import LayerSizes
 from cellsearch.tasks.base import Arrays, Split, Task
 from cellsearch.tasks.suite import SUITE, Suite, load_suite_data, part
-from cellsearch.training import loop
 from cellsearch.training.data import Data, OnTraining
-from cellsearch.training.model import trained_sizes
-from cellsearch.training.results import ResultCache
-from cellsearch.training.suite import member_training, references, targets, train_suite
 
-__all__ = ["evaluate", "layer_sizes", "naive", "prepare"]
+# They load torch, and who only hands the data of a task to workers needs none.
+if TYPE_CHECKING:
+    from cellsearch.training import loop, model, results, suite
+else:
+    loop, model = Later("cellsearch.training.loop"), Later("cellsearch.training.model")
+    results, suite = Later("cellsearch.training.results"), Later("cellsearch.training.suite")
+
+__all__ = ["evaluate", "get_ready", "layer_sizes", "naive", "prepare"]
 
 
 def prepare(
@@ -25,7 +30,7 @@ def prepare(
     task_options: Mapping[str, Any],
     *,
     on_training: OnTraining | None = None,
-    cache: ResultCache | None = None,
+    cache: results.ResultCache | None = None,
 ) -> Data:
     """Load the data of a task or a suite; train the references of a suite whose results are not in
     the cache, once, so that all workers compare with the same numbers.
@@ -36,12 +41,12 @@ def prepare(
     """
     if task != SUITE:
         return Data(tasks.get(task).load(task_options))
-    suite = Suite.parse(task_options)
-    arrays = load_suite_data(suite)
-    if suite.reference == "perfect":
-        return Data(arrays, targets(suite))
-    scores = references(suite, arrays, cache or ResultCache(), on_training)
-    return Data(arrays, targets(suite, scores))
+    parsed = Suite.parse(task_options)
+    arrays = load_suite_data(parsed)
+    if parsed.reference == "perfect":
+        return Data(arrays, suite.targets(parsed))
+    scores = suite.references(parsed, arrays, cache or results.ResultCache(), on_training)
+    return Data(arrays, suite.targets(parsed, scores))
 
 
 def naive(
@@ -64,14 +69,20 @@ def layer_sizes(
     ``training``: of a single task; a suite brings its own. ``arrays``: from :func:`prepare`.
     """
     if task != SUITE:
-        return (trained_sizes(tasks.get(task).create(task_options, arrays), training),)
-    suite = Suite.parse(task_options)
+        return (model.trained_sizes(tasks.get(task).create(task_options, arrays), training),)
+    parsed = Suite.parse(task_options)
     sizes = []
-    for k, member in enumerate(suite.members):
+    for k, member in enumerate(parsed.members):
         kind = tasks.get(member.task)
         one = kind.create(member.options, part(arrays, k))
-        sizes.append(trained_sizes(one, member_training(suite, member)))
+        sizes.append(model.trained_sizes(one, suite.member_training(parsed, member)))
     return tuple(dict.fromkeys(sizes))
+
+
+def get_ready() -> None:
+    """Load what trainings need, so that the first one does not wait for it."""
+    for module in (loop, suite):
+        import_module(module.__name__)
 
 
 def evaluate(
@@ -96,4 +107,4 @@ def evaluate(
             where="task",
             hint="evaluate its tasks one by one, or use train_suite(on_task=...)",
         )
-    return train_suite(job, arrays)[0]
+    return suite.train_suite(job, arrays)[0]

@@ -27,6 +27,7 @@ LAYERS = {
     "ops": 1,
     "options": 1,
     "files": 1,
+    "later": 1,
     "plain": 1,
     "genome": 2,
     "space": 3,
