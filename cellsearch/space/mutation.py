@@ -116,7 +116,7 @@ def mutate(
     operator = Lot(names, chances)
     for _ in range(TRIES):
         name = operator.draw(rng)
-        lot = space.lots.get(name, genome, lambda of=name: _lot(space, genome, of))
+        lot = space.lots.get(name, genome, partial(_lot, space, genome, name))
         if lot.things:
             edited = apply(space, genome, lot.draw(rng), tidy=tidy)
             if edited is not None and (not tidy or edited.key != genome.key):

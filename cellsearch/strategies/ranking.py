@@ -151,11 +151,10 @@ class _Children(Index):
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
         proposal, status = trial.proposal, trial.status
+        found: tuple[Origin | None, int, float] = (None, -1, trial.score)
         is_child = proposal.parents and status.finished and status is not Status.DUPLICATE
         if is_child and not trial.is_baseline:
             found = (proposal.origin, proposal.parents[0], trial.score)
-        else:
-            found = (None, -1, trial.score)
         self._of[trial.number] = found
 
     def drop(self, trial: Trial) -> None:
