@@ -7,7 +7,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cellsearch.compiler.backends.native.build import library
+from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule, compile_cell
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome import Genome
 from tests.genome.test_shapes import HEADS, LOW_RANK, LSTMP
 
@@ -79,6 +83,27 @@ def test_native_computes_what_the_reference_does(
         torch.testing.assert_close(
             a, b, rtol=2e-5, atol=2e-6 * max(1.0, float(b.detach().abs().max()))
         )
+
+
+@pytest.mark.parametrize("size", ["H/2", "2*H"])
+def test_final_states_that_nothing_depends_on_may_be_of_several_sizes(size: str) -> None:
+    """The zeros that stand for their gradients are as wide as the widest of them."""
+    genome = Genome.from_text(
+        f"h[t] = linear(c[t-1], size={size})\n"
+        "c[t] = tanh(linear(x[t], h[t-1], size=H)) + 0.9 * c[t-1]"
+    )
+    gradients: list[list[torch.Tensor]] = []
+    made = [compile_cell(genome, 3, 8, backend=backend) for backend in ("reference", "native")]
+    made[1].load_state_dict(made[0].state_dict())
+    for module in made:
+        x = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        module(x)[0].sin().sum().backward()
+        gradients.append([x.grad, *(p.grad for p in module.parameters())])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=2e-5, atol=2e-6)
+    kernel = NativeKernel(simplify_program(lower(genome)), library())
+    assert kernel.at(3, 8).plan("backward", 5, 4, packed=False).zeros.numel() >= 4 * max(
+        kernel.at(3, 8).state_sizes
+    )
 
 
 def test_one_kernel_serves_several_sizes_of_one_name() -> None:

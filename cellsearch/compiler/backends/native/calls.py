@@ -97,8 +97,11 @@ class Call:
 
     @cached_property
     def zeros(self) -> Tensor:
-        """The gradient of a final state that nothing depends on; only read."""
-        width = self.plan.code.row[self.plan.code.index(self.layout.carried[0][1])]
+        """The gradient of a final state that nothing depends on, as large as the widest; only
+        read.
+        """
+        code = self.plan.code
+        width = max(code.row[code.index(initial)] for _, initial in self.layout.carried)
         with torch.inference_mode(False):
             return torch.zeros(self.plan.rows, width, dtype=torch.float32, device="cpu")
 
