@@ -19,13 +19,14 @@ __all__ = ["distance", "features", "matrix"]
 
 @lru_cache(maxsize=2_000)
 def features(genome: Genome) -> Mapping[str, float]:
-    """Counts: each op; each (op, operand) pair, operands being ops, ``x``, the output's state or
+    """Counts: each op; each (op, operand) pair, operands being ops, inputs, the output's state or
     another; ends by op; sizes.
 
     The same idea as the path and edge encodings of White et al. 2020 (a study of encodings for
     neural architecture search).
     """
-    kind = ["x"] + ["out" if end == genome.output else "state" for end in genome.next_states]
+    kind = [*genome.inputs]
+    kind += ["out" if end == genome.output else "state" for end in genome.next_states]
     depth = [0] * len(kind)
     counts: Counter[str] = Counter()
     for _, node in genome.numbered():
