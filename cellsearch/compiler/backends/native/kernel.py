@@ -85,9 +85,11 @@ class NativeKernel(Kernel):
         if int(tokens.min()) < 0 or int(tokens.max()) >= embedding.shape[0]:
             raise IndexError(f"a token is not in the embedding of {embedding.shape[0]} rows")
         weights = torch.cat([parameters[name] for name, _ in sized.folding])
-        no_bias = weights.new_zeros(states[0].shape[-1])
         biases = torch.cat(
-            [parameters[bias].detach() if bias else no_bias for _, bias in sized.folding]
+            [
+                parameters[bias].detach() if bias else weights.new_zeros(len(parameters[name]))
+                for name, bias in sized.folding
+            ]
         )
         table = torch.addmm(biases, embedding, weights.t())
         active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
