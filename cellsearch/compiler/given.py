@@ -21,7 +21,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.sizes import Sizes
 
-__all__ = ["Given", "Sequence", "check_given", "with_resets"]
+__all__ = ["Beside", "Sequence", "check_given", "with_resets"]
 
 Sequence = Tensor | PackedSequence
 RESET = "reset"
@@ -29,7 +29,7 @@ RESET = "reset"
 
 
 @dataclass(frozen=True)
-class Given:
+class Beside:
     """What a call gives beside x, as the caller wrote it or, after :meth:`laid_out`, as kernels
     take it: ``dt [T, B]``, ``mask [T, B, I]`` and ``reset [T, B]``, numbers of x's dtype, rows of
     packed sequences longest first.
@@ -49,12 +49,12 @@ class Given:
         """Whether a gradient is asked for, of a time or a mask."""
         return any(isinstance(v, Tensor) and v.requires_grad for v in (self.dt, self.mask))
 
-    def of_step(self) -> Given:
+    def of_step(self) -> Beside:
         """What is given to one step ``[B, ...]``, as a sequence of length 1."""
         step = {k: v[None] for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **step)
 
-    def of_layer(self, *, first: bool) -> Given:
+    def of_layer(self, *, first: bool) -> Beside:
         """What a layer of a stack is given: what was observed of x concerns the ``first`` one."""
         return self if first else replace(self, mask=None)
 
@@ -66,7 +66,7 @@ class Given:
         *,
         batched: bool,
         batch_first: bool,
-    ) -> Given:
+    ) -> Beside:
         """As kernels take it. ``like``: a tensor of x's dtype and device; ``shape``: ``(T, B, I)``
         of x as kernels take it. Raises :class:`RuntimeError` for another shape or device,
         :class:`ConfigError` where a sequence is packed and the other is not.
@@ -98,7 +98,7 @@ class Given:
                 )
             return value.to(like.dtype)
 
-        return Given(*(tensor(name, getattr(self, name)) for name in ("dt", "mask", RESET)))
+        return Beside(*(tensor(name, getattr(self, name)) for name in ("dt", "mask", RESET)))
 
     def inputs(
         self,
@@ -155,7 +155,7 @@ def _entered(value: Tensor, packing: Packing | None, *, first: bool) -> Tensor:
     return torch.cat([begin, mirrored[:-1]])
 
 
-def check_given(genome: Genome, given: Given) -> None:
+def check_given(genome: Genome, given: Beside) -> None:
     """Raise :class:`ConfigError` for something that the cell does not read."""
     for name in ("dt", "mask"):
         if getattr(given, name) is not None and name not in genome.inputs:

@@ -21,7 +21,7 @@ from cellsearch.compiler.backends.base import Support
 from cellsearch.compiler.backends.choice import support_of
 from cellsearch.compiler.backends.evaluate import operation
 from cellsearch.compiler.calling import within
-from cellsearch.compiler.given import Given, check_given
+from cellsearch.compiler.given import Beside, check_given
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Instruction, Program
 from cellsearch.compiler.projection import projection_of
@@ -137,7 +137,7 @@ class Stepper:
         """
         if reset is not None:
             state = self._restarted(state, reset)
-        given = Given(dt, mask)
+        given = Beside(dt, mask)
         if not given.is_empty or len(self._program.inputs) > 1:
             return self._with_more(x, state, given)
         after = []
@@ -147,7 +147,7 @@ class Stepper:
         return x, tuple(after)
 
     def _with_more(
-        self, x: Tensor, state: Sequence[Sequence[Tensor]], given: Given
+        self, x: Tensor, state: Sequence[Sequence[Tensor]], given: Beside
     ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
         """One position of a cell that is given more than x."""
         check_given(self.genome, given)

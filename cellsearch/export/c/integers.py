@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cellsearch.compiler.backends.choice import Choice
 from cellsearch.compiler.backends.evaluate import evaluate
 from cellsearch.compiler.backends.reference import ReferenceLoop
-from cellsearch.compiler.given import Given
+from cellsearch.compiler.given import Beside
 from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.options import LayerOptions
 from cellsearch.compiler.program import Program
@@ -101,7 +101,7 @@ class IntegerCell(CellModule):
         self._integers = _IntegerLoop(self.program, bits)
 
     def _chosen(
-        self, like: Tensor, states: Sequence[Tensor], beside: Given, *, masked: bool
+        self, like: Tensor, states: Sequence[Tensor], beside: Beside, *, masked: bool
     ) -> Choice:
         return Choice(self.program, self._integers, {})
 
