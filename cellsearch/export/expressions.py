@@ -55,6 +55,8 @@ class Names:
         taken = {*_TAKEN, *genome.inputs}
         if any(node.attrs and node.parts > 1 for node in genome.nodes):
             taken |= {"_blocks", "_head_norm"}
+        if any(node.op == "rotate" for node in genome.nodes):
+            taken.add("_rotate")
         by_name = sorted(
             enumerate(genome.labels), key=lambda item: "." in item[1]
         )  # anonymous parts take what is left
@@ -116,7 +118,7 @@ def _is_one_call(op: str) -> bool:
 
 def _strength(node: Node) -> int:
     """How strongly the text of a node that is not a sum of several terms binds."""
-    if node.op in ("const", "bias", "head_norm") or _is_one_call(node.op):
+    if node.op in ("const", "bias", "head_norm", "rotate") or _is_one_call(node.op):
         return _ATOM
     return _PRODUCT if node.op in ("linear", "mul", "div", "diag", "scale") else _SUM
 
@@ -237,6 +239,8 @@ class Expressions:
             return f"torch.zeros_like({state})"  # all units are equal, so each is its mean
         if node.op == "head_norm":
             return f"_head_norm({self.tensor(node.inputs[0])}, {node.parts})"
+        if node.op == "rotate":
+            return f"_rotate({', '.join(self.tensor(v) for v in node.inputs)})"
         template = ops.OPS[node.op].torch
         least = {"sub": (_SUM, _PRODUCT), "div": (_PRODUCT, _ATOM), "identity": (_SUM,)}.get(
             node.op, (_ATOM,) * 3

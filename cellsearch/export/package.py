@@ -31,6 +31,7 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError, checked_arguments
+from cellsearch.export.sized import has_other_sizes
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import check_inputs
@@ -64,6 +65,8 @@ def to_package(
     check_inputs(genome.inputs, "a package with the native runtime")
     program = simplify_program(lower(genome))
     missing = missing_instruction(program)
+    if not missing and has_other_sizes(genome):
+        missing = "a package keeps states and outputs of size H only"
     if missing:
         hint = "export it to source instead"
         raise BackendError(f"the native runtime cannot run this cell: {missing}", hint=hint)

@@ -39,6 +39,13 @@ def _head_norm(a: Tensor, heads: int) -> Tensor:
     parts = a.reshape(a.shape[:-1] + (heads, width))
     return functional.layer_norm(parts, [width]).reshape(a.shape)
 '''
+_ROTATE = '''
+
+def _rotate(a: Tensor, angle: Tensor) -> Tensor:
+    """The pairs (a_2j, a_2j+1) turned by the angles."""
+    even, odd, cos, sin = a[..., 0::2], a[..., 1::2], torch.cos(angle), torch.sin(angle)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+'''
 _STATES = (
     (
         "        self.directions = 2 if bidirectional else 1\n",
@@ -118,10 +125,13 @@ def size_text(width: Width, sizes: Named | None = None) -> str:
 
 
 def cut_helpers(genome: Genome) -> str:
-    """The functions that block products and head norms call, as far as the cell has them."""
+    """The functions that block products, head norms and rotations call, as far as the cell has
+    them.
+    """
     nodes = [node for value, node in genome.numbered() if value in genome.live]
     blocks = _BLOCKS if any(node.blocks > 1 for node in nodes if node.attrs) else ""
-    return blocks + (_HEADS if any(node.op == "head_norm" for node in nodes) else "")
+    heads = _HEADS if any(node.op == "head_norm" for node in nodes) else ""
+    return blocks + heads + (_ROTATE if any(node.op == "rotate" for node in nodes) else "")
 
 
 def sized_template(template: str, genome: Genome, sizes: Named | None) -> str:

@@ -247,7 +247,8 @@ def check_sizes(genome: Genome, sizes: Sizes) -> None:
             f"x[t] (width {sizes['I']}) meets a value of width {sizes['H']} without a "
             f"linear between",
             where=f"node {place}",
-            hint="use input_size = hidden_size, or read linear(x[t]) instead of x[t]",
+            hint="use input_size = hidden_size, or read linear(x[t]) instead of x[t]"
+            + (", or compile with project_input=True" if "mask" not in genome.inputs else ""),
         )
     width = widths(genome)
     for value, node in genome.numbered():

@@ -166,15 +166,23 @@ def test_names_of_sizes_must_be_bound_and_be_the_cells() -> None:
 # -- a projection of the input ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sru", "rg_lru", "intersection"])
+READS_X = {
+    **{name: zoo.load(name) for name in ("sru", "rg_lru", "intersection")},
+    "delay": Genome.from_text("h[t] = tanh(linear(h[t-1]) + x[t-2] * x[t])"),
+    "window": Genome.from_text("h[t] = tanh(linear(h[t-1]) + conv(x[t], 3))"),
+}
+
+
+@pytest.mark.parametrize("name", READS_X)
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_cell_that_reads_x_elementwise_takes_any_input(
     name: str, backend: str, bidirectional: bool
 ) -> None:
-    genome = zoo.load(name)
-    with pytest.raises(GenomeError, match="without a linear"):
+    genome = READS_X[name]
+    with pytest.raises(GenomeError, match="without a linear") as found:
         compile_cell(genome, input_size=3, hidden_size=6)
+    assert "project_input=True" in found.value.hint
     layer = compile_cell(
         genome, 3, 6, 2, bidirectional=bidirectional, project_input=True, backend=backend
     )

@@ -264,5 +264,10 @@ def test_the_example_package_is_shown_as_it_is() -> None:
     assert written - {"cellsearch_example/__init__.py"} <= set(shown)
 
 
+def test_the_readme_counts_the_cells_of_the_zoo() -> None:
+    said = re.findall(r"gallery of (\d+) published cells", README.read_text("utf-8"))
+    assert said == [str(len(cellsearch.zoo.names()))]
+
+
 def test_the_readme_has_python_examples() -> None:
     assert ROOT / "README.md" in WITH_PYTHON

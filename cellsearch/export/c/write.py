@@ -128,6 +128,7 @@ def c_model(
         genome, given = model, dict(sizes or {})
         arrays = {name: np.asarray(weight) for name, weight in (weights or {}).items()}
     check_inputs(genome.inputs, "C")
+    _check_ops(genome)
     if (not arrays and genome.parameters) or "input_size" not in given:
         raise ConfigError(
             "a file of C holds weights, and the cell has none",
@@ -153,6 +154,17 @@ def c_model(
         doc=doc,
         file=path.stem,
     )
+
+
+def _check_ops(genome: Genome) -> None:
+    for value, node in genome.numbered():
+        if node.op == "rotate" and value in genome.live:
+            raise ConfigError(
+                "a file of C cannot hold rotate, which reads two units at once",
+                where=f"node {node.name or genome.labels[value]}",
+                hint="export the cell to source or ONNX, or write the pair as two states with cos "
+                "and sin",
+            )
 
 
 def _whole_weights(whole: WholeModel) -> dict[str, Any]:

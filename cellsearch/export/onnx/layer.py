@@ -248,7 +248,22 @@ class _Part:
             none = graph.add("Equal", length, graph.number(0.0))
             length = graph.add("Where", none, graph.number(float("inf")), length)
             return graph.add("Div", operands[0], length, name=name)
+        if op in ("turn", "twice"):
+            return self.paired(graph, instruction, name)
         return graph.rename(apply_op(graph, op, operands), name)
+
+    def paired(self, graph: Graph, instruction: Instruction, name: str) -> str:
+        """What ``rotate`` is made of: ``turn``, (a_2j, a_2j+1) -> (-a_2j+1, a_2j), and ``twice``,
+        each number for both units of its pair.
+        """
+        (operand,) = instruction.inputs
+        width, value = self.size(self.program.shapes[operand].width), self.values[operand]
+        if instruction.op == "twice":
+            places = graph.integers(*np.repeat(np.arange(width), 2).tolist())
+            return graph.add("Gather", value, places, name=name, axis=-1)
+        places = graph.integers(*(np.arange(width) ^ 1).tolist())
+        signs = graph.weight(f"{name}.signs", np.tile(np.array([-1, 1], graph.dtype), width // 2))
+        return graph.add("Mul", graph.add("Gather", value, places, axis=-1), signs, name=name)
 
     def whole(self, graph: Graph, value: int, state: str) -> str:
         """A value as ``[B, H]``, also one that is the same for all sequences."""
