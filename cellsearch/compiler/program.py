@@ -52,11 +52,11 @@ Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from cellsearch.genome.graph import State
 from cellsearch.genome.sizes import Width, base_of, divided, multiplied, ratio
@@ -323,6 +323,13 @@ class Program:
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
+class _Shaped(Protocol):
+    """A tensor, as far as its shape goes."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+
 class BasePlace(NamedTuple):
     """Where a size can be read off: an axis of a state, or of a weight, is ``factor`` times it."""
 
@@ -332,9 +339,14 @@ class BasePlace(NamedTuple):
     axis: int
     factor: Fraction
 
+    def number(self, states: Sequence[_Shaped], parameters: Mapping[str, _Shaped]) -> int:
+        """What the size is, as these states and weights show it."""
+        shown = states[self.state] if self.state >= 0 else parameters[self.parameter]
+        return int(shown.shape[self.axis] / self.factor)
+
 
 def base_places(program: Program) -> dict[str, BasePlace]:
-    """For H and each name of a size of the cell's own where its number shows."""
+    """For I, H and each name of a size of the cell's own where its number shows, if it does."""
     seen: list[tuple[Width, int, str, int]] = [
         (width, k, "", -1) for k, width in enumerate(program.state_widths)
     ]
@@ -343,7 +355,7 @@ def base_places(program: Program) -> dict[str, BasePlace]:
     found: dict[str, BasePlace] = {}
     for width, state, parameter, axis in seen:
         base = base_of(width)
-        if base and base != "I":
+        if base:
             factor = ratio(width, base)
             assert factor is not None
             found.setdefault(base, BasePlace(state, parameter, axis, factor))

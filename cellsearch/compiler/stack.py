@@ -204,9 +204,8 @@ class LayerStack(nn.Module):
         if choice.kernel.plain_torch:
             return choice
         if self.backend == "auto" and not choice.kernel.more_gradients and beside.wants_gradient:
-            other = "reference" if self._program.beyond_hidden else "aten"
             choice = self._choose(
-                like.device, like.dtype, masked=masked, resets=resets, backend=other
+                like.device, like.dtype, masked=masked, resets=resets, backend="aten"
             )
         what = transform_of((like, *states))
         if not what or choice.kernel.plain_torch:

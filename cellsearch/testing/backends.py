@@ -26,6 +26,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from cellsearch import zoo
 from cellsearch.compiler import backends
 from cellsearch.compiler.backends import Backend
+from cellsearch.compiler.backends.choice import support_of
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import fits_any_size
@@ -39,6 +40,23 @@ _FLOOR = (
 _TINY = 1e-30  # numbers that single precision rounds to zero
 _LARGEST = 1e3
 _HUGE = 1e12  # beyond, single precision overflows on the way
+
+_SIZED = ("lstmp", "fastgrnn_low_rank", "slstm_heads", "gru_dreamer")
+_HEADS = "h[t] = head_norm(tanh(linear(x[t]) + linear(h[t-1], bias=False, blocks=4)), 2)"
+_SIZES_MEET = """
+a[t] = tanh(linear(x[t], h[t-1], size=H/2) + bias(size=H/2)) * exp(-dt[t])
+c[t] = exp(-dt[t]) * c[t-1] + tanh(linear(linear(x[t], a[t-1], size=2*H), blocks=4))
+h[t] = sigmoid(linear(a[t], x[t], a[t-1])) * h[t-1] + linear(head_norm(c[t], 2), bias=False)
+y[t] = linear(h[t], a[t], size=3*H/2)
+"""
+"""A state and the output are of other sizes, products of several widths meet in one sum."""
+_AFFINE_SIZES = """
+u = linear(linear(x[t], size=2*H), bias=False, size=H/2, blocks=4)
+c[t] = sigmoid(linear(x[t], size=H/2)) * c[t-1] + u
+h[t] = blend(sigmoid(linear(x[t], c[t-1])), h[t-1], linear(head_norm(c[t], 2), bias=False))
+y[t] = linear(h[t], c[t], size=3*H/2)
+"""
+"""Affine and elementwise in each state given those before."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +120,7 @@ def run_module(
 
     directions = 2 if case.bidirectional else 1
     x = draw(case.steps, case.batch, case.input_size)
-    states = [
-        draw(case.num_layers * directions, case.batch, case.hidden_size)
-        for _ in module.genome.states
-    ]
+    states = [draw(case.num_layers * directions, case.batch, size) for size in module.state_sizes]
     given: Tensor | PackedSequence = (
         x
         if case.lengths is None
@@ -392,6 +407,37 @@ class BackendContract:
         for name in ("lstm", "gru", "gru_cho", "rnn_layer_norm"):
             for steps, batch, input_size, hidden_size in shapes:
                 self.check(zoo.load(name), Case(steps, batch, input_size, hidden_size), name)
+
+    def test_sizes_and_blocks(self) -> None:
+        """States and values of other sizes than H, block products, heads: run as the reference
+        does, or refused with the reason.
+        """
+        written = (_HEADS, _SIZES_MEET, _AFFINE_SIZES)
+        cells = [(name, zoo.load(name)) for name in _SIZED]
+        cells += [(text, Genome.from_text(text)) for text in written]
+        shapes = [(1, 1, 1, 8), (4, 3, 63, 24), (3, 2, 16, 16)]
+        for name, genome in cells:
+            module = compile_cell(genome, 3, 8, backend="reference")
+            device = torch.device(self.device)
+            support = support_of(self.name, module.program, device, self.dtype)
+            if not support.ok:
+                assert support.reason, f"{self.name} refuses {name} and does not say why"
+                continue
+            for steps, batch, input_size, hidden_size in shapes:
+                self.check(genome, Case(steps, batch, input_size, hidden_size), name)
+            for lengths, resets in (((2, 4, 1), False), (None, True), ((2, 4, 1), True)):
+                case = Case(
+                    4,
+                    3,
+                    5,
+                    8,
+                    num_layers=2,
+                    bidirectional=True,
+                    lengths=lengths,
+                    resets=resets,
+                    more_gradients=self.more_gradients,
+                )
+                self.check(genome, case, name)
 
     def test_layers_and_directions(self) -> None:
         """Stacked and bidirectional, with and without different lengths."""

@@ -15,7 +15,7 @@ from cellsearch.compiler.program import Program
 
 __all__ = ["Phase", "phase_notes", "phases"]
 
-_SUMS_OVER_TIME = frozenset({"total", "outer"})
+_SUMS_OVER_TIME = frozenset({"total", "outer", "blocks_outer"})
 
 
 class Phase(IntEnum):

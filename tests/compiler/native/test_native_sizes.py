@@ -116,7 +116,7 @@ def test_one_kernel_serves_several_sizes_of_one_name() -> None:
 def test_heads_are_refused_with_the_reason_and_auto_takes_another() -> None:
     layer = compile_cell(Genome.from_text(HEADS), 4, 8)
     assert layer.backend_report()["native"] == "the cell has heads"
-    assert layer.backend_report()["reference"] == "taken"
+    assert layer.backend_report()["aten"] == "taken"
     assert (
         compile_cell(Genome.from_text(LSTMP), 4, 8, sizes={"P": 3}).backend_report()["native"]
         == "taken"

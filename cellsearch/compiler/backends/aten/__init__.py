@@ -34,12 +34,12 @@ class Aten(Backend):
     more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
-        """Programs of dense products and sizes I and H; float32 and float64."""
+        """Every program; float32 and float64."""
         if dtype not in (torch.float32, torch.float64):
             return Support(False, f"float32 and float64 only, not {dtype}")
         if device.type == "meta":
             return Support(False, "it writes into memory, and a meta tensor has none")
-        return Support(not program.beyond_hidden, program.beyond_hidden)
+        return Support(True)
 
     def build(self, program: Program) -> Kernel:
         """The kernel of a program; its plans are made at the first call."""
@@ -119,7 +119,9 @@ def _forward(
     parameters = dict(zip((name for name, _ in program.parameters), tensors[first:], strict=True))
     inputs = [value.contiguous() for value in tensors[:n_inputs]]
     outcome = run(plan, inputs, states, parameters, sizes)
-    output = outcome.slots[program.output].expand(sum(sizes), states[0].shape[1])
+    found = outcome.slots[program.output]
+    number = program.shapes[program.output].width == "1"
+    output = found.expand(sum(sizes), states[0].shape[1] if number else found.shape[-1])
     return output, outcome.carried, outcome.slots
 
 

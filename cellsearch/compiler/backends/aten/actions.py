@@ -17,6 +17,7 @@ from cellsearch import ops
 from cellsearch.compiler.backends.functions import (
     FUNCTIONS,
     function_of,
+    head_norm,
     layer_norm,
     layer_norm_gradient,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Action",
     "accumulate",
     "apply",
+    "block_product",
     "combine",
     "fill",
     "in_place",
@@ -47,6 +49,24 @@ def _blend(gate: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.lerp(b, a, gate)
 
 
+def _head_norm_gradient(g: Tensor, a: Tensor, heads: int) -> Tensor:
+    width = a.shape[-1]
+    parts = [
+        value.expand(*value.shape[:-1], width).unflatten(-1, (heads, width // heads))
+        for value in (g, a)
+    ]
+    return layer_norm_gradient(*parts).flatten(-2)
+
+
+def _blocks_outer(g: Tensor, a: Tensor, blocks: int) -> Tensor:
+    """``[n, width(g) / n, width(a) / n]``; fixed values count as one row."""
+    left, right = (
+        (value if value.dim() == 2 else value[None]).unflatten(-1, (blocks, -1)).transpose(0, 1)
+        for value in (g, a)
+    )
+    return torch.bmm(left.mT, right)
+
+
 _OWN: dict[str, Callable[..., Tensor]] = {
     "blend": _blend,
     "layer_norm": layer_norm,
@@ -54,6 +74,13 @@ _OWN: dict[str, Callable[..., Tensor]] = {
     "fold": _fold,
 }
 """What this backend computes its own way."""
+
+_CUT: dict[str, Callable[..., Tensor]] = {
+    "head_norm": head_norm,
+    "head_norm_gradient": _head_norm_gradient,
+    "blocks_outer": _blocks_outer,
+}
+"""What is told last into how many parts it cuts its operands."""
 
 
 @cache
@@ -63,16 +90,23 @@ def in_place(op: str) -> Callable[[Tensor], Tensor] | None:
     return function_of(row.in_place) if row is not None and row.in_place else None
 
 
+def _cutting(function: Callable[..., Tensor], parts: int) -> Callable[..., Tensor]:
+    return lambda *operands: function(*operands, parts)
+
+
 def _takes_out(op: str) -> bool:
     """Whether the function of a primitive can write into given memory."""
     return op in ("sign", "erf") or (op in ops.OPS and bool(ops.OPS[op].out))
 
 
-def apply(op: str, result: int, operands: Sequence[int], *, into: bool) -> Action:
-    """A primitive other than the dense ones."""
+def apply(op: str, result: int, operands: Sequence[int], parts: int = 0, *, into: bool) -> Action:
+    """A primitive other than the products with weights; ``parts``: into how many one cuts."""
     if into and _takes_out(op):
         return _with_out(FUNCTIONS[op], result, operands)
-    function = _OWN.get(op) or FUNCTIONS[op]
+    if op in _CUT:
+        function: Callable[..., Tensor] = _cutting(_CUT[op], parts)
+    else:
+        function = _OWN.get(op) or FUNCTIONS[op]
     if into:
 
         def copied(env: Slots) -> None:
@@ -141,6 +175,26 @@ def vector_product(result: int, source: int, weight: int) -> Action:
 
     def run(env: Slots) -> None:
         env[result] = torch.matmul(env[source], env[weight])
+
+    return run
+
+
+def block_product(result: int, source: int, weight: int, *, into: bool) -> Action:
+    """Each of n equal parts of ``source`` times its matrix of ``weight [n, part, new part]``, one
+    batched product.
+    """
+
+    def run(env: Slots) -> None:
+        matrices, rows = env[weight], env[source]
+        blocks, _, width = matrices.shape
+        fixed = rows.dim() == 1
+        parts = (rows[None] if fixed else rows).unflatten(-1, (blocks, -1)).transpose(0, 1)
+        if into:
+            target = env[result].unflatten(-1, (blocks, width)).transpose(0, 1)
+            torch.bmm(parts, matrices, out=target)
+        else:
+            found = torch.bmm(parts, matrices).transpose(0, 1).flatten(1)
+            env[result] = found[0] if fixed else found
 
     return run
 

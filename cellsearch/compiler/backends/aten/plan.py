@@ -19,7 +19,7 @@ from cellsearch.compiler.backends.aten.places import (
     place_values,
 )
 from cellsearch.compiler.backends.aten.sums import FlatSum
-from cellsearch.compiler.program import Program
+from cellsearch.compiler.program import BasePlace, Program, base_places
 from cellsearch.compiler.scheduling.phases import Phase, phases
 
 __all__ = ["ActionPlan", "make_plan"]
@@ -36,6 +36,8 @@ class ActionPlan:
     views: tuple[View, ...]
     blank: tuple[tuple[int, int], ...]
     """Ranges of columns of Z that start as their bias."""
+    bases: Mapping[str, BasePlace]
+    """Where the numbers of the sizes show."""
     actions: Mapping[Phase, tuple[Action, ...]]
     loop_slots: tuple[int, ...]
     """Slots that the loop reads or writes row block by row block."""
@@ -66,6 +68,7 @@ def make_plan(program: Program, kept: Iterable[int] = (), *, backwards: bool = F
         stacks=tuple(slots.stacks),
         views=tuple(slots.views),
         blank=blank,
+        bases=base_places(program),
         actions={
             part: tuple(p.action for p in ordered if p.phase is part and p.action is not None)
             for part in Phase
@@ -177,19 +180,20 @@ class _Planner:
         return (a, b)
 
     def matrices(self, total: FlatSum) -> list[tuple[int, int]]:
-        """Products with transposed weights: (slot of the deltas, slot of the stacked weights), one
-        for each run of columns of D.
+        """Products outside Z: (slot of the source, slot of the stacked weights), those with
+        transposed weights one for each run of columns of D.
         """
         by_column: dict[int, str] = {}
         found: list[tuple[int, int]] = []
         for d in total.deltas:
             instruction = self.program.made_by(d)
             delta, parameter = instruction.inputs[0], instruction.parameter
-            column = self.places.d_column.get(delta)
+            forward = instruction.op == "dense"
+            column = None if forward else self.places.d_column.get(delta)
             if column is not None and column not in by_column:
                 by_column[column] = parameter
             else:
-                found.append((delta, self.slots.stack([parameter], transposed=False)))
+                found.append((delta, self.slots.stack([parameter], transposed=forward)))
         for start, stop in runs(list(by_column)):
             names = [by_column[k] for k in range(start, stop)]
             weight = self.slots.stack(names, transposed=False)
@@ -230,9 +234,14 @@ class _Planner:
             if op in ("dense", "dense_t"):
                 weight = self.slots.stack([instruction.parameter], transposed=op == "dense")
                 action = actions.vector_product(value, inputs[0], weight)
+            elif op in ("blocks", "blocks_t"):
+                weight = self.slots.stack([instruction.parameter], transposed=op == "blocks")
+                into = self.places.has_memory(value)
+                action = actions.block_product(value, inputs[0], weight, into=into)
             else:
                 into = self.places.has_memory(value)
-                action = actions.apply(op, value, inputs, into=into)
+                parts = int(instruction.value)
+                action = actions.apply(op, value, inputs, parts, into=into)
             needs = set(inputs)
             self.pending.append(
                 PendingAction(self.phase[value], needs, (value,), action, slots={*needs, value})

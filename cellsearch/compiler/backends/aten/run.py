@@ -16,6 +16,7 @@ from torch import Tensor
 from cellsearch.compiler.backends.aten.actions import Slots
 from cellsearch.compiler.backends.aten.plan import ActionPlan
 from cellsearch.compiler.scheduling.phases import Phase
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["RunValues", "run"]
 
@@ -27,7 +28,7 @@ class RunValues:
     slots: Slots
     """All values, those of extent ``step`` over all positions."""
     carried: list[Tensor]
-    """What the loop ends with, each ``[B, H]``."""
+    """What the loop ends with, each ``[B, size]``."""
 
 
 def run(
@@ -39,12 +40,12 @@ def run(
     *,
     backwards: bool = False,
 ) -> RunValues:
-    """Run a plan over time. ``inputs``: flat; ``carried``: ``[B, H]`` each; ``sizes``: rows of each
-    position, never increasing.
+    """Run a plan over time. ``inputs``: flat; ``carried``: ``[B, size]`` each; ``sizes``: rows of
+    each position, never increasing.
 
     ``backwards``: from the last position to the first; a sequence joins where its end is passed.
     """
-    memory = _Memory(plan, carried[0], sum(sizes))
+    memory = _Memory(plan, _numbers(plan, carried, parameters), carried[0], sum(sizes))
     env = memory.env
     for slot, value in enumerate(inputs):
         env[slot] = value
@@ -69,14 +70,26 @@ def _bind_weights(plan: ActionPlan, env: Slots, parameters: Mapping[str, Tensor]
     for stack in plan.stacks:
         weights = [parameters[name] for name in stack.parameters]
         rows = weights[0] if len(weights) == 1 else torch.cat(weights)
-        env[stack.slot] = rows.t() if stack.transposed else rows
+        env[stack.slot] = rows.mT if stack.transposed else rows
+
+
+def _numbers(
+    plan: ActionPlan, carried: Sequence[Tensor], parameters: Mapping[str, Tensor]
+) -> Sizes:
+    """The numbers of all sizes, as states and weights show them. Where I does not show, what the
+    loop holds of width I is in a cell of I = H; where H does not, nothing is H wide but zeros.
+    """
+    found = {base: place.number(carried, parameters) for base, place in plan.bases.items()}
+    hidden = found.pop("H", carried[0].shape[1])
+    return Sizes(found.pop("I", hidden), hidden, found)
 
 
 class _Memory:
     """The slots and the buffers behind them."""
 
-    def __init__(self, plan: ActionPlan, like: Tensor, rows: int) -> None:
-        program, places, hidden = plan.program, plan.places, like.shape[1]
+    def __init__(self, plan: ActionPlan, numbers: Sizes, like: Tensor, rows: int) -> None:
+        program, places, hidden = plan.program, plan.places, numbers["H"]
+        shapes = program.shapes
         self.plan = plan
         self.batch = like.shape[0]
         self.env: Slots = [like] * plan.n_slots
@@ -92,10 +105,10 @@ class _Memory:
         self.whole: dict[int, Tensor] = {}
         for value in places.owned:
             head = self.batch if value in places.heads else 0
-            self.whole[value] = like.new_empty(head + rows, hidden)
+            self.whole[value] = like.new_empty(head + rows, numbers[shapes[value].width])
             self.env[value] = self.whole[value][head:]
-        for _, slot in places.copied:
-            self.env[slot] = like.new_empty(rows, hidden)
+        for state, slot in places.copied:
+            self.env[slot] = like.new_empty(rows, numbers[shapes[state].width])
         for value, instruction in program.numbered():
             if instruction.op == "const":
                 self.env[value] = torch.tensor(
@@ -171,16 +184,16 @@ def _loop(
         for action in actions:
             action(env)
         carried = [
-            env[value].expand(sizes[t], memory.hidden) for value in following
+            env[value].expand(sizes[t], state.shape[1])
+            for value, state in zip(following, initial, strict=True)
         ]  # a fixed value may be one
     for slot, whole in zip(plan.loop_slots, flat, strict=True):
         env[slot] = whole
-    full = initial[0].shape
     joined = [
         torch.cat([state, *reversed(rest)]) if rest else state
         for state, rest in zip(carried, ended, strict=True)
     ]
-    return [state.expand(full).clone() for state in joined]
+    return [state.expand(start.shape).clone() for state, start in zip(joined, initial, strict=True)]
 
 
 def _resize(

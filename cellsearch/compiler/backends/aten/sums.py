@@ -20,9 +20,9 @@ class FlatSum:
     """The value."""
     phase: Phase
     dense: list[int]
-    """Products with weights that only this sum reads."""
+    """Products with weights, H wide, that only this sum reads."""
     deltas: list[int]
-    """Products with transposed weights that only this sum reads."""
+    """Products with transposed weights, or of another width, that only this sum reads."""
     rest: list[int]
     """Other values."""
     column: int = -1
@@ -49,6 +49,11 @@ def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[in
     absorbed: set[int] = set()
     factors: set[int] = set()
 
+    def products(total: FlatSum, value: int) -> list[int]:
+        """Those of the sum among which this product belongs: Z is counted in H."""
+        into = program.made_by(value).op == "dense" and program.shapes[value].width == "H"
+        return total.dense if into else total.deltas
+
     def is_private(value: int, total: FlatSum) -> bool:
         """Whether only this sum reads the value, in the same phase."""
         return (
@@ -67,7 +72,7 @@ def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[in
             continue
         total = sums[value] = FlatSum(value, phase[value], [], [], [])
         if instruction.op != "add":
-            (total.dense if instruction.op == "dense" else total.deltas).append(value)
+            products(total, value).append(value)
             continue
         stack = list(instruction.inputs)
         while stack:
@@ -87,5 +92,5 @@ def find_sums(program: Program, phase: tuple[Phase, ...], standing: frozenset[in
                 factors.add(term)
                 total.rest.append(term)
             else:
-                (total.dense if below.op == "dense" else total.deltas).append(term)
+                products(total, term).append(term)
     return Sums(sums, frozenset(absorbed), frozenset(factors))

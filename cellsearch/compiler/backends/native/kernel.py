@@ -109,10 +109,11 @@ class NativeKernel(Kernel):
         """I, H and the numbers of the cell's own sizes, as states and weights show them."""
         if self.places is None:
             return input_size, states[0].shape[-1], ()
-        found = {}
-        for base, place in self.places.items():
-            tensor = states[place.state] if place.state >= 0 else parameters[place.parameter]
-            found[base] = int(tensor.shape[place.axis] / place.factor)
+        found = {
+            base: place.number(states, parameters)
+            for base, place in self.places.items()
+            if base != "I"
+        }
         return input_size, found.pop("H", 1), tuple(sorted(found.items()))
 
     def at(
