@@ -1,0 +1,227 @@
+"""The wider language by count and by speed: times, masks, resets, delays, turns, sizes, blocks.
+
+    nice python benchmarks/language.py identity [--cells 10000] [--seed 0]
+    nice python benchmarks/language.py damage [--files 100000] [--seed 0]
+    python benchmarks/language.py speed [--repeats 7]
+
+``identity``: random cells with the new parts, each written differently: goals 0 misses (the same
+cell, another key), 0 confusions (one key, two canonical forms). ``damage``: damaged texts and JSON
+documents of such cells: goal 0 errors but the declared ones. ``speed``: a training step (forward
+and backward) on one thread, processor time, medians of turns that alternate; blocks of the state's
+product, low rank H/4 and gap cells with resets, native against aten, and against the dense cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from support.mutations import damaged
+
+from cellsearch import Genome, compile_cell, zoo
+from cellsearch.errors import CellsearchError
+from cellsearch.genome.identity import canonical_form, search_key
+from cellsearch.testing.genomes import random_genome, rewritten
+
+CELLS = ("gru_d", "cfc", "time_lstm", "mingru_conv", "lru", "rotrnn", "slstm_heads", "gru_dreamer")
+STEPS, BATCH = 64, 32
+
+# -- random cells ----------------------------------------------------------------------------------
+
+
+def new_cell(rng: np.random.Generator) -> Genome:
+    """A random cell with up to six statements that use what the language has learned, in front of
+    a state that reads them all.
+    """
+    size = str(rng.choice(["H", "H/2", "2*H", "P"]))
+    half = {"H": "H/2", "H/2": "H/4", "2*H": "H", "P": "P/2"}[size]
+    blocks = int(rng.choice([1, 2, 4]))
+    names = ["a"]
+    lines = [f"a = linear(x[t], {_read(rng, 'h')}, size={size}, blocks={blocks})"]
+    for k in range(int(rng.integers(2, 7))):
+        one, other = (str(rng.choice(names)) for _ in range(2))
+        value = str(
+            rng.choice(
+                [
+                    f"unit({one})",
+                    f"head_norm({one}, {int(rng.choice([1, 2, 4]))})",
+                    f"rotate({one}, bias(size={half}))",
+                    f"rotate({one}, linear(x[t], dt[t], size={half}))",
+                    f"exp(-relu(linear(dt[t], size={size}))) * {one}",
+                    f"sigmoid(linear(mask[t], {_read(rng, 'h')}, size={size})) * {other}",
+                    f"linear({one}, {other}, size={size}, blocks={blocks})",
+                    f"tanh(linear({one}, bias=False, size={size}) + {other})",
+                    f"blend(sigmoid({one}), {other}, {one})",
+                    f"linear(conv(x[t], {int(rng.integers(2, 5))}), size={size})",
+                    f"linear(x[t-{int(rng.integers(1, 4))}], size={size})",
+                ]
+            )
+        )
+        lines.append(f"v{k} = {value}")
+        names.append(f"v{k}")
+    lines.append(f"h[t] = {_read(rng, 'h')} + linear({', '.join(names)})")
+    return Genome.from_text("\n".join(lines))
+
+
+def _read(rng: np.random.Generator, state: str) -> str:
+    return f"{state}[t-{int(rng.choice([1, 1, 2, 3]))}]"
+
+
+def identity(cells: int, seed: int) -> None:
+    """Misses and confusions."""
+    found: Counter[str] = Counter()
+    forms: dict[str, Genome] = {}
+    parts: Counter[str] = Counter()
+    start = time.process_time()
+    inputs = (("x", "dt"), ("x", "mask"), ("x", "dt", "mask"))
+    for k in range(cells):
+        rng = np.random.default_rng([181, seed, k])
+        genome = random_genome(rng, inputs=inputs[k % 6]) if k % 6 < 3 else new_cell(rng)
+        other = rewritten(genome, rng)
+        form = canonical_form(genome)  # compared as a graph: 0 and -0 are one number
+        found["key misses"] += other.key != genome.key
+        found["search key misses"] += search_key(other) != search_key(genome)
+        found["confusions"] += forms.setdefault(genome.key, form) != form
+        text = genome.to_text()
+        parts.update(
+            part
+            for part in ("dt[t]", "mask[t]", "rotate(", "unit(", "size=", "blocks=", "head_norm(")
+            if part in text
+        )
+        parts["delays"] += len(genome.states) > 1 and k % 6 >= 3
+    print(f"{cells} random cells, {len(forms)} different, each written differently once")
+    for what in ("key misses", "search key misses", "confusions"):
+        print(f"  {what:<20} {found[what]}")
+    print("  cells with " + ", ".join(f"{name.strip('(=')} {n}" for name, n in parts.items()))
+    print(f"  {time.process_time() - start:.0f} s of processor time")
+
+
+# -- damaged files ---------------------------------------------------------------------------------
+
+
+def damage(files: int, seed: int) -> None:
+    """Undeclared errors, and the slowest file."""
+    found: Counter[str] = Counter()
+    slowest = 0.0
+    cells = [zoo.load(name) for name in CELLS]
+    cells += [new_cell(np.random.default_rng([182, seed, k])) for k in range(40)]
+    forms: list[tuple[str, Callable[[str], Genome]]] = []
+    for genome in cells:
+        forms += [(genome.to_text(), Genome.from_text), (genome.to_json(), Genome.from_json)]
+    for k in range(files):
+        rng = np.random.default_rng([183, seed, k])
+        text, read = forms[k % len(forms)]
+        text = damaged(text, rng, forms[int(rng.integers(len(forms)))][0])
+        start = time.process_time()
+        try:
+            found["read"] += bool(read(text).key)
+        except CellsearchError:
+            found["refused with a declared error"] += 1
+        except Exception as error:  # noqa: BLE001  (counted: that there is none is the claim)
+            found["undeclared"] += 1
+            print(f"  {type(error).__name__}: {error!s:.100} in {text!r:.300}")
+        slowest = max(slowest, time.process_time() - start)
+    print(f"{files} damaged files of {len(cells)} cells, read and named by their key")
+    for what in ("read", "refused with a declared error", "undeclared"):
+        print(f"  {what:<30} {found[what]}")
+    print(f"  slowest {slowest:.3f} s")
+
+
+# -- speed -----------------------------------------------------------------------------------------
+
+GRU = """
+z = sigmoid(linear(x[t]) + linear(h[t-1], bias=False{0}))
+r = sigmoid(linear(x[t]) + linear(h[t-1], bias=False{0}))
+h[t] = blend(z, h[t-1], tanh(linear(x[t]) + r * linear(h[t-1]{0})))
+"""
+LOW_RANK = """
+p = linear(h[t-1], bias=False, size=H/4)
+z = sigmoid(linear(x[t], p))
+r = sigmoid(linear(x[t], p))
+h[t] = blend(z, h[t-1], tanh(linear(x[t]) + r * linear(p)))
+"""
+GAP = """
+p = exp(-relu(linear(dt[t]))) * h[t-1]
+z = sigmoid(linear(x[t], p, mask[t]))
+r = sigmoid(linear(x[t], p, mask[t]))
+h[t] = blend(z, p, tanh(linear(x[t], r * p, mask[t])))
+"""
+
+
+def speed(repeats: int) -> None:
+    """Milliseconds of one training step."""
+    torch.set_num_threads(1)
+    print(f"one training step, T = {STEPS}, B = {BATCH}, I = H, float32, processor time, ms")
+    print(f"{'cell':<22} {'H':>4} {'native':>8} {'aten':>8} {'aten/native':>12} {'of dense':>9}")
+    for hidden in (64, 128, 256):
+        cells = {f"GRU, {n} blocks": GRU.format(f", blocks={n}") for n in (2, 4, 8)}
+        cells = {"GRU, dense": GRU.format(""), **cells, "GRU, rank H/4": LOW_RANK}
+        cells |= {"gru_cho": zoo.load("gru_cho").to_text(), "gru_cho with gaps": GAP}
+        cells |= {"the same, resets": GAP}
+        steps = {
+            (name, backend): _step(text, hidden, backend, resets="resets" in name)
+            for name, text in cells.items()
+            for backend in ("native", "aten")
+        }
+        times: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
+        for _ in range(repeats):
+            for key, step in steps.items():
+                start = time.process_time()
+                step()
+                times[key].append(1e3 * (time.process_time() - start))
+        middle = {key: statistics.median(found[1:]) for key, found in times.items()}
+        for name in cells:
+            native, aten = middle[name, "native"], middle[name, "aten"]
+            dense = middle["GRU, dense" if name.startswith("GRU") else "gru_cho", "native"]
+            print(
+                f"{name:<22} {hidden:>4} {native:8.1f} {aten:8.1f} {aten / native:12.2f} "
+                f"{native / dense:9.2f}"
+            )
+
+
+def _step(text: str, hidden: int, backend: str, *, resets: bool) -> Callable[[], None]:
+    """A training step of the cell."""
+    genome = Genome.from_text(text)
+    module = compile_cell(genome, hidden, hidden, backend=backend)
+    x = torch.randn(STEPS, BATCH, hidden)
+    given = {}
+    if "dt" in genome.inputs:
+        given = {"dt": torch.rand(STEPS, BATCH), "mask": torch.rand_like(x) > 0.5}
+    if resets:
+        given["reset"] = torch.rand(STEPS, BATCH) > 0.95
+
+    def step() -> None:
+        module(x, **given)[0].sum().backward()
+
+    return step
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["identity", "damage", "speed"])
+    parser.add_argument("--cells", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if given.what == "identity":
+        identity(given.cells, given.seed)
+    elif given.what == "damage":
+        damage(given.files, given.seed)
+    else:
+        speed(given.repeats)
+
+
+if __name__ == "__main__":
+    main()
