@@ -18,6 +18,7 @@ __all__ = [
     "blocks_product",
     "function_of",
     "head_norm",
+    "in_parts",
     "layer_norm",
     "layer_norm_gradient",
     "pairs",
@@ -143,17 +144,17 @@ def head_norm(a: torch.Tensor, heads: int) -> torch.Tensor:
     """``[..., W] -> [..., W]``: :func:`layer_norm` of each of the equal parts of the last dimension
     (the group norm of Wu & He 2018, arXiv 1803.08494, over units, no gain, no bias).
     """
-    return layer_norm(_parts(a, heads)).reshape(a.shape)
+    return layer_norm(in_parts(a, heads)).reshape(a.shape)
 
 
 def blocks_product(a: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """``[..., n * i] -> [..., n * o]``: each of the n equal parts of ``a`` times its matrix of
     ``weight [n, o, i]``.
     """
-    parts = torch.einsum("...ni,noi->...no", _parts(a, weight.shape[0]), weight)
+    parts = torch.einsum("...ni,noi->...no", in_parts(a, weight.shape[0]), weight)
     return parts.reshape(*a.shape[:-1], weight.shape[0] * weight.shape[1])
 
 
-def _parts(a: torch.Tensor, parts: int) -> torch.Tensor:
-    """``[..., n * i] -> [..., n, i]``."""
+def in_parts(a: torch.Tensor, parts: int) -> torch.Tensor:
+    """``[..., n * i] -> [..., n, i]``, a view."""
     return a.reshape(*a.shape[:-1], parts, a.shape[-1] // parts)

@@ -18,6 +18,7 @@ from cellsearch.compiler.backends.functions import (
     FUNCTIONS,
     function_of,
     head_norm,
+    in_parts,
     layer_norm,
     layer_norm_gradient,
 )
@@ -51,17 +52,14 @@ def _blend(gate: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def _head_norm_gradient(g: Tensor, a: Tensor, heads: int) -> Tensor:
     width = a.shape[-1]
-    parts = [
-        value.expand(*value.shape[:-1], width).unflatten(-1, (heads, width // heads))
-        for value in (g, a)
-    ]
+    parts = [in_parts(value.expand(*value.shape[:-1], width), heads) for value in (g, a)]
     return layer_norm_gradient(*parts).flatten(-2)
 
 
 def _blocks_outer(g: Tensor, a: Tensor, blocks: int) -> Tensor:
     """``[n, width(g) / n, width(a) / n]``; fixed values count as one row."""
     left, right = (
-        (value if value.dim() == 2 else value[None]).unflatten(-1, (blocks, -1)).transpose(0, 1)
+        in_parts(value if value.dim() == 2 else value[None], blocks).transpose(0, 1)
         for value in (g, a)
     )
     return torch.bmm(left.mT, right)
@@ -186,11 +184,11 @@ def block_product(result: int, source: int, weight: int, *, into: bool) -> Actio
 
     def run(env: Slots) -> None:
         matrices, rows = env[weight], env[source]
-        blocks, _, width = matrices.shape
+        blocks = matrices.shape[0]
         fixed = rows.dim() == 1
-        parts = (rows[None] if fixed else rows).unflatten(-1, (blocks, -1)).transpose(0, 1)
+        parts = in_parts(rows[None] if fixed else rows, blocks).transpose(0, 1)
         if into:
-            target = env[result].unflatten(-1, (blocks, width)).transpose(0, 1)
+            target = in_parts(env[result], blocks).transpose(0, 1)
             torch.bmm(parts, matrices, out=target)
         else:
             found = torch.bmm(parts, matrices).transpose(0, 1).flatten(1)
