@@ -109,6 +109,7 @@ def estimate(
         native_gradient(program),
         library(),
         Sizes(input_size, hidden_size),
+        program.parameter_shapes,
     )
     return _estimate(sized, steps, batch, training)
 

@@ -321,12 +321,13 @@ class BackendContract:
     def test_zoo(self) -> None:
         """Every cell of the zoo, sequences of one length."""
         for name, genome in self.cells():
-            self.check(genome, Case(), name)
+            self.check(genome, Case(more_gradients=self.more_gradients), name)
 
     def test_zoo_with_different_lengths(self) -> None:
         """Every cell of the zoo, packed sequences in no order."""
         for name, genome in self.cells():
-            self.check(genome, Case(steps=5, batch=4, lengths=(2, 5, 1, 5)), name)
+            case = Case(steps=5, batch=4, lengths=(2, 5, 1, 5), more_gradients=self.more_gradients)
+            self.check(genome, case, name)
 
     def test_random_cells(self) -> None:
         """Random cells over the ops that stay moderate, at sizes that fit no vector width."""

@@ -26,6 +26,11 @@ from support.cells import plain_cells
 
 __all__ = ["fuzz", "run_cells"]
 
+BLOCKS = """
+a = sigmoid(linear(x[t], blocks=3) + linear(h[t-1], bias=False))
+h[t] = a * h[t-1] + tanh(linear(a, blocks=3) + linear(h[t-1], bias=False, blocks=3))
+"""
+"""Block products before, in and after the loop, beside others; I = H is a multiple of 3."""
 _VALUES = (
     -(1 << 62),
     -(1 << 33),
@@ -66,9 +71,9 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
     names = plain_cells()
     refused = 0
     for _ in range(rounds):
-        kernel = NativeKernel(
-            simplify_program(lower(zoo.load(names[int(rng.integers(len(names)))]))), library
-        )
+        k = int(rng.integers(len(names) + 1))
+        genome = zoo.load(names[k]) if k < len(names) else Genome.from_text(BLOCKS)
+        kernel = NativeKernel(simplify_program(lower(genome)), library)
         plan = _plan(kernel, str(rng.choice(("training", "inference", "backward"))), library)
         for _ in range(20):
             refused += _run_spoiled(plan, rng)
@@ -149,6 +154,12 @@ def run_cells(names: Sequence[str], library: Library) -> None:
             (1, 1, 5, None),
         ):
             _run_cell(genome, steps, rows, size, packed, library)
+    for steps, rows, size, packed in (
+        (3, 5, 51, None),
+        (2, 300, 3, None),
+        (4, 3, 63, (3, 2, 2, 1)),
+    ):
+        _run_cell(Genome.from_text(BLOCKS), steps, rows, size, packed, library)
 
 
 def _run_cell(
@@ -161,10 +172,11 @@ def _run_cell(
         spec.name: torch.randn(spec.sizes(size, size), requires_grad=True)
         for spec in genome.parameters
     }
-    output, final = kernel(x, states, weights, packed)
+    more = [torch.rand(steps, rows, size) for _ in kernel.program.inputs[1:]]  # I = H
+    output, final = kernel(x, states, weights, packed, more)
     (output.sum() + sum(state.sum() for state in final)).backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        kernel(x, states, weights, packed)
+        kernel(x, states, weights, packed, more)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,6 +32,16 @@ CELLS = {
         "h[t] = tanh(linear(x[t]) + linear(linear(h[t-1], size=P), blocks=2))",
         {"P": 6},
     ),
+    "blocks of the input": (
+        "h[t] = linear(linear(x[t], size=H), blocks=2) + 0.5 * linear(h[t-1], blocks=4)",
+        {},
+    ),
+    "gates in blocks": (
+        "f = sigmoid(linear(x[t]) + linear(h[t-1], bias=False, blocks=4))\n"
+        "g = tanh(linear(f * h[t-1], blocks=2) + linear(h[t-1], bias=False))\n"
+        "h[t] = f * h[t-1] + linear(g, blocks=4)",
+        {},
+    ),
 }
 
 
@@ -92,7 +102,7 @@ def test_final_states_that_nothing_depends_on_may_be_of_several_sizes(size: str)
         f"h[t] = linear(c[t-1], size={size})\n"
         "c[t] = tanh(linear(x[t], h[t-1], size=H)) + 0.9 * c[t-1]"
     )
-    gradients: list[list[torch.Tensor]] = []
+    gradients: list[list[torch.Tensor | None]] = []
     made = [compile_cell(genome, 3, 8, backend=backend) for backend in ("reference", "native")]
     made[1].load_state_dict(made[0].state_dict())
     for module in made:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from cellsearch.compiler.backends.base import Backend, Kernel, Support
-from cellsearch.compiler.backends.native.blocks import BlockKernel, dense_form
+from cellsearch.compiler.backends.native.blocks import dense_form
 from cellsearch.compiler.backends.native.build import library
 from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.kernel import NativeKernel
@@ -42,5 +42,4 @@ class Native(Backend):
 
     def build(self, program: Program) -> Kernel:
         """The kernel of a program."""
-        kernel = NativeKernel(dense_form(program) if program.cut else program, library())
-        return BlockKernel(program, kernel) if program.cut else kernel
+        return NativeKernel(program, library())

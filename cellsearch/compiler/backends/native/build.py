@@ -47,7 +47,7 @@ __all__ = [
 
 SOURCES = Path(__file__).parent / "src"
 BUNDLED = Path(__file__).parent / "bundled" / "runtime-x86_64-avx2.so"
-FORMAT = 3
+FORMAT = 4
 # No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the
 # floating-point mode of the whole process.
 FLAGS = (

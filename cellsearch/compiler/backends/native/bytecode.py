@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,7 +86,8 @@ def encode(
     sizes: Sizes,
     folding: Folding = (),
 ) -> Bytecode:
-    """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters;
+    """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters,
+    with three sizes for one in blocks, which the schedule takes for a matrix;
     ``folding``: columns of the token table.
     """
     encoder = _Encoder(plan, library, weights, sizes, folding)
@@ -163,18 +164,19 @@ class _Encoder:
         """Floats of a value in a matrix, where a number is one float."""
         return 1 if letter == "1" else self.sizes[letter]
 
-    def operand(self, place: Place) -> int:
+    def operand(self, place: Place, floats: int = 0) -> int:
+        """The number of a new operand; ``floats``: from the place on."""
         if isinstance(place, int):
             self.operands.append(COperand(buffer=-1 - place, shift=0, column=0))
         else:
             width = self.sizes[self.plan.buffers[place.buffer].width]
-            number, column = self.numbers[place.buffer], place.column * width
+            number, column = self.numbers[place.buffer], place.column * width + floats
             self.operands.append(COperand(buffer=number, shift=place.shift, column=column))
         return len(self.operands) - 1
 
-    def first_operand(self, *places: Place) -> int:
+    def first_operand(self, places: Sequence[Place], floats: Sequence[int]) -> int:
         """The number of the first of these operands, which stand side by side."""
-        numbers = [self.operand(place) for place in places]
+        numbers = [self.operand(*one) for one in zip(places, floats, strict=True)]
         return numbers[0]
 
     def weight(self, name: str, role: Literal["parameter", "gradient"]) -> int:
@@ -228,12 +230,19 @@ class _Encoder:
             )
         )
 
+    def blocks(self, name: str) -> int:
+        """How many blocks a weight has; 1 for a matrix."""
+        shape = self.weights[name]
+        return self.unit(shape[0]) if len(shape) == 3 else 1
+
     def product(self, product: DenseProduct) -> None:
+        """One command; if a weight has blocks, one for each block and for each other weight. The
+        first of them that writes a column begins it, the others add to it.
+        """
         rows, columns = self.unit(product.depth[1]), self.unit(product.width[1])
-        depth, width = product.depth[0] * rows, product.width[0] * columns
-        first = len(self.pieces)
-        for piece in product.pieces:
-            self.pieces.append(
+        counts = [self.blocks(piece.parameter) for piece in product.pieces]
+        if max(counts) == 1:
+            pieces = [
                 CPiece(
                     buffer=self.weight(piece.parameter, "parameter"),
                     row=piece.row * rows,
@@ -242,19 +251,51 @@ class _Encoder:
                     columns=columns,
                     transposed=piece.transposed,
                 )
-            )
-        places = [product.source, product.target]
+                for piece in product.pieces
+            ]
+            size = product.depth[0] * rows, product.width[0] * columns
+            self.product_command(product, pieces, size, (0, 0))
+            return
+        begun: set[int] = set()
+        for piece, count in zip(product.pieces, counts, strict=True):
+            part = product._replace(start="result") if piece.column in begun else product
+            begun.add(piece.column)
+            depth, width = rows // count, columns // count
+            for k in range(count):
+                block = CPiece(
+                    buffer=self.weight(piece.parameter, "parameter"),
+                    rows=depth,
+                    columns=width,
+                    transposed=piece.transposed,
+                    offset=k * depth * width,
+                )
+                at = piece.row * rows + k * depth, piece.column * columns + k * width
+                self.product_command(part, [block], (depth, width), at)
+
+    def product_command(
+        self,
+        product: DenseProduct,
+        pieces: Sequence[CPiece],
+        size: tuple[int, int],
+        at: tuple[int, int],
+    ) -> None:
+        """The part of a product that reads ``size[0]`` floats of its source from ``at[0]`` on and
+        writes ``size[1]`` floats of its target from ``at[1]`` on.
+        """
+        places, floats = [product.source, product.target], [*at]
         if isinstance(product.start, Home):
             places.append(product.start)
+            floats.append(at[1])
             start = ProductStart.BIAS
         else:
             start = ProductStart.ZERO if product.start == "zero" else ProductStart.RESULT
+        depth, width = size
         self.commands.append(
             CCommand(
                 kind=CommandKind.PRODUCT,
-                first=first,
-                count=len(product.pieces),
-                operand=self.first_operand(*places),
+                first=len(self.pieces),
+                count=len(pieces),
+                operand=self.first_operand(places, floats),
                 operands=len(places),
                 width=width,
                 depth=depth,
@@ -262,34 +303,48 @@ class _Encoder:
                 packed=self.packed_floats,
             )
         )
+        self.pieces += pieces
         panel = self.library.panel
         self.packed_floats += -(-width // panel) * panel * depth
 
     def outer(self, outer: Outer) -> None:
+        """One command for the gradients of matrices, and one for each block of the others."""
         rows, depth = self.unit(outer.width[1]), self.unit(outer.depth)
-        first = len(self.pieces)
-        for name, column, fresh in outer.pieces:
-            self.pieces.append(
-                CPiece(
-                    buffer=self.weight(name, "gradient"),
-                    row=column * rows,
-                    column=0,
-                    rows=rows,
-                    columns=depth,
-                    transposed=fresh,
-                )
-            )
+        for count in sorted({self.blocks(name) for name, _, _ in outer.pieces}):
+            height, width = rows // count, depth // count
+            members = [piece for piece in outer.pieces if self.blocks(piece[0]) == count]
+            size = max(column for _, column, _ in members) * rows + height, width
+            for k in range(count):
+                pieces = [
+                    CPiece(
+                        buffer=self.weight(name, "gradient"),
+                        row=column * rows,
+                        rows=height,
+                        columns=width,
+                        transposed=fresh,
+                        offset=k * height * width,
+                    )
+                    for name, column, fresh in members
+                ]
+                self.outer_command(outer, pieces, size, (k * height, k * width))
+
+    def outer_command(
+        self, outer: Outer, pieces: Sequence[CPiece], size: tuple[int, int], at: tuple[int, int]
+    ) -> None:
+        """The part of gradients that reads ``size`` floats of both factors from ``at`` on."""
+        width, depth = size
         self.commands.append(
             CCommand(
                 kind=CommandKind.OUTER,
-                first=first,
-                count=len(outer.pieces),
-                operand=self.first_operand(outer.left, outer.right),
+                first=len(self.pieces),
+                count=len(pieces),
+                operand=self.first_operand((outer.left, outer.right), at),
                 operands=2,
-                width=outer.width[0] * rows,
+                width=width,
                 depth=depth,
             )
         )
+        self.pieces += pieces
         panel = self.library.panel
         floats = self.library.outer_rows * (-(-depth // panel) * panel + self.library.outer_columns)
         self.outer_floats = max(self.outer_floats, floats)

@@ -4,9 +4,11 @@ predicting its cost have in common.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
+from cellsearch.compiler.backends.native.blocks import dense_form
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.bytecode import Bytecode, encode
 from cellsearch.compiler.backends.native.instructions import missing_instruction
@@ -18,7 +20,7 @@ from cellsearch.compiler.scheduling.schedule import schedule
 from cellsearch.compiler.scheduling.tokens import Folding, fold_backward, fold_forward
 from cellsearch.compiler.simplify import drop_dead
 from cellsearch.errors import BackendError
-from cellsearch.genome.sizes import Sizes
+from cellsearch.genome.sizes import Sizes, Width
 
 __all__ = ["WITH_TOKENS", "Codes", "native_gradient"]
 
@@ -27,9 +29,11 @@ WITH_TOKENS = " (tokens)"
 
 
 def native_gradient(program: Program) -> Gradient:
-    """The gradient of a program as the native backend runs it. Raises :class:`BackendError` for a
-    program that the runtime has no instruction for.
+    """The gradient of the :func:`dense_form` of a program, as the native backend runs it.
+
+    Raises :class:`BackendError` for a program that the runtime has no instruction for.
     """
+    program = dense_form(program)
     missing = missing_instruction(program)
     if missing:
         raise BackendError(f"the native backend cannot run this cell: {missing}")
@@ -41,8 +45,16 @@ class Codes:
     asked for.
     """
 
-    def __init__(self, gradient: Gradient, library: Library, sizes: Sizes) -> None:
+    def __init__(
+        self,
+        gradient: Gradient,
+        library: Library,
+        sizes: Sizes,
+        stored: Mapping[str, tuple[Width, ...]],
+    ) -> None:
+        """``stored``: the shapes of the weights as they lie, ``[n, o, i]`` for n blocks."""
         self.program = gradient.forward
+        self.stored = stored
         self.gradient = gradient
         self.library = library
         self.sizes = sizes
@@ -54,8 +66,8 @@ class Codes:
     @cached_property
     def folding(self) -> Folding | None:
         """The columns of a token table; ``None`` if x is not only multiplied by weights."""
-        if self.program.beyond_hidden:
-            return None  # the columns of a table are H wide
+        if self.program.beyond_hidden or any(len(shape) == 3 for shape in self.stored.values()):
+            return None  # the columns of a table are H wide, and multiplied as matrices
         folded = fold_forward(self.schedule("training"))
         return None if folded is None else folded[1]
 
@@ -100,7 +112,7 @@ class Codes:
             self.codes[kind] = encode(
                 self.schedule(kind),
                 self.library,
-                self.program.parameter_shapes,
+                self.stored,
                 self.sizes,
                 (self.folding or ()) if kind.endswith(WITH_TOKENS) else (),
             )

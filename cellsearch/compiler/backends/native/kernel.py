@@ -128,6 +128,7 @@ class NativeKernel(Kernel):
                 self.library,
                 self.pool,
                 Sizes(input_size, hidden_size, dict(named)),
+                self.program.parameter_shapes,
             )
         return sized
 

@@ -5,7 +5,7 @@ segment forward or backward.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.scheduling.commands import Lifetime
-from cellsearch.genome.sizes import Sizes
+from cellsearch.genome.sizes import Sizes, Width
 
 __all__ = ["DIRECT_ROWS", "Kept", "Sized", "Tokens"]
 
@@ -72,14 +72,15 @@ class Sized(Codes):
         library: Library,
         pool: Pool,
         sizes: Sizes,
+        stored: Mapping[str, tuple[Width, ...]],
     ) -> None:
-        super().__init__(gradient, library, sizes)
+        super().__init__(gradient, library, sizes, stored)
         self.pool = pool
         self.names = [name for name, _ in self.program.parameters]
         self.states = len(self.program.states)
         self._not_copied = [0] * self.states
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
-        self.weight_sizes = [math.prod(sizes.of(shape)) for _, shape in self.program.parameters]
+        self.weight_sizes = [math.prod(sizes.of(stored[name])) for name in self.names]
         self.more_widths = [sizes[letter] for _, letter in self.program.inputs[1:]]
         self.state_sizes = [sizes[letter] for letter in self.program.state_widths]
         self.output_size = sizes[self.program.output_width]

@@ -115,6 +115,7 @@ class CPiece(Structure):
     rows: int
     columns: int
     transposed: int
+    offset: int
 
 
 @_structure

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define FORMAT 3
+#define FORMAT 4
 
 /* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
 enum {
@@ -47,10 +47,11 @@ typedef struct {
     int64_t packed;                   /* PRODUCT: place in the area of packed weights, in floats */
 } Command;
 
-/* A part of a matrix: a weight (or its gradient) at a row and column of it. */
+/* A part of a matrix: a weight (or its gradient), or a block of it, at a row and column of the matrix. */
 typedef struct {
     int64_t buffer, row, column, rows, columns;
     int64_t transposed; /* PRODUCT: the weight is stored [columns, rows]; OUTER: 1 if this is the first to write the gradient */
+    int64_t offset;     /* where in the buffer it begins, in floats */
 } Piece;
 
 /* A carried value begins as ``initial`` when its row becomes active. */

@@ -75,7 +75,8 @@ static int check_pieces(const Job *job, const Command *c) {
         if (p->buffer < 0 || p->buffer >= job->buffers || job->buffer[p->buffer].kind != FIXED) return BAD_PIECE;
         if (p->row < 0 || p->column < 0 || p->rows < 1 || p->columns < 1 || p->rows > depth || p->columns > width) return BAD_PIECE;
         if (p->row > depth - p->rows || p->column > width - p->columns) return BAD_PIECE;
-        if (p->rows > job->buffer[p->buffer].floats / p->columns || (p->transposed & ~INT64_C(1))) return BAD_PIECE;
+        if (p->offset < 0 || p->offset > job->buffer[p->buffer].floats) return BAD_PIECE;
+        if (p->rows > (job->buffer[p->buffer].floats - p->offset) / p->columns || (p->transposed & ~INT64_C(1))) return BAD_PIECE;
         if (c->kind == OUTER && (p->column != 0 || p->columns != c->depth)) return BAD_PIECE;
     }
     return OK;
@@ -227,7 +228,7 @@ static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t
     }
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
-        const float *W = job->buffer[p->buffer].base;
+        const float *W = job->buffer[p->buffer].base + p->offset;
         if (p->transposed) product_direct(rows, p->columns, p->rows, A + p->row, lead, W, p->rows, C + p->column, stride);
         else
             for (int64_t r = 0; r < rows; r++)
@@ -241,8 +242,8 @@ static void pack_product(const Job *job, const Command *c) {
     pack_edge(c->depth, c->width, packed);
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
-        pack_weight(job->buffer[p->buffer].base, p->transposed ? p->rows : p->columns, (int)p->transposed, p->rows, p->columns, p->row, p->column,
-                    c->depth, packed);
+        pack_weight(job->buffer[p->buffer].base + p->offset, p->transposed ? p->rows : p->columns, (int)p->transposed, p->rows, p->columns, p->row,
+                    p->column, c->depth, packed);
     }
 }
 
@@ -252,7 +253,7 @@ static void outer_block(const Job *job, const Command *c, const float *left, int
     const int pack_left = c->depth >= 128;
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
-        float *gradient = job->buffer[p->buffer].base;
+        float *gradient = job->buffer[p->buffer].base + p->offset;
         const int start = first && p->transposed ? START_ZERO : START_RESULT;
         for (int64_t n = 0; n < p->rows; n += OUTER_COLUMNS) {
             const float *source = left + p->row + n;
