@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is None and _COMPLETE in os.environ:
         from cellsearch.cli.completing import answer  # asked for by the shell's tab key only
 
-        sys.exit(answer(real_commands(), cli, _COMPLETE))
+        sys.exit(answer(cli, _COMPLETE))
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = guarded(cli, sys.argv[1:] if arguments is None else arguments)

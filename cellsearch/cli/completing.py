@@ -9,18 +9,16 @@ import ast
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from cellsearch.errors import EnvironmentFailure
-from cellsearch.files import cache_folder, write_atomically
+from cellsearch.cli import real_commands
+from cellsearch.files import write_atomically
 
-__all__ = ["answer", "values", "write_down"]
+__all__ = ["answer", "commands_text", "values"]
 
 STORE = "store.sqlite"
 _PACKAGE = Path(__file__).parents[1]
@@ -161,64 +159,32 @@ def values(command: str, parameter: str, incomplete: str) -> list[str]:
 
 # -- the command line without its commands ---------------------------------------------------------
 
+FILE = Path(__file__).with_name("commands.json")
+"""Name, line and parameters of each command, because importing what commands do loads torch. After
+a change of an option: ``python -m cellsearch.cli.completing``.
+"""
 
-def answer(
-    commands: Mapping[str, Callable[[], click.Command]], about: click.Group, variable: str
-) -> int:
-    """Print what the shell asks for by this variable of the environment; the exit code."""
-    known = _light(commands, about)
+
+def answer(about: click.Group, variable: str) -> int:
+    """Print what the shell asks for by this variable of the environment; the exit code.
+
+    about: the real group, for the options before the command.
+    """
+    known = click.Group("cellsearch", params=list(about.params))
+    for name, (short_help, parameters) in json.loads(FILE.read_text("utf-8")).items():
+        made = [_parameter(name, one) for one in parameters]
+        known.add_command(click.Command(name, params=made, short_help=short_help))
     return shell_complete(known, {}, "cellsearch", variable, os.environ[variable])
 
 
-def _light(commands: Mapping[str, Callable[[], click.Command]], about: click.Group) -> click.Group:
-    """The command line as far as completion needs it, without importing what commands do.
-
-    commands: the real one of each name, asked only when what was written down of them is not there
-        or is older than they are.
-    about: the real group, for the options before the command.
-    """
-    known = _read() or _written(commands)
-    group = click.Group("cellsearch", params=list(about.params))
-    for name, (short_help, parameters) in known.items():
-        made = [_parameter(name, one) for one in parameters]
-        group.add_command(click.Command(name, params=made, short_help=short_help))
-    return group
-
-
-def write_down(commands: Mapping[str, Callable[[], click.Command]]) -> None:
-    """Make the next tab quick."""
-    if _read() is None:
-        _written(commands)
-
-
-def _file() -> Path:
-    """What was written down of the commands as they are now."""
-    folder = Path(__file__).parent
-    state = [(path.name, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.py"))]
-    digest = blake2b(repr((str(folder), state)).encode(), digest_size=8).hexdigest()
-    return cache_folder() / f"completion-{digest}.json"
-
-
-_Known = dict[str, tuple[str, list[dict[str, Any]]]]
-
-
-def _read() -> _Known | None:
-    try:
-        found: _Known = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
-
-
-def _written(commands: Mapping[str, Callable[[], click.Command]]) -> _Known:
-    known: _Known = {}
-    for name, real in commands.items():
+def commands_text() -> str:
+    """What the file should hold: a line a command."""
+    lines = []
+    for name, real in real_commands().items():
         command = real()
-        known[name] = (command.short_help or "", [_described(p) for p in command.params])
-    with suppress(EnvironmentFailure, OSError):  # the next tab is as slow as this one
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(_file(), json.dumps(known))
-    return known
+        known = [command.short_help or "", [_described(p) for p in command.params]]
+        lines.append(f"{json.dumps(name)}: {json.dumps(known, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _described(parameter: click.Parameter) -> dict[str, Any]:
@@ -265,3 +231,7 @@ def _parameter(command: str, one: dict[str, Any]) -> click.Parameter:
     return click.Argument(
         [one["name"]], nargs=one["nargs"], required=False, type=kind, shell_complete=complete
     )
+
+
+if __name__ == "__main__":
+    write_atomically(FILE, commands_text())

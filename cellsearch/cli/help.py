@@ -6,8 +6,6 @@ import click
 from click.shell_completion import get_completion_class
 
 from cellsearch import __version__
-from cellsearch.cli import real_commands
-from cellsearch.cli.completing import write_down
 
 __all__ = ["COMMANDS"]
 
@@ -48,7 +46,6 @@ def completion(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is not None:
         click.echo(kind(context.find_root().command, {}, "cellsearch", VARIABLE).source())
-        write_down(real_commands())
 
 
 COMMANDS = (show_help, version, completion)
