@@ -15,10 +15,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from cellsearch.cli import real_commands
-from cellsearch.files import write_atomically
-
-__all__ = ["answer", "commands_text", "values"]
+__all__ = ["FILE", "answer", "values"]
 
 STORE = "store.sqlite"
 _PACKAGE = Path(__file__).parents[1]
@@ -161,7 +158,7 @@ def values(command: str, parameter: str, incomplete: str) -> list[str]:
 
 FILE = Path(__file__).with_name("commands.json")
 """Name, line and parameters of each command, because importing what commands do loads torch. After
-a change of an option: ``python -m cellsearch.cli.completing``.
+a change of an option: ``python -m cellsearch.cli.commands``.
 """
 
 
@@ -175,32 +172,6 @@ def answer(about: click.Group, variable: str) -> int:
         made = [_parameter(name, one) for one in parameters]
         known.add_command(click.Command(name, params=made, short_help=short_help))
     return shell_complete(known, {}, "cellsearch", variable, os.environ[variable])
-
-
-def commands_text() -> str:
-    """What the file should hold: a line a command."""
-    lines = []
-    for name, real in real_commands().items():
-        command = real()
-        known = [command.short_help or "", [_described(p) for p in command.params]]
-        lines.append(f"{json.dumps(name)}: {json.dumps(known, ensure_ascii=False)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _described(parameter: click.Parameter) -> dict[str, Any]:
-    is_option = isinstance(parameter, click.Option)
-    kind = parameter.type
-    return {
-        "name": parameter.name,
-        "option": is_option,
-        "words": [*parameter.opts, *parameter.secondary_opts],
-        "flag": isinstance(parameter, click.Option) and parameter.is_flag,
-        "nargs": parameter.nargs,
-        "multiple": parameter.multiple,
-        "choices": [*map(str, kind.choices)] if isinstance(kind, click.Choice) else [],
-        "path": isinstance(parameter.type, click.Path),
-        "help": (parameter.help or "") if isinstance(parameter, click.Option) else "",
-    }
 
 
 def _parameter(command: str, one: dict[str, Any]) -> click.Parameter:
@@ -231,7 +202,3 @@ def _parameter(command: str, one: dict[str, Any]) -> click.Parameter:
     return click.Argument(
         [one["name"]], nargs=one["nargs"], required=False, type=kind, shell_complete=complete
     )
-
-
-if __name__ == "__main__":
-    write_atomically(FILE, commands_text())

@@ -13,7 +13,8 @@ import pytest
 
 from cellsearch import schedules, strategies, tasks, tracking, zoo
 from cellsearch.cli import cli
-from cellsearch.cli.completing import FILE, commands_text, values
+from cellsearch.cli.commands import commands_text
+from cellsearch.cli.completing import FILE, values
 from cellsearch.experiment import catalog
 from cellsearch.ops import OPS
 
@@ -122,5 +123,5 @@ def test_a_tab_loads_nothing_heavy(place: Path) -> None:
 
 
 def test_what_is_written_down_of_the_commands_is_what_they_are() -> None:
-    assert FILE.read_text("utf-8") == commands_text(), "python -m cellsearch.cli.completing"
+    assert FILE.read_text("utf-8") == commands_text(), "python -m cellsearch.cli.commands"
     assert [*json.loads(commands_text())] == [*cli.commands]
