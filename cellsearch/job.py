@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.genome.device import DeviceLimits
+from cellsearch.genome.sizes import check_named
 from cellsearch.options import OR_INFINITY, above, at_least, between, check_options
 
 __all__ = [
@@ -90,9 +91,13 @@ class Training:
     """See :mod:`cellsearch.compiler.backends`."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of weights and computation."""
+    sizes: Mapping[str, int | str] | None = None
+    """The numbers of the sizes that cells have names for (``size=P``), or fractions of H:
+    ``{"P": "H/2", "R": 8}``."""
 
     def __post_init__(self) -> None:
         check_options(self)
+        check_named(self.sizes or {})
 
 
 @dataclass(frozen=True, slots=True)

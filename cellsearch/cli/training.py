@@ -125,7 +125,7 @@ def _evaluate_task(
                 **asdict(result),
                 "cell_weights": result.cell_parameters,
                 "model_weights": result.parameters,
-                "training": asdict(declared),
+                "training": options.table_of(declared),
             }
         )
         return

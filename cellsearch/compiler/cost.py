@@ -211,7 +211,7 @@ def module_microseconds(module: CellModule, constants: Constants = REFERENCE) ->
     """:func:`position_microseconds` of all layers and directions of a module together."""
     layers = [
         module.input_size,
-        *[module.hidden_size * module.directions] * (module.num_layers - 1),
+        *[module.output_size * module.directions] * (module.num_layers - 1),
     ]
     width = module.hidden_size
     times = [

@@ -38,4 +38,4 @@ def expected_work(genome: Genome, training: Training, steps: int) -> float:
     try:
         return steps * cost.position_microseconds(genome, input_size=size, hidden_size=size)
     except BackendError:
-        return float(steps * multiply_adds(genome, size, size))
+        return float(steps * multiply_adds(genome, size, size, training.sizes))

@@ -57,7 +57,7 @@ def to_model_source(
         "PROJECTION": _layer("Linear", shapes.get("projection.weight", ())[::-1]),
         "CLASS": class_name,
         "SIZES": ", ".join(f"{name}={value!r}" for name, value in whole.sizes.items()),
-        "WIDTH": str(whole.hidden_size * whole.directions),
+        "WIDTH": str(whole.output_size * whole.directions),
         "OUTPUTS": str(interface.outputs),
         "SEQUENCE": _sequence(interface),
         "GIVES": _gives(interface),

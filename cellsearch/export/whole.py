@@ -5,7 +5,7 @@ What every export takes that holds more than the bare layer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 from cellsearch.compiler.module import CellModule
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import output_size
 from cellsearch.tasks.adaptive import AdaptiveModel
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import Interface
@@ -51,7 +52,14 @@ class WholeModel:
     """By the names of the model's state dict, of one dtype, float32 or float64: ``embedding.weight
     [V, I]``, or ``projection.weight [I, features]`` and ``projection.bias`` (cells that need I =
     H); ``cell.l0.i.weight_x`` and so on with the names of ``compile_cell``; ``readout.weight
-    [outputs, H * directions]``, ``readout.bias``."""
+    [outputs, output_size * directions]``, ``readout.bias``."""
+    named: Mapping[str, int | str] = field(default_factory=dict)
+    """What the names of sizes of the cell stand for."""
+
+    @property
+    def output_size(self) -> int:
+        """Width of what one direction of the layer puts out, H in most cells."""
+        return output_size(self.genome, self.input_size, self.hidden_size, self.named)
 
     @property
     def cell_weights(self) -> dict[str, NDArray[Any]]:
@@ -82,6 +90,7 @@ class WholeModel:
             "hidden_size": self.hidden_size,
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
+            **({"sizes": dict(self.named)} if self.named else {}),
         }
 
     def __repr__(self) -> str:
@@ -127,6 +136,7 @@ def whole_model(model: nn.Module, interface: Interface) -> WholeModel:
         num_layers=cell.num_layers,
         bidirectional=cell.bidirectional,
         interface=interface,
+        named=dict(cell.sizes),
         weights={
             name: tensor.detach().cpu().numpy().copy()
             for name, tensor in model.state_dict().items()

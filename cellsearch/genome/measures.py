@@ -28,7 +28,7 @@ from typing import Literal
 
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import Sizes, parameter_count, state_widths, widths
+from cellsearch.genome.parameters import bound_sizes, parameter_count, state_widths, widths
 from cellsearch.genome.parts import Node
 
 __all__ = [
@@ -189,7 +189,7 @@ def multiply_adds(
     Functions of one value, sums, maxima and the statistics of ``layer_norm`` are not counted, nor
     the zeros between blocks. ``sizes`` binds the names of sizes that the cell has.
     """
-    size = Sizes(input_size, hidden_size, sizes)
+    size = bound_sizes(genome, input_size, hidden_size, sizes)
     width = widths(genome)
     total = 0
     for value, node in genome.numbered():
@@ -212,5 +212,5 @@ def state_floats(
     """Numbers that one layer carries from a step to the next for one sequence: they bound what it
     can recall (Arora et al. 2023, arXiv 2312.04927).
     """
-    size = Sizes(input_size, hidden_size, sizes)
+    size = bound_sizes(genome, input_size, hidden_size, sizes)
     return sum(size[width] for width in state_widths(genome))

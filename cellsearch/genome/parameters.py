@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cellsearch import ops
-from cellsearch.errors import ConfigError, GenomeError
+from cellsearch.errors import CellsearchError, ConfigError, GenomeError
 from cellsearch.genome.builder import statement_of
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import Node
@@ -24,17 +24,24 @@ __all__ = [
     "ParameterSpec",
     "Sizes",
     "Width",
+    "bound_sizes",
     "check_plain",
     "check_sizes",
     "fits_any_size",
+    "output_size",
     "output_width",
+    "own_sizes",
     "parameter_count",
     "parameter_specs",
     "requires_square",
     "size_names",
+    "size_step",
     "state_widths",
     "widths",
 ]
+
+_LARGEST_STEP = 1 << 12
+"""No hidden size beyond this is tried for a cell with sizes and blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,55 @@ def size_names(genome: Genome) -> tuple[str, ...]:
     return tuple(name for name in found if name != "H")
 
 
+def bound_sizes(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    sizes: Mapping[str, int | str] | None = None,
+) -> Sizes:
+    """The numbers of one layer of the cell, with those of the named sizes that it has; whoever
+    trains many cells names sizes that some of them do not have.
+    """
+    return Sizes(input_size, hidden_size, own_sizes(genome, sizes))
+
+
+def own_sizes(genome: Genome, sizes: Mapping[str, int | str] | None) -> dict[str, int | str]:
+    """Of sizes by name those that the cell has a name for."""
+    names = size_names(genome) if sizes else ()
+    return {name: size for name, size in (sizes or {}).items() if name in names}
+
+
+def size_step(genome: Genome, sizes: Mapping[str, int | str] | None = None) -> int:
+    """The smallest H that the cell can have; the others are its multiples, for every size and
+    every part of one is a fraction of H. Raises what :func:`check_sizes` does where none can be.
+    """
+    if fits_any_size(genome) and all(node.op != "rotate" for node in genome.nodes):
+        return 1
+    for hidden in range(1, _LARGEST_STEP):
+        try:
+            check_sizes(genome, bound_sizes(genome, hidden, hidden, sizes))
+        except CellsearchError:
+            continue
+        return hidden
+    check_sizes(genome, bound_sizes(genome, _LARGEST_STEP, _LARGEST_STEP, sizes))
+    return _LARGEST_STEP
+
+
+def output_size(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    sizes: Mapping[str, int | str] | None = None,
+) -> int:
+    """How wide the output of one direction is. Raises :class:`ConfigError` for a name that is not
+    bound, and for a fraction that is not whole.
+    """
+    width = output_width(genome)
+    return (
+        bound_sizes(genome, input_size, hidden_size, sizes)[width] if width != "H" else hidden_size
+    )
+
+
 def requires_square(genome: Genome) -> str:
     """Why the cell needs I = H: the label of the first place where x meets a state elementwise;
     ``""`` if it does not.
@@ -124,7 +180,7 @@ def parameter_count(
     """Number of trainable weights of one layer of live nodes; dead nodes are not built. ``sizes``
     binds the names of sizes that the cell has.
     """
-    bound = Sizes(input_size, hidden_size, sizes)
+    bound = bound_sizes(genome, input_size, hidden_size, sizes)
     total = 0
     for spec in genome.parameters:
         if spec.node in genome.live:

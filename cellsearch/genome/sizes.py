@@ -21,6 +21,7 @@ __all__ = [
     "Width",
     "base_of",
     "canonical_size",
+    "check_named",
     "divided",
     "divisors_near",
     "multiplied",
@@ -113,6 +114,20 @@ def divisors_near(number: int, parts: int) -> list[int]:
     return below + [k for k in divisors if k > parts][:1]
 
 
+def check_named(named: Mapping[str, int | str]) -> None:
+    """Raise :class:`ConfigError` for a name that cannot be one, and for a size that is neither a
+    number from 1 on nor a fraction of H, whatever H is.
+    """
+    for name, size in named.items():
+        hidden = 1
+        if isinstance(size, str):
+            try:
+                hidden = _symbol(canonical_size(size)).factor.denominator
+            except ValueError:
+                hidden = 1  # Sizes says what is wrong with it
+        Sizes(1, hidden, {name: size})
+
+
 class Sizes(dict[Width, int]):
     """The numbers of one layer: ``sizes["H/2"]``; a fraction is worked out when it is first asked
     for.
@@ -160,7 +175,8 @@ class Sizes(dict[Width, int]):
             raise ConfigError(
                 f"the cell has the size {symbol.base}, which is not bound",
                 hint=f"say how large it is: sizes={{'{symbol.base}': 32}}, or a fraction of H: "
-                f"sizes={{'{symbol.base}': 'H/2'}}",
+                f"sizes={{'{symbol.base}': 'H/2'}}; of an experiment [training] sizes = "
+                f'{{{symbol.base} = "H/2"}}, or --set training.sizes.{symbol.base}=H/2',
             )
         number = base * symbol.factor
         if number.denominator != 1:

@@ -11,16 +11,17 @@ from typing import Any
 
 from cellsearch.genome.drawing.picture import drawn_values, picture
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import parameter_specs, widths
+from cellsearch.genome.parameters import bound_sizes, parameter_specs, widths
 from cellsearch.genome.text.writer import expression
 from cellsearch.job import Connection
+from cellsearch.space import LayerSizes
 
 __all__ = ["removals_of_vertices", "vertex_facts"]
 
 
 def vertex_facts(
     genome: Genome,
-    sizes: tuple[int, int] | None = None,
+    sizes: LayerSizes | None = None,
     gates: Mapping[str, Mapping[str, float]] | None = None,
     connections: Mapping[str, Connection] | None = None,
 ) -> list[dict[str, Any]]:
@@ -29,15 +30,18 @@ def vertex_facts(
     ``reads`` (numbers of vertices), ``weights`` (name, shape in letters, how many numbers for these
     sizes, ``connection`` where it was measured), and ``gate`` where that was.
 
-    sizes: I and H.
+    sizes: of the layer.
     gates: activity of gates by label, as a diagnosis has measured it.
     connections: what training learned of connections, by the name of the weight.
     """
     drawn, inside = picture(genome), drawn_values(genome)
     width = widths(genome)
     weights: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    numbers = None
+    if sizes is not None:
+        numbers = bound_sizes(genome, sizes.input_size, sizes.hidden_size, dict(sizes.named))
     for spec in parameter_specs(genome):
-        count = None if sizes is None else math.prod(spec.sizes(*sizes))
+        count = None if numbers is None else math.prod(numbers.of(spec.shape))
         weight: dict[str, Any] = {"name": spec.name, "shape": list(spec.shape), "count": count}
         if connections and (found := connections.get(spec.name)) is not None:
             weight["connection"] = {"gate": found.gate, "saliency": found.saliency}

@@ -17,6 +17,7 @@ from cellsearch.finals.rounds import Rounds
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import search_key
 from cellsearch.job import Job, Limits, Outcome, Training
+from cellsearch.options import table_of
 from cellsearch.options import unknown as unknown_name
 from cellsearch.runs.making import put_aside
 from cellsearch.runs.snapshot import ABLATIONS, Snapshot, safe_name
@@ -86,7 +87,7 @@ class AblationPlan:
         job = self.job
         return {
             "cells": {name: genome.to_json() for name, genome in self._cells(all_kinds=True)},
-            "training": asdict(job.training),
+            "training": table_of(job.training),
             "limits": asdict(job.limits),
             "task": [job.task, dict(job.task_options)],
         }

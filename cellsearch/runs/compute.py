@@ -19,10 +19,12 @@ import numpy as np
 from cellsearch import tasks, zoo
 from cellsearch.experiment import Experiment
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.measures import multiply_adds
+from cellsearch.genome.parameters import fits_any_size, output_size
 from cellsearch.history import Granted
 from cellsearch.job import Training
 from cellsearch.space import LayerSizes
-from cellsearch.space.declaration import layer_footprint
+from cellsearch.space.declaration import layer_footprint, layer_weights
 from cellsearch.tasks.base import Arrays, Task
 from cellsearch.tasks.suite import SUITE, Suite, part
 from cellsearch.training.model import trained_sizes
@@ -88,8 +90,7 @@ class Meter:
         """
         return float(
             sum(
-                (one.steps + passes * one.pass_steps)
-                * layer_footprint(genome, one.sizes).macs_per_step
+                (one.steps + passes * one.pass_steps) * _multiply_adds(genome, one.sizes)
                 for one in self.tasks[:trained]
             )
         )
@@ -121,3 +122,14 @@ def spent(trials: Iterable[Trial], meter: Meter) -> Iterator[tuple[float, Trial]
         if trial.status.finished and not trial.is_baseline:
             total += meter.cost(trial)
             yield total, trial
+
+
+def _multiply_adds(genome: Genome, sizes: LayerSizes) -> int:
+    """Of a step of the model: its layers, what is before them and the readout."""
+    if fits_any_size(genome):
+        return layer_footprint(genome, sizes).macs_per_step
+    named, around = dict(sizes.named), sizes.around
+    projection = around.features * sizes.input_size
+    before = projection if around.features not in (0, sizes.input_size) else 0
+    width = output_size(genome, sizes.input_size, sizes.hidden_size, named) * sizes.directions
+    return before + layer_weights(genome, sizes, multiply_adds) + around.outputs * width

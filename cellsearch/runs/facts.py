@@ -58,6 +58,7 @@ def trained_sizes(run: Snapshot) -> LayerSizes:
         hidden,
         training.get("num_layers", 1),
         2 if training.get("bidirectional") else 1,
+        tuple((training.get("sizes") or {}).items()),
     )
     for trial in run.trials.top(_LOOKED_AT):
         if trial.result is None or requires_square(trial.genome):
@@ -79,7 +80,7 @@ def cell_facts(genome: Genome, sizes: LayerSizes) -> dict[str, Any]:
     """What is known about a cell from its graph alone; counts for these sizes: ``cell_weights`` of
     the whole layer, ``parameters`` and ``multiply_adds`` of one layer in one direction.
     """
-    input_size, hidden_size = sizes.input_size, sizes.hidden_size
+    input_size, hidden_size, named = sizes.input_size, sizes.hidden_size, dict(sizes.named)
     return {
         "key": genome.key,
         "cell": genome.to_text(),
@@ -92,9 +93,9 @@ def cell_facts(genome: Genome, sizes: LayerSizes) -> dict[str, Any]:
         "layers": sizes.layers,
         "directions": sizes.directions,
         "cell_weights": layer_weights(genome, sizes),
-        "parameters": parameter_count(genome, input_size, hidden_size),
-        "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size),
-        "state_floats": measures.state_floats(genome, input_size, hidden_size),
+        "parameters": parameter_count(genome, input_size, hidden_size, named),
+        "multiply_adds": measures.multiply_adds(genome, input_size, hidden_size, named),
+        "state_floats": measures.state_floats(genome, input_size, hidden_size, named),
         "class": measures.recurrence_class(genome),
         "gemm_depth": measures.gemm_depth(genome),
         "needs_equal_sizes": bool(requires_square(genome)),

@@ -15,6 +15,7 @@ from cellsearch.finals.journal import Journal
 from cellsearch.finals.sizes import TOLERANCE
 from cellsearch.genome.device import DeviceLimits
 from cellsearch.job import Limits, Outcome, Training
+from cellsearch.options import table_of
 from cellsearch.runs.making import (
     AGAINST,
     Making,
@@ -121,7 +122,7 @@ class FinalPlan:
             "hidden sizes": dict(self.sizes),
             "seeds": protocol.seeds,
             "rates": protocol.rates,
-            "training": asdict(protocol.training),
+            "training": table_of(protocol.training),
             "limits": asdict(protocol.limits),
             **({"device": asdict(protocol.device)} if protocol.device is not None else {}),
             **({} if protocol.is_as_before else {"sweep": [protocol.widest, protocol.sweep_seeds]}),

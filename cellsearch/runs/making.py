@@ -19,7 +19,7 @@ from cellsearch.finals.journal import Journal
 from cellsearch.genome.device import DeviceLimits
 from cellsearch.genome.footprint import Footprint
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import requires_square
+from cellsearch.genome.parameters import requires_square, size_step
 from cellsearch.job import Outcome, Training
 from cellsearch.runs.snapshot import Snapshot
 from cellsearch.space import layer_footprint
@@ -70,6 +70,7 @@ def model_sizes(
     """The hidden size of each finalist on a task: with equally many weights of the whole models, or
     as large as fits a device.
     """
+    steps = {f.name: size_step(f.genome, training.sizes) for f in finalists if f.genome is not None}
     if device is not None and device.bounds:
         genomes = {f.name: f.genome for f in finalists if f.genome is not None}
         if len(genomes) < len(finalists):
@@ -79,11 +80,11 @@ def model_sizes(
                 hint="leave it out",
             )
         costs = {name: _costs(task, training, cell, device) for name, cell in genomes.items()}
-        return fitting_sizes(costs, device.bounds)
+        return fitting_sizes(costs, device.bounds, steps)
     counts = {f.name: _parameter_count(task, training, f) for f in finalists}
     baselines = sorted((f for f in finalists if f.baseline), key=lambda f: f.genome is None)
     first = baselines[0].name
-    return equal_sizes(counts, first, training.hidden_size, tolerance)
+    return equal_sizes(counts, first, training.hidden_size, tolerance, steps)
 
 
 def refuse(folder: Path, target: Path, *, again: bool) -> None:

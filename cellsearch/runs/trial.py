@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from cellsearch.errors import ConfigError, EnvironmentFailure, amount, checked_arguments
 from cellsearch.files import write_atomically
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import own_sizes
+from cellsearch.genome.sizes import base_of, ratio
 from cellsearch.plain import plain
 from cellsearch.reporting.notebook import framed
 from cellsearch.reporting.page import cell
@@ -165,17 +167,20 @@ class RunTrial:
         training = self.run.declared["training"]
         hidden_size = training["hidden_size"]
         wide = [
-            spec
+            (symbol, weights[f"l0.{spec.name}"].shape[axis])
             for spec in self.genome.parameters
-            if spec.shape[1:] == ("I",) and f"l0.{spec.name}" in weights
+            for axis, symbol in enumerate(spec.shape[1:], start=1)
+            if base_of(symbol) == "I" and f"l0.{spec.name}" in weights
         ]
-        return {
+        found = {
             # without such a weight I = H
-            "input_size": weights[f"l0.{wide[0].name}"].shape[1] if wide else hidden_size,
+            "input_size": _input_size(*wide[0]) if wide else hidden_size,
             "hidden_size": hidden_size,
             "num_layers": training["num_layers"],
             "bidirectional": training["bidirectional"],
         }
+        named = own_sizes(self.genome, training.get("sizes"))
+        return {**found, "sizes": named} if named else found
 
     @checked_arguments
     def layer(self, *, batch_first: bool = False, backend: str = "auto") -> CellModule:
@@ -367,6 +372,12 @@ class RunTrial:
 
     def __repr__(self) -> str:
         return f"<trial {self.number} of {self.run.path}: score {self.score:.6g}>\n{self.genome}"
+
+
+def _input_size(symbol: str, number: int) -> int:
+    """I of a layer in which a fraction of it is so large."""
+    share = ratio(symbol, "I")
+    return number if share is None else int(number / share)
 
 
 def trial_record(trial: Trial) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from cellsearch.genome.footprint import Footprint, Surroundings, footprint
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.identity import subgraph_keys
 from cellsearch.genome.measures import RecurrenceClass
-from cellsearch.genome.parameters import parameter_count, requires_square
+from cellsearch.genome.parameters import output_size, parameter_count, requires_square
 from cellsearch.genome.rewriting.simplify import tidied
 from cellsearch.options import Key, at_least, between
 from cellsearch.space.lots import Lots
@@ -107,6 +107,8 @@ class LayerSizes:
     """H, of one direction."""
     layers: int = 1
     directions: int = 1
+    named: tuple[tuple[str, int | str], ...] = ()
+    """What the experiment says of sizes that cells have names for: ``("P", "H/2")``."""
     around: Surroundings = field(default_factory=Surroundings, compare=False)
     """What the model has around the layer, as far as it is known."""
 
@@ -326,13 +328,16 @@ class Declaration(ABC):
 
 
 def layer_weights(
-    genome: Genome, sizes: LayerSizes, count: Callable[[Genome, int, int], int] = parameter_count
+    genome: Genome,
+    sizes: LayerSizes,
+    count: Callable[[Genome, int, int, Mapping[str, int | str]], int] = parameter_count,
 ) -> int:
     """Trainable weights of all layers and directions. ``count``: gives those of one."""
-    width, hidden = sizes.input_size, sizes.hidden_size
-    total = count(genome, width, hidden)
+    width, hidden, named = sizes.input_size, sizes.hidden_size, dict(sizes.named)
+    total = count(genome, width, hidden, named)
     if sizes.layers > 1:
-        total += (sizes.layers - 1) * count(genome, hidden * sizes.directions, hidden)
+        further = output_size(genome, width, hidden, named) * sizes.directions
+        total += (sizes.layers - 1) * count(genome, further, hidden, named)
     return sizes.directions * total
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import get_args
 
 from cellsearch import ops
@@ -15,7 +15,7 @@ from cellsearch.genome.measures import (
     held_values,
     recurrence_class,
 )
-from cellsearch.genome.parameters import Sizes, check_sizes, requires_square, widths
+from cellsearch.genome.parameters import bound_sizes, check_sizes, requires_square, widths
 from cellsearch.space.cuts import cuts
 from cellsearch.space.declaration import (
     Declaration,
@@ -140,7 +140,8 @@ def _misfit(genome: Genome, sizes: LayerSizes) -> str:
     if not any(node.attrs and (node.size != "H" or node.parts > 1) for node in genome.nodes):
         return ""
     try:
-        check_sizes(genome, Sizes(sizes.hidden_size, sizes.hidden_size))
+        hidden = sizes.hidden_size
+        check_sizes(genome, bound_sizes(genome, hidden, hidden, dict(sizes.named)))
     except CellsearchError as error:
         return error.message
     return ""
@@ -159,7 +160,11 @@ def _costs(space: Declaration, genome: Genome, sizes: LayerSizes) -> Iterator[Vi
     bounds = space.device.bounds
     if not bounds or not space.sizes:
         return
-    costs = layer_footprint(genome, sizes, int8=space.device.int8)
+    try:
+        costs = layer_footprint(genome, sizes, int8=space.device.int8)
+    except CellsearchError as error:
+        yield Violation(error.message, error.where, "cells whose values are all as wide as H")
+        return
     for name, most in bounds.items():
         cost = getattr(costs, name)
         if cost > most:
@@ -167,11 +172,13 @@ def _costs(space: Declaration, genome: Genome, sizes: LayerSizes) -> Iterator[Vi
             yield Violation(f"{cost:,} {_UNITS[name]}", "cell", allowed)
 
 
-def _weights(genome: Genome, input_size: int, hidden_size: int) -> int:
+def _weights(
+    genome: Genome, input_size: int, hidden_size: int, sizes: Mapping[str, int | str]
+) -> int:
     """:func:`parameter_count` of a cell without dead nodes, without working out the names of the
     weights.
     """
-    size = Sizes(input_size, hidden_size)
+    size = bound_sizes(genome, input_size, hidden_size, sizes)
     width = widths(genome)
     total = 0
     for _, node in genome.numbered():

@@ -46,7 +46,7 @@ OBJECTIVES: dict[str, Callable[[SearchSpace, Trial], float]] = {
     "score": lambda space, trial: trial.score,
     "parameters": lambda space, trial: space.parameters(trial.genome),
     "multiply_adds": lambda space, trial: max(
-        multiply_adds(trial.genome, sizes.input_size, sizes.hidden_size)
+        multiply_adds(trial.genome, sizes.input_size, sizes.hidden_size, dict(sizes.named))
         for sizes in space.counted_at
     ),
     "nodes": lambda space, trial: len(trial.genome.nodes),

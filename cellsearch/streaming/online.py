@@ -88,7 +88,7 @@ class OnlineLearner:
                 num_layers=num_layers,
                 backend=backend,
             )
-            self.readout = nn.Linear(hidden_size, outputs)
+            self.readout = nn.Linear(self.cell.output_size, outputs)
         self.loss = loss
         self.every = every
         self.clip_norm = clip_norm

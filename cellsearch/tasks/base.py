@@ -54,10 +54,11 @@ class CellFactory:
     """Builds the recurrent layer of a model: ``factory(input_size)`` gives a module with nn.LSTM's
     convention, batch_first=False.
 
-    ``hidden_size`` H is the width of one direction, so the layer's output is ``[T, B, H *
-    directions]``. ``dropout``: for what the task's model drops before its readout. ``square``: the
-    cell needs I = H, so the model projects other inputs to H first. ``cross_entropy``: what a
-    readout may use for its loss in training (``None``: torch's own functions).
+    ``hidden_size`` is H. The layer's output is ``[T, B, width * directions]``: a direction is as
+    wide as ``width_of(H)`` says, H without it. ``dropout``: for what the task's model drops before
+    its readout. ``square``: the cell needs I = H, so the model projects other inputs to H first.
+    ``cross_entropy``: what a readout may use for its loss in training (``None``: torch's own
+    functions).
     """
 
     build: Callable[[int], nn.Module]
@@ -66,15 +67,21 @@ class CellFactory:
     dropout: float = 0.0
     square: bool = False
     cross_entropy: LinearCrossEntropy | None = None
+    width_of: Callable[[int], int] | None = None
 
     def __call__(self, input_size: int) -> nn.Module:
         """The layer over inputs of this width."""
         return self.build(input_size)
 
     @property
+    def width(self) -> int:
+        """Width of the output of one direction."""
+        return self.width_of(self.hidden_size) if self.width_of else self.hidden_size
+
+    @property
     def output_size(self) -> int:
         """Width of the layer's output."""
-        return self.hidden_size * self.directions
+        return self.width * self.directions
 
 
 @dataclass(frozen=True, slots=True)

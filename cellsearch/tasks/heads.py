@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.tasks.base import CellFactory
 from cellsearch.tasks.interface import Interface, Readout
 from cellsearch.tasks.prediction import ModelStream, Predicted, predict, prepare
@@ -47,7 +47,7 @@ class SequenceModel(nn.Module):
             raise ValueError("give either tokens or features")
         self.described: Interface | ConfigError | None = None
         self.readout_kind = readout
-        self.hidden_size = factory.hidden_size
+        self.cell_width = factory.width
         self.directions = factory.directions
         project = factory.square and features not in (0, factory.hidden_size)
         width = factory.hidden_size if tokens or project else features
@@ -58,6 +58,12 @@ class SequenceModel(nn.Module):
         self.readout = nn.Linear(factory.output_size, outputs)
         self._linear_cross_entropy = factory.cross_entropy or _linear_cross_entropy
         if tied:
+            if factory.width != factory.hidden_size:
+                raise GenomeError(
+                    f"the cell puts out {factory.width} numbers, and a readout that shares the "
+                    f"weights of an embedding needs H = {factory.hidden_size}",
+                    hint="a cell whose output is as wide as H, or tied = false",
+                )
             if self.embedding is None or outputs != tokens or factory.output_size != width:
                 raise ValueError(
                     "only a model in one direction with as many outputs as tokens can "
@@ -195,7 +201,7 @@ class SequenceModel(nn.Module):
         last = output[-1] if lengths is None else output[lengths - 1, torch.arange(output.shape[1])]
         if self.directions == 1:
             return last
-        return torch.cat([last[:, : self.hidden_size], output[0, :, self.hidden_size :]], dim=1)
+        return torch.cat([last[:, : self.cell_width], output[0, :, self.cell_width :]], dim=1)
 
 
 def _with_resets(

@@ -32,9 +32,9 @@ class TranslationModel(nn.Module):
         self.target = nn.Embedding(target, width, padding_idx=PAD)
         self.cell = factory(width)
         self.decoder = factory(width)
-        self.join = nn.Linear(2 * width, width) if attention else None
+        self.join = nn.Linear(2 * factory.width, width) if attention else None
         self.dropout = nn.Dropout(factory.dropout)
-        self.readout = nn.Linear(width, target)
+        self.readout = nn.Linear(width if attention else factory.width, target)
 
     def forward(
         self, x: torch.Tensor, state: Any = None, lengths: torch.Tensor | None = None
@@ -51,7 +51,7 @@ class TranslationModel(nn.Module):
         return self.decode(x[1], state, memory, lengths)[0], None
 
     def encode(self, source: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        """``source [T, B]`` -> outputs ``[T, B, H]`` and final state."""
+        """``source [T, B]`` -> outputs ``[T, B, width]`` and final state."""
         packed, state = self.cell(
             pack_padded_sequence(self.source(source), lengths, enforce_sorted=False)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -23,9 +23,15 @@ LARGEST = 1 << 16
 """No hidden size beyond this is tried."""
 
 
-def model_weights(task: Task, genome: Genome) -> Callable[[int], int]:
-    """How many weights the task's whole model has with one layer of a cell, as a function of H."""
-    factory = cell_factory(genome, Training())
+def model_weights(
+    task: Task, genome: Genome, sizes: Mapping[str, int | str] | None = None
+) -> Callable[[int], int]:
+    """How many weights the task's whole model has with one layer of a cell, as a function of H.
+
+    sizes: of the names that the cell has. The function raises :class:`CellsearchError` for an H
+    that the cell cannot have.
+    """
+    factory = cell_factory(genome, Training(sizes=sizes))
 
     def count(hidden_size: int) -> int:
         widths: list[int] = []
@@ -37,32 +43,33 @@ def model_weights(task: Task, genome: Genome) -> Callable[[int], int]:
         with torch.device("meta"):
             model = task.model(replace(factory, build=build, hidden_size=hidden_size))
         around = sum(weight.numel() for weight in model.parameters())
-        return around + parameter_count(genome, widths[0], hidden_size)
+        return around + parameter_count(genome, widths[0], hidden_size, sizes)
 
     return count
 
 
-def size_within(count: Callable[[int], int], budget: int, cell: str) -> int:
-    """The largest hidden size whose model has at most ``budget`` weights; one more where that
+def size_within(count: Callable[[int], int], budget: int, cell: str, step: int = 1) -> int:
+    """The largest hidden size whose model has at most ``budget`` weights; the next where that
     leaves too much of the budget unused.
 
     count: weights as a function of H (growing).
     cell: its name, for the error.
+    step: the hidden size is a multiple of it (:func:`cellsearch.genome.parameters.size_step`).
 
     Raises :class:`ConfigError` where no size comes within 15 % of the budget.
     """
-    low, high = 0, 1
+    low, high = 0, step
     while high <= LARGEST and count(high) <= budget:
         low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
+    while high - low > step:
+        middle = (low + high) // (2 * step) * step
         low, high = (middle, high) if count(middle) <= budget else (low, middle)
-    for size in (low, low + 1):
+    for size in (low, low + step):
         if size and abs(count(size) - budget) <= TOLERANCE * budget:
             return size
     raise ConfigError(
         f"{cell} cannot have {budget:,} weights within {TOLERANCE:.0%}: with H = {low} its model "
-        f"has {count(low) if low else 0:,}, with H = {low + 1} {count(low + 1):,}",
+        f"has {count(low) if low else 0:,}, with H = {low + step} {count(low + step):,}",
         where="weights",
         hint="allow more weights",
     )

@@ -29,6 +29,7 @@ def costs(task: Task, genome: Genome, model: nn.Module, device: DeviceLimits) ->
         layer.hidden_size,
         layer.num_layers,
         2 if layer.bidirectional else 1,
+        tuple(layer.sizes.items()),
         surroundings(task, model),
     )
     found = layer_footprint(genome, sizes, int8=device.int8)

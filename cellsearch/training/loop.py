@@ -35,6 +35,7 @@ from cellsearch.training.guard import Guard
 from cellsearch.training.model import (
     DTYPES,
     cell_factory,
+    check_fits,
     decoded,
     description,
     fewest_weights,
@@ -83,6 +84,7 @@ def evaluate(
                 check_body_job(job)
             else:
                 cell = decoded(job) if genome is None else genome
+                check_fits(cell, job.training)
                 check_job(job, cell)
             return _Run(job, cell, arrays).train(progress, should_stop)
         except GenomeError as error:

@@ -12,10 +12,18 @@ from torch import nn
 
 from cellsearch import tasks
 from cellsearch.compiler.module import compile_cell
-from cellsearch.errors import ConfigError, GenomeError, TrainingError
+from cellsearch.errors import CellsearchError, ConfigError, GenomeError, TrainingError
 from cellsearch.genome.footprint import Surroundings
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import parameter_count, requires_square
+from cellsearch.genome.parameters import (
+    bound_sizes,
+    check_sizes,
+    fits_any_size,
+    output_size,
+    own_sizes,
+    parameter_count,
+    requires_square,
+)
 from cellsearch.job import Job, Training
 from cellsearch.space import LayerSizes
 from cellsearch.tasks.adaptive import AdaptiveModel
@@ -27,6 +35,7 @@ from cellsearch.training.fused import fused_linear_cross_entropy
 __all__ = [
     "DTYPES",
     "cell_factory",
+    "check_fits",
     "decoded",
     "described_model",
     "description",
@@ -48,6 +57,19 @@ def decoded(job: Job) -> Genome:
     try:
         return Genome.from_json(job.genome)
     except GenomeError as error:
+        raise TrainingError(str(error), kind="invalid", hint=error.hint) from error
+
+
+def check_fits(genome: Genome, training: Training) -> None:
+    """Raise :class:`TrainingError` of kind ``"invalid"`` for a cell with a size that is not bound,
+    or with sizes, blocks or heads that do not divide H.
+    """
+    if fits_any_size(genome):
+        return
+    hidden = training.hidden_size
+    try:
+        check_sizes(genome, bound_sizes(genome, hidden, hidden, training.sizes))
+    except CellsearchError as error:
         raise TrainingError(str(error), kind="invalid", hint=error.hint) from error
 
 
@@ -85,6 +107,7 @@ def trained_sizes(task: Task, training: Training) -> LayerSizes:
         training.hidden_size,
         training.num_layers,
         small.directions,
+        tuple((training.sizes or {}).items()),
         surroundings(task, model),
     )
 
@@ -111,10 +134,12 @@ def fewest_weights(genome: Genome, training: Training) -> int:
     anything is built.
     """
     hidden, directions = training.hidden_size, 2 if training.bidirectional else 1
-    first = parameter_count(genome, hidden if requires_square(genome) else 1, hidden)
+    least, named = hidden if requires_square(genome) else 1, training.sizes
+    first = parameter_count(genome, least, hidden, named)
     further = 0
     if training.num_layers > 1:
-        further = parameter_count(genome, hidden * directions, hidden)
+        width = output_size(genome, least, hidden, named)
+        further = parameter_count(genome, width * directions, hidden, named)
     return directions * (first + (training.num_layers - 1) * further)
 
 
@@ -186,7 +211,11 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
             bidirectional=training.bidirectional,
             backend=training.backend,
             dtype=DTYPES[training.dtype],
+            sizes=own_sizes(genome, training.sizes),
         )
+
+    def width_of(hidden_size: int) -> int:
+        return output_size(genome, 1, hidden_size, training.sizes)
 
     return CellFactory(
         build,
@@ -195,4 +224,5 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
         dropout=training.dropout,
         square=bool(requires_square(genome)),
         cross_entropy=fused_linear_cross_entropy,
+        width_of=width_of,
     )

@@ -1,9 +1,9 @@
 """Checks of an untrained cell before it costs any training: does it explode, does it forget at
 once, does it react to its input?
 
-The cell is built small (I = H = 32, double precision) with weights as training starts from, and
-reads random input. One pass takes 10 to 30 ms on one core, the check of growth one pass more. What
-is measured is a property of the cell, not of the task:
+The cell is built small (I = H = 32, or the next H that its sizes allow; double precision) with
+weights as training starts from, and reads random input. One pass takes 10 to 30 ms on one core, the
+check of growth one pass more. What is measured is a property of the cell, not of the task:
 
 * ``gradient``: the norm of d sum(y_T) / d s_0 over all examples, y_T being the output after T
   positions, s_0 the states at the start (Bengio et al. 1994; Pascanu, Mikolov & Bengio 2013). Too
@@ -25,6 +25,7 @@ White et al. 2021): so they reject, they do not rank.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,7 @@ from torch import Tensor
 from cellsearch.compiler.module import CellModule, compile_cell
 from cellsearch.errors import TrainingError
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import own_sizes, size_step
 from cellsearch.job import MEMORY, Job, Prefilter
 
 __all__ = ["Verdict", "check_cell", "check_job"]
@@ -53,17 +55,32 @@ class Verdict:
     """All that were measured, by the name of the check."""
 
 
-def check_cell(genome: Genome, wanted: Prefilter, seed: int = 0) -> Verdict:
+def check_cell(
+    genome: Genome,
+    wanted: Prefilter,
+    seed: int = 0,
+    sizes: Mapping[str, int | str] | None = None,
+) -> Verdict:
     """Measure what is wanted on a cell with weights and input drawn from ``seed``; stops at the
     first check that fails.
 
+    sizes: of the names that the cell has.
+
     Leaves torch's random generator as it was.
     """
+    step = size_step(genome, sizes)
+    size = -(-SIZE // step) * step
     figures: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        cell = compile_cell(genome, input_size=SIZE, hidden_size=SIZE, dtype=torch.float64)
-        x = torch.randn(wanted.positions, BATCH, SIZE, dtype=torch.float64)
+        cell = compile_cell(
+            genome,
+            input_size=size,
+            hidden_size=size,
+            dtype=torch.float64,
+            sizes=own_sizes(genome, sizes),
+        )
+        x = torch.randn(wanted.positions, BATCH, size, dtype=torch.float64)
     if wanted.growth:
         figures["growth"] = _growth(cell, x, wanted.growth_scale)
         if not figures["growth"] <= wanted.growth_max:
@@ -99,7 +116,7 @@ def check_job(job: Job, genome: Genome) -> None:
     training that is resumed has passed them.
     """
     if job.prefilter.any and not job.resume:
-        verdict = check_cell(genome, job.prefilter)
+        verdict = check_cell(genome, job.prefilter, sizes=job.training.sizes)
         if verdict.reason:
             raise TrainingError(f"rejected before training; {verdict.reason}", kind="prefilter")
 
@@ -134,8 +151,8 @@ def _spread(cell: CellModule, x: Tensor) -> float:
 def _gradient(cell: CellModule, x: Tensor) -> float:
     """The norm of d sum(y_T) / d s_0, 0 where the output does not depend on the states."""
     start = [
-        torch.full((1, BATCH, SIZE), state.initial, dtype=x.dtype, requires_grad=True)
-        for state in cell.genome.states
+        torch.full((1, BATCH, size), state.initial, dtype=x.dtype, requires_grad=True)
+        for state, size in zip(cell.genome.states, cell.state_sizes, strict=True)
     ]
     output, _ = cell(x, start[0] if len(start) == 1 else tuple(start))
     gradients = torch.autograd.grad(output[-1].sum(), start, allow_unused=True)

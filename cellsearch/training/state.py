@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cellsearch.errors import CheckpointError
 from cellsearch.job import Job, Training
+from cellsearch.options import table_of
 from cellsearch.training import checkpoint
 from cellsearch.training.fused import FlatAdam
 
@@ -63,7 +64,7 @@ def identity(job: Job) -> dict[str, Any]:
     is done.
     """
     training = {
-        name: value for name, value in asdict(job.training).items() if name not in _NOT_IDENTITY
+        name: value for name, value in table_of(job.training).items() if name not in _NOT_IDENTITY
     }
     plain = {
         "genome": job.genome,
@@ -82,7 +83,7 @@ def _with_defaults(found: Any) -> Any:
     if not isinstance(found, Mapping) or not isinstance(found.get("training"), Mapping):
         return found
     defaults = {
-        name: value for name, value in asdict(Training()).items() if name not in _NOT_IDENTITY
+        name: value for name, value in table_of(Training()).items() if name not in _NOT_IDENTITY
     }
     return {**found, "training": {**defaults, **found["training"]}}
 

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch import zoo
-from cellsearch.errors import ConfigError, TrainingError
+from cellsearch.errors import ConfigError, GenomeError, TrainingError
 from cellsearch.genome.device import COSTS
 from cellsearch.genome.graph import Genome
+from cellsearch.genome.parameters import size_step
 from cellsearch.job import Connection, Job, Limits, Prefilter, Result, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
@@ -156,10 +157,12 @@ def _sized(job: Job, suite: Suite, genome: Genome, arrays: Arrays) -> Job:
     """
     if not suite.weights:
         return job
-    count = model_weights(make_task(job, arrays), genome)
+    named = job.training.sizes
+    count = model_weights(make_task(job, arrays), genome, named)
     try:
-        hidden = size_within(count, suite.weights, f"the cell on {job.task}")
-    except ConfigError as error:
+        step = size_step(genome, named)
+        hidden = size_within(count, suite.weights, f"the cell on {job.task}", step)
+    except (ConfigError, GenomeError) as error:
         raise TrainingError(error.message, kind="invalid", hint=error.hint) from error
     return replace(job, training=replace(job.training, hidden_size=hidden))
 

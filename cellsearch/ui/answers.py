@@ -52,7 +52,6 @@ def about_trial(run: LiveRun, question: Question) -> dict[str, Any]:
             results = run.store.trial(trial.duplicate_of)
     sizes = run.sizes()
     genome = trial.genome
-    wide = (sizes.input_size, sizes.hidden_size) if sizes is not None else None
     learned = results.result.connections if results.result is not None else {}
     gates, damaged = _gates(run, number)
     unmeasured = not gates and any(ops.OPS[node.op].gate for node in genome.nodes)
@@ -84,7 +83,7 @@ def about_trial(run: LiveRun, question: Question) -> dict[str, Any]:
         ],
         "cell": genome.to_text(),
         "svg": genome.to_svg(),
-        "vertices": vertex_facts(genome, wide, gates, learned),
+        "vertices": vertex_facts(genome, sizes, gates, learned),
         "measure_gates": command("diagnose", f"{run.path}:{number}", "--keep")
         if unmeasured and results.result is not None
         else "",

@@ -283,7 +283,7 @@ def _facts(text: str, sizes: LayerSizes | None) -> CellText:
         return "", 0, None
     count = None
     if sizes is not None:
-        count = multiply_adds(genome, sizes.input_size, sizes.hidden_size)
+        count = multiply_adds(genome, sizes.input_size, sizes.hidden_size, dict(sizes.named))
     return genome.to_text(), len(genome.nodes), count
 
 

@@ -11,6 +11,7 @@ from cellsearch.reporting.causes import failure_kinds
 from cellsearch.reporting.lineage import ancestors, descendants, family
 from cellsearch.reporting.vertices import vertex_facts
 from cellsearch.reporting.workers import Span, worker_lines
+from cellsearch.space import LayerSizes
 from cellsearch.trial import Proposal, Trial
 
 CELL = zoo.load("mgu")
@@ -78,7 +79,7 @@ def test_a_worker_is_busy_with_one_training_at_a_time() -> None:
 def test_a_box_says_its_equation_shape_weights_and_neighbours() -> None:
     gates = {"z": {"open": 0.25, "closed": 0.5, "mean": 0.4}}
     learned = {"r.weight_h": Connection(gate=0.75, saliency=0.5)}
-    facts = vertex_facts(zoo.load("gru"), (3, 5), gates, learned)
+    facts = vertex_facts(zoo.load("gru"), LayerSizes(3, 5), gates, learned)
     at = {fact["label"]: k for k, fact in enumerate(facts)}
     one = {name: facts[at[name]] for name in ("r", "z", "x_t")}
     assert one["r"]["text"] == "r = sigmoid(linear(x[t], h[t-1]))"
