@@ -240,7 +240,7 @@ def test_diagnose_trains_a_zoo_cell_and_draws_one_picture(call: Call, tmp_path: 
     rows = out.splitlines()
     assert [row.split()[0] for row in rows[2:5]] == ["rnn_tanh", "lstm", "gru"]
     root = ElementTree.fromstring(picture.read_text("utf-8"))
-    assert len(root.findall("{http://www.w3.org/2000/svg}svg")) == 4
+    assert len(root.findall("{http://www.w3.org/2000/svg}g[@class='chart']")) == 4
 
 
 def test_diagnose_takes_the_data_folder(
