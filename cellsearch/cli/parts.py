@@ -249,6 +249,8 @@ def _call(row: ops.Op) -> str:
     infix = {"add": "+", "sub": "-", "mul": "*", "div": "/"}.get(row.name)
     if row.name == "head_norm":
         return f"head_norm({first}, 4)"
+    if row.name == "rotate":
+        return f"rotate({first}, 0.5)"
     if row.name == "linear":
         return f"tanh({first})"
     if row.name == "const":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.job import Naive, Training
 from cellsearch.tasks.interface import Interface
 from cellsearch.tasks.options import TaskOptions, parse_options
@@ -100,6 +100,7 @@ class Batch:
     first: bool = True
     beside: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
+    @checked_arguments
     def read_by(self, model: nn.Module, state: Any = None) -> tuple[Any, Any]:
         """What a task's model makes of the batch, and its state."""
         if self.beside:

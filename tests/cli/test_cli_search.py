@@ -464,7 +464,7 @@ def test_a_limit_on_weights_counts_what_is_trained(
 ) -> None:
     limited = ("search", experiment, "--workers", "0", "--run", tmp_path / "a", "--max-weights")
     code, out, err = call(*limited, "10")
-    assert (code, out) == (2, "")
+    assert (code, out) == (2, "mine: Does the command line work?\n")
     assert "error: max_weights: 10 weights are too few for the space tiny" in err
     assert "I = 4, H = 4" in err
     with pytest.warns(SearchWarning, match=r"left out: gated \(72 weights, at most 60 with I = 4"):

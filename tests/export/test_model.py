@@ -28,6 +28,9 @@ from cellsearch.training.model import make_task
 
 ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in NEED_DATA)]
 
+GIVEN_MORE = {"episodes", "irregular"}
+"""Tasks that give a step more than x. An exported model reads x alone, so these cannot score it."""
+
 
 def written(
     name: str, folder: Path, *, suffix: str = "pt", **options: Any
@@ -66,7 +69,9 @@ def test_it_predicts_what_the_model_predicts(name: str, tmp_path: Path) -> None:
     model, job, result, done = written(name, tmp_path)
     exported = loaded(done.path).load()
     task = make_task(job, small_task(name).arrays)
-    assert task.score(exported, "valid") == pytest.approx((result.score, result.metric), rel=1e-5)
+    if name not in GIVEN_MORE:
+        score = task.score(exported, "valid")
+        assert score == pytest.approx((result.score, result.metric), rel=1e-5)
     raw = raw_sequences(task)[0][:20]
     answer = model.interface.answer
     size = max(answer.scale, default=1.0)

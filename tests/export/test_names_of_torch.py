@@ -11,6 +11,7 @@ from cellsearch.compiler import compile_cell
 from cellsearch.compiler.weights import Layer
 from cellsearch.errors import CellSyntaxError
 from cellsearch.export import to_source
+from cellsearch.genome.parameters import bound_sizes
 from cellsearch.genome.parts import MODULE_NAMES, RESERVED_NAMES
 
 GRU = zoo.load("gru")
@@ -28,7 +29,7 @@ def exported(genome: Genome, precision: str = "float32") -> nn.Module:
 def attributes() -> list[str]:
     """All that a module of torch, a compiled layer, and an exported cell and layer have."""
     plain = exported(GRU)
-    layer = Layer(GRU, 2, 2, device=None, dtype=torch.float32)
+    layer = Layer(GRU, bound_sizes(GRU, 2, 2), device=None, dtype=torch.float32)
     whole = compile_cell(GRU, input_size=2, hidden_size=2)
     owners = (nn.Module(), layer, whole, plain, plain.get_submodule("l0"))
     names = {name for owner in owners for name in (*dir(owner), *vars(owner))}
@@ -70,7 +71,7 @@ def test_private_names_are_refused_where_a_cell_is_written(name: str) -> None:
 
 def test_the_private_attributes_of_whatever_holds_nodes_are_in_the_list() -> None:
     plain = exported(GRU)
-    layer = Layer(GRU, 2, 2, device=None, dtype=torch.float32)
+    layer = Layer(GRU, bound_sizes(GRU, 2, 2), device=None, dtype=torch.float32)
     owners = (nn.Module(), layer, plain, plain.get_submodule("l0"))
     private = {n for owner in owners for n in dir(owner) if n[0] == "_" and n[:2] != "__"}
     assert private <= MODULE_NAMES, sorted(private - MODULE_NAMES)

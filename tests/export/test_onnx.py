@@ -122,7 +122,13 @@ def test_random_cells(space: Path) -> None:
 
 def test_every_op_is_written() -> None:
     """Each op of the table in a cell, of a value that is fixed and of one that is not."""
-    signs = {"add": "a + h[t-1]", "mul": "a * h[t-1]", "sub": "a - h[t-1]", "div": "a / b"}
+    signs = {
+        "add": "a + h[t-1]",
+        "mul": "a * h[t-1]",
+        "sub": "a - h[t-1]",
+        "div": "a / b",
+        "rotate": "rotate(a, 0.5)",
+    }
     structural = ("linear", "bias", "const")
     assert set(structural) < set(ops.names())
     for name in set(ops.names()) - {*structural, "neg"}:
@@ -134,7 +140,7 @@ def test_every_op_is_written() -> None:
             f"b = 2.0 + sigmoid(linear(x[t]))\nh[t] = tanh({called} + -h[t-1] + b)\n"
             f"c[t] = tanh({fixed} + c[t-1])"
         )
-        to_onnx(genome, **described(genome))
+        to_onnx(genome, **described(genome, sizes=(6, 6)))
 
 
 def test_an_op_that_onnx_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,4 +114,4 @@ def test_the_quick_count_of_weights_agrees_with_the_names():
     rng = np.random.default_rng(0)
     for cell in [space().sample(rng) for _ in range(40)] + [zoo.load(name) for name in zoo.names()]:
         if len(cell.live) == cell.n_values:
-            assert _weights(cell, 64, 64) == space().parameters(cell)
+            assert _weights(cell, 64, 64, {}) == space().parameters(cell)

@@ -152,10 +152,12 @@ def test_the_door_opens_without_torch() -> None:
         "import sys, cellsearch.training, cellsearch.training.environment; "
         "from cellsearch.training import Data, ReferenceTraining; "
         "print({'torch', 'ray', 'numpy'} & set(sys.modules)); "
-        "cellsearch.training.evaluate; print('torch' in sys.modules)"
+        "cellsearch.training.evaluate; print('torch' in sys.modules); "
+        "from cellsearch.executors.worker import DEFAULT_EVALUATION, load_evaluation; "
+        "load_evaluation(DEFAULT_EVALUATION); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\nTrue\n", "what asks for evaluate has torch before its first job"
+    assert done.stdout == "set()\nFalse\nTrue\n", "a worker has torch before its first job"
 
 
 def test_the_door_has_no_other_names() -> None:
