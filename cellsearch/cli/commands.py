@@ -35,7 +35,7 @@ def _described(parameter: click.Parameter) -> dict[str, Any]:
         "nargs": parameter.nargs,
         "multiple": parameter.multiple,
         "choices": [*map(str, kind.choices)] if isinstance(kind, click.Choice) else [],
-        "path": isinstance(parameter.type, click.Path),
+        "path": isinstance(kind, click.Path),
         "help": (parameter.help or "") if isinstance(parameter, click.Option) else "",
     }
 

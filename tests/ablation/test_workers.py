@@ -27,4 +27,5 @@ def test_two_workers_find_what_one_process_finds(
         found = json.loads(said)
         tables.append({row["removed"]: row["scores"] for row in (found["whole"], *found["rows"])})
     assert len(tables[0]) >= 2
+    assert all(len(scores) == 1 and scores[0] > 0 for scores in tables[0].values())
     assert tables[1] == tables[0]

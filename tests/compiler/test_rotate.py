@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from support.evaluate_plain import evaluate_plain, random_weights
+from support.plain_layers import reference_and_plain
 
 from cellsearch import Genome, compile_cell, ops
 from cellsearch.compiler import backends
@@ -40,20 +40,8 @@ CELLS = [
 
 @pytest.mark.parametrize("text", CELLS)
 def test_the_reference_is_a_product_of_complex_numbers(text: str) -> None:
-    genome = Genome.from_text(text)
-    rng = np.random.default_rng(0)
-    weights = random_weights(genome, rng, 3, 8)
-    x = rng.normal(size=(6, 3, 3))
-    layer = compile_cell(
-        genome, input_size=3, hidden_size=8, backend="reference", dtype=torch.float64
-    )
-    layer.load_state_dict({f"l0.{name}": torch.from_numpy(w) for name, w in weights.items()})
-    states = {
-        state.name: np.zeros((3, width))
-        for state, width in zip(genome.states, layer.state_sizes, strict=True)
-    }
-    expected, _ = evaluate_plain(genome, weights, x, states)
-    np.testing.assert_allclose(layer(torch.from_numpy(x))[0].detach(), expected, atol=1e-12)
+    got, expected = reference_and_plain(Genome.from_text(text), 3, 8)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
 def results(text: str, backend: str, size: int, *, packed: bool, dtype: torch.dtype) -> list:

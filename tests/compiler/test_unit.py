@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from support.evaluate_plain import evaluate_plain, random_weights
+from support.plain_layers import reference_and_plain
 
 from cellsearch import Genome, compile_cell, ops
 from cellsearch.compiler import backends
@@ -41,16 +41,8 @@ def test_nothing_has_no_direction() -> None:
 
 @pytest.mark.parametrize("text", CELLS)
 def test_the_reference_is_the_plain_evaluation(text: str) -> None:
-    genome = Genome.from_text(text)
-    rng = np.random.default_rng(0)
-    weights = random_weights(genome, rng, 5, 5)
-    x = rng.normal(size=(6, 3, 5))
-    layer = compile_cell(
-        genome, input_size=5, hidden_size=5, backend="reference", dtype=torch.float64
-    )
-    layer.load_state_dict({f"l0.{name}": torch.from_numpy(w) for name, w in weights.items()})
-    expected, _ = evaluate_plain(genome, weights, x)
-    np.testing.assert_allclose(layer(torch.from_numpy(x))[0].detach(), expected, atol=1e-12)
+    got, expected = reference_and_plain(Genome.from_text(text), 5, 5)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", ["aten", "native"])
