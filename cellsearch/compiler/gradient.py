@@ -26,6 +26,8 @@ __all__ = ["Gradient", "gradient"]
 
 _SUMS = frozenset({"total", "fold", "outer", "blocks_outer"})
 """Instructions whose value is a sum over all steps, or over units of such."""
+_MOVES = frozenset({"turn", "twice"})
+"""Instructions that compute nothing: of their values what they read is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,12 @@ class _Reverse:
         self.saved: dict[int, int] = {}
         self.contributions: dict[int, list[int]] = {}
         self.weights: dict[str, list[int]] = {}
+        self.circle = {
+            (instruction.op, instruction.inputs): value
+            for value, instruction in forward.numbered()
+            if any(forward.made_by(user).op == "twice" for user in forward.uses[value])
+        }
+        """Sine and cosine of the angles of pairs: neither is computed again."""
 
     def run(self) -> Gradient:
         forward = self.forward
@@ -101,11 +109,12 @@ class _Reverse:
 
     def value(self, number: int) -> int:
         """A value of the forward program: saved if it differs from step to step, computed again
-        from the weights if not.
+        from the weights, or from what it moves, if not.
         """
         if number not in self.saved:
             instruction = self.forward.instruction(number)
-            if instruction is None or self.shapes[number].extent == "step":
+            step = self.shapes[number].extent == "step"
+            if instruction is None or (step and instruction.op not in _MOVES):
                 self.saved[number] = self.symbol("saved", number)
             else:
                 operands = [self.value(v) for v in instruction.inputs]
@@ -247,6 +256,9 @@ class _Reverse:
             left = self.expression(node.left, g, value, inputs)
             return self.emit(op, left, self.expression(node.right, g, value, inputs))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            known = self.circle.get((node.func.id, inputs))
+            if known is not None:
+                return self.value(known)
             return self.emit(
                 node.func.id, *(self.expression(a, g, value, inputs) for a in node.args)
             )

@@ -425,7 +425,10 @@ class BackendContract:
                 assert support.reason, f"{self.name} refuses {name} and does not say why"
                 continue
             for steps, batch, input_size, hidden_size in shapes:
-                self.check(genome, Case(steps, batch, input_size, hidden_size), name)
+                case = Case(
+                    steps, batch, input_size, hidden_size, more_gradients=self.more_gradients
+                )
+                self.check(genome, case, name)
             for lengths, resets in (((2, 4, 1), False), (None, True), ((2, 4, 1), True)):
                 case = Case(
                     4,

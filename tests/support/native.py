@@ -31,6 +31,13 @@ a = sigmoid(linear(x[t], blocks=3) + linear(h[t-1], bias=False))
 h[t] = a * h[t-1] + tanh(linear(a, blocks=3) + linear(h[t-1], bias=False, blocks=3))
 """
 """Block products before, in and after the loop, beside others; I = H is a multiple of 3."""
+PAIRS = """
+a = rotate(h[t-1], linear(x[t], size=H/2))
+h[t] = head_norm(rotate(a, linear(a, size=H/2)), 3) + rotate(linear(x[t]), bias(size=H/2))
+"""
+"""Stages of two widths in every phase, and heads; H is a multiple of 6."""
+WRITTEN = {BLOCKS: 3, PAIRS: 6}
+"""Cells beside those of the zoo, with what H is a multiple of."""
 _VALUES = (
     -(1 << 62),
     -(1 << 33),
@@ -69,10 +76,11 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
     """
     rng = np.random.default_rng(seed)
     names = plain_cells()
+    texts = [*WRITTEN, PAIRS, PAIRS]
     refused = 0
     for _ in range(rounds):
-        k = int(rng.integers(len(names) + 1))
-        genome = zoo.load(names[k]) if k < len(names) else Genome.from_text(BLOCKS)
+        k = int(rng.integers(len(names) + len(texts)))
+        genome = zoo.load(names[k]) if k < len(names) else Genome.from_text(texts[k - len(names)])
         kernel = NativeKernel(simplify_program(lower(genome)), library)
         plan = _plan(kernel, str(rng.choice(("training", "inference", "backward"))), library)
         for _ in range(20):
@@ -154,12 +162,13 @@ def run_cells(names: Sequence[str], library: Library) -> None:
             (1, 1, 5, None),
         ):
             _run_cell(genome, steps, rows, size, packed, library)
-    for steps, rows, size, packed in (
-        (3, 5, 51, None),
-        (2, 300, 3, None),
-        (4, 3, 63, (3, 2, 2, 1)),
-    ):
-        _run_cell(Genome.from_text(BLOCKS), steps, rows, size, packed, library)
+    for text, multiple in WRITTEN.items():
+        for steps, rows, times, packed in (
+            (3, 5, 17, None),
+            (2, 300, 1, None),
+            (4, 3, 21, (3, 2, 2, 1)),
+        ):
+            _run_cell(Genome.from_text(text), steps, rows, multiple * times, packed, library)
 
 
 def _run_cell(

@@ -15,6 +15,9 @@ from cellsearch.genome.parameters import Width
 __all__ = ["Accumulator", "AddedProduct", "Dataflow", "FlowNode", "OuterProduct", "dataflow"]
 
 _PRODUCTS = ("dense", "dense_t")
+_ROW_BY_ROW = ("layer_norm", "head_norm", "unit", "turn", "twice")
+"""How the names of primitives begin that are computed in one pass like pointwise ones. Not
+``pairs``: only gradients of what is computed before the loop follow from it."""
 
 
 class FlowNode(NamedTuple):
@@ -210,7 +213,7 @@ def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
         value
         for value, instruction in program.numbered()
         if shapes[value].extent == "step"
-        and (instruction.op in POINTWISE or instruction.op.startswith(("layer_norm", "unit")))
+        and (instruction.op in POINTWISE or instruction.op.startswith(_ROW_BY_ROW))
         and value not in absorbed
         and absorbed.isdisjoint(instruction.inputs)
     }
@@ -220,7 +223,12 @@ def _fused_phases(program: Program, absorbed: set[int]) -> tuple[Phase, ...]:
             phase[value] = Phase.LOOP
     for value in sorted(pointwise, reverse=True):
         early = phase[value] is Phase.BEFORE and uses[value] and value not in program.ends
-        if early and all(user in pointwise and phase[user] is Phase.LOOP for user in uses[value]):
+        if early and all(
+            user in pointwise
+            and phase[user] is Phase.LOOP
+            and program.made_by(user).op != "twice"  # a stage of another width: no traffic saved
+            for user in uses[value]
+        ):
             phase[value] = Phase.LOOP
     return tuple(phase)
 

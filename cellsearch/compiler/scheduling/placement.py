@@ -29,6 +29,8 @@ class StagePlace(NamedTuple):
 
     phase: Phase
     stage: int
+    change: int = 0
+    """Changes of width within the stage on the longest path to it."""
     part: int = 0
     """Of a long stage that was cut."""
     width: str = ""
@@ -110,21 +112,51 @@ def _places(flow: Dataflow) -> dict[int, StagePlace]:
     """Every node of a phase in time gets its stage: as late as its readers allow, or at once if
     only ends read it.
     """
-    stages, needed = _latest_stages(flow)
-    counts: dict[tuple[Phase, int, str], int] = {}
+    latest, needed = _latest_stages(flow)
+    stages = dict(latest)
+    for value, stage in latest.items():
+        node = flow.nodes[value]
+        if node.op in _ENDS and node.latest is None and value not in needed:
+            source = node.inputs[0]
+            beside = latest.get(source, 0) if flow.of(source).phase is node.phase else 0
+            stages[value] = max(stage, beside)
+    changes = _changes_of_width(flow, stages)
+    counts: dict[tuple[Phase, int, int, str], int] = {}
     places: dict[int, StagePlace] = {}
     for value in flow.order:
         if value not in stages:
             continue
-        node, stage = flow.nodes[value], stages[value]
-        if node.op in _ENDS and node.latest is None and value not in needed:
-            source = node.inputs[0]
-            beside = stages.get(source, 0) if flow.of(source).phase is node.phase else 0
-            stage = max(stage, beside)
-        key = (node.phase, stage, _stage_width(flow, value))
+        width = _stage_width(flow, value)
+        key = (flow.nodes[value].phase, stages[value], changes[value], width)
         counts[key] = counts.get(key, 0) + 1
-        places[value] = StagePlace(node.phase, stage, (counts[key] - 1) // STAGE_LIMIT, key[2])
+        places[value] = StagePlace(*key[:3], (counts[key] - 1) // STAGE_LIMIT, width)
     return places
+
+
+def _changes_of_width(flow: Dataflow, stages: Mapping[int, int]) -> dict[int, int]:
+    """How often the width changes within a stage before each node, which the node may wait for: on
+    the longest path to it, or as often as its readers allow.
+    """
+    below = {
+        value: [
+            (operand, _stage_width(flow, operand) != _stage_width(flow, value))
+            for operand in flow.nodes[value].inputs
+            if stages.get(operand) == stages[value]
+            and flow.nodes[operand].phase is flow.nodes[value].phase
+        ]
+        for value in flow.order
+        if value in stages
+    }
+    found: dict[int, int] = {}
+    for value, operands in below.items():
+        found[value] = max([found[operand] + changes for operand, changes in operands], default=0)
+    latest: dict[int, int] = {}
+    for value, operands in reversed(below.items()):
+        found[value] = latest.get(value, found[value])
+        for operand, changes in operands:
+            allowed = found[value] - changes
+            latest[operand] = min(latest.get(operand, allowed), allowed)
+    return found
 
 
 def _latest_stages(flow: Dataflow) -> tuple[dict[int, int], set[int]]:
@@ -168,7 +200,7 @@ def _readers(flow: Dataflow, places: Mapping[int, StagePlace]) -> dict[int, set[
                 readers.setdefault(operand, set()).add(place)
     for item in flow.sums.values():
         for product in item.products:
-            place = StagePlace(product.phase, 0, 0, "product")
+            place = StagePlace(product.phase, 0, width="product")
             readers.setdefault(product.source, set()).update({None, place})
     for outer in flow.outers:
         for factor in (outer.left, outer.right):

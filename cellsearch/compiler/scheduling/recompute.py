@@ -14,9 +14,9 @@ from cellsearch.compiler.simplify import build_simplified
 
 __all__ = ["recompute"]
 
-_CHEAP = frozenset({"step", "sign", "restart", "const", "vector", "scalar", "zeros"}) | {
-    name for name, row in ops.OPS.items() if row.kind == "pointwise" and not row.costly
-}
+_CHEAP = frozenset(
+    {"step", "sign", "restart", "const", "vector", "scalar", "zeros", "turn", "twice", "pairs"}
+) | {name for name, row in ops.OPS.items() if row.kind == "pointwise" and not row.costly}
 _SIGN_KEEPERS = frozenset({"relu", "leaky_relu"})
 _DEPTH = 4
 """At most so many instructions one after the other are computed again for a value."""
@@ -62,6 +62,7 @@ def recompute(gradient: Gradient) -> Gradient:
         next_states=[new[v] for v in program.next_states],
         outputs=[(name, new[v]) for name, v in program.outputs],
         parameters=forward.parameters,
+        carried=program.carried,
     )
     return Gradient(forward, result, tuple(saved))
 
@@ -134,6 +135,7 @@ def _step_of_output(gradient: Gradient) -> Gradient:
         next_states=tuple(number(v) for v in program.next_states),
         outputs=tuple((name, number(v)) for name, v in program.outputs),
         parameters=program.parameters,
+        carried=program.carried,
     )
     return Gradient(forward, moved, tuple(unique))
 

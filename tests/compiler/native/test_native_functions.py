@@ -77,6 +77,19 @@ def test_far_angles_stay_right() -> None:
     assert torch.allclose(native("sin", values).double(), torch.sin(values.double()), atol=1e-6)
 
 
+@pytest.mark.parametrize("op", ["sin", "cos"])
+def test_angles_over_the_whole_range(op: str) -> None:
+    """Up to 8192 by vectors; rows with a larger angle by the C library."""
+    near = torch.linspace(-8192, 8192, 200001)
+    far = torch.logspace(-38, 38, 20001)
+    for values in (near, far, -far, near * 1e3):
+        difference = native(op, values).double() - EXACT[op](values.double())
+        assert difference.abs().max() < 2e-7
+    mixed = torch.tensor([float("nan"), 1e30, float("inf"), 0.5, -float("inf"), -1e4, 8192.0])
+    exact = EXACT[op](mixed.double())
+    assert torch.allclose(native(op, mixed).double(), exact, rtol=0, atol=2e-7, equal_nan=True)
+
+
 @pytest.mark.parametrize("op", EXACT)
 def test_special_values(op: str) -> None:
     inf = float("inf")

@@ -22,16 +22,14 @@ class Native(Backend):
     more_inputs = True
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
-        """Programs without heads, in float32 on the CPU, where the runtime can be built or was
+        """Programs of ops that the runtime has, in float32 on the CPU, where it can be built or was
         delivered.
         """
         if device.type != "cpu":
             return Support(False, f"it runs on the CPU, not on {device}")
         if dtype != torch.float32:
             return Support(False, f"it computes in float32, not in {dtype}")
-        missing = (
-            program.cut if "heads" in program.cut else missing_instruction(dense_form(program))
-        )
+        missing = missing_instruction(dense_form(program))
         if missing:
             return Support(False, missing)
         try:

@@ -20,6 +20,7 @@
     X(SIGMOID_GRADIENT, 2) X(TANH_GRADIENT, 2) X(RELU_GRADIENT, 2)                                                               \
     X(MUL_SIGMOID_GRADIENT, 3) X(MUL_TANH_GRADIENT, 3) X(MUL_RELU_GRADIENT, 3) X(MAX_GRADIENT, 3)                                \
     X(LAYER_NORM, 1) X(LAYER_NORM_GRADIENT, 2) X(UNIT, 1) X(UNIT_GRADIENT, 2)                                                    \
+    X(HEAD_NORM, 1) X(HEAD_NORM_GRADIENT, 2) X(TURN, 1) X(TWICE, 1) X(PAIRS, 1)                                                   \
     X(TOTAL, 1) X(TOTAL_MUL, 2) X(FOLD, 1)
 
 #define OPCODE_ENUM(name, operands) OP_##name,
@@ -33,6 +34,9 @@ typedef struct {
     float *at;
     int64_t stride;
 } Rows;
+
+/* How many columns an instruction over ``width`` of them reads of its operand ``a``. */
+INLINE int64_t columns_read(int64_t op, int64_t width) { return op == OP_TWICE ? (width + 1) / 2 : op == OP_PAIRS ? 2 * width : width; }
 
 #define MAX_OPERANDS 512 /* of one command */
 #define MAX_REGISTERS 256
@@ -147,6 +151,25 @@ static void unit_gradient_row(float *d, const float *g, const float *a, int64_t 
     const float rate = row_rate(a, n), gy = dot_row(g, a, n) * rate;
 #pragma GCC ivdep
     for (int64_t j = 0; j < n; j++) d[j] = rate * (g[j] - a[j] * rate * gy);
+}
+
+/* Pairs as complex numbers times i; of an odd row the last number stays alone. */
+static void turn_row(float *d, const float *a, int64_t n) {
+#pragma GCC ivdep
+    for (int64_t j = 0; j < n / 2; j++) {
+        const float re = a[2 * j], im = a[2 * j + 1];
+        d[2 * j] = -im;
+        d[2 * j + 1] = re;
+    }
+}
+
+/* Each number twice, n in all; and the sums of n pairs. The rows lie apart: they are of two widths. */
+static void twice_row(float *restrict d, const float *restrict a, int64_t n) {
+    for (int64_t j = 0; j < n / 2; j++) d[2 * j] = d[2 * j + 1] = a[j];
+}
+
+static void pairs_row(float *restrict d, const float *restrict a, int64_t n) {
+    for (int64_t j = 0; j < n; j++) d[j] = a[2 * j] + a[2 * j + 1];
 }
 
 #define SUM_VECTORS 4 /* accumulators at a time: enough to hide the latency of an addition */
@@ -291,6 +314,24 @@ static void run_instruction(const Instruction *in, const Rows *at, int64_t rows,
         break;
     case OP_UNIT_GRADIENT:
         for (int64_t r = 0; r < rows; r++) unit_gradient_row(D.at + r * D.stride, A.at + r * A.stride, B.at + r * B.stride, width);
+        break;
+    case OP_HEAD_NORM:
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t k = 0, n = width / (int64_t)number; k < width; k += n) layer_norm_row(D.at + r * D.stride + k, A.at + r * A.stride + k, n);
+        break;
+    case OP_HEAD_NORM_GRADIENT:
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t k = 0, n = width / (int64_t)number; k < width; k += n)
+                layer_norm_gradient_row(D.at + r * D.stride + k, A.at + r * A.stride + k, B.at + r * B.stride + k, n);
+        break;
+    case OP_TURN:
+        for (int64_t r = 0; r < rows; r++) turn_row(D.at + r * D.stride, A.at + r * A.stride, width);
+        break;
+    case OP_TWICE:
+        for (int64_t r = 0; r < rows; r++) twice_row(D.at + r * D.stride, A.at + r * A.stride, width);
+        break;
+    case OP_PAIRS:
+        for (int64_t r = 0; r < rows; r++) pairs_row(D.at + r * D.stride, A.at + r * A.stride, width);
         break;
     case OP_TOTAL: total_rows(D.at, A, 0, rows, width); break;
     case OP_TOTAL_MUL: total_rows(D.at, A, &B, rows, width); break;

@@ -43,26 +43,42 @@ static int place_fits(const Job *job, const Operand *o, int64_t width, int mode)
     return 1;
 }
 
+/* Whether a row of ``width`` numbers can be cut into so many equal parts. */
+static int divides(float parts, int64_t width) {
+    return parts >= 1.0f && parts <= (float)width && parts == (float)(int64_t)parts && width % (int64_t)parts == 0;
+}
+
 static int check_pointwise(const Job *job, const Command *c, int mode) {
     if (c->first < 0 || c->count < 0 || c->count > job->instructions || c->first > job->instructions - c->count) return BAD_COMMAND;
     if (c->operands > MAX_OPERANDS || c->width < 1) return BAD_COMMAND;
     if (job->register_floats < c->width || job->register_floats < BLOCK) return BAD_SCRATCH;
+    int64_t columns[MAX_OPERANDS]; /* of each operand, as many as an instruction touches; 1 for none */
     for (int64_t i = 0; i < c->operands; i++) {
-        const Operand *o = job->operand + c->operand + i;
-        if (o->buffer < 0 ? -1 - o->buffer >= job->registers : !place_fits(job, o, c->width, mode)) return BAD_OPERAND;
+        const int64_t number = job->operand[c->operand + i].buffer;
+        if (number < 0 ? -1 - number >= job->registers : number >= job->buffers) return BAD_OPERAND;
+        columns[i] = 1;
     }
     for (int64_t i = 0; i < c->count; i++) {
         const Instruction *in = job->instruction + c->first + i;
         if (in->op < 0 || in->op >= OPCODE_COUNT) return BAD_INSTRUCTION;
         const int64_t places[4] = {in->d, in->a, in->b, in->c};
-        for (int k = 0; k < 4; k++)
+        for (int k = 0; k < 4; k++) {
             if (places[k] < 0 || places[k] >= c->operands) return BAD_INSTRUCTION;
-        const Operand *d = job->operand + c->operand + in->d;
+            const int64_t touched = k == 1 ? columns_read(in->op, c->width) : c->width;
+            if (columns[places[k]] < touched) columns[places[k]] = touched;
+        }
+        const Operand *d = job->operand + c->operand + in->d, *a = job->operand + c->operand + in->a;
+        if ((in->op == OP_TWICE || in->op == OP_PAIRS) && (a->buffer < 0 || in->a == in->d)) return BAD_INSTRUCTION; /* registers have one width */
+        if ((in->op == OP_HEAD_NORM || in->op == OP_HEAD_NORM_GRADIENT) && !divides(from_bits((int32_t)in->number), c->width)) return BAD_INSTRUCTION;
         const int fixed = d->buffer >= 0 && job->buffer[d->buffer].kind == FIXED;
         const int sums = in->op == OP_TOTAL || in->op == OP_TOTAL_MUL;
         if (sums && !fixed) return BAD_INSTRUCTION; /* sums over rows go to one row */
         if (!sums && fixed && mode != ONCE) return BAD_INSTRUCTION;
         if ((in->op == OP_FOLD || in->op == OP_BROADCAST) && mode != ONCE) return BAD_INSTRUCTION;
+    }
+    for (int64_t i = 0; i < c->operands; i++) {
+        const Operand *o = job->operand + c->operand + i;
+        if (o->buffer >= 0 && !place_fits(job, o, columns[i], mode)) return BAD_OPERAND;
     }
     return OK;
 }
