@@ -8,14 +8,16 @@ an estimate for a Cortex-M4 (``-Os``), from what such files were measured to tak
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Literal, get_args
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import multiply_adds
-from cellsearch.genome.parameters import Sizes, check_plain, check_sizes
+from cellsearch.genome.parameters import bound_sizes, check_sizes, output_size
 from cellsearch.genome.step_plan import Array, StepPlan, placed
 from cellsearch.ops import OPS
 
@@ -44,6 +46,8 @@ class Surroundings:
     """Whether the raw values are shifted and divided."""
     relative: bool = False
     """Whether they are relative to the last ones of their window, and the answers as well."""
+    missing: bool = False
+    """Whether raw values may be missing: NaN."""
     scaled_answers: bool = False
     """Whether the answers are multiplied and shifted."""
     function: Literal["", "softmax", "sigmoid"] = ""
@@ -88,6 +92,7 @@ def footprint(
     *,
     around: Surroundings | None = None,
     activation_bits: int = 8,
+    sizes: Mapping[str, int | str] | None = None,
 ) -> Footprint:
     """The footprint of a cell, of stacked layers, or of a whole model.
 
@@ -96,6 +101,7 @@ def footprint(
         multiply is rounded to ``activation_bits`` (8 or 16) bits in each step.
     outputs: width of a linear readout with a bias; 0: none.
     around: all that a whole model has around the layers; in place of ``outputs``.
+    sizes: what the names of sizes of the cell stand for.
 
     Raises :class:`ConfigError` for a bidirectional model, which needs the future of a sequence, and
     :class:`GenomeError` where the cell needs I = H.
@@ -115,6 +121,7 @@ def footprint(
         num_layers,
         around or Surroundings(outputs=outputs),
         integer_bytes={8: 1, 16: 2}[activation_bits] if precision == "int8" else 0,
+        named=dict(sizes or {}),
     )
     return layout.footprint
 
@@ -130,10 +137,29 @@ class DeviceLayout:
     around: Surroundings
     integer_bytes: int = 0
     """Bytes of a number that a dense product of integers reads; 0: products of floats."""
+    named: Mapping[str, int | str] = field(default_factory=dict)
+    """What the names of sizes of the cell stand for."""
 
     def __post_init__(self) -> None:
-        check_plain(self.genome, "a device")
-        check_sizes(self.genome, Sizes(self.input_size, self.hidden_size))
+        for width in {self.input_size, *([self.output_size] if self.num_layers > 1 else [])}:
+            sizes = bound_sizes(self.genome, width, self.hidden_size, self.named)
+            check_sizes(self.genome, sizes)
+
+    @cached_property
+    def output_size(self) -> int:
+        """Width of the output of a layer."""
+        return output_size(self.genome, self.input_size, self.hidden_size, self.named)
+
+    @cached_property
+    def reads_mask(self) -> bool:
+        """Whether something that is computed reads what was observed of x."""
+        genome = self.genome
+        if "mask" not in genome.inputs:
+            return False
+        mask = genome.inputs.index("mask")
+        return mask in (*genome.next_states, genome.output) or any(
+            user in genome.live for user in genome.uses[mask]
+        )
 
     @property
     def integers(self) -> bool:
@@ -148,14 +174,16 @@ class DeviceLayout:
     @property
     def copied(self) -> bool:
         """Whether the raw values need an array of their own before they are read."""
-        return bool(self.around.features) and (self.around.scaled_inputs or self.around.relative)
+        around = self.around
+        return bool(around.features) and (around.scaled_inputs or around.relative or around.missing)
 
     @cached_property
     def plans(self) -> tuple[StepPlan, ...]:
         """One a layer."""
-        widths = [self.input_size, *[self.hidden_size] * (self.num_layers - 1)]
+        widths = [self.input_size, *[self.output_size] * (self.num_layers - 1)]
         return tuple(
-            StepPlan(self.genome, width, self.hidden_size, self.integers) for width in widths
+            StepPlan(self.genome, width, self.hidden_size, self.integers, self.named)
+            for width in widths
         )
 
     @property
@@ -174,12 +202,14 @@ class DeviceLayout:
     @cached_property
     def _floats(self) -> dict[str, Array]:
         """Arrays of a step: those before the first layer live at -1, the readout at L."""
-        around, width, last = self.around, self.hidden_size, self.num_layers
+        around, width, last = self.around, self.output_size, self.num_layers
         found: dict[str, Array] = {}
         if self.copied:
             found["raw"] = Array(-1, -1 if self.projected else 0, around.features)
         if self.projected or (around.symbols and self.integers):
             found["x"] = Array(-1, 0, self.input_size)
+        if self.reads_mask and around.outputs:  # what is missing of the raw values
+            found["mask"] = Array(-1, 0, self.input_size)
         for layer, plan in enumerate(self.plans):
             if plan.scratch_floats:
                 found[f"scratch {layer}"] = Array(layer, layer, plan.scratch_floats)
@@ -205,7 +235,7 @@ class DeviceLayout:
             if plan.scratch_integers:
                 found[f"scratch {layer}"] = Array(layer, layer, plan.scratch_integers)
         if self.around.outputs:
-            found["readout"] = Array(self.num_layers, self.num_layers, self.hidden_size)
+            found["readout"] = Array(self.num_layers, self.num_layers, self.output_size)
         return found
 
     @cached_property
@@ -226,13 +256,14 @@ class DeviceLayout:
     @property
     def state_bytes(self) -> int:
         """Bytes of the recurrent states."""
-        return FLOAT * len(self.genome.states) * self.hidden_size * self.num_layers
+        plan = self.plans[0]
+        return FLOAT * sum(plan.sizes[width] for width in plan.state_widths) * self.num_layers
 
     @property
     def ram_bytes(self) -> int:
         """Bytes of the state structure."""
         total = self.state_bytes + FLOAT * self.scratch_floats
-        total += FLOAT * (self.hidden_size + 1) if self.around.mean else 0
+        total += FLOAT * (self.output_size + 1) if self.around.mean else 0
         return total + -(-self.scratch_integers * self.integer_bytes // FLOAT) * FLOAT
 
     # -- flash and time ----------------------------------------------------------------------------
@@ -244,8 +275,10 @@ class DeviceLayout:
     @cached_property
     def data_bytes(self) -> int:
         """Bytes of all constant arrays."""
-        around, width = self.around, self.hidden_size
+        around, width = self.around, self.output_size
         total = sum(self._layer_bytes(plan) for plan in self.plans)
+        # further layers read a mask of ones
+        total += FLOAT * width if self.reads_mask and self.num_layers > 1 else 0
         if around.symbols:
             total += self._dense(around.symbols, self.input_size)
         if self.projected:
@@ -266,16 +299,19 @@ class DeviceLayout:
         for spec in self.genome.parameters:
             if spec.node not in self.genome.live or not spec.shape:
                 continue  # a weight that is one number stands in the code
-            sizes = spec.sizes(plan.input_size, plan.hidden_size)
-            dense = len(sizes) == 2 and spec.shape[1] != "1"
-            total += self._dense(*sizes) if dense else FLOAT * sizes[0]
+            *rows, columns = plan.sizes.of(spec.shape)
+            dense = bool(rows) and spec.shape[-1] != "1"
+            total += self._dense(prod(rows), columns) if dense else FLOAT * prod((*rows, columns))
         return total
 
     @cached_property
     def macs_per_step(self) -> int:
         """Multiply-adds of a step."""
-        around, width = self.around, self.hidden_size
-        total = sum(multiply_adds(self.genome, plan.input_size, width) for plan in self.plans)
+        around, width = self.around, self.output_size
+        total = sum(
+            multiply_adds(self.genome, plan.input_size, plan.hidden_size, self.named)
+            for plan in self.plans
+        )
         total += self.input_size * around.features if self.projected else 0
         total += around.features if around.scaled_inputs else 0
         return total + around.outputs * (width + around.scaled_answers)
@@ -289,16 +325,18 @@ class DeviceLayout:
         nodes = [node for value, node in self.genome.numbered() if value in self.genome.live]
         functions = {node.op for node in nodes if OPS[node.op].unary and OPS[node.op].costly}
         functions |= {"sigmoid"} if around.function else set()
+        functions |= {"sin", "cos"} if any(node.op == "rotate" for node in nodes) else set()
         total = sum(map(self._layer_code, self.plans)) + 60 + 34 * len(functions)
         total += 200 if self.integers else 0
         total += 80 * (bool(around.outputs) + self.projected + around.mean)
-        total += 60 * (around.scaled_inputs + around.scaled_answers)
+        total += 60 * (around.scaled_inputs + around.scaled_answers + around.missing)
         total += 130 if around.function == "softmax" else 0
         return total + min(_LIBRARY * len(functions), _LIBRARIES)
 
     def _layer_code(self, plan: StepPlan) -> int:
         how = Counter(how for value in plan.live for _, how in plan.reads(value))
         total = 20 + 25 * len(self.genome.states) + 5 * how["unit"] + 38 * how["norm"]
+        total += 60 * (how["head"] + how["pair"])
         dense, stage = (49, 45) if self.integers else (24, 20)
         return total + dense * how["dense"] + stage * plan.stages
 

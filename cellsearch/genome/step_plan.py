@@ -4,21 +4,34 @@ which values must be kept in arrays. What the C exporter writes and :mod:`.footp
 A *stage* is one loop over the units. Within it a value is a local number; only what a dense product
 or a ``layer_norm`` of a later stage reads, or a later loop, needs an array. The state arrays
 themselves are written in the stage where nothing reads their old contents any more.
+
+Values of several sizes have a loop each in their stage. Pairs and heads are read from an array of
+a stage before, at their first unit, so that the loop may overwrite the units that it has passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import Sizes, Width, requires_square, widths
+from cellsearch.genome.parameters import (
+    Sizes,
+    Width,
+    bound_sizes,
+    output_width,
+    requires_square,
+    state_widths,
+)
+from cellsearch.genome.parts import Node
 from cellsearch.ops import OPS
 
 __all__ = ["Array", "StepPlan", "placed"]
 
+_WHOLE = frozenset({"dense", "norm", "head", "pair", "angle"})
+"""How a node reads what must be known for more units than its own before its loop."""
 Key = TypeVar("Key", int, str)
 
 
@@ -37,32 +50,71 @@ class StepPlan:
 
     genome: the cell; input_size, hidden_size: I and H of the layer.
     integers: whether dense products read 8-bit or 16-bit copies of their operands.
+    named: what the names of sizes of the cell stand for.
     """
 
     genome: Genome
     input_size: int
     hidden_size: int
     integers: bool = False
+    named: Mapping[str, int | str] = field(default_factory=dict)
 
     # -- values ------------------------------------------------------------------------------------
 
     @cached_property
     def widths(self) -> tuple[Width, ...]:
         """Of each value; in a cell that needs I = H nothing has width I."""
-        found = widths(self.genome)
+        found = self.genome.widths
         if requires_square(self.genome):
             return tuple("H" if width == "I" else width for width in found)
         return found
 
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The numbers of all sizes."""
+        return bound_sizes(self.genome, self.input_size, self.hidden_size, self.named)
+
     def size(self, value: int) -> int:
         """How many numbers a value is."""
-        return Sizes(self.input_size, self.hidden_size)[self.widths[value]]
+        return self.sizes[self.widths[value]]
+
+    @property
+    def state_widths(self) -> tuple[Width, ...]:
+        """The size of each state."""
+        return state_widths(self.genome)
+
+    @property
+    def output_width(self) -> Width:
+        """The size of what is put out."""
+        return output_width(self.genome)
 
     @cached_property
     def live(self) -> tuple[int, ...]:
         """The values of nodes that are computed, in order."""
         genome = self.genome
-        return tuple(value for value, _ in genome.numbered() if value in genome.live)
+        return tuple(
+            value
+            for value, _ in genome.numbered()
+            if value in genome.live and value not in self.constant
+        )
+
+    @cached_property
+    def constant(self) -> frozenset[int]:
+        """The values of ``bias`` nodes that rotations alone read: their weights are read where they
+        lie.
+        """
+        genome = self.genome
+        ends = {*genome.next_states, genome.output}
+        return frozenset(
+            value
+            for value, node in genome.numbered()
+            if node.op == "bias"
+            and value not in ends
+            and all(self._node(user).op == "rotate" for user in genome.uses[value])
+        )
+
+    def _node(self, value: int) -> Node:
+        return self.genome.nodes[value - self.genome.first_node]
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
@@ -71,14 +123,21 @@ class StepPlan:
 
     def reads(self, value: int) -> Iterator[tuple[int, str]]:
         """What a node reads and how: ``number``, ``unit`` (its own unit only), ``dense`` (all units
-        through a matrix), ``norm`` (its own unit, and mean and deviation of all).
+        through a matrix), ``norm`` (its own unit, and mean and deviation of all), ``head`` (the
+        same of its head), ``pair`` and ``angle`` (of its pair), ``weight`` (of a pair, too).
         """
-        node = self.genome.nodes[value - self.genome.first_node]
-        for operand in node.inputs:
+        node = self._node(value)
+        for position, operand in enumerate(node.inputs):
             if self.widths[operand] == "1":
                 yield operand, "number"
+            elif operand in self.constant:
+                yield operand, "weight"
             elif node.op == "linear":
                 yield operand, "dense"
+            elif node.op == "rotate":
+                yield operand, "angle" if position else "pair"
+            elif node.op == "head_norm":
+                yield operand, "head"
             elif OPS[node.op].kind == "normalisation":
                 yield operand, "norm"
             else:
@@ -88,13 +147,13 @@ class StepPlan:
 
     @cached_property
     def stage(self) -> dict[int, int]:
-        """The stage in which each node of width I or H is computed: as late as possible."""
+        """The stage in which each node that is no number is computed: as late as possible."""
         early: dict[int, int] = {}
         loops = [value for value in self.live if self.widths[value] != "1"]
         for value in loops:
             early[value] = max(
                 (
-                    early[operand] + (how in ("dense", "norm"))
+                    early[operand] + (how in _WHOLE)
                     for operand, how in self.reads(value)
                     if operand in early
                 ),
@@ -105,7 +164,7 @@ class StepPlan:
         for value in reversed(loops):
             for operand, how in self.reads(value):
                 if operand in late:
-                    late[operand] = min(late[operand], late[value] - (how in ("dense", "norm")))
+                    late[operand] = min(late[operand], late[value] - (how in _WHOLE))
         return late
 
     @cached_property
@@ -127,7 +186,7 @@ class StepPlan:
         found: dict[int, list[tuple[int, str]]] = {}
         for value in self.stage:
             for operand, how in self.reads(value):
-                if how != "number":
+                if how not in ("number", "weight"):
                     found.setdefault(operand, []).append((self.stage[value], how))
         for end in (*self.genome.next_states, self.genome.output):
             found.setdefault(end, []).append((self.written_in(end), "unit"))
@@ -165,11 +224,10 @@ class StepPlan:
             written, old = self.written_in(end), len(self.genome.inputs) + k
             ok = True
             for stage, how in self._readers.get(old, []):
-                dense = how == "dense"
-                if dense and self.integers:  # read when it is copied, before the loop
+                if how == "dense" and self.integers:  # read when it is copied, before the loop
                     ok &= self.copies[old].first <= written
-                else:
-                    ok &= stage < written or (stage == written and not dense)
+                else:  # angles are read in the loop of another size
+                    ok &= stage < written or (stage == written and how not in ("dense", "angle"))
             if ok:
                 found.add(k)
         return frozenset(found)
@@ -220,7 +278,7 @@ class StepPlan:
         array: it is an input, an old state, or a number.
         """
         return {
-            k: Array(self.written_in(end), self.stages, self.hidden_size)
+            k: Array(self.written_in(end), self.stages, self.sizes[self.state_widths[k]])
             for k, end in enumerate(self.genome.next_states)
             if k not in self.in_place and end not in self.stage
         }

@@ -351,6 +351,7 @@ def layer_footprint(genome: Genome, sizes: LayerSizes, *, int8: bool = False) ->
         bidirectional=sizes.directions > 1,
         precision="int8" if int8 else "float32",
         around=sizes.around,
+        sizes=dict(sizes.named),
     )
 
 

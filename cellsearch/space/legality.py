@@ -15,7 +15,13 @@ from cellsearch.genome.measures import (
     held_values,
     recurrence_class,
 )
-from cellsearch.genome.parameters import bound_sizes, check_sizes, requires_square, widths
+from cellsearch.genome.parameters import (
+    bound_sizes,
+    check_sizes,
+    fits_any_size,
+    requires_square,
+    widths,
+)
 from cellsearch.space.cuts import cuts
 from cellsearch.space.declaration import (
     Declaration,
@@ -137,7 +143,7 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
 
 def _misfit(genome: Genome, sizes: LayerSizes) -> str:
     """Why a cell with sizes or blocks cannot be built at these sizes; ``""`` if it can."""
-    if not any(node.attrs and (node.size != "H" or node.parts > 1) for node in genome.nodes):
+    if fits_any_size(genome) and all(node.op != "rotate" for node in genome.nodes):
         return ""
     try:
         hidden = sizes.hidden_size
@@ -163,7 +169,7 @@ def _costs(space: Declaration, genome: Genome, sizes: LayerSizes) -> Iterator[Vi
     try:
         costs = layer_footprint(genome, sizes, int8=space.device.int8)
     except CellsearchError as error:
-        yield Violation(error.message, error.where, "cells whose values are all as wide as H")
+        yield Violation(error.message, error.where, "cells that C can hold at these sizes")
         return
     for name, most in bounds.items():
         cost = getattr(costs, name)

@@ -146,6 +146,9 @@ class FeatureInputs:
     each step that the model answers (forecasts)."""
     history: int | None = None
     """How many positions a window of the training has; ``None``: any number."""
+    missing: bool = False
+    """Whether values may be missing (NaN): they are read as the mean of their column, and as not
+    observed by cells that read ``mask[t]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +201,9 @@ class Interface:
     readout: Readout = "every"
     """Whether it answers at ``every`` position, or once a sequence: from the ``last`` position, or
     the ``mean`` over all."""
+    time_unit: float | None = None
+    """What the time between two positions is divided by to become ``dt[t]``, which is 1 at the
+    first one; ``None``: the model was trained without times."""
 
     def __post_init__(self) -> None:
         wrong = _wrong(self)
@@ -225,11 +231,12 @@ class Interface:
         functions: dict[AnswerKind, Literal["", "softmax", "sigmoid"]] = {
             "classes": "softmax", "tokens": "softmax", "bits": "sigmoid", "values": "",
         }  # fmt: skip
-        symbols, features, scaled, relative = 0, 0, False, False
+        symbols, features, scaled, relative, missing = 0, 0, False, False, False
         if isinstance(inputs, TokenInputs):
             symbols = inputs.vocabulary
         else:
             features, relative = len(inputs.names), inputs.relative
+            missing = inputs.missing
             scaled = _scales(inputs.mean, inputs.scale, relative=relative)
         return Surroundings(
             outputs=self.outputs,
@@ -237,6 +244,7 @@ class Interface:
             features=features,
             scaled_inputs=scaled,
             relative=relative,
+            missing=missing,
             scaled_answers=_scales(answer.mean, answer.scale, relative=relative),
             function=functions[answer.kind],
             mean=self.readout == "mean",
@@ -246,11 +254,15 @@ class Interface:
     def to_plain(self) -> dict[str, Any]:
         """Plain data for JSON, exact, that :meth:`from_plain` reads back."""
         kind = "tokens" if isinstance(self.inputs, TokenInputs) else "features"
+        inputs = {"kind": kind, **asdict(self.inputs)}
+        if not inputs.get("missing"):  # as it was before there were such
+            inputs.pop("missing", None)
         return {
             "format": FORMAT,
-            "inputs": {"kind": kind, **asdict(self.inputs)},
+            "inputs": inputs,
             "answer": asdict(self.answer),
             "readout": self.readout,
+            **({} if self.time_unit is None else {"time_unit": self.time_unit}),
         }
 
     @classmethod
@@ -271,6 +283,7 @@ class Interface:
                 inputs=kind(**inputs),
                 answer=Answer(**_frozen(plain["answer"])),
                 readout=plain["readout"],
+                time_unit=plain.get("time_unit"),
             )
         except (KeyError, TypeError, AttributeError, ConfigError) as error:
             raise InputFileError(
@@ -291,6 +304,9 @@ def _wrong(interface: Interface) -> str:
         return f"readout is {interface.readout!r}"
     if answer.kind not in get_args(AnswerKind) or answer.label_type not in get_args(LabelType):
         return f"the answer is {answer.kind!r} of {answer.label_type!r}"
+    unit = interface.time_unit
+    if unit is not None and not (isinstance(unit, (int, float)) and 0 < unit < math.inf):
+        return f"the unit of time is {unit!r:.40}"
     if answer.horizon < 1 or (answer.kind != "tokens" and not answer.names):
         return "the answer has no names, or no horizon"
     if answer.units and len(answer.units) != len(answer.names):
@@ -319,6 +335,8 @@ def _wrong(interface: Interface) -> str:
         return "the inputs need a name, a mean and a scale for each column"
     if not _usable(inputs.mean, inputs.scale):
         return "mean or scale of the inputs is not finite, or the scale not above 0"
+    if inputs.relative and inputs.missing:
+        return "relative inputs have no values that may be missing"
     if inputs.relative and (
         answer.kind != "values" or answer.names != inputs.names[: len(answer.names)]
     ):
@@ -343,6 +361,7 @@ def features(
     units: Sequence[str] = (),
     relative: bool = False,
     history: int | None = None,
+    missing: bool = False,
 ) -> FeatureInputs:
     """Inputs of these columns; without mean and scale the model reads the values as they are."""
     count = len(names)
@@ -353,6 +372,7 @@ def features(
         scale=tuple(np.ones(count).tolist() if scale is None else np.asarray(scale).tolist()),
         relative=relative,
         history=history,
+        missing=missing,
     )
 
 

@@ -6,6 +6,7 @@ import ctypes
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,18 @@ def needs(program: str) -> str:
 
 
 def layers(
-    genome: Genome, *sizes: int, name: str = "model", seed: int = 0, **options: Any
+    genome: Genome,
+    *sizes: int,
+    name: str = "model",
+    seed: int = 0,
+    named: Mapping[str, int | str] | None = None,
+    **options: Any,
 ) -> CModel:
-    """Untrained layers; sizes: I, H and, if not 1, how many."""
+    """Untrained layers; sizes: I, H and, if not 1, how many; named: sizes by name."""
     torch.manual_seed(seed)
-    module = compile_cell(genome, *sizes, backend="reference")
-    given = dict(zip(("input_size", "hidden_size", "num_layers"), sizes, strict=False))
+    module = compile_cell(genome, *sizes, sizes=named, backend="reference")
+    given: dict[str, Any] = {"sizes": named}
+    given |= zip(("input_size", "hidden_size", "num_layers"), sizes, strict=False)
     weights = {key: tensor.numpy() for key, tensor in module.state_dict().items()}
     return c_model(genome, Path(f"{name}.c"), weights=weights, sizes=given, **options)
 
@@ -81,6 +88,19 @@ def symbols(object_file: Path, nm: str = "nm") -> dict[str, int]:
     return {name: int(size, 16) for size, name in found}
 
 
+def taken(model: CModel, folder: Path) -> tuple[int, int]:
+    """Bytes of the constant arrays, and of the state, of what was written there."""
+    size = f'#include "{model.file}.h"\nextern const char size[sizeof({model.name}_state)];\n'
+    size += f"const char size[sizeof({model.name}_state)] = {{0}};\n"
+    (folder / "size.c").write_text(size)
+    built([needs("gcc"), "-std=c99", "-c", f"{model.file}.c", "size.c"], folder)
+    done = subprocess.run(
+        ["nm", "-S", folder / "size.o"], capture_output=True, text=True, check=True
+    )
+    constants = sum(symbols(folder / f"{model.file}.o").values())
+    return constants, int(done.stdout.split()[1], 16)
+
+
 class Loaded:
     """A model in C as a library of this machine."""
 
@@ -97,20 +117,27 @@ class Loaded:
         self._state = self.memory.ctypes.data_as(ctypes.c_void_p)
 
     @property
-    def states(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """[layers, states, H]: the memory of the states itself."""
-        model = self.model
-        shape = (model.num_layers, len(model.genome.states), model.hidden_size)
-        return self.memory[: 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
+    def states(self) -> list[list[np.ndarray[Any, np.dtype[np.float32]]]]:
+        """Of each layer its states [size]: the memory itself."""
+        first, found = 0, []
+        for plan in self.model.layout.plans:
+            row = []
+            for width in plan.state_widths:
+                last = first + 4 * plan.sizes[width]
+                row.append(self.memory[first:last].view(np.float32))
+                first = last
+            found.append(row)
+        return found
 
     def init(self) -> None:
         """``NAME_init``."""
         self._call("init")
 
-    def step(self, x: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """``NAME_step``."""
+    def step(self, x: Any, **beside: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """``NAME_step``; beside: ``dt`` and ``mask``."""
         y = np.full(self.model.outputs, np.nan, dtype=np.float32)
-        self._call("step", x, y)
+        assert list(beside) == list(self.model.beside)
+        self._call("step", x, *beside.values(), y)
         return y
 
     def predict(self, x: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -123,6 +150,8 @@ class Loaded:
 
     def _call(self, name: str, *given: Any) -> None:
         def converted(value: Any) -> Any:
+            if isinstance(value, float):
+                return ctypes.c_float(value)
             if isinstance(value, int):
                 return ctypes.c_size_t(value)
             return value.ctypes.data_as(ctypes.c_void_p)
@@ -130,7 +159,7 @@ class Loaded:
         function = getattr(self._library, f"{self.model.name}_{name}")
         if self.model.around.symbols and name == "step":
             given = (int(given[0]), *given[1:])
-        arrays = [v if isinstance(v, int) else np.ascontiguousarray(v) for v in given]
+        arrays = [v if isinstance(v, int | float) else np.ascontiguousarray(v) for v in given]
         result = function(self._state, *map(converted, arrays))
         if self.model.around.symbols and name != "init" and result:
             raise ValueError("a token was refused")

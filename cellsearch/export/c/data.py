@@ -43,7 +43,10 @@ class ConstantArrays:
         return found
 
     def matrix(self, name: str, values: NDArray[Any]) -> str:
-        """The identifier of a matrix ``[rows, columns]``, row after row."""
+        """The identifier of a matrix ``[rows, columns]``, row after row; blocks ``[n, rows,
+        columns]`` lie one behind the other.
+        """
+        values = values.reshape(-1, values.shape[-1])
         if not self.integers:
             return self.vector(name, values)
         found = self._names.of("w", name, name.replace(".", "_"))

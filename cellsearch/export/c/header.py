@@ -6,13 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cellsearch.export.c.model import CModel
-from cellsearch.export.c.names import comment
+from cellsearch.export.c.model import BESIDE, CModel
+from cellsearch.export.c.names import comment, literal
 from cellsearch.genome.footprint import Footprint
 from cellsearch.tasks.interface import TokenInputs
 
 __all__ = ["header"]
 
+_BESIDE_SAID: dict[tuple[str, ...], str] = {
+    ("dt",): " dt: the time since the step before.",
+    ("mask",): " mask: for each number of x 1 where it was observed, 0 where it is missing.",
+    ("dt", "mask"): " dt: the time since the step before; mask: for each number of x 1 where it "
+    "was observed, 0 where it is missing.",
+}
 _LISTED = 300
 """So many symbols, columns or classes are listed at most."""
 
@@ -32,7 +38,7 @@ def header(model: CModel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _macros(model: CModel, takes: Footprint) -> Iterator[tuple[str, int, str]]:
+def _macros(model: CModel, takes: Footprint) -> Iterator[tuple[str, int | str, str]]:
     what = "token" if model.around.symbols else "numbers"
     yield "INPUTS", model.inputs, f"{what} of a step"
     yield "OUTPUTS", model.outputs, "numbers of an answer"
@@ -41,6 +47,9 @@ def _macros(model: CModel, takes: Footprint) -> Iterator[tuple[str, int, str]]:
     yield "DATA_BYTES", takes.data_bytes, "constant data, in flash"
     yield "RAM_BYTES", takes.ram_bytes, "the state, scratch memory included"
     yield "MACS_PER_STEP", takes.macs_per_step, "multiply-adds"
+    if model.interface is not None and model.beside:
+        unit = literal(model.interface.time_unit or 1.0, "the unit of time")
+        yield "FIRST_DT", unit, "dt of the first step"
 
 
 def _said(model: CModel) -> Iterator[str]:
@@ -75,7 +84,8 @@ def _meaning(model: CModel) -> Iterator[str]:
         if inputs.symbols:
             yield from _listed([repr(symbol) for symbol in inputs.symbols])
     else:
-        yield "Input: raw values; they are scaled here."
+        missing = " NaN is missing." if inputs.missing else ""
+        yield f"Input: raw values; they are scaled here.{missing}"
         yield from _listed(_with_units(inputs.names, inputs.units))
     meaning = {
         "classes": "probabilities of the classes",
@@ -109,19 +119,22 @@ def _declarations(model: CModel) -> Iterator[str]:
     name, tokens = model.name, bool(model.around.symbols)
     kind = "int" if tokens else "void"
     refused = " A token that is too large is refused: -1, else 0." if tokens else ""
-    yield "/* The state before the first step. */"
+    yield "/* The state before the first step; also where a sequence starts afresh (reset). */"
     yield f"void {name}_init({name}_state *s);"
     if model.steps:
         x = "size_t token" if tokens else "const float *x"
+        x = ", ".join([x, *(BESIDE[given] for given in model.beside)])
         said = f"One step: {model.inputs} numbers x; y must not overlap them."
         said = f"One step: a token.{refused}" if tokens else said
         said += f" y: {model.outputs} numbers."
         if model.predicts:
             said += " The answer is that to the sequence so far."
+        said += _BESIDE_SAID.get(model.beside, "")
         yield from ["", f"/* {said} */"]
         yield f"{kind} {name}_step({name}_state *s, {x}, float *y);"
     if model.predicts:
         x = "const size_t *x" if tokens else "const float *x"
+        x += ", const float *dt" if model.beside else ""
         given = "tokens" if tokens else f"rows of {model.inputs} numbers"
         said = f"The answer, {model.outputs} numbers, to a sequence of {given}, one at least."
         if model.around.relative:

@@ -27,8 +27,9 @@ def in_integers(a: Tensor, bits: int = 0) -> Tensor:
     limit; ``bits``: of what a product reads, 0: as 8-bit weights (:func:`in_rows`).
     """
     if not bits:
-        integers, scale = (torch.from_numpy(part) for part in in_rows(a.numpy()))
-        return integers.to(a.dtype) * scale[:, None].to(a.dtype)
+        rows = a.reshape(-1, a.shape[-1])
+        integers, scale = (torch.from_numpy(part) for part in in_rows(rows.numpy()))
+        return (integers.to(a.dtype) * scale[:, None].to(a.dtype)).reshape(a.shape)
     limit = integer_limit(bits // 8, a.shape[-1])
     most = a.abs().amax(-1, keepdim=True)
     inverse = torch.where(most > 1e-30, limit / most, torch.zeros_like(most))
@@ -84,11 +85,12 @@ class IntegerCell(CellModule):
             num_layers=cell.num_layers,
             batch_first=cell.batch_first,
             bidirectional=cell.bidirectional,
+            sizes=cell.sizes,
             backend="reference",
         )
         super().__init__(cell.genome, options, dtype=torch.float32)
         dense = {
-            name for name, shape in self.program.parameters if len(shape) == 2 and shape[1] != "1"
+            name for name, shape in self.program.parameters if len(shape) > 1 and shape[-1] != "1"
         }
         self.load_state_dict(
             {
@@ -124,7 +126,7 @@ class _IntegerLoop(ReferenceLoop):
         for instruction in self.program.instructions:
             operands = [values[v] for v in instruction.inputs]
             if (
-                instruction.op == "dense"
+                instruction.op in ("dense", "blocks")
                 and self.program.shapes[instruction.inputs[0]].width != "1"
             ):
                 (source,) = instruction.inputs
@@ -132,7 +134,7 @@ class _IntegerLoop(ReferenceLoop):
                     rounded[source] = in_integers(operands[0], self.bits)
                 operands = [rounded[source]]
             values.append(evaluate(instruction, operands, parameters, states[0]))
-        full = states[0].shape
-        return values[self.program.output].expand(full), [
-            values[v].expand(full) for v in self.program.next_states
+        return self.full(self.program.output, values, states[0]), [
+            self.full(v, values, state)
+            for v, state in zip(self.program.next_states, states, strict=True)
         ]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cellsearch.export.c.data import ConstantArrays
@@ -17,6 +18,14 @@ from cellsearch.genome.footprint import DeviceLayout
 from cellsearch.ops import OPS
 
 __all__ = ["LayerWriter", "integer_limit", "state_fields"]
+
+_PARAMETERS = {
+    "x": "const float *x",
+    "dt": "float dt",
+    "mask": "const float *mask",
+    "y": "float *y",
+}
+"""What the function of a layer may take beside the state."""
 
 
 def integer_limit(integer_bytes: int, columns: int) -> int:
@@ -33,8 +42,8 @@ def state_fields(layout: DeviceLayout, names: Identifiers, layer: int) -> list[s
 
 
 class LayerWriter:
-    """Writes ``static void layer_<n>(NAME_state *s, const float *x, float *y)``; x and y are left
-    out where the step reads no input, or where a state is the output.
+    """Writes ``static void layer_<n>(NAME_state *s, const float *x, float dt, const float *mask,
+    float *y)``; what the step does not read is left out, and y where a state is the output.
     """
 
     def __init__(
@@ -50,10 +59,14 @@ class LayerWriter:
         self.genome, self.plan = layout.genome, layout.plans[layer]
         self.weights, self.data, self.functions = weights, data, functions
         self.states = state_fields(layout, names, layer)
+        self.sizes = [self.plan.sizes[width] for width in self.plan.state_widths]
         self.specs = {(spec.node, spec.operand): spec for spec in self.genome.parameters}
         own = Identifiers()
         labels = [label.replace("_<t-1>", "_old") for label in self.genome.labels]
         self.local = [own.of("v", v, label.replace(".", "_")) for v, label in enumerate(labels)]
+        for value, name in enumerate(self.genome.inputs):
+            if name == "dt":  # a number, not an array
+                self.local[value] = "dt"
         self.parameters: list[str] = []
         """What the function takes beside the state."""
         self.known: set[str] = set()
@@ -69,15 +82,15 @@ class LayerWriter:
             if re.search(rf"\b{self.local[value]}\b", " ".join(body)):
                 body.insert(0, f"const float {self.local[value]} = {self._expression(value)};")
         body = [*self._pointers(), *body]
-        self.parameters = [name for name in ("x", "y") if re.search(rf"\b{name}\b", " ".join(body))]
-        kinds = {"x": "const float *x", "y": "float *y"}
-        given = ", ".join([f"{structure} *s", *(kinds[name] for name in self.parameters)])
+        written = " ".join(body)
+        self.parameters = [name for name in _PARAMETERS if re.search(rf"\b{name}\b", written)]
+        given = ", ".join([f"{structure} *s", *(_PARAMETERS[name] for name in self.parameters)])
         head = f"static void layer_{self.layer}({given})"
         return ["", head, "{", *(f"    {line}" for line in body), "}"]
 
-    def call(self, x: str, y: str) -> str:
+    def call(self, x: str, y: str, dt: str = "dt") -> str:
         """The call of the function, after :meth:`lines`."""
-        values = {"x": x, "y": y}
+        values = {"x": x, "dt": dt, "mask": "mask", "y": y}
         given = ", ".join(["s", *(values[name] for name in self.parameters)])
         return f"layer_{self.layer}({given});"
 
@@ -106,7 +119,11 @@ class LayerWriter:
         """The array that holds a value after its stage."""
         genome, plan = self.genome, self.plan
         if genome.is_input(value):
-            return "x"
+            if genome.inputs[value] == "mask" and self.layer:  # all is there that a layer puts out
+                return self.data.vector("ones", np.ones(plan.input_size, dtype=np.float32))
+            return genome.inputs[value]
+        if value in plan.constant:
+            return self._vector(value, -1)
         if genome.is_state(value):
             return f"s->{self.states[value - len(genome.inputs)]}"
         if value in plan.home:
@@ -127,7 +144,8 @@ class LayerWriter:
         nodes = [value for value in plan.live if plan.stage.get(value) == stage]
         for value in nodes:
             yield from self._statistics(value)
-        for width in ("I", "H"):
+        written = (plan.output_width, *plan.state_widths)
+        for width in dict.fromkeys(("I", "H", *(plan.widths[v] for v in nodes), *written)):
             yield from self._loop(stage, [v for v in nodes if plan.widths[v] == width], width)
 
     def _statistics(self, value: int) -> Iterator[str]:
@@ -157,14 +175,15 @@ class LayerWriter:
         for value in nodes:
             body += self._assignment(value)
         body += [f"{target}[j] = {self.local[value]};" for target, value in stores]
-        size = self.plan.input_size if width == "I" else self.plan.hidden_size
-        head = f"for (size_t j = 0; j < {size}; j++) {{"
-        return [head, *(f"    {line}" for line in body), "}"]
+        head = f"for (size_t j = 0; j < {self.plan.sizes[width]}; j++) {{"
+        before = [f"float {name} = 0.0f;" for v in nodes for name in self._kept(v)]
+        return [*before, head, *(f"    {line}" for line in body), "}"]
 
     def _loaded(self, stage: int, nodes: list[int], stored: list[int]) -> list[int]:
         """The values that the loop takes from arrays, unit by unit."""
         plan = self.plan
-        reads = [v for node in nodes for v, how in plan.reads(node) if how in ("unit", "norm")]
+        own = ("unit", "norm", "head")
+        reads = [v for node in nodes for v, how in plan.reads(node) if how in own]
         return [
             value
             for value in dict.fromkeys((*reads, *stored))
@@ -177,15 +196,14 @@ class LayerWriter:
         for value in nodes:
             if value in plan.arrays:
                 yield self._array(value), value
-        if width != "H":
-            return
         for k, end in enumerate(genome.next_states):
-            if plan.written_in(end) == stage:
+            if plan.written_in(end) == stage and plan.state_widths[k] == width:
                 if k in plan.in_place:
                     yield f"s->{self.states[k]}", end
                 elif k in plan.pending:
                     yield f"next_{k}", end
-        if plan.output_state is None and plan.written_in(genome.output) == stage:
+        written = plan.written_in(genome.output) == stage and plan.output_width == width
+        if plan.output_state is None and written:
             yield "y", genome.output
 
     def _copies_at_the_end(self) -> Iterator[str]:
@@ -193,14 +211,48 @@ class LayerWriter:
         for k, end in enumerate(self.genome.next_states):
             if k not in plan.in_place:
                 source = f"next_{k}" if k in plan.pending else self._pointer(end)
-                yield f"for (size_t j = 0; j < {plan.hidden_size}; j++) {{"
+                yield f"for (size_t j = 0; j < {plan.sizes[plan.state_widths[k]]}; j++) {{"
                 yield f"    s->{self.states[k]}[j] = {source}[j];"
                 yield "}"
+
+    def _kept(self, value: int) -> tuple[str, ...]:
+        """What a loop keeps from the first unit of a head or a pair to its last."""
+        name = self.local[value]
+        for _, how in self.plan.reads(value):
+            if how == "head":
+                return f"mean_{name}", f"inverse_{name}"
+        if self.genome.nodes[value - self.genome.first_node].op == "rotate":
+            return f"first_{name}", f"second_{name}"
+        return ()
+
+    def _at_the_first(self, value: int) -> list[str]:
+        """What is computed at the first unit of each head or pair."""
+        node, kept = self.genome.nodes[value - self.genome.first_node], self._kept(value)
+        if not kept:
+            return []
+        read, call = self._pointer(node.inputs[0]), self.functions.call
+        if node.op == "head_norm":
+            size = str(self.plan.size(value) // node.parts)
+            lines = [
+                f"{kept[0]} = {call('mean', f'{read} + j', size)};",
+                f"{kept[1]} = {call('inverse_deviation', f'{read} + j', kept[0], size)};",
+            ]
+            return [f"if (j % {size} == 0) {{", *(f"    {line}" for line in lines), "}"]
+        turned, number = node.inputs[1], self.plan.widths[node.inputs[1]] == "1"
+        angle = self.local[turned] if number else f"{self._pointer(turned)}[j / 2]"
+        lines = [
+            f"const float cosine = {call('cos', angle)};",
+            f"const float sine = {call('sin', angle)};",
+            f"{kept[0]} = {read}[j] * cosine - {read}[j + 1] * sine;",
+            f"{kept[1]} = {read}[j] * sine + {read}[j + 1] * cosine;",
+        ]
+        return ["if (j % 2 == 0) {", *(f"    {line}" for line in lines), "}"]
 
     def _assignment(self, value: int) -> list[str]:
         node = self.genome.nodes[value - self.genome.first_node]
         if node.op != "linear":
-            return [f"const float {self.local[value]} = {self._expression(value)};"]
+            first = self._at_the_first(value)
+            return [*first, f"const float {self.local[value]} = {self._expression(value)};"]
         terms = [self._product(value, k, operand) for k, operand in enumerate(node.inputs)]
         terms += [f"{self._vector(value, -1)}[j]"] if node.bias else []
         lines = [f"const float {self.local[value]} = {terms[0]}"]
@@ -222,11 +274,14 @@ class LayerWriter:
             return f"{self._vector(value, position)}[j] * {self.local[operand]}"
         name = f"l{self.layer}.{self.specs[value, position].name}"
         matrix, size = self.data.matrix(name, self.weights[name]), self.plan.size(operand)
+        begin, blocks = "", self.genome.nodes[value - self.genome.first_node].blocks
+        if blocks > 1:  # the row of a block times its part of the operand
+            size //= blocks
+            begin = f" + j / {self.plan.size(value) // blocks} * {size}"
+        row = f"{matrix} + j * {size}"
         if not self.data.integers:
-            return self.functions.call(
-                "dot", f"{matrix} + j * {size}", self._pointer(operand), str(size)
-            )
-        given = (f"{matrix} + j * {size}", self._copy(operand), str(size))
+            return self.functions.call("dot", row, f"{self._pointer(operand)}{begin}", str(size))
+        given = (row, f"{self._copy(operand)}{begin}", str(size))
         product = self.functions.call("integer_dot", *given)
         scale = f"{self.data.scale_of(matrix)}[j] * r_{self.local[operand]}"
         return f"(float){product} * ({scale})"
@@ -248,11 +303,16 @@ class LayerWriter:
             return {"add": " + ", "mul": " * "}[node.op].join(operands)
         if node.op == "unit":
             if self.plan.widths[node.inputs[0]] == "1":
-                size = f"{self.plan.hidden_size}.0f"
+                size = f"{self.plan.size(value)}.0f"
                 return self.functions.call("unit_of_number", operands[0], size)
             return f"{operands[0]} * shrunk_{operands[0]}"
+        if node.op == "rotate":
+            return "j % 2 == 0 ? {} : {}".format(*self._kept(value))
         if OPS[node.op].kind == "normalisation":
             if self.plan.widths[node.inputs[0]] == "1":
                 return "0.0f"  # all units are equal, so each is its mean
+            if node.op == "head_norm":
+                mean, inverse = self._kept(value)
+                return f"({operands[0]} - {mean}) * {inverse}"
             return f"({operands[0]} - mean_{operands[0]}) * inverse_{operands[0]}"
         return self.functions.op(node.op, operands)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,10 @@ from cellsearch.genome.footprint import DeviceLayout, Footprint, Surroundings
 from cellsearch.genome.graph import Genome
 from cellsearch.tasks.interface import FeatureInputs, Interface
 
-__all__ = ["CModel"]
+__all__ = ["BESIDE", "CModel"]
+
+BESIDE = {"dt": "float dt", "mask": "const float *mask"}
+"""What a step may be given beside x."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class CModel:
     activation_bits: int = 0
     """0: floats; 8 or 16: 8-bit weights, and what they multiply in so many bits."""
     math: Math = "libm"
+    named: Mapping[str, int | str] = field(default_factory=dict)
+    """What the names of sizes of the cell stand for."""
     doc: str = ""
     """Where it comes from, in a sentence."""
     file: str = "model"
@@ -83,6 +88,7 @@ class CModel:
             self.num_layers,
             self.around,
             integer_bytes=self.activation_bits // 8,
+            named=self.named,
         )
 
     @cached_property
@@ -98,7 +104,17 @@ class CModel:
     @property
     def outputs(self) -> int:
         """Numbers of an answer."""
-        return self.around.outputs or self.hidden_size
+        return self.around.outputs or self.layout.output_size
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What a step is given beside x: ``dt``, and ``mask`` where the layers are bare; a whole
+        model finds out itself what is missing.
+        """
+        if self.interface is None:
+            return self.genome.inputs[1:]
+        timed = "dt" in self.genome.inputs and self.interface.time_unit is not None
+        return ("dt",) if timed else ()
 
     @property
     def steps(self) -> bool:
@@ -117,12 +133,13 @@ class CModel:
 
     def fields(self) -> Iterator[str]:
         """The members of the structure of the state."""
-        layout, width = self.layout, self.hidden_size
-        for layer in range(self.num_layers):
-            for field in state_fields(layout, self.names, layer):
-                yield f"float {field}[{width}];"
+        layout = self.layout
+        for layer, plan in enumerate(layout.plans):
+            names = state_fields(layout, self.names, layer)
+            for name, width in zip(names, plan.state_widths, strict=True):
+                yield f"float {name}[{plan.sizes[width]}];"
         if self.around.mean:
-            yield f"float sum[{width}];"
+            yield f"float sum[{layout.output_size}];"
             yield "uint32_t count;"
         if layout.scratch_floats:
             yield f"float floats[{layout.scratch_floats}]; /* scratch memory */"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cellsearch.export.c.data import ConstantArrays
 from cellsearch.export.c.functions import Functions
 from cellsearch.export.c.layer import LayerWriter, integer_limit
-from cellsearch.export.c.model import CModel
+from cellsearch.export.c.model import BESIDE, CModel
 from cellsearch.export.c.names import literal
 from cellsearch.tasks.interface import FeatureInputs
 
@@ -70,40 +70,64 @@ class _Steps:
         return lines
 
     def _input(self) -> str:
-        return "size_t token" if self.around.symbols else "const float *x"
+        given = ["size_t token" if self.around.symbols else "const float *x"]
+        return ", ".join([*given, *(BESIDE[name] for name in self.model.beside)])
 
     def _init(self) -> Iterator[str]:
-        model = self.model
-        yield f"for (size_t j = 0; j < {model.hidden_size}; j++) {{"
+        lines: dict[int, list[str]] = {}
         for layer, writer in enumerate(self.writers):
-            for field, state in zip(writer.states, model.genome.states, strict=True):
+            states = zip(writer.states, self.model.genome.states, writer.sizes, strict=True)
+            for field, state, size in states:
                 value = literal(state.initial, f"the initial value of {state.name}, layer {layer},")
-                yield f"    s->{field}[j] = {value};"
+                lines.setdefault(size, []).append(f"    s->{field}[j] = {value};")
         if self.around.mean:
-            yield "    s->sum[j] = 0.0f;"
-        yield "}"
+            lines.setdefault(self.layout.output_size, []).append("    s->sum[j] = 0.0f;")
+        for size, body in lines.items():
+            yield from (f"for (size_t j = 0; j < {size}; j++) {{", *body, "}")
         if self.around.mean:
             yield "s->count = 0;"
 
     # -- from raw values to the first layer --------------------------------------------------------
 
     def _advance(self) -> Iterator[str]:
-        layout = self.layout
+        layout, dt = self.layout, self._time()
         read = yield from self._read()
         if "x" not in self.writers[0].parameters:
             yield f"(void){read};"
+        for name in self.model.beside:
+            if all(name not in writer.parameters for writer in self.writers):
+                yield f"(void){name};"
         for layer, writer in enumerate(self.writers):
             top = layer == len(self.writers) - 1
             output = self._output(layer)
             if top and not self.around.outputs and layout.plans[layer].output_state is None:
-                yield writer.call(read, "y")
+                yield writer.call(read, "y", dt)
                 return
-            yield writer.call(read, output)
+            yield writer.call(read, output, dt)
             read = output
         if not self.around.outputs:
-            yield f"for (size_t j = 0; j < {layout.hidden_size}; j++) {{"
+            yield f"for (size_t j = 0; j < {layout.output_size}; j++) {{"
             yield f"    y[j] = {read}[j];"
             yield "}"
+
+    def _time(self) -> str:
+        """The time since the step before, as the layers read it."""
+        interface = self.model.interface
+        if interface is None:
+            return "dt"
+        unit = interface.time_unit
+        return "1.0f" if unit is None else f"dt / {literal(unit, 'the unit of time')}"
+
+    def _mask(self) -> Iterator[str]:
+        """What is observed of the raw values, where something reads that."""
+        around, layout = self.around, self.layout
+        if "mask" not in self.floats:
+            return
+        yield f"float *const mask = s->floats + {self.floats['mask']};"
+        yield f"for (size_t j = 0; j < {layout.input_size}; j++) {{"
+        known = around.missing and not layout.projected
+        yield f"    mask[j] = {'x[j] == x[j] ? 1.0f : 0.0f' if known else '1.0f'};"
+        yield "}"
 
     def _output(self, layer: int) -> str:
         """What holds the output of a layer."""
@@ -116,6 +140,7 @@ class _Steps:
     def _read(self) -> Generator[str, None, str]:
         """Lines before the first layer; returns what it reads."""
         around, layout = self.around, self.layout
+        yield from self._mask()
         if around.symbols:
             return (yield from self._embed())
         read = "x"
@@ -153,11 +178,19 @@ class _Steps:
         """One raw value as the model reads it."""
         inputs = self.model.interface.inputs if self.model.interface else None
         assert isinstance(inputs, FeatureInputs)
+        if inputs.missing:
+            scaled = self._centred(inputs) if self.around.scaled_inputs else "x[j]"
+            return f"x[j] == x[j] ? {scaled} : 0.0f"
         if self.around.relative and not self.around.scaled_inputs:
             return "x[j] - last[j]"
         scale = self.data.vector("inputs.scale", np.array(inputs.scale))
         if self.around.relative:
             return f"(x[j] - last[j]) / {scale}[j]"
+        return self._centred(inputs)
+
+    def _centred(self, inputs: FeatureInputs) -> str:
+        """One raw value that is relative to nothing but the mean."""
+        scale = self.data.vector("inputs.scale", np.array(inputs.scale))
         mean = np.array(inputs.mean)
         first = mean.astype(np.float32)
         near = self.data.vector("inputs.mean", first)
@@ -191,7 +224,7 @@ class _Steps:
     # -- from the last layer to the answer ---------------------------------------------------------
 
     def _answer(self) -> Iterator[str]:
-        around, width = self.around, self.layout.hidden_size
+        around, width = self.around, self.layout.output_size
         read = self._output(self.layout.num_layers - 1)
         if around.mean:
             yield f"float *const mean = s->floats + {self.floats['mean']};"
@@ -228,7 +261,8 @@ class _Steps:
     def _step(self, x: str, *, bare: bool) -> list[str]:
         name, tokens = self.model.name, bool(self.around.symbols)
         body = _token_check(self.around.symbols, "token") if tokens else []
-        body += [f"advance(s, {'token' if tokens else 'x'}{', y' if bare else ''});"]
+        given = ["token" if tokens else "x", *self.model.beside, *(["y"] if bare else [])]
+        body += [f"advance(s, {', '.join(given)});"]
         body += self._summed() + ([] if bare else ["answer(s, y);"])
         body += ["return 0;"] if tokens else []
         kind = "int" if tokens else "void"
@@ -239,7 +273,7 @@ class _Steps:
         if not self.around.mean:
             return []
         output = self._output(self.layout.num_layers - 1)
-        head = f"for (size_t j = 0; j < {self.layout.hidden_size}; j++) {{"
+        head = f"for (size_t j = 0; j < {self.layout.output_size}; j++) {{"
         return [head, f"    s->sum[j] += {output}[j];", "}", "s->count++;"]
 
     def _predict(self) -> list[str]:
@@ -253,11 +287,13 @@ class _Steps:
         if last:
             body += [f"const float *const last = x + (steps - 1) * {self.around.features};"]
         given = "x[t]" if tokens else f"x + t * {self.model.inputs}"
+        given += ", dt[t]" if self.model.beside else ""
         loop = [f"advance(s, {given}{last});", *self._summed()]
         body += ["for (size_t t = 0; t < steps; t++) {", *(f"    {line}" for line in loop), "}"]
         body += [f"answer(s, y{last});"]
         body += ["return 0;"] if tokens else []
         kind, x = ("int", "const size_t *x") if tokens else ("void", "const float *x")
+        x += ", const float *dt" if self.model.beside else ""
         head = f"{kind} {name}_predict({name}_state *s, {x}, size_t steps, float *y)"
         return _function(head, body)
 

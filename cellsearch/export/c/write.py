@@ -21,7 +21,6 @@ from cellsearch.export.whole import WholeModel
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.footprint import DevicePrecision, Footprint
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import check_inputs
 
 __all__ = ["ActivationBits", "WrittenC", "c_model", "export_c"]
 
@@ -127,8 +126,6 @@ def c_model(
     else:
         genome, given = model, dict(sizes or {})
         arrays = {name: np.asarray(weight) for name, weight in (weights or {}).items()}
-    check_inputs(genome.inputs, "C")
-    _check_ops(genome)
     if (not arrays and genome.parameters) or "input_size" not in given:
         raise ConfigError(
             "a file of C holds weights, and the cell has none",
@@ -147,6 +144,7 @@ def c_model(
         input_size=given["input_size"],
         hidden_size=given["hidden_size"],
         num_layers=given.get("num_layers", 1),
+        named=dict(given.get("sizes") or {}),
         weights=arrays,
         interface=whole.interface if whole is not None else None,
         activation_bits=activation_bits if precision == "int8" else 0,
@@ -154,17 +152,6 @@ def c_model(
         doc=doc,
         file=path.stem,
     )
-
-
-def _check_ops(genome: Genome) -> None:
-    for value, node in genome.numbered():
-        if node.op == "rotate" and value in genome.live:
-            raise ConfigError(
-                "a file of C cannot hold rotate, which reads two units at once",
-                where=f"node {node.name or genome.labels[value]}",
-                hint="export the cell to source or ONNX, or write the pair as two states with cos "
-                "and sin",
-            )
 
 
 def _whole_weights(whole: WholeModel) -> dict[str, Any]:

@@ -55,27 +55,46 @@ def differences(model: CModel, folder: Path, seed: int = 0) -> tuple[float, floa
     """The largest differences of outputs, and of final states, from given initial states."""
     rng = np.random.default_rng(seed)
     module: Any = compile_cell(
-        model.genome, model.input_size, model.hidden_size, model.num_layers, backend="reference"
+        model.genome,
+        model.input_size,
+        model.hidden_size,
+        model.num_layers,
+        sizes=model.named,
+        backend="reference",
     )
     module.load_state_dict({k: torch.from_numpy(v) for k, v in model.weights.items()})
     if model.activation_bits:
         module = IntegerCell(module, model.activation_bits)
-    steps = 6
-    x = rng.standard_normal((steps, model.input_size)).astype(np.float32)
+    x = rng.standard_normal((steps := 6, model.input_size)).astype(np.float32)
     loaded = Loaded(model, folder)
     loaded.init()
-    shape = loaded.states.shape
-    initial = np.array([state.initial for state in model.genome.states], dtype=np.float32)
-    assert np.array_equal(loaded.states, np.broadcast_to(initial[None, :, None], shape))
-    before = (0.5 + rng.random(shape)).astype(np.float32)
-    loaded.states[:] = before
-    given = tuple(torch.from_numpy(before[:, k, None].copy()) for k in range(shape[1]))
+    before: list[list[Any]] = []
+    for row in loaded.states:
+        before.append([])
+        for state, array in zip(model.genome.states, row, strict=True):
+            assert (array == np.float32(state.initial)).all()
+            array[:] = 0.5 + rng.random(array.shape)
+            before[-1].append(array.copy())
+    given = tuple(torch.from_numpy(np.stack(rows))[:, None] for rows in zip(*before, strict=True))
+    every = {"dt": rng.random(steps) + 0.2, "mask": rng.random(x.shape) > 0.3}
+    beside = {name: every[name].astype(np.float32) for name in model.beside}
     with torch.no_grad():
-        output, final = module(torch.from_numpy(x[:, None]), given if shape[1] > 1 else given[0])
+        output, final = module(
+            torch.from_numpy(x[:, None]),
+            given if len(given) > 1 else given[0],
+            **{name: torch.from_numpy(values[:, None]) for name, values in beside.items()},
+        )
     final = final if isinstance(final, tuple) else (final,)
-    found = np.stack([loaded.step(row) for row in x])
-    wanted = np.stack([state[:, 0].numpy() for state in final], axis=1)
-    return apart(found, output[:, 0].numpy()), apart(loaded.states, wanted)
+    found = []
+    for t, row in enumerate(x):
+        now = {k: float(v[t]) if k == "dt" else v[t] for k, v in beside.items()}
+        found.append(loaded.step(row, **now))
+    apart_by = [apart(np.stack(found), output[:, 0].numpy())]
+    for k, wanted in enumerate(final):
+        apart_by += [
+            apart(row[k], one.numpy()) for row, one in zip(loaded.states, wanted[:, 0], strict=True)
+        ]
+    return apart_by[0], max(apart_by[1:])
 
 
 def apart(found: Any, wanted: Any) -> float:
@@ -163,7 +182,7 @@ def test_every_op_is_that_of_torch(math: Any, tmp_path: Path) -> None:
         ).double()
         for k, op in enumerate(one):
             wanted = eval(op.torch.format("n"), {"torch": torch, "n": n}).numpy()
-            assert apart(loaded.states[0, genome.state_names.index(f"s{k}")], wanted) <= 1e-5, (
+            assert apart(loaded.states[0][genome.state_names.index(f"s{k}")], wanted) <= 1e-5, (
                 op.name,
                 value,
             )
