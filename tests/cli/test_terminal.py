@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import cellsearch
 from cellsearch import options, zoo
 from cellsearch.cli import cli, main
 from cellsearch.cli.failures import guarded
@@ -332,7 +333,7 @@ def test_a_failure_inside_shows_what_is_in_it(
 
 def test_one_class_draws() -> None:
     """Rich's own console would read texts for codes and markup."""
-    package = Path(options.__file__).parent
+    package = Path(cellsearch.__file__).parent
     texts = {path.name: path.read_text("utf-8") for path in package.rglob("*.py")}
     drawing = [name for name, text in texts.items() if re.search(r"\bConsole[(,)]", text)]
     assert drawing == ["screen.py"]  # where it is inherited
