@@ -23,15 +23,15 @@ from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import output_width, state_widths
 from cellsearch.genome.parts import MAX_NODES
 from cellsearch.genome.rewriting import value_rules, weight_rules
-from cellsearch.genome.rewriting.graph import (
-    RewriteGraph,
+from cellsearch.genome.rewriting.graph import RewriteGraph
+from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
+from cellsearch.genome.rewriting.weights import (
     Weight,
     blocks_of,
     column_weight,
     dense_of,
     evaluate_weight,
 )
-from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
 from cellsearch.genome.shapes import is_cut
 
 __all__ = ["RULES", "Rule", "rewrite", "simplify", "simplify_weights"]

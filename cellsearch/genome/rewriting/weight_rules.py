@@ -12,17 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cellsearch.genome.rewriting.graph import (
-    RewriteGraph,
-    Vertex,
-    Weight,
-    add_weights,
-    apply_weight,
-    column_weight,
-    negated_weight,
-    sum_bias,
-    times_weight,
-)
+from cellsearch.genome.rewriting.graph import RewriteGraph, Vertex
 from cellsearch.genome.rewriting.sums_products import (
     ProductForm,
     SumForm,
@@ -31,6 +21,15 @@ from cellsearch.genome.rewriting.sums_products import (
     sum_of,
     write_product,
     write_sum,
+)
+from cellsearch.genome.rewriting.weights import (
+    Weight,
+    add_weights,
+    apply_weight,
+    column_weight,
+    negated_weight,
+    sum_bias,
+    times_weight,
 )
 from cellsearch.genome.sizes import ratio
 

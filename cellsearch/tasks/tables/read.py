@@ -10,13 +10,12 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellsearch.errors import InputFileError, amount, visible
 from cellsearch.files import open_plain
@@ -26,58 +25,15 @@ from cellsearch.tasks.tables.cells import (
     TimeStyle,
     is_missing,
     number_style,
-    time_style,
 )
+from cellsearch.tasks.tables.columns import Column, ColumnReading, Written, style_of
 from cellsearch.tasks.tables.dialect import NAMES, find_dialect, find_encoding, head_of
 from cellsearch.tasks.tables.parquet import is_parquet, read_parquet
 
 __all__ = ["Column", "TextTable", "Written", "read_table"]
 
 SAMPLE, BLOCK, ROWS_FOR_HEADER = 2000, 2_000, 200
-STRAY, STRAYS = 0.01, 20
-"""So large a share of a column of numbers may be words, and so many different ones, which are then
-missing values.
-"""
-Kind = Literal["number", "time", "text", "empty"]
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What the user says of how a table is written; ``""``: that is found out."""
-
-    separator: str = ""
-    decimal: str = ""
-    dates: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """A column of a table."""
-
-    name: str
-    kind: Kind
-    values: NDArray[Any]
-    """Numbers, or seconds since 1970, as float64 with NaN for what is missing; of text the place in
-    ``texts`` as int64, -1 for what is missing."""
-    texts: tuple[str, ...] = ()
-    """The different texts, in the order in which they come."""
-
-    @property
-    def missing(self) -> int:
-        """How many cells hold no value."""
-        gone = self.values < 0 if self.kind == "text" else np.isnan(self.values)
-        return int(gone.sum())
-
-    @property
-    def labels(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-        """The values as places in a list of texts, -1 for what is missing."""
-        if self.kind == "text":
-            return self.values, self.texts
-        known = ~np.isnan(self.values)
-        found, places = np.unique(self.values[known], return_inverse=True)
-        codes = np.full(len(self.values), -1, dtype=np.int64)
-        codes[known] = places
-        return codes, tuple(f"{value:.15g}" for value in found)
+FOUND_OUT = Written()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +62,7 @@ class TextTable:
         raise unknown("column", name, self.names, where=where)
 
 
-def read_table(path: Path, written: Written = Written(), named: Sequence[str] = ()) -> TextTable:
+def read_table(path: Path, written: Written = FOUND_OUT, named: Sequence[str] = ()) -> TextTable:
     """Read a CSV or Parquet file.
 
     written: what the user says of it.
@@ -133,112 +89,9 @@ def _of_cells(name: str, cells: Any, written: Written) -> Column:
     """A column of Parquet: numbers or moments as they are, anything else as text."""
     if isinstance(cells, np.ndarray):
         return Column(name, "number", cells)
-    reading = _Reading(name)
+    reading = ColumnReading(name)
     reading.add(cells)
     return reading.column(written, [])
-
-
-class _Places(dict[str, int]):
-    """Numbers texts in the order in which they come."""
-
-    def __missing__(self, text: str) -> int:
-        self[text] = number = len(self)
-        return number
-
-
-@dataclass
-class _Reading:
-    """A column while it is read."""
-
-    name: str
-    place: int = 0
-    """Which column it is, from 0 on."""
-    style: NumberStyle | TimeStyle | None = None
-    parts: list[NDArray[Any]] = field(default_factory=list)
-    places: _Places = field(default_factory=_Places)
-    failed: bool = False
-
-    def add(self, cells: Sequence[str]) -> None:
-        """The next cells; a cell that does not fit makes the column fail."""
-        if self.failed:
-            return
-        if self.style is not None:
-            values = self.style.read(cells)
-            self.failed = values is None
-            self.parts = [] if values is None else [*self.parts, values]
-            return
-        places = map(self.places.__getitem__, cells)
-        self.parts.append(np.fromiter(places, np.int64, len(cells)))
-
-    def column(self, written: Written, notes: list[str]) -> Column:
-        """What came of it; a note is added for what is in doubt."""
-        values = np.concatenate(self.parts) if self.parts else np.zeros(0)
-        if isinstance(self.style, NumberStyle):
-            return Column(self.name, "empty" if np.isnan(values).all() else "number", values)
-        if isinstance(self.style, TimeStyle):
-            return Column(self.name, "time", values)
-        texts = list(self.places)
-        if all(map(is_missing, texts)):
-            return Column(self.name, "empty", np.full(len(values), np.nan))
-        style, doubt = _style(texts, written, written.decimal)
-        if style is not None:
-            _doubt(self.name, style, doubt, notes)
-            known = style.read(texts)
-            assert known is not None
-            kind: Kind = "number" if isinstance(style, NumberStyle) else "time"
-            return Column(self.name, kind, known[values])
-        return self._mostly_numbers(values, texts, written, notes) or self._text(values, texts)
-
-    def _mostly_numbers(
-        self, values: NDArray[Any], texts: list[str], written: Written, notes: list[str]
-    ) -> Column | None:
-        """A column of numbers with a few words in it, which are missing values."""
-        strays = [t for t in texts if not is_missing(t) and number_style([t]) is None]
-        if not strays or len(strays) > STRAYS or len(strays) == len(texts):
-            return None
-        style, _ = _style([t for t in texts if t not in strays], written, written.decimal)
-        is_stray = np.isin(values, [self.places[t] for t in strays])
-        if not isinstance(style, NumberStyle) or is_stray.mean() > STRAY:
-            return None
-        known = style.read(["" if t in strays else t for t in texts])
-        assert known is not None
-        shown = ", ".join(repr(visible(t))[:40] for t in strays[:3])
-        notes.append(
-            f"{self.name}: {amount(int(is_stray.sum()), 'cell')} of words among numbers ({shown}) "
-            "count as missing"
-        )
-        return Column(self.name, "number", known[values])
-
-    def _text(self, values: NDArray[Any], texts: list[str]) -> Column:
-        stripped: dict[str, int] = {}
-        known = [
-            -1 if is_missing(t) else stripped.setdefault(t.strip(), len(stripped)) for t in texts
-        ]
-        return Column(self.name, "text", np.array(known, dtype=np.int64)[values], tuple(stripped))
-
-
-def _style(
-    texts: Sequence[str], written: Written, decimal: str
-) -> tuple[NumberStyle | TimeStyle | None, str]:
-    return number_style(texts, decimal) or time_style(texts, written.dates) or (None, "")
-
-
-def _doubt(name: str, style: NumberStyle | TimeStyle, text: str, notes: list[str]) -> None:
-    if not text:
-        return
-    if isinstance(style, TimeStyle):
-        other = "day first" if style.order == "month first" else "month first"
-        notes.append(
-            f"{name}: {text} is read with the {style.order}; if that is wrong, set "
-            f'task_options.dates="{other}"'
-        )
-    else:
-        values = style.read([text])
-        other = "," if style.decimal == "." else "."
-        notes.append(
-            f"{name}: {text} is read as {values[0] if values is not None else text:g}; if that is "
-            f'wrong, set task_options.decimal="{other}"'
-        )
 
 
 class _Reader:
@@ -276,13 +129,13 @@ class _Reader:
             )
         self.decimal = self.written.decimal or self._decimal(body, width)
         readings = [
-            _Reading(name, k, self._hypothesis([row[k] for _, row in body if k < len(row)]))
+            ColumnReading(name, k, self._hypothesis([row[k] for _, row in body if k < len(row)]))
             for k, name in enumerate(names)
         ]
         header = len(body) < len(sample)
         count = self._fill(readings, header, width)
         if any(reading.failed for reading in readings):
-            readings = [_Reading(r.name, r.place) if r.failed else r for r in readings]
+            readings = [ColumnReading(r.name, r.place) if r.failed else r for r in readings]
             self._fill([r for r in readings if not r.parts], header, width)
         written = replace(self.written, decimal=self.decimal)
         columns = [reading.column(written, self.notes) for reading in readings]
@@ -316,7 +169,7 @@ class _Reader:
                         self._fitting(number, row, width)
                 raise
 
-    def _fill(self, readings: Sequence[_Reading], header: bool, width: int) -> int:
+    def _fill(self, readings: Sequence[ColumnReading], header: bool, width: int) -> int:
         """Read the columns; how many rows there are."""
         count = 0
         for block in self._blocks(header, width):
@@ -366,7 +219,7 @@ class _Reader:
         typed = False
         for k, cell in enumerate(first):
             below = [row[k] for row in rows if k < len(row)]
-            style, _ = _style(below[:ROWS_FOR_HEADER], self.written, "")
+            style, _ = style_of(below[:ROWS_FOR_HEADER], self.written, "")
             if style is not None:
                 typed = True
                 if not is_missing(cell) and style.read([cell.strip()]) is None:
@@ -389,7 +242,7 @@ class _Reader:
 
     def _hypothesis(self, cells: Sequence[str]) -> NumberStyle | TimeStyle | None:
         """What a column seems to be; ``None`` for text, and where it is in doubt."""
-        style, doubt = _style(cells, self.written, self.decimal)
+        style, doubt = style_of(cells, self.written, self.decimal)
         if isinstance(style, TimeStyle) and style.order in ("day first", "month first"):
             return None  # all of the column decides
         return None if doubt else style
