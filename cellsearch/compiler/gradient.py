@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cellsearch import ops
@@ -150,6 +150,7 @@ class _Reverse:
             outputs=[(name, number(v)) for name, v in outputs],
             parameters=forward.parameters,
             carried=forward.carried,
+            precision=forward.precision,
         )
         return _drop_unread(Gradient(forward, program, tuple(saved)))
 
@@ -296,15 +297,13 @@ def _drop_unread(gradient: Gradient) -> Gradient:
     n_saved = len(gradient.saved)
     new = {old: k for k, old in enumerate(kept)}
     new.update({value: value - n_saved + len(kept) for value in range(n_saved, program.n_values)})
-    slim = Program(
+    slim = replace(
+        program,
         inputs=(*(program.inputs[k] for k in kept), program.inputs[-1]),
-        states=program.states,
         instructions=tuple(
             i.reading(tuple([new[v] for v in i.inputs])) for i in program.instructions
         ),
         next_states=tuple(new[v] for v in program.next_states),
         outputs=tuple((name, new[v]) for name, v in program.outputs),
-        parameters=program.parameters,
-        carried=program.carried,
     )
     return Gradient(gradient.forward, slim, tuple(gradient.saved[k] for k in kept))

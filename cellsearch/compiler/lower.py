@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cellsearch.compiler.program import Instruction, Program
+from cellsearch.compiler.program import Instruction, Precision, Program
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.genome.parameters import Width, output_width, state_widths, widths
 from cellsearch.genome.parts import INPUTS
@@ -23,11 +23,12 @@ from cellsearch.genome.parts import INPUTS
 __all__ = ["lower"]
 
 
-def lower(genome: Genome) -> Program:
+def lower(genome: Genome, precision: Precision = "float32") -> Program:
     """The program of a genome's live nodes: inputs ``x [I]``, ``dt:H [H]`` and ``dt:I [I]`` as far
     as they are read, ``mask [I]``; carried states, one output under the genome's output name.
+    ``precision``: of the operands of its products with matrices.
     """
-    return _Lowering(genome).program()
+    return _Lowering(genome).program(precision)
 
 
 class _Lowering:
@@ -55,7 +56,7 @@ class _Lowering:
         """The program's value for one of the genome, as something of this width reads it."""
         return self.values[value, width if value in self.readers else ""]
 
-    def program(self) -> Program:
+    def program(self, precision: Precision) -> Program:
         genome, live, labels = self.genome, self.genome.live, self.genome.labels
         for value, node in genome.numbered():
             if value in live and value not in self.inlined:
@@ -75,6 +76,7 @@ class _Lowering:
             outputs=((genome.output_name, self.at(genome.output, output_width(genome))),),
             parameters=tuple(self.parameters.items()),
             carried=state_widths(genome),
+            precision=precision,
         )
 
     def emit(self, op: str, *inputs: int, parameter: str = "", value: float = 0.0) -> int:

@@ -18,6 +18,7 @@ from cellsearch.compiler.calling import (
 )
 from cellsearch.compiler.given import Beside
 from cellsearch.compiler.options import LayerOptions, check_fixed
+from cellsearch.compiler.program import Precision
 from cellsearch.compiler.sequences import Packing
 from cellsearch.compiler.stack import LayerStack
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
@@ -46,6 +47,7 @@ def compile_cell(
     variational_dropout: float = 0.0,
     sizes: Mapping[str, int | str] | None = None,
     project_input: bool = False,
+    precision: Precision = "float32",
     backend: str = "auto",
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``;
@@ -66,6 +68,10 @@ def compile_cell(
       of H, ``{"P": "H/2"}``.
     * ``project_input``: a layer whose cell reads x elementwise, and whose input is not as wide as
       H, gets a matrix and a bias in front (``l0_projection``).
+    * ``precision``: ``"bf16"`` rounds both operands of each product with a matrix of the cell to
+      bfloat16 and sums in float32, forward and backward; weights, states, gradients of biases and
+      all pointwise work stay in ``dtype`` (:class:`cellsearch.compiler.program.Program`). Only
+      some backends do that, and ``"auto"`` takes the first of them.
     * ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
       dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
       :class:`BackendError`.
@@ -87,6 +93,7 @@ def compile_cell(
         bidirectional=bidirectional,
         sizes=sizes,
         project_input=project_input,
+        precision=precision,
         backend=backend,
     )
     return CellModule(genome, options, device=device, dtype=dtype)

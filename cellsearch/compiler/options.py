@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
+from typing import get_args
 
+from cellsearch.compiler.program import Precision
 from cellsearch.errors import ArgumentTypeError, ConfigError
 from cellsearch.genome.sizes import Sizes
 
@@ -51,6 +53,7 @@ class LayerOptions:
     bidirectional: bool = False
     sizes: Mapping[str, int | str] | None = None
     project_input: bool = False
+    precision: Precision = "float32"
     backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -69,6 +72,12 @@ class LayerOptions:
         for name in ("batch_first", "bidirectional", "project_input"):
             _check_type(name, getattr(self, name), (bool,), "True or False")
         _check_type("sizes", self.sizes, (Mapping, NoneType), "such as {'P': 32, 'R': 'H/4'}")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(
+                f"there is no precision {self.precision!r:.60}",
+                where="precision",
+                hint="allowed: " + ", ".join(get_args(Precision)),
+            )
         _check_type("backend", self.backend, (str,), 'the name of a backend, or "auto"')
 
     @property

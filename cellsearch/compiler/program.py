@@ -48,6 +48,11 @@ Instructions (:data:`STRUCTURAL`, :data:`POINTWISE`), W being the weight named `
 * pointwise: an op of the op table by its name and meaning, ``step``, ``sign``, ``erf`` (used by
   gradients), and ``restart r a s``: a where r > 0, else s (used by resets). It selects, so what is
   not finite in s does not matter where r > 0.
+
+Precision. In ``"bf16"`` both operands of every product with a matrix (``dense``, ``blocks``, their
+``_t`` and ``outer`` forms) are rounded to bfloat16, to the nearest and halfway to even, and the
+products summed in the dtype of the computation, which is float32 as a rule. All else, the values
+themselves included, is as in ``"float32"``.
 """
 
 from __future__ import annotations
@@ -62,9 +67,20 @@ from cellsearch.genome.graph import State
 from cellsearch.genome.sizes import Width, base_of, divided, multiplied, ratio
 from cellsearch.ops import POINTWISE
 
-__all__ = ["PARAMETRIC", "POINTWISE", "STRUCTURAL", "Extent", "Instruction", "Program", "Shape"]
+__all__ = [
+    "PARAMETRIC",
+    "POINTWISE",
+    "STRUCTURAL",
+    "Extent",
+    "Instruction",
+    "Precision",
+    "Program",
+    "Shape",
+]
 
 Extent = Literal["fixed", "step"]
+Precision = Literal["float32", "bf16"]
+"""Of the operands of products with a matrix."""
 
 # POINTWISE is the op table's, so that an op registered later is a primitive at once.
 STRUCTURAL: dict[str, int] = {
@@ -164,6 +180,8 @@ class Program:
     """Shape in letters of each weight that an instruction reads."""
     carried: tuple[Width, ...] = ()
     """The width of each state; empty where all are H."""
+    precision: Precision = "float32"
+    """Of the operands of products with a matrix."""
 
     def __post_init__(self) -> None:
         if self.carried == ("H",) * len(self.states):  # one form for one program

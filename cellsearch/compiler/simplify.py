@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cellsearch.compiler.program import POINTWISE, Instruction, Program
+from cellsearch.compiler.program import POINTWISE, Instruction, Precision, Program
 from cellsearch.genome.graph import State
 from cellsearch.genome.sizes import Width
 from cellsearch.ops import COMMUTATIVE
@@ -26,7 +26,14 @@ def simplify_program(program: Program) -> Program:
     """An equivalent program that is no longer than this one."""
     p = program
     return build_simplified(
-        p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters, p.carried
+        p.inputs,
+        p.states,
+        p.instructions,
+        p.next_states,
+        p.outputs,
+        p.parameters,
+        p.carried,
+        p.precision,
     )
 
 
@@ -37,7 +44,8 @@ def build_simplified(
     next_states: Sequence[int],
     outputs: Sequence[tuple[str, int]],
     parameters: tuple[tuple[str, tuple[Width, ...]], ...],
-    carried: tuple[Width, ...] = (),
+    carried: tuple[Width, ...],
+    precision: Precision,
 ) -> Program:
     """:func:`simplify_program` of the program with these fields, for passes that need not make
     that one: only the result is checked.
@@ -51,6 +59,7 @@ def build_simplified(
         [(name, new[v]) for name, v in outputs],
         parameters,
         carried,
+        precision,
     )
 
 
@@ -129,7 +138,14 @@ def drop_dead(program: Program) -> Program:
     """
     p = program
     return _live(
-        p.inputs, p.states, p.instructions, p.next_states, p.outputs, p.parameters, p.carried
+        p.inputs,
+        p.states,
+        p.instructions,
+        p.next_states,
+        p.outputs,
+        p.parameters,
+        p.carried,
+        p.precision,
     )
 
 
@@ -140,7 +156,8 @@ def _live(
     next_states: Sequence[int],
     outputs: Sequence[tuple[str, int]],
     parameters: tuple[tuple[str, tuple[Width, ...]], ...],
-    carried: tuple[Width, ...] = (),
+    carried: tuple[Width, ...],
+    precision: Precision,
 ) -> Program:
     first = len(inputs) + len(states)
     live = [False] * (first + len(instructions))
@@ -165,6 +182,7 @@ def _live(
         tuple([(name, new[v]) for name, v in outputs]),
         tuple([(name, shape) for name, shape in parameters if name in read]),
         carried,
+        precision,
     )
 
 

@@ -76,12 +76,13 @@ class LayerStack(nn.Module):
                 where="sizes",
                 hint="it has " + (", ".join(size_names(genome)) or "none with a name"),
             )
+        self.precision = options.precision
         self.backend = options.backend
         bound = options.bound(self._read_width(options, options.input_size))
         check_sizes(genome, bound)
         self.output_size = bound[output_width(genome)]
         self.state_sizes = tuple(bound[width] for width in state_widths(genome))
-        self._program = simplify_program(lower(genome))
+        self._program = simplify_program(lower(genome, options.precision))
         self._choices: dict[tuple[torch.device, torch.dtype, bool, bool, str], Choice] = {}
         self._fresh: tuple[tuple[int, torch.dtype, torch.device], list[Tensor]] | None = None
         place = None if device is None else torch.device(device)
@@ -197,15 +198,16 @@ class LayerStack(nn.Module):
         self, like: Tensor, states: Sequence[Tensor], beside: Beside, *, masked: bool
     ) -> Choice:
         """The kernel for this call: under a transform ``"auto"`` takes the reference, and aten
-        where it has to give gradients that the first one does not give.
+        (the reference in bf16) where it has to give gradients that the first one does not give.
         """
         resets = beside.reset is not None
         choice = self._choose(like.device, like.dtype, masked=masked, resets=resets)
         if choice.kernel.plain_torch:
             return choice
         if self.backend == "auto" and not choice.kernel.more_gradients and beside.wants_gradient:
+            other = "aten" if self.precision == "float32" else "reference"
             choice = self._choose(
-                like.device, like.dtype, masked=masked, resets=resets, backend="aten"
+                like.device, like.dtype, masked=masked, resets=resets, backend=other
             )
         what = transform_of((like, *states))
         if not what or choice.kernel.plain_torch:
@@ -223,7 +225,8 @@ class LayerStack(nn.Module):
         return {**self.__dict__, "_choices": {}, "_fresh": None}  # made again where they are needed
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        plain = {  # what a module of before cells had sizes did not say
+        plain = {  # what a module of before cells had sizes, or a precision, did not say
+            "precision": "float32",
             "sizes": {},
             "project_input": False,
             "output_size": state["hidden_size"],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -85,8 +85,8 @@ class Stepper:
         self.sizes = cell.sizes
         self.initial = tuple(state.initial for state in cell.genome.states)
         self.genome = cell.genome
-        self._program = cell.program
-        self.report = _choose(cell, precision, backend)
+        self._program = replace(cell.program, precision="float32")  # it has one of its own
+        self.report = _choose(self._program, precision, backend)
         self._layers: list[_AnyLayer] = []
         with torch.no_grad():
             for k, (_, layer) in enumerate(cell.layers()):
@@ -94,11 +94,12 @@ class Stepper:
                 if self.report["native"] == "taken":
                     projection = self._projections[k]
                     width = cell.hidden_size if k or projection else cell.input_size
-                    self._layers.append(NativeLayer(cell.program, weights, width, cell.hidden_size))
+                    native = NativeLayer(self._program, weights, width, cell.hidden_size)
+                    self._layers.append(native)
                 else:
                     self._layers.append(
                         _Layer(
-                            cell.program,
+                            self._program,
                             weights,
                             (cell.output_size, *cell.state_sizes),
                             self.dtype,
@@ -184,7 +185,7 @@ class Stepper:
         )
 
 
-def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, str]:
+def _choose(program: Program, precision: Precision, backend: str) -> dict[str, str]:
     """For each backend ``"taken"`` or why not."""
     if backend not in ("auto", "native", "torch"):
         raise ConfigError(
@@ -192,9 +193,9 @@ def _choose(cell: CellModule, precision: Precision, backend: str) -> dict[str, s
         )
     if backend == "torch":
         return {"native": "not asked for", "torch": "taken"}
-    support = support_of("native", cell.program, torch.device("cpu"), torch.float32)
-    if support.ok and cell.program.beyond_hidden:
-        support = Support(False, f"{cell.program.beyond_hidden}, which its steps are not made for")
+    support = support_of("native", program, torch.device("cpu"), torch.float32)
+    if support.ok and program.beyond_hidden:
+        support = Support(False, f"{program.beyond_hidden}, which its steps are not made for")
     reason = (
         support.reason if precision == "float32" else f"it computes in float32, not in {precision}"
     )

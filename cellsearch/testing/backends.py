@@ -28,6 +28,7 @@ from cellsearch.compiler import backends
 from cellsearch.compiler.backends import Backend
 from cellsearch.compiler.backends.choice import support_of
 from cellsearch.compiler.module import CellModule, compile_cell
+from cellsearch.compiler.program import Precision
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import fits_any_size
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome
@@ -76,6 +77,8 @@ class Case:
     """Whether some steps begin with the initial states."""
     more_gradients: bool = True
     """Whether gradients with respect to times and masks are compared too."""
+    precision: Precision = "float32"
+    """Of the operands of products."""
 
 
 def build(
@@ -88,6 +91,7 @@ def build(
         hidden_size=case.hidden_size,
         num_layers=case.num_layers,
         bidirectional=case.bidirectional,
+        precision=case.precision,
         backend=backend,
         device=device,
         dtype=dtype,

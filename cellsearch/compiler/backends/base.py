@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from cellsearch.compiler.program import Program
+from cellsearch.compiler.program import Precision, Program
 
 if TYPE_CHECKING:  # knowing the backends, and what a cell costs, needs no torch
     import torch
@@ -92,6 +92,8 @@ class Backend(ABC):
     more_inputs: ClassVar[bool] = False
     """Whether it runs programs that are given more than x in each step: cells that read ``dt[t]``
     or ``mask[t]``, and resets of states."""
+    precisions: ClassVar[tuple[Precision, ...]] = ("float32",)
+    """Which values of :attr:`Program.precision` it computes in."""
 
     @abstractmethod
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:

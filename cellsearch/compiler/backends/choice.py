@@ -58,6 +58,8 @@ def support_of(backend: str, program: Program, device: torch.device, dtype: torc
     more = [name.partition(":")[0] for name, _ in program.inputs[1:]]
     if more and not asked.more_inputs:
         return Support(False, f"it takes x alone, not {' and '.join(dict.fromkeys(more))}")
+    if program.precision not in asked.precisions:
+        return Support(False, f"it does not compute products in {program.precision}")
     return asked.supports(program, device, dtype)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.functions import FUNCTIONS, blocks_product, head_norm, layer_norm
-from cellsearch.compiler.program import Instruction
+from cellsearch.compiler.backends.rounding import rounded_product
+from cellsearch.compiler.program import Instruction, Precision
 
 __all__ = ["evaluate", "operation"]
 
@@ -19,9 +20,10 @@ def evaluate(
     operands: Sequence[Tensor],
     parameters: Mapping[str, Tensor],
     like: Tensor,
+    precision: Precision = "float32",
 ) -> Tensor:
     """The value of an instruction: operands and result ``[..., width]``, fixed ones ``[width]``.
-    ``like [..., H]`` says dtype, device and H.
+    ``like [..., H]`` says dtype, device and H; ``precision`` is the program's.
     """
     if instruction.op == "const":
         # too large a number becomes infinity
@@ -30,18 +32,29 @@ def evaluate(
         return like.new_zeros(like.shape[-1])
     if instruction.op in ("vector", "scalar"):
         return parameters[instruction.parameter].reshape(-1)
-    return operation(instruction, parameters)(*operands)
+    return operation(instruction, parameters, precision)(*operands)
 
 
-def operation(instruction: Instruction, parameters: Mapping[str, Tensor]) -> Callable[..., Tensor]:
+def operation(
+    instruction: Instruction, parameters: Mapping[str, Tensor], precision: Precision = "float32"
+) -> Callable[..., Tensor]:
     """What an instruction that has operands does to them, each ``[..., width]``."""
-    if instruction.op == "dense":
+    product = _PRODUCTS.get(instruction.op)
+    if product is not None:
         weight = parameters[instruction.parameter]
-        return lambda a: a @ weight.T
-    if instruction.op == "blocks":
-        return partial(blocks_product, weight=parameters[instruction.parameter])
+        if precision == "bf16":
+            return partial(rounded_product, product, weight=weight)
+        return partial(product, weight=weight)
     if instruction.op == "layer_norm":
         return layer_norm
     if instruction.op == "head_norm":
         return partial(head_norm, heads=int(instruction.value))
     return FUNCTIONS[instruction.op]
+
+
+def _dense_product(a: Tensor, weight: Tensor) -> Tensor:
+    return a @ weight.T
+
+
+_PRODUCTS = {"dense": _dense_product, "blocks": blocks_product}
+"""What is multiplied by a matrix, and how."""

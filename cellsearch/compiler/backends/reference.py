@@ -7,6 +7,7 @@ Any dtype, any device, gradients by autograd (of any order). Nothing here is fas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Reference(Backend):
 
     name = "reference"
     more_inputs = True
+    precisions = ("float32", "bf16")
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Always: this backend has no limits but speed."""
@@ -48,6 +50,7 @@ class ReferenceLoop(Kernel):
         more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         steps, batch, _ = x.shape
+        fixed = self.fixed(parameters, states[0]) if self.program.precision == "bf16" else {}
         carried = list(states)
         outputs = []
         for t in range(steps):
@@ -57,6 +60,7 @@ class ReferenceLoop(Kernel):
                 [state[:running] for state in carried],
                 parameters,
                 [value[t, :running] for value in more],
+                fixed,
             )
             carried = [
                 torch.cat([now, old[running:]]) for now, old in zip(new, carried, strict=True)
@@ -70,18 +74,36 @@ class ReferenceLoop(Kernel):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         more: Sequence[Tensor] = (),
+        fixed: Mapping[int, Tensor] = MappingProxyType({}),
     ) -> tuple[Tensor, list[Tensor]]:
         """One step: ``x [B, I]``, states ``[B, size]``, ``more`` inputs ``[B, width]`` -> output,
-        next states.
+        next states. ``fixed``: values that are known.
         """
         values = [x, *more, *states]
-        for instruction in self.program.instructions:
+        for value, instruction in self.program.numbered():
+            if value in fixed:
+                values.append(fixed[value])
+                continue
             operands = [values[v] for v in instruction.inputs]
-            values.append(evaluate(instruction, operands, parameters, states[0]))
+            values.append(
+                evaluate(instruction, operands, parameters, states[0], self.program.precision)
+            )
         return self.full(self.program.output, values, states[0]), [
             self.full(v, values, state)
             for v, state in zip(self.program.next_states, states, strict=True)
         ]
+
+    def fixed(self, parameters: Mapping[str, Tensor], like: Tensor) -> dict[int, Tensor]:
+        """The values that depend on weights only. Where gradients are rounded, it matters that they
+        are computed once: that of a product is the sum over all steps, rounded.
+        """
+        program = self.program
+        found: dict[int, Tensor] = {}
+        for value, instruction in program.numbered():
+            if program.shapes[value].extent == "fixed":
+                operands = [found[v] for v in instruction.inputs]
+                found[value] = evaluate(instruction, operands, parameters, like, program.precision)
+        return found
 
     def full(self, value: int, values: Sequence[Tensor], like: Tensor) -> Tensor:
         """A value for each sequence; a number is as wide as ``like``."""

@@ -7,6 +7,8 @@ traffic costs more than an addition or a product in a fused stage.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cellsearch import ops
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.program import Instruction, Program
@@ -63,6 +65,7 @@ def recompute(gradient: Gradient) -> Gradient:
         outputs=[(name, new[v]) for name, v in program.outputs],
         parameters=forward.parameters,
         carried=program.carried,
+        precision=program.precision,
     )
     return Gradient(forward, result, tuple(saved))
 
@@ -126,16 +129,14 @@ def _step_of_output(gradient: Gradient) -> Gradient:
     def number(value: int) -> int:
         return place[value] if value < len(saved) else value + shift
 
-    moved = Program(
+    moved = replace(
+        program,
         inputs=(*(names[v] for v in unique), program.inputs[-1]),
-        states=program.states,
         instructions=tuple(
             i.reading(tuple([number(v) for v in i.inputs])) for i in program.instructions
         ),
         next_states=tuple(number(v) for v in program.next_states),
         outputs=tuple((name, number(v)) for name, v in program.outputs),
-        parameters=program.parameters,
-        carried=program.carried,
     )
     return Gradient(forward, moved, tuple(unique))
 

@@ -5,6 +5,7 @@ else in float32. For golden steps, and to measure what the integers cost.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +120,7 @@ class _IntegerLoop(ReferenceLoop):
         states: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         more: Sequence[Tensor] = (),
+        fixed: Mapping[int, Tensor] = MappingProxyType({}),
     ) -> tuple[Tensor, list[Tensor]]:
         """As the reference; what a dense product reads is rounded first."""
         rounded: dict[int, Tensor] = {}
