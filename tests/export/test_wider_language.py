@@ -19,7 +19,7 @@ from support.c_files import layers
 from support.cells import beside
 
 from cellsearch import Genome, compile_cell, zoo
-from cellsearch.errors import BackendError, CellsearchError
+from cellsearch.errors import CellsearchError
 from cellsearch.export.onnx import to_onnx
 from cellsearch.export.source import to_source
 from cellsearch.genome.parameters import size_names
@@ -82,7 +82,8 @@ def as_c(genome: Genome, folder: Path) -> None:
 
 def as_package(genome: Genome, folder: Path) -> None:
     write(folder, "made", genome)
-    assert compare(folder, {"made": {"input_size": SIZE, "hidden_size": SIZE}})["made"] < 1e-5
+    # float32; the gradient of one angle for all units is a sum whose terms cancel
+    assert compare(folder, {"made": {"input_size": SIZE, "hidden_size": SIZE}})["made"] < 1e-4
 
 
 FORMS: dict[str, Callable[[Genome, Path], None]] = {
@@ -102,7 +103,7 @@ def refusal(form: str, name: str) -> str:
         return "the cell reads dt"
     if name in SIZED and form in ("onnx", "torch-export"):
         return "cannot take a cell with (size|blocks)="
-    if name in SIZED and form == "package" and name != "fastgrnn_low_rank":
+    if name in ("lstmp", "slstm_heads", "gru_dreamer") and form == "package":
         return "the native runtime cannot run this cell"
     return ""
 
@@ -124,10 +125,8 @@ def test_each_form_is_right_or_says_why_not(form: str, name: str, tmp_path: Path
 @pytest.mark.parametrize("text", ROTATED)
 def test_rotations_in_each_form(text: str, tmp_path: Path) -> None:
     genome = Genome.from_text(text)
-    for form in ("source", "onnx", "torch-export", "c"):
+    for form in FORMS:
         FORMS[form](genome, tmp_path)
-    with pytest.raises(BackendError, match="the native runtime"):
-        as_package(genome, tmp_path)
     source = to_source(genome)
     assert "_rotate(" in source
     assert np.max([len(line) for line in source.splitlines() if "_rotate" in line]) <= 110
