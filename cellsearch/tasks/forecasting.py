@@ -21,7 +21,15 @@ from cellsearch.tasks.later import heads, nn, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 from cellsearch.tasks.scaling import standardised
 
-__all__ = ["ETTh1", "ETTh1Options", "ForecastOptions", "ForecastTask", "MackeyGlass", "Sunspots"]
+__all__ = [
+    "ETTh1",
+    "ETTh1Options",
+    "ForecastOptions",
+    "ForecastTask",
+    "MackeyGlass",
+    "Positions",
+    "Sunspots",
+]
 
 EVALUATION_BATCH = 512
 ETTH1_HOURS = (8640, 2880, 2880)
@@ -75,26 +83,30 @@ class ForecastTask(Task):
 
     def __init__(self, options: ForecastOptions, arrays: Arrays) -> None:
         super().__init__(options, arrays)
-        self._series = torch.from_numpy(writable(arrays["series"]))
-        begin = 0
         self._targets: dict[str, NDArray[np.int64]] = {}
-        for split, end in zip(("train", "valid", "test"), arrays["ends"].tolist(), strict=True):
-            self._targets[split] = np.arange(max(begin, options.history), end - options.horizon + 1)
+        self._lay_out(arrays["ends"])
+        self._evaluation = {split: list(self._fixed(split)) for split in ("valid", "test")}
+
+    def _lay_out(self, ends: NDArray[np.int64]) -> None:
+        """Find the targets of each split, and lay the windows of the series out."""
+        history, horizon = self.options.history, self.options.horizon
+        self._series = torch.from_numpy(writable(self.arrays["series"]))
+        begin = 0
+        for split, end in zip(("train", "valid", "test"), ends.tolist(), strict=True):
+            self._targets[split] = np.arange(max(begin, history), end - horizon + 1)
             if not len(self._targets[split]):
                 raise ConfigError(
-                    f"no window of {options.history} + {options.horizon} positions fits into the "
-                    f"{split} part",
+                    f"no window of {history} + {horizon} positions fits into the {split} part",
                     where="task_options.history",
                     hint="use a shorter history or horizon",
                 )
             begin = end
         # Row k is the window of history and horizon that begins at position k, as it lies in the
         # series.
-        length, channels = options.history + options.horizon, self._series.shape[1]
+        length, channels = history + horizon, self._series.shape[1]
         self._windows = self._series.contiguous().as_strided(
             (len(self._series) - length + 1, length * channels), (channels, 1)
         )
-        self._evaluation = {split: list(self._fixed(split)) for split in ("valid", "test")}
 
     def batches(self, split: Split, seed: int, start: int = 0) -> Iterator[Batch]:
         """See :meth:`Task.batches`. Training windows are drawn at random, with overlaps."""
@@ -150,7 +162,7 @@ class ForecastTask(Task):
         total, count = 0.0, 0
         with heads.evaluation(model):
             for batch in self.batches(split, 0):
-                total += float(self.loss(model(batch.x)[0], batch)) * len(batch.y)
+                total += float(self.loss(batch.read_by(model)[0], batch)) * len(batch.y)
                 count += len(batch.y)
         return total / count, total / count
 

@@ -27,6 +27,9 @@ class IrregularOptions(TaskOptions):
     """T of the sequences."""
     decay: Annotated[float, above(0)] = 1.0
     """Time in which an impulse falls to 1/e; the mean time between steps is 1."""
+    spread: Annotated[float, between(0, 3)] = 0.0
+    """Deviation of the logarithm of the times between steps (log-normal, mean 1), so that many are
+    short and a few very long; 0: exponential times."""
     missing: Annotated[float, between(0, 0.9)] = 0.25
     """Share of the steps at which no impulse was observed: x and the mask are 0 there."""
     time_feature: bool = False
@@ -39,12 +42,12 @@ class IrregularOptions(TaskOptions):
 class Irregular(SyntheticTask):
     """What is left of decaying impulses, at uneven times.
 
-    Own definition, after the shot noise of Schottky 1918: steps lie at times with exponential gaps
-    of mean 1 (``dt``); at each an impulse a_t, normal of deviation 1, arrives (or nothing, where it
-    is ``missing``). The target at every step is y_t = a_t + y_(t-1) exp(-dt_t / decay), with y = 0
-    before the first. A cell that decays with the time has it exactly: h[t] = exp(-dt[t]) * h[t-1] +
-    linear(x[t]). Score: mean squared error divided by the variance of y, 1 for always answering 0.
-    Metric: the same.
+    Own definition, after the shot noise of Schottky 1918: steps lie at times with exponential (or
+    log-normal, ``spread``) gaps of mean 1 (``dt``); at each an impulse a_t, normal of deviation 1,
+    arrives (or nothing, where it is ``missing``). The target at every step is y_t = a_t + y_(t-1)
+    exp(-dt_t / decay), with y = 0 before the first. A cell that decays with the time has it exactly
+    (decay 1): h[t] = exp(-dt[t]) * h[t-1] + linear(x[t]). Score: mean squared error divided by the
+    variance of y, 1 for always answering 0. Metric: the same.
     """
 
     name: ClassVar[str] = "irregular"
@@ -59,7 +62,10 @@ class Irregular(SyntheticTask):
         cls, rng: np.random.Generator, options: IrregularOptions, count: int, length: int
     ) -> Example:
         """``x [T, B, 1]`` (``[T, B, 2]`` with the time), ``y [T, B]``, times and masks."""
-        gaps = rng.exponential(1.0, (length, count))
+        if options.spread:
+            gaps = rng.lognormal(-(options.spread**2) / 2, options.spread, (length, count))
+        else:
+            gaps = rng.exponential(1.0, (length, count))
         seen = rng.random((length, count)) >= options.missing
         impulses = np.where(seen, rng.normal(size=(length, count)), 0.0)
         left = np.zeros_like(gaps)

@@ -69,6 +69,8 @@ _TASKS: Parts[Task] = Parts(
         "pixels": "cellsearch.tasks.pixels:Pixels",
         "sentiment": "cellsearch.tasks.sentiment:Sentiment",
         "spoken_digits": "cellsearch.tasks.classification:SpokenDigits",
+        "etth1_gaps": "cellsearch.tasks.gaps:ETTh1Gaps",
+        "sunspots_gaps": "cellsearch.tasks.gaps:SunspotsGaps",
         "sunspots": "cellsearch.tasks.forecasting:Sunspots",
         "table": "cellsearch.tasks.table:TableForecast",
         "table_labels": "cellsearch.tasks.table:TableLabels",

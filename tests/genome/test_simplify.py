@@ -150,6 +150,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("h[t] = h[t-1] - tanh(linear(x[t]))", "h[t] = h[t-1] + tanh(linear(x[t]))"),
         (GATES + "h[t] = a - b * sin(linear(g))", GATES + "h[t] = a + b * sin(linear(g))"),
         (GATES + "h[t] = neg(layer_norm(linear(b))) * a", GATES + "h[t] = layer_norm(linear(b)) * a"),
+        (GATES + "h[t] = a - tanh(sigmoid(g)) * linear(b)", GATES + "h[t] = a + tanh(sigmoid(g)) * linear(b)"),
+        (GATES + "h[t] = a - linear(b) * tanh(sigmoid(g))", GATES + "h[t] = a + tanh(sigmoid(g)) * linear(b)"),
+        (
+            GATES + "h[t] = a - sin(tanh(tanh(abs(g)) * tanh(square(b))) * (tanh(relu(g)) * sin(linear(b))))",
+            GATES + "h[t] = a + sin(tanh(tanh(abs(g)) * tanh(square(b))) * (tanh(relu(g)) * sin(linear(b))))",
+        ),
     ),
     "complement of weights": ((GATES + "h[t] = a * (1 - sigmoid(linear(b)))", GATES + "h[t] = a * sigmoid(linear(b))"),),
     "sign of weights in a product": ((GATES + "h[t] = relu(-2 * linear(b)) + a", GATES + "h[t] = relu(2 * linear(b)) + a"),),

@@ -50,6 +50,9 @@ __all__ = [
 
 MAX_PATH = 100
 """Values through which a sign is carried to the weights that take it in."""
+MAX_VISITS = 1_000
+"""Values that are looked at for such a way."""
+_TAKE_SIGN = ("linear", "diag", "bias")
 _OUTER_DIAGONAL = frozenset({"linear", "diag", "scale", "bias"})
 
 
@@ -352,17 +355,24 @@ def takes_sign(graph: RewriteGraph, value: int) -> bool:
 def _sign_path(graph: RewriteGraph, value: int) -> list[tuple[int, int]] | None:
     """The values through which the sign goes, each with the position of the operand; at its end a
     node with weights.
+
+    Of a product any factor may take the sign: where one leads to no weights, as tanh(sigmoid(a)),
+    the next is tried. Every value is read once, so none is looked at twice.
     """
-    path: list[tuple[int, int]] = []
-    while graph.single(value) and len(path) < MAX_PATH:
-        vertex = graph.at(value)
-        if vertex.op in ("linear", "diag", "bias"):
-            return [*path, (value, -1)]
-        place = _sign_carrier(graph, vertex)
-        if place is None:
+    stack: list[tuple[int, tuple[tuple[int, int], ...]]] = [(value, ())]
+    for _ in range(MAX_VISITS):
+        if not stack:
             return None
-        path.append((value, place))
-        value = vertex.operands[place]
+        value, path = stack.pop()
+        if not graph.single(value) or len(path) >= MAX_PATH:
+            continue
+        vertex = graph.at(value)
+        if vertex.op in _TAKE_SIGN:
+            return [*path, (value, -1)]
+        stack += [
+            (vertex.operands[place], (*path, (value, place)))
+            for place in reversed(_sign_carriers(graph, vertex))
+        ]
     return None
 
 
@@ -383,18 +393,20 @@ def _negative(graph: RewriteGraph, value: int) -> int | None:
     return negative
 
 
-def _sign_carrier(graph: RewriteGraph, vertex: Vertex) -> int | None:
-    """Position of the operand whose sign is the sign of the value."""
+def _sign_carriers(graph: RewriteGraph, vertex: Vertex) -> list[int]:
+    """Positions of the operands whose sign is the sign of the value."""
     if is_odd_function(vertex.op):
-        return 0
-    if vertex.op in ("mul", "div"):
-        numerators = vertex.operands if vertex.op == "mul" else vertex.operands[:1]
-        places = sorted(range(len(numerators)), key=lambda k: graph.op(numerators[k]) == "unit")
-        for place in places:  # what lies in a unit may not be able to
-            operand = numerators[place]
-            op = graph.op(operand)
-            if graph.single(operand) and (
-                op in ("linear", "diag", "bias", "mul", "div") or is_odd_function(op)
-            ):
-                return place
-    return None
+        return [0]
+    if vertex.op not in ("mul", "div"):
+        return []
+    numerators = vertex.operands if vertex.op == "mul" else vertex.operands[:1]
+    # what lies in a unit may not be able to
+    places = sorted(range(len(numerators)), key=lambda k: graph.op(numerators[k]) == "unit")
+    carriers = []
+    for place in places:
+        op = graph.op(numerators[place])
+        if graph.single(numerators[place]) and (
+            op in _TAKE_SIGN or op in ("mul", "div") or is_odd_function(op)
+        ):
+            carriers.append(place)
+    return carriers

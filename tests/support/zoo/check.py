@@ -99,6 +99,8 @@ def against_peer(name: str, peer: Peer) -> float:
     """
     genome = zoo.load(name)
     weights, x, given = fixed_case(genome)
+    for diagonal in peer.diagonal:
+        weights[diagonal] = np.diag(np.diag(weights[diagonal]))
     beside = beside_case(genome, len(x))
     return deviation(
         run_compiled(genome, weights, x, given), run_peer(peer, weights, x, given, beside)

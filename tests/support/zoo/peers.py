@@ -10,7 +10,7 @@ bias to which the cell adds 1 at run time.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from support.zoo.equations import Array, States
+from support.zoo.peers_of_layers import run_pypots, run_xlstm
 
 __all__ = ["KNOWN_WRONG", "PEERS", "Peer", "run_peer"]
 
@@ -36,6 +37,11 @@ class Peer:
     options: Mapping[str, Any] = field(default_factory=dict)
     timed: bool = False
     """Whether a step reads the time as well."""
+    through: Callable[..., tuple[Array, States]] | None = None
+    """What runs it, where it is no layer over (x, states); takes the arguments of
+    :func:`run_peer` but the peer."""
+    diagonal: tuple[str, ...] = ()
+    """Weights that are made diagonal for both: only so they compute the same."""
 
     @property
     def label(self) -> str:
@@ -53,7 +59,9 @@ def run_peer(
     """Run the peer with our weights over ``x [T, B, I]`` from ``states [B, H]``; returns outputs
     ``[T, B, H]`` and final states.
     """
-    hidden = next(iter(states.values())).shape[-1]
+    if peer.through is not None:
+        return peer.through(weights, x, states, beside)
+    hidden = max(state.shape[-1] for state in states.values())
     made = getattr(importlib.import_module(peer.module), peer.name)(
         x.shape[-1], hidden, **peer.options
     ).double()
@@ -199,6 +207,14 @@ PEERS: dict[str, Peer] = {
             }
         ),
     ),
+    "gru_d": Peer(
+        "pypots.nn.modules.grud",
+        "BackboneGRUD",
+        ("h", "mask_1", "d", "u"),
+        {},
+        through=run_pypots,
+        diagonal=("n.weight_1",),
+    ),
     "indrnn_relu": Peer(
         _TR,
         "IndRNNCell",
@@ -239,6 +255,13 @@ PEERS: dict[str, Peer] = {
         "WMCLSTMCell",
         ("h", "c"),
         {**_usual("ifgo"), "weight_mh": "i_2.weight_c f_2.weight_c o_2.weight_c_t"},
+    ),
+    "lstmp": Peer(
+        "torch.nn",
+        "LSTM",
+        ("h", "c"),
+        {**_layer(_usual("ifgo")), "weight_hr_l0": "h.weight_0"},
+        options={"proj_size": 4},
     ),
     "mgu": Peer(_TR, "MGUCell", ("h",), {**_usual("fn"), "weight_hh": "f.weight_h n.weight_1"}),
     "minimalrnn": Peer(
@@ -311,6 +334,13 @@ PEERS: dict[str, Peer] = {
         "torch.nn", "RNN", ("h",), _layer(_usual("h")), options={"nonlinearity": "relu"}
     ),
     "rnn_tanh": Peer("torch.nn", "RNN", ("h",), _layer(_usual("h"))),
+    "slstm_heads": Peer(
+        "xlstm.blocks.slstm.src.vanilla",
+        "slstm_forward",
+        ("h", "c", "n", "m"),
+        {},
+        through=run_xlstm,
+    ),
     "star": Peer(
         _TR,
         "STARCell",
