@@ -97,7 +97,9 @@ def show(
         return
     sizes = _sizes(located, input_size, hidden_size)
     facts = cell_facts(located.genome, sizes) | {
-        "predicted": predicted(located.genome, sizes.input_size, sizes.hidden_size)
+        "predicted": predicted(
+            located.genome, sizes.input_size, sizes.hidden_size, dict(sizes.named)
+        )
     }
     if as_json:
         near = relatives(located.genome)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,11 @@ from cellsearch.compiler.backends.native.codes import Codes, native_gradient
 from cellsearch.compiler.backends.native.instructions import OPERATIONS
 from cellsearch.compiler.backends.native.structures import CommandKind
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
-from cellsearch.errors import BackendError, EnvironmentFailure
+from cellsearch.errors import BackendError, ConfigError, EnvironmentFailure
 from cellsearch.files import cache_folder, write_atomically
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import size_names
+from cellsearch.genome.parameters import bound_sizes
 from cellsearch.genome.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ __all__ = [
     "predicted_seconds",
 ]
 
-_COSTLY = {"ERF", "LAYER_NORM_GRADIENT"} | {
+_COSTLY = {"ERF", "LAYER_NORM_GRADIENT", "HEAD_NORM_GRADIENT"} | {
     OPERATIONS[name] for name, row in ops.OPS.items() if row.costly and name in OPERATIONS
 }
 """Instructions of the runtime that count as costly."""
@@ -95,27 +95,27 @@ def estimate(
     steps: int,
     batch: int,
     training: bool = True,
+    sizes: Mapping[str, int | str] | None = None,
 ) -> Cost:
     """The cost of one layer over a segment of ``steps`` positions of ``batch`` sequences.
+    ``sizes``: what names of sizes stand for; those that the cell does not have are left out.
 
-    Raises :class:`BackendError` where there is no runtime, and for a cell that it cannot run.
+    Raises :class:`BackendError` where there is no runtime, and for a cell that it cannot run, or
+    not at these sizes.
     """
     program = simplify_program(lower(genome))
-    if program.cut or size_names(genome):
-        raise BackendError(
-            "no time is predicted: " + (program.cut or "the cell has a size that is not bound")
-        )
-    sized = Codes(
-        native_gradient(program),
-        library(),
-        Sizes(input_size, hidden_size),
-        program.parameter_shapes,
-    )
+    try:
+        numbers = bound_sizes(genome, input_size, hidden_size, sizes)
+        numbers.of(tuple({shape.width for shape in program.shapes}))
+        for shape in program.parameter_shapes.values():
+            numbers.of(shape)
+    except ConfigError as error:
+        raise BackendError(f"no time is predicted: {error.message}", hint=error.hint) from error
+    sized = Codes(native_gradient(program), library(), numbers, program.parameter_shapes)
     return _estimate(sized, steps, batch, training)
 
 
 def _estimate(sized: Codes, steps: int, batch: int, training: bool) -> Cost:
-    input_size, hidden_size = sized.input_size, sized.hidden_size
     codes = [
         sized.code(kind) for kind in (("training", "backward") if training else ("inference",))
     ]
@@ -123,7 +123,7 @@ def _estimate(sized: Codes, steps: int, batch: int, training: bool) -> Cost:
     for code in codes:
         features += _features(code, sized.library, steps, batch)
     positions = steps * batch
-    exact = _multiply_adds(sized.program, input_size, hidden_size) * positions
+    exact = _multiply_adds(sized) * positions
     rows = sum(
         row
         for buffer, row in zip(codes[0].buffers, codes[0].row, strict=True)
@@ -142,15 +142,14 @@ def _estimate(sized: Codes, steps: int, batch: int, training: bool) -> Cost:
     )
 
 
-def _multiply_adds(program: Program, input_size: int, hidden_size: int) -> int:
-    """Of the dense products of one step of one sequence."""
-    sizes = Sizes(input_size, hidden_size)
-    total = 0
-    for value, instruction in program.numbered():
-        if instruction.op == "dense" and program.shapes[value].extent == "step":
-            rows, columns = program.parameter_shapes[instruction.parameter]
-            total += sizes[rows] * sizes[columns]
-    return total
+def _multiply_adds(sized: Codes) -> int:
+    """Of the products with matrices, or with blocks of them, of one step of one sequence."""
+    program = sized.program
+    return sum(
+        math.prod(sized.sizes.of(sized.stored[instruction.parameter]))
+        for value, instruction in program.numbered()
+        if instruction.op == "dense" and program.shapes[value].extent == "step"
+    )
 
 
 def _features(code: Bytecode, runtime: Library, steps: int, batch: int) -> np.ndarray:
@@ -189,12 +188,12 @@ def position_microseconds(
     hidden_size: int,
     training: bool = True,
     constants: Constants = REFERENCE,
+    sizes: Mapping[str, int | str] | None = None,
 ) -> float:
     """Predicted microseconds that one layer takes for one position of 32 sequences, in a segment of
     32 positions.
 
-    ``training``: forward and backward. Raises :class:`BackendError` where there is no runtime to
-    count commands for.
+    ``training``: forward and backward; ``sizes`` and errors as of :func:`estimate`.
     """
     cost = estimate(
         genome,
@@ -203,6 +202,7 @@ def position_microseconds(
         steps=POSITIONS,
         batch=BATCH,
         training=training,
+        sizes=sizes,
     )
     return 1e6 * predicted_seconds(cost, constants) / POSITIONS
 
@@ -216,7 +216,11 @@ def module_microseconds(module: CellModule, constants: Constants = REFERENCE) ->
     width = module.hidden_size
     times = [
         position_microseconds(
-            module.genome, input_size=size, hidden_size=width, constants=constants
+            module.genome,
+            input_size=size,
+            hidden_size=width,
+            constants=constants,
+            sizes=module.sizes,
         )
         for size in layers
     ]

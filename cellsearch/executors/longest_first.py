@@ -36,6 +36,8 @@ def expected_work(genome: Genome, training: Training, steps: int) -> float:
     """
     size = training.hidden_size
     try:
-        return steps * cost.position_microseconds(genome, input_size=size, hidden_size=size)
+        return steps * cost.position_microseconds(
+            genome, input_size=size, hidden_size=size, sizes=training.sizes
+        )
     except BackendError:
         return float(steps * multiply_adds(genome, size, size, training.sizes))

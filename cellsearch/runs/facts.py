@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -102,9 +103,14 @@ def cell_facts(genome: Genome, sizes: LayerSizes) -> dict[str, Any]:
     }
 
 
-def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, Any] | None:
+def predicted(
+    genome: Genome,
+    input_size: int,
+    hidden_size: int,
+    named: Mapping[str, int | str] | None = None,
+) -> dict[str, Any] | None:
     """What one position of 32 sequences costs on this machine; ``None`` where nothing can be
-    predicted.
+    predicted. ``named``: what names of sizes stand for.
 
     That is where the native runtime cannot be had, for a cell that needs I = H in other sizes, and
     for one of more than ``MAX_PREDICTED`` nodes, which would have to be compiled for seconds.
@@ -121,6 +127,7 @@ def predicted(genome: Genome, input_size: int, hidden_size: int) -> dict[str, An
                 steps=cost.POSITIONS,
                 batch=cost.BATCH,
                 training=training,
+                sizes=named,
             )
             seconds = cost.predicted_seconds(counted) / cost.POSITIONS
             found[name] = {

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellsearch import zoo
+from cellsearch import Genome, zoo
 from cellsearch.compiler import cost
 from cellsearch.compiler.cost import Constants, Cost, estimate, machine_constants, predicted_seconds
+from cellsearch.errors import BackendError
+from cellsearch.runs import compute
+from cellsearch.runs.facts import cell_facts, predicted
+from cellsearch.space import LayerSizes
 
 
 def test_multiply_adds_of_lstm() -> None:
@@ -20,6 +24,49 @@ def test_multiply_adds_of_lstm() -> None:
     )
     assert inference.multiply_adds * 3 == found.multiply_adds
     assert inference.bytes < found.bytes
+
+
+def counted(text: str, hidden: int, **sizes: int | str) -> int:
+    return estimate(
+        Genome.from_text(text),
+        input_size=3,
+        hidden_size=hidden,
+        steps=1,
+        batch=1,
+        training=False,
+        sizes=sizes,
+    ).multiply_adds
+
+
+def test_multiply_adds_of_blocks_and_other_sizes() -> None:
+    assert counted("h[t] = tanh(linear(x[t]) + linear(h[t-1], blocks=4))", 8) == 8 * 3 + 4 * 2 * 2
+    heads = "h[t] = head_norm(tanh(linear(x[t]) + linear(h[t-1], blocks=2)), 2)"
+    assert counted(heads, 8) == 8 * 3 + 2 * 4 * 4
+    assert counted("h[t] = rotate(h[t-1], linear(x[t], size=H/2))", 8) == 4 * 3
+    assert counted("h[t] = tanh(linear(x[t], linear(h[t-1], size=P)))", 8, P="H/4") == 8 * 5 + 2 * 8
+    assert counted("h[t] = tanh(linear(x[t], h[t-1]))", 8, P=5) == 8 * 11
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden", "message"),
+    [
+        ("h[t] = tanh(linear(x[t], linear(h[t-1], size=P)))", 8, "size P, which is not bound"),
+        ("h[t] = tanh(linear(x[t]) + linear(h[t-1], blocks=4))", 6, "gives no whole number"),
+    ],
+)
+def test_no_time_is_predicted_at_sizes_that_a_cell_cannot_have(
+    text: str, hidden: int, message: str
+) -> None:
+    with pytest.raises(BackendError, match=message):
+        counted(text, hidden)
+
+
+def test_every_cell_of_the_zoo_has_a_cost_a_footprint_and_a_share_of_the_compute() -> None:
+    for name in zoo.names():
+        genome = zoo.load(name)
+        facts = cell_facts(genome, LayerSizes(8, 8))
+        assert predicted(genome, 8, 8, {}), name
+        assert compute._multiply_adds(genome, LayerSizes(8, 8)) >= facts["multiply_adds"], name
 
 
 def test_the_fit_finds_constants() -> None:
