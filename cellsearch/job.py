@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.genome.device import DeviceLimits
 from cellsearch.genome.sizes import check_named
-from cellsearch.options import OR_INFINITY, above, at_least, between, check_options
+from cellsearch.options import OR_INFINITY, UNSAID, above, at_least, between, check_options
 
 __all__ = [
     "MEMORY",
@@ -26,6 +26,7 @@ __all__ = [
     "Limits",
     "Naive",
     "Outcome",
+    "Precision",
     "Prefilter",
     "Reevaluation",
     "Result",
@@ -50,6 +51,7 @@ Size = Annotated[int, at_least(1)]
 Amount = Annotated[float, at_least(0)]
 Bound = Annotated[float, at_least(0), OR_INFINITY]
 Share = Annotated[float, between(0, 1, open_high=True)]
+Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,9 @@ class Training:
     """See :mod:`cellsearch.compiler.backends`."""
     dtype: Literal["float32", "float64"] = "float32"
     """Of weights and computation."""
+    precision: Annotated[Precision, UNSAID] = "float32"
+    """``"bf16"``: both operands of each product of the cell with a matrix are rounded to bfloat16,
+    and the products summed in ``dtype``; all else is as it was."""
     sizes: Mapping[str, int | str] | None = None
     """The numbers of the sizes that cells have names for (``size=P``), or fractions of H:
     ``{"P": "H/2", "R": 8}``."""

@@ -85,6 +85,13 @@ __all__ = ["COMMANDS"]
     "noise decides between rates]",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    show_default=True,
+    help="Of the products of all cells, whatever the search used.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=0),
     help="Ray workers; 0 trains in this process (default: the run's).",
@@ -196,7 +203,9 @@ def _plan(
 def _announce(plan: FinalPlan, name: str = "") -> None:
     sizes = ", ".join(f"{cell}: H = {size}" for cell, size in plan.sizes.items())
     least, steps = amount(plan.trainings, "training"), plan.protocol.training.steps
-    click.echo(f"{name}at least {least} of {amount(steps, 'step')}; {sizes}", err=True)
+    precision = plan.protocol.training.precision
+    rounded = "" if precision == "float32" else f" with products in {precision}"
+    click.echo(f"{name}at least {least} of {amount(steps, 'step')}{rounded}; {sizes}", err=True)
 
 
 def _show(opened: Run, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from cellsearch.errors import CellsearchError, amount, command
 from cellsearch.history import History
 from cellsearch.job import Naive
 from cellsearch.reporting.operators import OPERATOR_COLUMNS, operator_row, operators, verdict
-from cellsearch.reporting.page import cost_columns, cost_text
+from cellsearch.reporting.page import cost_columns, cost_text, precision_note
 from cellsearch.runs import Run, open_run
 from cellsearch.runs.trial import trial_record
 from cellsearch.store.database import FILE_NAME, runs_below
@@ -323,6 +323,7 @@ def summary(data: Run) -> str:
     if any(trial.repeats for trial in [*data.trials.of_kind(BASELINE), *data.trials.top(1)]):
         share = data.trials.repeated()
         parts.append(f"{share:.0%} of the training time spent on training leaders again")
+    parts += [note] if (note := precision_note(data.declared)) else []
     if data.writer:
         parts.append(f"being searched by {data.writer}")
     return "\n" + ", ".join(parts)

@@ -335,13 +335,18 @@ def _with_suite(document: Mapping[str, Any], source: str, folder: Path | None) -
     task, changes = document.get("task"), document.get("task_options", {})
     if not isinstance(task, str) or not task.startswith(f"{SUITE}:"):
         return document
-    if "training" in document:
-        hint = "write a suite of your own, or leave it out"
+    asked = document.get("training", {})
+    if not isinstance(asked, Mapping) or set(asked) - {"precision"}:
+        hint = "write a suite of your own, or leave out all but precision"
         raise ConfigError("a suite brings its own training", where=f"{source}: training", hint=hint)
+    read_training(asked, source)
     entry = catalog.find(catalog.SUITES, task.partition(":")[2], beside=folder)
     if not isinstance(changes, Mapping):
         return document  # the reader says what is wrong
-    suite = Suite.parse({**entry.document(), **changes}, str(entry.path))
+    declared = {**entry.document(), **changes}
+    if asked:
+        declared["training"] = {**declared.get("training", {}), **asked}
+    suite = Suite.parse(declared, str(entry.path))
     training = {**suite.training, "steps": suite.steps}
     return {**document, "task": SUITE, "task_options": suite.to_document(), "training": training}
 

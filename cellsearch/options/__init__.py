@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from cellsearch.options.fields import (
     OR_INFINITY,
+    UNSAID,
     Key,
     Option,
     Range,
@@ -36,6 +37,7 @@ from cellsearch.options.toml import parse_toml, render_toml, toml_value
 
 __all__ = [
     "OR_INFINITY",
+    "UNSAID",
     "Key",
     "Option",
     "Range",

@@ -13,6 +13,7 @@ from cellsearch.options.toml import toml_value
 
 __all__ = [
     "OR_INFINITY",
+    "UNSAID",
     "FieldEntry",
     "Key",
     "Option",
@@ -85,6 +86,12 @@ def between(low: float, high: float, *, open_low: bool = False, open_high: bool 
 
 OR_INFINITY = "inf"
 """In the annotation of a bound: infinity, which bounds nothing, is allowed too."""
+
+UNSAID = "unsaid"
+"""In the annotation of a field that is younger than the tables that are kept: it is left out of a
+table where it has its default, so that tables, and what is computed of them, stay as they were."""
+_MARKS = (OR_INFINITY, UNSAID)
+"""Texts in annotations that are no words for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,7 @@ def describe(hint: Any, *, many: bool = False) -> str:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         plain = describe(args[0], many=many)
-        words = [rule for rule in args[1:] if isinstance(rule, str) and rule != OR_INFINITY]
+        words = [rule for rule in args[1:] if isinstance(rule, str) and rule not in _MARKS]
         rules = [str(rule) for rule in args[1:] if isinstance(rule, Range)]
         rules += ["or inf"] if OR_INFINITY in args[1:] else []
         if get_origin(args[0]) is tuple:
@@ -209,12 +216,18 @@ def noun(hint: Any) -> str:
 def table_of(part: Any) -> dict[str, Any]:
     """The fields of a dataclass as plain values that :func:`read_options` reads back.
 
-    A field that is ``None`` is left out. A part that is not a dataclass has no options.
+    A field that is ``None`` is left out, and one marked :data:`UNSAID` that has its default. A part
+    that is not a dataclass has no options.
     """
     kind: Any = type(part)
     known = entries_of(kind) if is_dataclass(part) else {}
     table = {key: _plain(getattr(part, entry.name)) for key, entry in known.items()}
-    return {key: value for key, value in table.items() if value is not None}
+    unsaid = {k: _plain(e.default) for k, e in known.items() if UNSAID in get_args(e.hint)[1:]}
+    return {
+        key: value
+        for key, value in table.items()
+        if value is not None and not (key in unsaid and value == unsaid[key])
+    }
 
 
 def default_table(kind: Any) -> dict[str, Any]:

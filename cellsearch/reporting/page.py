@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
+from typing import Any
 
 from cellsearch.errors import amount
 from cellsearch.genome.device import INT8
@@ -22,6 +23,7 @@ __all__ = [
     "leaderboard",
     "number",
     "page",
+    "precision_note",
     "stylesheet",
     "table",
     "trial_table",
@@ -201,3 +203,11 @@ def cell(trial: Trial, metric: str) -> str:
         f'class="soft">{escape(" · ".join(facts))}</p>'
         f"<pre>{escape(genome.to_text())}</pre></div><div>{genome.to_svg()}</div></section>"
     )
+
+
+def precision_note(declared: Mapping[str, Any]) -> str:
+    """What the scores of a run were trained in, in words; ``""`` in float32. ``declared``: its
+    resolved experiment as plain values.
+    """
+    precision = declared.get("training", {}).get("precision", "float32")
+    return "" if precision == "float32" else f"scores of trainings with products in {precision}"

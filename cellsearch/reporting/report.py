@@ -28,6 +28,7 @@ from cellsearch.reporting.page import (
     leaderboard,
     number,
     page,
+    precision_note,
     table,
     trial_table,
 )
@@ -170,6 +171,7 @@ def _head(report: Report, history: History) -> str:
         word = "better" if change < 0 else "worse" if change > 0 else "equal"
         said = f"{word}: score relative to {baseline.name}, same budget, validation, one training"
         tiles.insert(1, (f"{change:+.2f} %", said))
+    note = precision_note(report.declared)
     cards = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
         for value, text in tiles
@@ -180,7 +182,7 @@ def _head(report: Report, history: History) -> str:
         f"{escape(report.task)}{escape(f' ({report.data})') if report.data else ''} · "
         f"{escape(_done(report, history))} · lower score is better · "
         f"{escape(_trainings(history))}, validation data: a lead within the noise of the seed "
-        "means nothing</p>"
+        f"means nothing{escape(f' · {note}' if note else '')}</p>"
         f'<div class="tiles">{cards}</div>'
     )
 

@@ -50,9 +50,11 @@ def _search(run: Snapshot, trial: Trial) -> Iterator[str]:
     )
     yield f"- How it was proposed: {plain(trial.proposal.origin)}."
     training = run.declared["training"]
+    precision = training.get("precision", "float32")
     yield (
         f"- Training: {amount(trial.result.steps if trial.result else training['steps'], 'step')}"
-        f", learning rate {training['learning_rate']:g}, {training.get('dtype', 'float32')}."
+        f", learning rate {training['learning_rate']:g}, {training.get('dtype', 'float32')}"
+        + ("." if precision == "float32" else f", products in {precision}.")
     )
     yield f"- Exported by cellsearch {__version__} with Python {platform.python_version()}."
 

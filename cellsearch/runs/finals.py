@@ -14,7 +14,7 @@ from cellsearch.finals import Finalist, FinalTable, Protocol, run_finals
 from cellsearch.finals.journal import Journal
 from cellsearch.finals.sizes import TOLERANCE
 from cellsearch.genome.device import DeviceLimits
-from cellsearch.job import Limits, Outcome, Training
+from cellsearch.job import Limits, Outcome, Precision, Training
 from cellsearch.options import table_of
 from cellsearch.runs.making import (
     AGAINST,
@@ -31,7 +31,7 @@ from cellsearch.runs.snapshot import FINALS, Snapshot
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.own_data import Given
 from cellsearch.tasks.suite import SUITE
-from cellsearch.training import naive
+from cellsearch.training import check_precision, naive
 from cellsearch.training.bodies import check_body
 
 __all__ = ["FinalPlan", "plan_finals", "plan_one"]
@@ -140,6 +140,7 @@ def plan_finals(
     hidden_size: int | None = None,
     steps: int | None = None,
     sweep_seeds: int = 0,
+    precision: Precision = "float32",
     again: bool = False,
     data: Given = None,
 ) -> FinalPlan:
@@ -152,6 +153,7 @@ def plan_finals(
     steps: of each training (default: the run's).
     sweep_seeds: trainings of each learning rate in the sweep (0: one, and up to three where noise
         decides between rates).
+    precision: of the products of all cells, whatever the search used.
     again: whether the test data may be read again, after earlier finals of this run.
     data: where the user's own data lie now (default: as the run was opened).
 
@@ -171,6 +173,7 @@ def plan_finals(
         declared.training,
         steps=steps or declared.training.steps,
         hidden_size=hidden_size or declared.training.hidden_size,
+        precision=precision,
     )
     arrays = (run if data is None else replace(run, data=data)).load_arrays()
     return plan_one(
@@ -207,6 +210,7 @@ def plan_one(
     tolerance: how far the weights of two models may differ, as a share.
     """
     name, options, arrays = data
+    check_precision(training)
     for finalist in finalists:
         if finalist.body:
             check_body(finalist.body, name, training)

@@ -12,7 +12,7 @@ from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
 from cellsearch.experiment.catalog import load_suite
 from cellsearch.finals import FinalTables, TaskTable
-from cellsearch.job import Limits, Outcome, Training
+from cellsearch.job import Limits, Outcome, Precision, Training
 from cellsearch.options import keys
 from cellsearch.runs.finals import FinalPlan, plan_one
 from cellsearch.runs.making import (
@@ -36,7 +36,7 @@ On = Sequence[str] | Mapping[str, Mapping[str, Any]]
 TOLERANCE = 0.10
 """How far the weights of two models may differ where small models cannot be more equal; the table
 says how far they do."""
-_OF_THE_TASK = ("steps", "hidden_size", "batch_size", "tbptt")
+_OF_THE_TASK = ("steps", "hidden_size", "batch_size", "tbptt", "precision")
 """What of a run's training says nothing about another task, or is said elsewhere."""
 
 
@@ -109,6 +109,7 @@ def plan_finals_on(
     hidden_size: int | None = None,
     steps: int | None = None,
     sweep_seeds: int = 0,
+    precision: Precision = "float32",
     again: bool = False,
     data: Given = None,
 ) -> FinalPlans:
@@ -124,7 +125,7 @@ def plan_finals_on(
         that searched on a suite, its own.
     training: settings of the training that differ, by name.
     data: where the user's own data lie, as ``TASK.OPTION=PATH`` where there are several.
-    top, seeds, against, hidden_size, steps, sweep_seeds, again: as of
+    top, seeds, against, hidden_size, steps, sweep_seeds, precision, again: as of
         :func:`cellsearch.runs.finals.plan_finals`; steps of every task.
 
     Raises :class:`ConfigError` for unknown tasks, options and suites, otherwise what
@@ -142,7 +143,12 @@ def plan_finals_on(
     plans = []
     for k, member in enumerate(chosen.members):
         one = member_training(chosen, member)
-        one = replace(one, steps=steps or one.steps, hidden_size=hidden_size or one.hidden_size)
+        one = replace(
+            one,
+            steps=steps or one.steps,
+            hidden_size=hidden_size or one.hidden_size,
+            precision=(training or {}).get("precision", precision),
+        )
         tasks.get(member.task).check_training(one, where=f"task {member.name}")
         plan = plan_one(
             run.path,

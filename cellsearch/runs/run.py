@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # these load torch
     from cellsearch.export.write import Exported, Form
     from cellsearch.finals import FinalTable, FinalTables
     from cellsearch.genome.graph import Genome
-    from cellsearch.job import Outcome
+    from cellsearch.job import Outcome, Precision
     from cellsearch.runs.finals import FinalPlan
     from cellsearch.runs.finals_on import FinalPlans
     from cellsearch.runs.telling import ToldAnswer
@@ -164,6 +164,7 @@ class Run(Snapshot):
         hidden_size: int | None = None,
         steps: int | None = None,
         sweep_seeds: int = 0,
+        precision: Precision = "float32",
         again: bool = False,
         data: Given = None,
     ) -> FinalPlan:
@@ -178,6 +179,7 @@ class Run(Snapshot):
             hidden_size=hidden_size,
             steps=steps,
             sweep_seeds=sweep_seeds,
+            precision=precision,
             again=again,
             data=data,
         )

@@ -12,7 +12,7 @@ from torch import nn
 from cellsearch.errors import CheckpointError, ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Training
-from cellsearch.tasks.base import Arrays, Task
+from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.training import checkpoint, evaluate, prepare
 from cellsearch.training.checkpoint import Checkpoint
@@ -77,7 +77,7 @@ def load_trained(path: Path, job: Job, arrays: Arrays) -> Trained:
     Raises :class:`CheckpointError` for a damaged file and for one whose weights do not fit the job.
     """
     task = make_task(job, arrays)
-    model = task.model(cell_factory(Genome.from_json(job.genome), job.training))
+    model = task.model(_factory(job))
     if isinstance(model, SequenceModel):
         try:
             model.described = task.interface()
@@ -94,11 +94,17 @@ def load_described(path: Path, job: Job) -> nn.Module | None:
     Raises :class:`CheckpointError` as :func:`load_trained` does.
     """
     stored = checkpoint.read(path)
-    factory = cell_factory(Genome.from_json(job.genome), job.training)
-    model = described_model(stored.meta, stored.weights(), factory, str(path))
+    model = described_model(stored.meta, stored.weights(), _factory(job), str(path))
     if model is not None:
         _load_weights(model, stored, job, path)
     return model
+
+
+def _factory(job: Job) -> CellFactory:
+    """What builds the layers of a trained model. They compute in float32 whatever they were trained
+    in: so does all that is written of the weights.
+    """
+    return cell_factory(Genome.from_json(job.genome), replace(job.training, precision="float32"))
 
 
 def _load_weights(model: nn.Module, stored: Checkpoint, job: Job, path: Path) -> None:

@@ -399,12 +399,13 @@ class Search:
         """The data for :meth:`run`: loaded from where they lie now, and the references of a suite
         trained; ``on_training`` is told before each of these.
 
-        Raises :class:`ConfigError` for data that are not there, :class:`RunError` for data that
-        were replaced since the run was opened.
+        Raises :class:`ConfigError` for data that are not there, and for a precision that nothing
+        here computes fast; :class:`RunError` for data that were replaced since the run was opened.
         """
         if self._data is None:
             task, options = self.experiment.task, self._own_data.loadable()
             on_training = on_training or self._announcer.tell
+            training.check_precision(self.experiment.training)
             data = training.prepare(task, options, on_training=on_training)
             self._own_data.require_unchanged()
             self._data = data

@@ -17,13 +17,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellsearch.training.data import Data, ReferenceTraining
-    from cellsearch.training.jobs import evaluate, layer_sizes, naive, prepare
+    from cellsearch.training.jobs import check_precision, evaluate, layer_sizes, naive, prepare
 
-__all__ = ["Data", "ReferenceTraining", "evaluate", "layer_sizes", "naive", "prepare"]
+__all__ = [
+    "Data",
+    "ReferenceTraining",
+    "check_precision",
+    "evaluate",
+    "layer_sizes",
+    "naive",
+    "prepare",
+]
 
 _HOME = {
     "Data": "cellsearch.training.data",
     "ReferenceTraining": "cellsearch.training.data",
+    "check_precision": "cellsearch.training.jobs",
     "evaluate": "cellsearch.training.jobs",
     "layer_sizes": "cellsearch.training.jobs",
     "naive": "cellsearch.training.jobs",

@@ -156,6 +156,12 @@ def check_body(name: str, task: str, training: Training) -> None:
             where="training.bidirectional",
             hint=f"leave {name} out, or set it to false",
         )
+    if training.precision != "float32":
+        raise ConfigError(
+            f"{name} has no products in {training.precision}, which are those of a cell",
+            where="training.precision",
+            hint=f"leave {name} out, or train in float32",
+        )
     if tasks.get(task).hands_state_on:
         raise ConfigError(
             f"{name} has no state, which the model of the task {task} hands from one layer to "

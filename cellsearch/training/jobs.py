@@ -17,12 +17,13 @@ from cellsearch.training.data import Data, OnTraining
 
 # They load torch, and who only hands the data of a task to workers needs none.
 if TYPE_CHECKING:
-    from cellsearch.training import loop, model, results, suite
+    from cellsearch.training import loop, model, precision, results, suite
 else:
     loop, model = Later("cellsearch.training.loop"), Later("cellsearch.training.model")
+    precision = Later("cellsearch.training.precision")
     results, suite = Later("cellsearch.training.results"), Later("cellsearch.training.suite")
 
-__all__ = ["evaluate", "get_ready", "layer_sizes", "naive", "prepare"]
+__all__ = ["check_precision", "evaluate", "get_ready", "layer_sizes", "naive", "prepare"]
 
 
 def prepare(
@@ -47,6 +48,14 @@ def prepare(
         return Data(arrays, suite.targets(parsed))
     scores = suite.references(parsed, arrays, cache or results.ResultCache(), on_training)
     return Data(arrays, suite.targets(parsed, scores))
+
+
+def check_precision(training: Training) -> None:
+    """Raise :class:`ConfigError` where this machine has nothing fast that computes in the precision
+    of a training; in float32 nothing is loaded for that.
+    """
+    if training.precision != "float32":
+        precision.check_precision(training)
 
 
 def naive(

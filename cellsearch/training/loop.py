@@ -41,6 +41,7 @@ from cellsearch.training.model import (
     fewest_weights,
     make_task,
 )
+from cellsearch.training.precision import check_precision
 from cellsearch.training.prefilter import check_job
 from cellsearch.training.quiet_start import quiet_start
 from cellsearch.training.state import Progress, detached, inherit, restore, store
@@ -114,6 +115,7 @@ class _Run:
     def __init__(self, job: Job, genome: Genome | None, arrays: Arrays) -> None:
         """``genome``: ``None`` where the job's body is trained."""
         tasks.get(job.task).check_training(job.training)
+        check_precision(job.training)
         self.job, self.genome = job, genome
         self.guard = Guard(job.limits)
         self.started = time.perf_counter()

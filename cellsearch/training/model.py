@@ -209,6 +209,7 @@ def cell_factory(genome: Genome, training: Training) -> CellFactory:
             dropout=training.dropout,
             variational_dropout=training.variational_dropout,
             bidirectional=training.bidirectional,
+            precision=training.precision,
             backend=training.backend,
             dtype=DTYPES[training.dtype],
             sizes=own_sizes(genome, training.sizes),

@@ -18,6 +18,7 @@ from cellsearch.files import file_state
 from cellsearch.genome.json import decode
 from cellsearch.genome.measures import multiply_adds
 from cellsearch.plain import plain
+from cellsearch.reporting.page import precision_note
 from cellsearch.runs import open_run
 from cellsearch.runs.facts import trained_sizes
 from cellsearch.space import LayerSizes
@@ -178,6 +179,7 @@ class LiveRun:
                     for key in ("question", "task", "strategy", "schedule")
                 },
                 "asked_for": int(declared.get("trials", 0)),
+                "precision": precision_note(declared),
                 "metric": store.metric or "score",
                 "created": store.created,
                 "openings": [environment.opened for environment in store.environments()],

@@ -45,7 +45,7 @@ function bestChart(run, chart, byTime) {
 export function overview(context) {
   const { run, params } = context;
   const head = h("div", { class: "title" }, h("h1", {}, run.about.name), run.about.question ? h("p", { class: "question" }, run.about.question) : null,
-    soft(["strategy ", run.about.strategy, " · task ", run.about.task, " · schedule ", run.about.schedule, " · since ", clock(run.about.created)].join("")));
+    soft(["strategy ", run.about.strategy, " · task ", run.about.task, " · schedule ", run.about.schedule, run.about.precision ? ` · ${run.about.precision}` : "", " · since ", clock(run.about.created)].join("")));
   const going = h("div"), tiles = h("div", { class: "tiles" }), top = h("div"), latest = h("div"), winner = h("div", { class: "winner-cell" });
   const chart = new Chart({ height: 300, label: "Best score so far" });
   let byTime = params.by === "time", drawn = -1;
