@@ -51,7 +51,10 @@ class Stepper:
     quantises the operands of products as they come (dynamic quantisation as torch's
     ``quantized.linear_dynamic`` does it; per-channel scales: Krishnamoorthi 2018, arXiv 1806.08342,
     section 3), everything else is float32. An initial value beyond the range of the precision
-    becomes its largest number.
+    becomes its largest number. Less than float32 saves memory, not time, at the usual sizes: int8
+    becomes faster only where the weights no longer fit into the caches (about three times at H =
+    1024; ``benchmarks/latency.py``). That of the cell's own products (``compile_cell(...,
+    precision=)``) plays no part here.
 
     ``backend``: ``"native"`` (float32 only), ``"torch"``, or ``"auto"``, which takes the first that
     can; :attr:`report` says which and why. Raises :class:`ConfigError` for another precision or
