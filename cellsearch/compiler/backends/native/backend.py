@@ -20,6 +20,7 @@ class Native(Backend):
 
     name = "native"
     more_inputs = True
+    precisions = ("float32", "bf16")
 
     def supports(self, program: Program, device: torch.device, dtype: torch.dtype) -> Support:
         """Programs of ops that the runtime has, in float32 on the CPU, where it can be built or was

@@ -47,7 +47,7 @@ __all__ = [
 
 SOURCES = Path(__file__).parent / "src"
 BUNDLED = Path(__file__).parent / "bundled" / "runtime-x86_64-avx2.so"
-FORMAT = 4
+FORMAT = 5
 # No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the
 # floating-point mode of the whole process.
 FLAGS = (
@@ -76,8 +76,10 @@ class Library:
     """The loaded runtime: ``run(job address) -> code``, ``call(call address) -> code``, the numbers
     of its instructions and its sizes.
 
-    ``instructions``: which instruction set it uses; ``source``: hash of what it was built from;
-    ``origin``: why this one, for people.
+    ``instructions``: which instruction set it uses; ``bf16``: how it computes products of bfloat16
+    (``"amx"``, ``"avx512_bf16"``, or the instruction set, with which it rounds by integers and
+    multiplies float32); ``source``: hash of what it was built from; ``origin``: why this one, for
+    people.
     """
 
     def __init__(self, path: Path, origin: str = "") -> None:
@@ -102,6 +104,8 @@ class Library:
             )
         self.describe(size, lambda k: opcode(k).decode())
         self.instructions = processor().decode()
+        self._bf16 = handle.cellsearch_bf16_path
+        self._bf16.argtypes, self._bf16.restype = [], ctypes.c_char_p
         self.source = ""
         if hasattr(handle, "cellsearch_source"):
             handle.cellsearch_source.argtypes, handle.cellsearch_source.restype = (
@@ -110,12 +114,19 @@ class Library:
             )
             self.source = handle.cellsearch_source().decode()
 
+    @property
+    def bf16(self) -> str:
+        """How products of bfloat16 are computed. Asking it asks the kernel for AMX, once."""
+        path: bytes = self._bf16()
+        return path.decode()
+
     def describe(self, size: Callable[[int], int], opcode: Callable[[int], str]) -> None:
         """Take over what the runtime says about itself by ``cellsearch_size`` and
         ``cellsearch_opcode``.
         """
         self.job_bytes, self.panel, self.block = size(1), size(2), size(3)
         self.outer_rows, self.outer_columns = size(4), size(5)
+        self.cells = size(7)
         self.opcodes = {opcode(k): k for k in range(size(6))}
 
 

@@ -64,9 +64,11 @@ class Bytecode:
     """Scratch registers that the longest stage needs."""
     register_floats: int
     outer_floats: int
-    """Scratch memory of the widest weight gradient."""
+    """Scratch memory of the widest weight gradient, or product of rounded factors."""
     packed_floats: int
     """Memory of all packed weights."""
+    bf16: bool
+    """Whether both factors of every product are rounded to bfloat16."""
     blocked: bool
     """Whether the loop has no product, so that a block of rows may run through a whole chunk."""
 
@@ -85,12 +87,14 @@ def encode(
     weights: Mapping[str, tuple[Width, ...]],
     sizes: Sizes,
     folding: Folding = (),
+    *,
+    bf16: bool = False,
 ) -> Bytecode:
     """The tables of a schedule for these sizes; ``weights``: shapes of the weights, in letters,
     with three sizes for one in blocks, which the schedule takes for a matrix;
-    ``folding``: columns of the token table.
+    ``folding``: columns of the token table; ``bf16``: both factors of products are rounded.
     """
-    encoder = _Encoder(plan, library, weights, sizes, folding)
+    encoder = _Encoder(plan, library, weights, sizes, folding, bf16=bf16)
     phases = [0]
     for name in PHASES:
         for command in getattr(plan, name):
@@ -114,6 +118,7 @@ def encode(
         register_floats=-(-max(library.block, encoder.widest) // 16) * 16,
         outer_floats=encoder.outer_floats,
         packed_floats=encoder.packed_floats,
+        bf16=bf16,
         blocked=all(isinstance(command, Stage) for command in plan.loop),
     )
 
@@ -128,7 +133,10 @@ class _Encoder:
         weights: Mapping[str, tuple[Width, ...]],
         sizes: Sizes,
         folding: Folding,
+        *,
+        bf16: bool,
     ) -> None:
+        self.bf16 = bf16
         self.columns = {name: k for k, (name, _) in enumerate(folding)}
         self.plan = plan
         self.weights = weights
@@ -304,8 +312,20 @@ class _Encoder:
             )
         )
         self.pieces += pieces
-        panel = self.library.panel
-        self.packed_floats += -(-width // panel) * panel * depth
+        self.packed_floats += self.packed(width, depth)
+
+    def packed(self, width: int, depth: int) -> int:
+        """Floats of a packed weight. In bfloat16 a depth of 32 takes ``library.cells``, and as many
+        rows of the other factor as a gradient adds at once are scratch memory, an odd number of 32s
+        each.
+        """
+        columns = -(-width // self.library.panel) * self.library.panel
+        if not self.bf16:
+            return columns * depth
+        parts = -(-depth // 32)
+        left = self.library.outer_rows * (parts | 1) * self.library.cells
+        self.outer_floats = max(self.outer_floats, left)
+        return columns * parts * self.library.cells
 
     def outer(self, outer: Outer) -> None:
         """One command for the gradients of matrices, and one for each block of the others."""

@@ -115,5 +115,6 @@ class Codes:
                 self.stored,
                 self.sizes,
                 (self.folding or ()) if kind.endswith(WITH_TOKENS) else (),
+                bf16=self.program.precision == "bf16",
             )
         return self.codes[kind]

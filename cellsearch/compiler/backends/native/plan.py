@@ -270,6 +270,7 @@ def make_plan(
         together=not packed,
         blocked=code.blocked,
         direct=direct,
+        bf16=code.bf16,
         registers=code.registers,
         register_floats=code.register_floats,
         scratch_floats=memory.packed,

@@ -138,6 +138,7 @@ class CJob(Structure):
     together: int
     blocked: int
     direct: int
+    bf16: int
     registers: int
     register_floats: int
     scratch_floats: int

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define FORMAT 4
+#define FORMAT 5
 
 /* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
 enum {
@@ -37,7 +37,7 @@ enum { POINTWISE, PRODUCT, OUTER, GATHER, SCATTER };
  * PRODUCT:   C[rows, width] = start + A[rows, depth] * weights, ``first``..: pieces of the packed matrix [depth, width].
  * OUTER:     for each piece: gradient[width of the piece, depth] += A[rows, ...]^T * C[rows, depth]; A holds ``width`` columns.
  * GATHER:    A[row, width] = (or, with start 1, +=) table[token of the row, ``packed``...]; a row of the table has ``depth`` columns.
- * SCATTER:   table[token of the row, ``packed``...] += A[row, width]. ``first`` is the buffer of the table in both. */
+ * SCATTER:   table[token of the row, ``packed``...] += A[row, width]; in bf16 of A rounded. ``first`` is the table's buffer in both. */
 typedef struct {
     int64_t kind;
     int64_t first, count;             /* instructions, or pieces */
@@ -68,6 +68,7 @@ typedef struct {
     int64_t together;           /* 1: commands before and after the loop may treat a chunk as one block of rows */
     int64_t blocked;            /* 1: the loop has no product, so a block of rows may run through a whole chunk */
     int64_t direct;             /* 1: few rows: use weights without packing them */
+    int64_t bf16;               /* 1: both factors of every product are rounded to bfloat16, see bf16.h */
     int64_t registers, register_floats;
     int64_t scratch_floats, packed_floats;
     float *scratch, *packed;

@@ -6,6 +6,7 @@
 #include "pointwise.h"
 #include "format.h"
 #include "product.h"
+#include "bf16.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -112,8 +113,9 @@ static int check_matrix(const Job *job, const Command *c, int mode) {
         if (fixed && mode != ONCE) return BAD_OPERAND;
         if (c->start < START_ZERO || c->start > START_BIAS) return BAD_COMMAND;
         if (c->operands == 3 && (!place_fits(job, o + 2, c->width, mode) || job->buffer[o[2].buffer].kind != FIXED)) return BAD_OPERAND;
-        int64_t size = panels(c->width) * PANEL * c->depth;
+        int64_t size = job->bf16 ? cells_packed(c->width, c->depth) : panels(c->width) * PANEL * c->depth;
         if (c->packed < 0 || c->packed > job->packed_floats || size > job->packed_floats - c->packed) return BAD_SCRATCH;
+        if (job->bf16 && cells_left(c->depth) > job->scratch_floats) return BAD_SCRATCH;
     } else if (outer_scratch(c) > job->scratch_floats) {
         return BAD_SCRATCH;
     }
@@ -175,7 +177,7 @@ static int check_contents(const Job *job) {
 static int check(const Job *job) {
     const int64_t limit = INT64_C(1) << 31;
     if (job->format != FORMAT) return BAD_FORMAT;
-    if (job->steps < 1 || job->rows < 1 || job->chunk < 1 || job->steps > limit || job->rows > limit || job->chunk > limit) return BAD_SIZE;
+    if ((job->bf16 & ~INT64_C(1)) || job->steps < 1 || job->rows < 1 || job->chunk < 1 || job->steps > limit || job->rows > limit || job->chunk > limit) return BAD_SIZE;
     const int64_t counts[] = {job->buffers, job->operands, job->instructions, job->commands, job->pieces, job->carried};
     for (int i = 0; i < 6; i++)
         if (counts[i] < 0 || counts[i] > limit) return BAD_SIZE;
@@ -234,6 +236,10 @@ static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t
     const float *A = address(chunk, o, t), *bias = c->start == START_BIAS ? address(chunk, o + 2, t) : 0;
     float *C = address(chunk, o + 1, t);
     const int64_t lead = job->buffer[o[0].buffer].row_stride, stride = job->buffer[o[1].buffer].row_stride;
+    if (!direct && job->bf16) {
+        product_bf16(rows, c->width, c->depth, A, lead, job->packed + c->packed, C, stride, (int)c->start, bias, (int)(t & 1), job->scratch);
+        return;
+    }
     if (!direct) {
         product(rows, c->width, c->depth, A, lead, job->packed + c->packed, C, stride, (int)c->start, bias);
         return;
@@ -245,7 +251,8 @@ static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
         const float *W = job->buffer[p->buffer].base + p->offset;
-        if (p->transposed) product_direct(rows, p->columns, p->rows, A + p->row, lead, W, p->rows, C + p->column, stride);
+        if (job->bf16) direct_bf16(rows, p, A, lead, W, C, stride);
+        else if (p->transposed) product_direct(rows, p->columns, p->rows, A + p->row, lead, W, p->rows, C + p->column, stride);
         else
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t k = 0; k < p->rows; k++)
@@ -255,6 +262,12 @@ static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t
 
 static void pack_product(const Job *job, const Command *c) {
     float *packed = job->packed + c->packed;
+    if (job->bf16) {
+        cells_of_edge(c->width, c->depth, packed);
+        for (const Piece *p = job->piece + c->first; p < job->piece + c->first + c->count; p++)
+            cells_of_piece(job->buffer[p->buffer].base + p->offset, p, c->depth, packed);
+        return;
+    }
     pack_edge(c->depth, c->width, packed);
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
@@ -324,6 +337,10 @@ static int run_outer(const Chunk *chunk, const Command *c, int64_t t, int64_t ro
     float *packed = job->scratch, *area = packed + OUTER_ROWS * panels(c->depth) * PANEL;
     for (int64_t row = 0; row < rows; row += OUTER_ROWS, first = 0) {
         int64_t count = smaller(OUTER_ROWS, rows - row);
+        if (job->bf16) {
+            outer_bf16(c, job->piece + c->first, job->buffer, left + row * lead, lead, right + row * stride, stride, count, packed, first);
+            continue;
+        }
         pack_right(right + row * stride, stride, c->depth, 0, count, count, packed);
         outer_block(job, c, left + row * lead, lead, count, packed, area, first);
     }
@@ -342,7 +359,7 @@ static void run_table(const Chunk *chunk, const Command *c, int64_t t, int64_t r
         else if (c->kind == GATHER)
             for (int64_t j = 0; j < c->width; j++) place[j] += entry[j];
         else
-            for (int64_t j = 0; j < c->width; j++) entry[j] += place[j];
+            for (int64_t j = 0; j < c->width; j++) entry[j] += chunk->job->bf16 ? round_bf16(place[j]) : place[j];
     }
 }
 
@@ -476,6 +493,7 @@ EXPORT int cellsearch_run(const Job *job) {
             if (job->command[i].kind == PRODUCT) pack_product(job, job->command + i);
     run_chunks(job);
     run_once(job, EPILOGUE);
+    if (job->bf16) bf16_release();
     restore_subnormals(before);
     return OK;
 }
@@ -497,11 +515,15 @@ EXPORT int cellsearch_call(const Call *call) {
 /* The names of the instructions in their numbering; NULL beyond the last. */
 EXPORT const char *cellsearch_opcode(int number) { return number >= 0 && number < OPCODE_COUNT ? OPCODE_NAMES[number] : 0; }
 
-/* Sizes that the caller must agree with: 0 format, 1 bytes of a job, 2 panel, 3 floats of a block, 4 rows of a gradient, 5 columns. */
+/* Sizes that the caller must agree with: 0 format, 1 bytes of a job, 2 panel, 3 floats of a block, 4 rows of a gradient, 5 columns,
+ * 6 how many instructions, 7 cells of a depth of 32 (bf16.h). */
 EXPORT int64_t cellsearch_size(int what) {
-    const int64_t sizes[] = {FORMAT, (int64_t)sizeof(Job), PANEL, BLOCK, OUTER_ROWS, OUTER_COLUMNS, OPCODE_COUNT};
-    return what >= 0 && what < 7 ? sizes[what] : -1;
+    const int64_t sizes[] = {FORMAT, (int64_t)sizeof(Job), PANEL, BLOCK, OUTER_ROWS, OUTER_COLUMNS, OPCODE_COUNT, CELLS_OF_32};
+    return what >= 0 && what < 8 ? sizes[what] : -1;
 }
 
 /* Which instructions of the processor the library was built for. */
 EXPORT const char *cellsearch_path(void) { return PATH; }
+
+/* How products of bfloat16 are computed here: "amx", "avx512_bf16", or the path above, which rounds by integers and multiplies float32. */
+EXPORT const char *cellsearch_bf16_path(void) { return bf16_path(); }
