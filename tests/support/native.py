@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.plan import JobPlan, make_plan
 from cellsearch.compiler.backends.native.structures import CJob, Numbers
 from cellsearch.compiler.lower import lower
+from cellsearch.compiler.program import Precision
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
@@ -65,7 +67,7 @@ _STEPS, _ROWS = 5, 3
 _COUNTS = ("buffers", "operands", "instructions", "commands", "pieces", "carried")
 _FREE = (
     *("format", "steps", "rows", "chunk", "backwards", "together", "blocked", "direct"),
-    *("registers", "register_floats"),
+    *("bf16", "registers", "register_floats"),
 )
 _LARGE = ("steps", "rows", "chunk")  # kept small, or a correct program would run for ever
 
@@ -81,7 +83,8 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
     for _ in range(rounds):
         k = int(rng.integers(len(names) + len(texts)))
         genome = zoo.load(names[k]) if k < len(names) else Genome.from_text(texts[k - len(names)])
-        kernel = NativeKernel(simplify_program(lower(genome)), library)
+        precision = rng.choice(get_args(Precision))
+        kernel = NativeKernel(simplify_program(lower(genome, precision)), library)
         plan = _plan(kernel, str(rng.choice(("training", "inference", "backward"))), library)
         for _ in range(20):
             refused += _run_spoiled(plan, rng)
@@ -161,20 +164,28 @@ def run_cells(names: Sequence[str], library: Library) -> None:
             (4, 3, 65, (3, 2, 2, 1)),
             (1, 1, 5, None),
         ):
-            _run_cell(genome, steps, rows, size, packed, library)
+            for precision in get_args(Precision):
+                _run_cell(genome, precision, (steps, rows, size), packed, library)
     for text, multiple in WRITTEN.items():
         for steps, rows, times, packed in (
             (3, 5, 17, None),
             (2, 300, 1, None),
             (4, 3, 21, (3, 2, 2, 1)),
         ):
-            _run_cell(Genome.from_text(text), steps, rows, multiple * times, packed, library)
+            size = multiple * times
+            for precision in get_args(Precision):
+                _run_cell(Genome.from_text(text), precision, (steps, rows, size), packed, library)
 
 
 def _run_cell(
-    genome: Genome, steps: int, rows: int, size: int, packed: Sequence[int] | None, library: Library
+    genome: Genome,
+    precision: Precision,
+    shape: tuple[int, int, int],
+    packed: Sequence[int] | None,
+    library: Library,
 ) -> None:
-    kernel = NativeKernel(simplify_program(lower(genome)), library)
+    steps, rows, size = shape
+    kernel = NativeKernel(simplify_program(lower(genome, precision)), library)
     x = torch.randn(steps, rows, size, requires_grad=True)
     states = [torch.rand(rows, size, requires_grad=True) for _ in genome.states]
     weights = {

@@ -100,7 +100,7 @@ def test_without_a_compiler_the_delivered_library_is_used(
     monkeypatch.setattr(build, "compiler", lambda: None)
     monkeypatch.setattr(build, "BUNDLED", bundled)
     assert build.library().path == bundled
-    assert build.library().instructions == "avx2"
+    assert build.library().instructions == build.library().bf16 == "avx2"
 
 
 def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -214,7 +214,14 @@ def test_a_library_of_another_owner_is_built_again(own_cache: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "flags", [("-march=x86-64",), ("-march=x86-64-v3",), ("-march=skylake-avx512",)]
+    "flags",
+    [
+        ("-march=x86-64",),
+        ("-march=x86-64-v3",),
+        ("-march=skylake-avx512",),
+        ("-march=cooperlake",),
+        ("-march=sapphirerapids",),
+    ],
 )
 def test_every_instruction_set_compiles_without_warnings(
     flags: tuple[str, ...], tmp_path: Path

@@ -34,6 +34,7 @@ from cellsearch.compiler.backends.native.structures import (
     CPiece,
 )
 from cellsearch.compiler.lower import lower
+from cellsearch.compiler.program import Precision
 from cellsearch.compiler.simplify import simplify_program
 
 COMPILER = "aarch64-linux-gnu-gcc"
@@ -96,12 +97,12 @@ class Emulated(build.Library):
 
     def __init__(self, emulator: str, program: Path) -> None:
         self.command, self.file = [emulator, str(program)], program.with_suffix(".job")
-        sizes, path, opcodes = subprocess.run(
+        sizes, path, bf16, opcodes = subprocess.run(
             [*self.command, "sizes"], capture_output=True, text=True, check=True
         ).stdout.splitlines()
         numbers, names = [int(n) for n in sizes.split()], opcodes.split()
         self.describe(numbers.__getitem__, names.__getitem__)
-        self.instructions, self.runs = path, 0
+        self.instructions, self.rounding, self.runs = path, bf16, 0
 
     def call(self, address: int) -> int:  # type: ignore[override]
         """As ``cellsearch_call`` does it: addresses filled in and results copied here, the run
@@ -181,13 +182,14 @@ def neon(replay: Path) -> Emulated:
 
 
 def test_it_is_the_path_for_neon(neon: Emulated) -> None:
-    assert neon.instructions == "neon"
+    assert neon.instructions == neon.rounding == "neon"
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_cho", "lstm_ln", "sru", "darts_v2", "functions"])
 @pytest.mark.parametrize("lengths", [None, (5, 5, 3, 3, 2, 1)])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_cells_compute_the_same_there(
-    neon: Emulated, name: str, lengths: tuple[int, ...] | None
+    neon: Emulated, name: str, lengths: tuple[int, ...] | None, precision: Precision
 ) -> None:
     genome = Genome.from_text(FUNCTIONS) if name == "functions" else zoo.load(name)
     torch.manual_seed(4)
@@ -197,8 +199,9 @@ def test_cells_compute_the_same_there(
     }
     x = torch.randn(6, 5, 17, requires_grad=True)
     states = [torch.rand(5, 17) for _ in genome.states]
-    program = simplify_program(lower(genome))
+    program = simplify_program(lower(genome, precision))
     results = []
+    tolerance = 1 if precision == "float32" else 50  # a number may be rounded to another side
     before = neon.runs
     for kernel in (NativeKernel(program, neon), backends.get("reference").build(program)):
         output, final = kernel(x, states, weights, lengths)
@@ -207,7 +210,7 @@ def test_cells_compute_the_same_there(
     assert neon.runs == before + 2, "forward and backward"
     for got, expected in zip(*results, strict=True):
         assert torch.allclose(
-            got, expected, rtol=1e-3, atol=1e-4 * float(expected.detach().abs().max())
+            got, expected, rtol=1e-3, atol=tolerance * 1e-4 * float(expected.detach().abs().max())
         )
 
 

@@ -15,6 +15,7 @@ from cellsearch.compiler.backends.native.codes import native_gradient
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
+from cellsearch.compiler.backends.rounding import rounded
 from cellsearch.compiler.backends.transforms import check_gradients
 from cellsearch.compiler.program import Program, base_places
 from cellsearch.errors import BackendError
@@ -91,6 +92,8 @@ class NativeKernel(Kernel):
                 for name, bias in sized.folding
             ]
         )
+        if self.program.precision == "bf16":
+            embedding, weights = rounded(embedding), rounded(weights)
         table = torch.addmm(biases, embedding, weights.t())
         active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
         tensors = (*states, *(parameters[name] for name in self.names))

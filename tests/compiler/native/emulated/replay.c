@@ -1,6 +1,6 @@
 /* Runs a job of the native runtime that another machine has written down: pieces of memory with the addresses that they had there.
  *
- *   replay sizes       prints what cellsearch_size, cellsearch_path and cellsearch_opcode say
+ *   replay sizes       prints what cellsearch_size, cellsearch_path, cellsearch_bf16_path and cellsearch_opcode say
  *   replay run FILE    reads a job and writes the memory back that it may have changed
  *
  * FILE: number of pieces; for each its address, its bytes, and whether it is written back (64-bit numbers); then the contents of all
@@ -15,6 +15,7 @@ int cellsearch_run(const Job *job);
 int64_t cellsearch_size(int what);
 const char *cellsearch_opcode(int number);
 const char *cellsearch_path(void);
+const char *cellsearch_bf16_path(void);
 
 typedef struct {
     uint64_t address, bytes, changes;
@@ -81,7 +82,7 @@ int main(int count, char **arguments) {
         return 0;
     }
     for (int i = 0; cellsearch_size(i) >= 0; i++) printf("%lld ", (long long)cellsearch_size(i));
-    printf("\n%s\n", cellsearch_path());
+    printf("\n%s\n%s\n", cellsearch_path(), cellsearch_bf16_path());
     for (int i = 0; cellsearch_opcode(i); i++) printf("%s ", cellsearch_opcode(i));
     printf("\n");
     return 0;
