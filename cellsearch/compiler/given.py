@@ -152,7 +152,8 @@ def _entered(value: Tensor, packing: Packing | None, *, first: bool) -> Tensor:
     """
     begin = value[:1] if first else torch.zeros_like(value[:1])
     mirrored = reverse(value, packing)  # of each sequence, the first step's at the end
-    return torch.cat([begin, mirrored[:-1]])
+    # cut at the end: torch.export would ask of a part of T - 1 steps whether it is one
+    return torch.cat([begin, mirrored])[: value.shape[0]]
 
 
 def check_given(genome: Genome, given: Beside) -> None:

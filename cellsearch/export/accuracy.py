@@ -68,6 +68,7 @@ def exported_layer(cell: CellModule, precision: Precision) -> nn.Module:
         num_layers=cell.num_layers,
         bidirectional=cell.bidirectional,
         precision=precision,
+        sizes=cell.sizes,
     )
     # The source is made here and now from a genome that was checked, and lies in a folder of our
     # own until it is loaded.

@@ -11,20 +11,22 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from cellsearch import __version__
 from cellsearch.compiler.backends.evaluate import evaluate
+from cellsearch.compiler.given import Beside, with_resets
 from cellsearch.compiler.module import CellModule, State, compile_cell
+from cellsearch.compiler.program import Program
 from cellsearch.errors import BackendError, ConfigError, checked_arguments
 from cellsearch.export.torch_head import Ends
 from cellsearch.export.whole import WholeModel
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parameters import check_plain
-from cellsearch.genome.parts import check_inputs
+from cellsearch.genome.sizes import Sizes
 
 __all__ = ["DESCRIPTION", "check_program", "to_torch_export"]
 
@@ -49,6 +51,8 @@ def to_torch_export(
     step: bool = False,
     whole: WholeModel | None = None,
     doc: str = "",
+    sizes: Mapping[str, int | str] | None = None,
+    resets: bool = False,
 ) -> bytes:
     """A trained layer as an archive that ``torch.export.load`` reads, checked before it is
     returned: at three lengths and two batch sizes, from drawn states, against the compiled layer.
@@ -58,18 +62,21 @@ def to_torch_export(
     whole: the trained model that the layer belongs to; its embedding or scaling and its readout go
         along then (:mod:`cellsearch.export.torch_head`): raw values go in and answers come out.
     doc: where the cell comes from, in a sentence.
+    sizes: what the names of sizes of the cell stand for.
+    resets: whether it takes ``reset [T, B]`` (bool): where it is true, states start afresh before
+        the step.
 
     ``program.module()(x, states)`` takes and gives what the layer does: ``x [T, B, I]`` and the
     states ``[num_layers * directions, B, H]``, one tensor for one state and a tuple for more;
     ``(output [T, B, H * directions], states)``. A step takes ``x [B, I]`` and gives ``output [B,
-    H]``. The values that states start with stand in :data:`DESCRIPTION`, beside the equations.
+    H]``. A cell that reads ``dt[t]`` or ``mask[t]`` is given ``dt=`` and ``mask=`` as the layer
+    is, always. The values that states start with stand in :data:`DESCRIPTION`, beside the
+    equations.
 
     Raises :class:`ConfigError` for a step of both directions, or of a model that has none, and for
     nodes that are called as parts of a torch module are;
     :class:`BackendError` where this torch cannot export the program, or computes something else.
     """
-    check_inputs(genome.inputs, "an archive of torch.export")
-    check_plain(genome, "an archive of torch.export")
     if step and bidirectional:
         raise ConfigError(
             "a step of both directions is not possible: the other one needs the whole sequence",
@@ -89,12 +96,14 @@ def to_torch_export(
         hidden_size=hidden_size,
         num_layers=num_layers,
         bidirectional=bidirectional,
+        sizes=sizes,
         backend="reference",
         dtype=next((tensor.dtype for tensor in weights.values()), None),
     )
     cell.load_state_dict(dict(weights))
     head = None if whole is None else Ends(whole, step=step)
-    program = (_Program(cell, step=step) if head is None else _Model(cell, head, step=step)).eval()
+    made = _Program(cell, step=step) if head is None else _Model(cell, head, step=step)
+    program = made.with_resets().eval() if resets else made.eval()
     with warnings.catch_warnings():
         # what torch says of its own code
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is deprecated")
@@ -114,15 +123,36 @@ class _Program(nn.Module):
         super().__init__()
         self.reference = [cell]  # in a list, so that its weights are not registered twice
         self.step, self.directions = step, cell.directions
-        dtype = next((weight.dtype for weight in cell.parameters()), None)
-        self.instructions = [
-            made._replace(value=torch.tensor(made.value, dtype=dtype).item())  # or infinity
-            for made in cell.program.instructions
-        ]
-        self.ends = (*cell.program.next_states, cell.program.output)
+        self.program = self._in_range(cell.program)
+        self.beside = cell.genome.inputs[1:]
+        """What it is given beside x."""
         for name, layer in cell.layers():
             self._modules[name] = layer
         self.rows = [layer for _, layer in cell.layers()]
+        widths = [cell.input_size, cell.output_size * cell.directions]
+        self.sizes = [
+            Sizes(widths[row >= cell.directions], cell.hidden_size, cell.sizes)
+            for row in range(len(self.rows))
+        ]
+
+    def _in_range(self, program: Program) -> Program:
+        """Its numbers as the dtype of the weights has them: too large a one is infinity."""
+        dtype = next((weight.dtype for weight in self.cell.parameters()), None)
+        made = [
+            one._replace(value=torch.tensor(one.value, dtype=dtype).item())
+            if one.op == "const"
+            else one
+            for one in program.instructions
+        ]
+        return replace(program, instructions=tuple(made))
+
+    def with_resets(self) -> Self:
+        """The same, given ``reset``."""
+        dtype = next((w.dtype for w in self.cell.parameters()), torch.get_default_dtype())
+        resetting = with_resets(self.cell.program, len(self.cell.genome.states), dtype)
+        self.program = self._in_range(resetting)
+        self.beside = (*self.beside, "reset")
+        return self
 
     @property
     def cell(self) -> CellModule:
@@ -134,16 +164,27 @@ class _Program(nn.Module):
         """Whether states go in and come out."""
         return True
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        dt: Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
         """Run over x from the states."""
         states = (state,) if isinstance(state, Tensor) else state
-        x = x.unsqueeze(0) if self.step else x
+        beside = Beside(*(v if v is None else v.to(x.dtype) for v in (dt, mask, reset)))
+        if self.step:
+            x, beside = x.unsqueeze(0), beside.of_step()
         outputs: list[Tensor] = []
         finals: list[list[Tensor]] = []
-        for row, layer in enumerate(self.rows):
+        for row in range(len(self.rows)):
             backwards = row % self.directions == 1
             start = [part[row].clone() for part in states]
-            *final, output = self._scan(layer.weights(), x, start, backwards=backwards)
+            given = beside.of_layer(first=row < self.directions)
+            inputs = given.inputs(self.program, x, self.sizes[row], None, backward=backwards)
+            *final, output = self._scan(row, x, inputs, start, backwards=backwards)
             outputs.append(output)
             finals.append(final)
             if len(outputs) == self.directions:
@@ -152,60 +193,86 @@ class _Program(nn.Module):
         return (x[0] if self.step else x), last if len(last) > 1 else last[0]
 
     def _scan(
-        self, weights: Mapping[str, Tensor], x: Tensor, start: list[Tensor], *, backwards: bool
+        self,
+        row: int,
+        x: Tensor,
+        more: Sequence[Tensor],
+        start: list[Tensor],
+        *,
+        backwards: bool,
     ) -> list[Tensor]:
-        """One layer in one direction: final states, then the output ``[T, B, H]``."""
-        count = len(start)
+        """One layer in one direction: final states, then the output ``[T, B, H]``. ``more``: the
+        other inputs, in the direction of the run.
+        """
+        count, given, weights = len(start), len(more) + 1, self.rows[row].weights()
 
-        def one(*given: Tensor) -> list[Tensor]:
-            named = dict(zip(weights, given[count + 1 :], strict=True))
-            return self._one(given[count], given[:count], named)
+        def one(*passed: Tensor) -> list[Tensor]:
+            named = dict(zip(weights, passed[count + given :], strict=True))
+            return self._one(passed[count : count + given], passed[:count], named, self.sizes[row])
 
         if self.step:
-            *final, output = one(*start, x[0], *weights.values())
+            inputs = [x[0], *(value[0] for value in more)]
+            *final, output = one(*start, *inputs, *weights.values())
             return [*final, output.unsqueeze(0)]
-        x = x.flip(0) if backwards else x
+        inputs = [x.flip(0) if backwards else x, *(value.contiguous() for value in more)]
         # the operator that the file names; the function scan around it calls torch.compile
-        *final, output = torch.ops.higher_order.scan(one, start, [x], tuple(weights.values()))
+        *final, output = torch.ops.higher_order.scan(one, start, inputs, tuple(weights.values()))
         return [*final, output.flip(0) if backwards else output]
 
     def _one(
-        self, x: Tensor, states: Sequence[Tensor], weights: Mapping[str, Tensor]
+        self,
+        inputs: Sequence[Tensor],
+        states: Sequence[Tensor],
+        weights: Mapping[str, Tensor],
+        sizes: Sizes,
     ) -> list[Tensor]:
         """One step, as the reference backend computes it: next states, then the output. Copies,
         because an operator of control flow gives no tensor twice.
         """
-        like = states[0]
-        values = [x, *states]
-        for instruction in self.instructions:
+        like, program = states[0], self.program
+        values = [*inputs, *states]
+        for instruction in program.instructions:
             if instruction.op == "const":  # a tensor made of a number would be a hidden input
                 values.append(like.new_full((1,), instruction.value))
             else:
                 operands = [values[v] for v in instruction.inputs]
                 values.append(evaluate(instruction, operands, weights, like))
+        widths = [*program.state_widths, program.output_width]
+        ends = [*program.next_states, program.output]
         return [
-            values[end].expand(like.shape).clone(memory_format=torch.contiguous_format)
-            for end in self.ends
+            values[end]
+            .expand(like.shape[0], sizes[width])
+            .clone(memory_format=torch.contiguous_format)
+            for end, width in zip(ends, widths, strict=True)
         ]
 
-    def example(self, length: int, batch: int) -> tuple[Any, ...]:
-        """Drawn arguments."""
+    def example(self, length: int, batch: int) -> dict[str, Any]:
+        """Drawn arguments by name."""
         cell = self.cell
         weight = next(self.parameters(), torch.empty(0))
         shape = (batch,) if self.step else (length, batch)
         x = torch.randn(*shape, cell.input_size, dtype=weight.dtype)
-        return x, self.drawn_states(batch, weight.dtype)
+        drawn = {
+            "dt": torch.rand(shape, dtype=weight.dtype) + 0.2,
+            "mask": (torch.rand_like(x) > 0.3).to(weight.dtype),
+            "reset": torch.rand(shape) > 0.7,
+        }
+        state = self.drawn_states(batch, weight.dtype)
+        return {"x": x, "state": state, **{name: drawn[name] for name in self.beside}}
 
     def drawn_states(self, batch: int, dtype: torch.dtype) -> State:
         """States from 0 to 1: no cell is at its poles there."""
-        shape = (len(self.rows), batch, self.cell.hidden_size)
-        drawn = tuple(torch.rand(shape, dtype=dtype) for _ in self.cell.genome.states)
+        rows = len(self.rows)
+        drawn = tuple(torch.rand(rows, batch, n, dtype=dtype) for n in self.cell.state_sizes)
         return drawn if len(drawn) > 1 else drawn[0]
 
-    def expected(self, x: Tensor, state: State | None = None) -> tuple[Any, ...]:
+    def expected(self, x: Tensor, state: State | None = None, **beside: Tensor) -> tuple[Any, ...]:
         """What the compiled layer gives for the same arguments."""
-        output, last = self.cell(x.unsqueeze(0) if self.step else x, state)
-        return (output[0] if self.step else output), last
+        if not self.step:
+            return self.cell(x, state, **beside)
+        more = {name: value.unsqueeze(0) for name, value in beside.items()}
+        output, last = self.cell(x.unsqueeze(0), state, **more)
+        return output[0], last
 
 
 class _Model(_Program):
@@ -214,33 +281,56 @@ class _Model(_Program):
     def __init__(self, cell: CellModule, head: Ends, *, step: bool) -> None:
         super().__init__(cell, step=step)
         self.head = head
+        timed = "dt" in self.beside and head.interface.time_unit is not None
+        self.beside = ("dt",) if timed else ()  # what is missing it sees itself
 
     @property
     def streams(self) -> bool:
         """Whether states go in and come out."""
         return self.head.streams
 
-    def forward(self, x: Tensor, state: State | None = None) -> Any:
-        """Answers for raw inputs."""
+    def forward(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        dt: Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> Any:
+        """Answers for raw inputs; ``mask`` is not given."""
         encoded, last = self.head.read(x)
         if state is None:
-            shape = (len(self.rows), encoded.shape[1], self.cell.hidden_size)
-            start = tuple(encoded.new_full(shape, s.initial) for s in self.cell.genome.states)
+            rows, batch = len(self.rows), encoded.shape[1]
+            pairs = zip(self.cell.genome.states, self.cell.state_sizes, strict=True)
+            start = tuple(encoded.new_full((rows, batch, n), s.initial) for s, n in pairs)
             state = start if len(start) > 1 else start[0]
-        output, state = super().forward(encoded, state)
+        beside = self.head.beside(x, dt)
+        output, state = super().forward(encoded, state, **beside, reset=reset)
         answer = self.head.answer(output, last)
         return (answer, state) if self.streams else answer
 
-    def example(self, length: int, batch: int) -> tuple[Any, ...]:
-        """Drawn arguments."""
-        raw = self.head.example((batch,) if self.step else (length, batch))
-        dtype = self.head.readout.weight.dtype
-        return (raw, self.drawn_states(batch, dtype)) if self.streams else (raw,)
+    def example(self, length: int, batch: int) -> dict[str, Any]:
+        """Drawn arguments by name."""
+        shape = (batch,) if self.step else (length, batch)
+        raw = self.head.example(shape)
+        if self.head.missing:
+            raw[torch.rand(raw.shape) > 0.8] = torch.nan
+        found: dict[str, Any] = {"x": raw}
+        if self.streams:
+            found["state"] = self.drawn_states(batch, self.head.readout.weight.dtype)
+        if "dt" in self.beside:
+            unit = self.head.interface.time_unit or 1.0
+            found["dt"] = (torch.rand(shape, dtype=torch.float64) + 0.2) * unit
+        if "reset" in self.beside:
+            found["reset"] = torch.rand(shape) > 0.7
+        return found
 
-    def expected(self, x: Tensor, state: State | None = None) -> Any:
+    def expected(self, x: Tensor, state: State | None = None, **beside: Tensor) -> Any:
         """The same with the compiled layer between."""
         encoded, last = self.head.read(x)
-        output, state = super().expected(encoded, state)
+        more = self.head.beside(x, beside.get("dt"))
+        more |= {name: value for name, value in beside.items() if name == "reset"}
+        output, state = super().expected(encoded, state, **more)
         answer = self.head.answer(output, last)
         return (answer, state) if self.streams else answer
 
@@ -249,15 +339,19 @@ def _exported(program: _Program, description: Mapping[str, Any]) -> bytes:
     """The archive. Raises :class:`BackendError` where torch refuses."""
     arguments = program.example(4, 3)
     time, batch = torch.export.Dim("T", min=1), torch.export.Dim("B", min=1)
-    sizes: tuple[Any, ...] = ({0: batch} if program.step else {0: time, 1: batch},)
+    step: dict[int, Any] = {0: batch} if program.step else {0: time, 1: batch}
+    sizes: dict[str, Any] = dict.fromkeys(arguments, step)
     if program.streams:
-        state = arguments[1]
-        one = {1: batch}
-        sizes += (one if isinstance(state, Tensor) else tuple(one for _ in state),)
+        state, one = arguments["state"], {1: batch}
+        sizes["state"] = one if isinstance(state, Tensor) else tuple(one for _ in state)
+    # states by their place, times and masks by their names, as the layer is called
+    named = {name: arguments.pop(name) for name in program.beside}
     buffer = io.BytesIO()
     try:
-        program.expected(*arguments)  # makes the functions of the ops, which tracing may not
-        exported = torch.export.export(program, arguments, dynamic_shapes=sizes)
+        program.expected(**arguments, **named)  # makes functions of ops, which tracing may not
+        exported = torch.export.export(
+            program, tuple(arguments.values()), named, dynamic_shapes=sizes
+        )
         text = json.dumps(dict(description), indent=1)
         torch.export.save(exported, buffer, extra_files={DESCRIPTION: text})
     except Exception as error:  # torch's own, of many kinds
@@ -278,10 +372,11 @@ def check_program(data: bytes, program: _Program) -> None:
         run = torch.export.load(io.BytesIO(data)).module()
         for length in (1,) if program.step else LENGTHS:
             for batch in BATCHES:
-                arguments = program.example(length, batch)
+                drawn = program.example(length, batch)
+                named = {name: drawn.pop(name) for name in program.beside}
                 compare(
-                    run(*arguments),
-                    program.expected(*arguments),
+                    run(*drawn.values(), **named),
+                    program.expected(**drawn, **named),
                     f"for {'' if program.step else f'T = {length}, '}B = {batch}",
                 )
 

@@ -35,7 +35,10 @@ class Ends(nn.Module):
     def __init__(self, whole: WholeModel, *, step: bool) -> None:
         super().__init__()
         self.interface = interface = whole.interface
-        self.hidden_size = whole.hidden_size
+        self.output_size = whole.output_size
+        self.missing = isinstance(interface.inputs, FeatureInputs) and interface.inputs.missing
+        self.inputs = whole.genome.inputs
+        """What the cell reads of a step."""
         relative = isinstance(interface.inputs, FeatureInputs) and interface.inputs.relative
         if step and (interface.readout != "every" or relative):
             raise ConfigError(
@@ -77,10 +80,24 @@ class Ends(nn.Module):
         if isinstance(self.interface.inputs, TokenInputs):
             assert self.embedding is not None
             return self.embedding(raw), None
-        x = ((raw - self.mean) / self.scale).to(self.readout.weight.dtype)
+        x = (raw - self.mean) / self.scale
+        x = x.nan_to_num(nan=0.0) if self.missing else x
+        x = x.to(self.readout.weight.dtype)
         last = x[-1] if self.interface.inputs.relative else None
         x = x if last is None else x - last
         return (x if self.projection is None else self.projection(x)), last
+
+    def beside(self, raw: Tensor, dt: Tensor | None) -> dict[str, Tensor]:
+        """What the layer is given beside its input: times, in the unit of the training, and what of
+        the raw values is there, as far as the cell reads them.
+        """
+        found = {}
+        dtype = self.readout.weight.dtype
+        if dt is not None and "dt" in self.inputs:
+            found["dt"] = (dt / self.interface.time_unit).to(dtype)
+        if "mask" in self.inputs and self.missing and self.projection is None:
+            found["mask"] = (~raw.isnan()).to(dtype)
+        return found
 
     def answer(self, output: Tensor, last: Tensor | None) -> Tensor:
         """The answer from the output of the layer ``[T, B, H * directions]``."""
@@ -100,7 +117,7 @@ class Ends(nn.Module):
             return output
         if self.interface.readout == "mean":
             return output.mean(0)
-        return torch.cat([output[-1, :, : self.hidden_size], output[0, :, self.hidden_size :]], -1)
+        return torch.cat([output[-1, :, : self.output_size], output[0, :, self.output_size :]], -1)
 
     def example(self, shape: Sequence[int]) -> Tensor:
         """Raw inputs of this shape, like those of the training."""

@@ -37,6 +37,7 @@ FOLDERS: tuple[Form, ...] = ("package",)
 OF_FORMS: dict[str, tuple[Form, ...]] = {
     "a precision": ("source", "state-dict", "c"),
     "a single step": ("onnx", "torch-export"),
+    "a reset": ("onnx", "torch-export"),
     "a head": ("onnx", "torch-export", *WHOLE),
 }
 """What only some forms can have."""
@@ -99,6 +100,8 @@ class Request:
     """Whether it is one step instead of whole sequences."""
     whole: WholeModel | None
     """The whole trained model, for the forms that hold it."""
+    resets: bool = False
+    """Whether it is told where states start afresh."""
     activation_bits: ActivationBits = 8
     """Of what 8-bit weights multiply, in C."""
     math: Math = "libm"
@@ -128,6 +131,7 @@ def export_cell(
     facts: Facts | None = None,
     activation_bits: ActivationBits = 8,
     math: Math = "libm",
+    resets: bool = False,
 ) -> Exported:
     """Write a cell, and beside a trained one or one of a run a card that says what it is. Nothing
     is overwritten unless ``force``.
@@ -152,6 +156,8 @@ def export_cell(
     whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` and ``"torch-export"`` then
         begin with raw values and end with answers.
     facts: what its run knows of it, for the card.
+    resets: whether ``"onnx"`` and ``"torch-export"`` have a further input that says where states
+        start afresh; the other forms with weights can always start afresh.
 
     Raises :class:`ConfigError` for what is there already or cannot be written like this,
     :class:`EnvironmentFailure` if the place cannot be written.
@@ -159,7 +165,8 @@ def export_cell(
     if form not in FORMS:
         raise ConfigError(f"{form!r} is not a form of export", hint=f"allowed: {', '.join(FORMS)}")
     for what, forms in OF_FORMS.items():
-        given = {"a precision": precision, "a single step": step, "a head": whole}[what]
+        asked = {"a precision": precision, "a single step": step, "a head": whole}
+        given = {**asked, "a reset": resets}[what]
         if given and form not in forms:
             raise ConfigError(f"{what} is for {' and '.join(forms)}, not for {form}")
     if form in WHOLE and whole is None and (form == "model" or not weights):
@@ -181,6 +188,7 @@ def export_cell(
         whole=whole,
         activation_bits=activation_bits,
         math=math,
+        resets=resets,
     )
     card = path / "README.md" if form in FOLDERS else card_path(path)
     if form not in FOLDERS:
@@ -255,6 +263,7 @@ def _runnable(request: Request, what: str, make: Callable[..., bytes]) -> Export
         step=request.step,
         whole=request.whole,
         doc=request.doc,
+        resets=request.resets,
         **request.sizes,
     )
     write_new(request.path, data, force=request.force)

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from cellsearch import Genome, compile_cell, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.export.source import to_source
-from cellsearch.export.write import Form, export_cell
+from cellsearch.export.write import export_cell
 from cellsearch.streaming.stepper import Stepper
 
 CELL = Genome.from_text("""\
@@ -269,17 +269,11 @@ def test_exported_source_computes_the_same(
         exported(x, reset=torch.ones(2, 3))
 
 
-@pytest.mark.parametrize(
-    ("form", "name"),
-    [("onnx", "a.onnx"), ("torch-export", "a.pt2"), ("c", "a.c"), ("package", "a")],
-)
-def test_forms_that_cannot_be_given_more_than_x_say_so(
-    tmp_path: Path, form: Form, name: str
-) -> None:
+def test_a_package_cannot_be_given_more_than_x_and_says_so(tmp_path: Path) -> None:
     weights = layer(dtype=torch.float32).state_dict()
     sizes = {"input_size": 5, "hidden_size": 7}
     with pytest.raises(ConfigError, match=r"reads dt\[t\] and mask\[t\], which .* cannot give"):
-        export_cell(CELL, tmp_path / name, form, weights=weights, sizes=sizes)
+        export_cell(CELL, tmp_path / "a", "package", weights=weights, sizes=sizes)
 
 
 def test_states_of_other_sizes_are_given_and_reset_too() -> None:

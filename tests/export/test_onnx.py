@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from support.cells import cells_of_x
+from support.cells import beside, cells_of_x
 from support.small_tasks import QUICK, raw_sequences, small_task
 
 import cellsearch as cs
@@ -22,7 +22,7 @@ from cellsearch.export.onnx import to_onnx
 from cellsearch.export.onnx.check import compare, session
 from cellsearch.export.whole import whole_of
 from cellsearch.export.write import export_cell
-from cellsearch.genome.parameters import requires_square
+from cellsearch.genome.parameters import requires_square, size_names
 from cellsearch.job import Training
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import TokenInputs
@@ -38,8 +38,14 @@ def described(
     """Weights and sizes of a new layer, as arguments of :func:`to_onnx`."""
     torch.manual_seed(seed)
     sized = {"input_size": sizes[0], "hidden_size": sizes[1], **options}
+    sized["sizes"] = sizes_of(genome)
     layer = cs.compile_cell(genome, **sized)
     return {"weights": layer.state_dict(), **sized}
+
+
+def sizes_of(genome: cs.Genome) -> dict[str, Any]:
+    """Numbers for the names of sizes."""
+    return {name: 3 + k for k, name in enumerate(size_names(genome))}
 
 
 def outputs(model: bytes, **given: Any) -> dict[str, Any]:
@@ -49,7 +55,9 @@ def outputs(model: bytes, **given: Any) -> dict[str, Any]:
     return dict(zip(names, run.run(names, given), strict=True))
 
 
-def agrees(genome: cs.Genome, length: int, batch: int, **options: Any) -> None:
+def agrees(
+    genome: cs.Genome, length: int, batch: int, *, resets: bool = False, **options: Any
+) -> None:
     """The whole layer and, step by step, the step, beside the reference."""
     given = described(genome, **options)
     layer = cs.compile_cell(
@@ -58,12 +66,17 @@ def agrees(genome: cs.Genome, length: int, batch: int, **options: Any) -> None:
     layer.load_state_dict(given["weights"])
     x = torch.randn(length, batch, given["input_size"])
     rows = options.get("num_layers", 1) * (1 + layer.bidirectional)
-    states = [torch.rand(rows, batch, given["hidden_size"]) for _ in genome.states]
+    states = [torch.rand(rows, batch, size) for size in layer.state_sizes]
+    more = {name: value.float() for name, value in beside(genome, x).items()}
+    if resets:
+        more["reset"] = torch.rand(x.shape[:2]) > 0.6
+    given["resets"] = resets
     with torch.no_grad():
-        expected, final = layer(x, states[0] if len(states) == 1 else tuple(states))
+        expected, final = layer(x, states[0] if len(states) == 1 else tuple(states), **more)
     finals = final if isinstance(final, tuple) else (final,)
     start = {f"{n}_0": s.numpy() for n, s in zip(genome.state_names, states, strict=True)}
-    found = outputs(to_onnx(genome, **given), x=x.numpy(), **start)
+    named = {name: value.numpy() for name, value in more.items()}
+    found = outputs(to_onnx(genome, **given), x=x.numpy(), **named, **start)
     np.testing.assert_allclose(found["output"], expected.numpy(), rtol=1e-5, atol=1e-5)
     for name, state in zip(genome.state_names, finals, strict=True):
         np.testing.assert_allclose(found[f"{name}_n"], state.numpy(), rtol=1e-5, atol=1e-5)
@@ -71,7 +84,8 @@ def agrees(genome: cs.Genome, length: int, batch: int, **options: Any) -> None:
         return
     run = session(to_onnx(genome, step=True, **given))
     for t in range(length):
-        output, *after = run.run(None, {"x": x[t].numpy(), **start})
+        now = {name: value[t] for name, value in named.items()}
+        output, *after = run.run(None, {"x": x[t].numpy(), **now, **start})
         start = {f"{n}_0": s for n, s in zip(genome.state_names, after, strict=True)}
         np.testing.assert_allclose(output, expected[t].numpy(), rtol=1e-5, atol=1e-5)
 
@@ -113,11 +127,10 @@ def test_random_cells(space: Path) -> None:
     rng = np.random.default_rng(1)
     for _ in range(40):
         genome = declared.sample(rng)
-        if genome.inputs != ("x",):
-            continue  # which ONNX cannot give, and says so
-        layer = cs.compile_cell(genome, input_size=5, hidden_size=5)
-        to_onnx(genome, layer.state_dict(), input_size=5, hidden_size=5)
-        to_onnx(genome, layer.state_dict(), input_size=5, hidden_size=5, step=True)
+        sized: dict[str, Any] = {"input_size": 8, "hidden_size": 8, "sizes": sizes_of(genome)}
+        layer = cs.compile_cell(genome, **sized)
+        to_onnx(genome, layer.state_dict(), **sized)
+        to_onnx(genome, layer.state_dict(), **sized, step=True, resets=True)
 
 
 def test_every_op_is_written() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.cells import cells_of_x
+from support.cells import beside, cells_of_x
 from support.small_tasks import small_task
 from torch import Tensor
 
@@ -51,7 +51,7 @@ def layer(genome: Genome, **sizes: Any) -> CellModule:
 
 
 def exported(cell: CellModule, **options: Any) -> bytes:
-    sizes = ("input_size", "hidden_size", "num_layers", "bidirectional")
+    sizes = ("input_size", "hidden_size", "num_layers", "bidirectional", "sizes")
     return to_torch_export(
         cell.genome,
         cell.state_dict(),
@@ -65,17 +65,23 @@ def loaded(data: bytes) -> Any:
 
 
 def states(cell: CellModule, batch: int) -> Any:
-    shape = (cell.num_layers * cell.directions, batch, cell.hidden_size)
-    drawn = tuple(torch.rand(shape) for _ in cell.genome.states)
+    rows = cell.num_layers * cell.directions
+    drawn = tuple(torch.rand(rows, batch, size) for size in cell.state_sizes)
     return drawn if len(drawn) > 1 else drawn[0]
 
 
-def check_all(cell: CellModule, run: Any, lengths: tuple[int, ...] = (1, 7, 65)) -> None:
+def check_all(
+    cell: CellModule, run: Any, lengths: tuple[int, ...] = (1, 7, 65), *, resets: bool = False
+) -> None:
     for length in lengths:
         for batch in (1, 5):
             x, start = torch.randn(length, batch, cell.input_size), states(cell, batch)
+            more = {name: value.float() for name, value in beside(cell.genome, x).items()}
+            if resets:
+                more["reset"] = torch.rand(x.shape[:2]) > 0.6
             with torch.no_grad():
-                compare(run(x, start), cell(x, start), f"T = {length}, B = {batch}")
+                found, wanted = run(x, start, **more), cell(x, start, **more)
+            compare(found, wanted, f"T = {length}, B = {batch}")
 
 
 @pytest.mark.parametrize(

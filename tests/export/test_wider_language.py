@@ -19,10 +19,13 @@ from support.c_files import layers
 from support.cells import beside
 
 from cellsearch import Genome, compile_cell, zoo
+from cellsearch.compiler.backends.native.instructions import missing_instruction
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import CellsearchError
-from cellsearch.export.onnx import to_onnx
+from cellsearch.export.sized import has_other_sizes
 from cellsearch.export.source import to_source
-from cellsearch.genome.parameters import size_names
+from cellsearch.genome.parameters import requires_square, size_names
 
 TIMED = ["gru_d", "gru_dh", "cfc", "ltc", "time_lstm"]
 SIZED = [
@@ -66,14 +69,20 @@ def as_source(genome: Genome, _: Path) -> None:
 
 
 def as_onnx(genome: Genome, _: Path) -> None:
-    to_onnx(genome, layer_of(genome).state_dict(), input_size=SIZE, hidden_size=SIZE)
-    agrees(genome, 5, 3, sizes=(SIZE, SIZE))
-    agrees(genome, 4, 2, sizes=(SIZE, SIZE), bidirectional=True)
+    agrees(genome, 5, 3, sizes=(SIZE, SIZE), resets=True)
+    many = {} if requires_square(genome) else {"num_layers": 2}
+    agrees(genome, 4, 2, sizes=(SIZE, SIZE), bidirectional=True, **many)
 
 
 def as_torch_export(genome: Genome, _: Path) -> None:
     layer = layer_of(genome)
     check_all(layer, loaded(exported(layer)), (1, 5))
+    if len(genome.inputs) == 1 and not genome.sized:
+        return
+    torch.manual_seed(1)
+    options = {"num_layers": 1 if requires_square(genome) else 2, "bidirectional": True}
+    both = compile_cell(genome, SIZE, SIZE, sizes=named(genome), backend="reference", **options)
+    check_all(both, loaded(exported(both, resets=True)), (3,), resets=True)
 
 
 def as_c(genome: Genome, folder: Path) -> None:
@@ -95,24 +104,23 @@ FORMS: dict[str, Callable[[Genome, Path], None]] = {
 }
 
 
-def refusal(form: str, name: str) -> str:
+def refusal(form: str, genome: Genome) -> str:
     """What the form says of the cell; empty where it can write it."""
-    if form == "c":
+    if form != "package":
         return ""
-    if name in TIMED and form != "source":
+    program = simplify_program(lower(genome))
+    if len(genome.inputs) > 1:
         return "the cell reads dt"
-    if name in SIZED and form in ("onnx", "torch-export"):
-        return "cannot take a cell with (size|blocks)="
-    if name in ("lstmp", "slstm_heads", "gru_dreamer") and form == "package":
-        return "the native runtime cannot run this cell"
-    return ""
+    cannot = missing_instruction(program) or has_other_sizes(genome)
+    return "the native runtime cannot run this cell" if cannot else ""
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", [*TIMED, *SIZED, *PLAIN])
 def test_each_form_is_right_or_says_why_not(form: str, name: str, tmp_path: Path) -> None:
-    said, genome = refusal(form, name), zoo.load(name)
+    genome = zoo.load(name)
+    said = refusal(form, genome)
     if not said:
         FORMS[form](genome, tmp_path)
         return

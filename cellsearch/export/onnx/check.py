@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,19 +54,22 @@ def check_model(model: ModelProto, layer: OnnxLayer, head: Head | None, *, step:
     for length in (1,) if step else LENGTHS:
         for batch in BATCHES:
             raw, states = own.drawn(rng, length, batch)
+            beside = own.drawn_beside(rng, raw)
             x, last = own.read(raw)
             given = {"x": raw[0] if step else raw}
+            given |= {name: value[0] if step else value for name, value in beside.items()}
             if head is None or head.streams:
                 pairs = zip(layer.genome.state_names, states, strict=True)
                 given |= {f"{name}_0": state for name, state in pairs}
             else:
                 states = []
-            expected = own.results(x, last, states, step=step)
+            more = own.read_beside(raw, beside)
+            expected = own.results(x, last, states, more, step=step)
             results = zip(
                 names,
                 run.run(names, given),
                 expected,
-                exact.results(x, last, states, step=step),
+                exact.results(x, last, states, more, step=step),
                 strict=True,
             )
             for name, found, one, other in results:
@@ -115,6 +119,7 @@ class _Reference:
             hidden_size=layer.hidden_size,
             num_layers=layer.num_layers,
             bidirectional=layer.bidirectional,
+            sizes=layer.named,
             backend="reference",
             dtype=self.dtype,
         )
@@ -131,8 +136,10 @@ class _Reference:
     ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """Inputs ``[T, B]`` or ``[T, B, I]`` as the model reads them, and a value of each state."""
         layer, shape = self.layer, (length, batch)
-        rows = (len(layer.parts()), batch, layer.hidden_size)
-        states = [np.abs(rng.normal(size=rows)).astype(layer.dtype) for _ in layer.genome.states]
+        rows = (len(layer.parts()), batch)
+        states = [
+            np.abs(rng.normal(size=(*rows, size))).astype(layer.dtype) for size in layer.state_sizes
+        ]
         if self.ends is None:
             return rng.normal(size=(*shape, layer.input_size)).astype(layer.dtype), states
         with torch.random.fork_rng(devices=[]):
@@ -145,14 +152,48 @@ class _Reference:
         with torch.no_grad():
             return (x, None) if self.ends is None else self.ends.read(x)
 
+    def drawn_beside(self, rng: np.random.Generator, raw: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """What else the model is given: ``dt [T, B]``, ``mask`` like x, ``reset [T, B]``; of a
+        whole model some raw values become NaN in place where they may be missing.
+        """
+        layer, shape = self.layer, raw.shape[:2]
+        found: dict[str, NDArray[Any]] = {}
+        unit = None if self.ends is None else self.ends.interface.time_unit
+        if "dt" in layer.beside and (self.ends is None or unit is not None):
+            dtype = layer.dtype if self.ends is None else np.dtype(np.float64)
+            found["dt"] = ((unit or 1.0) * (0.2 + rng.random(shape))).astype(dtype)
+        if self.ends is not None and self.ends.missing:
+            raw[rng.random(raw.shape) > 0.8] = np.nan
+        if "mask" in layer.beside and self.ends is None:
+            found["mask"] = (rng.random(raw.shape) > 0.3).astype(layer.dtype)
+        if layer.resets:
+            found["reset"] = rng.random(shape) > 0.7
+        return found
+
+    def read_beside(
+        self, raw: NDArray[Any], beside: Mapping[str, NDArray[Any]]
+    ) -> dict[str, Tensor]:
+        """The same as the compiled layer is given it."""
+        more = {name: torch.from_numpy(value) for name, value in beside.items()}
+        if self.ends is None:
+            return more
+        return {**more, **self.ends.beside(torch.from_numpy(raw), more.get("dt"))}
+
     def results(
-        self, x: Tensor, last: Tensor | None, states: list[NDArray[Any]], *, step: bool
+        self,
+        x: Tensor,
+        last: Tensor | None,
+        states: list[NDArray[Any]],
+        more: Mapping[str, Tensor],
+        *,
+        step: bool,
     ) -> list[NDArray[Any]]:
         """Output or answer, then the final states where states are given."""
         given = [torch.from_numpy(state).to(self.dtype) for state in states]
         start = None if not given else given[0] if len(given) == 1 else tuple(given)
         with torch.no_grad():
-            output, final = self.module(x.to(self.dtype), start)
+            given_beside = {k: v for k, v in more.items() if k in self.module.reads}
+            output, final = self.module(x.to(self.dtype), start, **given_beside)
             if self.ends is not None:
                 output = self.ends.answer(output, last)
         every = self.ends is None or self.ends.interface.readout == "every"

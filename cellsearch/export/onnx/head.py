@@ -74,11 +74,39 @@ class Head:
         mean = graph.weight("inputs.mean", np.array(inputs.mean))
         scale = graph.weight("inputs.scale", np.array(inputs.scale))
         exact = graph.add("Div", graph.add("Sub", "x", mean), scale)
+        if inputs.missing:
+            gone = graph.add("IsNaN", "x", name="missing")
+            exact = graph.add("Where", gone, graph.weight("nothing", np.zeros(1)), exact)
         x = self._cast(graph, exact, graph.dtype, "scaled")
         if inputs.relative:
             self._last = graph.add("Gather", x, graph.position(-1), name="last", axis=0)
             x = graph.add("Sub", x, self._last, name="relative")
         return self._linear(graph, x, "projection") if "projection.weight" in weights else x
+
+    def mask(self, graph: Graph, width: int) -> str:
+        """What of the input of the layer was observed, in the dtype of the cell."""
+        inputs = self.whole.interface.inputs
+        if (
+            not isinstance(inputs, FeatureInputs)
+            or not inputs.missing
+            or "projection.weight" in self.whole.weights
+        ):
+            before = graph.add("Shape", "x", start=0, end=1 if self.step else 2)
+            shape = graph.add("Concat", before, graph.integers(width), axis=0, name="observed")
+            return graph.add("Expand", graph.number(1.0), shape, name="mask")
+        seen = graph.add("Not", graph.add("IsNaN", "x"))
+        return self._cast(graph, seen, graph.dtype, "mask")
+
+    def time(self, graph: Graph, last: str) -> tuple[list[ValueInfoProto], str]:
+        """The times as an input, and as the layer reads them ``[..., 1]``."""
+        unit = self.whole.interface.time_unit
+        if unit is None:
+            return [], graph.number(1.0)
+        before: list[int | str] = ["B"] if self.step else ["T", "B"]
+        given = graph.given("dt", _EXACT, before)
+        exact = graph.add("Div", "dt", graph.weight("time.unit", np.array([unit])))
+        single = self._cast(graph, exact, graph.dtype, "time")
+        return [given], graph.add("Unsqueeze", single, last)
 
     def answer(self, graph: Graph, output: str) -> ValueInfoProto:
         """The answer from the output of the layer."""
@@ -109,7 +137,7 @@ class Head:
         last = graph.add("Gather", output, graph.position(-1), name="newest", axis=0)
         if not self.whole.bidirectional:
             return last
-        halves = graph.integers(self.whole.hidden_size, self.whole.hidden_size)
+        halves = graph.integers(self.whole.output_size, self.whole.output_size)
         first = graph.add("Gather", output, graph.position(0), name="oldest", axis=0)
         forward, _ = graph.several("Split", [last, halves], ["forward", "unread"], axis=-1)
         _, backward = graph.several("Split", [first, halves], ["unread", "backward"], axis=-1)
