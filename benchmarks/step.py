@@ -2,7 +2,8 @@
 it keeps in memory.
 
 ``python benchmarks/step.py`` prints all tables in under four minutes on a quiet machine;
-``shares``, ``steps``, ``trials`` and ``memory`` print one. Everything on one thread but the naive
+``shares``, ``steps``, ``trials`` and ``memory`` print one, and so does ``precision``, which is not
+among "all": trials in float32 and bf16, in processor time. Everything on one thread but the naive
 loop, which gets as many as torch would take. Times are medians of interleaved runs.
 """
 
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +324,17 @@ def trial_plain(genome: Genome, seconds: float, backend: str) -> float:
     return built + TRIAL_STEPS * (time.perf_counter() - start) / done
 
 
+def trial_in(genome: Genome, seconds: float, hidden_size: int, precision: str) -> float:
+    """Processor seconds of a trial of this size with ``evaluate``."""
+    job, arrays = demo_job(genome, hidden_size)
+    job = replace(job, training=replace(job.training, precision=precision))
+    evaluate(replace(job, steps=2), arrays)
+    start = time.process_time()
+    evaluate(job, arrays)
+    return time.process_time() - start
+
+
+PRECISIONS, PRECISE_SIZES = ("float32", "bf16"), (64, 256)
 WAYS: dict[str, tuple[str, Callable[[Genome, float], float]]] = {
     "fast": ("cellsearch: `evaluate`", trial_fast),
     "aten": (
@@ -333,6 +346,14 @@ WAYS: dict[str, tuple[str, Callable[[Genome, float], float]]] = {
         lambda genome, s: trial_plain(genome, s, "reference"),
     ),
 }
+IN_PRECISIONS: dict[str, tuple[str, Callable[[Genome, float], float]]] = {
+    f"{precision} {size}": (
+        f"H {size}, {precision}",
+        partial(trial_in, hidden_size=size, precision=precision),
+    )
+    for size in PRECISE_SIZES
+    for precision in PRECISIONS
+}
 
 
 def worker(
@@ -340,17 +361,22 @@ def worker(
 ) -> None:
     """Train some of the candidates and tell how long each took; a process of its own."""
     torch.set_num_threads((os.cpu_count() or 1) if way == "naive" else 1)
-    trial, genomes = WAYS[way][1], candidates()
+    trial, genomes = (WAYS | IN_PRECISIONS)[way][1], candidates()
     trial_plain(genomes[0], 0.0, "aten")
     ready.release()
     go.wait()
     answers.put([trial(genomes[number], seconds) for number in numbers])
 
 
-def trials(quick: bool) -> None:
+def rates(
+    ways: Mapping[str, tuple[str, Callable[[Genome, float], float]]], quick: bool
+) -> list[list[object]]:
+    """For each way its title, the mean seconds of a trial with two workers at a time, and
+    candidates an hour.
+    """
     rows: list[list[object]] = []
     context = multiprocessing.get_context("spawn")
-    for way, (title, _) in WAYS.items():
+    for way, (title, _) in ways.items():
         ready, go, answers = context.Semaphore(0), context.Event(), context.Queue()
         for k in range(WORKERS):
             given = (
@@ -370,10 +396,40 @@ def trials(quick: bool) -> None:
             second for _ in range(WORKERS) for second in answers.get(timeout=LONGEST)
         )
         print(f"{title}: {seconds:.3g} s", file=sys.stderr)
-        rows.append([title, seconds, round(3600 * WORKERS / seconds), 0.0])
+        rows.append([title, seconds, round(3600 * WORKERS / seconds)])
+    return rows
+
+
+def precision(quick: bool) -> None:
+    """Trials of the demo and of the same at H = 256, and where the time of a step goes."""
+    rows = rates(IN_PRECISIONS, quick)
+    for k, row in enumerate(rows):
+        before = rows[k - k % len(PRECISIONS)]
+        row.append(float(before[1]) / float(row[1]))  # type: ignore[arg-type]
+    head = [
+        "demo experiment (LSTM, GRU, 6 random cells), 2 workers",
+        f"processor seconds a trial of {TRIAL_STEPS} steps",
+        "candidates an hour, a core each",
+        "times float32",
+    ]
+    table("Trials in float32 and bf16", head, rows)
+    found = {}
+    for size in PRECISE_SIZES:
+        for name in PRECISIONS:
+            job, arrays = demo_job(cs.zoo.load("lstm"), size)
+            job = replace(job, training=replace(job.training, precision=name))
+            found[size, name] = watched(replace(job, steps=20 if quick else 100), arrays)
+    columns = list(found)
+    parts = [[part, *(found[column][part] for column in columns)] for part in found[columns[0]]]
+    head = ["ms of a step, LSTM", *(f"H {size}, {name}" for size, name in columns)]
+    table("Where the time of a step goes (processor time)", head, parts)
+
+
+def trials(quick: bool) -> None:
+    rows = rates(WAYS, quick)
     slowest = float(rows[-1][1])  # type: ignore[arg-type]
     for row in rows:
-        row[3] = slowest / float(row[1])  # type: ignore[arg-type]
+        row.append(slowest / float(row[1]))  # type: ignore[arg-type]
     head = [
         "way",
         f"seconds a trial of {TRIAL_STEPS} steps",
@@ -444,7 +500,9 @@ TABLES: dict[str, Callable[[bool], None]] = {
     "steps": steps,
     "trials": trials,
     "memory": memory,
+    "precision": precision,
 }
+ALL = ("shares", "steps", "trials", "memory")
 
 
 def main() -> None:
@@ -473,11 +531,12 @@ def main() -> None:
                 "processor": model,
                 "cores": os.cpu_count(),
                 "instructions": library().instructions,
+                "bf16": library().bf16,
                 "torch": torch.__version__,
             }
         )
     )
-    for name in options.tables or TABLES:
+    for name in options.tables or ALL:
         TABLES[name](options.quick)
 
 
