@@ -75,6 +75,7 @@ def run_checks() -> Iterator[Check]:
     yield _compiler()
     yield _gpu()
     yield _native()
+    yield _bf16()
     yield _backends()
     yield Check(
         "sqlite",
@@ -178,6 +179,27 @@ def _native() -> Check:
     return Check(
         "native runtime", True, False, f"{found.instructions}, {found.origin}: {found.path}"
     )
+
+
+_BF16 = {"amx": "AMX", "avx512_bf16": "AVX512-BF16"}
+"""The instructions that are made for products of bfloat16, as their makers write them."""
+
+
+def _bf16() -> Check:
+    """How products in bf16 are computed (``training.precision``)."""
+    if importlib.util.find_spec("torch") is None:
+        return Check("products in bf16", False, False, "torch is not installed")
+    from cellsearch.compiler.backends.native.build import library
+
+    try:
+        path = library().bf16
+    except BackendError:
+        said = "there is no native runtime, and torch computes them many times slower than float32"
+        return Check("products in bf16", False, False, said)
+    if path in _BF16:
+        return Check("products in bf16", True, False, f"{_BF16[path]}: faster than float32")
+    said = f"no instructions for them: rounded, then multiplied as float32 ({path}), no faster"
+    return Check("products in bf16", False, False, said)
 
 
 def _backends() -> Check:

@@ -21,6 +21,7 @@ import cellsearch
 from cellsearch.cli import cli
 from cellsearch.cli.failures import guarded
 from cellsearch.cli.output import print_table
+from cellsearch.compiler.backends.native.build import library
 from cellsearch.genome.graph import Genome
 from cellsearch.options import render_toml
 from cellsearch.training import results
@@ -277,6 +278,10 @@ def test_doctor_says_what_is_there(run: Run) -> None:
     assert {"python", "torch", "ray", "C compiler", "GPU", "backends", "disk"} <= set(checks)
     assert all(check["detail"] for check in checks.values())
     assert "torch" in run("doctor").out
+    path = library().bf16
+    assert checks["products in bf16"]["ok"] == (path in ("amx", "avx512_bf16"))
+    said = {"amx": "AMX", "avx512_bf16": "AVX512-BF16"}.get(path, f"({path})")
+    assert said in checks["products in bf16"]["detail"]
 
 
 # -- show, export, import --------------------------------------------------------------------------
