@@ -129,9 +129,11 @@ def _evaluate_task(
             }
         )
         return
+    precision = declared.precision
+    rounded = "" if precision == "float32" else f", products in {precision}"
     click.echo(
         f"{located.label} on {task}: {metric} {number(result.metric)} "
-        f"(validation), score {number(result.score)}"
+        f"(validation), score {number(result.score)}{rounded}"
     )
     if test:
         click.echo(

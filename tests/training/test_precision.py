@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support.small_runs import SETTINGS, Untrained
 from support.trainings import SHORT, facts, job
 
 import cellsearch as cs
 from cellsearch import InProcess, training
+from cellsearch.cli import cli
 from cellsearch.cli.runs import summary
 from cellsearch.errors import CheckpointError, ConfigError
 from cellsearch.experiment.experiment import load_experiment, parse_experiment
@@ -153,3 +155,12 @@ def test_finals_are_in_float32_unless_asked(run: cs.Run) -> None:
         on=["adding"], top=1, seeds=2, hidden_size=64, training={"precision": "bf16"}
     )
     assert told.plans[0][1].protocol.training.precision == "bf16"
+
+
+def test_an_evaluation_says_its_precision() -> None:
+    settings = ["training.precision=bf16", "training.backend=reference", "task_options.length=6"]
+    told = [part for setting in settings for part in ("--set", setting)]
+    asked = ["evaluate", "gru", "--task", "adding", "--steps", "2", "--hidden", "4", *told]
+    done = CliRunner().invoke(cli, asked)
+    assert done.exit_code == 0
+    assert ", products in bf16" in done.output
