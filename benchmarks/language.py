@@ -3,12 +3,17 @@
     nice python benchmarks/language.py identity [--cells 10000] [--seed 0]
     nice python benchmarks/language.py damage [--files 100000] [--seed 0]
     python benchmarks/language.py speed [--repeats 7]
+    python benchmarks/language.py scan [--repeats 7]
+    python benchmarks/language.py slstm [--repeats 7]
 
 ``identity``: random cells with the new parts, each written differently: goals 0 misses (the same
 cell, another key), 0 confusions (one key, two canonical forms). ``damage``: damaged texts and JSON
 documents of such cells: goal 0 errors but the declared ones. ``speed``: a training step (forward
 and backward) on one thread, processor time, medians of turns that alternate; blocks of the state's
-product, low rank H/4 and gap cells with resets, native against aten, and against the dense cell.
+product, low rank H/4 and gap cells with resets, native against aten, and against the dense cell, in
+time and in multiply-adds a second. ``scan``: the backends on cells that a scan can run. ``slstm``:
+sLSTM with heads against the plain backend of the package xlstm, where that is installed (``pip
+install xlstm --no-deps`` and omegaconf, einops beside torch; best in an environment of its own).
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +37,7 @@ from support.mutations import damaged
 from cellsearch import Genome, compile_cell, zoo
 from cellsearch.errors import CellsearchError
 from cellsearch.genome.identity import canonical_form, search_key
+from cellsearch.genome.measures import multiply_adds
 from cellsearch.testing.genomes import random_genome, rewritten
 
 CELLS = ("gru_d", "cfc", "time_lstm", "mingru_conv", "lru", "rotrnn", "slstm_heads", "gru_dreamer")
@@ -158,47 +165,137 @@ h[t] = blend(z, p, tanh(linear(x[t], r * p, mask[t])))
 """
 
 
+LSTM = """
+i = sigmoid(linear(x[t]) + linear(h[t-1], bias=False{0}))
+f = sigmoid(linear(x[t]) + linear(h[t-1], bias=False{0}))
+o = sigmoid(linear(x[t]) + linear(h[t-1], bias=False{0}))
+c[t] = f * c[t-1] + i * tanh(linear(x[t]) + linear(h[t-1], bias=False{0}))
+h[t] = o * tanh(c[t])
+"""
+
+
 def speed(repeats: int) -> None:
     """Milliseconds of one training step."""
     torch.set_num_threads(1)
     print(f"one training step, T = {STEPS}, B = {BATCH}, I = H, float32, processor time, ms")
-    print(f"{'cell':<22} {'H':>4} {'native':>8} {'aten':>8} {'aten/native':>12} {'of dense':>9}")
+    print("rate: multiply-adds a second, of the dense cell's")
+    columns = ("native", "aten", "aten/native", "of dense", "rate")
+    print(f"{'cell':<22} {'H':>4} " + " ".join(f"{name:>11}" for name in columns))
     for hidden in (64, 128, 256):
-        cells = {f"GRU, {n} blocks": GRU.format(f", blocks={n}") for n in (2, 4, 8)}
-        cells = {"GRU, dense": GRU.format(""), **cells, "GRU, rank H/4": LOW_RANK}
-        cells |= {"gru_cho": zoo.load("gru_cho").to_text(), "gru_cho with gaps": GAP}
-        cells |= {"the same, resets": GAP}
+        cells: dict[str, str] = {}
+        for name, text in (("GRU", GRU), ("LSTM", LSTM)):
+            cells[f"{name}, dense"] = text.format("")
+            cells |= {f"{name}, {n} blocks": text.format(f", blocks={n}") for n in (2, 4, 8)}
+        cells |= {"GRU, rank H/4": LOW_RANK, "gru_cho": zoo.load("gru_cho").to_text()}
+        cells |= {"gru_cho with gaps": GAP, "the same, resets": GAP}
         steps = {
             (name, backend): _step(text, hidden, backend, resets="resets" in name)
             for name, text in cells.items()
             for backend in ("native", "aten")
         }
-        times: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
-        for _ in range(repeats):
-            for key, step in steps.items():
-                start = time.process_time()
-                step()
-                times[key].append(1e3 * (time.process_time() - start))
-        middle = {key: statistics.median(found[1:]) for key, found in times.items()}
-        for name in cells:
+        middle = _medians(steps, repeats)
+        for name, text in cells.items():
             native, aten = middle[name, "native"], middle[name, "aten"]
-            dense = middle["GRU, dense" if name.startswith("GRU") else "gru_cho", "native"]
+            base = f"{name.partition(',')[0]}, dense"
+            base = base if base in cells else "gru_cho"
+            time_ratio = native / middle[base, "native"]
+            work = [multiply_adds(Genome.from_text(t), hidden, hidden) for t in (text, cells[base])]
             print(
-                f"{name:<22} {hidden:>4} {native:8.1f} {aten:8.1f} {aten / native:12.2f} "
-                f"{native / dense:9.2f}"
+                f"{name:<22} {hidden:>4} {native:11.1f} {aten:11.1f} {aten / native:11.2f} "
+                f"{time_ratio:11.2f} {work[0] / work[1] / time_ratio:11.2f}"
             )
 
 
-def _step(text: str, hidden: int, backend: str, *, resets: bool) -> Callable[[], None]:
+def _medians(steps: dict[Any, Callable[[], None]], repeats: int) -> dict[Any, float]:
+    """Milliseconds of processor time of each, in turns; the first turn does not count."""
+    times: dict[Any, list[float]] = {key: [] for key in steps}
+    for _ in range(repeats):
+        for key, step in steps.items():
+            start = time.process_time()
+            step()
+            times[key].append(1e3 * (time.process_time() - start))
+    return {key: statistics.median(found[1:]) for key, found in times.items()}
+
+
+def scan(repeats: int) -> None:
+    """Milliseconds of one training step of cells that are affine in their state."""
+    torch.set_num_threads(1)
+    print("one training step, I = H, processor time, ms; the fastest is named")
+    print(f"{'cell':<14} {'dtype':<8} {'B':>3} {'H':>4} {'T':>4} native aten scan reference")
+    for dtype in (torch.float32, torch.float64):
+        backends = (["native"] if dtype is torch.float32 else []) + ["aten", "scan", "reference"]
+        for name in ("mingru", "hgrn_complex", "lru"):
+            text = zoo.load(name).to_text()
+            for batch, hidden in ((1, 16), (1, 64), (8, 32), (32, 128)):
+                for length in (8, 64, 512):
+                    found = {}
+                    for one in backends:  # apart: what the loop frees is no cost of the next one
+                        step = _step(text, hidden, one, dtype=dtype, shape=(length, batch))
+                        found |= _medians({one: step}, repeats)
+                    print(
+                        f"{name:<14} {str(dtype)[6:]:<8} {batch:>3} {hidden:>4} {length:>4} "
+                        + " ".join(f"{found[k]:.2f}" if k in found else "-" for k in COMPARED)
+                        + f"  {min(found, key=lambda k: found[k])}"
+                    )
+
+
+COMPARED = ("native", "aten", "scan", "reference")
+
+
+def slstm(repeats: int) -> None:
+    """Milliseconds of one training step of sLSTM with 4 heads, and of the package xlstm."""
+    torch.set_num_threads(1)
+    try:
+        from xlstm.blocks.slstm.cell import sLSTMCell, sLSTMCellConfig
+    except ImportError as error:
+        print(f"not measured: the package xlstm cannot be loaded here ({error})")
+        return
+    print(f"sLSTM, 4 heads, one training step, T = {STEPS}, B = {BATCH}, I = H, float32, ms")
+    print(f"{'H':>4} {'native':>8} {'aten':>8} {'xlstm':>8} {'xlstm/native':>13}")
+    text = zoo.load("slstm_heads").to_text()
+    for hidden in (64, 128, 256):
+        kinds = {f"dtype{k}": "float32" for k in ("", "_b", "_r", "_w", "_g", "_s")}
+        config = sLSTMCellConfig(
+            hidden_size=hidden,
+            num_heads=4,
+            backend="vanilla",
+            enable_automatic_mixed_precision=False,
+            output_shape="BSH",
+            **kinds,
+        )
+        gates = torch.nn.Linear(hidden, 4 * hidden)
+        cell = sLSTMCell(config)
+        x = torch.randn(BATCH, STEPS, hidden)
+
+        def plain(gates=gates, cell=cell, x=x) -> None:
+            cell(gates(x))[0].sum().backward()
+
+        steps = {name: _step(text, hidden, name) for name in ("native", "aten")}
+        found = _medians({**steps, "xlstm": plain}, repeats)
+        print(
+            f"{hidden:>4} {found['native']:8.1f} {found['aten']:8.1f} {found['xlstm']:8.1f} "
+            f"{found['xlstm'] / found['native']:13.1f}"
+        )
+
+
+def _step(
+    text: str,
+    hidden: int,
+    backend: str,
+    *,
+    resets: bool = False,
+    dtype: torch.dtype = torch.float32,
+    shape: tuple[int, int] = (STEPS, BATCH),
+) -> Callable[[], None]:
     """A training step of the cell."""
     genome = Genome.from_text(text)
-    module = compile_cell(genome, hidden, hidden, backend=backend)
-    x = torch.randn(STEPS, BATCH, hidden)
+    module = compile_cell(genome, hidden, hidden, backend=backend, dtype=dtype)
+    x = torch.randn(*shape, hidden, dtype=dtype)
     given = {}
     if "dt" in genome.inputs:
-        given = {"dt": torch.rand(STEPS, BATCH), "mask": torch.rand_like(x) > 0.5}
+        given = {"dt": torch.rand(shape), "mask": torch.rand_like(x) > 0.5}
     if resets:
-        given["reset"] = torch.rand(STEPS, BATCH) > 0.95
+        given["reset"] = torch.rand(shape) > 0.95
 
     def step() -> None:
         module(x, **given)[0].sum().backward()
@@ -209,7 +306,7 @@ def _step(text: str, hidden: int, backend: str, *, resets: bool) -> Callable[[],
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["identity", "damage", "speed"])
+    parser.add_argument("what", choices=["identity", "damage", "speed", "scan", "slstm"])
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=7)
@@ -220,7 +317,7 @@ def main() -> None:
     elif given.what == "damage":
         damage(given.files, given.seed)
     else:
-        speed(given.repeats)
+        {"speed": speed, "scan": scan, "slstm": slstm}[given.what](given.repeats)
 
 
 if __name__ == "__main__":

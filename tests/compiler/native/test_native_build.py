@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.native import BLOCKS, PAIRS
 
-from cellsearch import zoo
+from cellsearch import Genome, zoo
 from cellsearch.compiler import backends
 from cellsearch.compiler.backends.native import build
 from cellsearch.compiler.backends.native.kernel import NativeKernel
@@ -261,14 +262,15 @@ def test_every_path_that_runs_here_computes_the_same(
     build.build(tmp_path / "runtime.so", flags)
     library = build.Library(tmp_path / "runtime.so")
     assert not path or library.instructions == path
-    for name in ("lstm", "gru_cho", "lstm_ln", "sru", "darts_v2"):
-        genome = zoo.load(name)
+    cells = [(zoo.load(name), 17) for name in ("lstm", "gru_cho", "lstm_ln", "sru", "darts_v2")]
+    cells += [(Genome.from_text(text), 18) for text in (BLOCKS, PAIRS)]
+    for genome, size in cells:
         weights = {
-            spec.name: torch.randn(spec.sizes(17, 17), requires_grad=True)
+            spec.name: (torch.randn(spec.sizes(size, size)) / 4).requires_grad_()
             for spec in genome.parameters
         }
-        x = torch.randn(6, 5, 17, requires_grad=True)
-        states = [torch.rand(5, 17) for _ in genome.states]
+        x = torch.randn(6, 5, size, requires_grad=True)
+        states = [torch.rand(5, size) for _ in genome.states]
         results = []
         for kernel in (
             NativeKernel(simplify_program(lower(genome)), library),

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.native import BLOCKS, PAIRS
 
 from cellsearch import Genome, zoo
 from cellsearch.compiler import backends
@@ -45,6 +46,7 @@ b = silu(a) + gelu(a) * softplus(a) - leaky_relu(a) / (2 + exp(-abs(a)))
 c = max(sin(a), cos(b)) + min(square(tanh(b)), sqrt(abs(a) + 1)) + log_sigmoid(relu(b) - a)
 h[t] = blend(sigmoid(a), layer_norm(c) * 0.5, diag(h[t-1]) + scale(b))
 """
+WRITTEN = {"functions": FUNCTIONS, "blocks": BLOCKS, "pairs": PAIRS}
 
 pytestmark = pytest.mark.slow
 
@@ -185,20 +187,21 @@ def test_it_is_the_path_for_neon(neon: Emulated) -> None:
     assert neon.instructions == neon.rounding == "neon"
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_cho", "lstm_ln", "sru", "darts_v2", "functions"])
+@pytest.mark.parametrize("name", ["lstm", "gru_cho", "lstm_ln", "sru", "darts_v2", *WRITTEN])
 @pytest.mark.parametrize("lengths", [None, (5, 5, 3, 3, 2, 1)])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_cells_compute_the_same_there(
     neon: Emulated, name: str, lengths: tuple[int, ...] | None, precision: Precision
 ) -> None:
-    genome = Genome.from_text(FUNCTIONS) if name == "functions" else zoo.load(name)
+    genome = Genome.from_text(WRITTEN[name]) if name in WRITTEN else zoo.load(name)
+    size = 18 if name in ("blocks", "pairs") else 17
     torch.manual_seed(4)
     weights = {
-        spec.name: (torch.randn(spec.sizes(17, 17)) / 4).requires_grad_()
+        spec.name: (torch.randn(spec.sizes(size, size)) / 4).requires_grad_()
         for spec in genome.parameters
     }
-    x = torch.randn(6, 5, 17, requires_grad=True)
-    states = [torch.rand(5, 17) for _ in genome.states]
+    x = torch.randn(6, 5, size, requires_grad=True)
+    states = [torch.rand(5, size) for _ in genome.states]
     program = simplify_program(lower(genome, precision))
     results = []
     tolerance = 1 if precision == "float32" else 50  # a number may be rounded to another side

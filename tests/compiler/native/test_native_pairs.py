@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from itertools import cycle
 
+import numpy as np
 import pytest
 import torch
 
-from cellsearch import Genome
+from cellsearch import Genome, load_space, zoo
+from cellsearch.compiler import backends
 from cellsearch.compiler.backends.native.plan import Pool
+from cellsearch.compiler.lower import lower
+from cellsearch.compiler.simplify import simplify_program
 from cellsearch.testing.backends import BackendContract, Case
 
 ROTATIONS = {
@@ -84,6 +88,22 @@ def test_heads(backend: str, heads: int) -> None:
             size = heads * (width + width % 2)
             case = Case(4, 3, 7, size, more_gradients=contract.more_gradients, **options)
             contract.check(Genome.from_text(HEADS[name].format(heads)), case, f"{heads} {name}")
+
+
+@pytest.mark.parametrize("space", ["turns", "rotations", "heads", "low_rank", "gated_time"])
+def test_cells_of_the_spaces(space: str) -> None:
+    rng, drawn = np.random.default_rng(18), load_space(space)
+    for k in range(6):
+        genome = drawn.sample(rng)
+        case = Case(4, 3, 16, 16, more_gradients=False, seed=k, **OPTIONS[k % len(OPTIONS)])
+        BACKENDS["native"].check(genome, case, space)
+
+
+def test_every_cell_of_the_zoo_runs_here() -> None:
+    for name in zoo.names():
+        program = simplify_program(lower(zoo.load(name)))
+        support = backends.get("native").supports(program, torch.device("cpu"), torch.float32)
+        assert support.ok, f"{name}: {support.reason}"
 
 
 def test_a_wrong_turn_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
