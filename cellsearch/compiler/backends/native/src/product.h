@@ -34,19 +34,20 @@ enum {
     AHEAD, /* LATE, and the panels are far away too: ask for the next one meanwhile */
 };
 
-/* C[m, PANEL] = start + sum over k of A(i, k) * panel[k]; A(i, k) is A[i * across + k * along]. ``m`` and ``memory`` must be constants.
+/* C[m, vectors * LANES] = start + sum over k of A(i, k) * panel[k]; A(i, k) is A[i * across + k * along]. ``m``, ``vectors`` and
+ * ``memory`` must be constants.
  * AHEAD: numbers from ``next`` on are fetched into the second-level cache, ``pace`` of them for each k. */
-INLINE void tile_body(const int m, const int memory, int64_t depth, const float *A, int64_t across, int64_t along, const float *panel,
-                      float *C, int64_t stride, int start, const float *bias, const float *next, int64_t pace) {
+INLINE void tile_body(const int m, const int vectors, const int memory, int64_t depth, const float *A, int64_t across, int64_t along,
+                      const float *panel, float *C, int64_t stride, int start, const float *bias, const float *next, int64_t pace) {
     vector c[TILE][VECTORS];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++) {
         if (memory != NEAR && start == START_RESULT) {
             __builtin_prefetch(C + i * stride, 1);
-            __builtin_prefetch(C + i * stride + PANEL - 1, 1);
+            __builtin_prefetch(C + i * stride + vectors * LANES - 1, 1);
         }
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) {
+        for (int j = 0; j < vectors; j++) {
             if (memory == NEAR && start == START_RESULT) c[i][j] = *(const vector *)(C + i * stride + j * LANES);
             else if (start == START_BIAS) c[i][j] = *(const vector *)(bias + j * LANES);
             else c[i][j] = (vector){0};
@@ -59,35 +60,38 @@ INLINE void tile_body(const int m, const int memory, int64_t depth, const float 
             next += pace;
         }
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) b[j] = *(const vector *)(panel + j * LANES);
+        for (int j = 0; j < vectors; j++) b[j] = *(const vector *)(panel + j * LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < VECTORS; j++) c[i][j] += A[i * across] * b[j];
+            for (int j = 0; j < vectors; j++) c[i][j] += A[i * across] * b[j];
         A += along;
         panel += PANEL;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) {
+        for (int j = 0; j < vectors; j++) {
             if (memory != NEAR && start == START_RESULT) c[i][j] += *(const vector *)(C + i * stride + j * LANES);
             *(vector *)(C + i * stride + j * LANES) = c[i][j];
         }
 }
 
-/* Functions of each tile height: along rows of A (a product; panels near or far), and along columns of A (a weight gradient). */
+/* Functions of each tile height: along rows of A (a product; panels near or far), and along columns of A (a weight gradient); and
+ * for half a panel, of columns that fill no more. */
 typedef void tile_function(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,
                            const float *bias, const float *next, int64_t pace);
-#define TILE_FUNCTION(name, m, memory, across, along)                                                                               \
+#define TILE_FUNCTION(name, m, vectors, memory, across, along)                                                                      \
     static void name(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,          \
                      const float *bias, const float *next, int64_t pace) {                                                          \
-        tile_body(m, memory, depth, A, across, along, panel, C, stride, start, bias, next, pace);                                   \
+        tile_body(m, vectors, memory, depth, A, across, along, panel, C, stride, start, bias, next, pace);                                   \
     }
 #define TILE_FUNCTIONS(m)                                                                                                           \
-    TILE_FUNCTION(tile_rows_##m, m, NEAR, lead, 1)                                                                                  \
-    TILE_FUNCTION(tile_far_rows_##m, m, AHEAD, lead, 1)                                                                             \
-    TILE_FUNCTION(tile_columns_##m, m, LATE, 1, lead)
+    TILE_FUNCTION(tile_rows_##m, m, VECTORS, NEAR, lead, 1)                                                                         \
+    TILE_FUNCTION(tile_far_rows_##m, m, VECTORS, AHEAD, lead, 1)                                                                    \
+    TILE_FUNCTION(tile_columns_##m, m, VECTORS, LATE, 1, lead)                                                                      \
+    TILE_FUNCTION(half_rows_##m, m, VECTORS / 2, NEAR, lead, 1)                                                                     \
+    TILE_FUNCTION(half_columns_##m, m, VECTORS / 2, LATE, 1, lead)
 TILE_FUNCTIONS(1) TILE_FUNCTIONS(2) TILE_FUNCTIONS(3) TILE_FUNCTIONS(4)
 #if TILE >= 6
 TILE_FUNCTIONS(5) TILE_FUNCTIONS(6)
@@ -112,7 +116,11 @@ TILE_FUNCTIONS(7) TILE_FUNCTIONS(8) TILE_FUNCTIONS(9) TILE_FUNCTIONS(10) TILE_FU
 #define COLUMNS_NAME(m) tile_columns_##m
 static tile_function *const TILE_ROWS[] = {EACH_HEIGHT(ROWS_NAME)};
 static tile_function *const TILE_FAR_ROWS[] = {EACH_HEIGHT(FAR_ROWS_NAME)};
+#define HALF_ROWS_NAME(m) half_rows_##m
+#define HALF_COLUMNS_NAME(m) half_columns_##m
 static tile_function *const TILE_COLUMNS[] = {EACH_HEIGHT(COLUMNS_NAME)};
+static tile_function *const HALF_ROWS[] = {EACH_HEIGHT(HALF_ROWS_NAME)};
+static tile_function *const HALF_COLUMNS[] = {EACH_HEIGHT(HALF_COLUMNS_NAME)};
 
 /* Inner loops longer than this are cut, so that one panel (DEPTH * PANEL floats) stays in the first-level cache. */
 #define DEPTH 320
@@ -122,16 +130,21 @@ static tile_function *const TILE_COLUMNS[] = {EACH_HEIGHT(COLUMNS_NAME)};
 INLINE int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* All row tiles of one panel of C, ``width`` <= PANEL columns of it being real. Heights differ by at most one. */
+/* All row tiles of one panel of C, ``width`` <= PANEL columns of it being real. Heights differ by at most one. Narrow blocks fill half
+ * a panel: the other half is not computed, and every number of the result is the same sum. */
 static void panel_product(tile_function *const *tiles, int64_t rows, int64_t width, int64_t depth, const float *A, int64_t across,
                           int64_t lead, const float *panel, float *C, int64_t stride, int start, const float *bias) {
     const int64_t count = (rows + TILE - 1) / TILE, pace = PANEL / count;
     const float *next = panel + depth * PANEL; /* the next panel lies behind this one; each tile asks for its part of it */
-    int64_t row = 0;
+    int64_t row = 0, columns = PANEL;
+    if (width <= PANEL / 2 && (tiles == TILE_ROWS || tiles == TILE_COLUMNS)) {
+        tiles = tiles == TILE_ROWS ? HALF_ROWS : HALF_COLUMNS;
+        columns = PANEL / 2;
+    }
     for (int64_t n = 0; n < count; n++, next += depth * pace) {
         int64_t height = (rows - row + count - n - 1) / (count - n);
         float *target = C + row * stride;
-        if (width == PANEL) {
+        if (width == columns) {
             tiles[height - 1](depth, A + row * across, lead, panel, target, stride, start, bias, next, pace);
         } else {
             float edge[TILE * PANEL] __attribute__((aligned(64))), edge_bias[PANEL] = {0};
