@@ -2,14 +2,16 @@
 aten backend.
 
     python benchmarks/compiler.py                 # all tables, about ten minutes
-    # some of them: cells others products elementwise peak step cost compile
+    # some of them: cells threads others products elementwise peak step cost compile
     python benchmarks/compiler.py cells cost
     python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
-    # torch.nn and aten with two threads; native has one thread by design
-    python benchmarks/compiler.py --threads 2
+    # all with two threads, native by compile_cell(threads=2)
+    python benchmarks/compiler.py cells --threads 2
 
 Times are medians of interleaved runs of forward and backward of one segment (all weight gradients
-and the gradient of x) on one thread.
+and the gradient of x) on one thread unless said otherwise. ``threads`` compares native with one and
+with two threads; on a busy machine look at the best times, and at processor time: what the second
+thread adds to it is what waiting and smaller tiles cost.
 """
 
 from __future__ import annotations
@@ -126,11 +128,21 @@ def multiply_adds(genome: Genome, shape: tuple[int, int, int, int]) -> int:
 
 
 def compiled(
-    name: str | Genome, shape: tuple[int, int, int, int], backend: str = "native"
+    name: str | Genome,
+    shape: tuple[int, int, int, int],
+    backend: str = "native",
+    threads: int | None = None,
 ) -> nn.Module:
+    """The cell; ``threads`` as many as torch has, unless given."""
     genome = cs.zoo.load(name) if isinstance(name, str) else name
     width = shape[3] if requires_square(genome) else shape[2]
-    return cs.compile_cell(genome, input_size=width, hidden_size=shape[3], backend=backend)
+    return cs.compile_cell(
+        genome,
+        input_size=width,
+        hidden_size=shape[3],
+        backend=backend,
+        threads=torch.get_num_threads() if threads is None else threads,
+    )
 
 
 def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -182,10 +194,46 @@ def cells(quick: bool) -> None:
         "GFLOP/s",
     ]
     table(
-        f"Training a segment: native with one thread, the others with {torch.get_num_threads()}",
+        f"Training a segment, threads: {torch.get_num_threads()}",
         head,
         rows,
     )
+
+
+def two_threads(quick: bool) -> None:
+    rows: list[list[object]] = []
+    for shape in ((32, 64, 32, 32), (64, 100, 16, 64), *SHAPES[2:4], (32, 35, 256, 256)):
+        for name in ("lstm", "gru"):
+            runs = {str(n): segment(compiled(name, shape, threads=n), shape) for n in (1, 2)}
+            times: dict[str, list[float]] = {key: [] for key in runs}
+            processor_times: dict[str, list[float]] = {key: [] for key in runs}
+            end = time.perf_counter() + (1.0 if quick else 4.0)
+            while time.perf_counter() < end:
+                for key, run in runs.items():
+                    start, used = time.perf_counter(), time.process_time()
+                    run()
+                    processor_times[key].append(time.process_time() - used)
+                    times[key].append(time.perf_counter() - start)
+            medians, best, used_by = (
+                {key: choose(values) for key, values in every.items()}
+                for choose, every in (
+                    (statistics.median, times),
+                    (min, times),
+                    (statistics.median, processor_times),
+                )
+            )
+            rows.append(
+                [
+                    str(shape),
+                    name,
+                    1e3 * medians["1"],
+                    1e3 * medians["2"],
+                    *(found["1"] / found["2"] for found in (medians, best)),
+                    used_by["2"] / used_by["1"],
+                ]
+            )
+    head = ["B, T, I, H", "cell", "1 ms", "2 ms", "x", "x, best times", "processor time, 2 / 1"]
+    table("Native with one and with two threads", head, rows)
 
 
 def others(quick: bool) -> None:
@@ -517,6 +565,7 @@ def compilation(quick: bool) -> None:
 
 TABLES: dict[str, Callable[[bool], None]] = {
     "cells": cells,
+    "threads": two_threads,
     "others": others,
     "products": products,
     "elementwise": elementwise,

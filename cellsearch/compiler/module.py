@@ -48,6 +48,7 @@ def compile_cell(
     sizes: Mapping[str, int | str] | None = None,
     project_input: bool = False,
     precision: Precision = "float32",
+    threads: int = 1,
     backend: str = "auto",
 ) -> CellModule:
     """A module that runs the cell over sequences, with the calling convention of ``torch.nn.LSTM``;
@@ -72,6 +73,9 @@ def compile_cell(
       bfloat16 and sums in float32, forward and backward; weights, states, gradients of biases and
       all pointwise work stay in ``dtype`` (:class:`cellsearch.compiler.program.Program`). Only
       some backends do that, and ``"auto"`` takes the first of them.
+    * ``threads``: how many threads the native backend uses for a call, where there is enough to do
+      for each; results are the same to the last bit for any number. Other backends compute with
+      torch's threads (``torch.set_num_threads``).
     * ``backend``: ``"auto"`` takes the fastest one that can run the cell on this device with this
       dtype (:meth:`CellModule.backend_report` says which and why), a name takes that one or raises
       :class:`BackendError`.
@@ -94,6 +98,7 @@ def compile_cell(
         sizes=sizes,
         project_input=project_input,
         precision=precision,
+        threads=threads,
         backend=backend,
     )
     return CellModule(genome, options, device=device, dtype=dtype)

@@ -54,10 +54,11 @@ class LayerOptions:
     sizes: Mapping[str, int | str] | None = None
     project_input: bool = False
     precision: Precision = "float32"
+    threads: int = 1
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "hidden_size", "num_layers"):
+        for name in ("input_size", "hidden_size", "num_layers", "threads"):
             size = getattr(self, name)
             _check_type(name, size, (int,), "a whole number from 1 on")
             if size < 1:

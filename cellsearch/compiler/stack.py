@@ -68,6 +68,7 @@ class LayerStack(nn.Module):
         self.variational_dropout = float(options.variational_dropout)
         self.bidirectional = options.bidirectional
         self.project_input = options.project_input
+        self.threads = options.threads
         self.sizes = dict(options.sizes or {})
         unknown = [name for name in self.sizes if name not in size_names(genome)]
         if unknown:
@@ -83,7 +84,7 @@ class LayerStack(nn.Module):
         self.output_size = bound[output_width(genome)]
         self.state_sizes = tuple(bound[width] for width in state_widths(genome))
         self._program = simplify_program(lower(genome, options.precision))
-        self._choices: dict[tuple[torch.device, torch.dtype, bool, bool, str], Choice] = {}
+        self._choices: dict[tuple[torch.device, torch.dtype, bool, bool, str, int], Choice] = {}
         self._fresh: tuple[tuple[int, torch.dtype, torch.device], list[Tensor]] | None = None
         place = None if device is None else torch.device(device)
         for name, width in options.layers(self.output_size):
@@ -186,12 +187,14 @@ class LayerStack(nn.Module):
         backend: str = "",
     ) -> Choice:
         """``backend``: another one than the module's."""
-        key = (device, dtype, masked, resets, backend)
+        key = (device, dtype, masked, resets, backend, self.threads)
         choice = self._choices.get(key)
         if choice is None:
             program = with_masks(self._program) if masked else self._program
             program = with_resets(program, len(self.genome.states), dtype) if resets else program
-            choice = self._choices[key] = choose(backend or self.backend, program, device, dtype)
+            choice = choose(backend or self.backend, program, device, dtype)
+            choice.kernel.threads = self.threads
+            self._choices[key] = choice
         return choice
 
     def _chosen(
@@ -229,6 +232,7 @@ class LayerStack(nn.Module):
             "precision": "float32",
             "sizes": {},
             "project_input": False,
+            "threads": 1,
             "output_size": state["hidden_size"],
             "state_sizes": (state["hidden_size"],) * len(state["genome"].states),
         }

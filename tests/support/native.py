@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from cellsearch import zoo
+from cellsearch.compiler.backends.native import threads as native_threads
 from cellsearch.compiler.backends.native.build import Library, library
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.backends.native.plan import JobPlan, make_plan
@@ -64,7 +65,7 @@ _VALUES = (
 _STEPS, _ROWS = 5, 3
 # Fields of a job that say how many numbers the caller brought: they describe memory, so they are
 # only made smaller.
-_COUNTS = ("buffers", "operands", "instructions", "commands", "pieces", "carried")
+_COUNTS = ("buffers", "operands", "instructions", "commands", "pieces", "carried", "threads")
 _FREE = (
     *("format", "steps", "rows", "chunk", "backwards", "together", "blocked", "direct"),
     *("bf16", "registers", "register_floats"),
@@ -85,16 +86,20 @@ def fuzz(rounds: int, seed: int, library: Library) -> tuple[int, int]:
         genome = zoo.load(names[k]) if k < len(names) else Genome.from_text(texts[k - len(names)])
         precision = rng.choice(get_args(Precision))
         kernel = NativeKernel(simplify_program(lower(genome, precision)), library)
-        plan = _plan(kernel, str(rng.choice(("training", "inference", "backward"))), library)
+        kind, threads = str(rng.choice(("training", "inference", "backward"))), rng.integers(1, 4)
+        plan = _plan(kernel, kind, library, int(threads))
         for _ in range(20):
             refused += _run_spoiled(plan, rng)
     return refused, 20 * rounds - refused
 
 
-def _plan(kernel: NativeKernel, kind: str, library: Library) -> JobPlan:
+def _plan(kernel: NativeKernel, kind: str, library: Library, threads: int) -> JobPlan:
     sized = kernel.at(6, 6)
     return make_plan(
-        sized.code(kind), library, _STEPS, _ROWS, reverse=kind == "backward", packed=False
+        *(sized.code(kind), library, _STEPS, _ROWS),
+        reverse=kind == "backward",
+        packed=False,
+        threads=threads,
     )
 
 
@@ -154,8 +159,10 @@ def _spoil_job(job: CJob, rng: np.random.Generator) -> None:
         setattr(job, name, value)
 
 
-def run_cells(names: Sequence[str], library: Library) -> None:
-    """Forward and backward of zoo cells at sizes that fit no vector width, and packed."""
+def run_cells(names: Sequence[str], library: Library, threads: int = 1) -> None:
+    """Forward and backward of zoo cells at sizes that fit no vector width, and packed; with so many
+    threads, however small the work.
+    """
     for name in names:
         genome = zoo.load(name)
         for steps, rows, size, packed in (
@@ -165,7 +172,7 @@ def run_cells(names: Sequence[str], library: Library) -> None:
             (1, 1, 5, None),
         ):
             for precision in get_args(Precision):
-                _run_cell(genome, precision, (steps, rows, size), packed, library)
+                _run_cell(genome, precision, (steps, rows, size), packed, library, threads)
     for text, multiple in WRITTEN.items():
         for steps, rows, times, packed in (
             (3, 5, 17, None),
@@ -174,7 +181,9 @@ def run_cells(names: Sequence[str], library: Library) -> None:
         ):
             size = multiple * times
             for precision in get_args(Precision):
-                _run_cell(Genome.from_text(text), precision, (steps, rows, size), packed, library)
+                _run_cell(
+                    Genome.from_text(text), precision, (steps, rows, size), packed, library, threads
+                )
 
 
 def _run_cell(
@@ -183,9 +192,11 @@ def _run_cell(
     shape: tuple[int, int, int],
     packed: Sequence[int] | None,
     library: Library,
+    threads: int,
 ) -> None:
     steps, rows, size = shape
     kernel = NativeKernel(simplify_program(lower(genome, precision)), library)
+    kernel.threads = threads
     x = torch.randn(steps, rows, size, requires_grad=True)
     states = [torch.rand(rows, size, requires_grad=True) for _ in genome.states]
     weights = {
@@ -200,15 +211,18 @@ def _run_cell(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m support.native --rounds N --seed S [--library FILE] [cells...]``."""
+    """``python -m support.native [--rounds N] [--threads N] [--library FILE] [cells...]``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--library", type=Path)
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("cells", nargs="*")
     options = parser.parse_args(arguments)
     runtime = library() if options.library is None else Library(options.library)
-    run_cells(options.cells, runtime)
+    if options.threads > 1:
+        native_threads.THREAD_WORK = 1
+    run_cells(options.cells, runtime, options.threads)
     refused, ran = fuzz(options.rounds, options.seed, runtime)
     print(f"refused {refused} ran {ran}")
     sys.stdout.flush()

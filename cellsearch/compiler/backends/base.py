@@ -40,6 +40,10 @@ class Kernel(ABC):
     """:meth:`run_tokens` is cheaper than embedding the tokens first."""
     more_gradients: ClassVar[bool] = True
     """It gives the gradients of the inputs after x as well."""
+    threads: int = 1
+    """How many threads a call may use, set before the first one; kernels of torch calls have
+    torch's.
+    """
     plain_torch: ClassVar[bool] = True
     """It consists of differentiable torch calls, so it runs under ``torch.func``, tracing and fake
     tensors too (:func:`~cellsearch.compiler.backends.transforms.transform_of`).

@@ -70,6 +70,7 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
             "25",
             "--seed",
             str(first),
+            *("--threads", "3"),  # what one thread does is a part of it
             *cells,
             LD_PRELOAD=":".join(runtimes),
             ASAN_OPTIONS="detect_leaks=0",

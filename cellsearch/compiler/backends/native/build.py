@@ -47,7 +47,7 @@ __all__ = [
 
 SOURCES = Path(__file__).parent / "src"
 BUNDLED = Path(__file__).parent / "bundled" / "runtime-x86_64-avx2.so"
-FORMAT = 5
+FORMAT = 6
 # No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the
 # floating-point mode of the whole process.
 FLAGS = (
@@ -59,6 +59,7 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
+    "-pthread",
 )
 NATIVE = ("-march=native",)
 PORTABLE = ("-mavx2", "-mfma", "-mtune=generic")

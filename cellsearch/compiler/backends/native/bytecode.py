@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cellsearch.compiler.backends.native.build import Library
-from cellsearch.compiler.backends.native.instructions import Place, encode_stage
+from cellsearch.compiler.backends.native.instructions import SUMS, Place, encode_stage
 from cellsearch.compiler.backends.native.structures import (
     CCarried,
     CCommand,
@@ -69,6 +69,8 @@ class Bytecode:
     """Memory of all packed weights."""
     bf16: bool
     """Whether both factors of every product are rounded to bfloat16."""
+    sums_floats: int
+    """Floats of all sums over rows."""
     blocked: bool
     """Whether the loop has no product, so that a block of rows may run through a whole chunk."""
 
@@ -119,6 +121,7 @@ def encode(
         outer_floats=encoder.outer_floats,
         packed_floats=encoder.packed_floats,
         bf16=bf16,
+        sums_floats=encoder.sums_floats,
         blocked=all(isinstance(command, Stage) for command in plan.loop),
     )
 
@@ -156,6 +159,7 @@ class _Encoder:
         self.widest = 1
         self.outer_floats = 0
         self.packed_floats = 0
+        self.sums_floats = 0
 
     def row(self, buffer: Buffer) -> int:
         """Floats of a row."""
@@ -226,6 +230,7 @@ class _Encoder:
                 )
             )
         width = self.sizes[stage.width]
+        sums = sum(op in SUMS for op, *_ in code.instructions)
         self.registers, self.widest = max(self.registers, code.registers), max(self.widest, width)
         self.commands.append(
             CCommand(
@@ -235,8 +240,11 @@ class _Encoder:
                 operand=first_operand,
                 operands=len(self.operands) - first_operand,
                 width=width,
+                depth=sums,
+                packed=self.sums_floats,
             )
         )
+        self.sums_floats += sums * width
 
     def blocks(self, name: str) -> int:
         """How many blocks a weight has; 1 for a matrix."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.commands import Home, Operation, Stage
 
-__all__ = ["OPERATIONS", "Code", "StageCode", "encode_stage", "missing_instruction"]
+__all__ = ["OPERATIONS", "SUMS", "Code", "StageCode", "encode_stage", "missing_instruction"]
 
+SUMS = frozenset({"TOTAL", "TOTAL_MUL"})
+"""Instructions that sum over rows."""
 OPERATIONS = {
     "add": "ADD",
     "sub": "SUB",

@@ -132,6 +132,7 @@ class NativeKernel(Kernel):
                 self.pool,
                 Sizes(input_size, hidden_size, dict(named)),
                 self.program.parameter_shapes,
+                self.threads,
             )
         return sized
 

@@ -162,8 +162,10 @@ class MemoryLayout:
     """Memory that a call needs for itself."""
     saved: int
     """Memory that must last until the backward pass."""
+    member: int
+    """Of the scratch memory, what each thread has for itself."""
     packed: int
-    """Where in the scratch memory the packed weights lie."""
+    """Where in the scratch memory the packed weights lie, behind sums of blocks of rows."""
     external: tuple[str, ...]
     """Names of the buffers whose memory the caller brings."""
     area: Numbers
@@ -250,9 +252,10 @@ def make_plan(
     reverse: bool,
     packed: bool,
     direct: bool = False,
+    threads: int = 1,
 ) -> JobPlan:
     """The plan for ``steps`` positions of ``rows`` sequences. ``packed``: of various lengths.
-    ``direct``: without packing weights.
+    ``direct``: without packing weights; ``threads``: at most so many run it.
     """
     if ctypes.sizeof(CJob) != library.job_bytes:
         raise BackendError(
@@ -260,7 +263,7 @@ def make_plan(
             hint="delete the cached runtime",
         )
     chunk = _chunk(code, steps, rows, reverse)
-    memory = _lay_out(code, steps, rows, chunk)
+    memory = _lay_out(code, steps, rows, chunk, threads)
     job = CJob(
         format=FORMAT,
         steps=steps,
@@ -271,9 +274,11 @@ def make_plan(
         blocked=code.blocked,
         direct=direct,
         bf16=code.bf16,
+        threads=threads,
         registers=code.registers,
         register_floats=code.register_floats,
-        scratch_floats=memory.packed,
+        scratch_floats=memory.member,
+        sums_floats=memory.packed - threads * memory.member,
         packed_floats=code.packed_floats,
         buffers=len(memory.buffers),
         operands=len(code.operands),
@@ -292,11 +297,13 @@ def make_plan(
     return JobPlan(code, library, job, memory, lookup)
 
 
-def _lay_out(code: Bytecode, steps: int, rows: int, chunk: int) -> MemoryLayout:
-    """Scratch memory holds registers (or the factors of a weight gradient), packed weights and
-    buffers, in this order.
+def _lay_out(code: Bytecode, steps: int, rows: int, chunk: int, threads: int) -> MemoryLayout:
+    """Scratch memory holds registers (or the factors of a weight gradient) of each thread, sums of
+    blocks of rows, packed weights and buffers, in this order.
     """
-    packed = _aligned(max(code.registers * code.register_floats, code.outer_floats, ALIGN))
+    member = _aligned(max(code.registers * code.register_floats, code.outer_floats, ALIGN))
+    packed = threads * member
+    packed += _aligned(chunk * rows * code.sums_floats) if threads > 1 else 0
     ends = {"scratch": packed + _aligned(code.packed_floats), "saved": 0}
     buffers: list[CBuffer] = []
     external: list[str] = []
@@ -333,6 +340,7 @@ def _lay_out(code: Bytecode, steps: int, rows: int, chunk: int) -> MemoryLayout:
         buffers=table(CBuffer, buffers),
         scratch=ends["scratch"],
         saved=ends["saved"],
+        member=member,
         packed=packed,
         external=tuple(external),
         area=np.array(area, dtype=np.int64),

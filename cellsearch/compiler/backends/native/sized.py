@@ -17,6 +17,7 @@ from cellsearch.compiler.backends.native.calls import Call, wire
 from cellsearch.compiler.backends.native.codes import WITH_TOKENS, Codes
 from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
+from cellsearch.compiler.backends.native.threads import useful_threads
 from cellsearch.compiler.gradient import Gradient
 from cellsearch.compiler.scheduling.commands import Lifetime
 from cellsearch.genome.sizes import Sizes, Width
@@ -73,9 +74,11 @@ class Sized(Codes):
         pool: Pool,
         sizes: Sizes,
         stored: Mapping[str, tuple[Width, ...]],
+        threads: int = 1,
     ) -> None:
         super().__init__(gradient, library, sizes, stored)
         self.pool = pool
+        self.threads = threads
         self.names = [name for name, _ in self.program.parameters]
         self.states = len(self.program.states)
         self._not_copied = [0] * self.states
@@ -103,6 +106,7 @@ class Sized(Codes):
                 reverse=reverse,
                 packed=packed,
                 direct=kind == "inference" and steps * rows <= DIRECT_ROWS,
+                threads=useful_threads(self.code(kind), steps, rows, self.threads),
             )
             tokens = WITH_TOKENS if kind.endswith(WITH_TOKENS) else ""
             forward = self.plan("training" + tokens, steps, rows, packed) if reverse else None

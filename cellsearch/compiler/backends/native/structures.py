@@ -139,9 +139,11 @@ class CJob(Structure):
     blocked: int
     direct: int
     bf16: int
+    threads: int
     registers: int
     register_floats: int
     scratch_floats: int
+    sums_floats: int
     packed_floats: int
     scratch: Pointer
     packed: Pointer

@@ -12,6 +12,7 @@
 
 #include "format.h"
 #include "product.h"
+#include "threads.h"
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 #define BF16_PAIRS 1
@@ -45,7 +46,9 @@ INLINE vector round_bf16_v(vector x) {
 INLINE int64_t thirty_twos(int64_t depth) { return (depth + 31) / 32; }
 /* Cells from one row of a left factor to the next. Pairs: an odd number of cache lines, so that rows of a tile do not share few sets. */
 INLINE int64_t cells_lead(int64_t depth) { return (thirty_twos(depth) | BF16_PAIRS) * CELLS_OF_32; }
-/* Cells of a packed right factor, and of the left one of a product. */
+/* Cells of a packed right factor before a panel; */
+INLINE int64_t cells_before(int64_t columns, int64_t depth) { return columns * (BF16_PAIRS ? thirty_twos(depth) * CELLS_OF_32 : depth); }
+/* of all of it, as much as both layouts need; and of the left one of a product. */
 INLINE int64_t cells_packed(int64_t width, int64_t depth) { return panels(width) * PANEL * thirty_twos(depth) * CELLS_OF_32; }
 INLINE int64_t cells_left(int64_t depth) { return OUTER_ROWS * (thirty_twos(depth) | 1) * CELLS_OF_32; }
 
@@ -89,22 +92,22 @@ static void cells_of_piece(const float *W, const Piece *p, int64_t depth, float 
 }
 
 static void cells_product(int64_t rows, int64_t width, int64_t depth, const float *A, int64_t lead, const float *packed, float *C,
-                          int64_t stride, int start, const float *bias, int flip) {
+                          int64_t stride, int start, const float *bias, int far, int flip) {
     (void)flip;
-    product(rows, width, depth, A, lead, packed, C, stride, start, bias);
+    product(rows, width, depth, A, lead, packed, C, stride, start, bias, far);
 }
 
 #endif
 
-/* C[rows, width] = start + rounded A[rows, depth] * packed; ``cells``: room for a block of rows of A. ``flip``: begin with the last
+/* C[rows, width] = start + rounded A[rows, depth] * packed, or some panels of it; ``far``: as in product.h; ``cells``: room for a block of rows of A. ``flip``: begin with the last
  * panel. Every other time: a weight that is larger than the cache then begins with what is still in it. The result is the same. */
 static void product_bf16(int64_t rows, int64_t width, int64_t depth, const float *A, int64_t stride_a, const float *packed, float *C,
-                         int64_t stride, int start, const float *bias, int flip, float *cells) {
+                         int64_t stride, int start, const float *bias, int far, int flip, float *cells) {
     const int64_t lead = cells_lead(depth);
     for (int64_t row = 0; row < rows; row += OUTER_ROWS, flip = !flip) {
         const int64_t count = smaller(OUTER_ROWS, rows - row);
         cells_of_rows(A + row * stride_a, stride_a, count, depth, cells, lead);
-        cells_product(count, width, depth, cells, lead, packed, C + row * stride, stride, start, bias, flip);
+        cells_product(count, width, depth, cells, lead, packed, C + row * stride, stride, start, bias, far, flip);
     }
 }
 
@@ -132,18 +135,21 @@ static void direct_bf16(int64_t rows, const Piece *p, const float *A, int64_t le
     }
 }
 
-/* One block of at most OUTER_ROWS rows: left^T right is added to the gradients, whose memory ``base`` gives for each piece. */
-static void outer_bf16(const Command *c, const Piece *piece, const Buffer *buffer, const float *left, int64_t lead, const float *right,
-                       int64_t stride, int64_t rows, float *packed, int first) {
+/* One block of at most OUTER_ROWS rows whose right factor is packed: left^T right is added to a share of the rows of the gradients,
+ * whose memory ``buffer`` gives for each piece. */
+static void outer_bf16(const Command *c, const Piece *piece, const Buffer *buffer, const float *left, int64_t lead, int64_t rows,
+                       const float *packed, const Member *me, int first) {
     const int64_t lead_cells = cells_lead(rows);
-    float *area = packed + panels(c->depth) * PANEL * thirty_twos(OUTER_ROWS) * CELLS_OF_32;
-    cells_of_panels(right, stride, rows, c->depth, packed);
+    const int far = c->depth * rows > NEAR_FLOATS;
+    float *area = me->scratch + panels(c->depth) * PANEL * thirty_twos(OUTER_ROWS) * CELLS_OF_32;
     for (const Piece *p = piece; p < piece + c->count; p++) {
         const int start = first && p->transposed ? START_ZERO : START_RESULT;
-        for (int64_t n = 0; n < p->rows; n += OUTER_COLUMNS) {
-            const int64_t columns = smaller(OUTER_COLUMNS, p->rows - n);
+        const Range mine = share(p->rows, 1, me);
+        for (int64_t n = mine.from; n < mine.to; n += OUTER_COLUMNS) {
+            const int64_t columns = smaller(OUTER_COLUMNS, mine.to - n);
+            float *target = buffer[p->buffer].base + p->offset + n * c->depth;
             cells_of_columns(left + p->row + n, lead, rows, columns, area, lead_cells);
-            cells_product(columns, c->depth, rows, area, lead_cells, packed, buffer[p->buffer].base + p->offset + n * c->depth, c->depth, start, 0, (int)(n / OUTER_COLUMNS % 2));
+            cells_product(columns, c->depth, rows, area, lead_cells, packed, target, c->depth, start, 0, far, (int)(n / OUTER_COLUMNS % 2));
         }
     }
 }

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define FORMAT 5
+#define FORMAT 6
 
 /* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
 enum {
@@ -33,7 +33,8 @@ typedef struct {
 
 enum { POINTWISE, PRODUCT, OUTER, GATHER, SCATTER };
 
-/* POINTWISE: run instructions on blocks of rows of ``width`` columns.
+/* POINTWISE: run instructions on blocks of rows of ``width`` columns. ``depth`` of them are sums over rows; where several threads run,
+ *            those of each row of the chunk lie ``packed`` floats for each such row behind the start of all.
  * PRODUCT:   C[rows, width] = start + A[rows, depth] * weights, ``first``..: pieces of the packed matrix [depth, width].
  * OUTER:     for each piece: gradient[width of the piece, depth] += A[rows, ...]^T * C[rows, depth]; A holds ``width`` columns.
  * GATHER:    A[row, width] = (or, with start 1, +=) table[token of the row, ``packed``...]; a row of the table has ``depth`` columns.
@@ -69,8 +70,11 @@ typedef struct {
     int64_t blocked;            /* 1: the loop has no product, so a block of rows may run through a whole chunk */
     int64_t direct;             /* 1: few rows: use weights without packing them */
     int64_t bf16;               /* 1: both factors of every product are rounded to bfloat16, see bf16.h */
+    int64_t threads;            /* at most so many run it */
     int64_t registers, register_floats;
-    int64_t scratch_floats, packed_floats;
+    int64_t scratch_floats; /* for each thread, side by side */
+    int64_t sums_floats;    /* behind them: for sums of blocks of rows, where there are several threads */
+    int64_t packed_floats;
     float *scratch, *packed;
     const int64_t *tokens; /* [steps, rows] rows of a table; NULL: there are none */
     int64_t vocabulary;    /* rows of the table */

@@ -211,7 +211,8 @@ static const char *bf16_path(void) { return "avx512_bf16"; }
 static void bf16_release(void) {}
 
 static void cells_product(int64_t rows, int64_t width, int64_t depth, const float *A, int64_t lead, const float *packed, float *C,
-                          int64_t stride, int start, const float *bias, int flip) {
+                          int64_t stride, int start, const float *bias, int far, int flip) {
+    (void)far;
     pairs_product(rows, width, thirty_twos(depth) * 16, A, lead, packed, C, stride, start, bias, flip);
 }
 

@@ -208,13 +208,19 @@ INLINE void total_rows(float *d, Rows a, const Rows *b, int64_t rows, int64_t wi
     }
 }
 
+/* Far from 0 the reduction of the vector function is not exact; such numbers, and only these, are left to the C library. */
 static void sine_rows(float *d, const float *a, int64_t n, int quarter) {
-    int far = 0;
-    for (int64_t j = 0; j < n; j++) far |= fabsf(a[j]) > 8192.0f;
-    int64_t j = 0;
-    for (; !far && j + LANES <= n; j += LANES) *(vector *)(d + j) = sine_v(load(a + j), quarter);
-    if (!far && j < n) store_part(d + j, sine_v(load_part(a + j, n - j), quarter), n - j);
-    for (; far && j < n; j++) d[j] = quarter ? cosf(a[j]) : sinf(a[j]);
+    for (int64_t j = 0; j < n; j += LANES) {
+        const int64_t count = smaller(LANES, n - j);
+        const vector x = count == LANES ? load(a + j) : load_part(a + j, count);
+        vector y = sine_v(x, quarter);
+        int far = 0;
+        for (int k = 0; k < LANES; k++) far |= fabsf(x[k]) > 8192.0f;
+        for (int k = 0; far && k < LANES; k++)
+            if (fabsf(x[k]) > 8192.0f) y[k] = quarter ? cosf(x[k]) : sinf(x[k]);
+        if (count == LANES) *(vector *)(d + j) = y;
+        else store_part(d + j, y, count);
+    }
 }
 
 /* Each case runs its expression over all numbers of the block. Destination and operands may be the same place, never shifted.

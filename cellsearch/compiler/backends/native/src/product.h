@@ -126,6 +126,10 @@ static tile_function *const HALF_COLUMNS[] = {EACH_HEIGHT(HALF_COLUMNS_NAME)};
 #define DEPTH 320
 /* Packed weights up to this size are still in the second-level cache when the next step reads them. */
 #define NEAR_FLOATS (48 << 10)
+/* Packed weights from this size on fill that cache, and come from further away for each step. */
+#ifndef FAR_FLOATS
+#define FAR_FLOATS (256 << 10)
+#endif
 
 INLINE int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -160,10 +164,10 @@ static void panel_product(tile_function *const *tiles, int64_t rows, int64_t wid
     }
 }
 
-/* C[rows, N] = start + A[rows, K] * packed[K, N]. */
+/* C[rows, N] = start + A[rows, K] * packed[K, N]; ``far``: the panels of the whole matrix are too many for the first two caches. */
 static void product(int64_t rows, int64_t N, int64_t K, const float *A, int64_t lead, const float *packed, float *C, int64_t stride,
-                    int start, const float *bias) {
-    tile_function *const *tiles = N * K > NEAR_FLOATS ? TILE_FAR_ROWS : TILE_ROWS;
+                    int start, const float *bias, int far) {
+    tile_function *const *tiles = far ? TILE_FAR_ROWS : TILE_ROWS;
     for (int64_t p = 0; p < panels(N); p++)
         for (int64_t k = 0; k < K; k += DEPTH) {
             int64_t n = p * PANEL, depth = smaller(DEPTH, K - k);

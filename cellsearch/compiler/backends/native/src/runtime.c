@@ -2,11 +2,13 @@
  *
  * A chunk is a run of steps whose intermediate values stay in the second-level cache. In each chunk the commands before the loop
  * (what does not depend on carried values) run on all its rows at once, then the time loop, then the commands after it, then the
- * chunk's share of the weight gradients. Results do not depend on the machine's load or on threads: every sum has a fixed order. */
+ * chunk's share of the weight gradients. Results do not depend on the machine's load or on the number of threads: every sum has a
+ * fixed order. */
 #include "pointwise.h"
 #include "format.h"
 #include "product.h"
 #include "bf16.h"
+#include "threads.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -49,6 +51,8 @@ static int divides(float parts, int64_t width) {
     return parts >= 1.0f && parts <= (float)width && parts == (float)(int64_t)parts && width % (int64_t)parts == 0;
 }
 
+static int is_sum(const Instruction *in) { return in->op == OP_TOTAL || in->op == OP_TOTAL_MUL; }
+
 static int check_pointwise(const Job *job, const Command *c, int mode) {
     if (c->first < 0 || c->count < 0 || c->count > job->instructions || c->first > job->instructions - c->count) return BAD_COMMAND;
     if (c->operands > MAX_OPERANDS || c->width < 1) return BAD_COMMAND;
@@ -59,6 +63,7 @@ static int check_pointwise(const Job *job, const Command *c, int mode) {
         if (number < 0 ? -1 - number >= job->registers : number >= job->buffers) return BAD_OPERAND;
         columns[i] = 1;
     }
+    int64_t summed = 0;
     for (int64_t i = 0; i < c->count; i++) {
         const Instruction *in = job->instruction + c->first + i;
         if (in->op < 0 || in->op >= OPCODE_COUNT) return BAD_INSTRUCTION;
@@ -72,7 +77,8 @@ static int check_pointwise(const Job *job, const Command *c, int mode) {
         if ((in->op == OP_TWICE || in->op == OP_PAIRS) && (a->buffer < 0 || in->a == in->d)) return BAD_INSTRUCTION; /* registers have one width */
         if ((in->op == OP_HEAD_NORM || in->op == OP_HEAD_NORM_GRADIENT) && !divides(from_bits((int32_t)in->number), c->width)) return BAD_INSTRUCTION;
         const int fixed = d->buffer >= 0 && job->buffer[d->buffer].kind == FIXED;
-        const int sums = in->op == OP_TOTAL || in->op == OP_TOTAL_MUL;
+        const int sums = is_sum(in);
+        summed += sums;
         if (sums && !fixed) return BAD_INSTRUCTION; /* sums over rows go to one row */
         if (!sums && fixed && mode != ONCE) return BAD_INSTRUCTION;
         if ((in->op == OP_FOLD || in->op == OP_BROADCAST) && mode != ONCE) return BAD_INSTRUCTION;
@@ -80,6 +86,11 @@ static int check_pointwise(const Job *job, const Command *c, int mode) {
     for (int64_t i = 0; i < c->operands; i++) {
         const Operand *o = job->operand + c->operand + i;
         if (o->buffer >= 0 && !place_fits(job, o, columns[i], mode)) return BAD_OPERAND;
+    }
+    if (job->threads > 1 && mode != ONCE) {
+        const int64_t rows = smaller(job->chunk, job->steps) * job->rows;
+        if (c->depth != summed || c->packed < 0 || c->packed > job->sums_floats) return BAD_COMMAND;
+        if (c->packed + summed * c->width > job->sums_floats / rows) return BAD_SCRATCH;
     }
     return OK;
 }
@@ -183,6 +194,7 @@ static int check(const Job *job) {
         if (counts[i] < 0 || counts[i] > limit) return BAD_SIZE;
     if (job->registers < 0 || job->registers > MAX_REGISTERS || job->register_floats < BLOCK || job->register_floats > limit) return BAD_SCRATCH;
     if (job->scratch_floats < job->registers * job->register_floats || job->packed_floats < 0) return BAD_SCRATCH;
+    if (job->threads < 1 || job->threads > MAX_THREADS || job->sums_floats < 0) return BAD_SCRATCH;
     if (!job->scratch || (!job->packed && job->packed_floats)) return BAD_SCRATCH;
     for (int i = 0; i < PHASES; i++)
         if (job->phase[i] < 0 || job->phase[i] > job->phase[i + 1] || job->phase[i + 1] > job->commands) return BAD_COMMAND;
@@ -194,6 +206,9 @@ static int check(const Job *job) {
 typedef struct {
     const Job *job;
     int64_t first, steps; /* the chunk */
+    const Member *me;     /* whose share is run */
+    Range rows;           /* of sequences */
+    int adding;           /* 1: add up what sums of blocks were written down, and nothing else */
 } Chunk;
 
 static float *address(const Chunk *chunk, const Operand *o, int64_t t) {
@@ -207,15 +222,59 @@ static float *address(const Chunk *chunk, const Operand *o, int64_t t) {
 
 /* -- commands ----------------------------------------------------------------------------------------------------------------- */
 
+/* The instructions of a block of rows, sums going to places of their own. */
+static void run_block(const Job *job, const Command *c, Rows *now, int64_t rows, float *sums) {
+    for (int64_t i = 0; i < c->count; i++) {
+        const Instruction *in = job->instruction + c->first + i;
+        if (!is_sum(in)) {
+            run_instruction(in, now, rows, c->width);
+            continue;
+        }
+        const Rows target = now[in->d];
+        memset(sums, 0, c->width * sizeof(float));
+        now[in->d].at = sums;
+        run_instruction(in, now, rows, c->width);
+        now[in->d] = target;
+        sums += c->width;
+    }
+}
+
+/* Add the sums of a block to where they belong; of each place a share is the same part every time. */
+static void add_block(const Chunk *chunk, const Command *c, const float *sums) {
+    const Job *job = chunk->job;
+    for (int64_t i = 0; i < c->count; i++) {
+        const Instruction *in = job->instruction + c->first + i;
+        if (!is_sum(in)) continue;
+        const Operand *o = job->operand + c->operand + in->d;
+        const Buffer *b = job->buffer + o->buffer;
+        const Range mine = share(b->floats, LANES, chunk->me);
+        const int64_t from = mine.from > o->column ? mine.from - o->column : 0, to = smaller(mine.to - o->column, c->width);
+        float *target = b->base + o->column;
+        for (int64_t j = from; j < to; j++) target[j] += sums[j];
+        sums += c->width;
+    }
+}
+
 /* Rows [from, to) of step t; ``to`` may exceed the rows of a step when a chunk is treated as one block of rows. */
 static void run_pointwise(const Chunk *chunk, const Command *c, int64_t t, int64_t from, int64_t to) {
     const Job *job = chunk->job;
     Rows at[MAX_OPERANDS], now[MAX_OPERANDS];
-    const int64_t height = c->width < BLOCK ? BLOCK / c->width : 1;
+    const int64_t height = block_rows(c);
+    /* Of the sums of the block that begins with a row: the first. */
+    const int64_t apart = c->depth * c->width;
+    float *sums = 0;
+    if (c->depth && chunk->me->sums) {
+        const int64_t rows = smaller(job->chunk, job->steps) * job->rows;
+        sums = chunk->me->sums + c->packed * rows + ((t - chunk->first) * job->rows + from) * apart;
+    }
+    if (chunk->adding) {
+        for (int64_t row = from; row < to; row += height, sums += height * apart) add_block(chunk, c, sums);
+        return;
+    }
     for (int64_t i = 0; i < c->operands; i++) {
         const Operand *o = job->operand + c->operand + i;
         if (o->buffer < 0) {
-            at[i] = (Rows){job->scratch + (-1 - o->buffer) * job->register_floats, c->width};
+            at[i] = (Rows){chunk->me->scratch + (-1 - o->buffer) * job->register_floats, c->width};
         } else {
             int64_t stride = job->buffer[o->buffer].row_stride;
             at[i] = (Rows){address(chunk, o, t) + from * stride, stride};
@@ -224,24 +283,32 @@ static void run_pointwise(const Chunk *chunk, const Command *c, int64_t t, int64
     }
     for (int64_t row = from; row < to; row += height) {
         int64_t rows = smaller(height, to - row);
-        for (int64_t i = 0; i < c->count; i++) run_instruction(job->instruction + c->first + i, now, rows, c->width);
+        if (sums) {
+            run_block(job, c, now, rows, sums);
+            sums += height * apart;
+        } else {
+            for (int64_t i = 0; i < c->count; i++) run_instruction(job->instruction + c->first + i, now, rows, c->width);
+        }
         for (int64_t i = 0; i < c->operands; i++)
             if (job->operand[c->operand + i].buffer >= 0) now[i].at += rows * now[i].stride;
     }
 }
 
-static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t rows, int direct) {
+/* Rows [from, to) of step t; ``columns``: of the result, whole panels of it. */
+static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t from, int64_t to, Range columns, int direct) {
     const Job *job = chunk->job;
     const Operand *o = job->operand + c->operand;
-    const float *A = address(chunk, o, t), *bias = c->start == START_BIAS ? address(chunk, o + 2, t) : 0;
-    float *C = address(chunk, o + 1, t);
-    const int64_t lead = job->buffer[o[0].buffer].row_stride, stride = job->buffer[o[1].buffer].row_stride;
+    const int64_t lead = job->buffer[o[0].buffer].row_stride, stride = job->buffer[o[1].buffer].row_stride, rows = to - from;
+    const float *A = address(chunk, o, t) + from * lead, *bias = c->start == START_BIAS ? address(chunk, o + 2, t) : 0;
+    float *C = address(chunk, o + 1, t) + from * stride;
     if (!direct && job->bf16) {
-        product_bf16(rows, c->width, c->depth, A, lead, job->packed + c->packed, C, stride, (int)c->start, bias, (int)(t & 1), job->scratch);
+        product_bf16(rows, columns.to - columns.from, c->depth, A, lead, job->packed + c->packed + cells_before(columns.from, c->depth), C + columns.from,
+                     stride, (int)c->start, bias ? bias + columns.from : 0, c->width * c->depth > NEAR_FLOATS, (int)(t & 1), chunk->me->scratch);
         return;
     }
     if (!direct) {
-        product(rows, c->width, c->depth, A, lead, job->packed + c->packed, C, stride, (int)c->start, bias);
+        product(rows, columns.to - columns.from, c->depth, A, lead, job->packed + c->packed + columns.from * c->depth, C + columns.from, stride,
+                (int)c->start, bias ? bias + columns.from : 0, c->width * c->depth > NEAR_FLOATS);
         return;
     }
     for (int64_t i = 0; i < rows && c->start != START_RESULT; i++) {
@@ -260,7 +327,9 @@ static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t
     }
 }
 
-static void pack_product(const Job *job, const Command *c) {
+/* A share of the panels; of rounded weights all. */
+static void pack_product(const Job *job, const Command *c, const Member *me) {
+    const Range mine = share(c->width, PANEL, me);
     float *packed = job->packed + c->packed;
     if (job->bf16) {
         cells_of_edge(c->width, c->depth, packed);
@@ -268,25 +337,29 @@ static void pack_product(const Job *job, const Command *c) {
             cells_of_piece(job->buffer[p->buffer].base + p->offset, p, c->depth, packed);
         return;
     }
-    pack_edge(c->depth, c->width, packed);
+    if (mine.to == c->width) pack_edge(c->depth, c->width, packed);
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
-        pack_weight(job->buffer[p->buffer].base + p->offset, p->transposed ? p->rows : p->columns, (int)p->transposed, p->rows, p->columns, p->row,
-                    p->column, c->depth, packed);
+        const int64_t from = mine.from > p->column ? mine.from - p->column : 0, to = smaller(mine.to - p->column, p->columns);
+        const int64_t lead = p->transposed ? p->rows : p->columns;
+        const float *W = job->buffer[p->buffer].base + p->offset + from * (p->transposed ? lead : 1);
+        if (from < to) pack_weight(W, lead, (int)p->transposed, p->rows, to - from, p->row, p->column + from, c->depth, packed);
     }
 }
 
-/* One block of at most OUTER_ROWS rows whose right factor is packed: add left^T right to the gradients. */
-static void outer_block(const Job *job, const Command *c, const float *left, int64_t lead, int64_t rows, const float *packed, float *area, int first) {
+/* One block of at most OUTER_ROWS rows whose right factor is packed: add left^T right to a share of the rows of the gradients. */
+static void outer_block(const Job *job, const Command *c, const float *left, int64_t lead, int64_t rows, const float *packed, float *area, int first,
+                        const Member *me) {
     /* A deep right factor reads the left one often: worth copying its columns side by side. */
     const int pack_left = c->depth >= 128;
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
         float *gradient = job->buffer[p->buffer].base + p->offset;
         const int start = first && p->transposed ? START_ZERO : START_RESULT;
-        for (int64_t n = 0; n < p->rows; n += OUTER_COLUMNS) {
+        const Range mine = share(p->rows, 1, me);
+        for (int64_t n = mine.from; n < mine.to; n += OUTER_COLUMNS) {
             const float *source = left + p->row + n;
-            const int64_t columns = smaller(OUTER_COLUMNS, p->rows - n);
+            const int64_t columns = smaller(OUTER_COLUMNS, mine.to - n);
             if (pack_left)
                 for (int64_t q = 0; q < columns; q += TILE) {
                     float *to = area + q * rows;
@@ -312,12 +385,13 @@ static void outer_block(const Job *job, const Command *c, const float *left, int
     }
 }
 
-/* Rows [row, row + count) of step t into place ``at`` of a packed right factor of ``rows`` rows. */
-static void pack_right(const float *source, int64_t stride, int64_t depth, int64_t at, int64_t count, int64_t rows, float *packed) {
-    for (int64_t k = 0; k < depth; k += PANEL) {
+/* A share of the panels of a right factor of ``rows`` rows. */
+static void pack_right(const float *source, int64_t stride, int64_t depth, int64_t rows, float *packed, const Member *me) {
+    const Range mine = share(depth, PANEL, me);
+    for (int64_t k = mine.from; k < mine.to; k += PANEL) {
         const int64_t width = smaller(PANEL, depth - k);
-        float *to = packed + k * rows + at * PANEL;
-        for (int64_t r = 0; r < count; r++) {
+        float *to = packed + k * rows;
+        for (int64_t r = 0; r < rows; r++) {
             if (width == PANEL) {
                 memcpy(to + r * PANEL, source + r * stride + k, PANEL * sizeof(float));
             } else {
@@ -328,68 +402,95 @@ static void pack_right(const float *source, int64_t stride, int64_t depth, int64
     }
 }
 
-/* The share of ``rows`` rows from step t on; ``first``: nothing was added to the gradients yet. */
-static int run_outer(const Chunk *chunk, const Command *c, int64_t t, int64_t rows, int first) {
+/* What ``rows`` rows from step t on add; ``first``: nothing was added to the gradients yet. */
+static int run_outer(const Chunk *chunk, const Command *c, int64_t t, int64_t rows, int first, Runner *runner) {
     const Job *job = chunk->job;
     const Operand *o = job->operand + c->operand;
     const float *left = address(chunk, o, t), *right = address(chunk, o + 1, t);
     const int64_t lead = job->buffer[o[0].buffer].row_stride, stride = job->buffer[o[1].buffer].row_stride;
-    float *packed = job->scratch, *area = packed + OUTER_ROWS * panels(c->depth) * PANEL;
+    const int64_t behind = OUTER_ROWS * panels(c->depth) * PANEL;
+    float *packed = job->scratch; /* one right factor for all */
+    Member me;
     for (int64_t row = 0; row < rows; row += OUTER_ROWS, first = 0) {
         int64_t count = smaller(OUTER_ROWS, rows - row);
         if (job->bf16) {
-            outer_bf16(c, job->piece + c->first, job->buffer, left + row * lead, lead, right + row * stride, stride, count, packed, first);
+            EACH_SHARE(runner, &me) {
+                const Range mine = share(c->depth, PANEL, &me);
+                if (mine.from < mine.to)
+                    cells_of_panels(right + row * stride + mine.from, stride, count, mine.to - mine.from, packed + cells_before(mine.from, count));
+            }
+            EACH_SHARE(runner, &me) outer_bf16(c, job->piece + c->first, job->buffer, left + row * lead, lead, count, packed, &me, first);
             continue;
         }
-        pack_right(right + row * stride, stride, c->depth, 0, count, count, packed);
-        outer_block(job, c, left + row * lead, lead, count, packed, area, first);
+        EACH_SHARE(runner, &me) pack_right(right + row * stride, stride, c->depth, count, packed, &me);
+        EACH_SHARE(runner, &me) outer_block(job, c, left + row * lead, lead, count, packed, me.scratch + behind, first, &me);
     }
     return first;
 }
 
 /* Rows of a table, chosen by the tokens of a step; and back: rows are added to those of the table, in the order of the positions. */
-static void run_table(const Chunk *chunk, const Command *c, int64_t t, int64_t rows) {
+static void run_table(const Chunk *chunk, const Command *c, int64_t t, int64_t from, int64_t to) {
     const Job *job = chunk->job;
     const Operand *o = job->operand + c->operand;
     const int64_t stride = job->buffer[o->buffer].row_stride, *token = job->tokens + t * job->rows;
-    float *place = address(chunk, o, t), *table = job->buffer[c->first].base + c->packed;
-    for (int64_t r = 0; r < rows; r++, place += stride) {
+    const Range mine = share(c->width, LANES, chunk->me); /* a token stands in rows of several members */
+    float *place = address(chunk, o, t) + from * stride, *table = job->buffer[c->first].base + c->packed;
+    for (int64_t r = from; r < to; r++, place += stride) {
         float *entry = table + token[r] * c->depth;
         if (c->kind == GATHER && c->start == START_ZERO) memcpy(place, entry, c->width * sizeof(float));
         else if (c->kind == GATHER)
             for (int64_t j = 0; j < c->width; j++) place[j] += entry[j];
         else
-            for (int64_t j = 0; j < c->width; j++) entry[j] += chunk->job->bf16 ? round_bf16(place[j]) : place[j];
+            for (int64_t j = mine.from; j < mine.to; j++) entry[j] += chunk->job->bf16 ? round_bf16(place[j]) : place[j];
     }
 }
 
 /* -- the run ------------------------------------------------------------------------------------------------------------------ */
 
-static void run_once(const Job *job, int phase) {
-    const Chunk chunk = {job, 0, 1};
-    for (int64_t i = job->phase[phase]; i < job->phase[phase + 1]; i++) {
-        const Command *c = job->command + i;
-        if (c->kind == POINTWISE) run_pointwise(&chunk, c, 0, 0, 1);
-        else if (c->kind == PRODUCT) run_product(&chunk, c, 0, 1, 1);
-        else run_outer(&chunk, c, 0, 1, 1);
+/* Commands of one row, by one thread. */
+static void run_once(const Job *job, int phase, Runner *runner) {
+    Member me;
+    EACH_SHARE(runner, &me) {
+        Team team = {.job = job, .members = 1};
+        Runner alone = {.team = &team};
+        const Member whole = member_of(&team, 0);
+        const Chunk chunk = {job, 0, 1, &whole, {0, 1}, 0};
+        for (int64_t i = job->phase[phase]; i < job->phase[phase + 1] && me.number == 0; i++) {
+            const Command *c = job->command + i;
+            if (c->kind == POINTWISE) run_pointwise(&chunk, c, 0, 0, 1);
+            else if (c->kind == PRODUCT) run_product(&chunk, c, 0, 0, 1, (Range){0, c->width}, 1);
+            else run_outer(&chunk, c, 0, 1, 1, &alone);
+        }
     }
 }
 
-static void run_commands(const Chunk *chunk, int phase, int64_t t, int64_t rows) {
-    for (int64_t i = chunk->job->phase[phase]; i < chunk->job->phase[phase + 1]; i++) {
-        const Command *c = chunk->job->command + i;
-        if (c->kind == POINTWISE) run_pointwise(chunk, c, t, 0, rows);
-        else if (c->kind == GATHER) run_table(chunk, c, t, rows);
-        else run_product(chunk, c, t, rows, (int)chunk->job->direct);
-    }
+static void run_command(const Chunk *chunk, int64_t number, int64_t t, int64_t from, int64_t to) {
+    const Command *c = chunk->job->command + number;
+    if (from >= to || (chunk->adding && (c->kind != POINTWISE || !c->depth))) return;
+    if (c->kind == POINTWISE) run_pointwise(chunk, c, t, from, to);
+    else if (c->kind == GATHER) run_table(chunk, c, t, from, to);
+    else run_product(chunk, c, t, from, to, (Range){0, c->width}, (int)chunk->job->direct);
+}
+
+static void run_commands(const Chunk *chunk, int phase, int64_t t, int64_t from, int64_t to) {
+    for (int64_t i = chunk->job->phase[phase]; i < chunk->job->phase[phase + 1]; i++) run_command(chunk, i, t, from, to);
+}
+
+/* A chunk of steps as a share of it sees it. */
+static Chunk with_share(const Chunk *whole, const Member *me, Range rows) {
+    Chunk chunk = *whole;
+    chunk.me = me;
+    chunk.rows = rows;
+    return chunk;
 }
 
 /* Commands before or after the loop: the chunk as one block of rows where possible, else step by step. */
 static void run_outside(const Chunk *chunk, int phase) {
     const Job *job = chunk->job;
-    if (job->together) run_commands(chunk, phase, chunk->first, chunk->steps * job->rows);
+    if (job->together) run_commands(chunk, phase, chunk->first, 0, chunk->steps * job->rows);
     else
-        for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++) run_commands(chunk, phase, t, active_rows(job, t));
+        for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++)
+            run_commands(chunk, phase, t, chunk->rows.from, smaller(chunk->rows.to, active_rows(job, t)));
 }
 
 /* Rows that become active at step t (in the direction of the run) get the initial carried values. */
@@ -399,63 +500,152 @@ static void begin_rows(const Chunk *chunk, int64_t t) {
     int64_t from = t == last ? 0 : job->backwards ? active_rows(job, t + 1) : job->rows;
     int64_t to = active_rows(job, t);
     if (t == last && !job->backwards) to = job->rows;
-    for (int64_t i = 0; i < job->carried && from < to; i++) {
+    if (from < chunk->rows.from) from = chunk->rows.from;
+    to = smaller(to, chunk->rows.to);
+    for (int64_t i = 0; i < job->carried && from < to && !chunk->adding; i++) {
         const Operand *state = job->operand + job->carry[i].state, *initial = job->operand + job->carry[i].initial;
         int64_t stride = job->buffer[state->buffer].row_stride;
         memcpy(address(chunk, state, t) + from * stride, address(chunk, initial, 0) + from * stride, (to - from) * stride * sizeof(float));
     }
 }
 
+static int64_t step_of(const Chunk *chunk, int64_t k) { return chunk->job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k; }
+
 /* No product in the loop: a block of rows runs through all steps of the chunk, so its carried values stay in the cache. */
 static void run_blocked_loop(const Chunk *chunk) {
     const Job *job = chunk->job;
-    for (int64_t k = 0; k < chunk->steps; k++) begin_rows(chunk, job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k);
+    for (int64_t k = 0; k < chunk->steps; k++) begin_rows(chunk, step_of(chunk, k));
     int64_t height = job->rows;
-    for (int64_t i = job->phase[LOOP]; i < job->phase[LOOP + 1]; i++)
-        height = smaller(height, job->command[i].width < BLOCK ? BLOCK / job->command[i].width : 1);
-    for (int64_t row = 0; row < job->rows; row += height)
+    for (int64_t i = job->phase[LOOP]; i < job->phase[LOOP + 1]; i++) height = smaller(height, block_rows(job->command + i));
+    for (int64_t row = chunk->rows.from; row < chunk->rows.to; row += height)
         for (int64_t k = 0; k < chunk->steps; k++) {
-            int64_t t = job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k;
-            int64_t to = smaller(row + height, active_rows(job, t));
-            for (int64_t i = job->phase[LOOP]; i < job->phase[LOOP + 1] && row < to; i++) run_pointwise(chunk, job->command + i, t, row, to);
+            const int64_t t = step_of(chunk, k);
+            run_commands(chunk, LOOP, t, row, smaller(smaller(row + height, chunk->rows.to), active_rows(job, t)));
         }
 }
 
+/* A ring of carried values must not be filled ahead of time, so blocks need rows that all begin together. */
+static int in_blocks(const Job *job) { return job->blocked && !job->active; }
+
+/* The rows of a share through all steps. */
 static void run_loop(const Chunk *chunk) {
     const Job *job = chunk->job;
+    if (in_blocks(job)) {
+        run_blocked_loop(chunk);
+        return;
+    }
     for (int64_t k = 0; k < chunk->steps; k++) {
-        int64_t t = job->backwards ? chunk->first + chunk->steps - 1 - k : chunk->first + k;
+        const int64_t t = step_of(chunk, k);
         begin_rows(chunk, t);
-        run_commands(chunk, LOOP, t, active_rows(job, t));
+        run_commands(chunk, LOOP, t, chunk->rows.from, smaller(chunk->rows.to, active_rows(job, t)));
     }
 }
 
-static void run_gradients(const Chunk *chunk, int first) {
+/* The sequences of a share of a chunk, cut where the sums of phases allow it that go step by step. */
+static Range rows_of(const Chunk *chunk, const Member *me) {
     const Job *job = chunk->job;
+    if (me->members == 1) return (Range){0, job->rows};
+    int64_t step = cut(job, LOOP, in_blocks(job));
+    if (!job->together) step = common_multiple(common_multiple(step, cut(job, BEFORE, 0)), cut(job, AFTER, 0));
+    return job->active ? share_active(job, chunk->first, chunk->steps, step, me) : share(job->rows, step, me);
+}
+
+/* Weights that fill the second-level cache: better each thread has some columns of them, and all rows. */
+static int in_columns(const Job *job, const Command *c) { return c->kind == PRODUCT && c->width * c->depth > FAR_FLOATS && !job->direct; }
+
+static int has_columns(const Job *job) {
+    int found = 0;
+    for (int64_t i = job->phase[LOOP]; i < job->phase[LOOP + 1]; i++) found |= in_columns(job, job->command + i);
+    return found;
+}
+
+/* A loop with such products: in each step a round for each of them, and for what lies between them. */
+static void run_wide_loop(const Chunk *whole, Runner *runner) {
+    const Job *job = whole->job;
+    Member me;
+    for (int64_t k = 0; k < whole->steps; k++) {
+        const int64_t t = step_of(whole, k), rows = active_rows(job, t), end = job->phase[LOOP + 1];
+        for (int64_t i = job->phase[LOOP], next = i; i < end; i = next + 1) {
+            for (next = i; next < end && !in_columns(job, job->command + next);) next++;
+            if (next > i || i == job->phase[LOOP]) EACH_SHARE(runner, &me) {
+                    const Chunk chunk = with_share(whole, &me, rows_of(whole, &me));
+                    if (i == job->phase[LOOP]) begin_rows(&chunk, t);
+                    for (int64_t n = i; n < next; n++) run_command(&chunk, n, t, chunk.rows.from, smaller(chunk.rows.to, rows));
+                }
+            if (next < end) EACH_SHARE(runner, &me) {
+                    const Range columns = share(job->command[next].width, PANEL, &me);
+                    const Chunk chunk = with_share(whole, &me, whole->rows);
+                    if (columns.from < columns.to) run_product(&chunk, job->command + next, t, 0, rows, columns, 0);
+                }
+        }
+    }
+}
+
+/* A phase of a chunk in rounds. */
+static void run_phase(const Chunk *whole, int phase, Runner *runner) {
+    const Job *job = whole->job;
+    const int64_t first = job->phase[phase], end = job->phase[phase + 1], rows = whole->steps * job->rows;
+    Member me;
+    if (first == end) return;
+    if (phase == LOOP && runner->team->members > 1 && has_columns(job)) {
+        run_wide_loop(whole, runner);
+    } else if (phase != LOOP && job->together) {
+        for (int64_t i = first; i < end; i++) /* a command may read other positions of what the one before wrote */
+            EACH_SHARE(runner, &me) {
+                const Chunk chunk = with_share(whole, &me, whole->rows);
+                const Range mine = share(rows, cut(job, phase, 0), &me);
+                run_command(&chunk, i, whole->first, mine.from, mine.to);
+            }
+    } else {
+        EACH_SHARE(runner, &me) {
+            const Chunk chunk = with_share(whole, &me, rows_of(whole, &me));
+            if (phase == LOOP) run_loop(&chunk);
+            else run_outside(&chunk, phase);
+        }
+    }
+}
+
+/* Add what sums of blocks of rows the phases have left, in the order in which one thread adds them. */
+static void add_sums(const Chunk *whole, Runner *runner) {
+    Member me;
+    if (runner->team->members == 1 || !whole->job->sums_floats) return;
+    EACH_SHARE(runner, &me) {
+        Chunk chunk = with_share(whole, &me, whole->rows);
+        chunk.adding = 1;
+        run_outside(&chunk, BEFORE);
+        run_loop(&chunk);
+        run_outside(&chunk, AFTER);
+    }
+}
+
+static void run_gradients(const Chunk *whole, int first, Runner *runner) {
+    const Job *job = whole->job;
+    const int64_t begin = whole->first, end = begin + whole->steps;
+    Member me;
     for (int64_t i = job->phase[GRADIENTS]; i < job->phase[GRADIENTS + 1]; i++) {
         const Command *c = job->command + i;
         if (c->kind == SCATTER) {
-            for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++) run_table(chunk, c, t, active_rows(job, t));
+            EACH_SHARE(runner, &me) {
+                const Chunk chunk = with_share(whole, &me, whole->rows);
+                for (int64_t t = begin; t < end; t++) run_table(&chunk, c, t, 0, active_rows(job, t));
+            }
         } else if (job->together) {
-            run_outer(chunk, c, chunk->first, chunk->steps * job->rows, first);
+            run_outer(whole, c, begin, whole->steps * job->rows, first, runner);
         } else {
             int fresh = first;
-            for (int64_t t = chunk->first; t < chunk->first + chunk->steps; t++) fresh = run_outer(chunk, c, t, active_rows(job, t), fresh);
+            for (int64_t t = begin; t < end; t++) fresh = run_outer(whole, c, t, active_rows(job, t), fresh, runner);
         }
     }
 }
 
-static void run_chunks(const Job *job) {
+static void run_chunks(const Job *job, Runner *runner) {
     const int64_t count = (job->steps + job->chunk - 1) / job->chunk;
     for (int64_t n = 0; n < count; n++) {
-        int64_t k = job->backwards ? count - 1 - n : n;
-        Chunk chunk = {job, k * job->chunk, smaller(job->chunk, job->steps - k * job->chunk)};
-        run_outside(&chunk, BEFORE);
-        /* A ring of carried values must not be filled ahead of time, so blocks need rows that all begin together. */
-        if (job->blocked && !job->active) run_blocked_loop(&chunk);
-        else run_loop(&chunk);
-        run_outside(&chunk, AFTER);
-        run_gradients(&chunk, n == 0);
+        const int64_t first = (job->backwards ? count - 1 - n : n) * job->chunk;
+        const Chunk chunk = {job, first, smaller(job->chunk, job->steps - first), 0, {0, job->rows}, 0};
+        for (int phase = BEFORE; phase <= AFTER; phase++) run_phase(&chunk, phase, runner);
+        add_sums(&chunk, runner);
+        run_gradients(&chunk, n == 0, runner);
     }
 }
 
@@ -482,20 +672,29 @@ static void restore_subnormals(unsigned before) {
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* What each thread of a team does. */
+static void run_rounds(Team *team, int number) {
+    const Job *job = team->job;
+    const unsigned before = flush_subnormals(); /* each thread has a mode of its own */
+    Runner runner = {.team = team, .number = number};
+    Member me;
+    run_once(job, PROLOGUE, &runner);
+    EACH_SHARE(&runner, &me)
+        for (int64_t i = job->phase[BEFORE], n = 0; i < job->phase[GRADIENTS] && !job->direct; i++) {
+            const Command *c = job->command + i;
+            if (c->kind == PRODUCT && (!job->bf16 || n++ % me.members == me.number)) pack_product(job, c, &me);
+        }
+    run_chunks(job, &runner);
+    run_once(job, EPILOGUE, &runner);
+    if (job->bf16) bf16_release();
+    restore_subnormals(before);
+}
+
 /* Run a job; 0, or the number of what is wrong with it (then nothing was done). */
 EXPORT int cellsearch_run(const Job *job) {
     int code = check(job);
-    if (code != OK) return code;
-    unsigned before = flush_subnormals();
-    run_once(job, PROLOGUE);
-    if (!job->direct)
-        for (int64_t i = job->phase[BEFORE]; i < job->phase[GRADIENTS]; i++)
-            if (job->command[i].kind == PRODUCT) pack_product(job, job->command + i);
-    run_chunks(job);
-    run_once(job, EPILOGUE);
-    if (job->bf16) bf16_release();
-    restore_subnormals(before);
-    return OK;
+    if (code == OK) run_team(job, run_rounds);
+    return code;
 }
 
 /* Fill in the addresses of a job, run it, and copy what leaves it. */

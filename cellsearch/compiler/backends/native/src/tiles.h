@@ -176,7 +176,8 @@ static void tiles_blocks(int64_t blocks, int upper, int lower, int64_t width, in
 }
 
 static void cells_product(int64_t rows, int64_t width, int64_t depth, const float *A, int64_t lead, const float *packed, float *C,
-                          int64_t stride, int start, const float *bias, int flip) {
+                          int64_t stride, int start, const float *bias, int far, int flip) {
+    (void)far;
     const int64_t steps = thirty_twos(depth), whole_blocks = rows / 32, done = whole_blocks * 32;
     const int rest = (int)(rows - done);
     if (!tiles_allowed()) {
