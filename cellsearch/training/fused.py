@@ -174,7 +174,7 @@ class FlatAdam:
     gradient as :func:`torch.nn.utils.clip_grad_norm_` does. Takes over the memory of the
     parameters: each becomes a view of one buffer, so they must have one dtype and device and stay
     there. A parameter without a gradient counts as having gradient 0 (torch leaves such a one as it
-    is).
+    is). ``lr``: the learning rate; may be set at any time.
     """
 
     def __init__(
@@ -196,20 +196,24 @@ class FlatAdam:
             )
         self.max_norm = max_norm
         with torch.no_grad():
-            self._flat = nn.Parameter(torch.cat([p.detach().reshape(-1) for p in self.parameters]))
-            for parameter, part in zip(
-                self.parameters, self._parts(self._flat.detach()), strict=True
-            ):
+            self._flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
+            for parameter, part in zip(self.parameters, self._parts(self._flat), strict=True):
                 parameter.data = part
         self._gradient = torch.zeros_like(self._flat)
-        self._flat.grad = self._gradient
-        self._adam = torch.optim.AdamW([self._flat], lr, betas, eps, weight_decay, fused=True)
+        self.lr = lr
+        self._constants = {
+            "beta1": betas[0],
+            "beta2": betas[1],
+            "weight_decay": weight_decay,
+            "eps": eps,
+            "amsgrad": False,
+            "maximize": False,
+        }
         self._moments = {
             "step": torch.zeros((), dtype=torch.float32, device=self._flat.device),
             "exp_avg": torch.zeros_like(self._gradient),
             "exp_avg_sq": torch.zeros_like(self._gradient),
         }
-        self._adam.state[self._flat] = self._moments
 
     def _parts(self, flat: Tensor) -> list[Tensor]:
         """A flat tensor as views in the shapes of the parameters."""
@@ -218,15 +222,6 @@ class FlatAdam:
             part.view(parameter.shape)
             for part, parameter in zip(parts, self.parameters, strict=True)
         ]
-
-    @property
-    def lr(self) -> float:
-        """The learning rate; may be set at any time."""
-        return float(self._adam.param_groups[0]["lr"])
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._adam.param_groups[0]["lr"] = value
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -248,9 +243,23 @@ class FlatAdam:
             self._gradient.mul_(torch.clamp(self.max_norm / (norm + 1e-6), max=1.0))
         return norm
 
+    @torch.no_grad()
     def update(self) -> None:
         """Change the parameters by what :meth:`clip` took over."""
-        self._adam.step()
+        # What AdamW(fused=True).step() calls. To make an AdamW loads the whole compiler of torch
+        # (torch._dynamo): over a second, and tens of megabytes, in each worker.
+        step = self._moments["step"]
+        step += 1
+        torch._fused_adamw_(
+            [self._flat],
+            [self._gradient],
+            [self._moments["exp_avg"]],
+            [self._moments["exp_avg_sq"]],
+            [],
+            [step],
+            lr=self.lr,
+            **self._constants,
+        )
 
     def step(self) -> Tensor:
         """:meth:`clip`, then :meth:`update`; returns the norm of the gradient before clipping."""
