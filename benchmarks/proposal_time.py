@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 
 import numpy as np
 
@@ -45,35 +44,15 @@ def grown(count: int) -> list[Trial]:
 
 
 def pruned(count: int) -> list[Trial]:
-    """Old chains, one after the other, and then the beginning of a real (simulated) search."""
+    """The beginning of a real (simulated) search, and then random cells as if they were sub-cells
+    of its cell of parts.
+    """
     rng = np.random.default_rng(0)
-    own = list(simulate(strategies.create("prune"), space(), likeness, trials=OWN, seed=1))
-    old = count - len(own)
-    gated = [trial.genome for trial in own if trial.is_intermediate]
-    trials = []
-    for number in range(old):
-        chain, position = divmod(number, 10)
-        if position < 8:
-            proposal = Proposal(gated[number % len(gated)], origin=f"supernet:{chain}:{position}")
-        else:
-            proposal = Proposal(space().sample(rng), (number - 1,), "prune:final")
+    trials = list(simulate(strategies.create("prune"), space(), likeness, trials=OWN, seed=1))
+    origins = [trial.proposal.origin for trial in trials if trial.proposal.origin.place]
+    for number in range(len(trials), count):
+        proposal = Proposal(space().sample(rng), (0,), origins[number % len(origins)])
         trials.append(completed(Trial(number, proposal), float(rng.normal())))
-    for trial in own:
-        kind, _, rest = str(trial.proposal.origin).partition(":")
-        chain, _, position = rest.partition(":")
-        origin = (
-            f"supernet:{int(chain) + old}:{position}"
-            if kind == "supernet"
-            else str(trial.proposal.origin)
-        )
-        parents = tuple(parent + old for parent in trial.proposal.parents)
-        trials.append(
-            replace(
-                trial,
-                number=trial.number + old,
-                proposal=replace(trial.proposal, parents=parents, origin=origin),
-            )
-        )
     return trials
 
 

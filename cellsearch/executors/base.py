@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cellsearch.executors.worker import check_evaluation
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
 
@@ -49,6 +50,15 @@ class Executor(ABC):
         """Outcomes of ended jobs: waits until there is at least one (or ``timeout`` seconds), then
         yields those that are there.
         """
+
+    def compute(self, function: str, arrays: Arrays, **arguments: Any) -> Any:
+        """What a function returns that may need what trainings need, such as torch: called where
+        that is loaded already. Here it is called in this process.
+
+        function: importable name, ``"package.module:function"``. arrays: those given to
+        :meth:`start`, which it gets as ``arrays``. arguments: its others, by name.
+        """
+        return check_evaluation(function)(arrays=arrays, **arguments)
 
     @abstractmethod
     def close(self, *, kill: bool = False) -> None:

@@ -19,7 +19,12 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from cellsearch.errors import ConfigError, EnvironmentFailure, checked_arguments
+from cellsearch.errors import (
+    CellsearchError,
+    ConfigError,
+    EnvironmentFailure,
+    checked_arguments,
+)
 from cellsearch.executors.base import Executor
 from cellsearch.executors.ray_cluster import RayCluster
 from cellsearch.executors.worker import (
@@ -62,6 +67,10 @@ class _Worker:
     def run(self, job: Job) -> Outcome:
         """Do a job."""
         return perform(self._evaluate, job, self._arrays, self._name)
+
+    def compute(self, function: str, arguments: dict[str, Any]) -> Any:
+        """Call a function with the data."""
+        return check_evaluation(function)(arrays=self._arrays, **arguments)
 
 
 @dataclass(slots=True)
@@ -127,11 +136,12 @@ class Ray(Executor):
             address,
             allow_unauthenticated=allow_unauthenticated,
             log_dir=Path(log_dir) if log_dir else None,
+            environment=dict(ONE_THREAD) | named(os.environ, environment),
+            template=evaluation == DEFAULT_EVALUATION,  # others may start threads when loaded
         )
         self._workers = workers
         self.capacity = workers or (os.cpu_count() or 1)
         self._evaluation = evaluation
-        self._environment = dict(ONE_THREAD) | named(os.environ, environment)
         self._crash_retries = crash_retries
         self._grace, self._grace_seconds = grace, grace_seconds
         self._seats: list[_Seat] = []
@@ -166,6 +176,25 @@ class Ray(Executor):
         for seat in self._seats:
             self._send_data(seat)
         self._seats += [self._new_seat() for _ in range(self.capacity - len(self._seats))]
+
+    def compute(self, function: str, arrays: Arrays, **arguments: Any) -> Any:
+        """:meth:`Executor.compute`, by the first worker, after what it is doing; by this process if
+        that worker dies.
+        """
+        if not self._seats:
+            return super().compute(function, arrays, **arguments)
+        answer = self._seats[0].actor.compute.remote(function, arguments)
+        end = time.monotonic() + _START_SECONDS
+        while not ray.wait([answer], timeout=_POLL_SECONDS)[0]:
+            self._cluster.require()
+            if time.monotonic() >= end:
+                raise self._not_started()
+        try:
+            return ray.get(answer)
+        except RayTaskError as error:
+            raise self._cause(error) from error
+        except RayError:
+            return super().compute(function, arrays, **arguments)
 
     def submit(self, job: Job) -> None:
         """Give the job to an idle worker, or keep it until there is one."""
@@ -216,12 +245,8 @@ class Ray(Executor):
     # -- inside ------------------------------------------------------------------------------------
 
     def _new_seat(self) -> _Seat:
-        options: dict[str, Any] = {
-            "num_cpus": 1,
-            "max_restarts": 0,
-            "max_task_retries": 0,
-            "runtime_env": {"env_vars": self._environment},
-        }
+        options: dict[str, Any] = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0}
+        options |= self._cluster.actor_environment
         actor: Any = ray.remote(_Worker).options(**options).remote(self._evaluation)
         seat = _Seat(actor, None, 0.0)
         self._send_data(seat)
@@ -294,12 +319,7 @@ class Ray(Executor):
             answer = ray.get(seat.pending)
         except RayTaskError as error:
             seat.task = seat.pending = None
-            cause = error.cause
-            if isinstance(cause, ConfigError | EnvironmentFailure):
-                raise cause from error
-            raise EnvironmentFailure(
-                f"a worker failed: {_last_line(error)}", hint=self._cluster.hint()
-            ) from error
+            raise self._cause(error) from error
         except RayError as error:
             return self._died(seat, error)
         seat.pending = seat.task = None
@@ -309,6 +329,21 @@ class Ray(Executor):
             return None
         assert isinstance(answer, Outcome)
         return answer
+
+    def _cause(self, error: RayTaskError) -> CellsearchError:
+        """What a worker has raised, as this process raises it."""
+        if isinstance(error.cause, CellsearchError):
+            return error.cause
+        return EnvironmentFailure(
+            f"a worker failed: {_last_line(error)}", hint=self._cluster.hint()
+        )
+
+    def _not_started(self) -> EnvironmentFailure:
+        return EnvironmentFailure(
+            f"a Ray worker has not started within {_START_SECONDS:.0f} seconds;"
+            f" the cluster has {self._cluster.cpus()} CPUs for {self.capacity} workers",
+            hint="ask for fewer workers, or wait until the cluster has room",
+        )
 
     def _died(self, seat: _Seat, error: RayError) -> Outcome | None:
         """Replace a dead worker. Its job is done again by a fresh one, until too many have died of
@@ -343,11 +378,7 @@ class Ray(Executor):
         """Kill a worker that is over its time; it may hang where no Python code of ours runs."""
         task, name, seconds = seat.task, seat.name, time.monotonic() - seat.since
         if task is None:
-            raise EnvironmentFailure(
-                f"a Ray worker has not started within {_START_SECONDS:.0f} seconds;"
-                f" the cluster has {self._cluster.cpus()} CPUs for {self.capacity} workers",
-                hint="ask for fewer workers, or wait until the cluster has room",
-            )
+            raise self._not_started()
         self._cluster.log(
             f"worker {name} killed: trial {task.job.trial}, rung {task.job.rung} was over its time"
         )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import ray
@@ -37,12 +37,20 @@ class RayCluster:
     """One connection to Ray. A cluster that was running before, or that this process was connected
     to before, is left running.
 
+    ``environment``: variables that workers get. ``template``: see :class:`OwnCluster`.
     ``connected``: whether it stands; ``lost``: in words, what of the cluster has ended meanwhile.
     """
 
     def __init__(
-        self, address: str | None, *, allow_unauthenticated: bool, log_dir: Path | None
+        self,
+        address: str | None,
+        *,
+        allow_unauthenticated: bool,
+        log_dir: Path | None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        template: bool = False,
     ) -> None:
+        self._environment, self._template = environment, template
         self._address = (
             None if address == "local" else address or os.environ.get("RAY_ADDRESS") or None
         )
@@ -94,7 +102,7 @@ class RayCluster:
             with _own_signal_handlers():
                 ray.init(address=self._address, **options)
             return
-        self._own = OwnCluster()
+        self._own = OwnCluster(self._environment, template=self._template)
         # "local": never a cluster that happens to be found, for example what is left of a killed
         # search.
         options |= {
@@ -140,6 +148,16 @@ class RayCluster:
             return f"its head (gcs_server at {node.gcs_address}) was killed or cannot be reached"
         return ""
 
+    @property
+    def actor_environment(self) -> dict[str, Any]:
+        """What of Ray's options gives an actor the environment. Nothing in a cluster of our own,
+        all of which has it: an actor with an environment of its own cannot have one of the
+        processes that Ray has started already, and waits seconds for another.
+        """
+        if self._own is not None:
+            return {}
+        return {"runtime_env": {"env_vars": dict(self._environment)}}
+
     def cpus(self) -> int:
         """CPUs of the whole cluster."""
         return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
@@ -160,6 +178,8 @@ class RayCluster:
 
     def disconnect(self) -> None:
         """Leave the cluster; end it if it was started here. May be called twice."""
+        if self._own is not None and (failure := self._own.template_failure):
+            self.log(f"workers were started one by one: their template ended with {failure}")
         if self._own is not None and self.lost:
             self._own.kill()  # what is left of it would be waited for
         if self._ours and ray.is_initialized():

@@ -15,20 +15,25 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
 from ray._private import ray_constants, services
+from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from cellsearch.errors import EnvironmentFailure
+from cellsearch.executors.ray_template import CLIENT, SOCKET, WorkerTemplate
 from cellsearch.executors.worker_environment import allowed
 
 __all__ = ["OwnCluster"]
 
+# Where the kernel does not end processes with us, Ray does, by our process group.
+_APART = sys.platform == "linux"
 _PREFIX = "cellsearch-"
 _OURS = re.compile(re.escape(_PREFIX) + r"([0-9]{1,10})-[A-Za-z0-9_]+")
 _LOCK = "lock"
@@ -43,9 +48,17 @@ class OwnCluster:
     The path is short, because Ray puts sockets there, whose paths may have 107 characters. What
     killed processes of this user have left is removed: folders whose process is gone and whose lock
     nobody holds (another container has other process numbers).
+
+    ``environment``: variables that the workers get besides the allowed ones. ``template``: whether
+    workers are copies of one process that has loaded what trains (on Linux).
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, environment: Mapping[str, str] = MappingProxyType({}), *, template: bool = False
+    ) -> None:
+        self._environment = dict(environment)
+        self._wants_template = template and _APART
+        self._template: WorkerTemplate | None = None
         base = _base()
         for folder in base.iterdir():
             if _is_left_over(folder):
@@ -64,7 +77,10 @@ class OwnCluster:
 
         - listens on the loopback interface only,
         - asks for a token of its own, and neither reads nor makes one in the home folder,
-        - hands its processes, and so the workers, the allowed part of the environment,
+        - hands its processes, and so the workers, the allowed part of the environment, one thread,
+          and what the user named,
+        - has no autoscaler, no log monitor and no dashboard's server: nothing here asks them, and
+          they take longer to start than all the rest,
         - and is in sessions of its own, which Ctrl-C and the end of a terminal do not reach.
 
         Raises :class:`EnvironmentFailure` for a Ray in which that cannot be said.
@@ -72,24 +88,38 @@ class OwnCluster:
         with ExitStack() as stack:
             stack.enter_context(_set(ray_constants, "ENABLE_RAY_CLUSTER", lambda _: False))
             stack.enter_context(_set(services, "ConsolePopen", self._started_apart))
+            for name in _NOT_NEEDED:
+                stack.enter_context(_set(Node, name, lambda _: _start_nothing))
             before = {name: os.environ.pop(name, None) for name in _AUTHENTICATION}
             stack.callback(_put_back, before)
             os.environ["RAY_AUTH_TOKEN_PATH"] = str(self._token)
             _forget_token()
+            if self._wants_template:
+                self._template = WorkerTemplate(self.path, allowed(os.environ) | self._environment)
+                self._sessions.add(self._template.pid)
+                self._environment[SOCKET] = str(self._template.path)
+                name = "SETUP_WORKER_FILENAME"
+                stack.enter_context(_set(ray_constants, name, lambda _: str(CLIENT)))
             yield
 
     def _started_apart(self, popen: Any) -> Callable[..., Any]:
         """How Ray's processes are started, in a session and with an environment of their own."""
-        # Where the kernel does not end them with us, Ray does, by our process group.
-        apart = sys.platform == "linux"
 
         def start(*arguments: Any, env: dict[str, str], **options: Any) -> Any:
-            started = popen(*arguments, env=allowed(env), start_new_session=apart, **options)
-            if apart:
+            environment = allowed(env) | self._environment
+            started = popen(*arguments, env=environment, start_new_session=_APART, **options)
+            if _APART:
                 self._sessions.add(started.pid)
             return started
 
         return start
+
+    @property
+    def template_failure(self) -> str:
+        """Why the template is gone, so that workers are started in Ray's own, slower way; empty
+        where it is not.
+        """
+        return "" if self._template is None else self._template.failure
 
     def kill(self) -> None:
         """End all processes that are left, the workers and Ray's agents too, at once."""
@@ -101,6 +131,8 @@ class OwnCluster:
     def remove(self) -> None:
         """Kill what is left, and delete the folder, when Ray has been shut down."""
         self.kill()
+        if self._template is not None:
+            self._template.stop()
         # Ray's own threads end when their connection does; one that asks without a token raises.
         for thread in threading.enumerate():
             if thread.name.startswith("ray_listen"):
@@ -140,6 +172,13 @@ def _is_left_over(folder: Path) -> bool:
     finally:
         os.close(directory)
     return True
+
+
+_NOT_NEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
+
+
+def _start_nothing(*_: object, **__: object) -> None:
+    """In place of what starts a process of Ray that nothing here asks."""
 
 
 _AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

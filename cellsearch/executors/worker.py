@@ -80,7 +80,7 @@ def load_evaluation(name: str) -> Evaluation:
     return evaluation
 
 
-def check_evaluation(name: str) -> Evaluation:
+def check_evaluation(name: str) -> Callable[..., Any]:
     """The function, but nothing is got ready: for who only wants to know that it is there. Raises
     :class:`ConfigError`.
     """

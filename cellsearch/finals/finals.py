@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cellsearch.errors import ConfigError, checked_arguments
 from cellsearch.executors.base import Executor
@@ -24,7 +25,12 @@ from cellsearch.finals.sweep import Swept, sweep
 from cellsearch.finals.table import EQUAL_WEIGHTS, WITHIN_LIMITS, FinalRow, FinalTable, judge
 from cellsearch.genome.device import COSTS, INT8
 from cellsearch.job import Outcome, Result, Training
-from cellsearch.training.bodies import body_note
+from cellsearch.later import Later
+
+if TYPE_CHECKING:
+    from cellsearch.training import bodies
+else:
+    bodies = Later("cellsearch.training.bodies")  # it loads torch
 
 __all__ = ["run_finals"]
 
@@ -102,7 +108,7 @@ def _row(
         device=_device(tested),
         rate_inside=swept.inside,
         sweep=swept.tried,
-        note=body_note(finalist.body, training) if finalist.body else "",
+        note=bodies.body_note(finalist.body, training) if finalist.body else "",
     )
 
 

@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from cellsearch import training, zoo
+from cellsearch import zoo
 from cellsearch.errors import SearchWarning, SpaceError
 from cellsearch.experiment import Experiment
 from cellsearch.history import History
 from cellsearch.search.parts import checked_proposal
-from cellsearch.space import SearchSpace, layer_footprint, layer_weights
-from cellsearch.tasks.base import Arrays
+from cellsearch.space import LayerSizes, SearchSpace, layer_footprint, layer_weights
 from cellsearch.trial import Proposal, Status, Trial
 
 __all__ = ["counted", "rehearse", "say_dropped"]
@@ -24,18 +23,13 @@ __all__ = ["counted", "rehearse", "say_dropped"]
 _SAMPLES = 50
 
 
-def counted(experiment: Experiment, arrays: Arrays) -> Experiment:
+def counted(experiment: Experiment, sizes: tuple[LayerSizes, ...]) -> Experiment:
     """The experiment whose space holds the cells with at most ``max_weights`` weights that fit the
-    device, at the sizes that are trained; as it is where there is no such limit.
+    device, at the sizes that are trained.
 
-    arrays: the data of the task, which say how wide the inputs are.
+    sizes: from :func:`cellsearch.training.layer_sizes`.
     """
     most = experiment.max_weights
-    if not experiment.counts_sizes:
-        return experiment
-    sizes = training.layer_sizes(
-        experiment.task, experiment.task_options, experiment.training, arrays
-    )
     if isinstance(most, str):
         cell = zoo.load(most)
         most = max(layer_weights(cell, one) for one in sizes)

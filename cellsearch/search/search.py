@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cellsearch import training
 from cellsearch.errors import (
@@ -244,12 +244,13 @@ class Search:
 
     # -- before the first trial --------------------------------------------------------------------
 
-    def settle(self, arrays: Arrays | None = None) -> None:
+    def settle(self, arrays: Arrays | None = None, executor: Executor | None = None) -> None:
         """Make sure that the search can begin: weights are counted at the sizes that it trains.
         Done by whatever needs it; to be called before :meth:`enqueue`, :meth:`import_run` and
         :meth:`ask` where data were given in memory and ``max_weights`` limits the cells.
 
         arrays: the task's data; left out, they are loaded where they are needed.
+        executor: has these data, and is asked for what needs torch.
 
         Raises :class:`SpaceError` before the first trial of a run if the strategy finds no cell to
         propose; a :class:`cellsearch.errors.SearchWarning` says which seed genomes do not fit.
@@ -260,7 +261,15 @@ class Search:
         if before.counts_sizes:
             if arrays is None:
                 arrays = self.prepare().arrays
-            self.experiment = counted(before, arrays)
+            sizes = self._computed(
+                executor,
+                "layer_sizes",
+                arrays,
+                task=before.task,
+                task_options=dict(before.task_options),
+                training=before.training,
+            )
+            self.experiment = counted(before, sizes)
             self._agenda.use(self.experiment)
         if not self._ledger.count:
             rehearse(self.experiment, before.space, str(self.path))
@@ -447,11 +456,12 @@ class Search:
             data = self.prepare() if arrays is None else Data(arrays)
         self._targets = data.targets
         options = dict(experiment.task_options)
-        # Workers load torch while this process does, for what follows.
         executor.start(experiment.task, options, data.arrays, folder=self.path)
-        self.settle(data.arrays)
+        self.settle(data.arrays, executor)
         if not (self.path / NAIVE).exists():
-            write_naive(self.path, training.naive(experiment.task, options, data.arrays, "valid"))
+            about = {"task": experiment.task, "task_options": options, "split": "valid"}
+            found = self._computed(executor, "naive", data.arrays, **about)
+            write_naive(self.path, found)
         try:
             self._loop(executor, wait=wait)
             self._sweep()
@@ -489,6 +499,15 @@ class Search:
         self._stopping_now = now or self._stopping_now
 
     # -- inside ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _computed(executor: Executor | None, name: str, arrays: Arrays, **arguments: object) -> Any:
+        """What a function of :mod:`cellsearch.training` returns: by the executor, because this
+        process may do without torch, which takes longer to load than all else.
+        """
+        if executor is None:
+            return getattr(training, name)(arrays=arrays, **arguments)
+        return executor.compute(f"{training.__name__}:{name}", arrays, **arguments)
 
     def _hand_out(self, trial: Trial) -> Trial:
         self._handed_out.add(trial.newest_job)

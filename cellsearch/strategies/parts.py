@@ -35,6 +35,7 @@ PARTS = "parts"
 SUPERNET_OF_PARTS = Origin(SUPERNET, PARTS)
 _FINAL, _REGROWN = "final", "regrown"
 _TRIES = 300
+_REMEMBERED = 100_000
 _SECOND = 0.1
 """Chance that a further term of a sum stays."""
 _MEMORY = 0.5
@@ -105,11 +106,15 @@ def propose_part(
             gone = parts.gone(history.by_number[parent].proposal.origin.place)
             for _ in range(int(rng.geometric(0.5))):
                 _change(parts, gone, rng)
+        code = parts.code(gone)
+        if found.is_known(parts.cell, code, history):
+            continue
         genome = _subcell(space, parts, gone)
+        found.remember(parts.cell, code, genome)
         if genome is None or genome.key in history.by_key:
             continue
         if not may_explode(genome) or rng.random() < found.odds():
-            return Proposal(genome, (parent,), Origin("prune", kind, parts.code(gone)))
+            return Proposal(genome, (parent,), Origin("prune", kind, code))
     return None
 
 
@@ -178,6 +183,26 @@ class Subcells(Index):
         """The sub-cells with a score, best first."""
         self._finished = Counter[tuple[bool, bool]]()
         """How many sub-cells have ended: whether they may explode, and whether they have failed."""
+        self._keys: dict[str, str] = {}
+        """Keys of the sub-cells that were drawn, by their codes; empty where there is no cell."""
+        self._whole: Genome | None = None
+        """The cell of parts that these are of."""
+
+    def is_known(self, whole: Genome, code: str, history: History) -> bool:
+        """Whether what is left of the cell is no cell or has a trial already, as far as it was
+        drawn before: the longer a search, the more of what it draws, and to make one takes
+        milliseconds.
+        """
+        if self._whole is not whole or code not in self._keys:
+            return False
+        key = self._keys[code]
+        return not key or key in history.by_key
+
+    def remember(self, whole: Genome, code: str, genome: Genome | None) -> None:
+        """What was drawn for a code: a function of it and of the cell."""
+        if self._whole is not whole or len(self._keys) >= _REMEMBERED:
+            self._whole, self._keys = whole, {}
+        self._keys[code] = "" if genome is None else genome.key
 
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from cellsearch.errors import ConfigError
@@ -14,6 +13,7 @@ from cellsearch.genome.parameters import parameter_count
 from cellsearch.job import Training
 from cellsearch.tasks.base import Task
 from cellsearch.training.model import cell_factory
+from cellsearch.training.shapes import shapes_only
 
 __all__ = ["TOLERANCE", "model_weights", "size_within"]
 
@@ -40,7 +40,7 @@ def model_weights(
             widths.append(input_size)
             return nn.Identity()
 
-        with torch.device("meta"):
+        with shapes_only():
             model = task.model(replace(factory, build=build, hidden_size=hidden_size))
         around = sum(weight.numel() for weight in model.parameters())
         return around + parameter_count(genome, widths[0], hidden_size, sizes)

@@ -31,6 +31,7 @@ from cellsearch.tasks.base import Arrays, CellFactory, Task
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import Interface, TokenInputs
 from cellsearch.training.fused import fused_linear_cross_entropy
+from cellsearch.training.shapes import shapes_only
 
 __all__ = [
     "DTYPES",
@@ -100,7 +101,7 @@ def trained_sizes(task: Task, training: Training) -> LayerSizes:
         widths[layer] = input_size
         return layer
 
-    with torch.device("meta"):
+    with shapes_only():
         model = task.model(replace(small, build=build))
     return LayerSizes(
         widths[cell] if isinstance(cell := model.cell, nn.Module) else max(widths.values()),
