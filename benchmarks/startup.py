@@ -33,7 +33,7 @@ def processor_seconds() -> float:
 
 
 def first_start(workers: int) -> float:
-    """Seconds until the first trial started: the end that was told, less the training's own time."""
+    """Seconds until the first trial started: when its end was told, less its own time."""
     with tempfile.TemporaryDirectory() as folder:
         began, started = time.perf_counter(), 0.0
         command = [*_COMMAND, "search", "quickstart", "--plain", "--run", f"{folder}/run"]

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["CLIENT", "SOCKET", "WorkerTemplate"]
@@ -98,7 +99,8 @@ def serve(listener: socket.socket) -> None:
                 _become_worker(message, files, client)
             for file in files:
                 os.close(file)
-            client.send(b"y")
+            with suppress(OSError):  # the client has been killed meanwhile
+                client.send(b"y")
 
 
 def _become_worker(message: bytes, files: list[int], client: socket.socket) -> None:
@@ -107,6 +109,7 @@ def _become_worker(message: bytes, files: list[int], client: socket.socket) -> N
     """
     status = 1
     try:
+        os.setpgid(0, 0)  # when a worker dies, Ray ends its process group
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
