@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cellsearch.errors import checked_arguments
 from cellsearch.executors.worker import check_evaluation
 from cellsearch.job import Job, Outcome
 from cellsearch.tasks.base import Arrays
@@ -51,6 +52,7 @@ class Executor(ABC):
         yields those that are there.
         """
 
+    @checked_arguments
     def compute(self, function: str, arrays: Arrays, **arguments: Any) -> Any:
         """What a function returns that may need what trainings need, such as torch: called where
         that is loaded already. Here it is called in this process.

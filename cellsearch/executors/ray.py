@@ -177,6 +177,7 @@ class Ray(Executor):
             self._send_data(seat)
         self._seats += [self._new_seat() for _ in range(self.capacity - len(self._seats))]
 
+    @checked_arguments
     def compute(self, function: str, arrays: Arrays, **arguments: Any) -> Any:
         """:meth:`Executor.compute`, by the first worker, after what it is doing; by this process if
         that worker dies.
