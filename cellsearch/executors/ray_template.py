@@ -22,6 +22,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
+from cellsearch.executors.worker import DEFAULT_EVALUATION, load_evaluation
+
 __all__ = ["CLIENT", "SOCKET", "WorkerTemplate"]
 
 SOCKET = "CELLSEARCH_WORKER_TEMPLATE"
@@ -86,7 +90,7 @@ def serve(listener: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # copies that have ended are not waited for
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        ready, _, _ = select.select([listener, 0], [], [])
+        ready, _, _ = select.select([listener.fileno(), 0], [], [])
         if 0 in ready:
             return
         client, _ = listener.accept()
@@ -138,8 +142,6 @@ def _draw_anew() -> None:
     """Copies must not draw the same numbers where nobody gave a seed: Python's own generator sees
     to that itself, and torch begins with the same seed in every process.
     """
-    import numpy as np
-
     np.random.seed(None)
 
 
@@ -148,8 +150,6 @@ def _load() -> None:
     environment as soon as it is loaded. Raises :class:`RuntimeError` if something of it has started
     threads, which a copy would not have.
     """
-    from cellsearch.executors.worker import DEFAULT_EVALUATION, load_evaluation
-
     load_evaluation(DEFAULT_EVALUATION)
     if (threads := len(os.listdir("/proc/self/task"))) != 1:
         raise RuntimeError(f"{threads} threads run after loading")

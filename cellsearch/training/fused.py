@@ -201,14 +201,7 @@ class FlatAdam:
                 parameter.data = part
         self._gradient = torch.zeros_like(self._flat)
         self.lr = lr
-        self._constants = {
-            "beta1": betas[0],
-            "beta2": betas[1],
-            "weight_decay": weight_decay,
-            "eps": eps,
-            "amsgrad": False,
-            "maximize": False,
-        }
+        self._betas, self._eps, self._weight_decay = betas, eps, weight_decay
         self._moments = {
             "step": torch.zeros((), dtype=torch.float32, device=self._flat.device),
             "exp_avg": torch.zeros_like(self._gradient),
@@ -258,7 +251,12 @@ class FlatAdam:
             [],
             [step],
             lr=self.lr,
-            **self._constants,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            weight_decay=self._weight_decay,
+            eps=self._eps,
+            amsgrad=False,
+            maximize=False,
         )
 
     def step(self) -> Tensor:

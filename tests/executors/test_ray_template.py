@@ -55,7 +55,8 @@ def test_copies_train_as_this_process_does_and_are_replaced(tmp_path: Path) -> N
     with Ray(2, log_dir=tmp_path) as executor:
         _start(executor)
         own = executor._cluster._own
-        assert own is not None and own._template is not None
+        assert own is not None
+        assert own._template is not None
         template = own._template
         outcomes = run_all(executor, jobs)
         assert {n: _score(outcome) for n, outcome in outcomes.items()} == expected
