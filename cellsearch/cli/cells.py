@@ -15,11 +15,13 @@ from cellsearch.cli.output import (
     json_option,
     print_table,
     refuse_other_kind,
+    size_option,
     table_option,
 )
-from cellsearch.errors import amount
+from cellsearch.errors import ConfigError, amount
 from cellsearch.files import refuse_existing, write_new
 from cellsearch.genome.drawing.svg import diff_svg, to_svg
+from cellsearch.genome.parameters import size_names
 from cellsearch.genome.recognise import MAX_COMPARED, difference
 from cellsearch.options import table_of
 from cellsearch.reporting.figures import paper_drawing, write_figure
@@ -57,6 +59,7 @@ EDITS = 20
     type=click.IntRange(min=1),
     help="H for the counts.  [default: the run's, or 64]",
 )
+@size_option
 @table_option
 def show(
     cell: str,
@@ -66,11 +69,13 @@ def show(
     force: bool,
     input_size: int | None,
     hidden_size: int | None,
+    sizes: dict[str, int | str],
     as_json: bool,
 ) -> None:
     """Show CELL: its equations, size, class, and the zoo cell it equals or is nearest to.
 
     CELL is a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL.
+    For a cell whose sizes have names, `linear(..., size=P)`, say them: `--size P=H/2`.
     """
     if output is not None:
         if form is None:
@@ -95,10 +100,10 @@ def show(
         else:
             click.echo(f"{form}: {output}")
         return
-    sizes = _sizes(located, input_size, hidden_size)
-    facts = cell_facts(located.genome, sizes) | {
+    layer = _sizes(located, input_size, hidden_size, sizes)
+    facts = cell_facts(located.genome, layer) | {
         "predicted": predicted(
-            located.genome, sizes.input_size, sizes.hidden_size, dict(sizes.named)
+            located.genome, layer.input_size, layer.hidden_size, dict(layer.named)
         )
     }
     if as_json:
@@ -166,12 +171,29 @@ def diff(
             click.echo(f"{what}: {path}")
 
 
-def _sizes(located: Located, input_size: int | None, hidden_size: int | None) -> LayerSizes:
+def _sizes(
+    located: Located,
+    input_size: int | None,
+    hidden_size: int | None,
+    named: dict[str, int | str],
+) -> LayerSizes:
     """The sizes to count at: those asked for, those that the run trains, or 64."""
-    if located.trial is None or hidden_size is not None:
-        return LayerSizes(input_size or 64, hidden_size or 64)
+    names = size_names(located.genome)
+    for name in named:
+        if name not in names:
+            raise ConfigError(
+                f"{located.label} has no size {name}",
+                where="--size",
+                hint=f"it has {', '.join(names) or 'none with a name'}",
+            )
+    if located.trial is None:
+        return LayerSizes(input_size or 64, hidden_size or 64, named=tuple(named.items()))
     sizes = trained_sizes(located.trial.run)
-    return replace(sizes, input_size=input_size or sizes.input_size)
+    known = {**dict(sizes.named), **named}
+    if hidden_size is not None:
+        return LayerSizes(input_size or 64, hidden_size, named=tuple(known.items()))
+    width = input_size or sizes.input_size
+    return replace(sizes, input_size=width, named=tuple(known.items()))
 
 
 def _predicted_text(predicted: dict[str, Any]) -> str:

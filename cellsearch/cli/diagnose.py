@@ -18,6 +18,7 @@ from cellsearch.cli.output import (
     figure_option,
     own_data_option,
     print_table,
+    size_option,
     table_option,
 )
 from cellsearch.cli.training import read_settings
@@ -50,6 +51,7 @@ __all__ = ["COMMANDS"]
     metavar="KEY=VALUE",
     help="training.KEY=VALUE or task_options.KEY=VALUE.",
 )
+@size_option
 @click.option(
     "--positions",
     type=click.IntRange(min=2),
@@ -84,6 +86,7 @@ def diagnose(
     hidden: int | None,
     seed: int | None,
     settings: tuple[str, ...],
+    sizes: dict[str, int | str],
     positions: int,
     examples: int,
     output: Path | None,
@@ -113,6 +116,7 @@ def diagnose(
         refuse_existing(figure, force=force)
     if keep and task is not None:
         raise click.UsageError("--keep is for the trial of a run, without --task")
+    settings += tuple(f"training.sizes.{name}={size}" for name, size in sizes.items())
     located = locate(cell, data if task is None else None)
     if task is None:
         given = {"--steps": steps, "--hidden": hidden, "--seed": seed, "--set": settings or None}

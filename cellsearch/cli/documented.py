@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch show runs/quickstart:7",
         "cellsearch show lstm --svg -o cell.svg",
         "cellsearch show lstm --figure lstm.svg",
+        "cellsearch show mine.cell --size P=H/2 --hidden-size 128",
     ),
     "diff": ("cellsearch diff lstm gru", "cellsearch diff lstm gru --svg diff.svg"),
     "import": ("cellsearch import cell.txt --from darts -o mine.cell",),
@@ -59,6 +60,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "evaluate": (
         "cellsearch evaluate gru --task parity --steps 300",
         "cellsearch evaluate mine.cell --suite long_memory",
+        "cellsearch evaluate mine.cell --task copy --size P=H/2 --size R=8",
     ),
     "ablate": (
         "cellsearch ablate runs/quickstart --seeds 5 --steps 50%",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cellsearch.cli.output import data_option, own_data_option, refuse_other_kind
+from cellsearch.cli.output import data_option, own_data_option, refuse_other_kind, size_option
 from cellsearch.errors import EnvironmentFailure, amount, quoted
 from cellsearch.files import refuse_existing
 from cellsearch.runs import open_run
@@ -91,6 +91,12 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
     help="With embedding or scaling and readout, so that raw values go in and answers come out: of "
     "onnx and torch-export.",
 )
+@click.option(
+    "--with-reset",
+    is_flag=True,
+    help="A further input says where states start afresh: of onnx and torch-export.",
+)
+@size_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @own_data_option
 @data_option
@@ -103,6 +109,8 @@ def export(
     class_name: str,
     step: bool,
     with_head: bool,
+    with_reset: bool,
+    sizes: dict[str, int | str],
     activations: str,
     math: Math,
     bare: bool,
@@ -122,6 +130,7 @@ def export(
     Python source, weights included, for any length and batch size. `c` is the whole trained model
     in C99 for small devices, with a test program. `optuna` is the whole run CELL as a study in an
     SQLite file, for optuna-dashboard (pip install 'cellsearch[optuna]').
+    Source of a cell that is not trained, and whose sizes have names, needs them: `--size P=H/2`.
     """
     if form == "optuna":
         _study(Path(cell), output, force=force)
@@ -140,6 +149,8 @@ def export(
         click.echo(f"note: {note}", err=True)
     # measured first: where that cannot be done, nothing is written
     options: dict[str, Any] = {"precision": precision, "step": step, "with_head": with_head}
+    options |= {"resets": True} if with_reset else {}
+    options |= {"named": sizes} if sizes else {}
     if form == "c":
         options |= {"bare": bare, "math": math, "activation_bits": int(activations)}
     measured = ""

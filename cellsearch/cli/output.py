@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from cellsearch.errors import ConfigError, visible
+from cellsearch.genome.sizes import check_named
 from cellsearch.plain import plain as plain_data
 from cellsearch.reporting.page import number
 from cellsearch.reporting.screen import Screen, plain
@@ -125,6 +126,34 @@ def data_option(command: F) -> F:
         expose_value=False,
         callback=choose,
         help="Where data sets lie that are not shipped (or set CELLSEARCH_DATA).",
+    )(command)
+
+
+def size_option(command: F) -> F:
+    """The option ``--size`` of commands about a cell whose sizes may have names; its value is what
+    these stand for.
+    """
+
+    def read(
+        context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+    ) -> dict[str, int | str]:
+        found: dict[str, int | str] = {}
+        for text in given:
+            name, equals, size = (part.strip() for part in text.partition("="))
+            if not (name and equals and size):
+                raise click.BadParameter(f"{text!r} is not NAME=SIZE, such as P=32 or P=H/2")
+            found[name] = int(size) if size.isdecimal() else size
+        check_named(found)
+        return found
+
+    return click.option(
+        "--size",
+        "sizes",
+        multiple=True,
+        metavar="NAME=SIZE",
+        callback=read,
+        help="What a name of a size of the cell stands for: a number, or a fraction of H, such as "
+        "P=32 or P=H/2; may be said several times.",
     )(command)
 
 

@@ -13,7 +13,14 @@ from click.core import ParameterSource
 
 from cellsearch import options, tasks, training
 from cellsearch.cli.failures import one_training
-from cellsearch.cli.output import data_option, emit_json, json_option, number, own_data_option
+from cellsearch.cli.output import (
+    data_option,
+    emit_json,
+    json_option,
+    number,
+    own_data_option,
+    size_option,
+)
 from cellsearch.cli.suites import evaluate_suite
 from cellsearch.errors import amount
 from cellsearch.experiment import read_training
@@ -48,6 +55,7 @@ __all__ = ["COMMANDS", "read_settings"]
     metavar="KEY=VALUE",
     help="training.KEY=VALUE or task_options.KEY=VALUE.",
 )
+@size_option
 @click.option("--test", is_flag=True, help="Read the test data once at the end.")
 @own_data_option
 @data_option
@@ -62,6 +70,7 @@ def evaluate(
     hidden: int,
     seed: int | None,
     settings: tuple[str, ...],
+    sizes: dict[str, int | str],
     test: bool,
     data: tuple[str, ...],
     as_json: bool,
@@ -74,14 +83,15 @@ def evaluate(
     if (task is None) == (suite is None):
         raise click.UsageError("say either --task or --suite")
     if suite is not None:
-        for name in ("steps", "hidden", "settings", "test"):
+        for name in ("steps", "hidden", "settings", "sizes", "test"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                said = {"settings": "set", "sizes": "size"}.get(name, name)
                 raise click.UsageError(
-                    f"a suite brings its own training, so "
-                    f"--{'set' if name == 'settings' else name} cannot be said"
+                    f"a suite brings its own training, so --{said} cannot be said"
                 )
         evaluate_suite(cell, suite, seed, data, as_json)
     elif task is not None:
+        settings += tuple(f"training.sizes.{name}={size}" for name, size in sizes.items())
         _evaluate_task(cell, task, steps, hidden, seed or 0, settings, test, data, as_json)
 
 
@@ -156,7 +166,10 @@ def read_settings(
         table, _, option = key.partition(".")
         if table not in tables or not option:
             raise options.unknown("setting", key, [f"{name}.KEY" for name in tables], where="--set")
-        tables[table][option] = value
+        place = tables[table]
+        if table == "training" and option.startswith("sizes."):  # training.sizes.P=H/2
+            place, option = place.setdefault("sizes", {}), option.removeprefix("sizes.")
+        place[option] = value
     declared = read_training(tables["training"], "--set")
     if "hidden_size" in tables["training"] or "steps" in tables["training"]:
         raise click.UsageError(

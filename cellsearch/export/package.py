@@ -31,7 +31,7 @@ from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError, checked_arguments
-from cellsearch.export.sized import has_other_sizes
+from cellsearch.export.sized import Named, has_other_sizes
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parts import check_inputs
@@ -56,6 +56,7 @@ def to_package(
     bidirectional: bool = False,
     doc: str = "",
     weights: str = "",
+    sizes: Named | None = None,
 ) -> dict[str, bytes]:
     """The files of the package by their paths in it, ``__init__.py`` last; arguments and errors as
     of :func:`to_source`.
@@ -79,6 +80,7 @@ def to_package(
         bidirectional=bidirectional,
         doc=doc,
         weights=weights,
+        sizes=sizes,
     )
     fields = {"CLASS": class_name, "FORMAT": str(FORMAT)}
     template = (files(__name__.rpartition(".")[0]) / "fast.py.txt").read_text(encoding="utf-8")

@@ -112,7 +112,7 @@ def size_text(width: Width, sizes: Named | None = None) -> str:
         if bound is None:
             raise ConfigError(
                 f"the cell has the size {base}, which is not bound",
-                hint=f"say how large it is: sizes={{'{base}': 32}}",
+                hint=f"say how large it is: sizes={{'{base}': 32}}, or --size {base}=32",
             )
         text = str(bound) if isinstance(bound, int) else size_text(bound)
     factor = ratio(width, base)

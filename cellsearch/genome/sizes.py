@@ -175,8 +175,9 @@ class Sizes(dict[Width, int]):
             raise ConfigError(
                 f"the cell has the size {symbol.base}, which is not bound",
                 hint=f"say how large it is: sizes={{'{symbol.base}': 32}}, or a fraction of H: "
-                f"sizes={{'{symbol.base}': 'H/2'}}; of an experiment [training] sizes = "
-                f'{{{symbol.base} = "H/2"}}, or --set training.sizes.{symbol.base}=H/2',
+                f"sizes={{'{symbol.base}': 'H/2'}} (--size {symbol.base}=H/2); of an experiment "
+                f'[training] sizes = {{{symbol.base} = "H/2"}}, or --set '
+                f"training.sizes.{symbol.base}=H/2",
             )
         number = base * symbol.factor
         if number.denominator != 1:

@@ -63,10 +63,18 @@ class Located:
         """Write the cell, see :meth:`cellsearch.runs.RunTrial.export`: ``options`` are of that."""
         from cellsearch.export.write import export_cell  # loads torch
 
+        named = options.pop("named", {})
         if form not in BARE or self.trial is not None or any(map(options.get, OF_TRAINED)):
+            if named:
+                raise ConfigError(
+                    "a trained cell has its sizes",
+                    where="--size (in Python, named=)",
+                    hint="leave it out, or name a cell that is not trained",
+                )
             return self.trained.export(path, form, **options)
         options = {name: value for name, value in options.items() if name not in OF_TRAINED}
-        return export_cell(self.genome, path, form, doc=self.provenance, **options)
+        sizes = {"sizes": named} if named else {}
+        return export_cell(self.genome, path, form, doc=self.provenance, sizes=sizes, **options)
 
 
 @checked_arguments

@@ -232,6 +232,7 @@ class RunTrial:
         bare: bool = False,
         activation_bits: ActivationBits = 8,
         math: Math = "libm",
+        resets: bool = False,
         force: bool = False,
     ) -> Exported:
         """Write the cell and its weights, see :func:`cellsearch.export.write.export_cell`. Source
@@ -262,6 +263,7 @@ class RunTrial:
             whole=self.whole() if with_head or (form in WHOLE and not bare) else None,
             activation_bits=activation_bits,
             math=math,
+            resets=resets,
             facts=facts(self.run, self.trial),
         )
 
