@@ -39,6 +39,19 @@ SUFFIXES = (".csv", ".json", ".npz", ".txt")
     "--group", default="", metavar="COLUMN", help="Rows of a table with one value are one sequence."
 )
 @click.option(
+    "--times",
+    default="",
+    metavar="COLUMN",
+    help="When each row was, in the unit of the training's times (moments count seconds), for a "
+    "cell that reads the time between rows.",
+)
+@click.option(
+    "--resets",
+    default="",
+    metavar="COLUMN",
+    help="Rows at which the model starts afresh: where it is not 0.",
+)
+@click.option(
     "--rolling",
     is_flag=True,
     help="An answer at every row that ends a window, not at the last.",
@@ -59,6 +72,8 @@ def predict(
     output: Path | None,
     probabilities: bool,
     group: str,
+    times: str,
+    resets: str,
     rolling: bool,
     window: int | None,
     separator: str,
@@ -70,7 +85,8 @@ def predict(
 
     RUN is a run folder (its best cell) or RUN:TRIAL. DATA is raw: a table (CSV, Parquet) with the
     columns of the training in any order, an .npz file with x [T, I] or [N, T, I] (lengths [N] where
-    they differ), a text, or - for a stream on stdin, which is answered row by row where the model
+    they differ, and times and resets in the form of x), a text, or - for a stream on stdin, which
+    is answered row by row where the model
     can. A model that answers once a sequence gives one row a sequence (a table is one, but for
     --group; a text one a line), the others one a position; a forecast of several steps one a step.
     --data says where the data of the training lie, for runs of version 0.1.
@@ -88,13 +104,23 @@ def predict(
 
     written = Written(separator, decimal)
     if str(new_data) == "-" and output is None and model.can_stream:
-        if group or rolling or window:
+        if group or rolling or window or resets:
             raise ConfigError(
                 "a stream has no groups, and is answered at every row",
-                where="--group" if group else "--rolling" if rolling else "--window",
+                where="--group"
+                if group
+                else "--resets"
+                if resets
+                else "--rolling"
+                if rolling
+                else "--window",
                 hint="leave it out",
             )
-        _print(stream_answers(model, sys.stdin, probabilities=probabilities, written=written))
+        _print(
+            stream_answers(
+                model, sys.stdin, probabilities=probabilities, times=times, written=written
+            )
+        )
         return
     with _file(new_data) as path:
         rows = answers(
@@ -102,6 +128,8 @@ def predict(
             path,
             probabilities=probabilities,
             group=group,
+            times=times,
+            resets=resets,
             rolling=rolling,
             window=window or 0,
             written=written,

@@ -9,9 +9,11 @@ from importlib.resources import files
 
 from cellsearch.export.expressions import number
 from cellsearch.export.sized import has_other_sizes
+from cellsearch.export.whole import WholeModel
 from cellsearch.genome.graph import Genome
+from cellsearch.tasks.interface import FeatureInputs
 
-__all__ = ["beside_fields", "without_script"]
+__all__ = ["beside_fields", "model_fields", "without_script"]
 
 _SCRIPTED = re.compile(r"@BEGIN_SCRIPTED@(.*?)@END_SCRIPTED@", re.DOTALL)
 _PLAIN = {
@@ -107,3 +109,95 @@ def without_script(template: str, genome: Genome) -> str:
     """The template, without what torch.jit.script reads where it cannot read the layer."""
     read = genome.inputs == ("x",) and not has_other_sizes(genome)
     return _SCRIPTED.sub(r"\1" if read else "", template)
+
+
+_MODEL = (
+    "FORWARD_MORE", "FORWARD_SAID", "CELL_MORE", "PREDICT_MORE", "PREDICT_SAID", "EACH", "OF_EACH",
+    "RUN_MORE", "STEP_MORE", "STEP_SAID", "STEP_GIVEN", "STEP_CHECK", "BESIDE",
+)  # fmt: skip
+_HELPERS = """
+
+
+def _read_beside(sequence: Tensor, times=None, resets=None, dt: float | None = None):
+    \"\"\"What the cell is given beside a sequence: [T, 1], the mask [T, 1, I].\"\"\"
+    given = {}@MASK@
+    if TIME_UNIT is not None:
+        if times is None and dt is None and len(sequence) > 1:
+            raise ValueError("the cell reads the time between positions: give times")
+        when = torch.as_tensor([0.0] if times is None else times, dtype=torch.float64)
+        gaps = torch.cat([when.new_full((1,), TIME_UNIT if dt is None else dt), when.diff()])
+        if gaps.shape != (len(sequence),) or not (gaps >= 0).all():
+            raise ValueError("times are one a position, and never decrease")
+        given["dt"] = (gaps / TIME_UNIT).to(DTYPE).unsqueeze(1)
+    if resets is not None:
+        given["reset"] = torch.as_tensor(resets, dtype=torch.bool).unsqueeze(1)
+    return given
+"""
+
+
+def model_fields(whole: WholeModel) -> dict[str, str]:
+    """The fields of the template of a whole model that say what may be missing, and what it is
+    given beside its data where the cell reads that.
+    """
+    interface, reads = whole.interface, whole.genome.inputs
+    inputs = interface.inputs
+    missing = isinstance(inputs, FeatureInputs) and inputs.missing
+    fields = dict.fromkeys(_MODEL, "")
+    fields |= {
+        "SEQUENCES": "sequences",
+        "NOT_FINITE": "values.isinf().any()" if missing else "not values.isfinite().all()",
+        "FILLED": ".nan_to_num(nan=0.0)" if missing else "",
+    }
+    if reads == ("x",):
+        return fields
+    timed = "dt" in reads and interface.time_unit is not None
+    unit = interface.time_unit if timed else None
+    masked = missing and "mask" in reads and "projection.weight" not in whole.weights
+    mask = """
+    given["mask"] = (~sequence.isnan()).to(DTYPE).unsqueeze(1)"""
+    said = "\n        times: when each position was, as in the training." if timed else ""
+    said += "\n        resets: where states start afresh before the position."
+    said += "\n        Both one a position; of several sequences a list of these."
+    return {
+        **fields,
+        "FORWARD_MORE": ", beside: dict[str, Tensor] | None = None",
+        "FORWARD_SAID": "\n        beside: dt and reset [T, B], mask [T, B, I], as far as the cell "
+        "reads them; not with lengths.",
+        "CELL_MORE": ", **(beside or {})",
+        "PREDICT_MORE": ", times=None, resets=None" if timed else ", resets=None",
+        "PREDICT_SAID": said,
+        "EACH": "\n        times, resets = (_each(given, alone, sequences) for given in ("
+        + ("times" if timed else "None")
+        + ", resets))",
+        "OF_EACH": ", when, fresh",
+        "SEQUENCES": "zip(sequences, times, resets, strict=True)",
+        "RUN_MORE": ", beside=_read_beside(sequence[-len(x) :], when, fresh)",
+        "STEP_MORE": ", dt: float | None = None" if timed else "",
+        "STEP_SAID": " dt: the time since the position before." if timed else "",
+        "STEP_CHECK": _STEP_CHECK if timed else "",
+        "STEP_GIVEN": ", beside=_read_beside(_position(position), dt="
+        + ("dt" if timed else "None")
+        + ")",
+        "BESIDE": _EACH.replace("@UNIT@", repr(unit))
+        + _HELPERS.replace("@MASK@", mask if masked else ""),
+    }
+
+
+_STEP_CHECK = """
+        if state is not None and dt is None:
+            raise ValueError("the cell reads the time between positions: give dt")"""
+_EACH = """
+
+
+TIME_UNIT = @UNIT@  # what the time between positions is divided by; None: the model reads none
+
+
+def _each(given, alone: bool, sequences: list[Tensor]) -> list:
+    \"\"\"What is given beside each sequence; of a sequence that is cut, its end.\"\"\"
+    rows = [None] * len(sequences) if given is None else [given] if alone else list(given)
+    fit = len(rows) == len(sequences)
+    if not fit or any(r is not None and len(r) != len(s) for r, s in zip(rows, sequences)):
+        raise ValueError("times and resets are one a position, in the form of the data")
+    history = INPUTS.get("history")
+    return [row if row is None or not history else row[-history:] for row in rows]
+"""

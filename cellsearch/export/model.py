@@ -10,9 +10,10 @@ from pprint import pformat
 from typing import Any
 
 from cellsearch.errors import ConfigError, checked_arguments
+from cellsearch.export.beside import model_fields
+from cellsearch.export.sized import has_other_sizes
 from cellsearch.export.source import docstring_text, to_source
 from cellsearch.export.whole import WholeModel
-from cellsearch.genome.parts import check_inputs
 from cellsearch.tasks.interface import Interface, TokenInputs
 
 __all__ = ["to_model_source"]
@@ -41,7 +42,6 @@ def to_model_source(
             where="--class-name",
             hint="leave the name of the layer out, or take another one",
         )
-    check_inputs(whole.genome.inputs, "a file with the whole model")
     layer = to_source(whole.genome, class_name=class_name, **whole.sizes)
     body = _without_docstring(layer)
     interface, plain = whole.interface, whole.interface.to_plain()
@@ -65,9 +65,14 @@ def to_model_source(
         "LOADED": "load_file(path)" if safe else "torch.load(path, weights_only=True)",
         "TOKENS": str(tokens),
         "LAST_TOKEN": str(tokens - 1),
+        "SIZE": "self.cell.output_size"
+        if has_other_sizes(whole.genome)
+        else "self.cell.hidden_size",
+        **model_fields(whole),
     }
     reading = _template("tokens.py.txt" if tokens else "features.py.txt").rstrip("\n")
     text = _template("model.py.txt").rstrip("\n").replace("@READING@", reading)
+    # what belongs to reading holds fields of its own
     model = re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], text).rstrip("\n")
     return f'"""{_docstring(whole, doc)}\n"""\n\n{_imports(body, bool(tokens), safe)}{model}\n'
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from cellsearch.errors import InputFileError, checked_arguments
 from cellsearch.runs.new_data import AS_FOUND, MARK, is_mark, sequences_of, window_of, windows_of
 from cellsearch.tasks.heads import SequenceModel
 from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
-from cellsearch.tasks.prediction import Predicted
+from cellsearch.tasks.prediction import Predicted, beside_of
 from cellsearch.tasks.tables.cells import is_missing
 from cellsearch.tasks.tables.read import Written
 
@@ -31,6 +32,8 @@ def answers(
     *,
     probabilities: bool = False,
     group: str = "",
+    times: str = "",
+    resets: str = "",
     rolling: bool = False,
     window: int = 0,
     written: Written = AS_FOUND,
@@ -40,6 +43,7 @@ def answers(
     path: a table (CSV, Parquet), a text, or an ``.npz`` file.
     probabilities: those of classes, bits and next symbols, too.
     group: the column whose values say which rows of a table are one sequence.
+    times, resets: the columns that say when each row was, and where states start afresh.
     rolling: an answer at every row that ends a window.
     window: how many rows are read at once; 0: as in training, or all.
     written: how a table is written; left out, that is found out.
@@ -47,11 +51,22 @@ def answers(
     Raises :class:`ConfigError` and :class:`InputFileError` for data that the model cannot read.
     """
     interface = model.interface
-    given = sequences_of(interface, path, group=group, written=written)
+    columns = {"group": group, "times": times, "resets": resets}
+    given = sequences_of(interface, path, **columns, written=written)
+    beside = beside_of(model, interface, given.sequences, given.times, given.resets)
     made: list[dict[str, Any]] = []
     if rolling:
         windows = windows_of(interface, given, window)
-        found = model.predicted([window for _, _, window in windows])
+        cut = [
+            {k: v[end - len(window) : end] for k, v in beside[place].items()}
+            for place, end, window in zip(
+                _places(given.names or [""], windows),
+                (end for _, end, _ in windows),
+                (window for _, _, window in windows),
+                strict=True,
+            )
+        ]
+        found = model.predicted([window for _, _, window in windows], cut)
         for (name, end, _), predicted in zip(windows, found, strict=True):
             for row in rows_of(interface, name, predicted, probabilities=probabilities):
                 place = {"sequence": row.pop("sequence")} if name else {}
@@ -59,11 +74,19 @@ def answers(
         return made
     sequences = given.sequences
     if window:
-        sequences = [sequence[-window_of(interface, window) :] for sequence in sequences]
-    found = model.predicted(sequences)
+        size = window_of(interface, window)
+        sequences = [sequence[-size:] for sequence in sequences]
+        beside = [{k: v[-size:] for k, v in rows.items()} for rows in beside]
+    found = model.predicted(sequences, beside)
     for name, predicted in zip(given.names or [""], found, strict=True):
         made += rows_of(interface, name, predicted, probabilities=probabilities)
     return made
+
+
+def _places(names: Sequence[str], windows: Sequence[tuple[str, int, Any]]) -> list[int]:
+    """Of which sequence each window is."""
+    numbers = {name: k for k, name in enumerate(names)}
+    return [numbers[name] for name, _, _ in windows]
 
 
 def rows_of(
@@ -135,6 +158,7 @@ def stream_answers(
     lines: Iterable[str],
     *,
     probabilities: bool = False,
+    times: str = "",
     written: Written = AS_FOUND,
 ) -> Iterator[dict[str, Any]]:
     """Answers for lines as they come: text, or rows of numbers, of which the first may name the
@@ -142,9 +166,12 @@ def stream_answers(
     sequences.
     """
     interface, stream = model.interface, model.stream()
-    number = 0
-    for number, position in enumerate(_positions(interface, lines, written), start=1):
-        found = stream.predicted(position)
+    number, before = 0, math.nan
+    for number, (position, when) in enumerate(
+        _positions(interface, lines, written, times), start=1
+    ):
+        gap = when - before if times and not math.isnan(before) else None
+        found, before = stream.predicted(position, dt=gap), when
         if found is None:
             continue
         for row in rows_of(interface, "", found, first=number, probabilities=probabilities):
@@ -153,14 +180,16 @@ def stream_answers(
         raise InputFileError("nothing came", where="stdin", hint="write rows of a table into it")
 
 
-def _positions(interface: Interface, lines: Iterable[str], written: Written) -> Iterator[Any]:
-    """Symbols of a text, or rows of numbers."""
+def _positions(
+    interface: Interface, lines: Iterable[str], written: Written, times: str
+) -> Iterator[tuple[Any, float]]:
+    """Symbols of a text, or rows of numbers, and when each was."""
     inputs, separator = interface.inputs, written.separator
     if isinstance(inputs, TokenInputs):
         for line in lines:
-            yield from inputs.encode(line, where="stdin").tolist()
+            yield from ((token, math.nan) for token in inputs.encode(line, where="stdin").tolist())
         return
-    row = _Row(inputs)
+    row = _Row(inputs, times)
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -168,21 +197,23 @@ def _positions(interface: Interface, lines: Iterable[str], written: Written) -> 
             separator = next((mark for mark in "\t;," if mark in line), ",")
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
         if row.places or not row.is_header(cells, number):
-            yield row.read(cells, written.decimal, number)
+            yield row.read(cells, written.decimal, number), row.when
 
 
 class _Row:
     """Reads rows of a stream: a missing value repeats the last one where the model knows a mark."""
 
-    def __init__(self, inputs: FeatureInputs) -> None:
-        self.inputs = inputs
+    def __init__(self, inputs: FeatureInputs, times: str = "") -> None:
+        self.inputs, self.times = inputs, times
+        self.when = math.nan
+        """The time of the row that was read last, where there are times."""
         self.places: dict[str, int] = {}
         """Where each column lies; marks that the rows do not hold are not among them."""
         self.last = dict(zip(inputs.names, inputs.mean, strict=True))
 
     def is_header(self, cells: Sequence[str], line: int) -> bool:
         """Whether the first line names the columns; it says where each lies in either case."""
-        names = self.inputs.names
+        names = (*self.inputs.names, *([self.times] if self.times else []))
         wanted = [n for n in names if n in cells or not is_mark(self.inputs, n)]
         if all(name in cells for name in wanted):
             self.places = {name: cells.index(name) for name in wanted}
@@ -203,6 +234,9 @@ class _Row:
         made = []
         for name in self.inputs.names:
             mark = name not in self.places
+            if self.inputs.missing and _is_missing_at(cells, self.places[name]):
+                made.append(math.nan)
+                continue
             place = self.places[name.removesuffix(MARK) if mark else name]
             gone = place >= len(cells) or is_missing(cells[place])
             if mark:
@@ -211,7 +245,14 @@ class _Row:
             if not gone or name + MARK not in self.inputs.names:
                 self.last[name] = _number(cells, place, decimal, line)
             made.append(self.last[name])
+        if self.times:
+            self.when = _number(cells, self.places[self.times], decimal, line)
         return made
+
+
+def _is_missing_at(cells: Sequence[str], place: int) -> bool:
+    """Whether a row has no value there."""
+    return place >= len(cells) or is_missing(cells[place])
 
 
 def _is_number(cell: str) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cellsearch.errors import ConfigError, InputFileError, amount
 from cellsearch.files import open_plain
+from cellsearch.tasks.array_faults import BESIDE
 from cellsearch.tasks.data.npz import read_npz
 from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 from cellsearch.tasks.own_sequences import DESCRIPTION, NAMES
@@ -37,15 +38,27 @@ class Given:
     """Token numbers ``[T]``, or raw values ``[T, I]``."""
     names: list[str]
     """What each is called; empty for one that is the whole file."""
+    times: list[NDArray[Any]] | None = None
+    """When each position of each was, ``[T]``."""
+    resets: list[NDArray[Any]] | None = None
+    """Where states start afresh before a position, ``[T]``."""
 
 
 def sequences_of(
-    interface: Interface, path: Path, *, group: str = "", written: Written = AS_FOUND
+    interface: Interface,
+    path: Path,
+    *,
+    group: str = "",
+    times: str = "",
+    resets: str = "",
+    written: Written = AS_FOUND,
 ) -> Given:
     """The sequences of a file, checked.
 
     path: ``.npz``, or a table (CSV, Parquet) for a model of columns, a text for one of symbols.
     group: the column that says which rows of a table are one sequence; ``""``: all.
+    times, resets: the columns of a table that say when each row was, numbers or moments (in
+        seconds), and where states start afresh; an array file holds ``times`` and ``resets``.
     written: how the table is written; left out, that is found out.
 
     Raises :class:`ConfigError` for a file that is not there or columns that do not fit,
@@ -55,20 +68,25 @@ def sequences_of(
         raise ConfigError(f"there is no file {path}", hint="name a file with data, or - for stdin")
     with open_plain(path) as file:
         zipped = file.read(4) == b"PK\x03\x04"
+    beside: dict[str, Any] = {}
     if zipped or path.suffix == ".npz":
-        data, names = _arrays(path)
+        data, names, beside = _arrays(path)
     elif isinstance(interface.inputs, TokenInputs):
         data, names = _texts(interface, path)
     else:
         named = (
             interface.inputs.names if not all(map(_OURS.fullmatch, interface.inputs.names)) else ()
         )
-        table = read_table(path, written, (*named, *([group] if group else [])))
-        data, names = _grouped(interface.inputs, table, group, str(path))
-    if group and (zipped or isinstance(interface.inputs, TokenInputs)):
-        raise ConfigError("only a table has groups of rows", where="--group", hint="leave it out")
+        more = [name for name in (group, times, resets) if name]
+        table = read_table(path, written, (*named, *more))
+        data, names, beside = _grouped(interface.inputs, table, group, str(path), times, resets)
+    for option, given in (("--group", group), ("--times", times), ("--resets", resets)):
+        if given and (zipped or isinstance(interface.inputs, TokenInputs)):
+            raise ConfigError("only a table has columns", where=option, hint="leave it out")
     sequences, alone = prepare(interface, data, str(path))
-    return Given(sequences, [] if alone else names or [str(k) for k in range(len(sequences))])
+    beside = {name: [rows] if alone else list(rows) for name, rows in beside.items()}
+    names = [] if alone else names or [str(k) for k in range(len(sequences))]
+    return Given(sequences, names, **beside)
 
 
 def _texts(interface: Interface, path: Path) -> tuple[Any, list[str]]:
@@ -90,9 +108,10 @@ def _texts(interface: Interface, path: Path) -> tuple[Any, list[str]]:
     return [lines[k - 1].strip() for k in numbers], [f"line {k}" for k in numbers]
 
 
-def _arrays(path: Path) -> tuple[Any, list[str]]:
-    """``x`` of an array file: ``[T, ...]``, ``[N, T, ...]`` with ``lengths`` or without, or what
-    :func:`cellsearch.tasks.arrays.save` wrote, scaled back.
+def _arrays(path: Path) -> tuple[Any, list[str], dict[str, Any]]:
+    """``x`` of an array file, and its ``times`` and ``resets`` if there are any: ``[T, ...]``,
+    ``[N, T, ...]`` with ``lengths`` or without, or what :func:`cellsearch.tasks.arrays.save` wrote,
+    scaled back.
     """
     hint = "write numpy.savez(file, x=x) with x [T, I] or [N, T, I], and lengths [N] if they differ"
     arrays = read_npz(path, hint=hint)
@@ -100,7 +119,14 @@ def _arrays(path: Path) -> tuple[Any, list[str]]:
     if x is None:
         held = ", ".join(sorted(arrays)) or "no arrays"
         raise InputFileError(f"the file holds {held}, and no x", where=str(path), hint=hint)
-    saved = set(arrays) - set(DESCRIPTION) == set(NAMES)
+    saved = set(arrays) - set(DESCRIPTION) - set(BESIDE) == set(NAMES)
+    beside = {name: arrays[name] for name in ("times", "resets") if name in arrays}
+    wanted = (
+        x.shape[:1] if saved or x.ndim < 2 or (lengths is None and x.ndim == 2) else x.shape[:2]
+    )
+    for name, rows in beside.items():
+        if rows.shape not in (x.shape[:1], wanted, x.shape[:2]):
+            raise InputFileError(f"{name} does not fit x", where=str(path), hint=hint)
     if saved and x.ndim == 2 and "x_mean" not in arrays:
         raise InputFileError(
             "the file holds scaled values, and does not say how they were scaled",
@@ -110,7 +136,7 @@ def _arrays(path: Path) -> tuple[Any, list[str]]:
     if not x.size:
         raise InputFileError("x is empty", where=str(path), hint=hint)
     if lengths is None:
-        return x, []
+        return x, [], beside
     fits = lengths.ndim == 1 and lengths.dtype.kind in "iu" and len(lengths) and lengths.min() > 0
     most = int(lengths.sum() if saved else lengths.max()) if fits else 0
     if not fits or (most != len(x) if saved else len(lengths) != len(x) or most > x.shape[1]):
@@ -118,17 +144,31 @@ def _arrays(path: Path) -> tuple[Any, list[str]]:
     if saved:
         if x.ndim == 2:
             x = x.astype(np.float64) * arrays["x_scale"] + arrays["x_mean"]
-        return np.split(x, np.cumsum(lengths)[:-1]), []
-    return [row[:length] for row, length in zip(x, lengths.tolist(), strict=True)], []
+            x = np.where(arrays["mask"] > 0, x, np.nan) if "mask" in arrays else x
+        cuts = np.cumsum(lengths)[:-1]
+        if "dt" in arrays:  # the first of a sequence is 1, which no time says
+            unit = float(arrays.get("time_unit", np.array(1.0)))
+            beside["times"] = np.cumsum(arrays["dt"].astype(np.float64)) * unit
+        return np.split(x, cuts), [], {name: np.split(v, cuts) for name, v in beside.items()}
+
+    def cut(rows: NDArray[Any]) -> list[NDArray[Any]]:
+        return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+
+    return cut(x), [], {name: cut(rows) for name, rows in beside.items()}
 
 
 def _grouped(
-    inputs: FeatureInputs, table: TextTable, group: str, where: str
-) -> tuple[Any, list[str]]:
+    inputs: FeatureInputs, table: TextTable, group: str, where: str, times: str, resets: str
+) -> tuple[Any, list[str], dict[str, Any]]:
     columns = _columns(inputs, table, group, where)
     values = np.stack([column.values for column in columns.values()], axis=1)
+    beside = {}
+    if times:
+        beside["times"] = _numbers(table.column(times, "--times"), ("number", "time"), where)
+    if resets:
+        beside["resets"] = _numbers(table.column(resets, "--resets"), ("number",), where) != 0
     if not group:
-        return _filled(inputs, list(columns), values, where), []
+        return _filled(inputs, list(columns), values, where), [], beside
     codes, texts = table.column(group, "--group").labels
     if not (codes >= 0).any():
         raise InputFileError(f"the column {group} is empty", where=where)
@@ -137,7 +177,19 @@ def _grouped(
         _filled(inputs, list(columns), values[codes == code], f"{where}, {texts[code]}")
         for code in order
     ]
-    return parts, [texts[code] for code in order]
+    cut = {name: [rows[codes == code] for code in order] for name, rows in beside.items()}
+    return parts, [texts[code] for code in order], cut
+
+
+def _numbers(column: Column, kinds: tuple[str, ...], where: str) -> NDArray[np.float64]:
+    """The numbers of a column without gaps."""
+    if column.kind not in kinds or not np.isfinite(column.values).all():
+        raise InputFileError(
+            f"the column {column.name} does not hold a {' or '.join(kinds)} in every row",
+            where=where,
+            hint="fill it in, or leave out the rows",
+        )
+    return column.values
 
 
 def _columns(inputs: FeatureInputs, table: TextTable, group: str, where: str) -> dict[str, Column]:
@@ -186,6 +238,9 @@ def _filled(
             continue
         column = values[:, names.index(name)].copy()
         missing = np.isnan(column)
+        if inputs.missing:
+            made.append(column)
+            continue
         if missing.any() and name + MARK not in inputs.names:
             raise InputFileError(
                 f"{amount(int(missing.sum()), 'value')} of {name} missing, the first of them in "

@@ -19,7 +19,16 @@ NAMES = ("x", "y", "lengths", "split", "kind", "readout", "classes", "y_mean", "
 BESIDE = ("dt", "mask")
 """What they hold besides where steps lie at uneven times, or values are missing: trained on, and in
 the digest."""
-DESCRIPTION = ("x_mean", "x_scale", "x_names", "x_units", "y_names", "y_units", "horizon")
+DESCRIPTION = (
+    "x_mean",
+    "x_scale",
+    "x_names",
+    "x_units",
+    "y_names",
+    "y_units",
+    "horizon",
+    "time_unit",
+)
 """What they may hold besides: how raw inputs become x, and what inputs and targets are called.
 Files of version 0.1 do not hold it.
 """
@@ -92,6 +101,9 @@ def faults_of_description(arrays: Arrays) -> Iterator[str]:
     horizon = arrays.get("horizon", np.array(1))
     if horizon.dtype.kind not in "iu" or horizon.shape or horizon < 1 or targets % int(horizon):
         yield f"horizon does not divide the {targets} columns of y"
+    unit = arrays.get("time_unit", np.array(1.0))
+    if unit.dtype != np.float64 or unit.shape or not 0 < float(unit) < float("inf"):
+        yield f"time_unit is {_described(unit)}, not a float64 above 0"
     widths = {"x": columns, "y": targets // int(horizon)}
     for name in ("x_names", "x_units", "y_names", "y_units"):
         texts = arrays.get(name)

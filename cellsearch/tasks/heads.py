@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.tasks.base import CellFactory
 from cellsearch.tasks.interface import Interface, Readout
-from cellsearch.tasks.prediction import ModelStream, Predicted, predict, prepare
+from cellsearch.tasks.prediction import ModelStream, Predicted, beside_of, predict, prepare
 
 __all__ = ["Readout", "SequenceModel", "evaluation"]
 
@@ -100,29 +100,41 @@ class SequenceModel(nn.Module):
             hint="cellsearch.load_model and RunTrial.model give models that know it",
         )
 
-    def predict(self, data: Any, *, probabilities: bool = False) -> Any:
+    def predict(
+        self, data: Any, *, probabilities: bool = False, times: Any = None, resets: Any = None
+    ) -> Any:
         """Answers in the user's units and labels for raw data.
 
         data: one sequence: raw values ``[T, I]`` (``[T]`` for one feature), a text, or token
             numbers ``[T]``; several: an array with one dimension more, or a list.
         probabilities: those of classes, bits or next tokens instead of the most probable one.
+        times: when each position was, ``[T]`` of one sequence, a list of these of several, in the
+            unit of the training's times; a cell that reads ``dt[t]`` needs them.
+        resets: where states start afresh before the position, in the same form.
 
-        Returns for each sequence a label, values ``[C]`` or ``[horizon, C]``, or bits; one a
-        position where the model answers at every position. Of a forecast's sequence the last window
-        is read. Raises :class:`ConfigError` for data that the model cannot read.
+        Values that are missing are NaN, where values were missing in the training. Returns for each
+        sequence a label, values ``[C]`` or ``[horizon, C]``, or bits; one a position where the
+        model answers at every position. Of a forecast's sequence the last window is read.
+        Raises :class:`ConfigError` for data that the model cannot read.
         """
         sequences, alone = prepare(self.interface, data)
+        beside = beside_of(self, self.interface, sequences, times, resets, alone=alone)
         found = [
-            row.probabilities if probabilities else row.answers for row in self.predicted(sequences)
+            row.probabilities if probabilities else row.answers
+            for row in self.predicted(sequences, beside)
         ]
         if alone:
             return found[0]
         same = all(isinstance(row, np.ndarray) and row.shape == found[0].shape for row in found)
         return np.stack(found) if same else found
 
-    def predicted(self, sequences: Sequence[Any]) -> list[Predicted]:
-        """What :meth:`predict` gives for checked sequences, with all that is known of it."""
-        return predict(self, self.interface, sequences)
+    def predicted(
+        self, sequences: Sequence[Any], beside: Sequence[dict[str, Any]] | None = None
+    ) -> list[Predicted]:
+        """What :meth:`predict` gives for checked sequences, with all that is known of it.
+        ``beside``: what :func:`cellsearch.tasks.prediction.beside_of` gave.
+        """
+        return predict(self, self.interface, sequences, beside)
 
     @property
     def can_stream(self) -> bool:

@@ -95,7 +95,8 @@ class Irregular(SyntheticTask):
     def interface(self) -> Interface:
         """Impulses in, what is left of them out."""
         names = ("impulse", "time") if self.options.time_feature else ("impulse",)
-        return Interface(inputs=features(names), answer=values(("left",)), readout="every")
+        inputs = features(names, missing=True)
+        return Interface(inputs=inputs, answer=values(("left",)), readout="every", time_unit=1.0)
 
     def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Mean squared error, divided by the variance of the batch's targets."""

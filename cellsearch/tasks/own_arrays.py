@@ -59,7 +59,8 @@ def arrays_of(
     masks = None if observed is None else masks_of(observed, xs, split, parts)
     arrays = _arrays(xs, ys, members, kind, readout, standardise, masks)
     if times is not None:
-        arrays = {**arrays, "dt": gaps_of(times, xs, split, parts, members == 0)}
+        gaps, unit = gaps_of(times, xs, split, parts, members == 0)
+        arrays = {**arrays, "dt": gaps, "time_unit": np.array(unit)}
     return _described(arrays, names, horizon)
 
 

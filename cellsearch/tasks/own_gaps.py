@@ -42,9 +42,9 @@ def gaps_of(
     split: Sequence[int],
     parts: Sequence[str],
     train: NDArray[np.bool_],
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], float]:
     """The time since the position before, ``[sum of T]``, in units of the mean of the sequences in
-    ``train``; 1 at the first position of each sequence.
+    ``train``, and that unit; 1 at the first position of each sequence.
     """
     gaps = []
     for k, (x, when) in enumerate(zip(xs, _joined(times, split, parts, "times"), strict=True)):
@@ -69,7 +69,8 @@ def gaps_of(
             "no time passes in the training sequences", where="times", hint="leave times out"
         )
     first = np.ones(1)
-    return np.concatenate([np.concatenate([first, gap / mean]) for gap in gaps]).astype(np.float32)
+    made = np.concatenate([np.concatenate([first, gap / mean]) for gap in gaps])
+    return made.astype(np.float32), mean
 
 
 def scaled_where(

@@ -5,7 +5,7 @@ sequences at once, or position by position with the state carried on.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cellsearch.errors import ConfigError, DataWarning
-from cellsearch.genome.parts import check_inputs
 from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 
-__all__ = ["ModelStream", "Predicted", "predict", "prepare", "run"]
+__all__ = [
+    "ModelStream",
+    "Predicted",
+    "beside_of",
+    "predict",
+    "prepare",
+    "run",
+    "standardised",
+]
 
 BATCH = 256
 """Sequences that are read at once."""
@@ -127,7 +134,8 @@ def _features(inputs: FeatureInputs, data: Any, where: str) -> tuple[list[Any], 
                 hint=f"the model reads {width} columns of numbers: {', '.join(inputs.names)}",
             )
         _not_empty(values, f"{where} {k}")
-        wrong = ~np.isfinite(values.astype(np.float64))
+        exact = values.astype(np.float64)
+        wrong = np.isinf(exact) if inputs.missing else ~np.isfinite(exact)
         if wrong.any():
             row, column = (int(place) for place in np.argwhere(wrong)[0])
             raise ConfigError(
@@ -177,42 +185,143 @@ def _arrays(data: Any, dimensions: int, where: str) -> tuple[list[NDArray[Any]],
     return sequences, alone
 
 
-def predict(model: nn.Module, interface: Interface, sequences: Sequence[Any]) -> list[Predicted]:
-    """What the model says of each of the sequences that :func:`prepare` gave.
+def beside_of(
+    model: nn.Module,
+    interface: Interface,
+    sequences: Sequence[Any],
+    times: Any = None,
+    resets: Any = None,
+    *,
+    alone: bool = False,
+) -> list[dict[str, NDArray[Any]]]:
+    """What each of the checked sequences has beside its values: ``times [T]`` in float64 and
+    ``resets [T]``.
+
+    times: when each position was, never decreasing; resets: where states start afresh before the
+        position; both one array a sequence, or for one ``alone`` that array.
+
+    Raises :class:`ConfigError` for those that do not fit the sequences, times where the model was
+    trained without, and none where its cell reads them.
+    """
+    genome = getattr(getattr(model, "cell", None), "genome", None)
+    reads = () if genome is None else genome.inputs
+    if times is None and "dt" in reads and interface.time_unit is not None:
+        raise ConfigError(
+            "the cell reads the time between positions, and no times are given",
+            where="times",
+            hint="give when each position was: predict(x, times=...), or --times COLUMN",
+        )
+    if times is not None and interface.time_unit is None:
+        raise ConfigError(
+            "the model was trained without times", where="times", hint="leave them out"
+        )
+    found: list[dict[str, NDArray[Any]]] = [{} for _ in sequences]
+    for name, given in (("times", times), ("resets", resets)):
+        if given is None:
+            continue
+        rows = [given] if alone else given
+        fits = len(rows) == len(sequences) and all(
+            np.shape(row) == (len(x),) for row, x in zip(rows, sequences, strict=True)
+        )
+        if not fits:
+            raise ConfigError(
+                "they do not fit the sequences",
+                where=name,
+                hint="one for each position: [T] for one sequence, a list of [T] for several",
+            )
+        for place, row in zip(found, rows, strict=True):
+            place[name] = np.asarray(row, dtype=np.float64 if name == "times" else bool)
+            if name == "times" and not (np.diff(place[name]) >= 0).all():
+                raise ConfigError(
+                    "they decrease or are not finite", where=name, hint="sort the rows by time"
+                )
+    return found
+
+
+def predict(
+    model: nn.Module,
+    interface: Interface,
+    sequences: Sequence[Any],
+    beside: Sequence[dict[str, NDArray[Any]]] | None = None,
+) -> list[Predicted]:
+    """What the model says of each of the sequences that :func:`prepare` gave, with what
+    :func:`beside_of` gave.
 
     Of a forecast's sequences the last ``history`` positions are read, as in training.
     """
+    beside = beside_of(model, interface, sequences) if beside is None else beside
     made: list[Predicted | None] = [None] * len(sequences)
     order = sorted(range(len(sequences)), key=lambda k: len(sequences[k]))
     for first in range(0, len(order), BATCH):
         chosen = order[first : first + BATCH]
-        scores = _batch(model, interface, [sequences[k] for k in chosen])
+        scores = _batch(
+            model, interface, [sequences[k] for k in chosen], [beside[k] for k in chosen]
+        )
         for k, rows in zip(chosen, scores, strict=True):
             made[k] = Predicted(rows, interface)
     return [found for found in made if found is not None]
 
 
 def _batch(
-    model: nn.Module, interface: Interface, sequences: Sequence[NDArray[Any]]
+    model: nn.Module,
+    interface: Interface,
+    sequences: Sequence[NDArray[Any]],
+    beside: Sequence[dict[str, NDArray[Any]]],
 ) -> list[NDArray[np.float64]]:
     """Scores of each sequence, run side by side."""
     inputs = interface.inputs
     if isinstance(inputs, FeatureInputs):
         windows = [_window(inputs, values) for values in sequences]
-        standard = [(values - inputs.mean) / inputs.scale for values in windows]
     else:
-        standard = list(sequences)
-    lengths = torch.tensor([len(values) for values in standard])
+        windows = list(sequences)
+    parts = [
+        standardised(interface, values, **{k: v[-len(values) :] for k, v in given.items()})
+        for values, given in zip(windows, beside, strict=True)
+    ]
+    lengths = torch.tensor([len(values) for values in windows])
     longest = int(lengths.max())
-    padded = np.stack(
-        [np.concatenate([v, np.repeat(v[-1:], longest - len(v), 0)]) for v in standard], axis=1
-    )
+
+    def padded(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.stack(
+            [np.concatenate([v, np.repeat(v[-1:], longest - len(v), 0)]) for v in rows], axis=1
+        )
+
+    x = padded([values for values, _ in parts])
+    names = parts[0][1]
+    more = {k: torch.from_numpy(padded([given[k] for _, given in parts])) for k in names}
     same = bool((lengths == longest).all())
-    output, _, last = run(model, interface, padded, None, None if same else lengths)
+    output, _, last = run(model, interface, x, None, None if same else lengths, more)
     scores = _scores(interface, output, last)
     if not interface.streams:
-        return [scores[k : k + 1] for k in range(len(standard))]
-    return [scores[: len(values), k] for k, values in enumerate(standard)]
+        return [scores[k : k + 1] for k in range(len(windows))]
+    return [scores[: len(values), k] for k, values in enumerate(windows)]
+
+
+def standardised(
+    interface: Interface,
+    values: NDArray[Any],
+    times: NDArray[Any] | None = None,
+    resets: NDArray[Any] | None = None,
+    gaps: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+    """A sequence as the model reads it, and what it is given beside: ``dt``, ``mask``, ``reset``.
+
+    gaps: the time since the position before, in place of ``times``; NaN at a first position.
+    """
+    inputs, beside = interface.inputs, {}
+    if isinstance(inputs, FeatureInputs):
+        if inputs.missing:
+            beside["mask"] = (~np.isnan(values)).astype(np.float32)
+        values = (values - inputs.mean) / inputs.scale
+        values = np.nan_to_num(values, nan=0.0) if inputs.missing else values
+    if times is not None:
+        gaps = np.concatenate([[np.nan], np.diff(times)])
+    if gaps is not None:
+        made = gaps / (interface.time_unit or 1.0)
+        beside["dt"] = np.where(np.isnan(made), 1.0, made).astype(np.float32)
+    if resets is not None:
+        beside["reset"] = resets
+    return values, beside
 
 
 def _window(inputs: FeatureInputs, values: NDArray[Any]) -> NDArray[Any]:
@@ -234,14 +343,13 @@ def run(
     standard: NDArray[Any],
     state: Any,
     lengths: Tensor | None = None,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, Any, NDArray[np.float64] | None]:
     """The model's prediction, its state, and what relative inputs are relative to ``[B, I]``.
 
     standard: tokens ``[T, B]`` or standardised values ``[T, B, I]``, float64.
+    beside: what a step is given beside, as of :class:`cellsearch.tasks.base.Batch`.
     """
-    genome = getattr(getattr(model, "cell", None), "genome", None)
-    if genome is not None:
-        check_inputs(genome.inputs, "a prediction from x alone")
     last = None
     if isinstance(interface.inputs, FeatureInputs):
         # As the task rounds: to float32 first, then the difference.
@@ -255,7 +363,8 @@ def run(
     model.eval()
     try:
         with torch.no_grad():
-            output, state = model(torch.from_numpy(standard), state, lengths)
+            more = (beside,) if beside else ()
+            output, state = model(torch.from_numpy(standard), state, lengths, *more)
     finally:
         model.train(was_training)
     return output, state, last
@@ -306,6 +415,11 @@ class ModelStream:
         self.state: Any = None
         """The recurrent state after the last position; ``None`` at the start."""
         self._rows: list[NDArray[Any]] = []
+        self._gaps: list[float] = []
+        genome = getattr(getattr(model, "cell", None), "genome", None)
+        self._timed = (
+            genome is not None and "dt" in genome.inputs and interface.time_unit is not None
+        )
 
     @staticmethod
     def can(interface: Interface, directions: int) -> bool:
@@ -317,15 +431,37 @@ class ModelStream:
 
     def reset(self) -> None:
         """Begin anew."""
-        self.state, self._rows = None, []
+        self.state, self._rows, self._gaps = None, [], []
 
-    def __call__(self, position: Any) -> Any:
-        """The answer at the next position: a symbol or token number, or raw values ``[I]``."""
-        found = self.predicted(position)
+    def __call__(self, position: Any, *, dt: float | None = None) -> Any:
+        """The answer at the next position: a symbol or token number, or raw values ``[I]``. ``dt``:
+        the time since the position before, in the unit of the training's times, for a cell that
+        reads it; it is not asked for at the first position, nor after :meth:`reset`.
+        """
+        found = self.predicted(position, dt=dt)
         return None if found is None else found.rows[0]
 
-    def predicted(self, position: Any) -> Predicted | None:
+    def _gap(self, dt: float | None) -> float:
+        """The time since the position before; NaN at the first one."""
+        if dt is not None and self.interface.time_unit is None:
+            raise ConfigError(
+                "the model was trained without times", where="dt", hint="leave it out"
+            )
+        if self.state is None and not self._rows:
+            return float("nan")
+        if dt is None and self._timed:
+            raise ConfigError(
+                "the cell reads the time between positions, and none is given",
+                where="dt",
+                hint="stream(position, dt=...), the time since the position before",
+            )
+        if dt is not None and not 0 <= dt < float("inf"):
+            raise ConfigError(f"the time since the position before is {dt!r}", where="dt")
+        return float("nan") if dt is None else float(dt)
+
+    def predicted(self, position: Any, *, dt: float | None = None) -> Predicted | None:
         """The same with its probabilities."""
+        gap = self._gap(dt)
         inputs = self.interface.inputs
         if isinstance(inputs, TokenInputs):
             given = position if isinstance(position, str) else [position]
@@ -335,10 +471,15 @@ class ModelStream:
         if self.windows:
             assert isinstance(inputs, FeatureInputs)
             self._rows = [*self._rows, *sequence][-(inputs.history or 0) :]
+            self._gaps = [*self._gaps, gap][-(inputs.history or 0) :]
             if len(self._rows) < (inputs.history or 0):
                 return None
-            return predict(self.model, self.interface, [np.stack(self._rows)])[0]
-        if isinstance(inputs, FeatureInputs):
-            sequence = (sequence - inputs.mean) / inputs.scale
-        output, self.state, _ = run(self.model, self.interface, sequence[:, None], self.state)
+            times = np.cumsum([0.0, *self._gaps[1:]])
+            beside = [{"times": times} if self._timed else {}]
+            return predict(self.model, self.interface, [np.stack(self._rows)], beside)[0]
+        gaps = np.array([gap]) if self._timed else None
+        sequence, given = standardised(self.interface, sequence, gaps=gaps)
+        more = {name: torch.from_numpy(value[:, None]) for name, value in given.items()}
+        x = sequence[:, None]
+        output, self.state, _ = run(self.model, self.interface, x, self.state, None, more)
         return Predicted(_scores(self.interface, output[-1:, 0], None), self.interface)

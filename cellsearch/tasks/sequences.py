@@ -248,7 +248,15 @@ class SequenceTask(Task):
 
     def interface(self) -> Interface:
         """Tokens or columns in, a class or values out."""
-        return Interface(inputs=self.inputs(), answer=self.answer(), readout=self.readout)
+        unit = self.arrays.get("time_unit")
+        if unit is None and "dt" in self.arrays:
+            raise self.scaling_unknown()
+        return Interface(
+            inputs=self.inputs(),
+            answer=self.answer(),
+            readout=self.readout,
+            time_unit=None if unit is None else float(unit),
+        )
 
     def inputs(self) -> TokenInputs | FeatureInputs:
         """What the model reads: token numbers, or columns with the scaling that the arrays hold
@@ -258,7 +266,9 @@ class SequenceTask(Task):
             return TokenInputs(level="number", count=self.tokens)
         names = self.columns or tuple(f"x{k}" for k in range(self.features))
         try:
-            return features(names, self.arrays["x_mean"], self.arrays["x_scale"])
+            missing = "mask" in self.arrays
+            mean, scale = self.arrays["x_mean"], self.arrays["x_scale"]
+            return features(names, mean, scale, missing=missing)
         except KeyError as error:
             raise self.scaling_unknown() from error
 
