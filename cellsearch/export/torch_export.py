@@ -269,7 +269,8 @@ class _Program(nn.Module):
     def expected(self, x: Tensor, state: State | None = None, **beside: Tensor) -> tuple[Any, ...]:
         """What the compiled layer gives for the same arguments."""
         if not self.step:
-            return self.cell(x, state, **beside)
+            found: tuple[Any, ...] = self.cell(x, state, **beside)
+            return found
         more = {name: value.unsqueeze(0) for name, value in beside.items()}
         output, last = self.cell(x.unsqueeze(0), state, **more)
         return output[0], last

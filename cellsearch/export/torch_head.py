@@ -93,8 +93,9 @@ class Ends(nn.Module):
         """
         found = {}
         dtype = self.readout.weight.dtype
-        if dt is not None and "dt" in self.inputs:
-            found["dt"] = (dt / self.interface.time_unit).to(dtype)
+        unit = self.interface.time_unit
+        if dt is not None and unit is not None and "dt" in self.inputs:
+            found["dt"] = (dt / unit).to(dtype)
         if "mask" in self.inputs and self.missing and self.projection is None:
             found["mask"] = (~raw.isnan()).to(dtype)
         return found

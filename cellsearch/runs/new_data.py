@@ -120,7 +120,7 @@ def _arrays(path: Path) -> tuple[Any, list[str], dict[str, Any]]:
         held = ", ".join(sorted(arrays)) or "no arrays"
         raise InputFileError(f"the file holds {held}, and no x", where=str(path), hint=hint)
     saved = set(arrays) - set(DESCRIPTION) - set(BESIDE) == set(NAMES)
-    beside = {name: arrays[name] for name in ("times", "resets") if name in arrays}
+    beside: dict[str, Any] = {k: arrays[k] for k in ("times", "resets") if k in arrays}
     wanted = (
         x.shape[:1] if saved or x.ndim < 2 or (lengths is None and x.ndim == 2) else x.shape[:2]
     )

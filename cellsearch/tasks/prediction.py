@@ -478,8 +478,8 @@ class ModelStream:
             beside = [{"times": times} if self._timed else {}]
             return predict(self.model, self.interface, [np.stack(self._rows)], beside)[0]
         gaps = np.array([gap]) if self._timed else None
-        sequence, given = standardised(self.interface, sequence, gaps=gaps)
-        more = {name: torch.from_numpy(value[:, None]) for name, value in given.items()}
-        x = sequence[:, None]
+        values, around = standardised(self.interface, sequence, gaps=gaps)
+        more = {name: torch.from_numpy(value[:, None]) for name, value in around.items()}
+        x = values[:, None]
         output, self.state, _ = run(self.model, self.interface, x, self.state, None, more)
         return Predicted(_scores(self.interface, output[-1:, 0], None), self.interface)

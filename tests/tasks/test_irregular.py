@@ -17,7 +17,6 @@ from cellsearch.compiler.torch_rnn import load_torch_gru, load_torch_lstm
 from cellsearch.errors import ConfigError
 from cellsearch.tasks.base import CellFactory, Task
 from cellsearch.tasks.heads import SequenceModel
-from cellsearch.tasks.prediction import run
 from cellsearch.tasks.synthetic import NOTHING
 from cellsearch.testing.tasks import TaskContract
 
@@ -143,5 +142,7 @@ def test_examples_do_not_depend_on_what_was_drawn_before() -> None:
 def test_a_prediction_from_x_alone_is_refused_where_the_cell_reads_times() -> None:
     task = made("irregular", evaluation_size=5)
     model = task.model(factory(GATED))
-    with pytest.raises(ConfigError, match=r"reads dt\[t\], which a prediction from x alone"):
-        run(model, task.interface(), np.zeros((4, 2, 1)), None)
+    model.described = task.interface()
+    with pytest.raises(ConfigError, match="no times are given"):
+        model.predict(np.zeros((4, 1)))
+    assert model.predict(np.zeros((4, 1)), times=np.arange(4)).shape == (4, 1)
