@@ -48,24 +48,26 @@ def cuts(space: Declaration, genome: Genome) -> Iterator[Violation]:
             yield Violation("x in blocks", genome.labels[value], "x in dense products")
 
 
-def block_moves(space: Declaration, draft: Draft) -> _Moves:
-    """Blocks are doubled or halved; a dense product of x and states becomes two, one in blocks."""
+def block_moves(space: Declaration, draft: Draft, *, back: bool = True) -> _Moves:
+    """Blocks are doubled or (``back``) halved; a dense product of x and states becomes two, one in
+    blocks.
+    """
     most = space.limits.max_blocks
     for number, node in draft.nodes.items():
         if node.op == "head_norm":
-            yield from _scaled(number, node, "heads", most)
+            yield from _scaled(number, node, "heads", most, back)
         if node.op != "linear":
             continue
         given = [v for v in node.inputs if v in GIVEN.values()]
         if not given:
-            yield from _scaled(number, node, "blocks", most)
+            yield from _scaled(number, node, "blocks", most, back)
         elif len(given) < len(node.inputs) and "add" in space.ops:
             yield partial(_split, number, given), 1.0
 
 
-def _scaled(number: int, node: Node, what: str, most: int) -> _Moves:
-    """Twice and half as many parts."""
-    for parts in (2 * node.parts, node.parts // 2):
+def _scaled(number: int, node: Node, what: str, most: int, back: bool) -> _Moves:
+    """Twice and (``back``) half as many parts."""
+    for parts in (2 * node.parts, node.parts // 2)[: 1 + back]:
         if 1 <= parts <= most:
             yield partial(_say, number, what, parts), 1.0
 
@@ -89,9 +91,9 @@ def _split(number: int, given: list[int], draft: Draft) -> None:
     del draft.nodes[number]
 
 
-def bottleneck_moves(space: Declaration, draft: Draft) -> _Moves:
+def bottleneck_moves(space: Declaration, draft: Draft, *, back: bool = True) -> _Moves:
     """A value goes through a narrow linear on its way into a wide one; a narrow one becomes
-    narrower or wider, and at width H goes.
+    narrower or (``back``) wider, and at width H goes.
     """
     narrowest = space.limits.max_bottleneck
     for place in places(draft):
@@ -106,6 +108,8 @@ def bottleneck_moves(space: Declaration, draft: Draft) -> _Moves:
             continue
         if 2 * share <= narrowest:
             yield partial(_say, number, "size", divided(node.size, 2)), 1.0
+        if not back:
+            continue
         if share == 2 and len(node.inputs) == 1:
             yield partial(_widen, number, node.inputs[0]), 1.0
         elif share > 2:

@@ -22,16 +22,20 @@ REACH = 0.2
 
 
 def delay_moves(
-    space: Declaration, draft: Draft
+    space: Declaration, draft: Draft, *, back: bool = True
 ) -> Iterator[tuple[Callable[[Draft], None], float]]:
-    """A state or x is read one step earlier, or one step later where it was read earlier."""
+    """A state or x is read one step earlier, or (``back``) one step later where it was read
+    earlier.
+    """
     for place in places(draft):
         if not _holds(draft, place):
             if _can_wait(space, draft, place):
                 yield partial(_read_earlier, space, place), 1.0
             end = draft.ends.get(place.value, place.value)
-            if end != place.value and (
-                end in draft.states or (end == X and _takes_x(space, place))
+            if (
+                back
+                and end != place.value
+                and (end in draft.states or (end == X and _takes_x(space, place)))
             ):
                 yield partial(_read_later, place, end), 1.0
 

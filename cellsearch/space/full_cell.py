@@ -22,6 +22,9 @@ a_t and b_t functions of x_t, which is what minGRU, QRNN and their relatives com
 al. 2017; Feng et al. 2024). The output is not a state: a scaled sum of the nodes, and of the next
 states as they are, through each direct op, and times each gate.
 
+Where the space has them, dt and the mask are read wherever x is, and of a diagonal recurrence a
+state is also kept turned, by angles of its own that are a linear of x_t (``rotate``).
+
 Names tell what a connection is: ``n3_from_sigmoid_c`` scales ``sigmoid(n3_in) * c[t-1]`` on its way
 into node ``n3``, ``h_from_tanh_n2_h`` scales ``tanh(n2) * h[t-1]`` on its way into state ``h``.
 """
@@ -74,8 +77,11 @@ def build_full(space: Declaration) -> Genome:
             where=space.source,
             hint="prune a given cell instead",
         )
-    build = _dense_cell if space.dense else _diagonal_cell
-    return build(tuple(space.states), space.full_cell)
+    if space.dense:
+        return _dense_cell(tuple(space.states), space.full_cell, space.inputs)
+    return _diagonal_cell(
+        tuple(space.states), space.full_cell, space.inputs, turns=space.ops.get("rotate", 0) > 0
+    )
 
 
 def connections(genome: Genome) -> tuple[str, ...]:
@@ -83,6 +89,11 @@ def connections(genome: Genome) -> tuple[str, ...]:
     return tuple(
         spec.name for spec in genome.parameters if spec.operand >= 0 and spec.node in genome.live
     )
+
+
+def _given(builder: Builder) -> tuple[int, ...]:
+    """x, and what else a step is given."""
+    return tuple(builder.input(name) for name in builder.inputs)
 
 
 def _scaled_sum(builder: Builder, name: str, terms: dict[str, int], stem: str = "") -> int:
@@ -97,8 +108,8 @@ def _scaled_sum(builder: Builder, name: str, terms: dict[str, int], stem: str = 
 
 
 @lru_cache(maxsize=8)
-def _dense_cell(states: tuple[str, ...], declared: FullCell) -> Genome:
-    builder = Builder(states)
+def _dense_cell(states: tuple[str, ...], declared: FullCell, inputs: tuple[str, ...]) -> Genome:
+    builder = Builder(states, inputs)
     earlier = {state: builder.state(state) for state in states}
     direct: dict[tuple[str, str], int] = {}
     for name in _free_names(states, declared.nodes):
@@ -124,7 +135,7 @@ def _of_the_sum(
     builder: Builder, declared: FullCell, name: str, earlier: dict[str, int]
 ) -> dict[str, int]:
     """The candidates of a node that go through its linear."""
-    total = builder.node("linear", builder.x, *earlier.values(), name=f"{name}_in")
+    total = builder.node("linear", *_given(builder), *earlier.values(), name=f"{name}_in")
     values = {
         op: builder.node(op, total, name=f"{name}_{op}")
         for op in dict.fromkeys((*declared.sums, *declared.gates))
@@ -157,8 +168,10 @@ def _direct(
 
 
 @lru_cache(maxsize=8)
-def _diagonal_cell(states: tuple[str, ...], declared: FullCell) -> Genome:
-    builder = Builder(states)
+def _diagonal_cell(
+    states: tuple[str, ...], declared: FullCell, inputs: tuple[str, ...], turns: bool
+) -> Genome:
+    builder = Builder(states, inputs)
     stem = "n" * (1 + max(len(state) - len(state.lstrip("n")) for state in states))
     nodes: dict[str, int] = {}
     decays: dict[str, int] = {}
@@ -167,7 +180,7 @@ def _diagonal_cell(states: tuple[str, ...], declared: FullCell) -> Genome:
     ]
     for k in range(declared.nodes):
         name = f"{stem}{k + 1}"
-        total = builder.node("linear", builder.x, *nodes.values(), name=f"{name}_in")
+        total = builder.node("linear", *_given(builder), *nodes.values(), name=f"{name}_in")
         values = {
             op: total if op == "identity" else builder.node(op, total)
             for op in dict.fromkeys((*declared.sums, *declared.gates))
@@ -195,6 +208,13 @@ def _diagonal_cell(states: tuple[str, ...], declared: FullCell) -> Genome:
             f"{decay}_{state}": builder.node("mul", value, previous)
             for decay, value in decays.items()
         }
+        if turns:
+            angles = builder.node("linear", *_given(builder), name=f"{state}_angles", size="H/2")
+            turned = builder.node("rotate", previous, angles)
+            kept |= {
+                f"{decay}_turned_{state}": builder.node("mul", value, turned)
+                for decay, value in decays.items()
+            }
         end = _scaled_sum(builder, "", {state: previous, **kept, **nodes}, stem=state)
         builder.next_state(state, end)
         output |= {

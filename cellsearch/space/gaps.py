@@ -22,14 +22,16 @@ DECAY = 0.3
 _Moves = Iterator[tuple[Callable[[Draft], None], float]]
 
 
-def gap_moves(space: Declaration, draft: Draft) -> _Moves:
-    """A linear reads the time or the mask, or no longer; a state decays with the time first."""
+def gap_moves(space: Declaration, draft: Draft, *, back: bool = True) -> _Moves:
+    """A linear reads the time or the mask, or (``back``) no longer; a state decays with the time
+    first.
+    """
     for number, node in draft.nodes.items():
         if node.op == "linear":
             for name in space.inputs[1:]:
                 if GIVEN[name] not in node.inputs:
                     yield partial(_read, number, name), 1.0
-                elif len(node.inputs) > 1:
+                elif back and len(node.inputs) > 1:
                     yield partial(_forget, number, name), 1.0
     for place in places(draft):
         if _can_decay(space, draft, place):

@@ -7,7 +7,10 @@ new node, with its weights; the other operands are new leaves:
 
 * a function of a leaf; a sum, product, ... of a leaf and another leaf;
 * a larger step on any value, :mod:`cellsearch.space.steps`: a gate, a blend with the past, a new
-  state, and what else keeps the value and opens something new.
+  state, and what else keeps the value and opens something new;
+* what the space has besides: a product reads dt or the mask, a state decays with time (``gap``),
+  turns (``turn``) or is read earlier (``earlier``), a product gets blocks (``blocks``) or goes
+  through fewer numbers (``bottleneck``).
 
 So the cell grows from the output towards x_t and h_<t-1>. No generator or ranker is trained: which
 extension comes next is decided by rules and by the scores of the cells before.
@@ -24,8 +27,11 @@ import numpy as np
 
 from cellsearch import ops
 from cellsearch.genome.graph import Genome
+from cellsearch.space.cuts import block_moves, bottleneck_moves
 from cellsearch.space.declaration import Declaration, Edit
+from cellsearch.space.delays import delay_moves
 from cellsearch.space.draft import Draft, X
+from cellsearch.space.gaps import gap_moves
 from cellsearch.space.moves import (
     Move,
     Place,
@@ -36,6 +42,7 @@ from cellsearch.space.moves import (
     wrap,
 )
 from cellsearch.space.steps import initial, steps_at, steps_into_linear
+from cellsearch.space.turns import has_turns, turn_moves
 
 __all__ = ["extension", "extensions", "growth_moves", "start"]
 
@@ -46,6 +53,10 @@ nothing new, least of all below a function that squashes anyway."""
 IN_GATE = 0.25
 """The same for everything that makes a gate larger: from the output down, its value matters less
 than what it lets through."""
+
+
+OPENING = 2.0
+"""How often a part comes that only some spaces have, beside the weights of the space's ops."""
 
 
 def start(space: Declaration) -> Genome:
@@ -170,7 +181,8 @@ def growth_moves(space: Declaration, genome: Genome) -> list[Move]:
 
     The operator is the op that it adds, or the step (:mod:`cellsearch.space.steps`), and where:
     ``gate@linear`` adds a gate below a linear. The place is the op that reads the value,
-    ``output`` or ``state`` (the next value of a state that is not put out).
+    ``output`` or ``state`` (the next value of a state that is not put out); ``gap@cell`` and what
+    else only some spaces have is anywhere in the cell.
     """
     draft = Draft.of(genome)
     moves: list[Move] = []
@@ -181,7 +193,24 @@ def growth_moves(space: Declaration, genome: Genome) -> list[Move]:
             replace(move, operator=f"{move.operator}@{where}", weight=often * move.weight)
             for move in _at(space, draft, place)
         ]
-    return moves
+    return moves + list(_openings(space, draft))
+
+
+def _openings(space: Declaration, draft: Draft) -> Iterator[Move]:
+    """What only spaces with further inputs, turns, sizes, blocks or delays have, and never what
+    takes such a part back.
+    """
+    limits = space.limits
+    for name, there, found in (
+        ("gap", len(space.inputs) > 1, gap_moves),
+        ("turn", has_turns(space), turn_moves),
+        ("blocks", limits.max_blocks > 1, block_moves),
+        ("bottleneck", limits.max_bottleneck > 1, bottleneck_moves),
+        ("earlier", limits.max_delay > 0, delay_moves),
+    ):
+        if there:
+            for edit, weight in found(space, draft, back=False):
+                yield Move(f"{name}@cell", edit, OPENING * weight)
 
 
 def _at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:

@@ -13,7 +13,9 @@ and no product has two factors that both grow with a state:
   one, its own or the rest of the forget gate (CIFG);
 * what is read: of the memory squashed or as it is, or of the candidate, alone or times a linear of
   x_t and the states (as in multiplicative cells, Krause et al. 2016), where that stays bounded;
-* the output state: the old one times a gate, and what is read through gates.
+* the output state: the old one times a gate, and what is read through gates;
+* where the space has them: dt and the mask beside x in every linear; what is left of the states
+  after a bottleneck beside them; their product in blocks beside the dense one.
 
 The tanh RNN, LSTM, CIFG, RAN (with a bias), both forms of the GRU and what lies between them are
 among its parts.
@@ -22,6 +24,7 @@ among its parts.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from cellsearch import ops
 from cellsearch.errors import SpaceError
@@ -57,7 +60,12 @@ def parts_cell(space: Declaration) -> Genome:
             where=f"{space.source}: ops and full_cell",
             hint='prune the full cell instead: start = "full"',
         )
-    cell = _cell(tuple(space.states[:2]), gates[0], squashing[0], declared.complements)
+    more = _More(
+        space.inputs[1:],
+        min(4, space.limits.max_bottleneck),
+        min(4, space.limits.max_blocks),
+    )
+    cell = _cell(tuple(space.states[:2]), gates[0], squashing[0], declared.complements, more)
     return space.require(cell, "the cell of parts")
 
 
@@ -82,22 +90,46 @@ def _gates_of(genome: Genome, node: Node) -> tuple[str, ...]:
     return tuple(f"{term.name}.scale" for term in terms if term is not None)
 
 
+class _More(NamedTuple):
+    """What the linears of the cell read beside x and the states, and how."""
+
+    inputs: tuple[str, ...]
+    share: int
+    """The bottleneck has size H / share (1: there is none)."""
+    blocks: int
+    """Blocks of the further products of states (1: there are none)."""
+
+    def seen(self) -> str:
+        """x, and what else is given."""
+        return ", ".join(f"{name}[t]" for name in ("x", *self.inputs))
+
+    def linear(self, past: str) -> str:
+        """What a gate is a function of."""
+        reads = [self.seen(), past, *["narrow"] * (self.share > 1)]
+        dense = f"linear({', '.join(reads)})"
+        cut = f" + linear({past}, bias=False, blocks={self.blocks})"
+        return dense + cut * (self.blocks > 1)
+
+
 @lru_cache(maxsize=16)
-def _cell(states: tuple[str, ...], gate: str, squash: str, complements: bool) -> Genome:
+def _cell(
+    states: tuple[str, ...], gate: str, squash: str, complements: bool, more: _More
+) -> Genome:
     """The cell as text, which is the shortest way to say what it is."""
     out, memory = states[0], states[1] if len(states) > 1 else ""
     past = ", ".join(f"{state}[t-1]" for state in states)
     kept = f", {memory}[t-1]" if memory else ""
-    lines = [
-        f"{name} = {gate}(linear(x[t], {past}))" for name in (*_GATES, *["forget"] * bool(memory))
+    lines = [f"narrow = linear({past}, bias=False, size=H/{more.share})"] * (more.share > 1)
+    lines += [
+        f"{name} = {gate}({more.linear(past)})" for name in (*_GATES, *["forget"] * bool(memory))
     ]
     lines += [
-        f"factor = linear(x[t], {past})",
-        "weight = linear(x[t])",
+        f"factor = linear({more.seen()}, {past})",
+        f"weight = linear({more.seen()})",
         *_sum("inner", plain=f"{out}[t-1]", reset=f"reset * {out}[t-1]"),
         f"inner_state = linear({out}[t-1])",
         "total_after = scale(reset * inner_state)",
-        f"total_in = linear(x[t], inner{kept})",
+        f"total_in = linear({more.seen()}, inner{kept})",
         "total = total_in + total_after",
         *_sum("candidate", squashed=f"{squash}(total)", plain="total"),
     ]

@@ -285,6 +285,8 @@ def _reduce(
                 "a quotient has no dividend any more", where=f"node {node.name or number}"
             )
         _alias(draft, number, kept[0], keep_names=keep_names)
+    elif node.op == "rotate" and kept == [node.inputs[0]]:
+        _alias(draft, number, kept[0], keep_names=keep_names)  # without angles nothing turns
     elif node.op == "blend":
         _reduce_blend(draft, number, [left for _, left in given], opens=open_blends)
     else:
@@ -293,7 +295,7 @@ def _reduce(
 
 def _left(node: Node, operands: list[Left | None]) -> Left | None:
     """What is left when the node has no source any more; ``None`` when it still has one."""
-    if node.op in ("mul", "div") and operands[0] is Left.NOTHING:
+    if node.op in ("mul", "div", "rotate") and operands[0] is Left.NOTHING:
         return Left.NOTHING
     if node.op == "mul" and Left.NOTHING in operands:
         return Left.NOTHING

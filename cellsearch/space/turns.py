@@ -45,12 +45,12 @@ def angles(genome: Genome) -> frozenset[int]:
     return frozenset(found)
 
 
-def turn_moves(space: Declaration, draft: Draft) -> _Moves:
-    """A state turns before it is read, or no longer, or by other angles."""
+def turn_moves(space: Declaration, draft: Draft, *, back: bool = True) -> _Moves:
+    """A state turns before it is read, or (``back``) no longer, or by other angles."""
     for place in _turning(draft):
         for kind in _kinds(space):
             yield partial(_turn, place, kind), 1.0
-    for number, node in draft.nodes.items():
+    for number, node in draft.nodes.items() if back else ():
         if node.op == "rotate":
             yield partial(_unturn, number, node.inputs[0]), 1.0
             angle = draft.nodes.get(node.inputs[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def test_the_shipped_space_holds_cells_of_gaps_and_others_do_not() -> None:
     found = PLAIN.contains(zoo.load("cfc"))
     assert found is not None
     assert str(found) == "dt_t: dt[t] is read (allowed: x)"
-    only = SearchSpace.from_toml(SPACE.to_toml().replace(', "dt"', ""))
+    plain = replace(SPACE, seeds={})  # two of the seeds read the time
+    only = SearchSpace.from_toml(plain.to_toml().replace(', "dt"', ""))
     assert str(only.contains(zoo.load("gru_dh"))) == "dt_t: dt[t] is read (allowed: x, mask)"
 
 
