@@ -116,7 +116,8 @@ class GapsTask(ForecastTask):
     def interface(self) -> Interface:
         """A window of the rows in, the next ``horizon`` of the series out."""
         mean, scale = self.arrays["mean"], self.arrays["scale"]
-        names, more = self.channels, ()
+        names = self.channels
+        more: tuple[str, ...] = ()
         if self.options.extra_columns:
             more = ("time since the row before", *(f"{name} seen" for name in names))
         inputs = features(

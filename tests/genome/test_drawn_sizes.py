@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
+from cellsearch import zoo
 from cellsearch.genome import Genome
-from cellsearch.genome.drawing.svg import to_latex, to_mermaid
+from cellsearch.genome.drawing.svg import to_latex, to_mermaid, to_svg
 from cellsearch.genome.matching import prepared
 from cellsearch.runs.facts import cell_facts
 from cellsearch.space.declaration import LayerSizes
@@ -34,3 +37,31 @@ def test_what_is_known_of_a_cell_counts_the_state() -> None:
     facts = cell_facts(Genome.from_text(LSTMP.replace("P", "H/2")), LayerSizes(16, 64))
     assert facts["state_floats"] == 96
     assert facts["parameters"] == 4 * 64 * (16 + 32 + 1) + 32 * 64
+
+
+def _drawn(name: str) -> tuple[list[ElementTree.Element], list[ElementTree.Element]]:
+    """The vertices of a picture, and the small labels."""
+    root = ElementTree.fromstring(to_svg(zoo.load(name)))
+    space = "{http://www.w3.org/2000/svg}"
+    groups = [g for g in root.iter(f"{space}g") if (g.get("class") or "").startswith("v ")]
+    labels = [t for t in root.iter(f"{space}text") if "port" in (t.get("class") or "")]
+    return groups, labels
+
+
+def test_blocks_are_stacks_and_sizes_stand_at_lines() -> None:
+    groups, labels = _drawn("slstm_heads")
+    rects = [sum(part.tag.endswith("rect") for part in group) for group in groups]
+    assert rects.count(3) == 4
+    assert set(rects) == {1, 3}
+    assert "H/2" not in [label.text for label in labels]
+    groups, labels = _drawn("lstmp")
+    assert {sum(part.tag.endswith("rect") for part in group) for group in groups} == {1}
+    assert [label.text for label in labels].count("H/2") == 2  # h of both steps
+    groups, labels = _drawn("lstm")
+    assert not labels
+
+
+def test_a_size_stands_on_the_side_where_no_line_goes() -> None:
+    _, labels = _drawn("fastgrnn_low_rank")
+    found = [label for label in labels if label.text == "H/4"]
+    assert {label.get("class") for label in found} == {"port", "port left"}

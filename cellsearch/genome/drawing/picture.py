@@ -45,6 +45,8 @@ class DrawnVertex:
     rank: Literal["", "bottom", "top"] = ""
     """Pins it to the lowest or the highest row."""
     mark: Mark = ""
+    parts: int = 1
+    """Blocks or heads; a vertex with several is drawn as a stack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Wire:
     target: int
     port: str = ""
     """Written at its end where the order of operands matters."""
+    size: str = ""
+    """How wide the value is, where that is not H, the size of x or one number."""
     mark: Mark = ""
 
 
@@ -86,12 +90,13 @@ def picture(
     for value, node in genome.numbered():
         for position, operand in enumerate(node.inputs):
             if operand in shown and shown[operand] != shown.get(owner[value]):
+                port = _port(genome, node, position, shown)
                 result.wires.append(
-                    Wire(shown[operand], shown[owner[value]], _port(genome, node, position, shown))
+                    Wire(shown[operand], shown[owner[value]], port, size=_size(genome, operand))
                 )
     for name, value in _ends(genome):
         end = result.add(_terminal(genome, name))
-        result.wires.append(Wire(shown[value], end))
+        result.wires.append(Wire(shown[value], end, size=_size(genome, value)))
         if name in genome.state_names:
             result.recurrent.append(
                 (end, shown[len(genome.inputs) + genome.state_names.index(name)])
@@ -255,9 +260,9 @@ def _vertex(
         )
     node = genome.nodes[value - genome.first_node]
     text = _text(genome, value, inside)
-    return DrawnVertex(
-        _kind(genome, value, node), node.name, text, equations.get(value, f"{label}: {node.op}")
-    )
+    said = equations.get(value, f"{label}: {node.op}")
+    parts = max(genome.nodes[v - genome.first_node].parts for v in inside)
+    return DrawnVertex(_kind(genome, value, node), node.name, text, said, parts=parts)
 
 
 def _kind(genome: Genome, value: int, node: Node) -> Kind:
@@ -312,6 +317,12 @@ def _cut(node: Node) -> str:
     what = "heads" if node.op == "head_norm" else "blocks"
     parts = f", {node.parts} {what}" if node.parts > 1 else ""
     return parts + (f" → {node.size}" if node.size != "H" else "")
+
+
+def _size(genome: Genome, value: int) -> str:
+    """What a drawing says of the width of a value, beside its lines."""
+    width = genome.widths[value]
+    return "" if width in ("H", "I", "1") else str(width)
 
 
 def _port(genome: Genome, node: Node, position: int, shown: Mapping[int, int]) -> str:

@@ -24,6 +24,8 @@ from cellsearch.genome.graph import Genome
 __all__ = ["Mark", "diff_svg", "to_dot", "to_latex", "to_mermaid", "to_svg"]
 
 MARGIN = 14.0
+STACK, STACKED = 3.0, 3
+"""How far the boxes of a stack lie apart, and how many are drawn at most."""
 RADIUS = 13.0
 LINE = 15.0
 NAME_WIDTH, TEXT_WIDTH = 7.6, 6.8  # generous mean widths of a character at 13 and 11.5 px
@@ -191,12 +193,16 @@ def _shape(vertex: DrawnVertex, box: Box, centre: Point) -> str:
 
 
 def _rect(vertex: DrawnVertex, box: Box, centre: Point) -> str:
-    """The outline: round for arithmetic, inputs and states, with small corners for functions."""
+    """The outline: round for arithmetic, inputs and states, with small corners for functions;
+    of several blocks or heads a stack of them.
+    """
     corner = 5.0 if vertex.kind in ("function", "gate") else min(RADIUS, box.height / 2)
     left, top = centre[0] - box.width / 2, centre[1] - box.height / 2
-    return (
-        f'<rect x="{_n(left)}" y="{_n(top)}" width="{_n(box.width)}" '
+    behind = min(vertex.parts, STACKED) - 1
+    return "".join(
+        f'<rect x="{_n(left + STACK * k)}" y="{_n(top - STACK * k)}" width="{_n(box.width)}" '
         f'height="{_n(box.height)}" rx="{_n(corner)}"/>'
+        for k in range(behind, -1, -1)
     )
 
 
@@ -234,7 +240,32 @@ def _wires(drawn: Picture, boxes: list[Box], layout: Layout) -> list[str]:
                 f'x="{_n(head[0] + (-5 if left else 5))}" y="{_n(head[1] - 10 * head[2])}">'
                 f"{escape(wire.port)}</text>"
             )
-    return lines + labels
+    return lines + labels + _sizes(drawn, boxes, layout)
+
+
+def _sizes(drawn: Picture, boxes: list[Box], layout: Layout) -> list[str]:
+    """The width of a value where its lines begin: on the side to which none of them goes, or beside
+    its box.
+    """
+    leaving: dict[int, list[float]] = {}
+    said: dict[int, str] = {}
+    for wire, route, up in zip(drawn.wires, layout.routes, layout.up, strict=True):
+        if wire.size:
+            said[wire.source] = wire.size
+            turn = route[1][0] - route[0][0] if up else route[-2][0] - route[-1][0]
+            leaving.setdefault(wire.source, []).append(turn)
+    labels = []
+    for vertex, size in said.items():
+        (x, y), turns = layout.centres[vertex], leaving[vertex]
+        left = max(turns) > 0
+        if left and min(turns) < 0:
+            x -= boxes[vertex].width / 2 - 8
+        y -= boxes[vertex].height / 2 + 4
+        labels.append(
+            f'<text class="port{" left" if left else ""}" x="{_n(x + (-5 if left else 5))}" '
+            f'y="{_n(y)}">{escape(size)}</text>'
+        )
+    return labels
 
 
 def _ports(drawn: Picture, boxes: list[Box], layout: Layout) -> list[float]:
