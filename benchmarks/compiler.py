@@ -2,7 +2,8 @@
 aten backend.
 
     python benchmarks/compiler.py                 # all tables, about ten minutes
-    # some of them: cells threads others products elementwise peak step cost compile
+    # some of them: cells threads short others products elementwise peak step cost
+    # compile
     python benchmarks/compiler.py cells cost
     python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
     # all with two threads, native by compile_cell(threads=2)
@@ -26,6 +27,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -207,6 +209,8 @@ def two_threads(quick: bool) -> None:
             runs = {str(n): segment(compiled(name, shape, threads=n), shape) for n in (1, 2)}
             times: dict[str, list[float]] = {key: [] for key in runs}
             processor_times: dict[str, list[float]] = {key: [] for key in runs}
+            for run in runs.values():
+                run()
             end = time.perf_counter() + (1.0 if quick else 4.0)
             while time.perf_counter() < end:
                 for key, run in runs.items():
@@ -234,6 +238,63 @@ def two_threads(quick: bool) -> None:
             )
     head = ["B, T, I, H", "cell", "1 ms", "2 ms", "x", "x, best times", "processor time, 2 / 1"]
     table("Native with one and with two threads", head, rows)
+
+
+class Nothing(torch.autograd.Function):
+    """What autograd alone takes for so many weights."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:
+        """A copy of x."""
+        ctx.count = len(weights)
+        ctx.set_materialize_grads(False)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, ...]:
+        """The same for all."""
+        return outer * (1 + ctx.count)
+
+
+def short(quick: bool) -> None:
+    """Microseconds of processor time of a segment of one number, and of what it is made of."""
+    shape = (1, 1, 1, 1)
+    module = compiled("lstm", shape)
+    assert isinstance(module, CellModule)
+    x, gradient = torch.randn(1, 1, 1, requires_grad=True), torch.randn(1, 1, 1)
+    kernel = module._choose(x.device, x.dtype).kernel
+    assert isinstance(kernel, NativeKernel)
+    (_, layer), sized = next(module.layers()), kernel.at(1, 1)
+    weights = [*layer.weights().values()]
+    ones = [torch.zeros(1, 1, 1, requires_grad=True) for _ in weights]
+    tensors = [*(torch.zeros(1, 1, 1) for _ in range(sized.states)), *weights]
+    kept = sized.forward(x, tensors, None, None, training=True)[1]
+    assert kept is not None
+
+    def nothing() -> None:
+        for weight in (x, *ones):
+            weight.grad = None
+        Nothing.apply(x, *ones).backward(gradient)
+
+    runs: dict[str, Segment] = {
+        "the segment": segment(module, shape),
+        "torch.nn.LSTM": segment(nn.LSTM(1, 1), shape),
+        "a function that does nothing, with as many weights": nothing,
+        "forward without autograd": torch.no_grad()(lambda: module(x)),
+        "of it, without the module": lambda: sized.forward(x, tensors, None, None, training=False),
+        "backward without autograd": lambda: sized.backward(
+            [gradient, *[None] * sized.states], kept, True, [False] * sized.states
+        ),
+    }
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(5 if quick else 15):
+        for name, run in runs.items():
+            start = time.process_time()
+            for _ in range(200):
+                run()
+            times[name].append(1e6 * (time.process_time() - start) / 200)
+    rows = [[name, statistics.median(found)] for name, found in times.items()]
+    table("LSTM, one position of one row, H 1, with 12 weights", ["what", "microseconds"], rows)
 
 
 def others(quick: bool) -> None:
@@ -566,6 +627,7 @@ def compilation(quick: bool) -> None:
 TABLES: dict[str, Callable[[bool], None]] = {
     "cells": cells,
     "threads": two_threads,
+    "short": short,
     "others": others,
     "products": products,
     "elementwise": elementwise,
