@@ -2,8 +2,8 @@
 aten backend.
 
     python benchmarks/compiler.py                 # all tables, about ten minutes
-    # some of them: cells threads short others products elementwise peak step cost
-    # compile
+    # some of them: cells precisions threads short others products elementwise peak step
+    # cost compile
     python benchmarks/compiler.py cells cost
     python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
     # all with two threads, native by compile_cell(threads=2)
@@ -27,7 +27,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -42,7 +42,7 @@ from cellsearch.compiler.backends.native.build import library, processor
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.module import CellModule
-from cellsearch.compiler.program import Program
+from cellsearch.compiler.program import Precision, Program
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.measures import gemm_depth
@@ -87,17 +87,26 @@ class Naive(nn.Module):
 
 
 def segment(
-    module: nn.Module, shape: tuple[int, int, int, int], *, square: bool = False
+    module: nn.Module,
+    shape: tuple[int, int, int, int],
+    *,
+    square: bool = False,
+    dtype: torch.dtype = torch.float32,
+    autocast: bool = False,
 ) -> Segment:
     batch, steps, input_size, hidden_size = shape
-    x = torch.randn(steps, batch, hidden_size if square else input_size, requires_grad=True)
-    gradient = torch.randn(steps, batch, hidden_size)
+    module = module.to(dtype)
+    x = torch.randn(steps, batch, hidden_size if square else input_size, dtype=dtype)
+    x.requires_grad_()
+    gradient = torch.randn(steps, batch, hidden_size, dtype=dtype)
     parameters = list(module.parameters())
 
     def run() -> None:
         for parameter in (x, *parameters):
             parameter.grad = None
-        module(x)[0].backward(gradient)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = module(x)[0]
+        output.backward(gradient.to(output.dtype))
 
     return run
 
@@ -106,6 +115,7 @@ def interleaved(
     runs: Mapping[str, Segment],
     seconds: float,
     choose: Callable[[list[float]], float] = statistics.median,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Milliseconds of each (``choose`` says which of all), measured in turn, so that a disturbance
     hits all.
@@ -116,9 +126,9 @@ def interleaved(
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (clock() - start))
     return {name: choose(values) for name, values in times.items()}
 
 
@@ -134,6 +144,7 @@ def compiled(
     shape: tuple[int, int, int, int],
     backend: str = "native",
     threads: int | None = None,
+    precision: Precision = "float32",
 ) -> nn.Module:
     """The cell; ``threads`` as many as torch has, unless given."""
     genome = cs.zoo.load(name) if isinstance(name, str) else name
@@ -144,6 +155,7 @@ def compiled(
         hidden_size=shape[3],
         backend=backend,
         threads=torch.get_num_threads() if threads is None else threads,
+        precision=precision,
     )
 
 
@@ -200,6 +212,41 @@ def cells(quick: bool) -> None:
         head,
         rows,
     )
+    precisions(quick)
+
+
+PRECISION_SHAPES = (*SHAPES[:4], (32, 64, 256, 256), SHAPES[4])
+
+
+def precisions(quick: bool) -> None:
+    """A segment in float32 and in bf16, against torch's in float32, in bfloat16 and under autocast.
+    With one thread in processor time, so that another process is counted nowhere.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    rows: list[list[object]] = []
+    for shape in PRECISION_SHAPES[: 5 if quick else 6]:
+        for name, kind in (("lstm", nn.LSTM), ("gru", nn.GRU)):
+            runs = {
+                precision: segment(compiled(name, shape, precision=precision), shape)
+                for precision in get_args(Precision)
+            }
+            runs["nn"] = segment(kind(*shape[2:]), shape)
+            runs["nn bfloat16"] = segment(kind(*shape[2:]), shape, dtype=torch.bfloat16)
+            runs["nn autocast"] = segment(kind(*shape[2:]), shape, autocast=True)
+            found = interleaved(runs, 1.0 if quick else 8.0, clock=clock)
+            torch_best = min(found["nn bfloat16"], found["nn autocast"])
+            rate = 2e-6 * multiply_adds(cs.zoo.load(name), shape)
+            rows.append(
+                [
+                    *(str(shape), name, *found.values()),
+                    *(found["nn"] / found["float32"], found["nn"] / found["bf16"]),
+                    *(torch_best / found["bf16"], rate / found["bf16"]),
+                ]
+            )
+    head = ["B, T, I, H", "cell", "float32 ms", "bf16 ms", "torch.nn ms", "torch.nn bfloat16 ms"]
+    head += ["torch.nn autocast ms", "float32 x torch.nn", "bf16 x torch.nn"]
+    head += ["bf16 x torch.nn in bfloat16, the faster", "bf16 GFLOP/s"]
+    table(f"Precisions, products of bf16 by {library().bf16}", head, rows)
 
 
 def two_threads(quick: bool) -> None:
@@ -628,6 +675,7 @@ TABLES: dict[str, Callable[[bool], None]] = {
     "cells": cells,
     "threads": two_threads,
     "short": short,
+    "precisions": precisions,
     "others": others,
     "products": products,
     "elementwise": elementwise,
