@@ -8,6 +8,8 @@ aten backend.
     python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
     # all with two threads, native by compile_cell(threads=2)
     python benchmarks/compiler.py cells --threads 2
+    # products of bf16 as a processor without AMX computes them
+    python benchmarks/compiler.py precisions --without-amx
 
 Times are medians of interleaved runs of forward and backward of one segment (all weight gradients
 and the gradient of x) on one thread unless said otherwise. ``threads`` compares native with one and
@@ -38,6 +40,7 @@ from torch.nn import functional
 
 import cellsearch as cs
 from cellsearch.compiler import backends, cost
+from cellsearch.compiler.backends.native import build
 from cellsearch.compiler.backends.native.build import library, processor
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
@@ -693,7 +696,12 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--without-amx", action="store_true", help="products of bf16 as AVX-512-BF16 computes them"
+    )
     options = parser.parse_args()
+    if options.without_amx:
+        build.NATIVE = (*build.NATIVE, "-mno-amx-tile")
     torch.set_num_threads(options.threads)
     model = next(
         (

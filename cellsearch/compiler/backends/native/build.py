@@ -217,7 +217,7 @@ def library() -> Library:
     try:
         path = private_cache("native") / f"runtime-{key(program, NATIVE)}.so"
         if not _is_as_built(path):
-            build(path)
+            build(path, NATIVE)
         return Library(path, f"compiled here by {program}")
     except EnvironmentFailure as error:
         return _bundled(error)
