@@ -197,7 +197,8 @@ def _bf16() -> Check:
         said = "there is no native runtime, and torch computes them many times slower than float32"
         return Check("products in bf16", False, False, said)
     if path in _BF16:
-        return Check("products in bf16", True, False, f"{_BF16[path]}: faster than float32")
+        gain = "faster" if path == "amx" else "on some processors slower"
+        return Check("products in bf16", True, False, f"{_BF16[path]}: {gain} than float32")
     said = f"no instructions for them: rounded, then multiplied as float32 ({path}), no faster"
     return Check("products in bf16", False, False, said)
 
