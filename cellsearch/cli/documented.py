@@ -42,7 +42,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "cellsearch show runs/quickstart:7",
         "cellsearch show lstm --svg -o cell.svg",
         "cellsearch show lstm --figure lstm.svg",
-        "cellsearch show mine.cell --size P=H/2 --hidden-size 128",
     ),
     "diff": ("cellsearch diff lstm gru", "cellsearch diff lstm gru --svg diff.svg"),
     "import": ("cellsearch import cell.txt --from darts -o mine.cell",),
