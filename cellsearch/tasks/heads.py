@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from cellsearch.errors import ConfigError, GenomeError
 from cellsearch.tasks.base import CellFactory
 from cellsearch.tasks.interface import Interface, Readout
-from cellsearch.tasks.prediction import ModelStream, Predicted, beside_of, predict, prepare
+from cellsearch.tasks.model_stream import ModelStream
+from cellsearch.tasks.prediction import Predicted, beside_of, predict, prepare
 
 __all__ = ["Readout", "SequenceModel", "evaluation"]
 

@@ -1,6 +1,4 @@
-"""Using a trained model: raw values or texts in, answers in the user's units and labels out; whole
-sequences at once, or position by position with the state carried on.
-"""
+"""Using a trained model: raw values or texts in, answers in the user's units and labels out."""
 
 from __future__ import annotations
 
@@ -18,12 +16,12 @@ from cellsearch.errors import ConfigError, DataWarning
 from cellsearch.tasks.interface import FeatureInputs, Interface, TokenInputs
 
 __all__ = [
-    "ModelStream",
     "Predicted",
     "beside_of",
     "predict",
     "prepare",
     "run",
+    "scores_of",
     "standardised",
 ]
 
@@ -291,7 +289,7 @@ def _batch(
     more = {k: torch.from_numpy(padded([given[k] for _, given in parts])) for k in names}
     same = bool((lengths == longest).all())
     output, _, last = run(model, interface, x, None, None if same else lengths, more)
-    scores = _scores(interface, output, last)
+    scores = scores_of(interface, output, last)
     if not interface.streams:
         return [scores[k : k + 1] for k in range(len(windows))]
     return [scores[: len(values), k] for k, values in enumerate(windows)]
@@ -374,7 +372,7 @@ def _single(model: nn.Module) -> bool:
     return next((p.dtype for p in model.parameters()), torch.float32) != torch.float64
 
 
-def _scores(
+def scores_of(
     interface: Interface, output: Tensor, last: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """Probabilities, or values in the user's units, from what the readout gives."""
@@ -387,99 +385,3 @@ def _scores(
     if last is not None:
         numbers = numbers + np.tile(last[:, : len(answer.names)], answer.horizon)
     return np.asarray(numbers * answer.scale + answer.mean)
-
-
-class ModelStream:
-    """A trained model position by position: ``answer = stream(position)``.
-
-    A model that answers at every position carries its state on. A forecast keeps the last
-    ``history`` positions, and answers from the position on that completes the first window; before
-    it the answer is ``None``. Raises :class:`ConfigError` for a model that needs whole sequences.
-    """
-
-    def __init__(self, model: nn.Module, interface: Interface, directions: int = 1) -> None:
-        inputs = interface.inputs
-        windows = isinstance(inputs, FeatureInputs) and inputs.history is not None
-        if directions != 1 and not windows:
-            raise ConfigError(
-                "a model that reads both directions needs the whole sequence",
-                hint="use predict, or search with bidirectional = false",
-            )
-        if not interface.streams and not windows:
-            raise ConfigError(
-                "the model answers once a sequence, so it cannot answer in a stream",
-                hint='use predict, or make the task with readout = "every"',
-            )
-        self.model, self.interface = model, interface
-        self.windows = windows and not interface.streams
-        self.state: Any = None
-        """The recurrent state after the last position; ``None`` at the start."""
-        self._rows: list[NDArray[Any]] = []
-        self._gaps: list[float] = []
-        genome = getattr(getattr(model, "cell", None), "genome", None)
-        self._timed = (
-            genome is not None and "dt" in genome.inputs and interface.time_unit is not None
-        )
-
-    @staticmethod
-    def can(interface: Interface, directions: int) -> bool:
-        """Whether a model with this interface can answer position by position."""
-        inputs = interface.inputs
-        if isinstance(inputs, FeatureInputs) and inputs.history is not None:
-            return True
-        return interface.streams and directions == 1
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.state, self._rows, self._gaps = None, [], []
-
-    def __call__(self, position: Any, *, dt: float | None = None) -> Any:
-        """The answer at the next position: a symbol or token number, or raw values ``[I]``. ``dt``:
-        the time since the position before, in the unit of the training's times, for a cell that
-        reads it; it is not asked for at the first position, nor after :meth:`reset`.
-        """
-        found = self.predicted(position, dt=dt)
-        return None if found is None else found.rows[0]
-
-    def _gap(self, dt: float | None) -> float:
-        """The time since the position before; NaN at the first one."""
-        if dt is not None and self.interface.time_unit is None:
-            raise ConfigError(
-                "the model was trained without times", where="dt", hint="leave it out"
-            )
-        if self.state is None and not self._rows:
-            return float("nan")
-        if dt is None and self._timed:
-            raise ConfigError(
-                "the cell reads the time between positions, and none is given",
-                where="dt",
-                hint="stream(position, dt=...), the time since the position before",
-            )
-        if dt is not None and not 0 <= dt < float("inf"):
-            raise ConfigError(f"the time since the position before is {dt!r}", where="dt")
-        return float("nan") if dt is None else float(dt)
-
-    def predicted(self, position: Any, *, dt: float | None = None) -> Predicted | None:
-        """The same with its probabilities."""
-        gap = self._gap(dt)
-        inputs = self.interface.inputs
-        if isinstance(inputs, TokenInputs):
-            given = position if isinstance(position, str) else [position]
-        else:
-            given = [np.atleast_1d(np.asarray(position))]
-        (sequence,), _ = prepare(self.interface, given, "position")
-        if self.windows:
-            assert isinstance(inputs, FeatureInputs)
-            self._rows = [*self._rows, *sequence][-(inputs.history or 0) :]
-            self._gaps = [*self._gaps, gap][-(inputs.history or 0) :]
-            if len(self._rows) < (inputs.history or 0):
-                return None
-            times = np.cumsum([0.0, *self._gaps[1:]])
-            beside = [{"times": times} if self._timed else {}]
-            return predict(self.model, self.interface, [np.stack(self._rows)], beside)[0]
-        gaps = np.array([gap]) if self._timed else None
-        values, around = standardised(self.interface, sequence, gaps=gaps)
-        more = {name: torch.from_numpy(value[:, None]) for name, value in around.items()}
-        x = values[:, None]
-        output, self.state, _ = run(self.model, self.interface, x, self.state, None, more)
-        return Predicted(_scores(self.interface, output[-1:, 0], None), self.interface)
