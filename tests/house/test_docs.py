@@ -96,12 +96,14 @@ def anchors(text: str) -> set[str]:
 
 
 def broken(path: Path) -> list[str]:
-    """Links of a document to files that are not there, and to headings that its target lacks."""
+    """Links of a document to files that are not there (a folder is no page), and to headings that
+    its target lacks.
+    """
     found = []
     for link in links(path.read_text("utf-8")):
         file, _, anchor = link.partition("#")
         target = path.parent / file if file else path
-        missing = not target.exists()
+        missing = not target.is_file()
         if missing or (anchor and anchor not in anchors(target.read_text("utf-8"))):
             found.append(link)
     return found
@@ -140,8 +142,10 @@ def test_the_check_sees_wrong_commands_and_options() -> None:
 
 def test_the_checks_see_wrong_links_anchors_and_names(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# A page, and more\n[a](no.md) [b](#a-page-and-more) [c](#no) `[d](e)`\n")
-    assert broken(page) == ["no.md", "#no"]
+    page.write_text(
+        "# A page, and more\n[a](no.md) [b](#a-page-and-more) [c](#no) `[d](e)` [f](.)\n"
+    )
+    assert broken(page) == ["no.md", "#no", "."]
     assert not exists("cellsearch.nothing")
     assert not exists("cellsearch.Genome.nothing")
     assert exists("cellsearch.Genome.key")
