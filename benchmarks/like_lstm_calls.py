@@ -14,7 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
 
-__all__ = ["CHECKS", "HX", "UNSORTED", "Check", "Make", "X", "check", "gate", "gradient", "plain"]
+__all__ = [
+    "CHECKS",
+    "HX",
+    "UNSORTED",
+    "Check",
+    "Make",
+    "X",
+    "check",
+    "gate",
+    "gate_name",
+    "gradient",
+    "plain",
+]
 
 Make = Callable[..., nn.Module]
 Check = Callable[[Make], Any]
@@ -60,11 +72,22 @@ def wide(x: Any, dtype: torch.dtype) -> Any:
     return tuple(wide(part, dtype) for part in x) if isinstance(x, tuple) else x.to(dtype)
 
 
-def gate(layer: nn.Module) -> tuple[nn.Module, str, slice | None]:
+def gate(layer: nn.Module) -> tuple[nn.Module, str, slice]:
     """The module and the name of the recurrent weight of the first gate, and its rows."""
     if isinstance(layer, nn.LSTM):
         return layer, "weight_hh_l0", slice(0, 4)
-    return layer.get_submodule("l0.i"), "weight_h", slice(None)
+    path, _, name = gate_name(layer).rpartition(".")
+    return layer.get_submodule(path), name, slice(None)
+
+
+def gate_name(layer: nn.Module) -> str:
+    """The weight of a cell that stands for it: of gate i where there is one, else the first matrix
+    from a state, or from x where no state has one.
+    """
+    known = [name for name, weight in layer.named_parameters() if weight.dim() == 2]
+    own = [name for name in known if name.startswith("l0.")]
+    of_state = [name for name in own if ".weight_h" in name]
+    return next((name for name in own if name == "l0.i.weight_h"), (of_state or own)[0])
 
 
 def gradient(layer: nn.Module) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from like_lstm_calls import HX, UNSORTED, Make, X, check, gate, gradient, plain
+from like_lstm_calls import HX, UNSORTED, Make, X, check, gate, gate_name, gradient, plain
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
@@ -31,7 +31,7 @@ class Model(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
-        self.readout = nn.Linear(4, 2)
+        self.readout = nn.Linear(getattr(layer, "battery_width", 4), 2)
         nn.init.constant_(self.readout.weight, 0.3)
         nn.init.zeros_(self.readout.bias)
 
@@ -232,7 +232,7 @@ def weights_of(layer: nn.Module) -> dict[str, Tensor]:
 def of_gate(layer: nn.Module, values: dict[str, Tensor], dim: int = 0) -> Tensor:
     """The value for the recurrent weight of the first gate; its rows are those of ``dim``."""
     known = isinstance(layer, nn.LSTM)
-    return values["weight_hh_l0"].narrow(dim, 0, 4) if known else values["l0.i.weight_h"]
+    return values["weight_hh_l0"].narrow(dim, 0, 4) if known else values[gate_name(layer)]
 
 
 def matrices(layer: nn.Module) -> list[nn.Parameter]:
@@ -445,7 +445,7 @@ def pruned(make: Make) -> Any:
     layer = make()
     holder, name, rows = gate(layer)
     mask = torch.ones_like(getattr(holder, name))
-    mask[rows if rows else slice(None)] = torch.eye(4)
+    mask[rows] = torch.eye(*mask[rows].shape)
     prune.custom_from_mask(holder, name, mask)
     first = plain(layer(X))
     prune.remove(holder, name)
@@ -465,7 +465,8 @@ def reset(make: Make) -> Any:
     layer = make()
     before = [weight.clone() for weight in layer.parameters()]
     layer.reset_parameters()
-    bound = max(float(weight.detach().abs().max()) for weight in layer.parameters()) <= 0.5
+    own = [weight for name, weight in layer.named_parameters() if "_projection" not in name]
+    bound = max(float(weight.detach().abs().max()) for weight in own) <= 0.5
     return [bound, any(map(torch.equal, before, layer.parameters()))]
 
 

@@ -139,8 +139,13 @@ class LayerStack(nn.Module):
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
-        """The weights of each layer and direction."""
-        return [[*layer.weights().values()] for _, layer in self.layers()]
+        """The weights of each layer and direction, those of its input projection last."""
+        found = []
+        for name, layer in self.layers():
+            projection = projection_of(self, name)
+            front = [] if projection is None else projection.parameters()
+            found.append([*layer.weights().values(), *front])
+        return found
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
