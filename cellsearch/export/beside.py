@@ -1,5 +1,5 @@
-"""What the exported layer of a cell that reads ``dt[t]`` or ``mask[t]`` has more than others: the
-same meaning as :mod:`cellsearch.compiler.given`.
+"""What the exported layer of a cell that reads ``dt[t]`` or ``mask[t]``, or whose states are to be
+reset, has more than others: the same meaning as :mod:`cellsearch.compiler.given`.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ _STEPS = {
 }
 
 
-def beside_fields(genome: Genome, hx: str) -> dict[str, str]:
+def beside_fields(genome: Genome, hx: str, *, resets: bool) -> dict[str, str]:
     """The fields of the template of a layer that say what it is given beside x. ``hx``: the type of
-    its states.
+    its states; ``resets``: whether it is given resets although the cell reads x alone.
     """
-    if genome.inputs == ("x",):
+    if genome.inputs == ("x",) and not resets:
         plain = {**_PLAIN, "ARGUMENTS": f"self, input: Tensor, hx: {hx} | None = None"}
         if has_other_sizes(genome):
             unread = _NOT_FOR_SCRIPT.replace("is given more than x", "has states of several sizes")
@@ -105,9 +105,9 @@ def beside_fields(genome: Genome, hx: str) -> dict[str, str]:
     }
 
 
-def without_script(template: str, genome: Genome) -> str:
+def without_script(template: str, genome: Genome, *, resets: bool) -> str:
     """The template, without what torch.jit.script reads where it cannot read the layer."""
-    read = genome.inputs == ("x",) and not has_other_sizes(genome)
+    read = genome.inputs == ("x",) and not resets and not has_other_sizes(genome)
     return _SCRIPTED.sub(r"\1" if read else "", template)
 
 
@@ -135,9 +135,9 @@ def _read_beside(sequence: Tensor, times=None, resets=None, dt: float | None = N
 """
 
 
-def model_fields(whole: WholeModel) -> dict[str, str]:
+def model_fields(whole: WholeModel, *, resets: bool) -> dict[str, str]:
     """The fields of the template of a whole model that say what may be missing, and what it is
-    given beside its data where the cell reads that.
+    given beside its data where the cell reads that, or its states are to be reset.
     """
     interface, reads = whole.interface, whole.genome.inputs
     inputs = interface.inputs
@@ -148,7 +148,7 @@ def model_fields(whole: WholeModel) -> dict[str, str]:
         "NOT_FINITE": "values.isinf().any()" if missing else "not values.isfinite().all()",
         "FILLED": ".nan_to_num(nan=0.0)" if missing else "",
     }
-    if reads == ("x",):
+    if reads == ("x",) and not resets:
         return fields
     timed = "dt" in reads and interface.time_unit is not None
     unit = interface.time_unit if timed else None

@@ -23,7 +23,12 @@ _TAKEN = ("Model", "ModelCell")
 
 @checked_arguments
 def to_model_source(
-    whole: WholeModel, *, weights: str, class_name: str = "Recurrent", doc: str = ""
+    whole: WholeModel,
+    *,
+    weights: str,
+    class_name: str = "Recurrent",
+    doc: str = "",
+    resets: bool = False,
 ) -> str:
     """A Python file with the bare layer as :func:`cellsearch.export.source.to_source` writes it,
     and around it the class ``Model`` with ``predict`` and ``step``, and ``load()``.
@@ -32,6 +37,7 @@ def to_model_source(
         under their own names.
     class_name: of the layer in it.
     doc: where the model comes from, in a sentence.
+    resets: whether ``predict`` takes ``resets=`` although the cell reads x alone.
 
     The state dict of ``Model`` has the names of ``whole.weights``. Raises :class:`ConfigError` for
     a name that is taken.
@@ -42,7 +48,7 @@ def to_model_source(
             where="--class-name",
             hint="leave the name of the layer out, or take another one",
         )
-    layer = to_source(whole.genome, class_name=class_name, **whole.sizes)
+    layer = to_source(whole.genome, class_name=class_name, resets=resets, **whole.sizes)
     body = _without_docstring(layer)
     interface, plain = whole.interface, whole.interface.to_plain()
     tokens = interface.inputs.vocabulary if isinstance(interface.inputs, TokenInputs) else 0
@@ -68,7 +74,7 @@ def to_model_source(
         "SIZE": "self.cell.output_size"
         if has_other_sizes(whole.genome)
         else "self.cell.hidden_size",
-        **model_fields(whole),
+        **model_fields(whole, resets=resets),
     }
     reading = _template("tokens.py.txt" if tokens else "features.py.txt").rstrip("\n")
     text = _template("model.py.txt").rstrip("\n").replace("@READING@", reading)

@@ -93,6 +93,7 @@ def to_source(
     weights: str = "",
     precision: Precision = "float32",
     sizes: Named | None = None,
+    resets: bool = False,
 ) -> str:
     """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over
     time).
@@ -103,16 +104,17 @@ def to_source(
     (:func:`cellsearch.export.weights.in_precision`). 16-bit numbers become the default dtype of the
     layer; with ``"int8"`` dense weights are 8-bit integers with one scale a row (Krishnamoorthi
     2018, arXiv 1806.08342, section 3), everything else is float32. ``sizes``: what the names of
-    sizes stand for, as ``compile_cell`` takes them. Raises :class:`ConfigError` for a class name
-    that is none, and :class:`GenomeError` where the cell needs ``input_size =
-    hidden_size`` and the sizes differ.
+    sizes stand for, as ``compile_cell`` takes them. ``resets``: whether the layer takes
+    ``reset=`` although its cell reads x alone; torch.jit.script cannot read it then. Raises
+    :class:`ConfigError` for a class name that is none, and :class:`GenomeError` where the cell
+    needs ``input_size = hidden_size`` and the sizes differ.
     """
     _check_class_name(class_name)
     check_bound(genome, sizes)
     if input_size is not None and hidden_size is not None:
         check_sizes(genome, Sizes(input_size, hidden_size, sizes))
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
-    template = sized_template(without_script(template, genome), genome, sizes)
+    template = sized_template(without_script(template, genome, resets=resets), genome, sizes)
     arguments = "".join(
         f"        {name}: int{'' if size is None else f' = {size}'},\n"
         for name, size in _sizes(input_size, hidden_size)
@@ -134,7 +136,7 @@ def to_source(
         "STATES": ", ".join(genome.state_names),
         "SQUARE": _square_check(genome),
         **scripted,
-        **beside_fields(genome, scripted["HX"]),
+        **beside_fields(genome, scripted["HX"], resets=resets),
     }
     return re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], template)
 

@@ -37,7 +37,7 @@ FOLDERS: tuple[Form, ...] = ("package",)
 OF_FORMS: dict[str, tuple[Form, ...]] = {
     "a precision": ("source", "state-dict", "c"),
     "a single step": ("onnx", "torch-export"),
-    "a reset": ("onnx", "torch-export"),
+    "a reset": ("source", "model", "onnx", "torch-export"),
     "a head": ("onnx", "torch-export", *WHOLE),
 }
 """What only some forms can have."""
@@ -156,8 +156,9 @@ def export_cell(
     whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` and ``"torch-export"`` then
         begin with raw values and end with answers.
     facts: what its run knows of it, for the card.
-    resets: whether ``"onnx"`` and ``"torch-export"`` have a further input that says where states
-        start afresh; the other forms with weights can always start afresh.
+    resets: whether source, model, ``"onnx"`` and ``"torch-export"`` have a further input that says
+        where states start afresh; source and model of a cell that reads ``dt[t]`` or ``mask[t]``
+        always have it, and C can always start afresh.
 
     Raises :class:`ConfigError` for what is there already or cannot be written like this,
     :class:`EnvironmentFailure` if the place cannot be written.
@@ -223,7 +224,11 @@ def _source(request: Request) -> Exported:
     beside = path.with_suffix(f".{request.suffix}") if tensors else None
     name = beside.name if beside else ""
     source = to_source(
-        request.genome, weights=name, precision=precision or "float32", **request.described
+        request.genome,
+        weights=name,
+        precision=precision or "float32",
+        resets=request.resets,
+        **request.described,
     )
     if beside:
         write_new(beside, packed(tensors, beside.suffix), force=request.force)
@@ -241,7 +246,11 @@ def _model(request: Request) -> Exported:
             hint=f"for example {path.stem}.py",
         )
     source = to_model_source(
-        whole, weights=beside.name, class_name=request.class_name, doc=request.doc
+        whole,
+        weights=beside.name,
+        class_name=request.class_name,
+        doc=request.doc,
+        resets=request.resets,
     )
     tensors = {name: from_numpy(array) for name, array in whole.weights.items()}
     write_new(beside, packed(tensors, beside.suffix), force=request.force)

@@ -243,6 +243,7 @@ def test_a_stepper_of_any_cell_starts_afresh() -> None:
     CELL.to_text(),
     "h[t] = tanh(linear(x[t], h[t-1])) * exp(-dt[t])",
     "m[0] = -1e30\nm[t] = max(m[t-1], linear(mask[t]))\nh[t] = tanh(linear(x[t], h[t-1]) - m[t])",
+    "m[0] = -1e30\nm[t] = max(m[t-1], linear(x[t]))\nh[t] = tanh(linear(x[t], h[t-1]) - m[t])",
 ])  # fmt: skip
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("both", [False, True])
@@ -254,7 +255,7 @@ def test_exported_source_computes_the_same(
     more = {name: every[name] for name in (*genome.inputs[1:], "reset")}
     module = layer(genome, num_layers=layers, bidirectional=both)
     space: dict[str, Any] = {}
-    exec(to_source(genome), space)
+    exec(to_source(genome, resets=True), space)
     exported = space["Recurrent"](5, 7, layers, bidirectional=both, dtype=torch.float64)
     exported.load_state_dict(module.state_dict())
     wrapped = {name: packed(value) for name, value in more.items()}

@@ -66,9 +66,9 @@ def valid(run: Path) -> list[int]:
     return [int(k) for k in np.flatnonzero(split == 1)]
 
 
-def exported(trial: Any, folder: Path) -> Any:
+def exported(trial: Any, folder: Path, *, resets: bool = False) -> Any:
     """The model as a file of its own."""
-    trial.export(folder / "best.py", "model", force=True)
+    trial.export(folder / "best.py", "model", force=True, resets=resets)
     spec = importlib.util.spec_from_file_location("best", folder / "best.py")
     assert spec is not None
     assert spec.loader is not None
@@ -97,6 +97,24 @@ def test_the_saved_file_has_the_recorded_score(run: Path, cell: str, tmp_path: P
     worse = answered(exported(trial, tmp_path), cell, given[0], [2 * t for t in given[1]])
     if cell != "gru":
         assert np.abs(worse[0] - found[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("cell", ["gru_dh", "gru"])
+def test_the_saved_file_takes_resets(run: Path, cell: str, tmp_path: Path) -> None:
+    x, _, times = own_data()
+    trial = trial_of(run, cell)
+    file = exported(trial, tmp_path, resets=cell == "gru")
+    fresh = [np.arange(len(s)) == 3 for s in x[:2]]
+    more = {} if cell == "gru" else {"times": times[:2]}
+    wanted = trial.model().predict(x[:2], resets=fresh, **more)
+    found = file.predict(x[:2], resets=fresh, **more)
+    without = file.predict(x[:2], **more)
+    for a, b, c in zip(found, wanted, without, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(a[:3], c[:3])
+        assert np.abs(np.asarray(a) - np.asarray(c))[3:].max() > 1e-4
+    with pytest.raises(ValueError, match="one a position"):
+        file.predict(x[:2], resets=[[True]] * 2)
 
 
 @pytest.mark.parametrize("cell", ["gru_dh", "cfc"])
