@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import resource
 import subprocess
@@ -120,3 +121,22 @@ def test_help_takes_less_than_three_tenths_of_a_second() -> None:
     # Processor time, and the best of five: other processes of the machine may take the core away
     # from any one of them.
     assert min(seconds) < 0.3, seconds
+
+
+def changes_of_path(source: str) -> list[int]:
+    """Lines in which a module changes where modules are found, as soon as it is imported."""
+    return [
+        part.lineno
+        for statement in ast.parse(source).body
+        if not isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        for part in ast.walk(statement)
+        if isinstance(part, ast.Attribute) and ast.unparse(part) == "sys.path"
+    ]
+
+
+def test_no_test_changes_where_the_others_find_their_modules() -> None:
+    """benchmarks/ui.py, say, would be found in place of the folder tests/ui."""
+    assert changes_of_path("import sys\nsys.path.insert(0, 'here')\n") == [2]
+    tests = Path(__file__).parents[1]
+    texts = {path: path.read_text("utf-8") for path in tests.rglob("*.py")}
+    assert not [str(path) for path, text in texts.items() if changes_of_path(text)]

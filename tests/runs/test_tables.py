@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import cellsearch.history
 from cellsearch import Genome, History, Proposal, Result, Trial
 from cellsearch.errors import ConfigError, EnvironmentFailure
+from cellsearch.history import frames
 from cellsearch.trial import Budget, Failure, Rung, Status
 
 CELL = Genome.from_text("h[t] = tanh(linear(x[t], h[t-1]))")
@@ -53,7 +53,7 @@ def test_rows_say_all_and_have_the_same_keys(history: History) -> None:
 def test_without_a_library_the_error_says_what_to_do(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cellsearch.history, "find_spec", lambda name: None)
+    monkeypatch.setattr(frames, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentFailure, match="pandas and polars cannot be imported") as caught:
         history.to_frame()
     assert "pip install pandas" in caught.value.hint
@@ -93,9 +93,11 @@ def test_the_library_that_is_installed_is_given_the_rows(
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("pandas", "polars"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    find = cellsearch.history.find_spec
+    find = frames.find_spec
     monkeypatch.setattr(
-        cellsearch.history, "find_spec", lambda name: find(name) if name in installed else None
+        frames,
+        "find_spec",
+        lambda name: find(name) if name in installed else None,
     )
     frame = history.to_frame(asked)
     assert type(frame).__module__ == taken

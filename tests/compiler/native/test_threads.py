@@ -258,14 +258,15 @@ except KeyboardInterrupt:
     assert all(map(torch.equal, first, run()))
     print("done", flush=True)
 """,
-    # The process ends while a thread of Python is in a run.
+    # The process ends while a thread of Python is in a run, a long one: Python ends threads that
+    # come back, and the C++ of torch aborts the process if that happens in it.
     "exit": """
+long = torch.zeros(1, 32, 16).expand(100_000, 32, 16).contiguous()
 def work():
-    while True:
-        with torch.no_grad():
-            module(x)
+    with torch.no_grad():
+        module(long)
 threading.Thread(target=work, daemon=True).start()
-time.sleep(0.05)
+time.sleep(0.1)
 print("done", flush=True)
 """,
 }
