@@ -133,11 +133,12 @@ from cellsearch.executors.in_process import InProcess
 from cellsearch.job import Limits
 from cellsearch.training import prepare
 
-adding = job("lstm", task="adding", training=SHORT, limits=Limits(seconds=SECONDS))
+adding = job("lstm", task="adding", training=SHORT, limits=Limits())
+long = replace(adding, steps=10**6, limits=Limits(seconds=SECONDS))
 with InProcess() as executor:
     executor.start("adding", adding.task_options, prepare("adding", adding.task_options).arrays)
-    for limits in (adding.limits, Limits()):
-        executor.submit(replace(adding, limits=limits))
+    for one in (long, adding):
+        executor.submit(one)
         for outcome in executor.events():
             print(outcome.failure.kind if outcome.failure else "trained")
 """
@@ -146,7 +147,7 @@ with InProcess() as executor:
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.05, 0.3])
 def test_a_process_trains_on_after_a_training_that_was_short_of_time(seconds: float) -> None:
-    # In a process of its own: the first optimizer of a process loads what breaks by halves.
+    # In a process of its own: the first training loads what may break by halves.
     found = subprocess.run(
         [sys.executable, "-c", SHORT_OF_TIME.replace("SECONDS", str(seconds))],
         capture_output=True,
