@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from cellsearch.compiler.program import POINTWISE, Instruction, Precision, Program
 from cellsearch.genome.graph import State
@@ -24,16 +25,15 @@ _RULED = frozenset({"const", "neg"})
 
 def simplify_program(program: Program) -> Program:
     """An equivalent program that is no longer than this one."""
+    return build_simplified(*_fields(program))
+
+
+def _fields(program: Program) -> tuple[Any, ...]:
+    """The fields in the order in which :func:`build_simplified` and :func:`_live` take them."""
     p = program
-    return build_simplified(
-        p.inputs,
-        p.states,
-        p.instructions,
-        p.next_states,
-        p.outputs,
-        p.parameters,
-        p.carried,
-        p.precision,
+    return (
+        *(p.inputs, p.states, p.instructions, p.next_states),
+        *(p.outputs, p.parameters, p.carried, p.precision),
     )
 
 
@@ -136,17 +136,7 @@ def drop_dead(program: Program) -> Program:
     """The program without instructions that reach no end, and without weights that nothing
     reads.
     """
-    p = program
-    return _live(
-        p.inputs,
-        p.states,
-        p.instructions,
-        p.next_states,
-        p.outputs,
-        p.parameters,
-        p.carried,
-        p.precision,
-    )
+    return _live(*_fields(program))
 
 
 def _live(

@@ -57,14 +57,10 @@ def answers(
     made: list[dict[str, Any]] = []
     if rolling:
         windows = windows_of(interface, given, window)
+        numbers = {name: k for k, name in enumerate(given.names or [""])}
         cut = [
-            {k: v[end - len(window) : end] for k, v in beside[place].items()}
-            for place, end, window in zip(
-                _places(given.names or [""], windows),
-                (end for _, end, _ in windows),
-                (window for _, _, window in windows),
-                strict=True,
-            )
+            {k: v[end - len(rows) : end] for k, v in beside[numbers[name]].items()}
+            for name, end, rows in windows
         ]
         found = model.predicted([window for _, _, window in windows], cut)
         for (name, end, _), predicted in zip(windows, found, strict=True):
@@ -81,12 +77,6 @@ def answers(
     for name, predicted in zip(given.names or [""], found, strict=True):
         made += rows_of(interface, name, predicted, probabilities=probabilities)
     return made
-
-
-def _places(names: Sequence[str], windows: Sequence[tuple[str, int, Any]]) -> list[int]:
-    """Of which sequence each window is."""
-    numbers = {name: k for k, name in enumerate(names)}
-    return [numbers[name] for name, _, _ in windows]
 
 
 def rows_of(

@@ -4,19 +4,17 @@ the package; and it sees what is wrong.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.scripts import benchmark
 from torch import nn
 
 from cellsearch.errors import BackendError
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 REFUSED = {
     "wrong: dtype, packed",
     "wrong: hx dtype",
@@ -40,23 +38,7 @@ SLOW = ("torch.compile", "torch.export", "module.compile()", "make_fx")
 in the default suite.
 """
 
-
-def loaded() -> Any:
-    path = str(FOLDER)
-    sys.path.insert(0, path)
-    try:
-        script = FOLDER / "like_lstm.py"
-        spec = importlib.util.spec_from_file_location("benchmarks_like_lstm", script)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path[:] = [part for part in sys.path if part != path]
-
-
-SCRIPT = loaded()
+SCRIPT = benchmark("like_lstm")
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,15 @@ torch.nn.LSTM can, in each form that it has; and a layer that does not is seen.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.scripts import benchmark
 from torch import nn
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
 CHECKED = (
     "call with hx",
     "batch_first",
@@ -53,24 +52,7 @@ HAS_NONE = {
 }
 """The forms that the cell of a part has not; docs/export.md says so."""
 
-
-def loaded() -> Any:
-    path = str(FOLDER)
-    sys.path.insert(0, path)
-    try:
-        spec = importlib.util.spec_from_file_location(
-            "benchmarks_like_lstm_cells", FOLDER / "like_lstm.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path[:] = [part for part in sys.path if part != path]
-
-
-SCRIPT = loaded()
+SCRIPT = benchmark("like_lstm")
 
 
 @pytest.fixture

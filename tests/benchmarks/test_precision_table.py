@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from support.scripts import benchmark
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-if not BENCHMARKS.is_dir():
-    pytest.skip("only in a checkout", allow_module_level=True)
-
-
-@pytest.fixture
-def precision(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("precision")
+precision = benchmark("precision")
 
 
-def rows(
-    precision: ModuleType, scores: dict[tuple[str, int], list[float]], names: list[str]
-) -> dict[Any, Any]:
+def rows(scores: dict[tuple[str, int], list[float]], names: list[str]) -> dict[Any, Any]:
     return {
         precision.Asked("char_lm", name, *arm): {"score": score}
         for arm, column in scores.items()
@@ -31,7 +19,7 @@ def rows(
     }
 
 
-def test_ranks_that_agree_and_ranks_that_do_not(precision: ModuleType) -> None:
+def test_ranks_that_agree_and_ranks_that_do_not() -> None:
     a = np.arange(1.0, 13.0)
     for statistic in (precision.spearman, precision.kendall):
         assert statistic(a, a**2) == pytest.approx(1)
@@ -47,21 +35,21 @@ def test_ranks_that_agree_and_ranks_that_do_not(precision: ModuleType) -> None:
     assert low < precision.spearman(a, swapped) < high <= 1
 
 
-def test_a_failed_training_is_the_worst_and_is_counted(precision: ModuleType) -> None:
+def test_a_failed_training_is_the_worst_and_is_counted() -> None:
     names = list(precision.cells(12))
     whole = [float(k) for k in range(1, 13)]
-    found = rows(precision, dict.fromkeys(precision.ARMS, whole), names)
+    found = rows(dict.fromkeys(precision.ARMS, whole), names)
     del found[precision.Asked("char_lm", names[0], "bf16", 1)]["score"]
     lines = precision.table(found, ["char_lm"]).splitlines()
     assert "0 and 1" in lines[2]
     assert "0 and 0" in lines[3]
     assert " 1.000 (1.00 to 1.00)" in lines[3]
     assert " 1.000 " not in lines[2]
-    few = rows(precision, dict.fromkeys(precision.ARMS, whole[:3]), names[:3])
+    few = rows(dict.fromkeys(precision.ARMS, whole[:3]), names[:3])
     assert "at least 10" in precision.table(few, ["char_lm"])
 
 
-def test_the_cells_are_mixed_and_the_same_every_time(precision: ModuleType) -> None:
+def test_the_cells_are_mixed_and_the_same_every_time() -> None:
     names = list(precision.cells())
     assert len(names) == 60
     assert names[:20] == list(precision.cells(20))

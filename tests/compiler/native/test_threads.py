@@ -90,6 +90,8 @@ def difference(genome: Genome, rows: int, steps: int, size: int, numbers: tuple[
             torch.manual_seed(3)
             module = compile_cell(genome, size, size, backend="native", threads=number, **options)  # type: ignore[arg-type]
             found[number] = results(module, way, rows, steps, size)
+        assert found[1][0].any(), "nothing is compared"
+        assert all(part.isfinite().all() for part in found[1])
         for number in numbers:
             for k, (one, other) in enumerate(zip(found[1], found[number], strict=True)):
                 if not torch.equal(one, other):
