@@ -104,16 +104,12 @@ def predict(
 
     written = Written(separator, decimal)
     if str(new_data) == "-" and output is None and model.can_stream:
-        if group or rolling or window or resets:
+        whole = {"--group": group, "--resets": resets, "--rolling": rolling, "--window": window}
+        asked = [option for option, value in whole.items() if value]
+        if asked:
             raise ConfigError(
                 "a stream has no groups, and is answered at every row",
-                where="--group"
-                if group
-                else "--resets"
-                if resets
-                else "--rolling"
-                if rolling
-                else "--window",
+                where=asked[0],
                 hint="leave it out",
             )
         _print(
