@@ -252,8 +252,8 @@ os._exit(0)
 """,
     # The signal reaches Python, which stops between two calls; the next call works.
     "interrupt": """
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         run()
 except KeyboardInterrupt:
@@ -279,6 +279,7 @@ def test_the_pool_survives(end: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", BEGIN + ENDS[end]],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
@@ -287,11 +288,11 @@ def test_the_pool_survives(end: str) -> None:
         if end == "interrupt":
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=100)
+        said, errors = process.communicate(timeout=100)
     finally:
         process.kill()
-    assert said == "done\n"
-    assert process.returncode == 0
+    assert said == "done\n", errors
+    assert process.returncode == 0, errors
 
 
 THREAD_SANITIZER = ("-march=native", "-fsanitize=thread", "-g", "-O1")
