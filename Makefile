@@ -12,6 +12,8 @@ STAMP := $(VENV)/.cellsearch-stamp
 DOCS_STAMP := $(VENV)/.cellsearch-docs-stamp
 
 export OMP_NUM_THREADS ?= 1
+# Tests and searches start many processes; without kept bytecode each compiles the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test lint types docs ci-slow lowest clean
 
