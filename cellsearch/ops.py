@@ -82,6 +82,8 @@ class Op:
     """The value lies in [0, 1]."""
     nonnegative: bool = False
     """The value is never below 0."""
+    nonpositive: bool = False
+    """The value is never above 0."""
     odd: bool = False
     """f(-a) = -f(a)."""
     even: bool = False
@@ -223,7 +225,7 @@ _ROWS = (
        "Dugas et al. 2001", _softplus, nonnegative=True, costly=True),
     Op("log_sigmoid", 1, 1, "torch.nn.functional.logsigmoid({0})", ("g * sigmoid(-a)",),
        "log of the logistic sigmoid; sLSTM, Beck et al. 2024", lambda a: -_softplus(-a),
-       costly=True, latex=r"\log\sigma"),
+       nonpositive=True, costly=True, latex=r"\log\sigma"),
     Op("exp", 1, 1, "torch.exp({0})", ("g * y",), "exponential gate of sLSTM, Beck et al. 2024",
        math.exp, nonnegative=True, superlinear=True, costly=True, latex=r"\exp", out="exp",
        in_place="torch.exp_({0})"),

@@ -11,7 +11,9 @@ from support.evaluate_plain import plain_step, plain_values, random_weights
 
 from cellsearch import zoo
 from cellsearch.genome import Genome
-from cellsearch.genome.checks import Growth, gates, growth_of_states, static_checks
+from cellsearch.genome.checks import static_checks
+from cellsearch.genome.ranges import gates
+from cellsearch.genome.state_growth import Growth, growth_of_states
 
 
 def found(text: str) -> set[tuple[str, str]]:
@@ -114,6 +116,29 @@ def test_cells_with_a_growth_finding_can_run_away() -> None:
     assert largest_state(zoo.load("rnn_relu"), 400, 3.0) > 1e6
     linear = [largest_state(zoo.load("lstm_1997"), steps, 3.0) for steps in (100, 200)]
     assert 1.8 < linear[1] / linear[0] < 2.2
+
+
+@pytest.mark.parametrize(
+    ("decay", "growth"),
+    [
+        ("exp(-relu(linear(x[t])))", Growth.BOUNDED),
+        ("exp(-(dt[t] * softplus(linear(x[t]))))", Growth.BOUNDED),
+        ("exp(log_sigmoid(linear(x[t])) - relu(linear(x[t])))", Growth.BOUNDED),
+        ("exp(min(linear(x[t]), 0) - abs(linear(x[t])))", Growth.BOUNDED),
+        ("exp(-0.5 * relu(linear(x[t])))", Growth.BOUNDED),
+        ("exp(-linear(x[t]))", Growth.MULTIPLIES),
+        ("exp(relu(linear(x[t])))", Growth.MULTIPLIES),
+        ("exp(log_sigmoid(linear(x[t])) + relu(linear(x[t])))", Growth.MULTIPLIES),
+        ("exp(max(linear(x[t]), 0) - abs(linear(x[t])))", Growth.MULTIPLIES),
+        # An input that is never seen: as many steps as there are are summed.
+        ("(1 - mask[t])", Growth.ADDS),
+        ("(1 - mask[t-1])", Growth.ADDS),
+    ],
+)
+def test_decays_are_known_by_their_signs(decay: str, growth: Growth) -> None:
+    genome = Genome.from_text(f"h[t] = {decay} * h[t-1] + tanh(linear(x[t]))")
+    at = [state.name for state in genome.states].index("h")
+    assert growth_of_states(genome)[at] is growth
 
 
 def test_gates_lie_between_0_and_1() -> None:
