@@ -71,6 +71,9 @@ class Suite:
     reference: Literal["lstm", "gru", "best", "perfect"] = "lstm"
     """The score that counts as 1: that of ``lstm``, ``gru``, or the ``best`` of both; or 0, which
     is ``perfect``, for tasks where these two learn nothing."""
+    most: Annotated[float, at_least(0)] = 0.0
+    """A share counts up to this in the fitness, so that no task makes up for all others (0: no
+    limit)."""
     stop_below: Annotated[float, between(0, 1, open_high=True)] = 0.0
     """With ``min``, the tasks after one with a smaller share of the reference are not trained (0:
     all are).
@@ -91,6 +94,9 @@ class Suite:
     weights: Annotated[int, at_least(0)] = 0
     """Of each task's whole model, within 15 %: every cell has the hidden size that follows from
     them (0: that of the training)."""
+    equal: Literal["", "lstm", "gru"] = ""
+    """Every cell alone has as many weights as this one has with the hidden size of the training,
+    within 15 %, as cells have in final comparisons ("": every cell has that hidden size)."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Of all tasks."""
     members: Annotated[tuple[Member, ...], Key("tasks"), at_least(1)]
@@ -110,6 +116,12 @@ class Suite:
                 f"a {self.aggregation} needs all tasks",
                 where="stop_below",
                 hint='only for aggregation = "min"',
+            )
+        if self.weights and self.equal:
+            raise ConfigError(
+                "the hidden size follows from weights or from equal, not from both",
+                where="equal",
+                hint="leave one of them out",
             )
         object.__setattr__(self, "training", _without_steps(self.training))
 
@@ -150,7 +162,15 @@ class Suite:
         return {**document, "tasks": members}
 
 
-_LATER = {"trainings": 1, "rates": [1.0], "over_rates": "mean", "failures": "fail", "weights": 0}
+_LATER = {
+    "trainings": 1,
+    "rates": [1.0],
+    "over_rates": "mean",
+    "failures": "fail",
+    "weights": 0,
+    "equal": "",
+    "most": 0.0,
+}
 """Keys that version 0.1 did not have, with what they say by default."""
 
 

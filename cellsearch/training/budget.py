@@ -15,7 +15,7 @@ from cellsearch.tasks.base import Task
 from cellsearch.training.model import cell_factory
 from cellsearch.training.shapes import shapes_only
 
-__all__ = ["TOLERANCE", "model_weights", "size_within"]
+__all__ = ["TOLERANCE", "cell_weights", "model_weights", "size_within"]
 
 TOLERANCE = 0.15
 """A model may have so much more or fewer weights than the budget."""
@@ -31,9 +31,25 @@ def model_weights(
     sizes: of the names that the cell has. The function raises :class:`CellsearchError` for an H
     that the cell cannot have.
     """
+    counts = _counts(task, genome, sizes)
+    return lambda hidden_size: sum(counts(hidden_size))
+
+
+def cell_weights(
+    task: Task, genome: Genome, sizes: Mapping[str, int | str] | None = None
+) -> Callable[[int], int]:
+    """How many of them are the cell's own: likewise, without what the model has around it."""
+    counts = _counts(task, genome, sizes)
+    return lambda hidden_size: counts(hidden_size)[1]
+
+
+def _counts(
+    task: Task, genome: Genome, sizes: Mapping[str, int | str] | None
+) -> Callable[[int], tuple[int, int]]:
+    """Weights around the cell and of the cell, as a function of H."""
     factory = cell_factory(genome, Training(sizes=sizes))
 
-    def count(hidden_size: int) -> int:
+    def count(hidden_size: int) -> tuple[int, int]:
         widths: list[int] = []
 
         def build(input_size: int) -> nn.Module:
@@ -43,7 +59,7 @@ def model_weights(
         with shapes_only():
             model = task.model(replace(factory, build=build, hidden_size=hidden_size))
         around = sum(weight.numel() for weight in model.parameters())
-        return around + parameter_count(genome, widths[0], hidden_size, sizes)
+        return around, parameter_count(genome, widths[0], hidden_size, sizes)
 
     return count
 

@@ -119,8 +119,11 @@ def fitness(suite: Suite, shares: Sequence[float]) -> float:
     ``min``: the smallest share. With ``stop_below`` a cell that failed a task is placed below all
     that failed none, by how many tasks it passed and then by its share of the one that it failed:
     ``stop_below * (passed + share / stop_below) / tasks``. The minimum alone would call a cell that
-    fails the first task equal to one that fails the last. ``mean`` and ``pareto``: the mean.
+    fails the first task equal to one that fails the last. ``mean`` and ``pareto``: the mean. With
+    ``most`` no share counts for more than that.
     """
+    if suite.most:
+        shares = [min(value, suite.most) for value in shares]
     if suite.aggregation != "min":
         return sum(shares) / len(shares)
     failed = next((k for k, value in enumerate(shares) if value < suite.stop_below), None)

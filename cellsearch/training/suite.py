@@ -28,7 +28,7 @@ from cellsearch.genome.parameters import size_step
 from cellsearch.job import Connection, Job, Limits, Prefilter, Result, Training
 from cellsearch.tasks.base import Arrays
 from cellsearch.tasks.suite import SUITE, Member, Suite, part
-from cellsearch.training.budget import model_weights, size_within
+from cellsearch.training.budget import cell_weights, model_weights, size_within
 from cellsearch.training.data import OnTraining, ReferenceTraining
 from cellsearch.training.loop import evaluate as train_one
 from cellsearch.training.model import decoded, make_task
@@ -152,16 +152,20 @@ def member_job(job: Job, suite: Suite, member: Member, seed: int, *, rate: float
 
 
 def _sized(job: Job, suite: Suite, genome: Genome, arrays: Arrays) -> Job:
-    """The training with the hidden size that follows from the weights of the suite. Raises
+    """The training with the hidden size that follows from the weights that the suite allows. Raises
     :class:`TrainingError` of kind ``"invalid"`` for a cell that cannot have so many.
     """
-    if not suite.weights:
+    if not (suite.weights or suite.equal):
         return job
-    named = job.training.sizes
-    count = model_weights(make_task(job, arrays), genome, named)
+    named, task = job.training.sizes, make_task(job, arrays)
+    if suite.equal:
+        count = cell_weights(task, genome, named)
+        budget = cell_weights(task, zoo.load(suite.equal))(job.training.hidden_size)
+    else:
+        count, budget = model_weights(task, genome, named), suite.weights
     try:
         step = size_step(genome, named)
-        hidden = size_within(count, suite.weights, f"the cell on {job.task}", step)
+        hidden = size_within(count, budget, f"the cell on {job.task}", step)
     except (ConfigError, GenomeError) as error:
         raise TrainingError(error.message, kind="invalid", hint=error.hint) from error
     return replace(job, training=replace(job.training, hidden_size=hidden))

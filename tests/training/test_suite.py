@@ -186,6 +186,9 @@ def test_fitness_by_aggregation() -> None:
     assert suites.fitness(members(3, aggregation="mean"), [0.9, 0.4, 1.1]) == pytest.approx(0.8)
     assert suites.fitness(members(3, aggregation="pareto"), [0.9, 0.4, 1.1]) == pytest.approx(0.8)
     assert suites.fitness(members(3, stop_below=0.5), [0.9, 0.6, 1.1]) == 0.6
+    limited = members(3, aggregation="mean", most=1.1)
+    assert suites.fitness(limited, [0.9, 1.0, 1.7]) == pytest.approx(1.0)
+    assert suites.fitness(limited, [0.9, 1.0, 1.1]) == pytest.approx(1.0)
 
 
 SHARES = st.floats(0, 1.5, allow_nan=False)

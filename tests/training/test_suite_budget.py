@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cellsearch import zoo
-from cellsearch.errors import TrainingError
+from cellsearch.errors import ConfigError, TrainingError
 from cellsearch.experiment import catalog
+from cellsearch.genome.parameters import parameter_count
 from cellsearch.job import Job, Training
-from cellsearch.tasks.suite import SUITE, Suite, load_suite_data, part
+from cellsearch.tasks.suite import SUITE, Member, Suite, load_suite_data, part
 from cellsearch.training import prepare
 from cellsearch.training.results import ResultCache
 from cellsearch.training.suite import targets, train_suite
@@ -44,6 +45,28 @@ def test_every_cell_gets_the_hidden_size_of_the_weights() -> None:
     assert all(255 <= result.parameters <= 345 for result in found.values())
     result, scored = train_suite(job(suite, "gru"), arrays)
     assert scored[0].share == pytest.approx(1 - result.metrics["score.adding"] / 0.8)
+
+
+def test_every_cell_is_as_large_as_the_one_that_it_is_to_be_equal_to() -> None:
+    member = Member(task="adding", steps=2, chance=0.1667, options={"length": 5})
+    suite = Suite(
+        name="equal", members=(member,), seeds=(1,), equal="lstm", training={"hidden_size": 16}
+    )
+    arrays = load_suite_data(suite)
+    wanted = parameter_count(zoo.load("lstm"), 2, 16)
+    asked = replace(job(replace(suite, reference="perfect"), "gru"), targets=(0.0,))
+    for cell, hidden in (("lstm", 16), ("gru", 18), ("rnn_tanh", 33)):
+        work = replace(asked, genome=zoo.load(cell).to_json())
+        result, _ = train_suite(work, arrays)
+        assert result.cell_parameters == parameter_count(zoo.load(cell), 2, hidden)
+        assert 0.85 * wanted <= result.cell_parameters <= wanted
+
+
+def test_the_size_of_cells_follows_from_one_thing() -> None:
+    with pytest.raises(ConfigError, match="not from both") as caught:
+        replace(SHIPPED, equal="lstm")
+    assert caught.value.where == "equal"
+    assert "equal" not in SHIPPED.to_document()
 
 
 def test_a_cell_that_cannot_have_so_many_weights_is_invalid() -> None:
