@@ -150,28 +150,40 @@ def _lay_out(
     """The genome in statement order, and the number in it of each value that is kept."""
     first = len(inputs) + len(states)
     order = _topological(nodes, first)
-    state_order, kept = _read_states(len(inputs), states, nodes, next_states, output, output_name)
+    state_order, uses = _read_states(
+        len(inputs), states, nodes, order, next_states, output, output_name
+    )
     ends = {*[next_states[k] for k in state_order], output}
-    uses = Counter([v for k in kept for v in nodes[k].inputs])
-    given = [k for k, name in enumerate(inputs) if name == "x" or k in uses or k in ends]
-    taken = {*(states[k].name for k in state_order), output_name, *(inputs[k] for k in given)}
-    order = [k for k in order if k in kept]
+    given = [k for k, name in enumerate(inputs) if name == "x" or uses[k] or k in ends]
+    taken = {*[states[k].name for k in state_order], output_name, *[inputs[k] for k in given]}
+    order = [k for k in order if uses[first + k] is not None]
     names = _name_shared(nodes, first, order, uses, ends, taken)
-    roots = [k for k in order if names[k] or first + k in ends]
     new = {k: n for n, k in enumerate(given)}
     new.update((len(inputs) + k, len(given) + n) for n, k in enumerate(state_order))
-    new_first = len(given) + len(state_order)
     laid: list[Node] = []
-    for root in roots:
-        for k in _post_order(root, nodes, first, new):
-            node, new[first + k] = nodes[k], new_first + len(laid)
-            laid.append(Node(names[k], node.op, tuple([new[v] for v in node.inputs]), node.attrs))
-    kept_states = tuple(states[k] for k in state_order)
+    new_first = len(new)
+
+    def lay(k: int) -> None:
+        """Lay out a node after those below it, in the order of evaluation: no deeper than an
+        expression is nested.
+        """
+        node = nodes[k]
+        for v in node.inputs:
+            if v not in new:
+                lay(v - first)
+        name, operands = names[k], tuple([new[v] for v in node.inputs])
+        new[first + k] = new_first + len(laid)
+        same = name == node.name and operands == node.inputs
+        laid.append(node if same else Node(name, node.op, operands, node.attrs))
+
+    for k in order:
+        if names[k] or first + k in ends:
+            lay(k)
     genome = Genome(
-        tuple(inputs[k] for k in given),
-        kept_states,
+        tuple([inputs[k] for k in given]),
+        tuple([states[k] for k in state_order]),
         tuple(laid),
-        tuple(new[next_states[k]] for k in state_order),
+        tuple([new[next_states[k]] for k in state_order]),
         new[output],
         output_name,
     )
@@ -182,35 +194,52 @@ def _read_states(
     n_inputs: int,
     states: Sequence[State],
     nodes: Sequence[Node],
+    order: Sequence[int],
     next_states: Sequence[int],
     output: int,
     output_name: str,
-) -> tuple[list[int], set[int]]:
-    """Positions of the states that something reads, the output's first, and of the nodes that are
-    kept.
+) -> tuple[list[int], list[int | None]]:
+    """Positions of the states that something reads, the output's first; and how often each value is
+    read, ``None`` for what is not kept.
 
     A name that nothing reads is not a state, but may still be the output: a state is assigned with
-    [t] and read with [t-1].
+    [t] and read with [t-1]. ``order``: of the nodes, operands first.
     """
     first = n_inputs + len(states)
     alive = list(range(len(states)))
-    named = [first + k for k, node in enumerate(nodes) if node.name]
     while True:
         ends = [output, *[next_states[k] for k in alive]]
-        kept = _reachable(nodes, first, ends + named)
-        read = {v for k in kept for v in nodes[k].inputs}
-        read.update(ends)
-        still = [k for k in alive if n_inputs + k in read]
+        uses = _uses(nodes, first, order, ends)
+        still = [k for k in alive if uses[n_inputs + k] or n_inputs + k in ends]
         if still == alive:
             break
         alive = still
-    return sorted(alive, key=lambda k: states[k].name != output_name), kept
+    return sorted(alive, key=lambda k: states[k].name != output_name), uses
+
+
+def _uses(
+    nodes: Sequence[Node], first: int, order: Sequence[int], ends: Iterable[int]
+) -> list[int | None]:
+    """How often each value is read by what the ends, and nodes with a name, are computed from;
+    ``None`` for what is not.
+    """
+    uses: list[int | None] = [None] * (first + len(nodes))
+    for value in ends:
+        uses[value] = 0
+    for k in reversed(order):
+        node = nodes[k]
+        if node.name and uses[first + k] is None:
+            uses[first + k] = 0
+        if uses[first + k] is not None:
+            for v in node.inputs:
+                uses[v] = 1 + (uses[v] or 0)
+    return uses
 
 
 def _topological(nodes: Sequence[Node], first: int) -> list[int]:
     """Positions of the nodes, operands first, otherwise in the given order."""
-    if all(0 <= v < first + k for k, node in enumerate(nodes) for v in node.inputs):
-        return list(range(len(nodes)))  # mostly they are in order
+    if _are_in_order(nodes, first):
+        return list(range(len(nodes)))
     order: list[int] = []
     done: set[int] = set()
     on_path: set[int] = set()
@@ -247,63 +276,69 @@ def _topological(nodes: Sequence[Node], first: int) -> list[int]:
     return order
 
 
-def _reachable(nodes: Sequence[Node], first: int, ends: Iterable[int]) -> set[int]:
-    kept: set[int] = set()
-    stack = [v - first for v in ends if v >= first]
-    while stack:
-        k = stack.pop()
-        if k not in kept:
-            kept.add(k)
-            stack += [v - first for v in nodes[k].inputs if v >= first]
-    return kept
+def _are_in_order(nodes: Sequence[Node], first: int) -> bool:
+    """Whether all operands stand before the nodes that read them, as they mostly do."""
+    value = first
+    for node in nodes:
+        for v in node.inputs:
+            if not 0 <= v < value:
+                return False
+        value += 1
+    return True
 
 
 def _name_shared(
     nodes: Sequence[Node],
     first: int,
     order: Sequence[int],
-    uses: Counter[int],
+    uses: Sequence[int | None],
     ends: Collection[int],
     taken: set[str],
 ) -> dict[int, str]:
     """Give a name (``n1``, ``n2``, ...) to anonymous nodes that are used more than once or nested
     too deeply to read.
     """
+    names = {k: nodes[k].name for k in order}
+    if len(order) < MAX_NESTING:  # nothing is nested so deeply
+        wanting = [
+            k
+            for k in order
+            if not names[k] and (uses[first + k] or 0) > 1 and first + k not in ends
+        ]
+    else:
+        wanting = _wanting_names(nodes, first, order, uses, ends)
+    if not wanting:
+        return names
     taken = taken | {node.name for node in nodes} | {f"{name}_t" for name in taken}
-    names: dict[int, str] = {}
-    depth: dict[int, int] = {}
     fresh = 0
-    for k in order:
-        node = nodes[k]
-        depth[k] = 1 + max([depth[v - first] for v in node.inputs if v >= first], default=0)
-        names[k] = node.name
-        is_end = first + k in ends
-        if not node.name and not is_end and (uses[first + k] > 1 or depth[k] >= MAX_NESTING):
+    for k in wanting:
+        fresh += 1
+        while f"n{fresh}" in taken:
             fresh += 1
-            while f"n{fresh}" in taken:
-                fresh += 1
-            names[k] = f"n{fresh}"
-        if names[k] or is_end:
-            depth[k] = 0
+        names[k] = f"n{fresh}"
     return names
 
 
-def _post_order(root: int, nodes: Sequence[Node], first: int, placed: dict[int, int]) -> list[int]:
-    """The root and the nodes below it that are not placed yet, operands first, in the order of
-    evaluation.
-    """
-    order: list[int] = []
-    stack = [(root, False)]
-    while stack:
-        k, ready = stack.pop()
-        below = () if ready else nodes[k].inputs
-        waiting = [(v - first, False) for v in reversed(below) if v not in placed]
-        if waiting:
-            stack.append((k, True))
-            stack += waiting
-        else:
-            order.append(k)
-    return order
+def _wanting_names(
+    nodes: Sequence[Node],
+    first: int,
+    order: Sequence[int],
+    uses: Sequence[int | None],
+    ends: Collection[int],
+) -> list[int]:
+    """The anonymous nodes that need a name."""
+    wanting: list[int] = []
+    depth: dict[int, int] = {}
+    for k in order:
+        node = nodes[k]
+        depth[k] = 1 + max([depth[v - first] for v in node.inputs if v >= first], default=0)
+        is_end = first + k in ends
+        if node.name or is_end:
+            depth[k] = 0
+        elif (uses[first + k] or 0) > 1 or depth[k] >= MAX_NESTING:
+            wanting.append(k)
+            depth[k] = 0
+    return wanting
 
 
 def statement_of(genome: Genome) -> tuple[str, ...]:

@@ -8,27 +8,16 @@ one use, or it is what a statement such as ``h[t] = ...`` defines.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cellsearch import ops
-from cellsearch.errors import GenomeError, amount, checked_arguments
-from cellsearch.genome.parts import (
-    ATTRIBUTES,
-    INPUTS,
-    MAX_NODES,
-    MAX_STATES,
-    Node,
-    State,
-    check_attributes,
-    check_name,
-    is_name,
-)
-from cellsearch.genome.shapes import check_cuts, infer_widths, is_cut, is_sized
+from cellsearch.errors import amount, checked_arguments
+from cellsearch.genome.parts import Node, State
+from cellsearch.genome.shapes import infer_widths, is_sized
 from cellsearch.genome.sizes import Width
+from cellsearch.genome.soundness import check_graph
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -59,7 +48,7 @@ class Genome:
     """The name of what is put out: a state's, or one of its own."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_graph(self)
 
     # -- numbering ---------------------------------------------------------------------------------
 
@@ -112,9 +101,11 @@ class Genome:
     def uses(self) -> tuple[tuple[int, ...], ...]:
         """For each value the numbers of the nodes that read it, once an operand."""
         uses: list[list[int]] = [[] for _ in range(self.n_values)]
-        for value, node in self.numbered():
+        value = self.first_node
+        for node in self.nodes:
             for operand in node.inputs:
                 uses[operand].append(value)
+            value += 1
         return tuple(map(tuple, uses))
 
     @cached_property
@@ -130,6 +121,11 @@ class Genome:
                 if value >= first:
                     stack.extend(nodes[value - first].inputs)
         return frozenset(live)
+
+    @cached_property
+    def op_names(self) -> frozenset[str]:
+        """The ops that its nodes have."""
+        return frozenset([node.op for node in self.nodes])
 
     @cached_property
     def sized(self) -> bool:
@@ -272,176 +268,3 @@ class Genome:
             self.output,
             self.output_name,
         )
-
-
-def _check(genome: Genome) -> None:
-    if genome.inputs != ("x",):
-        _check_inputs(genome)
-    if not genome.states:
-        raise GenomeError(
-            "the cell has no state, so it is not recurrent",
-            hint="assign a name with [t] and read it with [t-1], for example h[t] = "
-            "tanh(linear(x[t], h[t-1]))",
-        )
-    if len(genome.nodes) > MAX_NODES or len(genome.states) > MAX_STATES:
-        raise GenomeError(
-            f"{len(genome.nodes)} nodes and {len(genome.states)} states; at most "
-            f"{MAX_NODES} and {MAX_STATES} are allowed"
-        )
-    _check_states(genome)
-    _check_nodes(genome)
-    _check_ends(genome)
-    if genome.sized or is_cut(genome.nodes):
-        check_cuts(genome.nodes, genome.widths, genome._label)
-
-
-def _check_inputs(genome: Genome) -> None:
-    given = genome.inputs
-    if given[:1] != ("x",) or given != tuple(name for name in INPUTS if name in given):
-        raise GenomeError(
-            f"the inputs of a cell are x, then dt, then mask, the last two where the cell reads "
-            f"them, not {given!r:.80}"
-        )
-    read = {v for node in genome.nodes for v in node.inputs} | {genome.output, *genome.next_states}
-    for value, name in enumerate(given):
-        if value and value not in read:
-            raise GenomeError(
-                "nothing reads this input",
-                where=f"{name}[t]",
-                hint="leave it out; Builder does",
-            )
-        if value and (name in genome.state_names or name == genome.output_name):
-            raise GenomeError(
-                f"this is the name of an input that the cell reads, {name}[t]",
-                where=f"{name}[t]",
-                hint="choose another name",
-            )
-
-
-def _check_states(genome: Genome) -> None:
-    seen: set[str] = set()
-    for state in genome.states:
-        if not isinstance(state.name, str) or not is_name(state.name):
-            check_name(state.name, "state", f"state {state.name}")
-        if state.name in seen:
-            raise GenomeError("two states have this name", where=f"state {state.name}")
-        seen.add(state.name)
-        if not math.isfinite(state.initial):
-            raise GenomeError(
-                f"the initial value {state.initial} is not finite", where=f"state {state.name}"
-            )
-    if len(genome.next_states) != len(genome.states):
-        raise GenomeError(f"{len(genome.states)} states, but {len(genome.next_states)} next states")
-
-
-def _check_nodes(genome: Genome) -> None:
-    taken = {*genome.state_names, genome.output_name}
-    ends = {f"{name}_t" for name in (*taken, *genome.inputs)}
-    for value, node in genome.numbered():
-        name = node.name
-        if name:
-            if not isinstance(name, str) or name in taken or name in ends or not is_name(name):
-                _refuse_node_name(genome, value, node, taken)
-            taken.add(name)
-        op = ops.OPS.get(node.op) or ops.find(node.op)
-        if op is None:
-            raise GenomeError(
-                f"unknown op {node.op!r}",
-                where=_where(genome, value),
-                hint=ops.unknown_op_hint(str(node.op)),
-            )
-        if not op.accepts(len(node.inputs)):
-            raise GenomeError(
-                f"{node.op} takes {op.operands_text()}, not {len(node.inputs)}",
-                where=_where(genome, value),
-            )
-        for operand in node.inputs:
-            if not 0 <= operand < value:
-                raise GenomeError(
-                    f"operand {operand} does not come before the node (numbers below {value} do)",
-                    where=_where(genome, value),
-                )
-        if node.attrs or node.op in ATTRIBUTES:
-            check_attributes(node, _where(genome, value))
-
-
-def _where(genome: Genome, value: int) -> str:
-    node = genome.nodes[value - genome.first_node]
-    return f"node {node.name}" if node.name else f"node number {value - genome.first_node}"
-
-
-def _refuse_node_name(genome: Genome, value: int, node: Node, taken: Collection[str]) -> None:
-    """Say what is wrong with the name of a node."""
-    where = _where(genome, value)
-    check_name(node.name, "node", where)
-    if node.name in genome.inputs:
-        raise GenomeError(
-            f"this is the name of an input that the cell reads, {node.name}[t]",
-            where=where,
-            hint="choose another name",
-        )
-    if node.name in taken:
-        raise GenomeError(
-            "this name is defined twice",
-            where=where,
-            hint="give every node and state a name of its own",
-        )
-    raise GenomeError(
-        "this name is the graph's name of a new state or of an input",
-        where=where,
-        hint="choose another name",
-    )
-
-
-def _check_ends(genome: Genome) -> None:
-    for what, value in (
-        *zip(genome.state_names, genome.next_states, strict=True),
-        (genome.output_name, genome.output),
-    ):
-        if not 0 <= value < genome.n_values:
-            raise GenomeError(
-                f"its value {value} does not exist (numbers below {genome.n_values} do)",
-                where=f"{what}[t]",
-            )
-    if genome.output_name in genome.state_names:
-        if genome.output != genome.next_states[genome.state_names.index(genome.output_name)]:
-            raise GenomeError(
-                "the output has the name of a state, but another value",
-                where=f"{genome.output_name}[t]",
-            )
-    else:
-        check_name(genome.output_name, "output", f"output {genome.output_name}")
-    if (
-        genome.output_name in genome.state_names
-        and genome.output_name != "h"
-        and len(genome.states) > 1
-    ):
-        raise GenomeError(
-            f"several states, and the one that is put out is called {genome.output_name}, not h",
-            where=f"{genome.output_name}[t]",
-            hint=f"call it h, or give the output a name of its own: y[t] = {genome.output_name}[t]",
-        )
-    read = {v for node in genome.nodes for v in node.inputs} | {genome.output, *genome.next_states}
-    for k, state in enumerate(genome.states, start=len(genome.inputs)):
-        if k not in read:
-            raise GenomeError(
-                "nothing reads this state",
-                where=f"{state.name}[t-1]",
-                hint="a name that is never read with [t-1] is an output, not a state; "
-                "Builder drops such states",
-            )
-    if genome.output_name in genome.state_names[1:]:
-        raise GenomeError(
-            "the state that is put out comes first",
-            where=f"{genome.output_name}[t]",
-            hint="Builder orders the states",
-        )
-    slots, uses = genome.slots, genome.uses
-    for value, node in genome.numbered():
-        if not node.name and value not in slots and len(uses[value]) != 1:
-            raise GenomeError(
-                f"an anonymous {node.op} is used {len(uses[value])} times",
-                where=f"node number {value - genome.first_node}",
-                hint="name it, or build the genome with cellsearch.genome.builder.Builder, "
-                "which names it",
-            )

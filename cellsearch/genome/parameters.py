@@ -145,11 +145,14 @@ def requires_square(genome: Genome) -> str:
     ``""`` if it does not.
     """
     width = widths(genome)
-    for value, node in genome.numbered():
-        if node.op not in ("linear", "bias"):
-            below = [width[v] for v in node.inputs]
-            if "I" in below and "H" in below:
-                return genome.labels[value]
+    if width.count("I") > 1 or any(
+        genome.nodes[value - genome.first_node].op != "linear" for value in genome.uses[0]
+    ):  # else only linears read what is as wide as x
+        for value, node in genome.numbered():
+            if node.op not in ("linear", "bias"):
+                below = [width[v] for v in node.inputs]
+                if "I" in below and "H" in below:
+                    return genome.labels[value]
     for name, value in zip(
         (*genome.state_names, genome.output_name), (*genome.next_states, genome.output), strict=True
     ):
@@ -276,7 +279,7 @@ def _by_appearance(genome: Genome) -> list[int]:
 
 def fits_any_size(genome: Genome) -> bool:
     """Whether every H will do, because no value is a fraction of it or cut into parts."""
-    return not genome.sized and all(node.parts == 1 for node in genome.nodes)
+    return not genome.sized and all(node.is_plain or node.parts == 1 for node in genome.nodes)
 
 
 def check_plain(genome: Genome, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,7 +116,7 @@ class Node:
     @property
     def bias(self) -> bool:
         """Whether this ``linear`` adds a bias."""
-        return bool(dict(self.attrs).get("bias", False))
+        return bool(self._said("bias", default=False))
 
     @property
     def value(self) -> float:
@@ -133,18 +133,28 @@ class Node:
     @property
     def size(self) -> Width:
         """The size that this ``linear`` or ``bias`` has."""
-        return str(dict(self.attrs).get("size", "H"))
+        return str(self._said("size", default="H"))
 
     @property
     def blocks(self) -> int:
         """The blocks of the matrices of this ``linear``, 1 where they are dense."""
-        return int(dict(self.attrs).get("blocks", 1))
+        return int(self._said("blocks", default=1))
 
     @property
     def parts(self) -> int:
         """How many equal parts this node cuts values into: its blocks or heads, else 1."""
-        given = dict(self.attrs)
-        return int(given.get("heads", given.get("blocks", 1)))
+        return int(self._said("heads", default=self._said("blocks", default=1)))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the node says no size, no blocks and no heads."""
+        return not self.attrs or self.attrs[-1][0] in ("bias", "value")  # they stand by name
+
+    def _said(self, name: str, *, default: float | str) -> float | str:
+        for one, value in self.attrs:
+            if one == name:
+                return value
+        return default
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +249,8 @@ ATTRIBUTES: Mapping[str, tuple[Attribute, ...]] = {
     "head_norm": (Attribute("heads", "count", positional=True),),
 }
 """The attributes of the ops that have any, in the order of their names."""
+_DENSE = ((("bias", True),), (("bias", False),))
+"""The attributes of a linear of size H in one block."""
 
 
 def attributes(op: str, given: Mapping[str, float | bool | int | str]) -> Attributes:
@@ -256,23 +268,25 @@ def attributes(op: str, given: Mapping[str, float | bool | int | str]) -> Attrib
     return tuple(found)
 
 
-def check_attributes(node: Node, where: str) -> None:
+def check_attributes(node: Node, where: Callable[[], str]) -> None:
     """Raise :class:`GenomeError` unless the node has the attributes of its op, as
-    :func:`attributes` writes them.
+    :func:`attributes` writes them. ``where`` says which node it is.
     """
+    if node.op == "linear" and node.attrs in _DENSE and type(node.attrs[0][1]) is bool:
+        return  # as nearly all are
     allowed = {attribute.name: attribute for attribute in ATTRIBUTES.get(node.op, ())}
     names = [name for name, _ in node.attrs]
     needed = [name for name, attribute in allowed.items() if attribute.default is None]
     if names != sorted(allowed.keys() & set(names)) or not set(needed) <= set(names):
         expected = tuple(needed if set(needed) == set(allowed) or not allowed else allowed)
         raise GenomeError(
-            f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where
+            f"{node.op} takes the attributes {expected}, not {node.attrs!r}", where=where()
         )
     for name, value in node.attrs:
         _check_attribute(allowed[name], value, where)
 
 
-def _check_attribute(attribute: Attribute, value: object, where: str) -> None:
+def _check_attribute(attribute: Attribute, value: object, where: Callable[[], str]) -> None:
     name, kind = attribute.name, attribute.kind
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind == "flag":
@@ -288,10 +302,10 @@ def _check_attribute(attribute: Attribute, value: object, where: str) -> None:
         with suppress(ValueError):
             good = isinstance(value, str) and canonical_size(value) == value
     if not good:
-        raise GenomeError(message, where=where, hint=SIZE_HINT if kind == "size" else "")
+        raise GenomeError(message, where=where(), hint=SIZE_HINT if kind == "size" else "")
     if attribute.default is not None and value == attribute.default:
         raise GenomeError(
             f"{name}={value} is what counts where nothing is said, and is not written down",
-            where=where,
+            where=where(),
             hint="leave it out",
         )

@@ -26,12 +26,12 @@ _Term = Width | int
 
 def is_sized(nodes: Sequence[Node]) -> bool:
     """Whether some node says its size."""
-    return any(node.attrs and node.size != "H" for node in nodes)
+    return any(not node.is_plain and node.size != "H" for node in nodes)
 
 
 def is_cut(nodes: Sequence[Node]) -> bool:
     """Whether some node cuts values into blocks, heads or pairs."""
-    return any(node.op == "rotate" or (node.attrs and node.parts > 1) for node in nodes)
+    return any(node.op == "rotate" or (not node.is_plain and node.parts > 1) for node in nodes)
 
 
 def infer_widths(
@@ -46,7 +46,28 @@ def infer_widths(
 
     Raises :class:`GenomeError` where two sizes meet; ``label`` is what it calls a value.
     """
-    return _Inference(inputs, states, nodes, next_states, label).run()
+    if is_sized(nodes) or is_cut(nodes):
+        return _Inference(inputs, states, nodes, next_states, label).run()
+    return _plain_widths(inputs, states, nodes)
+
+
+def _plain_widths(
+    inputs: Sequence[str], states: Sequence[str], nodes: Sequence[Node]
+) -> tuple[Width, ...]:
+    """:func:`infer_widths` of a graph whose sizes are all ``1``, ``I`` and ``H``: none of them can
+    meet another one that it does not go with.
+    """
+    widths: list[Width] = [INPUTS[name] for name in inputs]
+    widths += ["H"] * len(states)
+    for node in nodes:
+        below = [widths[operand] for operand in node.inputs]
+        if node.op in ("linear", "bias") or "H" in below:
+            widths.append("H")
+        elif "I" in below:
+            widths.append("I")
+        else:
+            widths.append("H" if node.op in _OF_UNITS else "1")
+    return tuple(widths)
 
 
 class _Inference:

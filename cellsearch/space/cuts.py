@@ -35,7 +35,7 @@ def cuts(space: Declaration, genome: Genome) -> Iterator[Violation]:
     most, narrowest = space.limits.max_blocks, space.limits.max_bottleneck
     turned = angles(genome) if "rotate" in space.ops else frozenset[int]()
     for value, node in genome.numbered():
-        if not node.attrs or (node.size == "H/2" and value in turned):
+        if node.is_plain or (node.size == "H/2" and value in turned):
             continue
         if node.parts > most:
             yield Violation(f"{node.parts} blocks", genome.labels[value], f"at most {most}")

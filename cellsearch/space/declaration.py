@@ -253,7 +253,7 @@ class Declaration(ABC):
         """Whether the cell still has connection gates, so that it is trained to be pruned, not to
         be kept.
         """
-        return "scale" not in self.ops and any(node.op == "scale" for node in genome.nodes)
+        return "scale" in genome.op_names and "scale" not in self.ops
 
     @cached_property
     def numbers(self) -> frozenset[float]:

@@ -70,7 +70,10 @@ class Draft:
     @property
     def output_state(self) -> int | None:
         """The number of the state that is put out; ``None`` for an output of its own."""
-        return next((k for k, state in self.states.items() if state.name == self.output_name), None)
+        for number, state in self.states.items():
+            if state.name == self.output_name:
+                return number
+        return None
 
     def add(self, op: str, *inputs: int, name: str = "", bias: bool = True) -> int:
         """Add a node; ``bias`` counts for ``linear`` only."""
@@ -170,22 +173,29 @@ class Draft:
                 stack.extend(v for v in self.nodes[number].inputs if v > 0)
         return found
 
-    def above(self, value: int) -> set[int]:
-        """The nodes that are computed from this value within the step, itself included when it is a
-        node.
-        """
+    def readers(self) -> dict[int, list[int]]:
+        """For each value that nodes read, those nodes."""
         readers: dict[int, list[int]] = {}
         for number, node in self.nodes.items():
             for operand in node.inputs:
                 readers.setdefault(operand, []).append(number)
+        return readers
+
+    def above(self, value: int, readers: Mapping[int, list[int]] | None = None) -> set[int]:
+        """The nodes that are computed from this value within the step, itself included when it is a
+        node. ``readers``: those of the draft as it is, where they are known.
+        """
+        readers = self.readers() if readers is None else readers
         found: set[int] = set()
         stack = [value]
         while stack:
             number = stack.pop()
             if number not in found:
                 found.add(number)
-                stack.extend(readers.get(number, ()))
-        return {number for number in found if number > 0}
+                stack += readers.get(number, ())
+        if value <= 0:
+            found.remove(value)
+        return found
 
     def order(self) -> list[int]:
         """The nodes, operands first. Raises :class:`GenomeError` for a cycle."""
@@ -261,7 +271,8 @@ class Draft:
                     stack.extend(self.nodes[value].inputs)
                 elif value in self.ends:
                     stack.append(self.ends[value])
-        self.nodes = {number: node for number, node in self.nodes.items() if number in useful}
+        if not useful.issuperset(self.nodes):
+            self.nodes = {number: node for number, node in self.nodes.items() if number in useful}
         for state in [state for state in self.states if state not in useful]:
             del self.states[state], self.ends[state]
 

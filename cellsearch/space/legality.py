@@ -143,7 +143,7 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
 
 def _misfit(genome: Genome, sizes: LayerSizes) -> str:
     """Why a cell with sizes or blocks cannot be built at these sizes; ``""`` if it can."""
-    if fits_any_size(genome) and all(node.op != "rotate" for node in genome.nodes):
+    if "rotate" not in genome.op_names and fits_any_size(genome):
         return ""
     try:
         hidden = sizes.hidden_size
@@ -187,13 +187,15 @@ def _weights(
     size = bound_sizes(genome, input_size, hidden_size, sizes)
     width = widths(genome)
     total = 0
-    for _, node in genome.numbered():
+    for node in genome.nodes:
         if node.op == "linear":
-            rows = size[node.size]
-            total += rows * sum(size[width[v]] for v in node.inputs) // node.blocks
+            rows = hidden_size if node.is_plain else size[node.size]
+            columns = sum([size[width[v]] for v in node.inputs])
+            total += rows * columns if node.is_plain else rows * columns // node.blocks
             total += rows * node.bias
         elif node.op == "diag":
-            total += hidden_size if width[node.inputs[0]] == "1" else size[width[node.inputs[0]]]
+            operand = width[node.inputs[0]]
+            total += hidden_size if operand == "1" else size[operand]
         elif node.op in ("scale", "bias"):
             total += 1 if node.op == "scale" else size[node.size]
     return total
@@ -240,13 +242,13 @@ def _influence(space: Declaration, genome: Genome) -> Iterator[Violation]:
                     f"{state}_<t-1>",
                     "states that reach the output",
                 )
-        for value in range(genome.first_node, genome.n_values):
-            if rules.no_idle_nodes and value not in useful:
-                yield Violation(
-                    "this node never influences the output",
-                    genome.labels[value],
-                    "nodes with influence",
-                )
+        idle = set(range(genome.first_node, genome.n_values)) - useful
+        for value in sorted(idle) if rules.no_idle_nodes else ():
+            yield Violation(
+                "this node never influences the output",
+                genome.labels[value],
+                "nodes with influence",
+            )
     if rules.states_see_input:
         seen = _driven(genome)
         for k, state in enumerate(genome.state_names, start=len(genome.inputs)):
@@ -261,6 +263,7 @@ def _read(genome: Genome, roots: list[int], *, within: bool = False) -> set[int]
     earlier ones too. The roots among them.
     """
     first, nodes, ends = genome.first_node, genome.nodes, genome.next_states
+    first_state = len(genome.inputs)
     found: set[int] = set()
     stack = list(roots)
     while stack:
@@ -269,8 +272,8 @@ def _read(genome: Genome, roots: list[int], *, within: bool = False) -> set[int]
             found.add(value)
             if value >= first:
                 stack += nodes[value - first].inputs
-            elif genome.is_state(value) and not within:
-                stack.append(ends[value - len(genome.inputs)])
+            elif value >= first_state and not within:
+                stack.append(ends[value - first_state])
     return found
 
 

@@ -4,15 +4,50 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-__all__ = ["Lot", "Lots"]
+__all__ = ["Group", "Lot", "Lots", "MadeLater"]
 
 Thing = TypeVar("Thing")
 MOST = 256
+
+
+class Group(NamedTuple, Generic[Thing]):
+    """Things that are made when somebody wants them."""
+
+    weights: Sequence[float]
+    """One for each."""
+    make: Callable[[int], Thing]
+    """The thing of this place among them."""
+
+    def each(self) -> Iterator[tuple[Thing, float]]:
+        """All of them, with their weights."""
+        return zip(map(self.make, range(len(self.weights))), self.weights, strict=True)
+
+
+class MadeLater(Sequence[Thing]):
+    """The things of groups, each made when it is drawn: mostly one of hundreds is."""
+
+    def __init__(self, groups: Iterable[Group[Thing]]) -> None:
+        self._groups = list(groups)
+        self._ends = list(accumulate(len(group.weights) for group in self._groups))
+        self.weights = [weight for group in self._groups for weight in group.weights]
+        """Of each thing."""
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[k] for k in range(len(self))[place]]
+        place = range(len(self))[place]
+        group = bisect_right(self._ends, place)
+        before = self._ends[group - 1] if group else 0
+        return self._groups[group].make(place - before)
 
 
 class Lot(Generic[Thing]):
@@ -58,4 +93,4 @@ class Lots:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
-        return lot  # type: ignore[return-value]
+        return cast(Lot[Thing], lot)

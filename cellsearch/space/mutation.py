@@ -28,32 +28,19 @@ of the ops that it adds, and drawn again when it leads outside the space.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
-from cellsearch import ops
 from cellsearch.errors import ConfigError, SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.cuts import block_moves, bottleneck_moves
 from cellsearch.space.declaration import Declaration, Edit
-from cellsearch.space.delays import delay_moves
-from cellsearch.space.draft import Draft, X
-from cellsearch.space.gaps import gap_moves
-from cellsearch.space.lots import Lot
-from cellsearch.space.moves import (
-    Move,
-    Place,
-    apply,
-    block,
-    places,
-    put_function,
-    put_gate,
-)
-from cellsearch.space.steps import free_state_name, initial, new_state
-from cellsearch.space.turns import has_turns, turn_moves
+from cellsearch.space.draft import Draft
+from cellsearch.space.edits import GROUPED, OPERATORS, Change, function_moves
+from cellsearch.space.lots import Lot, MadeLater
+from cellsearch.space.moves import Move, apply, places
+from cellsearch.space.turns import has_turns
 
 __all__ = ["OPERATORS", "moves", "mutate", "neighbours", "operators"]
 
@@ -135,7 +122,11 @@ def mutate(
 
 def _lot(space: Declaration, genome: Genome, operator: str) -> Lot[Change]:
     """What the moves of an operator do, by their weights."""
-    found = list(OPERATORS[operator](space, Draft.of(genome)))
+    draft = Draft.of(genome)
+    if operator in GROUPED:
+        later = MadeLater(GROUPED[operator](space, draft))
+        return Lot(later, later.weights)
+    found = list(OPERATORS[operator](space, draft))
     return Lot([edit for edit, _ in found], [chance for _, chance in found])
 
 
@@ -145,7 +136,7 @@ def neighbours(space: Declaration, genome: Genome) -> tuple[Genome, ...]:
     draft = Draft.of(genome)
     listed = (*_LIST, *(name for name in _OF_LIMITS if name in operators(space)))
     tried = [move for name in listed for move in moves(space, genome, name)]
-    tried += [move for place in places(draft) for move in _wrap_moves(space, place)]
+    tried += [move for place in places(draft) for move in function_moves(space, place)]
     for move in tried:
         edited = apply(space, genome, move.edit)
         if edited is not None and edited.key != genome.key:
@@ -157,268 +148,3 @@ def moves(space: Declaration, genome: Genome, operator: str) -> list[Move]:
     """All moves of an operator, not yet tried for legality."""
     draft = Draft.of(genome)
     return [Move(operator, edit, chance) for edit, chance in OPERATORS[operator](space, draft)]
-
-
-Change = Callable[[Draft], None]
-_Moves = Iterator[tuple[Change, float]]
-
-
-# -- ops and connections ---------------------------------------------------------------------------
-
-
-def _op(space: Declaration, draft: Draft) -> _Moves:
-    for number, node in draft.nodes.items():
-        if node.op in ("linear", "const", "bias", "blend"):
-            continue
-        alike = (
-            space.ops_of_one
-            if len(node.inputs) == 1
-            else [op for op in space.ops_of_two if ops.OPS[op].accepts(len(node.inputs))]
-        )
-        for op in alike:
-            if op not in (node.op, "complement"):
-                yield partial(_set_op, number, op), space.weight(op)
-
-
-def _set_op(number: int, op: str, draft: Draft) -> None:
-    draft.set_op(number, op)
-    if ops.OPS[op].parametric and not draft.nodes[number].name:
-        draft.set_name(number, draft.fresh_name())
-
-
-def _sources(draft: Draft, reader: int, *, linear: bool) -> list[int]:
-    """Values that a node may read: no x_t unless it is a linear, nothing that is computed from the
-    node itself.
-    """
-    above = draft.above(reader) if reader > 0 else set()
-    below = [
-        number for number, node in draft.nodes.items() if number not in above and node.op != "const"
-    ]
-    return ([X] if linear else []) + list(draft.states) + below
-
-
-def _connection(space: Declaration, draft: Draft) -> _Moves:
-    sources: dict[int, list[int]] = {}  # of each reader
-    for place in places(draft):
-        if (
-            place.position < 0
-            or draft.nodes.get(place.value, None) is None
-            or draft.nodes[place.value].op != "const"
-        ):
-            reader = place.node if place.position >= 0 else X
-            if reader not in sources:
-                sources[reader] = _sources(draft, reader, linear=place.linear)
-            for value in sources[reader]:
-                if value != place.value:
-                    yield partial(_put, place, value), 1.0
-
-
-def _put(place: Place, value: int, draft: Draft) -> None:
-    place.put(draft, value)
-
-
-def _variadic(space: Declaration, draft: Draft) -> Iterator[int]:
-    return (number for number, node in draft.nodes.items() if ops.OPS[node.op].max_arity is None)
-
-
-def _connect(space: Declaration, draft: Draft) -> _Moves:
-    for number in _variadic(space, draft):
-        node = draft.nodes[number]
-        if len(node.inputs) < space.limits.max_operands:
-            for value in _sources(draft, number, linear=node.op == "linear"):
-                if value not in node.inputs:
-                    yield partial(_set_inputs, number, (*node.inputs, value)), 1.0
-
-
-def _disconnect(space: Declaration, draft: Draft) -> _Moves:
-    for number in _variadic(space, draft):
-        inputs = draft.nodes[number].inputs
-        if len(inputs) > ops.OPS[draft.nodes[number].op].min_arity:
-            for position in range(len(inputs)):
-                yield partial(_set_inputs, number, inputs[:position] + inputs[position + 1 :]), 1.0
-
-
-def _set_inputs(number: int, inputs: tuple[int, ...], draft: Draft) -> None:
-    draft.set_inputs(number, inputs)
-
-
-# -- nodes -----------------------------------------------------------------------------------------
-
-
-def _wrap_moves(space: Declaration, place: Place) -> Iterator[Move]:
-    if place.value != X:
-        for op in space.ops_of_one:
-            yield Move("insert", partial(put_function, place, op), space.weight(op))
-
-
-def _insert(space: Declaration, draft: Draft) -> _Moves:
-    sources: dict[int, list[int]] = {}  # of each reader
-    for place in places(draft):
-        for move in _wrap_moves(space, place):
-            yield move.edit, move.weight
-        if place.value == X:
-            continue
-        reader = place.node if place.position >= 0 else X
-        if reader not in sources:
-            sources[reader] = _sources(draft, reader, linear=False)
-        for op in space.ops_of_two:
-            chance = space.ops[op] / max(1, len(sources[reader]))
-            for value in sources[reader]:
-                yield partial(_pair, place, op, value), chance
-            yield partial(_pair, place, op, None), space.ops[op]
-
-
-def _pair(place: Place, op: str, value: int | None, draft: Draft) -> None:
-    other = block(draft) if value is None else value
-    place.put(draft, draft.add(op, place.value, other))
-
-
-def _delete(space: Declaration, draft: Draft) -> _Moves:
-    for number, node in draft.nodes.items():
-        for value in dict.fromkeys(node.inputs):
-            if value != X and not (value > 0 and draft.nodes[value].op == "const"):
-                yield partial(_bypass, number, value), 1.0
-
-
-def _bypass(number: int, value: int, draft: Draft) -> None:
-    draft.bypass(number, value)
-
-
-# -- gates and sharing -----------------------------------------------------------------------------
-
-
-def _gate(space: Declaration, draft: Draft) -> _Moves:
-    for place in places(draft):
-        if place.value != X:
-            for gate in space.gate_ops:
-                yield partial(put_gate, place, gate), space.weight(gate)
-
-
-def _duplicate(space: Declaration, draft: Draft) -> _Moves:
-    for number, node in draft.nodes.items():
-        if (
-            ops.OPS[node.op].unary
-            and draft.nodes.get(node.inputs[0]) is not None
-            and draft.nodes[node.inputs[0]].op == "linear"
-        ):
-            below = draft.below(number)
-            for place in places(draft):
-                if place.value != X and place.node not in below:
-                    yield partial(_copy_gate, number, place), 1.0
-
-
-def _copy_gate(number: int, place: Place, draft: Draft) -> None:
-    place.put(draft, draft.add("mul", _copy(draft, number), place.value))
-
-
-def _copy(draft: Draft, number: int) -> int:
-    """A copy of a linear, or of a function and the linear below it, with weights of its own."""
-    node = draft.nodes[number]
-    if node.op == "linear":
-        return draft.put(replace(node, name=draft.fresh_name()))
-    return draft.add(node.op, _copy(draft, node.inputs[0]))
-
-
-def _share(space: Declaration, draft: Draft) -> _Moves:
-    linear = [number for number, node in draft.nodes.items() if node.op == "linear"]
-    for kept in linear:
-        for gone in linear:
-            if kept != gone and kept not in draft.above(gone):
-                yield partial(_merge, kept, gone), 1.0
-
-
-def _merge(kept: int, gone: int, draft: Draft) -> None:
-    draft.substitute(gone, kept)
-    del draft.nodes[gone]
-
-
-def _unshare(space: Declaration, draft: Draft) -> _Moves:
-    for number in draft.nodes:
-        root = number
-        if ops.OPS[draft.nodes[root].op].unary:
-            root = draft.nodes[root].inputs[0]
-        if root > 0 and draft.nodes[root].op == "linear":
-            readers = [place for place in places(draft) if place.value == number]
-            for place in readers if len(readers) > 1 else ():
-                yield partial(_own_copy, number, place), 1.0
-
-
-def _own_copy(number: int, place: Place, draft: Draft) -> None:
-    place.put(draft, _copy(draft, number))
-
-
-# -- states ----------------------------------------------------------------------------------------
-
-
-def _add_state(space: Declaration, draft: Draft) -> _Moves:
-    readers = [
-        n
-        for n, node in draft.nodes.items()
-        if node.op == "linear" and len(node.inputs) < space.limits.max_operands
-    ]
-    if draft.output_state is None:
-        for reader in readers:
-            yield partial(_keep_output, space, reader), 3.0
-    if len(draft.states) >= len(space.states):
-        return
-    for value in draft.nodes:
-        if draft.nodes[value].op not in ("const", "linear"):
-            for reader in readers:
-                yield partial(_delay, space, value, reader), 1.0
-    if {"mul", "add"} <= space.ops.keys():
-        for place in places(draft):
-            if place.value != X and not place.linear:
-                for gate in space.gate_ops:
-                    yield partial(new_state, space, place, gate), 3.0
-
-
-def _keep_output(space: Declaration, reader: int, draft: Draft) -> None:
-    """Let the output be a state, and a linear read it."""
-    name = draft.output_name
-    state = draft.add_state(name, draft.output, initial(space))
-    draft.set_inputs(reader, (*draft.nodes[reader].inputs, state))
-
-
-def _delay(space: Declaration, value: int, reader: int, draft: Draft) -> None:
-    """A state that remembers a value for one step, read by a linear."""
-    state = draft.add_state(free_state_name(space, draft), value, initial(space))
-    draft.set_inputs(reader, (*draft.nodes[reader].inputs, state))
-
-
-def _remove_state(space: Declaration, draft: Draft) -> _Moves:
-    for gone in draft.states:
-        for kept in draft.states:
-            if kept != gone:
-                yield partial(_read_instead, gone, kept), 1.0
-
-
-def _read_instead(gone: int, kept: int, draft: Draft) -> None:
-    for number, node in list(draft.nodes.items()):
-        if gone in node.inputs:
-            inputs = [kept if v == gone else v for v in node.inputs]
-            draft.set_inputs(number, dict.fromkeys(inputs) if node.op == "linear" else inputs)
-    for state, end in draft.ends.items():
-        if end == gone:
-            draft.set_end(state, kept)
-
-
-OPERATORS: dict[str, Callable[[Declaration, Draft], _Moves]] = {
-    "op": _op,
-    "connection": _connection,
-    "connect": _connect,
-    "disconnect": _disconnect,
-    "insert": _insert,
-    "delete": _delete,
-    "gate": _gate,
-    "duplicate": _duplicate,
-    "share": _share,
-    "unshare": _unshare,
-    "add_state": _add_state,
-    "remove_state": _remove_state,
-    "delay": delay_moves,
-    "gap": gap_moves,
-    "turn": turn_moves,
-    "blocks": block_moves,
-    "bottleneck": bottleneck_moves,
-}
-"""The mutation operators by name."""

@@ -54,6 +54,7 @@ class RewriteGraph:
         self.vertices += [Vertex("state") for _ in genome.states]
         self.names: dict[int, str] = {}
         self.replaced: dict[int, int] = {}
+        self.recent: set[int] = set()  # replaced since :meth:`live_order` was asked for
         self.known: dict[tuple[str, float, tuple[int, ...]], int] = {}
         self.uses: dict[int, int] = {}
         self.user: dict[int, int] = {}  # the last one counted
@@ -132,6 +133,7 @@ class RewriteGraph:
     def replace(self, value: int, by: int) -> None:
         """Let all users of ``value`` read ``by`` instead."""
         self.replaced[value] = by
+        self.recent.add(value)
         self._needed = None
         self.forms.clear()
         self.revive(by)
@@ -153,16 +155,17 @@ class RewriteGraph:
     @property
     def present(self) -> Callable[[int], Vertex]:
         """:meth:`at`, for many values before the next one is replaced."""
-        return self.at if self.replaced else self.vertices.__getitem__
+        return self.at if self.recent else self.vertices.__getitem__
 
     def at(self, value: int) -> Vertex:
         """The vertex of a value, its operands as they are now."""
         vertex = self.vertices[value]
-        if self.replaced and not self.replaced.keys().isdisjoint(vertex.operands):
-            operands = tuple([self.find(v) for v in vertex.operands])
-            vertex = vertex._replace(operands=operands)
-            self.vertices[value] = vertex
+        if self.recent and not self.recent.isdisjoint(vertex.operands):
+            vertex = self.vertices[value] = self._read_anew(vertex)
         return vertex
+
+    def _read_anew(self, vertex: Vertex) -> Vertex:
+        return vertex._replace(operands=tuple([self.find(v) for v in vertex.operands]))
 
     def op(self, value: int) -> str:
         """The op of a value."""
@@ -252,36 +255,44 @@ class RewriteGraph:
 
     def live_order(self) -> list[int]:
         """The live values, operands first; counts the uses afresh."""
+        self._settle()
         roots = self.roots()
         order = self.below(roots)
-        self.uses = dict.fromkeys(order, 0)
-        self.user.clear()
-        self.forms.clear()
-        at = self.present
+        uses, user, vertices = dict.fromkeys(order, 0), dict[int, int](), self.vertices
         for value in order:
-            for operand in at(value).operands:
-                self.uses[operand] += 1
-                self.user[operand] = value
+            for operand in vertices[value].operands:
+                uses[operand] += 1
+                user[operand] = value
         for root in roots:
-            self.uses[root] += 1
+            uses[root] += 1
+        self.uses, self.user = uses, user
+        self.forms.clear()
         return order
+
+    def _settle(self) -> None:
+        """Let every vertex, dead ones too, read what stands in the place of its operands now."""
+        if self.recent:
+            for value, vertex in enumerate(self.vertices):
+                if not self.recent.isdisjoint(vertex.operands):
+                    self.vertices[value] = self._read_anew(vertex)
+            self.recent.clear()
 
     def below(self, roots: Iterable[int], known: Collection[int] = ()) -> list[int]:
         """The values from which the roots are computed, operands first, the roots included; nothing
         at or below ``known`` ones.
         """
         at, order, done = self.present, list[int](), set[int]()
-        stack = [(root, False) for root in reversed(list(roots))]
+        stack = list(roots)[::-1]
         while stack:
-            value, ready = stack.pop()
-            if ready:
-                order.append(value)
+            value = stack.pop()
+            if value < 0:  # what is below it stands there already
+                order.append(~value)
             elif value not in done and value not in known:
                 done.add(value)
                 operands = at(value).operands
                 if operands:
-                    stack.append((value, True))
-                    stack += [(v, False) for v in reversed(operands)]
+                    stack.append(~value)
+                    stack += operands[::-1]
                 else:
                     order.append(value)
         return order

@@ -73,11 +73,13 @@ class ProductForm:
 
 
 def sum_of(graph: RewriteGraph, value: int) -> SumForm:
-    """The sum that a value is; one term if it is something else. The caller may change it."""
+    """The sum that a value is; one term if it is something else. It belongs to the graph: who
+    wants another one changes a copy.
+    """
     known: SumForm | None = graph.forms.get(("sum", value))
     if known is None:
         known = graph.forms["sum", value] = _sum_of(graph, value)
-    return SumForm(known.constant, dict(known.terms))
+    return known
 
 
 def _sum_of(graph: RewriteGraph, value: int) -> SumForm:
@@ -116,16 +118,12 @@ def product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
     """The product that a value is, one factor if it is something else, or a power of more than
     ``MAX_POWERS`` factors; ``None`` where it divides by 0 or the numbers overflow.
 
-    The caller may change it.
+    It belongs to the graph: who wants another one changes a copy.
     """
     if ("product", value) not in graph.forms:
         graph.forms["product", value] = _product_of(graph, value)
     known: ProductForm | None = graph.forms["product", value]
-    return (
-        None
-        if known is None
-        else ProductForm(known.coefficient, list(known.factors), list(known.divisors))
-    )
+    return known
 
 
 def _product_of(graph: RewriteGraph, value: int) -> ProductForm | None:

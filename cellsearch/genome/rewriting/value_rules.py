@@ -114,8 +114,7 @@ def _without_sign(graph: RewriteGraph, value: int) -> int | None:
     if vertex.op == "mul":
         form = product_of(graph, value)
         if form is not None and form.coefficient < 0:
-            form.coefficient = -form.coefficient
-            return write_product(graph, form)
+            return write_product(graph, ProductForm(-form.coefficient, form.factors, form.divisors))
     return None
 
 
@@ -195,7 +194,8 @@ def unit_of_multiple(graph: RewriteGraph, value: int) -> int | None:
     form = product_of(graph, inner) if graph.op(inner) in ("mul", "div") else None
     if form is None or abs(form.coefficient) in (0.0, 1.0) or not form.factors:
         return None
-    form.coefficient = math.copysign(1.0, form.coefficient)
+    sign = math.copysign(1.0, form.coefficient)
+    form = ProductForm(sign, form.factors, form.divisors)
     return graph.make("unit", write_product(graph, form))
 
 
@@ -353,11 +353,8 @@ def _blend_of_difference(
     share = -d * inside.terms.get(b, 0.0)
     if share * c <= 0.0 or abs(share) > abs(c) or (len(inside.terms) == 1 and not inside.constant):
         return None
-    del inside.terms[b]
-    a = write_sum(
-        graph,
-        SumForm(inside.constant * d / share, {u: k * d / share for u, k in inside.terms.items()}),
-    )
+    others = {u: k * d / share for u, k in inside.terms.items() if u != b}
+    a = write_sum(graph, SumForm(inside.constant * d / share, others))
     rest = SumForm(form.constant, {u: k for u, k in form.terms.items() if u != v})
     rest.add(b, -share)
     rest.add(graph.make("blend", gate, a, b), share)

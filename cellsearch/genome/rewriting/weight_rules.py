@@ -53,6 +53,7 @@ MAX_PATH = 100
 MAX_VISITS = 1_000
 """Values that are looked at for such a way."""
 _TAKE_SIGN = ("linear", "diag", "bias")
+_TAKEN_IN = frozenset({"neg", "linear", "diag", "scale"})
 _OUTER_DIAGONAL = frozenset({"linear", "diag", "scale", "bias"})
 
 
@@ -76,12 +77,13 @@ def _linear(
 def linear_of_repeated(graph: RewriteGraph, value: int) -> int | None:
     """linear(a, a, b) -> linear(a, b), linear(0, b) -> linear(b)."""
     vertex = graph.at(value)
+    operands = vertex.operands
+    if len(set(operands)) == len(operands) and all(graph.number(v) != 0.0 for v in operands):
+        return None
     merged: dict[int, Weight] = {}
     for operand, weight in _weighted(graph, value):
         if graph.number(operand) != 0.0:
             merged[operand] = add_weights(merged[operand], weight) if operand in merged else weight
-    if len(merged) == len(vertex.operands):
-        return None
     if merged:
         return _linear(graph, list(merged.items()), vertex.bias, vertex)
     if vertex.bias is None:
@@ -94,6 +96,8 @@ def linear_of_linear(graph: RewriteGraph, value: int) -> int | None:
     a bias goes into the bias. Not where the size between them limits the rank.
     """
     vertex = graph.at(value)
+    if all(graph.op(v) not in _TAKEN_IN for v in vertex.operands):
+        return None
     like = vertex
     pairs: list[tuple[int, Weight]] = []
     bias = vertex.bias
