@@ -97,6 +97,13 @@ static void cells_product(int64_t rows, int64_t width, int64_t depth, const floa
     product(rows, width, depth, A, lead, packed, C, stride, start, bias, far);
 }
 
+/* C[columns, width] = start + left[rows, columns]^T right; ``area``: room for the left factor. */
+static void cells_outer(int64_t columns, int64_t width, int64_t rows, const float *left, int64_t lead, const float *packed, float *C,
+                        int start, int far, int flip, float *area) {
+    cells_of_columns(left, lead, rows, columns, area, cells_lead(rows));
+    cells_product(columns, width, rows, area, cells_lead(rows), packed, C, width, start, 0, far, flip);
+}
+
 #endif
 
 /* C[rows, width] = start + rounded A[rows, depth] * packed, or some panels of it; ``far``: as in product.h; ``cells``: room for a block of rows of A. ``flip``: begin with the last
@@ -139,7 +146,6 @@ static void direct_bf16(int64_t rows, const Piece *p, const float *A, int64_t le
  * whose memory ``buffer`` gives for each piece. */
 static void outer_bf16(const Command *c, const Piece *piece, const Buffer *buffer, const float *left, int64_t lead, int64_t rows,
                        const float *packed, const Member *me, int first) {
-    const int64_t lead_cells = cells_lead(rows);
     const int far = c->depth * rows > NEAR_FLOATS;
     float *area = me->scratch + panels(c->depth) * PANEL * thirty_twos(OUTER_ROWS) * CELLS_OF_32;
     for (const Piece *p = piece; p < piece + c->count; p++) {
@@ -147,9 +153,8 @@ static void outer_bf16(const Command *c, const Piece *piece, const Buffer *buffe
         const Range mine = share(p->rows, 1, me);
         for (int64_t n = mine.from; n < mine.to; n += OUTER_COLUMNS) {
             const int64_t columns = smaller(OUTER_COLUMNS, mine.to - n);
-            float *target = buffer[p->buffer].base + p->offset + n * c->depth;
-            cells_of_columns(left + p->row + n, lead, rows, columns, area, lead_cells);
-            cells_product(columns, c->depth, rows, area, lead_cells, packed, target, c->depth, start, 0, far, (int)(n / OUTER_COLUMNS % 2));
+            cells_outer(columns, c->depth, rows, left + p->row + n, lead, packed, buffer[p->buffer].base + p->offset + n * c->depth, start, far,
+                        (int)(n / OUTER_COLUMNS % 2), area);
         }
     }
 }

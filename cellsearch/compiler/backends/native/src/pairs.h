@@ -58,31 +58,6 @@ static void cells_of_rows(const float *from, int64_t stride, int64_t rows, int64
         for (int64_t k = 0; k < depth; k += 32) _mm512_storeu_si512(to + k / 2, pairs_of_row(from + k, depth - k));
 }
 
-/* The same, columns becoming rows: a block of 32 rows and 16 columns at a time. */
-static void cells_of_columns(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t lead) {
-    for (int64_t r = 0; r < rows; r += 32)
-        for (int64_t n = 0; n < columns; n += 16) {
-            const __mmask16 mask = first_of_16(columns - n);
-            const float *source = from + r * stride + n;
-            __m512i v[16];
-            if (rows - r >= 32)
-#pragma GCC unroll 16
-                for (int q = 0; q < 16; q++) v[q] = pairs_of_two(source + 2 * q * stride, source + (2 * q + 1) * stride, mask);
-            else
-                for (int64_t q = 0; q < 16; q++) {
-                    const int64_t left = rows - r - 2 * q;
-                    v[q] = left > 0 ? pairs_of_two(source + 2 * q * stride, left > 1 ? source + (2 * q + 1) * stride : 0, mask) : _mm512_setzero_si512();
-                }
-            transpose_16(v);
-            float *target = to + n * lead + r / 2;
-            if (columns - n >= 16)
-#pragma GCC unroll 16
-                for (int i = 0; i < 16; i++) _mm512_storeu_si512(target + i * lead, v[i]);
-            else
-                for (int64_t i = 0; i < columns - n; i++) _mm512_storeu_si512(target + i * lead, v[i]);
-        }
-}
-
 /* Rows of a right factor into panels; the rows are the depth of the product. */
 static void cells_of_panels(const float *from, int64_t stride, int64_t rows, int64_t width, float *packed) {
     const int64_t pairs = thirty_twos(rows) * 16;
@@ -158,49 +133,90 @@ static void cells_of_piece(const float *W, const Piece *p, int64_t depth, float 
         }
 }
 
-/* A tile of product.h on pairs: C[m, PANEL] = start + sum over pairs. */
-INLINE void pairs_body(const int m, int64_t pairs, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,
-                       const float *bias) {
+/* A tile of product.h on pairs: C[m, vectors * 16] = start + sum over pairs q of A(i, q) * panel[q]. What it begins with may be far away: it is
+ * asked for first and added last; and so may be the next panel, of which ``pace`` cells for each pair are fetched meanwhile. */
+INLINE void pairs_body(const int m, const int vectors, int64_t pairs, const float *A, int64_t across, int64_t along, const float *panel,
+                       float *C, int64_t stride, int start, const float *bias, const float *next, int64_t pace) {
     __m512 c[TILE][VECTORS];
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++)
+    for (int i = 0; i < m; i++) {
+        if (start == START_RESULT) {
+            __builtin_prefetch(C + i * stride, 1);
+            __builtin_prefetch(C + i * stride + vectors * 16 - 1, 1);
+        }
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++)
-            c[i][j] = start == START_RESULT ? _mm512_loadu_ps(C + i * stride + j * 16)
-                      : start == START_BIAS ? _mm512_loadu_ps(bias + j * 16)
-                                            : _mm512_setzero_ps();
-    for (int64_t q = 0; q < pairs; q++, panel += PANEL) {
-        const __m512bh b0 = (__m512bh)_mm512_loadu_ps(panel), b1 = (__m512bh)_mm512_loadu_ps(panel + 16);
+        for (int j = 0; j < vectors; j++) c[i][j] = start == START_BIAS ? _mm512_loadu_ps(bias + j * 16) : _mm512_setzero_ps();
+    }
+    for (int64_t q = 0; q < pairs; q++, A += along, panel += PANEL, next += pace) {
+        __m512bh b[VECTORS];
+        __builtin_prefetch(next, 0, 2);
+#pragma GCC unroll 4
+        for (int j = 0; j < vectors; j++) b[j] = (__m512bh)_mm512_loadu_ps(panel + j * 16);
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++) {
-            const __m512bh a = (__m512bh)_mm512_set1_ps(A[i * lead + q]);
-            c[i][0] = _mm512_dpbf16_ps(c[i][0], a, b0);
-            c[i][1] = _mm512_dpbf16_ps(c[i][1], a, b1);
+            const __m512bh a = (__m512bh)_mm512_set1_ps(A[i * across]);
+#pragma GCC unroll 4
+            for (int j = 0; j < vectors; j++) c[i][j] = _mm512_dpbf16_ps(c[i][j], a, b[j]);
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < VECTORS; j++) _mm512_storeu_ps(C + i * stride + j * 16, c[i][j]);
+        for (int j = 0; j < vectors; j++) {
+            float *place = C + i * stride + j * 16;
+            _mm512_storeu_ps(place, start == START_RESULT ? _mm512_add_ps(c[i][j], _mm512_loadu_ps(place)) : c[i][j]);
+        }
 }
 
-#define PAIRS_FUNCTION(m)                                                                                                           \
-    static void pairs_rows_##m(int64_t depth, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start, \
-                               const float *bias, const float *next, int64_t pace) {                                                \
-        (void)next, (void)pace;                                                                                                     \
-        pairs_body(m, depth, A, lead, panel, C, stride, start, bias);                                                               \
+#define PAIRS_FUNCTION(name, m, vectors, across, along)                                                                             \
+    static void name(int64_t pairs, const float *A, int64_t lead, const float *panel, float *C, int64_t stride, int start,          \
+                     const float *bias, const float *next, int64_t pace) {                                                          \
+        pairs_body(m, vectors, pairs, A, across, along, panel, C, stride, start, bias, next, pace);                                 \
     }
-PAIRS_FUNCTION(1) PAIRS_FUNCTION(2) PAIRS_FUNCTION(3) PAIRS_FUNCTION(4) PAIRS_FUNCTION(5) PAIRS_FUNCTION(6)
-PAIRS_FUNCTION(7) PAIRS_FUNCTION(8) PAIRS_FUNCTION(9) PAIRS_FUNCTION(10) PAIRS_FUNCTION(11) PAIRS_FUNCTION(12)
-#define PAIRS_NAME(m) pairs_rows_##m
-static tile_function *const PAIRS_ROWS[] = {EACH_HEIGHT(PAIRS_NAME)};
+#define PAIRS_FUNCTIONS(m)                                        \
+    PAIRS_FUNCTION(pairs_rows_##m, m, VECTORS, lead, 1)           \
+    PAIRS_FUNCTION(pairs_columns_##m, m, VECTORS, 1, lead)        \
+    PAIRS_FUNCTION(pairs_half_rows_##m, m, VECTORS / 2, lead, 1)  \
+    PAIRS_FUNCTION(pairs_half_columns_##m, m, VECTORS / 2, 1, lead)
+PAIRS_FUNCTIONS(1) PAIRS_FUNCTIONS(2) PAIRS_FUNCTIONS(3) PAIRS_FUNCTIONS(4) PAIRS_FUNCTIONS(5) PAIRS_FUNCTIONS(6)
+PAIRS_FUNCTIONS(7) PAIRS_FUNCTIONS(8) PAIRS_FUNCTIONS(9) PAIRS_FUNCTIONS(10) PAIRS_FUNCTIONS(11) PAIRS_FUNCTIONS(12)
+#define PAIRS_ROWS_NAME(m) pairs_rows_##m
+#define PAIRS_COLUMNS_NAME(m) pairs_columns_##m
+#define PAIRS_HALF_ROWS_NAME(m) pairs_half_rows_##m
+#define PAIRS_HALF_COLUMNS_NAME(m) pairs_half_columns_##m
+static tile_function *const PAIRS_ROWS[] = {EACH_HEIGHT(PAIRS_ROWS_NAME)};
+static tile_function *const PAIRS_COLUMNS[] = {EACH_HEIGHT(PAIRS_COLUMNS_NAME)};
+static tile_function *const PAIRS_HALF_ROWS[] = {EACH_HEIGHT(PAIRS_HALF_ROWS_NAME)};
+static tile_function *const PAIRS_HALF_COLUMNS[] = {EACH_HEIGHT(PAIRS_HALF_COLUMNS_NAME)};
 
-static void pairs_product(int64_t rows, int64_t width, int64_t pairs, const float *A, int64_t lead, const float *packed, float *C,
+/* The pairs that only fill up the depth are left out. */
+static void pairs_product(int64_t rows, int64_t width, int64_t depth, const float *A, int64_t lead, const float *packed, float *C,
                           int64_t stride, int start, const float *bias, int flip) {
-    for (int64_t m = 0, last = (width - 1) / PANEL * PANEL; m < width; m += PANEL)
-        for (int64_t q = 0, n = flip ? last - m : m; q < pairs; q += DEPTH)
-            panel_product(PAIRS_ROWS, rows, smaller(PANEL, width - n), smaller(DEPTH, pairs - q), A + q, lead, lead,
-                          packed + (n / PANEL * pairs + q) * PANEL, C + n, stride, q ? START_RESULT : start, start == START_BIAS ? bias + n : bias);
+    const int64_t pairs = (depth + 1) / 2, height = thirty_twos(depth) * 16, last = (width - 1) / PANEL * PANEL;
+    for (int64_t m = 0; m < width; m += PANEL)
+        for (int64_t q = 0, n = flip ? last - m : m; q < pairs; q += DEPTH) {
+            const int64_t some = smaller(DEPTH, pairs - q);
+            const float *panel = packed + (n / PANEL * height + q) * PANEL;
+            const float *next = q + some < pairs ? panel + some * PANEL : panel + ((flip ? -height : height) - q) * PANEL;
+            panel_product(PAIRS_ROWS, PAIRS_HALF_ROWS, rows, smaller(PANEL, width - n), some, A + q, lead, lead, panel, next, C + n, stride,
+                          q ? START_RESULT : start, start == START_BIAS ? bias + n : bias);
+        }
+}
+
+/* C[columns, width] = start + left[rows, columns]^T right for at most OUTER_COLUMNS columns; they are put into ``area`` as rows of pairs. */
+static void pairs_outer(int64_t columns, int64_t width, int64_t rows, const float *left, int64_t lead, const float *packed, float *C,
+                        int start, float *area) {
+    const int64_t pairs = (rows + 1) / 2, height = thirty_twos(rows) * 16;
+    for (int64_t q = 0; q < pairs; q++, left += 2 * lead)
+        for (int64_t n = 0; n < columns; n += 16) {
+            const float *second = 2 * q + 1 < rows ? left + lead + n : 0;
+            _mm512_storeu_si512(area + q * OUTER_COLUMNS + n, pairs_of_two(left + n, second, first_of_16(columns - n)));
+        }
+    for (int64_t k = 0; k < width; k += PANEL) {
+        const float *panel = packed + k / PANEL * height * PANEL;
+        panel_product(PAIRS_COLUMNS, PAIRS_HALF_COLUMNS, columns, smaller(PANEL, width - k), pairs, area, 1, OUTER_COLUMNS, panel,
+                      panel + height * PANEL, C + k, width, start, 0);
+    }
 }
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
@@ -213,7 +229,13 @@ static void bf16_release(void) {}
 static void cells_product(int64_t rows, int64_t width, int64_t depth, const float *A, int64_t lead, const float *packed, float *C,
                           int64_t stride, int start, const float *bias, int far, int flip) {
     (void)far;
-    pairs_product(rows, width, thirty_twos(depth) * 16, A, lead, packed, C, stride, start, bias, flip);
+    pairs_product(rows, width, depth, A, lead, packed, C, stride, start, bias, flip);
+}
+
+static void cells_outer(int64_t columns, int64_t width, int64_t rows, const float *left, int64_t lead, const float *packed, float *C,
+                        int start, int far, int flip, float *area) {
+    (void)far, (void)flip;
+    pairs_outer(columns, width, rows, left, lead, packed, C, start, area);
 }
 
 #endif

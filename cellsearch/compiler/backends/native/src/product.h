@@ -135,14 +135,14 @@ INLINE int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* All row tiles of one panel of C, ``width`` <= PANEL columns of it being real. Heights differ by at most one. Narrow blocks fill half
- * a panel: the other half is not computed, and every number of the result is the same sum. */
-static void panel_product(tile_function *const *tiles, int64_t rows, int64_t width, int64_t depth, const float *A, int64_t across,
-                          int64_t lead, const float *panel, float *C, int64_t stride, int start, const float *bias) {
-    const int64_t count = (rows + TILE - 1) / TILE, pace = PANEL / count;
-    const float *next = panel + depth * PANEL; /* the next panel lies behind this one; each tile asks for its part of it */
+ * a panel: with ``halves`` the other half is not computed, and every number of the result is the same sum. */
+static void panel_product(tile_function *const *tiles, tile_function *const *halves, int64_t rows, int64_t width, int64_t depth, const float *A,
+                          int64_t across, int64_t lead, const float *panel, const float *next, float *C, int64_t stride, int start,
+                          const float *bias) {
+    const int64_t count = (rows + TILE - 1) / TILE, pace = PANEL / count; /* each tile asks for its part of the next panel */
     int64_t row = 0, columns = PANEL;
-    if (width <= PANEL / 2 && (tiles == TILE_ROWS || tiles == TILE_COLUMNS)) {
-        tiles = tiles == TILE_ROWS ? HALF_ROWS : HALF_COLUMNS;
+    if (width <= PANEL / 2 && halves) {
+        tiles = halves;
         columns = PANEL / 2;
     }
     for (int64_t n = 0; n < count; n++, next += depth * pace) {
@@ -167,11 +167,12 @@ static void panel_product(tile_function *const *tiles, int64_t rows, int64_t wid
 /* C[rows, N] = start + A[rows, K] * packed[K, N]; ``far``: the panels of the whole matrix are too many for the first two caches. */
 static void product(int64_t rows, int64_t N, int64_t K, const float *A, int64_t lead, const float *packed, float *C, int64_t stride,
                     int start, const float *bias, int far) {
-    tile_function *const *tiles = far ? TILE_FAR_ROWS : TILE_ROWS;
+    tile_function *const *tiles = far ? TILE_FAR_ROWS : TILE_ROWS, *const *halves = far ? 0 : HALF_ROWS;
     for (int64_t p = 0; p < panels(N); p++)
         for (int64_t k = 0; k < K; k += DEPTH) {
-            int64_t n = p * PANEL, depth = smaller(DEPTH, K - k);
-            panel_product(tiles, rows, smaller(PANEL, N - n), depth, A + k, lead, lead, packed + (p * K + k) * PANEL, C + n, stride,
+            const int64_t n = p * PANEL, depth = smaller(DEPTH, K - k);
+            const float *panel = packed + (p * K + k) * PANEL;
+            panel_product(tiles, halves, rows, smaller(PANEL, N - n), depth, A + k, lead, lead, panel, panel + depth * PANEL, C + n, stride,
                           k ? START_RESULT : start, start == START_BIAS ? bias + n : bias);
         }
 }

@@ -372,13 +372,14 @@ static void outer_block(const Job *job, const Command *c, const float *left, int
                 float *target = gradient + n * c->depth + k;
                 const int64_t width = smaller(PANEL, c->depth - k);
                 if (!pack_left) {
-                    panel_product(TILE_COLUMNS, columns, width, rows, source, 1, lead, packed + k * rows, target, c->depth, start, 0);
+                    panel_product(TILE_COLUMNS, HALF_COLUMNS, columns, width, rows, source, 1, lead, packed + k * rows, packed, target, c->depth,
+                                  start, 0);
                     continue;
                 }
                 for (int64_t q = 0; q < columns; q += TILE) {
                     const int64_t height = smaller(TILE, columns - q);
-                    panel_product(TILE_COLUMNS, height, width, rows, area + q * rows, 1, height, packed + k * rows, target + q * c->depth, c->depth,
-                                  start, 0);
+                    panel_product(TILE_COLUMNS, HALF_COLUMNS, height, width, rows, area + q * rows, 1, height, packed + k * rows, packed,
+                                  target + q * c->depth, c->depth, start, 0);
                 }
             }
         }

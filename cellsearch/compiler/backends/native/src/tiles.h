@@ -181,7 +181,7 @@ static void cells_product(int64_t rows, int64_t width, int64_t depth, const floa
     const int64_t steps = thirty_twos(depth), whole_blocks = rows / 32, done = whole_blocks * 32;
     const int rest = (int)(rows - done);
     if (!tiles_allowed()) {
-        pairs_product(rows, width, steps * 16, A, lead, packed, C, stride, start, bias, flip);
+        pairs_product(rows, width, depth, A, lead, packed, C, stride, start, bias, flip);
         return;
     }
     if (whole_blocks) tiles_blocks(whole_blocks, 16, 16, width, steps, A, lead, packed, C, stride, start, bias, flip);
@@ -189,6 +189,43 @@ static void cells_product(int64_t rows, int64_t width, int64_t depth, const floa
         const int lower = rest > 16 ? rest / 2 : 0;
         tiles_blocks(1, rest - lower, lower, width, steps, A + done * lead, lead, packed, C + done * stride, stride, start, bias, flip);
     }
+}
+
+/* Columns of a left factor become rows: a block of 32 rows and 16 columns at a time. */
+static void cells_of_columns(const float *from, int64_t stride, int64_t rows, int64_t columns, float *to, int64_t lead) {
+    for (int64_t r = 0; r < rows; r += 32)
+        for (int64_t n = 0; n < columns; n += 16) {
+            const __mmask16 mask = first_of_16(columns - n);
+            const float *source = from + r * stride + n;
+            __m512i v[16];
+            if (rows - r >= 32)
+#pragma GCC unroll 16
+                for (int q = 0; q < 16; q++) v[q] = pairs_of_two(source + 2 * q * stride, source + (2 * q + 1) * stride, mask);
+            else
+                for (int64_t q = 0; q < 16; q++) {
+                    const int64_t left = rows - r - 2 * q;
+                    v[q] = left > 0 ? pairs_of_two(source + 2 * q * stride, left > 1 ? source + (2 * q + 1) * stride : 0, mask) : _mm512_setzero_si512();
+                }
+            transpose_16(v);
+            float *target = to + n * lead + r / 2;
+            if (columns - n >= 16)
+#pragma GCC unroll 16
+                for (int i = 0; i < 16; i++) _mm512_storeu_si512(target + i * lead, v[i]);
+            else
+                for (int64_t i = 0; i < columns - n; i++) _mm512_storeu_si512(target + i * lead, v[i]);
+        }
+}
+
+/* C[columns, width] = start + left[rows, columns]^T right; ``area``: room for the left factor. */
+static void cells_outer(int64_t columns, int64_t width, int64_t rows, const float *left, int64_t lead, const float *packed, float *C,
+                        int start, int far, int flip, float *area) {
+    if (!tiles_allowed()) {
+        pairs_outer(columns, width, rows, left, lead, packed, C, start, area);
+        return;
+    }
+    const int64_t lead_cells = cells_lead(rows);
+    cells_of_columns(left, lead, rows, columns, area, lead_cells);
+    cells_product(columns, width, rows, area, lead_cells, packed, C, width, start, 0, far, flip);
 }
 
 #endif
