@@ -133,7 +133,7 @@ def kill_driver(
         process = start(run, trials, sleep)
         # Count from the first training on, because starting Ray takes longer than all trainings
         # together; some fall into the start.
-        patience = time.monotonic() + 60
+        patience = time.monotonic() + 600  # Ray takes minutes to start on a machine in heavy use
         if chance.random() < 0.9:
             while (
                 len(train_lines(log, "begin")) == seen

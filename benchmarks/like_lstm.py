@@ -45,7 +45,7 @@ from like_lstm_cells import CASES, RefusedByLaw, law_maker, names, source_of
 FORMS = ("auto", "native", "aten", "reference", "source", "package")
 PACKAGE = "like_lstm_package"
 _OUR_WORDS = re.compile(
-    r"plain\.Recurrent|plain class|given more than x|fixed here|True or False|backend="
+    r"plain\.Recurrent|plain class|cannot read a layer that|fixed here|True or False|backend="
     r"|it is (a|1)|does not match (weight|input)"
 )
 """What a refusal of an exported file says; it has no class of errors of its own."""
@@ -53,9 +53,11 @@ NOT_FOR_CELLS = ("jit.script",)
 """Checks that the hooks of ``like_lstm_cells.py`` forbid."""
 
 
-def write_package(folder: Path, genome: Genome | None = None, name: str = PACKAGE) -> Any:
+def write_package(
+    folder: Path, genome: Genome | None = None, name: str = PACKAGE, **options: Any
+) -> Any:
     """The exported package of a cell (``lstm``), as a module; its ``plain`` is the source."""
-    for path, data in to_package(genome or zoo.load("lstm")).items():
+    for path, data in to_package(genome or zoo.load("lstm"), **options).items():
         target = folder / name / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -137,16 +139,12 @@ def case_makers(part: str, folder: Path) -> tuple[dict[str, Callable[..., nn.Mod
 
             def build(*sizes: int, form: str = form, **options: Any) -> nn.Module:
                 return compile_cell(case.genome(), *sizes, backend=form, **case.options, **options)
-        elif case.options or ("reset" in case.given and case.genome().inputs == ("x",)):
-            lack = "input projection" if case.options else "reset where the cell reads x alone"
-            missing.append(f"{form}: an exported layer has no {lack}")
-            continue
         elif form == "source":
             build = source_of(part).Recurrent
         else:
             try:
                 name = f"{PACKAGE}_{list(CASES).index(part)}"
-                build = write_package(folder, case.genome(), name).Recurrent
+                build = write_package(folder, case.genome(), name, **case.exported).Recurrent
             except CellsearchError as error:
                 missing.append(f"{form}: {error}")
                 continue

@@ -51,6 +51,11 @@ class Case:
     given: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def exported(self) -> dict[str, Any]:
+        """What source and package are told beside the cell."""
+        return {**self.options, **({"resets": True} if "reset" in self.given else {})}
+
 
 def _two_blocks() -> Genome:
     """``gru_dreamer`` with the blocks that divide the 4 units of the checks."""
@@ -108,8 +113,8 @@ def beside(x: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
 @cache
 def source_of(part: str) -> Any:
     """The exported source of a case's cell as a module, which pickle and inspect find."""
-    name = f"like_lstm_source_{list(CASES).index(part)}"
-    text, home = to_source(CASES[part].genome()), ModuleType(name)
+    case, name = CASES[part], f"like_lstm_source_{list(CASES).index(part)}"
+    text, home = to_source(case.genome(), **case.exported), ModuleType(name)
     linecache.cache[f"<{name}>"] = (len(text), None, text.splitlines(keepends=True), f"<{name}>")
     sys.modules[name] = home
     exec(compile(text, f"<{name}>", "exec"), vars(home))  # noqa: S102 our own

@@ -94,7 +94,8 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 @click.option(
     "--with-reset",
     is_flag=True,
-    help="A further input says where states start afresh: of source, model, onnx and torch-export.",
+    help="A further input says where states start afresh: of source, model, package, onnx and "
+    "torch-export.",
 )
 @size_option
 @click.option("--force", is_flag=True, help="Overwrite existing files.")

@@ -13,7 +13,7 @@ from cellsearch.export.whole import WholeModel
 from cellsearch.genome.graph import Genome
 from cellsearch.tasks.interface import FeatureInputs
 
-__all__ = ["beside_fields", "model_fields", "without_script"]
+__all__ = ["beside_fields", "fast_fields", "model_fields", "not_for_script", "without_script"]
 
 _SCRIPTED = re.compile(r"@BEGIN_SCRIPTED@(.*?)@END_SCRIPTED@", re.DOTALL)
 _PLAIN = {
@@ -46,7 +46,7 @@ _READS = {
 _NOT_FOR_SCRIPT = '''
     def __prepare_scriptable__(self):
         """What torch.jit.script asks for first."""
-        raise RuntimeError("torch.jit.script cannot read a layer that is given more than x")
+        raise RuntimeError("torch.jit.script cannot read a layer that @WHY@")
 '''
 _LAID_OUT = """\
         given = _beside(given, x, batched=batched, batch_first=self.batch_first)
@@ -64,15 +64,27 @@ _STEPS = {
 }
 
 
-def beside_fields(genome: Genome, hx: str, *, resets: bool) -> dict[str, str]:
-    """The fields of the template of a layer that say what it is given beside x. ``hx``: the type of
-    its states; ``resets``: whether it is given resets although the cell reads x alone.
+def not_for_script(genome: Genome, *, resets: bool, projects: bool) -> str:
+    """Why torch.jit.script cannot read the layer, in the words that go on "a layer that"; empty
+    where it can. ``projects``: whether inputs are projected.
     """
+    if genome.inputs != ("x",) or resets:
+        return "is given more than x"
+    if has_other_sizes(genome):
+        return "has states of several sizes"
+    return "projects its input" if projects else ""
+
+
+def beside_fields(genome: Genome, hx: str, unread: str, *, resets: bool) -> dict[str, str]:
+    """The fields of the template of a layer that say what it is given beside x. ``hx``: the type of
+    its states; ``unread``: :func:`not_for_script`; ``resets``: whether it is given resets although
+    the cell reads x alone.
+    """
+    refusal = _NOT_FOR_SCRIPT.replace("@WHY@", unread)
     if genome.inputs == ("x",) and not resets:
         plain = {**_PLAIN, "ARGUMENTS": f"self, input: Tensor, hx: {hx} | None = None"}
-        if has_other_sizes(genome):
-            unread = _NOT_FOR_SCRIPT.replace("is given more than x", "has states of several sizes")
-            plain |= {"READS": "", "NOT_FOR_SCRIPT": unread, "FORWARD": "self._called(input, hx)"}
+        if unread:
+            plain |= {"READS": "", "NOT_FOR_SCRIPT": refusal, "FORWARD": "self._called(input, hx)"}
         return plain
     names = (*genome.inputs[1:], "reset")
     folder = files(__name__.rpartition(".")[0])
@@ -90,7 +102,7 @@ def beside_fields(genome: Genome, hx: str, *, resets: bool) -> dict[str, str]:
     return {
         "READS": "\n    ".join(_READS[name] for name in names) + "\n    Packed where x is.",
         "FORWARD": f"self._called(input, hx, {{{given}}})",
-        "NOT_FOR_SCRIPT": _NOT_FOR_SCRIPT,
+        "NOT_FOR_SCRIPT": refusal,
         "ARGUMENTS": "".join(f"\n        {argument}," for argument in arguments) + "\n    ",
         "GIVEN_ARGUMENT": ", given",
         "GIVEN_TYPE": ", given: dict[str, Tensor]",
@@ -105,10 +117,42 @@ def beside_fields(genome: Genome, hx: str, *, resets: bool) -> dict[str, str]:
     }
 
 
-def without_script(template: str, genome: Genome, *, resets: bool) -> str:
-    """The template, without what torch.jit.script reads where it cannot read the layer."""
-    read = genome.inputs == ("x",) and not resets and not has_other_sizes(genome)
-    return _SCRIPTED.sub(r"\1" if read else "", template)
+_FAST = (
+    "KEYWORDS", "NAMED", "GIVEN_TYPE", "GRADIENT", "PASSED", "INPUTS", "INPUTS_PASSED",
+    "BESIDE_HELPERS",
+)  # fmt: skip
+_INPUTS = """\
+        if given["reset"].any():
+            kernel = native_kernel("program_with_resets.json")
+        inputs = _inputs(kernel.program, given, states, sizes, backwards)
+"""
+
+
+def fast_fields(genome: Genome, *, resets: bool) -> dict[str, str]:
+    """The fields of the template of the fast class of a package, which is given what the plain one
+    is (:func:`beside_fields`).
+    """
+    if genome.inputs == ("x",) and not resets:
+        return dict.fromkeys(_FAST, "")
+    names = (*genome.inputs[1:], "reset")
+    folder = files(__name__.rpartition(".")[0])
+    return {
+        "KEYWORDS": ", *, " + ", ".join(f"{name}=None" for name in names),
+        "NAMED": ", " + ", ".join(f"{name}={name}" for name in names),
+        "GIVEN_TYPE": ", given: dict[str, Tensor]",
+        "GRADIENT": " or any(value.requires_grad for value in given.values())",
+        "PASSED": ", given",
+        "INPUTS": _INPUTS,
+        "INPUTS_PASSED": ", inputs",
+        "BESIDE_HELPERS": (folder / "fast_beside.py.txt").read_text(encoding="utf-8"),
+    }
+
+
+def without_script(template: str, unread: str) -> str:
+    """The template, without what torch.jit.script reads where it cannot read the layer
+    (:func:`not_for_script`).
+    """
+    return _SCRIPTED.sub("" if unread else r"\1", template)
 
 
 _MODEL = (

@@ -8,7 +8,8 @@ The package holds
 * ``fast.py``: the same class, which runs whole sequences, forward and backward, by the native
   runtime;
 * ``program.json``: one step of the cell as instructions, from which schedules and bytecode are made
-  for the sizes at hand;
+  for the sizes at hand; ``program_with_resets.json``, where the layer takes resets: the same, told
+  where states start afresh;
 * ``runtime/``: copies of the files of this project that do that, with their folders: the native
   kernel, its build, and what these import when they are loaded (:func:`runtime_modules`), with
   imports made relative, so that the package may have any name and lie in another one; the C
@@ -24,21 +25,25 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+import torch
+
 import cellsearch
 from cellsearch.compiler.backends.native import build
+from cellsearch.compiler.backends.native.blocks import dense_form
 from cellsearch.compiler.backends.native.instructions import missing_instruction
+from cellsearch.compiler.given import with_resets
 from cellsearch.compiler.lower import lower
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.errors import BackendError, checked_arguments
-from cellsearch.export.sized import Named, has_other_sizes
+from cellsearch.export.beside import fast_fields
+from cellsearch.export.sized import Named
 from cellsearch.export.source import to_source
 from cellsearch.genome.graph import Genome
-from cellsearch.genome.parts import check_inputs
 
 __all__ = ["FORMAT", "program_to_json", "runtime_modules", "to_package"]
 
-FORMAT = 1
+FORMAT = 2
 _ROOT = Path(cellsearch.__file__).parent
 _KERNEL = "cellsearch.compiler.backends.native.kernel"
 _FUNCTIONS = "cellsearch.compiler.backends.functions"
@@ -57,17 +62,16 @@ def to_package(
     doc: str = "",
     weights: str = "",
     sizes: Named | None = None,
+    resets: bool = False,
+    project_input: bool = False,
 ) -> dict[str, bytes]:
     """The files of the package by their paths in it, ``__init__.py`` last; arguments and errors as
     of :func:`to_source`.
 
     Raises :class:`BackendError` for a cell that the native runtime cannot run.
     """
-    check_inputs(genome.inputs, "a package with the native runtime")
     program = simplify_program(lower(genome))
-    missing = missing_instruction(program)
-    if not missing and has_other_sizes(genome):
-        missing = "a package keeps states and outputs of size H only"
+    missing = missing_instruction(dense_form(program))
     if missing:
         hint = "export it to source instead"
         raise BackendError(f"the native runtime cannot run this cell: {missing}", hint=hint)
@@ -81,20 +85,35 @@ def to_package(
         doc=doc,
         weights=weights,
         sizes=sizes,
+        resets=resets,
+        project_input=project_input,
     )
-    fields = {"CLASS": class_name, "FORMAT": str(FORMAT)}
+    fields = {
+        "CLASS": class_name,
+        "FORMAT": str(FORMAT),
+        **fast_fields(genome, resets=resets),
+    }
     template = (files(__name__.rpartition(".")[0]) / "fast.py.txt").read_text(encoding="utf-8")
-    fast = re.sub(r"@([A-Z]+)@", lambda match: fields[match[1]], template)
+    fast = re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], template)
     contents = {f"runtime/{path}": data for path, data in _runtime().items()}
     contents |= {
         "plain.py": plain.encode(),
         "fast.py": fast.encode(),
         "program.json": program_to_json(program).encode(),
+        **_with_resets(genome, program, resets=resets),
         "__init__.py": _init(
             class_name, weights, sized=hidden_size is not None and input_size is not None
         ).encode(),
     }
     return contents
+
+
+def _with_resets(genome: Genome, program: Program, *, resets: bool) -> dict[str, bytes]:
+    """The program that is told where states start afresh, where the layer takes that."""
+    if genome.inputs == ("x",) and not resets:
+        return {}
+    resetting = with_resets(program, len(genome.states), torch.float32)
+    return {"program_with_resets.json": program_to_json(resetting).encode()}
 
 
 def program_to_json(program: Program) -> str:
@@ -107,6 +126,7 @@ def program_to_json(program: Program) -> str:
         "next_states": program.next_states,
         "outputs": program.outputs,
         "parameters": program.parameters,
+        "carried": program.carried,
     }
     return json.dumps(document, indent=1) + "\n"
 

@@ -15,8 +15,9 @@ from typing import Literal
 
 from cellsearch.compiler.weights import gate_start, live_parameters
 from cellsearch.errors import ConfigError, checked_arguments
-from cellsearch.export.beside import beside_fields, without_script
+from cellsearch.export.beside import beside_fields, not_for_script, without_script
 from cellsearch.export.expressions import Expressions, Names, is_dense, number
+from cellsearch.export.front import is_projected, projected_template
 from cellsearch.export.sized import (
     Named,
     check_bound,
@@ -94,6 +95,7 @@ def to_source(
     precision: Precision = "float32",
     sizes: Named | None = None,
     resets: bool = False,
+    project_input: bool = False,
 ) -> str:
     """A Python file with the classes ``<class_name>Cell`` (one step) and ``<class_name>`` (over
     time).
@@ -105,16 +107,26 @@ def to_source(
     layer; with ``"int8"`` dense weights are 8-bit integers with one scale a row (Krishnamoorthi
     2018, arXiv 1806.08342, section 3), everything else is float32. ``sizes``: what the names of
     sizes stand for, as ``compile_cell`` takes them. ``resets``: whether the layer takes
-    ``reset=`` although its cell reads x alone; torch.jit.script cannot read it then. Raises
-    :class:`ConfigError` for a class name that is none, and :class:`GenomeError` where the cell
-    needs ``input_size = hidden_size`` and the sizes differ.
+    ``reset=`` although its cell reads x alone; torch.jit.script cannot read it then.
+    ``project_input``: whether a layer of a cell that reads x elementwise, and whose input is not as
+    wide as H, has a matrix and a bias in front, as ``compile_cell`` makes it. Raises
+    :class:`ConfigError` for a class name that is none, and for integers behind a projection, and
+    :class:`GenomeError` where the cell needs ``input_size = hidden_size`` and the sizes differ.
     """
     _check_class_name(class_name)
     check_bound(genome, sizes)
+    projects = is_projected(genome, project_input=project_input)
+    if projects and precision == "int8":
+        raise ConfigError(
+            "a layer whose input is projected is not written in 8-bit integers",
+            hint="float16 and bfloat16 can be had",
+        )
     if input_size is not None and hidden_size is not None:
-        check_sizes(genome, Sizes(input_size, hidden_size, sizes))
+        check_sizes(genome, Sizes(hidden_size if projects else input_size, hidden_size, sizes))
     template = (files(__name__.rpartition(".")[0]) / "layer.py.txt").read_text(encoding="utf-8")
-    template = sized_template(without_script(template, genome, resets=resets), genome, sizes)
+    unread = not_for_script(genome, resets=resets, projects=projects)
+    template = sized_template(without_script(template, unread), genome, sizes)
+    template = projected_template(template) if projects else template
     arguments = "".join(
         f"        {name}: int{'' if size is None else f' = {size}'},\n"
         for name, size in _sizes(input_size, hidden_size)
@@ -134,9 +146,9 @@ def to_source(
         "N_STATES": str(len(genome.states)),
         "INITIAL": _tuple([number(state.initial) for state in genome.states]),
         "STATES": ", ".join(genome.state_names),
-        "SQUARE": _square_check(genome),
+        "SQUARE": "" if projects else _square_check(genome),
         **scripted,
-        **beside_fields(genome, scripted["HX"], resets=resets),
+        **beside_fields(genome, scripted["HX"], unread, resets=resets),
     }
     return re.sub(r"@([A-Z_]+)@", lambda match: fields[match[1]], template)
 

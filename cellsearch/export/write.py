@@ -37,8 +37,9 @@ FOLDERS: tuple[Form, ...] = ("package",)
 OF_FORMS: dict[str, tuple[Form, ...]] = {
     "a precision": ("source", "state-dict", "c"),
     "a single step": ("onnx", "torch-export"),
-    "a reset": ("source", "model", "onnx", "torch-export"),
+    "a reset": ("source", "model", "package", "onnx", "torch-export"),
     "a head": ("onnx", "torch-export", *WHOLE),
+    "an input projection": ("source", "package", "state-dict"),
 }
 """What only some forms can have."""
 _SAID: dict[Form, str] = {
@@ -156,9 +157,9 @@ def export_cell(
     whole: the whole trained model, which ``"model"`` needs; ``"onnx"`` and ``"torch-export"`` then
         begin with raw values and end with answers.
     facts: what its run knows of it, for the card.
-    resets: whether source, model, ``"onnx"`` and ``"torch-export"`` have a further input that says
-        where states start afresh; source and model of a cell that reads ``dt[t]`` or ``mask[t]``
-        always have it, and C can always start afresh.
+    resets: whether source, model, package, ``"onnx"`` and ``"torch-export"`` have a further input
+        that says where states start afresh; source, model and package of a cell that reads
+        ``dt[t]`` or ``mask[t]`` always have it, and C can always start afresh.
 
     Raises :class:`ConfigError` for what is there already or cannot be written like this,
     :class:`EnvironmentFailure` if the place cannot be written.
@@ -167,7 +168,8 @@ def export_cell(
         raise ConfigError(f"{form!r} is not a form of export", hint=f"allowed: {', '.join(FORMS)}")
     for what, forms in OF_FORMS.items():
         asked = {"a precision": precision, "a single step": step, "a head": whole}
-        given = {**asked, "a reset": resets}[what]
+        projects = (sizes or {}).get("project_input")
+        given = {**asked, "a reset": resets, "an input projection": projects}[what]
         if given and form not in forms:
             raise ConfigError(f"{what} is for {' and '.join(forms)}, not for {form}")
     if form in WHOLE and whole is None and (form == "model" or not weights):
@@ -347,7 +349,10 @@ def _package(request: Request) -> Exported:
         )
     beside = folder / f"weights.{request.suffix}" if weights else None
     contents = to_package(
-        request.genome, weights=beside.name if beside else "", **request.described
+        request.genome,
+        weights=beside.name if beside else "",
+        resets=request.resets,
+        **request.described,
     )
     if beside:
         write_new(beside, packed(weights, beside.suffix), force=force)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 from cellsearch import ops
-from cellsearch.errors import ConfigError, GenomeError
+from cellsearch.errors import GenomeError
 from cellsearch.genome.sizes import SIZE_HINT, Width, canonical_size
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "State",
     "attributes",
     "check_attributes",
-    "check_inputs",
     "check_name",
     "check_written_name",
     "is_name",
@@ -211,18 +210,6 @@ def check_written_name(name: str, what: str, where: str) -> None:
             "under this name",
             where=where,
             hint="choose another name, for example without the _ at its head",
-        )
-
-
-def check_inputs(inputs: tuple[str, ...], what: str) -> None:
-    """Raise :class:`ConfigError` for a cell that reads more than x, which ``what`` cannot give it
-    yet: "C", for example.
-    """
-    more = [f"{name}[t]" for name in inputs if name != "x"]
-    if more:
-        raise ConfigError(
-            f"the cell reads {' and '.join(more)}, which {what} cannot give it",
-            hint="compile_cell runs it",
         )
 
 

@@ -4,7 +4,7 @@ that keep what is asked of them up to date.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from heapq import nsmallest
 from html import escape
@@ -209,6 +209,10 @@ class History(Sequence[Trial]):
             for trial in self
             if trial.ranks and trial.result is not None
         ]
+
+    def origins(self, numbers: Collection[int]) -> Mapping[int, Origin]:
+        """How each of these trials came to be."""
+        return {number: self.by_number[number].proposal.origin for number in numbers}
 
     def gap(self, trial: Trial) -> float | None:
         """What making a pruned cell discrete cost: its score, trained from scratch, minus that of

@@ -9,13 +9,17 @@ from operator import itemgetter
 
 from cellsearch.history import History
 from cellsearch.reporting.charts import Line, Point, line_chart, scatter_chart
-from cellsearch.trial import BASELINE
+from cellsearch.trial import BASELINE, Origin
 
 __all__ = ["best_so_far", "course_section", "figures"]
 
 DOTS = 1500
 SPOTS = (40, 24)
 """Above so many cells a chart has one dot for each of so many spots, across and down."""
+
+
+Size = tuple[int, float, int]
+"""Number, score and weights of a trial."""
 
 
 def figures(drawn: Sequence[tuple[str, str]]) -> str:
@@ -57,25 +61,12 @@ def course_section(
         charts.append((caption, line_chart(caption, lines, x_label=label, y_label="score")))
     best = history.best(baselines=False)
     drawn, left_out = _thinned(_without_outliers(sizes, controls), controls)
-    points = []
-    for trial in (history.by_number[place] for place in drawn):
-        is_best = best is not None and trial.number == best.number
-        css = "dot baseline" if trial.is_baseline else "dot winner" if is_best else "dot"
-        result = trial.result
-        parameters = result.cell_parameters if result is not None else 0
-        title = (
-            f"{trial.name}: score {trial.score:.4f}, {parameters:,} cell weights, "
-            f"{trial.proposal.origin}"
-        )
-        points.append(
-            Point(
-                parameters,
-                trial.score,
-                title,
-                css,
-                trial.name if trial.is_baseline or is_best else "",
-            )
-        )
+    points = _points(
+        drawn,
+        {trial.number: trial.name for trial in history.of_kind(BASELINE)},
+        history.origins([number for number, _, _ in drawn]),
+        best.number if best is not None else None,
+    )
     charts.append(
         (
             "Score against cell weights",
@@ -97,6 +88,23 @@ def course_section(
     return f"<h2>Progress</h2>{figures(charts)}{said}"
 
 
+def _points(
+    drawn: Sequence[Size],
+    controls: Mapping[int, str],
+    origins: Mapping[int, Origin],
+    best: int | None,
+) -> list[Point]:
+    """The dots of scores against weights. ``controls``: the name of each baseline."""
+    points = []
+    for number, score, weights in drawn:
+        name = controls.get(number, f"trial {number}")
+        css = "dot baseline" if number in controls else "dot winner" if number == best else "dot"
+        title = f"{name}: score {score:.4f}, {weights:,} cell weights, {origins[number]}"
+        said = name if number in controls or number == best else ""
+        points.append(Point(weights, score, title, css, said))
+    return points
+
+
 def best_so_far(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points where the best score changes, and the last one: the line through all of them."""
     curve: list[tuple[float, float]] = []
@@ -108,10 +116,6 @@ def best_so_far(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
     if curve and curve[-1][0] != points[-1][0]:
         curve.append((points[-1][0], best))
     return curve
-
-
-Size = tuple[int, float, int]
-"""Number, score and weights of a trial."""
 
 
 def _without_outliers(sizes: Sequence[Size], controls: Collection[int]) -> list[Size]:
@@ -126,7 +130,7 @@ def _without_outliers(sizes: Sequence[Size], controls: Collection[int]) -> list[
     return [one for one in sizes if one[1] <= limit or one[0] in controls]
 
 
-def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int], int]:
+def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[Size], int]:
     """The trials that are drawn, best first, and how many are not.
 
     Of more than ``DOTS`` the controls and the Pareto front are drawn, and of the others the best of
@@ -134,18 +138,19 @@ def _thinned(sizes: Sequence[Size], controls: Collection[int]) -> tuple[list[int
     """
     ordered = sorted(sizes, key=itemgetter(1, 0))
     if len(ordered) <= DOTS:
-        return [number for number, _, _ in ordered], 0
+        return ordered, 0
     low, high = ordered[0][1], ordered[-1][1]
     weighed = [weights for _, _, weights in ordered]
     smallest, largest = min(weighed), max(weighed)
     across, down = max(largest - smallest, 1) / SPOTS[0], ((high - low) or 1.0) / SPOTS[1]
-    drawn: list[int] = []
+    drawn: list[Size] = []
     spots: set[tuple[int, int]] = set()
     least: float = math.inf  # weights of the front so far
-    for trial, score, weights in ordered:
+    for one in ordered:
+        number, score, weights = one
         spot = (round((weights - smallest) / across), round((score - low) / down))
-        if spot not in spots or weights < least or trial in controls:
-            drawn.append(trial)
+        if spot not in spots or weights < least or number in controls:
+            drawn.append(one)
             spots.add(spot)
             least = min(least, weights)
     return drawn, len(ordered) - len(drawn)

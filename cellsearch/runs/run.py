@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,7 +251,8 @@ class Run(Snapshot):
             always replaced.
         force: overwrite another file.
         """
-        text = render_report(self._report())
+        with _uncollected():
+            text = render_report(self._report())
         if path is None:
             target = self.path / "report.html"
             write_atomically(target, text)
@@ -340,3 +343,17 @@ class Run(Snapshot):
         best = self.trials.best(baselines=False)
         score = f", best {best.score:.6g} ({best.name})" if best is not None else ""
         return f"<run {self.path}: {done} of {amount(counts['asked_for'], 'trial')} trained{score}>"
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the search for cycles, which a report of many trials has none of: looking through
+    its millions of rows again and again takes a sixth of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

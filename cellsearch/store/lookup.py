@@ -5,7 +5,7 @@ but for the sums that say so.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ __all__ = ["Course", "Lookup", "fill_keys"]
 _UNFINISHED = "status IN ('waiting', 'running')"
 _SPECIAL = "substr(origin, 1, 8) IN ('baseline', 'imported', 'supernet')"
 """As in lookups.sql: word for word, or its index is not used."""
+
+
+MOST_VALUES = 500
+"""In one query; older builds of SQLite take 999."""
 
 
 class Course(NamedTuple):
@@ -181,11 +185,22 @@ class Lookup:
         standings = self.rows("SELECT number, standing FROM trials WHERE standing IS NOT NULL")
         return sorted((n, score, weights[n]) for n, score in standings if n in weights)
 
+    def origins(self, numbers: Collection[int]) -> dict[int, Origin]:
+        """How each of these trials came to be."""
+        made, asked = _Origins(), sorted(numbers)
+        found: dict[int, Origin] = {}
+        for start in range(0, len(asked), MOST_VALUES):
+            some = asked[start : start + MOST_VALUES]
+            places = ", ".join("?" * len(some))
+            query = f"SELECT number, origin FROM trials WHERE number IN ({places})"
+            found |= {number: made[origin] for number, origin in self.rows(query, *some)}
+        return found
+
     def descents(self) -> Iterator[Descent]:
         """Where each trial came from, in order of number."""
         parents: dict[int, tuple[int, ...]] = {}
         for number, parent in self.rows("SELECT trial, parent FROM parents ORDER BY 1, position"):
-            parents[number] = (*parents.get(number, ()), parent)
+            parents[number] = (*parents[number], parent) if number in parents else (parent,)
         origins = _Origins()
         ends = {s.value: s is not Status.DUPLICATE and s.finished for s in Status}
         for number, origin, status, standing in self.rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 from weakref import WeakSet
@@ -12,7 +12,7 @@ from cellsearch.history import AnIndex, Descent, Granted, History, Index, Totals
 from cellsearch.store.lazy import ByKey, ByNumber, Numbered, Ranked
 from cellsearch.store.lookup import Lookup
 from cellsearch.store.reading import answered
-from cellsearch.trial import Trial
+from cellsearch.trial import Origin, Trial
 
 __all__ = ["Records"]
 
@@ -357,12 +357,18 @@ class _View(History):
         """See :meth:`History.descents`."""
         if not self._is_current:
             return self._whole.descents()
+        if not self._records.hidden and self._records.shown == self._count:
+            return list(self._records.lookup.descents())
         as_stored = self._records.is_as_stored
         return [
             one if as_stored(one[0]) else one._replace(score=float("inf"), ended=False)
             for one in self._records.lookup.descents()
             if one[0] < self._count
         ]
+
+    def origins(self, numbers: Collection[int]) -> Mapping[int, Origin]:
+        """See :meth:`History.origins`."""
+        return self._records.lookup.origins(numbers)
 
     def reasoned(self) -> Sequence[Trial]:
         """See :meth:`History.reasoned`."""

@@ -9,7 +9,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cells import cells_of_x, plain_cells
@@ -29,10 +31,13 @@ from torch.nn.utils.rnn import pack_padded_sequence
 folder = sys.argv[1]
 sys.path = [folder, *(p for p in sys.path if "cellsearch" not in p)]
 
-def results(layer, x, hx, lengths):
+def laid_out(value, lengths):
+    return value if lengths is None else pack_padded_sequence(value, torch.tensor(lengths), enforce_sorted=False)
+
+def results(layer, x, hx, beside, lengths):
     x, hx = x.clone().requires_grad_(), [h.clone().requires_grad_() for h in hx]
-    given = x if lengths is None else pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
-    output, states = layer(given, tuple(hx) if len(hx) > 1 else hx[0])
+    more = {name: laid_out(value, lengths) for name, value in beside.items()}
+    output, states = layer(laid_out(x, lengths), tuple(hx) if len(hx) > 1 else hx[0], **more)
     output = output if lengths is None else output.data
     states = [states] if isinstance(states, torch.Tensor) else list(states)
     generator = torch.Generator().manual_seed(7)
@@ -52,11 +57,17 @@ for name, options in json.loads(pathlib.Path(folder, "cases.json").read_text()).
     plain.load_state_dict(fast.state_dict())
     plain.double()
     rows = fast.num_layers * fast.directions
-    x, n_states = torch.randn(6, 3, fast.input_size), len(package.fast.native_kernel().program.states)
-    hx = [torch.rand(rows, 3, fast.hidden_size) * 0.5 for _ in range(n_states)]
+    x, program = torch.randn(6, 3, fast.input_size), package.fast.native_kernel().program
+    widths = getattr(fast, "state_sizes", [fast.hidden_size] * len(program.states))
+    hx = [torch.rand(rows, 3, width) * 0.5 for width in widths]
+    beside = {"dt": torch.rand(6, 3) + 0.2, "mask": (torch.rand(x.shape) > 0.3).float()}
+    beside = {name: value for name, value in beside.items() if name in dict(program.inputs)}
+    if pathlib.Path(package.__file__).with_name("program_with_resets.json").exists():
+        beside["reset"] = torch.rand(6, 3) > 0.7
     for lengths in (None, [4, 6, 1]):
-        got = results(fast, x, hx, lengths)
-        for key, expected in results(plain, x.double(), [h.double() for h in hx], lengths).items():
+        got = results(fast, x, hx, beside, lengths)
+        exact = {name: value.double() for name, value in beside.items()}
+        for key, expected in results(plain, x.double(), [h.double() for h in hx], exact, lengths).items():
             found = got[key]
             assert found.dtype == torch.float32 and found.shape == expected.shape, (name, key)
             error = float((found.double() - expected).detach().abs().max() / expected.detach().abs().max().clamp(min=1e-3))
@@ -66,14 +77,14 @@ print(json.dumps(worst))
 """
 
 
-def write(folder: Path, name: str, genome: Genome, **options: bool) -> None:
+def write(folder: Path, name: str, genome: Genome, **options: Any) -> None:
     for path, data in to_package(genome, **options).items():
         target = folder / name / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
 
-def compare(folder: Path, cases: dict[str, dict[str, int]]) -> dict[str, float]:
+def compare(folder: Path, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """The largest relative error of each package in the folder."""
     (folder / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     command = [sys.executable, "-I", "-W", "error", "-c", RUNNER, str(folder)]

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from cellsearch import Genome
-from cellsearch.errors import CellSyntaxError, ConfigError, GenomeError
+from cellsearch.errors import CellSyntaxError, GenomeError
 from cellsearch.genome.builder import Builder
 from cellsearch.genome.graph import State
 from cellsearch.genome.identity import canonical_form, search_key
 from cellsearch.genome.json import schema
-from cellsearch.genome.parts import check_inputs
 from cellsearch.space.draft import Draft
 from cellsearch.testing.genomes import SMOOTH_OPS, random_genome, rewritten
 
@@ -138,12 +137,6 @@ def test_earlier_times_and_masks_are_held_in_states() -> None:
         "d[t] = dt[t]\nm[t] = mask[t]"
     )
     assert short.key == written.key
-
-
-def test_what_cannot_give_an_input_says_so() -> None:
-    check_inputs(("x",), "C")
-    with pytest.raises(ConfigError, match=r"the cell reads dt\[t\] and mask\[t\], which C cannot"):
-        check_inputs(Genome.from_text(GRU_D).inputs, "C")
 
 
 def test_smooth_cells_keep_their_meaning_when_simplified() -> None:

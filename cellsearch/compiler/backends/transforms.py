@@ -24,9 +24,9 @@ _TRACING_MODES = ("FakeTensorMode", "FunctionalTensorMode", "ProxyTorchDispatchM
 
 
 @_disable_dynamo  # torch.compiler.disable would load all of dynamo at once
-def beside_the_graph(function: Callable[..., Any], *arguments: Any) -> Any:
+def beside_the_graph(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call a function that ``torch.compile`` leaves as it is: its graph ends before the call."""
-    return function(*arguments)
+    return function(*arguments, **named)
 
 
 def transform_of(tensors: Iterable[Tensor]) -> str:
