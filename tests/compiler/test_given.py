@@ -4,7 +4,6 @@ wrong.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from cellsearch import Genome, compile_cell, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.export.source import to_source
-from cellsearch.export.write import export_cell
 from cellsearch.streaming.stepper import Stepper
 
 CELL = Genome.from_text("""\
@@ -268,13 +266,6 @@ def test_exported_source_computes_the_same(
         torch.jit.script(exported)
     with pytest.raises(RuntimeError, match="Expected reset size"):
         exported(x, reset=torch.ones(2, 3))
-
-
-def test_a_package_cannot_be_given_more_than_x_and_says_so(tmp_path: Path) -> None:
-    weights = layer(dtype=torch.float32).state_dict()
-    sizes = {"input_size": 5, "hidden_size": 7}
-    with pytest.raises(ConfigError, match=r"reads dt\[t\] and mask\[t\], which .* cannot give"):
-        export_cell(CELL, tmp_path / "a", "package", weights=weights, sizes=sizes)
 
 
 def test_states_of_other_sizes_are_given_and_reset_too() -> None:
