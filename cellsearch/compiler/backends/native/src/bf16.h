@@ -104,6 +104,11 @@ static void cells_outer(int64_t columns, int64_t width, int64_t rows, const floa
     cells_product(columns, width, rows, area, cells_lead(rows), packed, C, width, start, 0, far, flip);
 }
 
+static int cells_direct(int64_t rows, const Piece *p, const float *A, int64_t lead, const float *W, float *C, int64_t stride, float *cells) {
+    (void)rows, (void)p, (void)A, (void)lead, (void)W, (void)C, (void)stride, (void)cells;
+    return 0;
+}
+
 #endif
 
 /* C[rows, width] = start + rounded A[rows, depth] * packed, or some panels of it; ``far``: as in product.h; ``cells``: room for a block of rows of A. ``flip``: begin with the last
@@ -119,7 +124,8 @@ static void product_bf16(int64_t rows, int64_t width, int64_t depth, const float
 }
 
 /* For few rows: a weight (or a block of it) as it lies, rounded on the way; added to C. */
-static void direct_bf16(int64_t rows, const Piece *p, const float *A, int64_t lead, const float *W, float *C, int64_t stride) {
+static void direct_bf16(int64_t rows, const Piece *p, const float *A, int64_t lead, const float *W, float *C, int64_t stride, float *cells) {
+    if (cells_direct(rows, p, A, lead, W, C, stride, cells)) return;
     for (int64_t i = 0; i < rows; i++) {
         const float *a = A + i * lead + p->row;
         float *c = C + i * stride + p->column;

@@ -219,6 +219,40 @@ static void pairs_outer(int64_t columns, int64_t width, int64_t rows, const floa
     }
 }
 
+#define DIRECT 4 /* rows that read a weight together */
+
+/* C[m, columns] += rows of pairs times a weight that is stored [columns, depth]. */
+INLINE void direct_body(const int m, int64_t columns, int64_t depth, const float *pairs, int64_t lead, const float *W, float *C, int64_t stride) {
+    for (int64_t n = 0; n < columns; n++, W += depth) {
+        __m512 sums[DIRECT];
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) sums[i] = _mm512_setzero_ps();
+        for (int64_t k = 0; k < depth; k += 32) {
+            const __m512bh w = (__m512bh)pairs_of_row(W + k, depth - k);
+#pragma GCC unroll 4
+            for (int i = 0; i < m; i++) sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)_mm512_loadu_ps(pairs + i * lead + k / 2), w);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) C[i * stride + n] += _mm512_reduce_add_ps(sums[i]);
+    }
+}
+
+/* Whether it was done: a weight stored [columns, rows] is read in pairs. ``cells``: room for DIRECT rows of A. */
+static int cells_direct(int64_t rows, const Piece *p, const float *A, int64_t lead, const float *W, float *C, int64_t stride, float *cells) {
+    const int64_t wide = cells_lead(p->rows);
+    if (!p->transposed) return 0;
+    for (int64_t i = 0; i < rows; i += DIRECT) {
+        const int64_t count = smaller(DIRECT, rows - i);
+        float *c = C + i * stride + p->column;
+        cells_of_rows(A + i * lead + p->row, lead, count, p->rows, cells, wide);
+        if (count == 4) direct_body(4, p->columns, p->rows, cells, wide, W, c, stride);
+        else if (count == 3) direct_body(3, p->columns, p->rows, cells, wide, W, c, stride);
+        else if (count == 2) direct_body(2, p->columns, p->rows, cells, wide, W, c, stride);
+        else direct_body(1, p->columns, p->rows, cells, wide, W, c, stride);
+    }
+    return 1;
+}
+
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
 #include "tiles.h"
 #else

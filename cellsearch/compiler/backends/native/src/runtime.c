@@ -318,7 +318,7 @@ static void run_product(const Chunk *chunk, const Command *c, int64_t t, int64_t
     for (int64_t i = 0; i < c->count; i++) {
         const Piece *p = job->piece + c->first + i;
         const float *W = job->buffer[p->buffer].base + p->offset;
-        if (job->bf16) direct_bf16(rows, p, A, lead, W, C, stride);
+        if (job->bf16) direct_bf16(rows, p, A, lead, W, C, stride, chunk->me->scratch);
         else if (p->transposed) product_direct(rows, p->columns, p->rows, A + p->row, lead, W, p->rows, C + p->column, stride);
         else
             for (int64_t r = 0; r < rows; r++)
