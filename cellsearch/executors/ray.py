@@ -1,4 +1,4 @@
-"""Runs jobs on Ray workers, on this machine or on a cluster. The only module that imports Ray.
+"""Runs jobs on Ray workers, on this machine or on a cluster.
 
 Core actors, not Ray Tune: one long-lived actor a worker (importing torch takes longer than many a
 training), the data once in the object store as numpy arrays, and our own retries, because Ray's
@@ -14,10 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import (
     CellsearchError,
@@ -41,8 +38,15 @@ from cellsearch.executors.worker import (
 )
 from cellsearch.executors.worker_environment import named
 from cellsearch.job import Job, Outcome
+from cellsearch.later import Later
 from cellsearch.tasks.base import Arrays
 from cellsearch.trial import Failure
+
+if TYPE_CHECKING:
+    import ray
+    from ray import exceptions
+else:  # see ray_cluster.py
+    ray, exceptions = Later("ray"), Later("ray.exceptions")
 
 __all__ = ["Ray"]
 
@@ -192,9 +196,9 @@ class Ray(Executor):
                 raise self._not_started()
         try:
             return ray.get(answer)
-        except RayTaskError as error:
+        except exceptions.RayTaskError as error:
             raise self._cause(error) from error
-        except RayError:
+        except exceptions.RayError:
             return super().compute(function, arrays, **arguments)
 
     def submit(self, job: Job) -> None:
@@ -293,7 +297,7 @@ class Ray(Executor):
             done, _ = ray.wait(list(waiting), num_returns=1, timeout=max(0.0, min(seconds, limit)))
             if done and len(waiting) > 1:
                 done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-        except RayError as error:
+        except exceptions.RayError as error:
             raise EnvironmentFailure(
                 f"the Ray cluster is gone: {_first_line(error)}", hint=self._cluster.hint()
             ) from error
@@ -318,10 +322,10 @@ class Ray(Executor):
         assert seat.pending is not None
         try:
             answer = ray.get(seat.pending)
-        except RayTaskError as error:
+        except exceptions.RayTaskError as error:
             seat.task = seat.pending = None
             raise self._cause(error) from error
-        except RayError as error:
+        except exceptions.RayError as error:
             return self._died(seat, error)
         seat.pending = seat.task = None
         if task is None:
@@ -331,7 +335,7 @@ class Ray(Executor):
         assert isinstance(answer, Outcome)
         return answer
 
-    def _cause(self, error: RayTaskError) -> CellsearchError:
+    def _cause(self, error: exceptions.RayTaskError) -> CellsearchError:
         """What a worker has raised, as this process raises it."""
         if isinstance(error.cause, CellsearchError):
             return error.cause
@@ -346,7 +350,7 @@ class Ray(Executor):
             hint="ask for fewer workers, or wait until the cluster has room",
         )
 
-    def _died(self, seat: _Seat, error: RayError) -> Outcome | None:
+    def _died(self, seat: _Seat, error: exceptions.RayError) -> Outcome | None:
         """Replace a dead worker. Its job is done again by a fresh one, until too many have died of
         it.
         """
@@ -369,7 +373,7 @@ class Ray(Executor):
         if task.deaths <= self._crash_retries:
             self._queue.appendleft(task)
             return None
-        kind = "memory" if isinstance(error, OutOfMemoryError) else "crash"
+        kind = "memory" if isinstance(error, exceptions.OutOfMemoryError) else "crash"
         failure = Failure(kind, f"the worker process died {task.deaths} times: {_reason(error)}")
         return Outcome(
             task.job.trial, task.job.rung, failure=failure, worker=name, wall_seconds=seconds
@@ -401,12 +405,12 @@ def _last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def _reason(error: RayError) -> str:
+def _reason(error: exceptions.RayError) -> str:
     """The sentence of Ray's text that says how the process ended."""
     text = str(error)
     start = text.find("Worker exit type")
     return (
         " ".join(text[start:].split())[:300]
-        if isinstance(error, RayActorError) and start >= 0
+        if isinstance(error, exceptions.RayActorError) and start >= 0
         else _first_line(error)
     )

@@ -8,21 +8,32 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any
-
-import ray
-import ray._private.worker as ray_worker
-from ray.exceptions import RayError
+from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import EnvironmentFailure, visible
+from cellsearch.executors.own_folder import OwnFolder
 from cellsearch.executors.ray_joining import check_answers, check_trust, split
-from cellsearch.executors.ray_own import OwnCluster
+from cellsearch.executors.ray_template import WorkerTemplate
+from cellsearch.executors.worker_environment import allowed
+from cellsearch.later import Later
+
+# Loading Ray takes half a second, in which the template of the workers loads torch.
+if TYPE_CHECKING:
+    import ray
+    from ray import exceptions
+
+    from cellsearch.executors import ray_own
+else:
+    ray, exceptions = Later("ray"), Later("ray.exceptions")
+    ray_own = Later("cellsearch.executors.ray_own")
 
 __all__ = ["RayCluster"]
 
@@ -37,7 +48,8 @@ class RayCluster:
     """One connection to Ray. A cluster that was running before, or that this process was connected
     to before, is left running.
 
-    ``environment``: variables that workers get. ``template``: see :class:`OwnCluster`.
+    ``environment``: variables that workers get. ``template``: whether the workers of a cluster of
+    our own are copies of one process that has loaded what trains (on Linux).
     ``connected``: whether it stands; ``lost``: in words, what of the cluster has ended meanwhile.
     """
 
@@ -59,7 +71,7 @@ class RayCluster:
         self._log_dir = log_dir
         self._handler: logging.Handler | None = None
         self._other_handlers: list[logging.Handler] = []
-        self._own: OwnCluster | None = None
+        self._own: ray_own.OwnCluster | None = None
         self._ours = False
         self._leaving: list[signal.Signals] = []
         self._looked = self._answered = 0.0
@@ -76,11 +88,13 @@ class RayCluster:
             return
         self._open_log(self._log_dir or folder)
         try:
-            if not ray.is_initialized():
+            if _is_connected():
+                self._keep_off_the_terminal()
+            else:
                 self._ours = True
                 self._leave_on_signals()
                 self._initialise(workers, data_bytes)
-        except (OSError, RuntimeError, ValueError, RayError) as error:
+        except (OSError, RuntimeError, ValueError, exceptions.RayError) as error:
             hint = self.hint()
             self.disconnect()
             what = (
@@ -99,20 +113,35 @@ class RayCluster:
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
         if self._address is not None:
             check_answers(self._address)
+            self._keep_off_the_terminal()
             with _own_signal_handlers():
                 ray.init(address=self._address, **options)
             return
-        self._own = OwnCluster(self._environment, template=self._template)
+        self._own = self._own_cluster()
+        self._keep_off_the_terminal()
         # "local": never a cluster that happens to be found, for example what is left of a killed
         # search.
         options |= {
             "address": "local",
             "num_cpus": workers or None,
-            "_temp_dir": str(self._own.path / "ray"),
+            "_temp_dir": str(self._own.folder.path / "ray"),
             "object_store_memory": 128 * _MEGABYTE + 2 * data_bytes,
         }
         with self._own.ways(), _own_signal_handlers():
             ray.init(**options)
+
+    def _own_cluster(self) -> ray_own.OwnCluster:
+        folder, template = OwnFolder(), None
+        try:
+            if self._template and sys.platform == "linux":
+                environment = allowed(os.environ) | dict(self._environment)
+                template = WorkerTemplate(folder.path, environment)
+            return ray_own.OwnCluster(folder, self._environment, template)
+        except BaseException:
+            if template is not None:
+                template.stop()
+            folder.remove()
+            raise
 
     def require(self) -> None:
         """Raise :class:`EnvironmentFailure` if Ray's processes have ended that nothing goes on
@@ -136,7 +165,7 @@ class RayCluster:
 
     def _look(self, now: float) -> str:
         """Knock at the node's manager on this machine and at the cluster's head."""
-        node = ray_worker._global_node
+        node = _ray_worker()._global_node
         if node is None:
             return "somebody else has disconnected this process from it"
         if not _opens(socket.AF_UNIX, node.raylet_socket_name):
@@ -182,7 +211,7 @@ class RayCluster:
             self.log(f"workers were started one by one: their template ended with {failure}")
         if self._own is not None and self.lost:
             self._own.kill()  # what is left of it would be waited for
-        if self._ours and ray.is_initialized():
+        if self._ours and _is_connected():
             ray.shutdown()
         self._ours = self.connected = False
         self.lost = ""
@@ -192,7 +221,8 @@ class RayCluster:
         while self._leaving:
             signal.signal(self._leaving.pop(), signal.SIG_DFL)
         if self._handler is not None:
-            _logger.handlers = self._other_handlers
+            if _logger.handlers == [self._handler]:
+                _logger.handlers = self._other_handlers
             self._handler.close()
             self._handler = None
 
@@ -213,10 +243,24 @@ class RayCluster:
             folder.mkdir(parents=True, exist_ok=True)
             self._handler = logging.FileHandler(folder / _LOG_NAME, encoding="utf-8", delay=True)
             self._handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+
+    def _keep_off_the_terminal(self) -> None:
+        """Loads Ray, which gives its logger handlers, and puts ours in their place. Ray prints the
+        cluster's error messages on the terminal of the driver, whatever its logging options say.
+        """
+        _ray_worker().print_to_stdstream = _log_instead_of_print
+        assert self._handler is not None
         self._other_handlers, _logger.handlers = _logger.handlers, [self._handler]
-        # Ray prints the cluster's error messages on the terminal of the driver, whatever its
-        # logging options say.
-        ray_worker.print_to_stdstream = _log_instead_of_print
+
+
+def _ray_worker() -> Any:
+    """The module of Ray that knows this process's connection, some of whose names change."""
+    return import_module("ray._private.worker")
+
+
+def _is_connected() -> bool:
+    """Whether this process is connected to a cluster; if not, without loading Ray."""
+    return "ray" in sys.modules and ray.is_initialized()
 
 
 class _Lines(logging.Formatter):

@@ -6,27 +6,27 @@ Ray offers no setting for most of this. What is changed inside it is listed in
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
-import secrets
-import shutil
 import signal
+import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import ray
+from ray import _raylet
 from ray._private import ray_constants, services
 from ray._private.node import Node
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray._raylet import (  # type: ignore[attr-defined]
+    AuthenticationTokenLoader,
+    Config,
+    persist_port,
+)
 
 from cellsearch.errors import EnvironmentFailure
+from cellsearch.executors.own_folder import OwnFolder
 from cellsearch.executors.ray_template import CLIENT, SOCKET, WorkerTemplate
 from cellsearch.executors.worker_environment import allowed
 
@@ -34,42 +34,28 @@ __all__ = ["OwnCluster"]
 
 # Where the kernel does not end processes with us, Ray does, by our process group.
 _APART = sys.platform == "linux"
-_PREFIX = "cellsearch-"
-_OURS = re.compile(re.escape(_PREFIX) + r"([0-9]{1,10})-[A-Za-z0-9_]+")
-_LOCK = "lock"
-_TOKEN = "token"
 _THREAD_SECONDS = 20.0
 
 
 class OwnCluster:
-    """What a cluster of ours has on this machine: its processes, and ``path``, a folder that only
-    we may enter, because Ray makes what is inside writable for everybody.
+    """What a cluster of ours has on this machine: its processes, and its folder.
 
-    The path is short, because Ray puts sockets there, whose paths may have 107 characters. What
-    killed processes of this user have left is removed: folders whose process is gone and whose lock
-    nobody holds (another container has other process numbers).
-
-    ``environment``: variables that the workers get besides the allowed ones. ``template``: whether
-    workers are copies of one process that has loaded what trains (on Linux).
+    ``environment``: variables that the workers get besides the allowed ones. ``template``: what
+    workers are copies of; ``None``: they are started in Ray's own way.
     """
 
     def __init__(
-        self, environment: Mapping[str, str] = MappingProxyType({}), *, template: bool = False
+        self,
+        folder: OwnFolder,
+        environment: Mapping[str, str],
+        template: WorkerTemplate | None,
     ) -> None:
+        self.folder, self._template = folder, template
         self._environment = dict(environment)
-        self._wants_template = template and _APART
-        self._template: WorkerTemplate | None = None
-        base = _base()
-        for folder in base.iterdir():
-            if _is_left_over(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
-        self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._token = self.path / _TOKEN
-        self._token.touch(mode=0o600)
-        self._token.write_text(secrets.token_hex(32), encoding="ascii")
         self._sessions: set[int] = set()
+        if template is not None:
+            self._sessions.add(template.pid)
+            self._environment[SOCKET] = str(template.path)
 
     @contextmanager
     def ways(self) -> Iterator[None]:
@@ -78,9 +64,9 @@ class OwnCluster:
         - listens on the loopback interface only,
         - asks for a token of its own, and neither reads nor makes one in the home folder,
         - hands its processes, and so the workers, the allowed part of the environment, one thread,
-          and what the user named,
-        - has no autoscaler, no log monitor and no dashboard's server: nothing here asks them, and
-          they take longer to start than all the rest,
+          and what the user named; its workers have this process's priority,
+        - has no autoscaler, no log monitor, no dashboard's server and, on Linux, no agent of it:
+          nothing here asks them, and they take longer to start than all the rest,
         - and is in sessions of its own, which Ctrl-C and the end of a terminal do not reach.
 
         Raises :class:`EnvironmentFailure` for a Ray in which that cannot be said.
@@ -92,12 +78,9 @@ class OwnCluster:
                 stack.enter_context(_set(Node, name, lambda _: _start_nothing))
             before = {name: os.environ.pop(name, None) for name in _AUTHENTICATION}
             stack.callback(_put_back, before)
-            os.environ["RAY_AUTH_TOKEN_PATH"] = str(self._token)
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(self.folder.token)
             _forget_token()
-            if self._wants_template:
-                self._template = WorkerTemplate(self.path, allowed(os.environ) | self._environment)
-                self._sessions.add(self._template.pid)
-                self._environment[SOCKET] = str(self._template.path)
+            if self._template is not None:
                 name = "SETUP_WORKER_FILENAME"
                 stack.enter_context(_set(ray_constants, name, lambda _: str(CLIENT)))
             yield
@@ -105,9 +88,11 @@ class OwnCluster:
     def _started_apart(self, popen: Any) -> Callable[..., Any]:
         """How Ray's processes are started, in a session and with an environment of their own."""
 
-        def start(*arguments: Any, env: dict[str, str], **options: Any) -> Any:
-            environment = allowed(env) | self._environment
-            started = popen(*arguments, env=environment, start_new_session=_APART, **options)
+        def start(command: list[str], *more: Any, env: dict[str, str], **options: Any) -> Any:
+            environment = _PRIORITY | allowed(env) | self._environment
+            if _APART:
+                command = _without_agent(command)
+            started = popen(command, *more, env=environment, start_new_session=_APART, **options)
             if _APART:
                 self._sessions.add(started.pid)
             return started
@@ -138,47 +123,46 @@ class OwnCluster:
             if thread.name.startswith("ray_listen"):
                 thread.join(_THREAD_SECONDS)
         _forget_token()
-        os.close(self._lock)
-        for _ in range(3):  # what is being killed may still write its logs
-            shutil.rmtree(self.path, ignore_errors=True)
-            if not self.path.exists():
-                return
+        self.folder.remove()
 
 
-def _base() -> Path:
-    return Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())
-
-
-def _is_left_over(folder: Path) -> bool:
-    """Whether a name in the temporary folder is a folder of ours that nobody uses any more."""
-    name = _OURS.fullmatch(folder.name)
-    if name is None or not Path("/proc/self").exists() or Path(f"/proc/{name[1]}").exists():
-        return False
-    try:
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # not a folder, not ours to read, or gone
-        return False
-    try:
-        if os.fstat(directory).st_uid != os.getuid():
-            return False
-        with suppress(FileNotFoundError):  # of a version that made none
-            lock = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            finally:
-                os.close(lock)
-    except OSError:  # somebody holds it
-        return False
-    finally:
-        os.close(directory)
-    return True
-
-
+_PRIORITY = {"RAY_worker_niceness": "0"}
+"""Ray's own 15 makes a training last many times as long where others use the cores too, so that
+trials run out of time that fit into it; ``nice cellsearch search ...`` still yields.
+"""
 _NOT_NEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 
 
 def _start_nothing(*_: object, **__: object) -> None:
     """In place of what starts a process of Ray that nothing here asks."""
+
+
+_AGENT = "--dashboard_agent_command="
+_PORTS_OF_THE_AGENT = (
+    "METRICS_AGENT_PORT_NAME",
+    "METRICS_EXPORT_PORT_NAME",
+    "DASHBOARD_AGENT_LISTEN_PORT_NAME",
+)
+_NO_PORT = -1  # as the agent itself says it where Ray is installed without metrics
+_WAITS = "import sys; sys.stdin.read()"
+"""What is run instead of the agent: the node's manager (raylet) ends when the agent does, and holds
+its standard input open as long as it lives.
+"""
+
+
+def _without_agent(command: list[str]) -> list[str]:
+    """The command that starts a node's manager, without the dashboard's agent, which takes a second
+    of a core and 80 MB: the manager waits for the files in which the agent says its ports. Other
+    commands are given back as they are.
+    """
+    if not any(part.startswith(_AGENT) for part in command):
+        return command
+    told = dict(part.split("=", 1) for part in command if part.startswith("--") and "=" in part)
+    for name in _PORTS_OF_THE_AGENT:
+        port = getattr(_raylet, name)
+        persist_port(told["--session_dir"], told["--node_id"], port, _NO_PORT)
+    waits = subprocess.list2cmdline([sys.executable, "-S", "-E", "-c", _WAITS])
+    return [_AGENT + waits if part.startswith(_AGENT) else part for part in command]
 
 
 _AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")

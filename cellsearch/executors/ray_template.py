@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,16 @@ _ROOT = str(Path(__file__).parents[2])
 _LARGEST_MESSAGE = 1 << 20
 _PR_SET_PDEATHSIG = 1
 _LOG_TAIL = 1000
+_WHAT_RAY_LOADS = (
+    "asyncio",
+    "google.protobuf.descriptor_pb2",
+    "jsonschema",
+    "msgpack",
+    "pdb",
+    "psutil",
+    "requests",
+    "yaml",
+)
 
 
 class WorkerTemplate:
@@ -147,10 +158,14 @@ def _draw_anew() -> None:
 
 def _load() -> None:
     """What each copy needs, but for Ray, which reads its settings and the worker's from the
-    environment as soon as it is loaded. Raises :class:`RuntimeError` if something of it has started
-    threads, which a copy would not have.
+    environment as soon as it is loaded; what Ray loads besides itself, the longer half, is here.
+    Raises :class:`RuntimeError` if something of it has started threads, which a copy would not
+    have.
     """
     load_evaluation(DEFAULT_EVALUATION)
+    for name in _WHAT_RAY_LOADS:
+        with suppress(ImportError):  # another version of Ray may do without it
+            import_module(name)
     if (threads := len(os.listdir("/proc/self/task"))) != 1:
         raise RuntimeError(f"{threads} threads run after loading")
 

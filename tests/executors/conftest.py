@@ -1,4 +1,4 @@
-"""One Ray cluster for the tests of this folder that do not need one of their own: starting it takes
+"""One Ray cluster for the tests of a file that do not need one of their own: starting it takes
 seconds.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from cellsearch.executors.ray_cluster import RayCluster
 

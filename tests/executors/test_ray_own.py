@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from cellsearch.errors import ConfigError
-from cellsearch.executors import ray_own
+from cellsearch.executors import own_folder
 from cellsearch.executors.ray import Ray
 from cellsearch.executors.worker_environment import allowed, named
 from cellsearch.store import Store
@@ -50,6 +50,14 @@ def listening():
                     found.append(inodes[link])
     return found
 
+def running_agents():
+    commands = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        if os.getsid(int(number)) in sessions:
+            commands.append(Path("/proc", number, "cmdline").read_text().replace("\\0", " "))
+    assert any("raylet/raylet" in command for command in commands)
+    return [text.strip() for text in commands if "agent" in text.partition("--")[0].lower()]
+
 def authentication():
     return {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
 
@@ -60,9 +68,12 @@ for time in range(2):
         executor.start(TASK, {}, {})
         outcomes = run_all(executor, [make_job(n) for n in range(4)])
         sessions = set(executor._cluster._own._sessions)
-        places = listening()
+        places, agents = listening(), running_agents()
+        workers = {int(outcome.worker.split(":")[-1]) for outcome in outcomes.values()}
+        nice = [os.getpriority(os.PRIO_PROCESS, number) for number in workers]
+        assert set(nice) == {os.getpriority(os.PRIO_PROCESS, 0)}, nice
 assert authentication() == before
-print(json.dumps([sorted(outcomes[0].result.metrics), places]))
+print(json.dumps([sorted(outcomes[0].result.metrics), places, agents]))
 """
 SECRETS = (
     *("AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "GITHUB_TOKEN", "MY_API_KEY", "DATABASE_URL"),
@@ -82,7 +93,8 @@ def test_it_is_ours_alone_and_leaves_nothing(tmp_path: Path) -> None:
     )
     out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
-    names, places = json.loads(out)
+    names, places, agents = json.loads(out)
+    assert agents == ["ray::RuntimeEnvAgent"]  # of the dashboard: a second of a core, and 80 MB
     assert not set(SECRETS) & set(names)
     wanted = {"MY_DATA", "OTHER_TOKEN", "PATH", "HOME", "OMP_NUM_THREADS", "CELLSEARCH_OFFLINE"}
     assert wanted <= set(names)
@@ -124,7 +136,7 @@ def dead_process() -> int:
 def test_only_our_own_left_over_folders_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_own, "_base", lambda: tmp_path)
+    monkeypatch.setattr(own_folder, "_base", lambda: tmp_path)
     dead = dead_process()
     elsewhere = tmp_path / "elsewhere"
     kept = [
@@ -148,7 +160,7 @@ def test_only_our_own_left_over_folders_are_removed(
     os.mkfifo(tmp_path / f"cellsearch-{dead}-fifo" / "lock")
     with (tmp_path / f"cellsearch-{dead}-held" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        own = ray_own.OwnCluster()
+        own = own_folder.OwnFolder()
     assert {path.name for path in tmp_path.iterdir()} == {*kept, own.path.name}
     assert (elsewhere / "content").exists()
     assert own.path.stat().st_mode & 0o777 == 0o700
@@ -175,6 +187,14 @@ evaluations = 1
 """
 
 
+def of_session(session: int) -> list[str]:
+    """What runs in a session: where it has ended, nothing."""
+    listed = subprocess.run(
+        ["ps", "-s", str(session), "-o", "args="], capture_output=True, text=True, check=False
+    )
+    return listed.stdout.splitlines()
+
+
 @pytest.mark.parametrize("part", ["raylet", "gcs_server"])
 def test_a_killed_part_of_ray_ends_the_search_with_a_sentence(tmp_path: Path, part: str) -> None:
     (tmp_path / "mine.toml").write_text(EXPERIMENT)
@@ -195,10 +215,12 @@ def test_a_killed_part_of_ray_ends_the_search_with_a_sentence(tmp_path: Path, pa
         text=True,
         check=True,
     )
-    os.kill(int(killed.stdout), signal.SIGKILL)
+    session = int(killed.stdout)
+    os.kill(session, signal.SIGKILL)
     began = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 6, err
+    assert not of_session(session)
     assert time.monotonic() - began < 45
     error, hint = err.splitlines()
     assert error.startswith("error: the Ray cluster is gone: ")
