@@ -3,8 +3,9 @@
 Usage: python benchmarks/latency.py [--hidden 64 256] [--cells FILE.cell ...] [--rounds N]
 [--accuracy] [--steps N]
 
-For batch 1 and I = H, without gradients: torch.nn.LSTMCell and GRUCell, CellModule.step and
-cellsearch.streaming.Stepper for LSTM, GRU, minGRU and the given cells (two found ones by default).
+For batch 1 and I = H, without gradients: torch.nn.LSTMCell and GRUCell, CellModule.step (also of
+cells compiled with precision="bf16") and cellsearch.streaming.Stepper for LSTM, GRU, minGRU and the
+given cells (two found ones by default).
 All take turns within a round, so that a busy machine slows all of them alike; medians over rounds,
 in microseconds of the core (waiting for a core that others use does not count), and the median
 ratio to LSTMCell within the same round. --accuracy trains each cell on char_lm and reads the first
@@ -74,6 +75,8 @@ def contestants(cells: dict[str, Genome], hidden: int) -> dict[str, Callable[[],
     for name, genome in cells.items():
         module = compile_cell(genome, input_size=hidden, hidden_size=hidden).eval()
         calls[f"{name}: step"] = _step(module, x)
+        rounding = compile_cell(genome, hidden, hidden, precision="bf16").eval()
+        calls[f"{name}: step, products in bf16"] = _step(rounding, x)
         for precision in ("float32", "bfloat16", "int8"):
             calls[f"{name}: Stepper {precision}"] = _stepper(Stepper(module, precision), x)
     return calls

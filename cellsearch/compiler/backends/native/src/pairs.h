@@ -54,8 +54,12 @@ INLINE void transpose_16(__m512i v[16]) {
 
 /* Rows of a left factor. */
 static void cells_of_rows(const float *from, int64_t stride, int64_t rows, int64_t depth, float *to, int64_t lead) {
-    for (int64_t r = 0; r < rows; r++, from += stride, to += lead)
-        for (int64_t k = 0; k < depth; k += 32) _mm512_storeu_si512(to + k / 2, pairs_of_row(from + k, depth - k));
+    for (int64_t r = 0; r < rows; r++, from += stride, to += lead) {
+        int64_t k = 0;
+        for (; k + 32 <= depth; k += 32)
+            _mm512_storeu_si512(to + k / 2, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + k + 16), _mm512_loadu_ps(from + k)));
+        if (k < depth) _mm512_storeu_si512(to + k / 2, pairs_of_row(from + k, depth - k));
+    }
 }
 
 /* Rows of a right factor into panels; the rows are the depth of the product. */
