@@ -6,8 +6,7 @@ compiled layer (each backend), the exported source and the package.
 ``ok``: the same values, dtypes and shapes, or an error of the same type. ``more``: it works where
 torch.nn.LSTM does not. ``sentence``: refused with an error of this project, which says what can be
 done. ``FAIL``: anything else; then the exit status is 1. The checks stand in
-``like_lstm_calls.py`` and
-``like_lstm_uses.py`` beside this file.
+``like_lstm_calls.py``, ``like_lstm_transforms.py`` and ``like_lstm_uses.py`` beside this file.
 
 ``--cells``: the same checks with one cell for each part of the wider language (times and masks,
 resets, sizes, blocks, heads, rotations, delays, convolutions, input projections). What fails for

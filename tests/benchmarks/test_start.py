@@ -22,5 +22,8 @@ def test_it_loads(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "main" in runpy.run_path(str(script), run_name="loaded") or script.stem in LIBRARIES
 
 
-LIBRARIES = {"curves", "like_lstm_calls", "like_lstm_cells", "like_lstm_uses", "trainings"}
+LIBRARIES = {
+    *("curves", "like_lstm_calls", "like_lstm_cells", "like_lstm_transforms", "like_lstm_uses"),
+    *("step_parts", "step_trials", "trainings"),
+}
 """What benchmarks share; not programs themselves."""
