@@ -69,8 +69,11 @@ _STATES = (
         "        if hx is None:",
     ),
     (
-        ".expand(shape) for value in @INITIAL@)",
-        ".expand(shape) for value, shape in zip(@INITIAL@, shapes, strict=True))",
+        "            return tuple(x.new_tensor(min(max(value, -largest), largest)).expand(shape) "
+        "for value in @INITIAL@)\n",
+        "            starts = [min(max(value, -largest), largest) for value in @INITIAL@]\n"
+        "            return tuple(x.new_tensor(value).expand(shape) for value, shape in "
+        "zip(starts, shapes, strict=True))\n",
     ),
     (
         "if len(states) != @N_STATES@ or any(tuple(state.shape) != shape for state in states):",
@@ -83,6 +86,10 @@ _STATES = (
     (
         "    @staticmethod\n    def _run(\n        cell: nn.Module,",
         "    def _run(\n        self, cell: nn.Module,",
+    ),
+    (
+        "            n = sizes[t]\n            shape = states[0][:n].shape@STEP_GIVEN@\n",
+        "            n = sizes[t]@STEP_GIVEN@\n",
     ),
     ("now.expand(shape), old[n:]", "now.expand(n, old.shape[1]), old[n:]"),
     (

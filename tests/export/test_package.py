@@ -264,8 +264,17 @@ def test_it_imports_torch_and_numpy_only(tmp_path: Path) -> None:
     assert sum(map(len, contents.values())) < 600_000
 
 
-def test_ruff_is_content(tmp_path: Path) -> None:
-    write(tmp_path, "cell", zoo.load("lstm"))
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lstm", {}),
+        ("gru_dh", {}),
+        ("lstmp", {"resets": True}),
+        ("mingru", {"project_input": True}),
+    ],
+)
+def test_ruff_is_content(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path, "cell", zoo.load(name), **options)
     ruff = str(Path(sys.executable).with_name("ruff"))
     select = "E,F,W,I,B,UP,D1,N,C4,SIM,RET,PIE"
     for arguments in (

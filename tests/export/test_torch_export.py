@@ -20,7 +20,7 @@ from torch import Tensor
 from cellsearch import compile_cell, zoo
 from cellsearch.compiler.module import CellModule
 from cellsearch.errors import BackendError, ConfigError
-from cellsearch.export import torch_export
+from cellsearch.export import torch_export, torch_program
 from cellsearch.export.torch_export import DESCRIPTION, compare, to_torch_export
 from cellsearch.export.whole import WholeModel, whole_model
 from cellsearch.export.write import export_cell
@@ -174,13 +174,13 @@ def test_a_process_without_cellsearch_runs_it(tmp_path: Path) -> None:
 def test_nothing_is_written_that_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = layer(zoo.load("gru"), input_size=3, hidden_size=4)
     sizes = {"input_size": 3, "hidden_size": 4}
-    original = torch_export._Program._one
+    original = torch_program.LayerProgram._one
 
     def wrong(*arguments: Any) -> list[Tensor]:
         *final, output = original(*arguments)
         return [*final, output + 1e-4]
 
-    monkeypatch.setattr(torch_export._Program, "_one", wrong)
+    monkeypatch.setattr(torch_program.LayerProgram, "_one", wrong)
     other = tmp_path / "other.pt2"
     with pytest.raises(BackendError, match="computes another output for T = 1, B = 1"):
         export_cell(cell.genome, other, "torch-export", weights=cell.state_dict(), sizes=sizes)
