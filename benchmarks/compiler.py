@@ -102,14 +102,16 @@ def segment(
     x = torch.randn(steps, batch, hidden_size if square else input_size, dtype=dtype)
     x.requires_grad_()
     gradient = torch.randn(steps, batch, hidden_size, dtype=dtype)
-    parameters = list(module.parameters())
+    parameters = [x, *module.parameters()]
+    call = (
+        torch.autocast("cpu", torch.bfloat16)(lambda given: module(given)) if autocast else module
+    )
+    gradient = gradient.to(torch.bfloat16) if autocast else gradient
 
     def run() -> None:
-        for parameter in (x, *parameters):
+        for parameter in parameters:
             parameter.grad = None
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            output = module(x)[0]
-        output.backward(gradient.to(output.dtype))
+        call(x)[0].backward(gradient)
 
     return run
 

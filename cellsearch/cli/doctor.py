@@ -75,6 +75,7 @@ def run_checks() -> Iterator[Check]:
     yield _compiler()
     yield _gpu()
     yield _native()
+    yield _node()
     yield _bf16()
     yield _backends()
     yield Check(
@@ -178,6 +179,20 @@ def _native() -> Check:
         )
     return Check(
         "native runtime", True, False, f"{found.instructions}, {found.origin}: {found.path}"
+    )
+
+
+def _node() -> Check:
+    """How a segment of the native runtime meets torch's autograd."""
+    if importlib.util.find_spec("torch") is None:
+        return Check("autograd node", False, False, "torch is not installed")
+    from cellsearch.compiler.backends.native.node import state
+
+    ok, detail = state()
+    if ok:
+        return Check("autograd node", True, False, f"compiled here: {detail}")
+    return Check(
+        "autograd node", False, False, f"{detail}; segments run by Python: the same results, slower"
     )
 
 

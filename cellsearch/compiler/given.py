@@ -39,6 +39,13 @@ class Beside:
     mask: Sequence | None = None
     reset: Sequence | None = None
 
+    @classmethod
+    def of(
+        cls, dt: Sequence | float | None, mask: Sequence | None, reset: Sequence | None
+    ) -> Beside:
+        """The same, sooner where nothing is given."""
+        return _NOTHING if dt is mask is reset is None else cls(dt, mask, reset)
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing is given."""
@@ -127,6 +134,9 @@ class Beside:
                 value = value[..., None].expand(*x.shape[:2], width)
             found.append(value)
         return found
+
+
+_NOTHING = Beside()
 
 
 def _unpacked(name: str, value: PackedSequence, packing: Packing | None) -> Tensor:

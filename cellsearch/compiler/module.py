@@ -147,7 +147,7 @@ class CellModule(LayerStack):
         reset: Tensor | PackedSequence | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run over whole sequences; shapes as the class says."""
-        beside = Beside(dt, mask, reset)
+        beside = Beside.of(dt, mask, reset)
         if _is_compiling() or _has_autocast():
             return self._within(CellModule._sequence, (input,), hx, beside)
         return self._sequence(input, hx, beside)

@@ -212,7 +212,8 @@ class LayerStack(nn.Module):
         choice = self._choose(like.device, like.dtype, masked=masked, resets=resets)
         if choice.kernel.plain_torch:
             return choice
-        if self.backend == "auto" and not choice.kernel.more_gradients and beside.wants_gradient:
+        wanted = not beside.is_empty and beside.wants_gradient
+        if wanted and self.backend == "auto" and not choice.kernel.more_gradients:
             other = "aten" if self.precision == "float32" else "reference"
             choice = self._choose(
                 like.device, like.dtype, masked=masked, resets=resets, backend=other
@@ -318,15 +319,15 @@ class LayerStack(nn.Module):
         """The given states, checked, as ``[L * D, B, size]``, or the initial ones. Those of the
         last call are used again where the kernel only reads them.
         """
+        key = (batch, like.dtype, like.device)
+        fresh = self._fresh
+        plain = hx is None and not transform_of((like,))  # what it makes is of no use after it
+        if plain and fresh is not None and fresh[0] == key:
+            return fresh[1]
         rows = len(self._layers)
         shapes = [torch.Size((rows, batch, size)) for size in self.state_sizes]
         if hx is not None:
             return check_states(hx, self.genome.state_names, shapes, like, batched=batched)
-        key = (batch, like.dtype, like.device)
-        fresh = self._fresh
-        plain = not transform_of((like,))  # what a transform makes is of no use after it
-        if plain and fresh is not None and fresh[0] == key:
-            return fresh[1]
         states = initial_states(self.genome, shapes, like)
         if plain and self._choose(like.device, like.dtype).kernel.whole_states:
             self._fresh = (key, states)
@@ -353,8 +354,8 @@ class LayerStack(nn.Module):
         """Any weight, to see dtype and device; asking ``parameters()`` takes longer than all other
         checks together.
         """
-        for _, layer in self.layers():
-            for owner in layer._modules.values():
+        for name in self._layers:
+            for owner in self._modules[name]._modules.values():  # type: ignore[union-attr]
                 for weight in () if owner is None else owner._parameters.values():
                     if weight is not None:
                         return weight

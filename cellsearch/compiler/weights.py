@@ -61,16 +61,17 @@ class Layer(nn.Module):
         """The weights by name (``i.weight_x``), parametrizations applied."""
         found = {}
         hooked: set[str] = set()
+        containers = self._modules
         for name, owner, weight in self._names:
-            container = self._modules[owner]
-            assert container is not None
-            if weight in container.__dict__ and owner not in hooked:
+            container = containers[owner]
+            fields = container.__dict__
+            if weight in fields and owner not in hooked:
                 # weight_norm, spectral_norm and prune of torch.nn.utils set it in a hook that torch
                 # runs when a module is called, and this one never is.
                 hooked.add(owner)
-                for hook in container._forward_pre_hooks.values():
+                for hook in fields["_forward_pre_hooks"].values():
                     hook(container, ())
-            plain = container._parameters.get(weight)
+            plain = fields["_parameters"].get(weight)
             found[name] = plain if plain is not None else getattr(container, weight)
         return found
 

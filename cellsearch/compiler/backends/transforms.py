@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from cellsearch.errors import BackendError
 
-__all__ = ["beside_the_graph", "check_gradients", "transform_of"]
+__all__ = ["beside_the_graph", "check_gradients", "refuse_gradients", "transform_of"]
 
 # One call a time step in streams: what is looked up here costs as much as the call.
 _interpreter = torch._C._functorch.peek_interpreter_stack
@@ -64,7 +64,12 @@ def check_gradients(backend: str, gradients: Iterable[Tensor | None]) -> None:
     given = [gradient for gradient in gradients if gradient is not None][:1]  # all are alike
     what = transform_of(given)
     if what or (given and _is_batched(given[0])):
-        raise BackendError(
-            f"the {backend} backend cannot run backward under {what or 'vmap'}",
-            hint='compile the cell with backend="reference"; of a package take the plain class',
-        )
+        refuse_gradients(backend, what or "vmap")
+
+
+def refuse_gradients(backend: str, what: str) -> NoReturn:
+    """Raise the error of :func:`check_gradients`; ``what`` stands between calls and numbers."""
+    raise BackendError(
+        f"the {backend} backend cannot run backward under {what}",
+        hint='compile the cell with backend="reference"; of a package take the plain class',
+    )

@@ -6,9 +6,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.node import WAYS, take
 
 from cellsearch import zoo
 from cellsearch.compiler.module import CellModule, compile_cell
+
+
+@pytest.fixture(autouse=True, params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds both ways."""
+    take(request.param, monkeypatch)
 
 
 def module(name: str, **options: object) -> CellModule:

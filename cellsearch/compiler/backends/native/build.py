@@ -42,7 +42,9 @@ __all__ = [
     "build",
     "compiler",
     "digest",
+    "is_as_built",
     "library",
+    "seal",
 ]
 
 SOURCES = Path(__file__).parent / "src"
@@ -188,11 +190,17 @@ def build(output: Path, flags: tuple[str, ...] = NATIVE) -> None:
                 f"the native runtime does not compile:\n{result.stderr.strip()[-2000:]}",
                 where=" ".join(command),
             )
-        # Behind the end of the library, where the loader does not look: one file holds both.
-        with open(temporary, "rb+") as file:
-            found = hashlib.sha256(file.read()).digest()
-            file.write(found)
-        temporary.chmod(0o755)
+        seal(temporary)
+
+
+def seal(library: Path) -> None:
+    """Write the digest of a library behind its end, where the loader does not look: one file holds
+    both.
+    """
+    with open(library, "rb+") as file:
+        found = hashlib.sha256(file.read()).digest()
+        file.write(found)
+    library.chmod(0o755)
 
 
 def key(program: str, flags: tuple[str, ...]) -> str:
@@ -216,7 +224,7 @@ def library() -> Library:
         return _bundled(BackendError(NO_COMPILER, hint="install gcc or clang"))
     try:
         path = private_cache("native") / f"runtime-{key(program, NATIVE)}.so"
-        if not _is_as_built(path):
+        if not is_as_built(path):
             build(path, NATIVE)
         return Library(path, f"compiled here by {program}")
     except EnvironmentFailure as error:
@@ -225,8 +233,8 @@ def library() -> Library:
         return _bundled(BackendError(f"the native runtime cannot be loaded: {error}"))
 
 
-def _is_as_built(path: Path) -> bool:
-    """Whether the file is one that :func:`build` wrote for this user, whole and unchanged. A wrong
+def is_as_built(path: Path) -> bool:
+    """Whether the file is one that was built and sealed for this user, whole and unchanged. A wrong
     one is built again.
     """
     try:

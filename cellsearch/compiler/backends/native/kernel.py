@@ -12,6 +12,7 @@ from torch import Tensor
 from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.codes import native_gradient
+from cellsearch.compiler.backends.native.node import CHANGED, CREATES_GRAPH, Segments, node
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
@@ -45,6 +46,8 @@ class NativeKernel(Kernel):
         self.pool = Pool()
         self.sized: dict[tuple[int, int, tuple[tuple[str, int], ...]], Sized] = {}
         self.places = base_places(program) if program.beyond_hidden else None
+        self.node = node()
+        self.memory = None if self.node is None else self.node.new_pool()
 
     def __call__(
         self,
@@ -55,21 +58,39 @@ class NativeKernel(Kernel):
         more: Sequence[Tensor] = (),
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :class:`cellsearch.compiler.backends.base.Kernel`; float32 on the CPU."""
-        tensors = (*states, *(parameters[name] for name in self.names), *more)
-        active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
+        tensors = [*states, *[parameters[name] for name in self.names], *more]
+        if more and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in more):
+            raise BackendError(
+                "the native backend has no gradients with respect to dt and mask",
+                hint='compile the cell with backend="auto", "aten" or "reference"',
+            )
         sized = self.at(*self.sizes_of(x.shape[2], states, parameters))
-        if torch.is_grad_enabled() and (
+        return self._run(sized, x, tensors, batch_sizes, None)
+
+    def _run(
+        self,
+        sized: Sized,
+        x: Tensor,
+        tensors: list[Tensor],
+        batch_sizes: Sequence[int] | None,
+        source: Tokens | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """By the node where it takes the call, else by the function in Python."""
+        training = torch.is_grad_enabled() and (
             x.requires_grad or any(tensor.requires_grad for tensor in tensors)
-        ):
-            if any(tensor.requires_grad for tensor in more):
-                raise BackendError(
-                    "the native backend has no gradients with respect to dt and mask",
-                    hint='compile the cell with backend="auto", "aten" or "reference"',
-                )
-            output, *final = _Segment.apply(sized, x, active, None, *tensors)  # type: ignore[no-untyped-call]
-        else:
-            output, *final = sized.forward(x, tensors, active, None, training=False)[0]
-        return output, tuple(final)
+        )
+        results: Sequence[Tensor] = ()
+        if sized.segments is not None and batch_sizes is None:
+            results = sized.segments.run(x, tensors, source, training=training)
+        if not results:
+            active = (
+                None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
+            )
+            if training:
+                results = _Segment.apply(sized, x, active, source, *tensors)  # type: ignore[no-untyped-call]
+            else:
+                results = sized.forward(x, tensors, active, source, training=False)[0]
+        return results[0], tuple(results[1:])
 
     def run_tokens(
         self,
@@ -95,16 +116,9 @@ class NativeKernel(Kernel):
         if self.program.precision == "bf16":
             embedding, weights = rounded(embedding), rounded(weights)
         table = torch.addmm(biases, embedding, weights.t())
-        active = None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
-        tensors = (*states, *(parameters[name] for name in self.names))
+        tensors = [*states, *[parameters[name] for name in self.names]]
         source = Tokens(tokens.contiguous(), table.shape[0], table.numel())
-        if torch.is_grad_enabled() and (
-            table.requires_grad or any(tensor.requires_grad for tensor in tensors)
-        ):
-            output, *final = _Segment.apply(sized, table, active, source, *tensors)  # type: ignore[no-untyped-call]
-        else:
-            output, *final = sized.forward(table, tensors, active, source, training=False)[0]
-        return output, tuple(final)
+        return self._run(sized, table, tensors, batch_sizes, source)
 
     def sizes_of(
         self, input_size: int, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
@@ -134,6 +148,8 @@ class NativeKernel(Kernel):
                 self.program.parameter_shapes,
                 self.threads,
             )
+            if self.node is not None and self.memory is not None:
+                sized.segments = Segments(self.node, self.memory, sized)
         return sized
 
 
@@ -163,20 +179,13 @@ class _Segment(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
         _ = ctx.saved_tensors
         if torch.is_grad_enabled():
-            raise RuntimeError(
-                "the native backend computes first derivatives only (create_graph=True "
-                "was asked for); use backend='reference', or the plain class of an exported package"
-            )
+            raise RuntimeError(CREATES_GRAPH)
         sized: Sized
         kept: Kept
         check_gradients("native", outer)
         sized, kept, inputs, versions = ctx.state
         if [tensor._version for tensor in inputs] != versions:
-            raise RuntimeError(
-                "one of the variables needed for gradient computation has been modified "
-                "by an inplace operation: x, a state or a weight "
-                "was changed between forward and backward of the native backend"
-            )
+            raise RuntimeError(CHANGED)
         wanted = ctx.needs_input_grad
         d_x, states, weights = sized.backward(outer, kept, wanted[1], wanted[4 : 4 + sized.states])
         if not torch._C._autograd._get_current_graph_task_keep_graph():  # else it may run again

@@ -27,7 +27,17 @@ from cellsearch.compiler.backends.native.structures import (
 from cellsearch.compiler.scheduling.commands import Buffer, Lifetime
 from cellsearch.errors import BackendError
 
-__all__ = ["ALIGN", "CPU", "Bound", "JobPlan", "MemoryLayout", "Pool", "Tables", "make_plan"]
+__all__ = [
+    "ALIGN",
+    "CPU",
+    "Bound",
+    "JobPlan",
+    "MemoryLayout",
+    "Pool",
+    "Tables",
+    "make_plan",
+    "refusal",
+]
 
 CPU = torch.device("cpu")  # an object: a string is read in each call
 ALIGN = 16  # floats: a cache line
@@ -237,10 +247,16 @@ class JobPlan:
             job.active = active.ctypes.data
         code = self.library.call(tables.call_address)
         if code:
-            raise BackendError(
-                f"the native runtime refused a program: its {_REFUSED.get(code, code)} do not fit",
-                hint='use backend="aten" and report this',
-            )
+            raise refusal(code)
+
+
+def refusal(code: int) -> BackendError:
+    """The error for what the runtime finds malformed."""
+    what = _REFUSED[Refusal(code)] if code in [*Refusal] else code
+    return BackendError(
+        f"the native runtime refused a program: its {what} do not fit",
+        hint='use backend="aten" and report this',
+    )
 
 
 def make_plan(

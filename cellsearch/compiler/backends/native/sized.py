@@ -15,6 +15,7 @@ from torch import Tensor
 from cellsearch.compiler.backends.native.build import Library
 from cellsearch.compiler.backends.native.calls import Call, wire
 from cellsearch.compiler.backends.native.codes import WITH_TOKENS, Codes
+from cellsearch.compiler.backends.native.node import EXCHANGED, Segments
 from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.backends.native.threads import useful_threads
@@ -83,6 +84,7 @@ class Sized(Codes):
         self.states = len(self.program.states)
         self._not_copied = [0] * self.states
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
+        self.segments: Segments | None = None
         self.weight_sizes = [math.prod(sizes.of(stored[name])) for name in self.names]
         self.more_widths = [sizes[letter] for _, letter in self.program.inputs[1:]]
         self.state_sizes = [sizes[letter] for letter in self.program.state_widths]
@@ -221,10 +223,7 @@ class Sized(Codes):
         call = self.plan(kind, steps, rows, packed)
         addresses = [tensor.data_ptr() for tensor in held]
         if addresses != kept.addresses:
-            raise RuntimeError(
-                "the memory of a tensor was exchanged between forward and backward of "
-                "the native backend"
-            )
+            raise RuntimeError(EXCHANGED)
         given = self._given(outer, call)
         gradients = self._gradients(weights, call)
         table = torch.zeros_like(x) if source is not None else None

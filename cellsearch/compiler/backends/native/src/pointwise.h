@@ -44,6 +44,11 @@ INLINE int64_t columns_read(int64_t op, int64_t width) { return op == OP_TWICE ?
 /* Columns [j, j + LANES) of a row; of the last ones only ``n`` exist, the others count as 0 and are not written. */
 INLINE vector load(const float *p) { return *(const vector *)p; }
 
+#if defined(__AVX512F__)
+INLINE vector load_part(const float *p, int64_t n) { return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+
+INLINE void store_part(float *p, vector v, int64_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
+#else
 INLINE vector load_part(const float *p, int64_t n) {
     vector v = {0};
     for (int64_t k = 0; k < n; k++) v[k] = p[k];
@@ -53,6 +58,7 @@ INLINE vector load_part(const float *p, int64_t n) {
 INLINE void store_part(float *p, vector v, int64_t n) {
     for (int64_t k = 0; k < n; k++) p[k] = v[k];
 }
+#endif
 
 /* The numbers of a vector in pairs, the sums in pairs, and so on: a fixed order, and a short chain of additions. */
 INLINE float sum_lanes(vector v) {
