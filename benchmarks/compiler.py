@@ -59,6 +59,7 @@ SHAPES = (
     (20, 35, 200, 200),
     (20, 70, 400, 600),
 )  # B, T, I, H
+SMALL_SHAPES = ((16, 64, 8, 8), (16, 64, 16, 16))
 Segment = Callable[[], object]
 
 
@@ -176,7 +177,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 def cells(quick: bool) -> None:
     rows: list[list[object]] = []
-    for shape in SHAPES[: 4 if quick else 5]:
+    for shape in (*SMALL_SHAPES, *SHAPES[: 4 if quick else 5]):
         for name in ("lstm", "gru", "darts_v2"):
             runs: dict[str, Segment] = {"native": segment(compiled(name, shape), shape)}
             if name in ("lstm", "gru"):
@@ -318,13 +319,15 @@ def short(quick: bool) -> None:
     assert isinstance(module, CellModule)
     x, gradient = torch.randn(1, 1, 1, requires_grad=True), torch.randn(1, 1, 1)
     kernel = module._choose(x.device, x.dtype).kernel
-    assert isinstance(kernel, NativeKernel)
-    (_, layer), sized = next(module.layers()), kernel.at(1, 1)
-    weights = [*layer.weights().values()]
+    (_, layer) = next(module.layers())
+    weights = layer.weights()
     ones = [torch.zeros(1, 1, 1, requires_grad=True) for _ in weights]
-    tensors = [*(torch.zeros(1, 1, 1) for _ in range(sized.states)), *weights]
-    kept = sized.forward(x, tensors, None, None, training=True)[1]
-    assert kept is not None
+    states = [torch.zeros(1, 1, 1) for _ in module.state_sizes]
+    by_python = compiled("lstm", shape)
+    assert isinstance(by_python, CellModule)
+    other = by_python._choose(x.device, x.dtype).kernel
+    assert isinstance(other, NativeKernel)
+    other.node = None
 
     def nothing() -> None:
         for weight in (x, *ones):
@@ -333,13 +336,11 @@ def short(quick: bool) -> None:
 
     runs: dict[str, Segment] = {
         "the segment": segment(module, shape),
+        "the segment, by the function in Python": segment(by_python, shape),
         "torch.nn.LSTM": segment(nn.LSTM(1, 1), shape),
-        "a function that does nothing, with as many weights": nothing,
+        "a function in Python that does nothing, with as many weights": nothing,
         "forward without autograd": torch.no_grad()(lambda: module(x)),
-        "of it, without the module": lambda: sized.forward(x, tensors, None, None, training=False),
-        "backward without autograd": lambda: sized.backward(
-            [gradient, *[None] * sized.states], kept, True, [False] * sized.states
-        ),
+        "of it, without the module": torch.no_grad()(lambda: kernel(x, states, weights)),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(5 if quick else 15):

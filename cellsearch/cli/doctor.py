@@ -74,8 +74,7 @@ def run_checks() -> Iterator[Check]:
     yield _ray()
     yield _compiler()
     yield _gpu()
-    yield _native()
-    yield _node()
+    yield from _native()
     yield _bf16()
     yield _backends()
     yield Check(
@@ -162,38 +161,27 @@ def _gpu() -> Check:
     return Check("GPU", False, False, f"{why}; everything runs on the CPU")
 
 
-def _native() -> Check:
+def _native() -> Iterator[Check]:
+    """The native runtime, and how a segment of it meets torch's autograd."""
+    names = ("native runtime", "autograd node")
     if importlib.util.find_spec("torch") is None:
-        return Check("native runtime", False, False, "torch is not installed")
-    from cellsearch.compiler.backends.native.build import library
+        yield from (Check(name, False, False, "torch is not installed") for name in names)
+        return
+    from cellsearch.compiler.backends.native import build, node
 
     try:
-        found = library()
+        found = build.library()
     except BackendError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        return Check(
-            "native runtime",
-            False,
-            False,
-            f"{error.message}{hint}; cells run several times slower, by torch (backend aten)",
-        )
-    return Check(
-        "native runtime", True, False, f"{found.instructions}, {found.origin}: {found.path}"
-    )
-
-
-def _node() -> Check:
-    """How a segment of the native runtime meets torch's autograd."""
-    if importlib.util.find_spec("torch") is None:
-        return Check("autograd node", False, False, "torch is not installed")
-    from cellsearch.compiler.backends.native.node import state
-
-    ok, detail = state()
-    if ok:
-        return Check("autograd node", True, False, f"compiled here: {detail}")
-    return Check(
-        "autograd node", False, False, f"{detail}; segments run by Python: the same results, slower"
-    )
+        said = f"{error.message}{hint}; cells run several times slower, by torch (backend aten)"
+        yield Check(names[0], False, False, said)
+        yield Check(names[1], False, False, "there is no native runtime")
+        return
+    said = f"{found.instructions}, {found.origin}: {found.path}"
+    yield Check(names[0], True, False, said)
+    ok, said = node.state()
+    said = f"compiled here: {said}" if ok else f"{said}; segments run by Python, slower"
+    yield Check(names[1], ok, False, said)
 
 
 _BF16 = {"amx": "AMX", "avx512_bf16": "AVX512-BF16"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cellsearch.compiler.backends.native import kernel, node, node_build
+from cellsearch.compiler.backends.native import backend, node, node_build
 from cellsearch.compiler.backends.native.build import is_as_built
 from cellsearch.errors import EnvironmentFailure
 
@@ -16,7 +16,7 @@ WAYS = ("by Python", "by the node")
 def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels made from here on go this way; the node is built first if it is not there."""
     if way == WAYS[0]:
-        monkeypatch.setattr(kernel, "node", lambda: None)
+        monkeypatch.setattr(backend, "node", lambda: None)
         return
     try:
         target = node._target()
@@ -26,4 +26,4 @@ def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         node_build.build(target)
     loaded = node.node()
     assert loaded is not None, node.state()
-    monkeypatch.setattr(kernel, "node", lambda: loaded)
+    monkeypatch.setattr(backend, "node", lambda: loaded)

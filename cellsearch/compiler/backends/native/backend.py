@@ -9,6 +9,7 @@ from cellsearch.compiler.backends.native.blocks import dense_form
 from cellsearch.compiler.backends.native.build import library
 from cellsearch.compiler.backends.native.instructions import missing_instruction
 from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.backends.native.node import node
 from cellsearch.compiler.program import Program
 from cellsearch.errors import BackendError
 
@@ -41,4 +42,4 @@ class Native(Backend):
 
     def build(self, program: Program) -> Kernel:
         """The kernel of a program."""
-        return NativeKernel(program, library())
+        return NativeKernel(program, library(), node())

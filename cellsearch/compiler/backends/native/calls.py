@@ -20,7 +20,20 @@ from cellsearch.compiler.program import Program
 from cellsearch.compiler.scheduling.commands import Lifetime, ProgramSchedule
 from cellsearch.errors import BackendError
 
-__all__ = ["Call", "MemorySource", "ResultMemory", "wire"]
+__all__ = ["CHANGED", "CREATES_GRAPH", "EXCHANGED", "Call", "MemorySource", "ResultMemory", "wire"]
+
+CREATES_GRAPH = (
+    "the native backend computes first derivatives only (create_graph=True was asked for); "
+    "use backend='reference', or the plain class of an exported package"
+)
+CHANGED = (
+    "one of the variables needed for gradient computation has been modified by an inplace "
+    "operation: x, a state or a weight was changed between forward and backward of the native "
+    "backend"
+)
+EXCHANGED = (
+    "the memory of a tensor was exchanged between forward and backward of the native backend"
+)
 
 Group = Literal[
     "scratch",  # memory of the call

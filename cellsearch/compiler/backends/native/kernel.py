@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cellsearch.compiler.backends.base import Kernel
 from cellsearch.compiler.backends.native.build import Library
+from cellsearch.compiler.backends.native.calls import CHANGED, CREATES_GRAPH
 from cellsearch.compiler.backends.native.codes import native_gradient
-from cellsearch.compiler.backends.native.node import CHANGED, CREATES_GRAPH, Segments, node
 from cellsearch.compiler.backends.native.plan import Pool
 from cellsearch.compiler.backends.native.sized import Kept, Sized, Tokens
 from cellsearch.compiler.backends.native.structures import Numbers
@@ -22,7 +22,13 @@ from cellsearch.compiler.program import Program, base_places
 from cellsearch.errors import BackendError
 from cellsearch.genome.sizes import Sizes
 
+if TYPE_CHECKING:  # a copy of the runtime in an exported package has none
+    from cellsearch.compiler.backends.native.node import NodeLibrary, Segments
+
 __all__ = ["NativeKernel"]
+
+_Sizes = tuple[int, int, tuple[tuple[str, int], ...]]
+"""I, H and the numbers of the cell's own sizes."""
 
 
 class NativeKernel(Kernel):
@@ -38,16 +44,17 @@ class NativeKernel(Kernel):
     takes_tokens = True
     more_gradients = False
 
-    def __init__(self, program: Program, library: Library) -> None:
+    def __init__(self, program: Program, library: Library, node: NodeLibrary | None = None) -> None:
+        """``node``: what runs segments instead of Python, where it can."""
         self.program = program
         self.library = library
         self.gradient = native_gradient(program)
         self.names = tuple(name for name, _ in program.parameters)
         self.pool = Pool()
-        self.sized: dict[tuple[int, int, tuple[tuple[str, int], ...]], Sized] = {}
+        self.sized: dict[_Sizes, Sized] = {}
+        self.segments: dict[_Sizes, Segments] = {}
         self.places = base_places(program) if program.beyond_hidden else None
-        self.node = node()
-        self.memory = None if self.node is None else self.node.new_pool()
+        self.node = node
 
     def __call__(
         self,
@@ -64,12 +71,12 @@ class NativeKernel(Kernel):
                 "the native backend has no gradients with respect to dt and mask",
                 hint='compile the cell with backend="auto", "aten" or "reference"',
             )
-        sized = self.at(*self.sizes_of(x.shape[2], states, parameters))
-        return self._run(sized, x, tensors, batch_sizes, None)
+        sizes = self.sizes_of(x.shape[2], states, parameters)
+        return self._run(sizes, x, tensors, batch_sizes, None)
 
     def _run(
         self,
-        sized: Sized,
+        sizes: _Sizes,
         x: Tensor,
         tensors: list[Tensor],
         batch_sizes: Sequence[int] | None,
@@ -80,8 +87,9 @@ class NativeKernel(Kernel):
             x.requires_grad or any(tensor.requires_grad for tensor in tensors)
         )
         results: Sequence[Tensor] = ()
-        if sized.segments is not None and batch_sizes is None:
-            results = sized.segments.run(x, tensors, source, training=training)
+        sized, segments = self.at(*sizes), self.segments.get(sizes)
+        if segments is not None and batch_sizes is None:
+            results = segments.run(x, tensors, source, training=training)
         if not results:
             active = (
                 None if batch_sizes is None else np.ascontiguousarray(batch_sizes, dtype=np.int64)
@@ -101,7 +109,8 @@ class NativeKernel(Kernel):
         batch_sizes: Sequence[int] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See :class:`cellsearch.compiler.backends.base.Kernel`."""
-        sized = self.at(*self.sizes_of(embedding.shape[1], states, parameters))
+        sizes = self.sizes_of(embedding.shape[1], states, parameters)
+        sized = self.at(*sizes)
         if not sized.folding or embedding.shape[0] > tokens.numel():
             return super().run_tokens(tokens, embedding, states, parameters, batch_sizes)
         if int(tokens.min()) < 0 or int(tokens.max()) >= embedding.shape[0]:
@@ -118,11 +127,11 @@ class NativeKernel(Kernel):
         table = torch.addmm(biases, embedding, weights.t())
         tensors = [*states, *[parameters[name] for name in self.names]]
         source = Tokens(tokens.contiguous(), table.shape[0], table.numel())
-        return self._run(sized, table, tensors, batch_sizes, source)
+        return self._run(sizes, table, tensors, batch_sizes, source)
 
     def sizes_of(
         self, input_size: int, states: Sequence[Tensor], parameters: Mapping[str, Tensor]
-    ) -> tuple[int, int, tuple[tuple[str, int], ...]]:
+    ) -> _Sizes:
         """I, H and the numbers of the cell's own sizes, as states and weights show them."""
         if self.places is None:
             return input_size, states[0].shape[-1], ()
@@ -148,8 +157,8 @@ class NativeKernel(Kernel):
                 self.program.parameter_shapes,
                 self.threads,
             )
-            if self.node is not None and self.memory is not None:
-                sized.segments = Segments(self.node, self.memory, sized)
+            if self.node is not None:
+                self.segments[key] = self.node.segments(sized)
         return sized
 
 

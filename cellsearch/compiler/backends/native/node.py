@@ -12,36 +12,26 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from cellsearch.compiler.backends.native import node_build
 from cellsearch.compiler.backends.native.build import is_as_built
+from cellsearch.compiler.backends.native.calls import (
+    CHANGED,
+    CREATES_GRAPH,
+    EXCHANGED,
+    Call,
+)
 from cellsearch.compiler.backends.native.codes import WITH_TOKENS
 from cellsearch.compiler.backends.native.plan import Pool, Tables, refusal
+from cellsearch.compiler.backends.native.sized import Sized, Tokens
 from cellsearch.compiler.backends.transforms import refuse_gradients
 from cellsearch.errors import EnvironmentFailure
 
-if TYPE_CHECKING:
-    from cellsearch.compiler.backends.native.calls import Call
-    from cellsearch.compiler.backends.native.sized import Sized, Tokens
+__all__ = ["Handle", "NodeLibrary", "Segments", "node", "state"]
 
-__all__ = ["CHANGED", "CREATES_GRAPH", "EXCHANGED", "Handle", "Node", "Segments", "node", "state"]
-
-CREATES_GRAPH = (
-    "the native backend computes first derivatives only (create_graph=True was asked for); "
-    "use backend='reference', or the plain class of an exported package"
-)
-CHANGED = (
-    "one of the variables needed for gradient computation has been modified by an inplace "
-    "operation: x, a state or a weight was changed between forward and backward of the native "
-    "backend"
-)
-EXCHANGED = (
-    "the memory of a tensor was exchanged between forward and backward of the native backend"
-)
 PLANS = 128
 _PLAIN = frozenset((Tensor, nn.Parameter))
 _modes = torch._C._len_torch_dispatch_stack
@@ -66,7 +56,7 @@ class Handle:
         weakref.finalize(self, free, number).atexit = False
 
 
-class Node:
+class NodeLibrary:
     """The loaded library. Raises :class:`OSError` where it cannot be loaded."""
 
     def __init__(self, path: Path, name: str) -> None:
@@ -74,15 +64,13 @@ class Node:
         found = getattr(torch.ops, name)
         self.segment = found.segment.default
         self.plan, self.free_plan = found.plan.default, found.free_plan.default
-        self._pool, self._free_pool = found.pool.default, found.free_pool.default
+        self.pool, self.free_pool = found.pool.default, found.free_pool.default
         self._errors = torch.library.Library(name, "IMPL")  # type: ignore[no-untyped-call]
         self._errors.impl("unusual", _unusual, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
 
-    def new_pool(self) -> Handle:
-        """Memory that calls give back, as :class:`~cellsearch.compiler.backends.native.plan.Pool`
-        keeps it.
-        """
-        return Handle(self._pool(Pool.KEPT), self._free_pool)
+    def segments(self, sized: Sized) -> Segments:
+        """What runs the segments of one size."""
+        return Segments(self, sized)
 
 
 @cache
@@ -94,11 +82,11 @@ def _target() -> node_build.Target:
     )
 
 
-_loaded: dict[Path, Node] = {}
+_loaded: dict[Path, NodeLibrary] = {}
 _refused: dict[Path, str] = {}
 
 
-def node() -> Node | None:
+def node() -> NodeLibrary | None:
     """The library, if it is there; else its building begins, unless that has failed before."""
     try:
         target = _target()
@@ -107,7 +95,7 @@ def node() -> Node | None:
     if target.path not in _loaded and target.path not in _refused:
         if is_as_built(target.path):
             try:
-                _loaded[target.path] = Node(target.path, target.name)
+                _loaded[target.path] = NodeLibrary(target.path, target.name)
             except (OSError, RuntimeError, AttributeError) as error:
                 _refused[target.path] = str(error)
         elif not target.failure.exists():
@@ -134,9 +122,9 @@ def state() -> tuple[bool, str]:
 class Segments:
     """What the node knows of the plans of one size."""
 
-    def __init__(self, node: Node, pool: Handle, sized: Sized) -> None:
+    def __init__(self, node: NodeLibrary, sized: Sized) -> None:
         self.node = node
-        self.pool = pool
+        self.pool = Handle(node.pool(Pool.KEPT), node.free_pool)  # memory as that of a kernel
         self.sized = sized
         self.handles: dict[tuple[str, int, int], Handle] = {}
 

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from cellsearch.compiler.backends.native.build import Library
-from cellsearch.compiler.backends.native.calls import Call, wire
+from cellsearch.compiler.backends.native.calls import EXCHANGED, Call, wire
 from cellsearch.compiler.backends.native.codes import WITH_TOKENS, Codes
-from cellsearch.compiler.backends.native.node import EXCHANGED, Segments
 from cellsearch.compiler.backends.native.plan import CPU, Pool, make_plan
 from cellsearch.compiler.backends.native.structures import Numbers
 from cellsearch.compiler.backends.native.threads import useful_threads
@@ -84,7 +83,6 @@ class Sized(Codes):
         self.states = len(self.program.states)
         self._not_copied = [0] * self.states
         self.plans: dict[tuple[str, int, int, bool], Call] = {}
-        self.segments: Segments | None = None
         self.weight_sizes = [math.prod(sizes.of(stored[name])) for name in self.names]
         self.more_widths = [sizes[letter] for _, letter in self.program.inputs[1:]]
         self.state_sizes = [sizes[letter] for letter in self.program.state_widths]
