@@ -244,22 +244,18 @@ def _topological(nodes: Sequence[Node], first: int) -> list[int]:
     done: set[int] = set()
     on_path: set[int] = set()
     for start in range(len(nodes)):
-        stack = [(start, False)]
+        stack = [start]
         while stack:
-            k, ready = stack.pop()
-            if ready:
-                on_path.discard(k)
-                done.add(k)
-                order.append(k)
+            k = stack.pop()
+            if k < 0:  # what is below it stands there already
+                on_path.discard(~k)
+                done.add(~k)
+                order.append(~k)
             elif k not in done:
                 if k in on_path:
-                    raise GenomeError(
-                        "the cell reads its own value in the same step",
-                        where=f"node {nodes[k].name or k}",
-                        hint="read a state with [t-1]",
-                    )
+                    raise _cycle(nodes, k)
                 on_path.add(k)
-                stack.append((k, True))
+                stack.append(~k)
                 for value in reversed(nodes[k].inputs):
                     if not 0 <= value < first + len(nodes):
                         raise GenomeError(
@@ -267,13 +263,17 @@ def _topological(nodes: Sequence[Node], first: int) -> list[int]:
                         )
                     if value >= first and value - first not in done:
                         if value - first in on_path:
-                            raise GenomeError(
-                                "the cell reads its own value in the same step",
-                                where=f"node {nodes[value - first].name or value - first}",
-                                hint="read a state with [t-1]",
-                            )
-                        stack.append((value - first, False))
+                            raise _cycle(nodes, value - first)
+                        stack.append(value - first)
     return order
+
+
+def _cycle(nodes: Sequence[Node], k: int) -> GenomeError:
+    return GenomeError(
+        "the cell reads its own value in the same step",
+        where=f"node {nodes[k].name or k}",
+        hint="read a state with [t-1]",
+    )
 
 
 def _are_in_order(nodes: Sequence[Node], first: int) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellsearch.errors import amount, checked_arguments
 from cellsearch.genome.parts import Node, State
-from cellsearch.genome.shapes import infer_widths, is_sized
+from cellsearch.genome.shapes import infer_widths, is_sized, plain_widths
 from cellsearch.genome.sizes import Width
 from cellsearch.genome.soundness import check_graph
 
@@ -81,7 +81,7 @@ class Genome:
 
     def numbered(self) -> Iterator[tuple[int, Node]]:
         """The nodes with the numbers of their values."""
-        return enumerate(self.nodes, start=self.first_node)
+        return enumerate(self.nodes, start=len(self.inputs) + len(self.states))
 
     @cached_property
     def slots(self) -> Mapping[int, str]:
@@ -128,9 +128,16 @@ class Genome:
         return frozenset([node.op for node in self.nodes])
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether no node says a size, blocks or heads, and none rotates, as in nearly all cells:
+        then every value is as wide as a number, x or H.
+        """
+        return "rotate" not in self.op_names and all(node.is_plain for node in self.nodes)
+
+    @cached_property
     def sized(self) -> bool:
         """Whether some node says its size, so that not every vector is as wide as H or x."""
-        return is_sized(self.nodes)
+        return not self.is_plain and is_sized(self.nodes)
 
     @cached_property
     def widths(self) -> tuple[Width, ...]:
@@ -139,6 +146,8 @@ class Genome:
 
         An elementwise op over both ``I`` and ``H`` gives ``H``; such a cell needs I = H.
         """
+        if self.is_plain:
+            return plain_widths(self.inputs, self.states, self.nodes)
         return infer_widths(
             self.inputs, self.state_names, self.nodes, self.next_states, self._label
         )

@@ -279,7 +279,9 @@ def _by_appearance(genome: Genome) -> list[int]:
 
 def fits_any_size(genome: Genome) -> bool:
     """Whether every H will do, because no value is a fraction of it or cut into parts."""
-    return not genome.sized and all(node.is_plain or node.parts == 1 for node in genome.nodes)
+    return genome.is_plain or (
+        not genome.sized and all(node.is_plain or node.parts == 1 for node in genome.nodes)
+    )
 
 
 def check_plain(genome: Genome, what: str) -> None:

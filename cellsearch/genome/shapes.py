@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cellsearch.errors import GenomeError
-from cellsearch.genome.parts import INPUTS, Node
+from cellsearch.genome.parts import INPUTS, Node, State
 from cellsearch.genome.sizes import Width, divided, multiplied
 from cellsearch.ops import OPS
 
-__all__ = ["check_cuts", "infer_widths", "is_cut", "is_sized"]
+__all__ = ["check_cuts", "infer_widths", "is_cut", "is_sized", "plain_widths"]
 
 _OF_UNITS = frozenset({"diag", "layer_norm", "head_norm", "unit"})
 """Ops that make a vector of a number, as wide as H."""
@@ -46,13 +46,11 @@ def infer_widths(
 
     Raises :class:`GenomeError` where two sizes meet; ``label`` is what it calls a value.
     """
-    if is_sized(nodes) or is_cut(nodes):
-        return _Inference(inputs, states, nodes, next_states, label).run()
-    return _plain_widths(inputs, states, nodes)
+    return _Inference(inputs, states, nodes, next_states, label).run()
 
 
-def _plain_widths(
-    inputs: Sequence[str], states: Sequence[str], nodes: Sequence[Node]
+def plain_widths(
+    inputs: Sequence[str], states: Sequence[State], nodes: Sequence[Node]
 ) -> tuple[Width, ...]:
     """:func:`infer_widths` of a graph whose sizes are all ``1``, ``I`` and ``H``: none of them can
     meet another one that it does not go with.

@@ -52,6 +52,8 @@ class _Graph(Protocol):
     @property
     def uses(self) -> tuple[tuple[int, ...], ...]: ...
     @property
+    def is_plain(self) -> bool: ...
+    @property
     def sized(self) -> bool: ...
     @property
     def widths(self) -> tuple[Width, ...]: ...
@@ -79,7 +81,7 @@ def check_graph(graph: _Graph) -> None:
     _check_nodes(graph, names)
     _check_ends(graph, names)
     _check_uses(graph)
-    if graph.sized or is_cut(graph.nodes):
+    if not graph.is_plain and (graph.sized or is_cut(graph.nodes)):
         check_cuts(graph.nodes, graph.widths, lambda value: graph.labels[value])
 
 

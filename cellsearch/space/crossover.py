@@ -38,20 +38,16 @@ def crossover(
     takes, gives = roles(Draft.of(first)), roles(giver)
     own = dict(zip(_numbers(first), subgraph_keys(first), strict=True))
     theirs = dict(zip(_numbers(second), subgraph_keys(second), strict=True))
-    pairs = [
-        (role, place, value)
-        for role in takes
-        if role in gives
-        for place in takes[role]
-        for value in _values(gives[role])
-    ]
-    pairs = [
-        (role, place, value) for role, place, value in pairs if own[place.value] != theirs[value]
-    ]
-    by_role: dict[str, list[tuple[Place, int]]] = defaultdict(list)
-    for role, place, value in pairs:
-        by_role[role].append((place, value))
-    names = sorted(by_role)
+    by_role: dict[str, list[tuple[Place, int]]] = {}
+    for role in takes.keys() & gives.keys():
+        values = [(value, theirs[value]) for value in _values(gives[role])]
+        by_role[role] = [
+            (place, value)
+            for place in takes[role]
+            for value, gene in values
+            if own[place.value] != gene
+        ]
+    names = sorted(role for role, pairs in by_role.items() if pairs)
     for _ in range(TRIES if names else 0):
         among = by_role[names[int(rng.integers(len(names)))]]
         place, value = among[int(rng.integers(len(among)))]

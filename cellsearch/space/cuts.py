@@ -32,6 +32,8 @@ _Moves = Iterator[tuple[Callable[[Draft], None], float]]
 
 def cuts(space: Declaration, genome: Genome) -> Iterator[Violation]:
     """Blocks, heads and sizes that the space does not allow."""
+    if genome.is_plain:
+        return
     most, narrowest = space.limits.max_blocks, space.limits.max_bottleneck
     turned = angles(genome) if "rotate" in space.ops else frozenset[int]()
     for value, node in genome.numbered():
@@ -131,7 +133,7 @@ def cut_some(space: Declaration, draft: Draft, rng: np.random.Generator) -> None
         (block_moves, space.limits.max_blocks),
         (bottleneck_moves, space.limits.max_bottleneck),
     ):
-        for _ in range(int(np.log2(max(1, most)))):
+        for _ in range(max(1, most).bit_length() - 1):
             found = [edit for edit, _ in moves(space, draft)]
             if found and rng.random() < 2 * SHARE:
                 found[int(rng.integers(len(found)))](draft)

@@ -48,21 +48,20 @@ class Draft:
     @classmethod
     def of(cls, genome: Genome) -> Draft:
         """The genome, open for edits."""
-        first = genome.first_node
-        numbers = [GIVEN[name] for name in genome.inputs]
-        numbers += [-1 - k for k in range(len(genome.states))]
-
-        def number(value: int) -> int:
-            return value if value >= first else numbers[value]
-
+        number = [GIVEN[name] for name in genome.inputs]
+        number += [-1 - k for k in range(len(genome.states))]
+        number += range(genome.first_node, genome.n_values)
+        nodes: dict[int, Node] = {}
+        for value, node in genome.numbered():
+            inputs = tuple([number[v] for v in node.inputs])
+            if inputs != node.inputs:
+                node = Node(node.name, node.op, inputs, node.attrs)
+            nodes[value] = node
         return cls(
             states={-1 - k: state for k, state in enumerate(genome.states)},
-            nodes={
-                value: Node(n.name, n.op, tuple([number(v) for v in n.inputs]), n.attrs)
-                for value, n in genome.numbered()
-            },
-            ends={-1 - k: number(value) for k, value in enumerate(genome.next_states)},
-            output=number(genome.output),
+            nodes=nodes,
+            ends={-1 - k: number[value] for k, value in enumerate(genome.next_states)},
+            output=number[genome.output],
             output_name=genome.output_name,
             avoid={node.name for node in genome.nodes if node.name} | set(genome.state_names),
         )
@@ -285,9 +284,9 @@ class Draft:
         builder = Builder(self.states.values(), tuple(GIVEN))
         place = {number: k for k, number in enumerate((*GIVEN.values(), *self.states, *self.nodes))}
         for node in self.nodes.values():
-            builder.add(
-                Node(node.name, node.op, tuple([place[v] for v in node.inputs]), node.attrs)
-            )
+            inputs = tuple([place[v] for v in node.inputs])
+            same = inputs == node.inputs
+            builder.add(node if same else Node(node.name, node.op, inputs, node.attrs))
         for number, state in self.states.items():
             builder.next_state(state.name, place[self.ends[number]])
         if self.output_state is None:

@@ -143,7 +143,7 @@ def _sizes(space: Declaration, genome: Genome) -> Iterator[Violation]:
 
 def _misfit(genome: Genome, sizes: LayerSizes) -> str:
     """Why a cell with sizes or blocks cannot be built at these sizes; ``""`` if it can."""
-    if "rotate" not in genome.op_names and fits_any_size(genome):
+    if genome.is_plain or (fits_any_size(genome) and "rotate" not in genome.op_names):
         return ""
     try:
         hidden = sizes.hidden_size

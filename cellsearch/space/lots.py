@@ -93,4 +93,4 @@ class Lots:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
-        return cast(Lot[Thing], lot)
+        return cast("Lot[Thing]", lot)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError
@@ -37,8 +38,7 @@ class Move:
     """How likely it is among those of its operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a value is read: by a node, by a state as its next value, or as the output."""
 
     node: int

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -149,6 +150,7 @@ def _grow(
     space: Declaration, draft: Draft, open_places: list[Place], size: int, rng: np.random.Generator
 ) -> None:
     """Fill the open places, and those that open below them, with up to ``size`` nodes."""
+    lots = {room: _new_ops(space, room) for room in _ROOMS}
     while open_places:
         place = open_places.pop(int(rng.integers(len(open_places))))
         room = size - len(draft.nodes) - 2 * len(open_places)
@@ -160,7 +162,7 @@ def _grow(
                 else _linear(draft, rng),
             )
             continue
-        value, below = _node(space, draft, rng, room)
+        value, below = _node(space, draft, rng, room, lots)
         place.put(draft, value)
         open_places += below
 
@@ -189,9 +191,12 @@ def _linear(draft: Draft, rng: np.random.Generator) -> int:
     return draft.add("linear", *(inputs or [X]), name=draft.fresh_name())
 
 
+_ROOMS = range(2, 6)
+"""Less room is as good as the least, and more as the most."""
+
+
 def _new_ops(space: Declaration, room: int) -> Lot[str]:
     """The ops of a new node, by their weights, where there is room for so many nodes."""
-    room = min(max(room, 2), 5)
 
     def made() -> Lot[str]:
         names = [
@@ -206,10 +211,16 @@ def _new_ops(space: Declaration, room: int) -> Lot[str]:
 
 
 def _node(
-    space: Declaration, draft: Draft, rng: np.random.Generator, room: int
+    space: Declaration,
+    draft: Draft,
+    rng: np.random.Generator,
+    room: int,
+    lots: Mapping[int, Lot[str]],
 ) -> tuple[int, list[Place]]:
-    """A new node by the weights of the ops, and the places below it that are still open."""
-    op = _new_ops(space, room).draw(rng)
+    """A new node by the weights of the ops, and the places below it that are still open. ``lots``:
+    what is drawn from, by the room that there is.
+    """
+    op = lots[min(max(room, _ROOMS[0]), _ROOMS[-1])].draw(rng)
     if op == "linear":
         value = _linear(draft, rng)
         inputs = draft.nodes[value].inputs

@@ -56,10 +56,13 @@ class Lookup:
         self._connection: sqlite3.Connection | None = connection
         self._file = file
         self._view = StoreView(connection, str(file))
+        self.is_writers = False
+        """Whether it is the writer's, who has filled in all keys and alone adds trials."""
 
     def close(self) -> None:
         """The connection is about to be closed: whoever asks later is answered by a reader."""
         self._connection = None
+        self.is_writers = False
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -111,7 +114,9 @@ class Lookup:
         """Whether the keys of all genomes are known; not in a store that an older version wrote
         last.
         """
-        return not self.rows("SELECT 1 FROM trials WHERE cell_key IS NULL LIMIT 1")
+        return self.is_writers or not self.rows(
+            "SELECT 1 FROM trials WHERE cell_key IS NULL LIMIT 1"
+        )
 
     def ranked(self, start: int, count: int) -> list[int]:
         """The numbers of ``count`` trials, best first, from place ``start`` on."""

@@ -51,10 +51,12 @@ class Store:
         self._view = StoreView(self._connection, str(self._file))
         self.lookup = Lookup(self._connection, self._file)
         """What is asked of a long run."""
-        self._identity = _identity(self._file)
+        self._file_name = str(self._file)
+        self._identity = _identity(self._file_name)
         if lock is not None:
             with self._writing() as connection:
                 fill_keys(connection, str(self._file))
+            self.lookup.is_writers = True
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -354,7 +356,7 @@ class Store:
                 "this store was opened for reading", where=str(self.path), hint="use Store.open"
             )
         # SQLite would go on writing to a file that has no name any more.
-        if _identity(self._file) != self._identity:
+        if _identity(self._file_name) != self._identity:
             raise RunError(
                 "the store was deleted or replaced while it was being written",
                 where=str(self._file),
@@ -394,7 +396,7 @@ def _set(connection: sqlite3.Connection, name: str, value: str) -> None:
     )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     """Which file lies at ``path``: device and inode; ``None`` if there is none."""
     try:
         found = os.stat(path)

@@ -39,7 +39,6 @@ from cellsearch.strategies.ranking import (
     crossover_rate,
     members,
     proposed,
-    scored_children,
     success_rates,
     tournament,
 )
@@ -197,9 +196,8 @@ class Genetic(Strategy):
     ) -> Proposal | None:
         weights, crossover = None, self.crossover
         if self.adaptive:
-            one, other = itertools.tee(scored_children(history))  # read once
-            weights = success_rates(one, space.operators(), window=WINDOW, floor=0.02)
-            crossover = crossover_rate(other, self.crossover, window=WINDOW)
+            weights = success_rates(history, space.operators(), window=WINDOW, floor=0.02)
+            crossover = crossover_rate(history, self.crossover, window=WINDOW)
         for _ in range(TRIES):
             first = self._parent(space, abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)

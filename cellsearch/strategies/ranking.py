@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -138,23 +138,38 @@ Child = tuple[Origin, bool]
 """Where a trial came from, and whether it is better than its first parent."""
 
 
+Part = Literal["kind", "detail"]
+"""Of an origin."""
+
+
+class _Descent(NamedTuple):
+    """What is kept of a trial."""
+
+    score: float
+    parent: int = -1
+    """The first; -1 where it is no child that has ended."""
+    origin: Origin | None = None
+    kind: str | None = None
+    detail: str | None = None
+
+
 class _Children(Index):
     """Where each trial came from and its score: what :func:`scored_children` asks of a window of
     trials for each proposal.
     """
 
     def __init__(self) -> None:
-        self._of: dict[int, tuple[Origin | None, int, float]] = {}
-        """By number, in order: origin and first parent (``None`` and -1 where it is no child that
-        has ended), score."""
+        self._of: dict[int, _Descent] = {}
+        """By number, in order."""
 
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
         proposal, status = trial.proposal, trial.status
-        found: tuple[Origin | None, int, float] = (None, -1, trial.score)
+        found = _Descent(trial.score)
         is_child = proposal.parents and status.finished and status is not Status.DUPLICATE
         if is_child and not trial.is_baseline:
-            found = (proposal.origin, proposal.parents[0], trial.score)
+            origin = proposal.origin
+            found = _Descent(trial.score, proposal.parents[0], origin, origin.kind, origin.detail)
         self._of[trial.number] = found
 
     def drop(self, trial: Trial) -> None:
@@ -163,13 +178,28 @@ class _Children(Index):
 
     def newest(self) -> Iterator[Child]:
         """See :func:`scored_children`."""
-        of, unknown = self._of, (None, -1, float("inf"))
-        for number in reversed(of):
-            origin, parent, score = of[number]
-            if origin is not None:
-                expected = of.get(parent, unknown)[2]
+        of, unknown = self._of, _Descent(float("inf"))
+        for child in reversed(of.values()):
+            if child.origin is not None:
+                expected = of.get(child.parent, unknown).score
                 if expected < float("inf"):
-                    yield origin, score < expected
+                    yield child.origin, child.score < expected
+
+    def count(self, part: Part, records: Mapping[str, _Record], window: int) -> None:
+        """See :func:`_count`."""
+        of, unknown, endless = self._of, _Descent(float("inf")), float("inf")
+        by_kind = part == "kind"
+        for child in reversed(of.values()):
+            name = child.kind if by_kind else child.detail
+            record = records.get(name) if name is not None else None
+            if record is not None:
+                expected = of.get(child.parent, unknown).score
+                if expected < endless:
+                    record.tried += 1
+                    record.better += child.score < expected
+                    window -= 1
+                    if not window:
+                        return
 
 
 def scored_children(history: History) -> Iterator[Child]:
@@ -177,20 +207,6 @@ def scored_children(history: History) -> Iterator[Child]:
     duplicates are none.
     """
     return history.index(_Children).newest()
-
-
-def _newest(
-    record: History | Iterable[Child],
-    part: Callable[[Origin], str],
-    among: Container[str],
-    window: int,
-) -> Iterator[tuple[str, bool]]:
-    """Of the first ``window`` children of which this part of the origin is ``among`` those that
-    count: the part, and whether they are better; of a history its own.
-    """
-    children = scored_children(record) if isinstance(record, History) else record
-    parts = ((part(origin), better) for origin, better in children)
-    return itertools.islice((child for child in parts if child[0] in among), window)
 
 
 @dataclass
@@ -210,6 +226,22 @@ class _Record:
         return (1 + self.better) / (2 + self.tried)
 
 
+def _count(
+    record: History | Iterable[Child], part: Part, names: Iterable[str], window: int
+) -> dict[str, _Record]:
+    """How the first ``window`` children did of which this part of the origin is among the names, by
+    name; of a history its own.
+    """
+    records = {name: _Record() for name in names}
+    if isinstance(record, History):
+        record.index(_Children).count(part, records, window)
+        return records
+    parts = ((getattr(origin, part), better) for origin, better in record)
+    for name, better in itertools.islice((p for p in parts if p[0] in records), window):
+        records[name].add(better)
+    return records
+
+
 def success_rates(
     record: History | Iterable[Child], names: Sequence[str], *, window: int, floor: float
 ) -> dict[str, float]:
@@ -219,9 +251,7 @@ def success_rates(
     Rates are (1 + successes) / (2 + children), which is the mean of the posterior under a uniform
     prior, normalised to sum 1 and raised so that none is below ``floor``.
     """
-    records = {name: _Record() for name in names}
-    for detail, better in _newest(record, attrgetter("detail"), records, window):
-        records[detail].add(better)
+    records = _count(record, "detail", names, window)
     rates = np.array([records[name].rate for name in names])
     rates = np.maximum(rates / rates.sum(), floor)
     return dict(zip(names, (rates / rates.sum()).tolist(), strict=True))
@@ -236,9 +266,7 @@ def crossover_rate(record: History | Iterable[Child], declared: float, *, window
     ``declared c / (declared c + (1 - declared) m)``: the odds change by c / m. It stays between
     ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
-    records = {MUTATE: _Record(), CROSSOVER: _Record()}
-    for kind, better in _newest(record, attrgetter("kind"), records, window):
-        records[kind].add(better)
+    records = _count(record, "kind", (MUTATE, CROSSOVER), window)
     mutants, crossed = records[MUTATE].rate, records[CROSSOVER].rate
     share = declared * crossed / (declared * crossed + (1 - declared) * mutants)
     return min(max(share, declared / 2), (1 + declared) / 2)

@@ -219,16 +219,16 @@ class RewriteGraph:
         if self._needed is not None:
             return self._needed
         at, seen = self.present, set[int]()
+        first, end = len(self.inputs), len(self.inputs) + len(self.states)
         stack = [self.find(self.output)]
         while stack:
             value = stack.pop()
             if value not in seen:
                 seen.add(value)
-                vertex = at(value)
-                stack += vertex.operands
-                if vertex.op == "state":
-                    stack.append(self.find(self.next_states[self.place_of(value)]))
-        first = len(self.inputs)
+                if value >= end:
+                    stack += at(value).operands
+                elif value >= first:
+                    stack.append(self.find(self.next_states[value - first]))
         self._needed = [k for k in range(len(self.states)) if first + k in seen]
         return self._needed
 
@@ -316,10 +316,26 @@ class RewriteGraph:
 
     # -- and back ----------------------------------------------------------------------------------
 
-    def genome(self) -> tuple[Genome, dict[tuple[int, int], Weight]]:
+    def genome(self) -> Genome:
+        """The genome."""
+        return self._written()[0]
+
+    def with_weights(self) -> tuple[Genome, dict[tuple[int, int], Weight]]:
         """The genome, and its weights by (value of the node, position of the operand or -1 for a
         bias).
         """
+        genome, placed = self._written()
+        weights: dict[tuple[int, int], Weight] = {}
+        for value, number in placed.items():
+            vertex = self.at(value)
+            for position, weight in enumerate(vertex.weights):
+                weights[number, position] = weight
+            if vertex.bias is not None:
+                weights[number, -1] = vertex.bias
+        return genome, weights
+
+    def _written(self) -> tuple[Genome, dict[int, int]]:
+        """The genome, and the number in it of each value that has weights."""
         needed = self.needed_states()
         kept = needed or [0]  # a genome has a state, even where the output does not depend on one
         builder = Builder(
@@ -346,14 +362,8 @@ class RewriteGraph:
         if self.output_name not in builder.next_states:
             builder.output(number[self.find(self.output)], self.output_name)
         genome = builder.build()
-        weights: dict[tuple[int, int], Weight] = {}
-        for value in live:
-            vertex = self.at(value)
-            for position, weight in enumerate(vertex.weights):
-                weights[builder.placed[number[value]], position] = weight
-            if vertex.bias is not None:
-                weights[builder.placed[number[value]], -1] = vertex.bias
-        return genome, weights
+        owners = [v for v in live if self.op(v) in PARAMETRIC]
+        return genome, {v: builder.placed[number[v]] for v in owners}
 
     def copy_of(self, value: int, builder: Builder, number: dict[int, int]) -> int:
         """The operand in the builder; a number without a name is written where it is read, not

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from cellsearch import ops
 from cellsearch.errors import GenomeError
@@ -26,7 +26,6 @@ from cellsearch.genome.rewriting import value_rules, weight_rules
 from cellsearch.genome.rewriting.graph import RewriteGraph
 from cellsearch.genome.rewriting.sums_products import PRODUCT_OPS, SUM_OPS, is_odd_function
 from cellsearch.genome.rewriting.weights import (
-    Weight,
     blocks_of,
     column_weight,
     dense_of,
@@ -140,7 +139,7 @@ def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
 
     Nodes that remain keep their names. A state that the output never depends on goes too.
     """
-    return _written(genome, rules)[0]
+    return _written(genome, rules, RewriteGraph.genome)
 
 
 def tidied(genome: Genome) -> Genome:
@@ -150,9 +149,9 @@ def tidied(genome: Genome) -> Genome:
     """
     graph = rewrite(genome)
     if not graph.is_unchanged:
-        return _written(genome, RULES, graph)[0]
+        return _written(genome, RULES, RewriteGraph.genome, graph)
     genome.found_simple()
-    return genome if graph.is_whole(genome) else _written(genome, RULES, graph)[0]
+    return genome if graph.is_whole(genome) else _written(genome, RULES, RewriteGraph.genome, graph)
 
 
 def simplify_weights(
@@ -175,7 +174,7 @@ def simplify_weights(
         for spec in genome.parameters
         if spec.name in weights
     }
-    simple, expressions = _written(genome, rules)
+    simple, expressions = _written(genome, rules, RewriteGraph.with_weights)
     carried = {}
     for spec in simple.parameters:
         weight = expressions[spec.node, spec.operand]
@@ -185,20 +184,26 @@ def simplify_weights(
     return simple, carried
 
 
+Written = TypeVar("Written")
+
+
 def _written(
-    genome: Genome, rules: Sequence[Rule], graph: RewriteGraph | None = None
-) -> tuple[Genome, dict[tuple[int, int], Weight]]:
-    """The simplified genome with its weights; ``graph``: :func:`rewrite`, if it is known. A number
-    is written wherever it is read, so a cell of thousands of nodes can grow beyond what is allowed,
-    and a number cannot be cut into heads or pairs, which what has become one was; then nothing but
-    dead nodes goes.
+    genome: Genome,
+    rules: Sequence[Rule],
+    write: Callable[[RewriteGraph], Written],
+    graph: RewriteGraph | None = None,
+) -> Written:
+    """The simplified genome, or that with its weights, as ``write`` gives it; ``graph``:
+    :func:`rewrite`, if it is known. A number is written wherever it is read, so a cell of thousands
+    of nodes can grow beyond what is allowed, and a number cannot be cut into heads or pairs, which
+    what has become one was; then nothing but dead nodes goes.
     """
     try:
-        return (graph or rewrite(genome, rules)).genome()
+        return write(graph or rewrite(genome, rules))
     except GenomeError:
         if 2 * len(genome.nodes) < MAX_NODES and not (genome.sized or is_cut(genome.nodes)):
             raise
-        return rewrite(genome, ()).genome()
+        return write(rewrite(genome, ()))
 
 
 class _ByOp(dict[str, tuple[Rule, ...]]):
@@ -246,7 +251,7 @@ def _keeps_sizes(graph: RewriteGraph, genome: Genome) -> bool:
     of what said the size, as in ``h[t-1] * (0 * bias(size=P))``; such a cell stays as it is.
     """
     try:
-        simple, _ = graph.genome()
+        simple = graph.genome()
         found = simple.widths
     except GenomeError:
         return False
