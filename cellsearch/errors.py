@@ -321,8 +321,9 @@ def checked_arguments(function: Callable[P, R]) -> Callable[P, R]:
         for k, (value, check) in enumerate(zip(args, placed, strict=False)):
             if check is not None and type(value) not in check.plain:
                 given[k] = check(value)
-        for name in kwargs.keys() & checks.keys():
-            kwargs[name] = checks[name](kwargs[name])
+        if kwargs:
+            for name in kwargs.keys() & checks.keys():
+                kwargs[name] = checks[name](kwargs[name])
         return function(*given, **kwargs)  # type: ignore[arg-type]
 
     return call

@@ -61,10 +61,10 @@ class Lot(Generic[Thing]):
     def __init__(self, things: Sequence[Thing], weights: Sequence[float]) -> None:
         self.things = things
         self._ends: list[float] = []
-        chances = np.array(weights, dtype=float)
-        if (chances < 0).any():
+        if weights and min(weights) < 0:
             raise ValueError(f"weights are 0 or more, not {min(weights)}")
-        total = chances.sum()
+        chances = np.array(weights, dtype=float)
+        total = np.add.reduce(chances)
         if total > 0:
             ends = (chances / total).cumsum()
             self._ends = (ends / ends[-1]).tolist()

@@ -43,6 +43,7 @@ class RewriteGraph:
     def __init__(self, genome: Genome) -> None:
         self.inputs = genome.inputs
         self.states = genome.states
+        self.first_node = genome.first_node
         self.state_widths = (
             genome.widths[len(genome.inputs) : genome.first_node]
             if genome.sized
@@ -89,7 +90,9 @@ class RewriteGraph:
 
     def make(self, op: str, *operands: int, number: float = 0.0) -> int:
         """A weight-free value; the one that is there already if it is."""
-        known = self._alike(op, tuple([self.find(v) for v in operands]), number)
+        if self.replaced:
+            operands = tuple([self.find(v) for v in operands])
+        known = self._alike(op, operands, number)
         self.revive(known)
         return known
 
@@ -178,11 +181,11 @@ class RewriteGraph:
 
     def single(self, value: int) -> bool:
         """Whether one operand reads the value and nothing else does."""
-        return self.uses.get(value, 0) == 1 and not self.is_given(value)
+        return value >= self.first_node and self.uses.get(value, 0) == 1
 
     def is_given(self, value: int) -> bool:
         """Whether the value is an input or a previous state."""
-        return value < len(self.inputs) + len(self.states)
+        return value < self.first_node
 
     def place_of(self, state: int) -> int:
         """The position among the states of a previous state's value."""
@@ -190,11 +193,10 @@ class RewriteGraph:
 
     def inside(self, value: int, family: Collection[str]) -> bool:
         """Whether the one user of a value is of this family of ops."""
-        return (
-            self.single(value)
-            and self.user.get(value, -1) not in self.replaced
-            and self.op(self.user.get(value, 0)) in family
-        )
+        if not self.single(value):
+            return False
+        user = self.user.get(value, 0)
+        return user not in self.replaced and self.op(user) in family
 
     def width(self, value: int) -> Width:
         """The size of a value, ``1`` of a number."""
@@ -219,7 +221,7 @@ class RewriteGraph:
         if self._needed is not None:
             return self._needed
         at, seen = self.present, set[int]()
-        first, end = len(self.inputs), len(self.inputs) + len(self.states)
+        first, end = len(self.inputs), self.first_node
         stack = [self.find(self.output)]
         while stack:
             value = stack.pop()

@@ -12,7 +12,7 @@ A search deduplicates by the key of the simplified genome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
@@ -40,6 +40,7 @@ MAX_VISITS = 20_000
 """Values looked at, all passes together: about a second. What has taken longer stays as it is then,
 equal to the cell that came in, if not as small as it might be.
 """
+Apply = Callable[[RewriteGraph, int], int | None]
 RuleKind = Literal["structure", "algebra", "absorb"]
 
 
@@ -51,7 +52,7 @@ class Rule:
     kind: RuleKind
     ops: tuple[str, ...]
     """Of the values that it is about."""
-    apply: Callable[[RewriteGraph, int], int | None]
+    apply: Apply
     """``apply(graph, value)`` returns what may stand in the place of the value, or ``None``."""
     fact: Callable[[str], bool] | None = None
     """Whether an op has the fact that the rule is about; holds for ops registered later too."""
@@ -206,15 +207,23 @@ def _written(
         return write(rewrite(genome, ()))
 
 
-class _ByOp(dict[str, tuple[Rule, ...]]):
-    """The rules about each op, in order; found when a cell first has the op."""
+def _around(rule: Rule) -> Collection[str]:
+    if rule.ops is _SUMS:
+        return SUM_OPS
+    return PRODUCT_OPS if rule.ops is _PRODUCTS else ()
+
+
+class _ByOp(dict[str, tuple[tuple[Apply, Collection[str]], ...]]):
+    """What the rules about each op do, in order, each with the ops inside of which it is not asked,
+    because the sum or product around takes the value apart; found when a cell first has the op.
+    """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
 
-    def __missing__(self, op: str) -> tuple[Rule, ...]:
+    def __missing__(self, op: str) -> tuple[tuple[Apply, Collection[str]], ...]:
         found = self[op] = tuple(
-            rule
+            (rule.apply, _around(rule))
             for rule in self.rules
             if op in rule.ops or (rule.fact is not None and op in ops.OPS and rule.fact(op))
         )
@@ -317,12 +326,10 @@ def _one_pass(graph: RewriteGraph, order: Sequence[int], by_op: _ByOp) -> bool:
         if graph.replaced and graph.unify(value):
             changed = True
             continue
-        for rule in by_op[graph.op(value)]:
-            if (rule.ops is _SUMS and graph.inside(value, SUM_OPS)) or (
-                rule.ops is _PRODUCTS and graph.inside(value, PRODUCT_OPS)
-            ):
-                continue  # the sum or product around it takes it apart
-            new = rule.apply(graph, value)
+        for apply, around in by_op[graph.op(value)]:
+            if around and graph.inside(value, around):
+                continue
+            new = apply(graph, value)
             if new is not None and graph.find(new) != value:
                 graph.replace(value, graph.find(new))
                 changed = True

@@ -150,11 +150,11 @@ def _product_of(graph: RewriteGraph, value: int) -> ProductForm | None:
             own or (vertex.op != "square" and _one_unknown(graph, inner))
         ):
             squares |= vertex.op == "square"
-            operands = inner * 2 if vertex.op == "square" else inner
-            stack.extend(
-                (u, below != (vertex.op == "div" and k == 1), own)
-                for k, u in reversed(list(enumerate(operands)))
-            )
+            if vertex.op == "div":
+                stack += [(inner[1], not below, own), (inner[0], below, own)]
+            else:
+                operands = inner * 2 if vertex.op == "square" else inner
+                stack += [(u, below, own) for u in reversed(operands)]
         else:
             if vertex.op == "sub" and (graph.number(inner[1]) or 0.0) > 0.0:  # a - 1 is -(1 - a)
                 form.coefficient = -form.coefficient
