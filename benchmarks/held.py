@@ -16,8 +16,10 @@ every cell:
 Printed: means and deviations, and of each cell against LSTM and GRU the exact two-sided rank test
 of each task, raw and after Holm's correction for all tasks and both references; mean ranks over the
 tasks. Trainings are kept in ``--out``, a line each, so that the same command goes on where it
-stopped; ``--minutes 0`` only prints the tables of the tasks that are whole. Data in
-CELLSEARCH_DATA, or in ``../shared/data`` beside the checkout.
+stopped; ``--minutes 0`` only prints the tables of the tasks that are whole. Rows of LSTM, GRU and
+the cells judged so far are in ``benchmarks/rows/held.jsonl``: give a copy as ``--out``, and only a
+new cell has to be trained. A cell is known there by its label, so judge one from a file of its own
+name. Data in CELLSEARCH_DATA, or in ``../shared/data`` beside the checkout.
 """
 
 from __future__ import annotations
