@@ -8,7 +8,9 @@ Every second cell is of the zoo, the others are found ones and random ones of th
 any first part of them is mixed alike. Budgets are small: the question is whether a search would
 decide otherwise, and a search decides on small budgets. Results go into a file, one line a
 training; the same command goes on where it stopped, and what failed stays failed and counts as the
-worst.
+worst. ``benchmarks/rows/precision_standard.jsonl`` is such a file: what has been trained of
+``standard`` so far, on an AMD Zen 4 with products by AVX512-BF16 (``--tasks standard --out
+benchmarks/rows/precision_standard.jsonl`` goes on with it, ``--table`` prints what it holds).
 
 Printed for each task, for float32 against bf16 with equal seeds, and for float32 with two seeds:
 
