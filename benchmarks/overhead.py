@@ -142,7 +142,7 @@ def compare(checkout: str, rounds: int) -> None:
             for side, found in list(zip(sides, times, strict=True))[:: 1 if k % 2 else -1]:
                 assert side.stdin is not None
                 assert side.stdout is not None
-                side.stdin.write(json.dumps([name, 150]) + "\n")
+                side.stdin.write(json.dumps([name, 300]) + "\n")
                 side.stdin.flush()
                 found.append(json.loads(side.stdout.readline()))
         ratios = sorted(there / here for there, here in zip(*times, strict=True))
