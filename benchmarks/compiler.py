@@ -2,8 +2,8 @@
 aten backend.
 
     python benchmarks/compiler.py                 # all tables, about ten minutes
-    # some of them: cells precisions threads short others products elementwise peak step
-    # cost compile
+    # some of them: cells precisions threads short few others products elementwise
+    # peak step cost compile
     python benchmarks/compiler.py cells cost
     python benchmarks/compiler.py --quick         # fewer repeats, smaller shapes
     # all with two threads, native by compile_cell(threads=2)
@@ -221,7 +221,7 @@ def cells(quick: bool) -> None:
     precisions(quick)
 
 
-PRECISION_SHAPES = (*SHAPES[:4], (32, 64, 256, 256), SHAPES[4])
+PRECISION_SHAPES = (*SMALL_SHAPES, *SHAPES[:4], (32, 64, 256, 256), SHAPES[4])
 
 
 def precisions(quick: bool) -> None:
@@ -230,7 +230,7 @@ def precisions(quick: bool) -> None:
     """
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     rows: list[list[object]] = []
-    for shape in PRECISION_SHAPES[: 5 if quick else 6]:
+    for shape in PRECISION_SHAPES[: 7 if quick else 8]:
         for name, kind in (("lstm", nn.LSTM), ("gru", nn.GRU)):
             runs = {
                 precision: segment(compiled(name, shape, precision=precision), shape)
@@ -351,6 +351,23 @@ def short(quick: bool) -> None:
             times[name].append(1e6 * (time.process_time() - start) / 200)
     rows = [[name, statistics.median(found)] for name, found in times.items()]
     table("LSTM, one position of one row, H 1, with 12 weights", ["what", "microseconds"], rows)
+
+
+def few(quick: bool) -> None:
+    """Cells of few products beside the LSTM, in processor time."""
+    rows: list[list[object]] = []
+    for steps in (32, 128):
+        shape = (32, steps, 64, 64)
+        lstm = segment(compiled("lstm", shape), shape)
+        base = multiply_adds(cs.zoo.load("lstm"), shape)
+        for name in ("elman", "fastrnn", "fastgrnn", "mi_rnn", "atr"):
+            runs = {"lstm": lstm, name: segment(compiled(name, shape), shape)}
+            found = interleaved(runs, 0.5 if quick else 3.0, clock=time.process_time)
+            own = multiply_adds(cs.zoo.load(name), shape)
+            rate = (own / found[name]) / (base / found["lstm"])
+            rows.append([str(shape), name, found[name], found["lstm"], rate])
+    head = ["B, T, I, H", "cell", "ms", "LSTM ms", "multiply-adds a second / LSTM's"]
+    table("Cells of few products", head, rows)
 
 
 def others(quick: bool) -> None:
@@ -685,6 +702,7 @@ TABLES: dict[str, Callable[[bool], None]] = {
     "threads": two_threads,
     "short": short,
     "precisions": precisions,
+    "few": few,
     "others": others,
     "products": products,
     "elementwise": elementwise,
