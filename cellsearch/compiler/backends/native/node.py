@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from threading import get_ident, main_thread
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,11 @@ __all__ = ["Handle", "NodeLibrary", "Segments", "node", "state"]
 PLANS = 128
 _PLAIN = frozenset((Tensor, nn.Parameter))
 _modes = torch._C._len_torch_dispatch_stack
+_MAIN = main_thread().ident
+"""Python ends the other threads that come back from a call when the process ends, and if that call
+was one of torch's, torch aborts the process. So theirs without gradients, which may be long, are
+calls of the runtime; with gradients they are torch's either way.
+"""
 
 
 def _unusual(what: int, number: int) -> None:
@@ -137,7 +143,8 @@ class Segments:
         training: bool,
     ) -> list[Tensor]:
         """Output and final states; nothing for what only Python takes: a batch of no sequences,
-        tensors of another kind, and those of a wrong size, which are refused there.
+        tensors of another kind, those of a wrong size, which are refused there, and other threads
+        without gradients.
         """
         words = None if source is None else source.tokens
         steps, rows = (x if words is None else words).shape[:2]
@@ -147,6 +154,8 @@ class Segments:
             or type(x) not in _PLAIN
             or not _PLAIN.issuperset(map(type, tensors))
         ):
+            return []
+        if not training and get_ident() != _MAIN:
             return []
         end = "" if words is None else WITH_TOKENS
         before = self.plan(("training" if training else "inference") + end, steps, rows)
