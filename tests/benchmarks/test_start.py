@@ -23,6 +23,7 @@ def test_it_loads(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LIBRARIES = {
+    *("compiler_parts", "compiler_runs", "compiler_speed"),
     *("curves", "like_lstm_calls", "like_lstm_cells", "like_lstm_transforms", "like_lstm_uses"),
     *("step_parts", "step_trials", "trainings"),
 }
