@@ -357,7 +357,7 @@ class _View(History):
         """See :meth:`History.descents`."""
         if not self._is_current:
             return self._whole.descents()
-        if not self._records.hidden and self._records.shown == self._count:
+        if not self._records.hidden and self._records.count == self._count:  # as stored, all
             return list(self._records.lookup.descents())
         as_stored = self._records.is_as_stored
         return [
