@@ -71,6 +71,15 @@ def test_a_failure_is_kept_and_not_repeated(
         node_build.build(node._target())
 
 
+def test_a_process_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that ends without a word is not begun again with every cell."""
+    begun: list[node_build.Target] = []
+    monkeypatch.setattr(node_build, "build_aside", begun.append)
+    for _ in range(3):
+        assert node.node() is None
+    assert begun == [node._target()]
+
+
 def test_two_builders_are_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     log = tmp_path / "log"
     script = f"echo once >> {log}; sleep 1; echo library > $out"

@@ -90,10 +90,14 @@ def _target() -> node_build.Target:
 
 _loaded: dict[Path, NodeLibrary] = {}
 _refused: dict[Path, str] = {}
+_asked_for: set[Path] = set()
 
 
 def node() -> NodeLibrary | None:
-    """The library, if it is there; else its building begins, unless that has failed before."""
+    """The library, if it is there; else its building begins, unless that has failed before. A
+    process asks for it once: what stops a build without a word (no room, no memory) would stop
+    the next, and every cell that is compiled comes here.
+    """
     try:
         target = _target()
     except EnvironmentFailure:
@@ -104,7 +108,8 @@ def node() -> NodeLibrary | None:
                 _loaded[target.path] = NodeLibrary(target.path, target.name)
             except (OSError, RuntimeError, AttributeError) as error:
                 _refused[target.path] = str(error)
-        elif not target.failure.exists():
+        elif target.path not in _asked_for and not target.failure.exists():
+            _asked_for.add(target.path)
             node_build.build_aside(target)
     return _loaded.get(target.path)
 
