@@ -42,12 +42,18 @@ Train = Callable[..., nn.Module]
 
 @pytest.fixture
 def train() -> Train:
-    """Trains the model of a task around a layer of torch, from seed 0."""
+    """Trains the model of a task around a layer of torch."""
 
     def trained(
-        task: Task, kind: str, width: int, *, steps: int, learning_rate: float = 1e-2
+        task: Task,
+        kind: str,
+        width: int,
+        *,
+        steps: int,
+        learning_rate: float = 1e-2,
+        seed: int = 0,
     ) -> nn.Module:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = task.model(torch_factory(kind, width))
         optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
         for batch in islice(task.batches("train", 0), steps):
