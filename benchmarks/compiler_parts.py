@@ -23,20 +23,18 @@ from compiler_runs import (
     segment,
     table,
 )
+from step_parts import Characters, fast_step, torch_step
 from torch import Tensor, nn
-from torch.nn import functional
 
 import cellsearch as cs
 from cellsearch.compiler import cost
 from cellsearch.compiler.backends.native.build import library
 from cellsearch.compiler.backends.native.kernel import NativeKernel
 from cellsearch.compiler.lower import lower
-from cellsearch.compiler.module import CellModule
 from cellsearch.compiler.program import Program
 from cellsearch.compiler.simplify import simplify_program
 from cellsearch.genome.graph import Genome
 from cellsearch.genome.parameters import requires_square
-from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 
 
 def products(quick: bool) -> None:
@@ -138,73 +136,26 @@ def peak(quick: bool) -> None:
     )
 
 
-class Characters(nn.Module):
-    """Embedding, cell, softmax: the character model."""
-
-    def __init__(self, cell: nn.Module, vocabulary: int, width: int, hidden_size: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.cell = cell
-        self.head = nn.Linear(hidden_size, vocabulary)
-
-    def plain_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """The usual way."""
-        return functional.cross_entropy(
-            self.head(self.cell(self.embedding(tokens))[0]).flatten(0, 1), targets.flatten()
-        )
-
-    def fused_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Table of tokens, fused loss."""
-        assert isinstance(self.cell, CellModule)
-        output, _ = self.cell.run_tokens(tokens, self.embedding.weight)
-        return fused_linear_cross_entropy(
-            output.flatten(0, 1), self.head.weight, self.head.bias, targets.flatten()
-        )
-
-
 def step(quick: bool) -> None:
     rows: list[list[object]] = []
     for hidden_size in (32, 64, 128, 256):
         batch, steps, vocabulary = 128 if hidden_size == 256 else 64, 100, 60
         tokens, targets = (torch.randint(0, vocabulary, (steps, batch)) for _ in range(2))
-        torch_model = Characters(
-            nn.LSTM(hidden_size, hidden_size), vocabulary, hidden_size, hidden_size
-        )
+        torch_model = Characters(nn.LSTM(hidden_size, hidden_size), vocabulary, hidden_size)
         own_model = Characters(
-            compiled("lstm", (batch, steps, hidden_size, hidden_size)),
-            vocabulary,
-            hidden_size,
-            hidden_size,
+            compiled("lstm", (batch, steps, hidden_size, hidden_size)), vocabulary, hidden_size
         )
-        adam = torch.optim.Adam(torch_model.parameters(), 1e-3)
-        flat = FlatAdam(own_model.parameters(), 1e-3, max_norm=1.0)
-
-        def torch_step(
-            model: Characters = torch_model,
-            optimizer: torch.optim.Adam = adam,
-            x: Tensor = tokens,
-            y: Tensor = targets,
-        ) -> None:
-            optimizer.zero_grad()
-            model.plain_loss(x, y).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-
-        def own_step(
-            model: Characters = own_model,
-            optimizer: FlatAdam = flat,
-            x: Tensor = tokens,
-            y: Tensor = targets,
-        ) -> None:
-            optimizer.zero_grad()
-            model.fused_loss(x, y).backward()
-            optimizer.step()
 
         def own_cell(model: Characters = own_model, x: Tensor = tokens) -> None:
             model.cell.run_tokens(x, model.embedding.weight)[0].sum().backward()  # type: ignore[operator]
 
         found = interleaved(
-            {"torch": torch_step, "own": own_step, "cell": own_cell}, 2.0 if quick else 6.0
+            {
+                "torch": torch_step(torch_model, tokens, targets),
+                "own": fast_step(own_model, tokens, targets),
+                "cell": own_cell,
+            },
+            2.0 if quick else 6.0,
         )
         rate = {name: batch * steps / found[name] for name in found}
         rows.append(

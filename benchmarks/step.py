@@ -21,7 +21,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from step_parts import WHOLE, Characters, demo_job, fast_step, median_ms, table, torch_step, watched
+from compiler_runs import interleaved, table
+from step_parts import WHOLE, Characters, demo_job, fast_step, torch_step, watched
 from step_trials import precision, trials
 from torch import nn
 
@@ -49,7 +50,7 @@ def table_ms(hidden_size: int, vocabulary: int) -> float:
             torch.addmm(bias, embedding, torch.cat(weights).t()), [embedding, *weights], gradient
         )
 
-    return median_ms({"table": run}, 0.3)["table"]
+    return interleaved({"table": run}, 0.3)["table"]
 
 
 def shares(quick: bool) -> None:
@@ -86,7 +87,7 @@ def steps(quick: bool) -> None:
         cell = cs.compile_cell(
             cs.zoo.load("lstm"), input_size=size, hidden_size=size, backend="native"
         )
-        found = median_ms(
+        found = interleaved(
             {
                 "torch": torch_step(Characters(nn.LSTM(size, size), vocabulary, size), x, y),
                 "own": fast_step(Characters(cell, vocabulary, size), x, y),

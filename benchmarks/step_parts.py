@@ -8,7 +8,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,27 +28,6 @@ from cellsearch.training import evaluate
 from cellsearch.training.fused import FlatAdam, fused_linear_cross_entropy
 
 TRIAL_STEPS = 100
-
-
-def median_ms(runs: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median milliseconds of each, run in turn, so that a disturbance hits all."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    print(f"\n### {title}\n\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for row in rows:
-        print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row) + " |")
-    print(flush=True)
 
 
 def demo_job(genome: Genome, hidden_size: int = 0, **options: Any) -> tuple[Job, Arrays]:

@@ -18,7 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from step_parts import TRIAL_STEPS, Characters, demo_job, table, torch_step, watched
+from compiler_runs import table
+from step_parts import TRIAL_STEPS, Characters, demo_job, torch_step, watched
 
 import cellsearch as cs
 from cellsearch.genome.graph import Genome

@@ -39,7 +39,8 @@ def growth_of_states(genome: Genome) -> tuple[Growth, ...]:
     """How each state grows on its way back to itself; states that stay bounded or decay do not make
     others grow.
     """
-    known = _Known(gates(genome), _factors(genome))
+    in_unit = gates(genome)
+    known = _Known(in_unit, _factors(genome, in_unit))
     tame: set[int] = set()
     while True:
         level = _levels(genome, known, tame)
@@ -131,12 +132,12 @@ def _decayed(growth: Growth) -> Growth:
     return Growth.DECAYS if growth <= Growth.ADDS else growth
 
 
-def _factors(genome: Genome) -> tuple[float | None, ...]:
+def _factors(genome: Genome, in_unit: Sequence[bool]) -> tuple[float | None, ...]:
     """A bound of the magnitude of each value where it multiplies a state: at most 1, or ``None`` if
     it is not known to be. Below 1 the state decays: a gate is never open at every step.
     """
     bounds: list[float | None] = []
-    for value, (gate, switch) in enumerate(zip(gates(genome), switches(genome), strict=True)):
+    for value, (gate, switch) in enumerate(zip(in_unit, switches(genome), strict=True)):
         node = genome.node(value)
         number = constant(genome, value)
         if number is not None:

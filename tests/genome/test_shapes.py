@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cellsearch import load_space, zoo
 from cellsearch.errors import CellSyntaxError, ConfigError, GenomeError
 from cellsearch.genome import Genome
 from cellsearch.genome.builder import Builder
@@ -20,6 +21,7 @@ from cellsearch.genome.parameters import (
 )
 from cellsearch.genome.parts import Node
 from cellsearch.genome.rewriting.simplify import simplify, simplify_weights
+from cellsearch.genome.shapes import infer_widths
 from cellsearch.genome.sizes import canonical_size, divided, multiplied, ratio
 
 LSTMP = """
@@ -32,6 +34,18 @@ h[t] = linear(o * tanh(c[t]), bias=False, size=P)
 """
 HEADS = "h[t] = head_norm(tanh(linear(x[t]) + linear(h[t-1], bias=False, blocks=4)), 4)\n"
 LOW_RANK = "h[t] = tanh(linear(linear(h[t-1], bias=False, size=H/4), x[t]))\n"
+
+
+def test_plain_cells_have_the_widths_that_are_inferred_of_any() -> None:
+    """A plain cell is given its widths by fewer rules; they are those of the others."""
+    space = load_space("lstm_gru")
+    rng = np.random.default_rng(0)
+    cells = [*map(zoo.load, zoo.names()), *(space.sample(rng) for _ in range(200))]
+    plain = [cell for cell in cells if cell.is_plain]
+    assert len(plain) > 250
+    for cell in plain:
+        given = (cell.inputs, cell.state_names, cell.nodes, cell.next_states, str)
+        assert cell.widths == infer_widths(*given), cell.to_text()
 
 
 def read(text: str) -> Genome:
