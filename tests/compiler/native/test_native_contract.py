@@ -65,7 +65,7 @@ class TestNative(BackendContract):
         )
         genome = Genome.from_text(text)
         for lengths in (None, tuple(1 + k * (steps - 1) // batch for k in range(1, batch + 1))):
-            case = Case(steps, batch, 5, size, lengths=lengths, resets=True, more_gradients=False)
+            case = Case(steps, batch, 5, size, lengths=lengths, resets=True)
             self.check(genome, case, "ugly sizes")
 
     def test_auto_gives_gradients_of_times(self) -> None:

@@ -73,7 +73,7 @@ def test_rotations(backend: str, size: int) -> None:
     chosen = list(ROTATIONS.items())[first % 2 :: 2] if backend == "aten" else ROTATIONS.items()
     ways = cycle(OPTIONS[first:] + OPTIONS[:first])
     for k, ((name, text), options) in enumerate(zip(chosen, ways, strict=False)):
-        case = Case(4, 3, 5, size, more_gradients=contract.more_gradients, seed=k, **options)
+        case = Case(4, 3, 5, size, seed=k, **options)
         contract.check(Genome.from_text(text), case, name)
 
 
@@ -86,7 +86,7 @@ def test_heads(backend: str, heads: int) -> None:
         for _ in range(2):
             name, options = next(ways)
             size = heads * (width + width % 2)
-            case = Case(4, 3, 7, size, more_gradients=contract.more_gradients, **options)
+            case = Case(4, 3, 7, size, **options)
             contract.check(Genome.from_text(HEADS[name].format(heads)), case, f"{heads} {name}")
 
 
@@ -95,7 +95,7 @@ def test_cells_of_the_spaces(space: str) -> None:
     rng, drawn = np.random.default_rng(18), load_space(space)
     for k in range(6):
         genome = drawn.sample(rng)
-        case = Case(4, 3, 16, 16, more_gradients=False, seed=k, **OPTIONS[k % len(OPTIONS)])
+        case = Case(4, 3, 16, 16, seed=k, **OPTIONS[k % len(OPTIONS)])
         BACKENDS["native"].check(genome, case, space)
 
 
@@ -112,6 +112,4 @@ def test_a_wrong_turn_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(FUNCTIONS, "turn", lambda a: -turn(a))
     with pytest.raises(AssertionError, match="values differ"):
-        BACKENDS["native"].check(
-            Genome.from_text(ROTATIONS["own angles"]), Case(4, 3, 5, 6, more_gradients=False), ""
-        )
+        BACKENDS["native"].check(Genome.from_text(ROTATIONS["own angles"]), Case(4, 3, 5, 6), "")
