@@ -21,6 +21,7 @@ from cellsearch.options import default_table, parse_toml
 from cellsearch.search.own_data import OwnData, remembered, same_names, settled
 from cellsearch.search.parts import checked_budget, schedule_rungs
 from cellsearch.store import Store
+from cellsearch.strategies.base import Strategy
 from cellsearch.tasks.own_data import Given, Remembered
 from cellsearch.trial import IMPORTED, Budget, Origin, Proposal, Rung, Status, Trial
 
@@ -66,8 +67,8 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
     """The value of each option that a run does not mention, because it was made before there was
     this option, by dotted key.
 
-    A new option's default is what was done before there was it; that is why such a run goes on as
-    it began.
+    A new option's default is what was done before there was it, unless its strategy says what was
+    (:attr:`Strategy.before`); that is why such a run goes on as it began.
     """
     space = experiment.space
     before: dict[str, Any] = {"max_weights": 0}
@@ -83,26 +84,46 @@ def defaults(experiment: Experiment) -> dict[str, Any]:
         "space.full_cell": space.full_cell,
         "space.constraints": space.constraints,
     }
-    return before | {
+    before |= {
         f"{prefix}.{key}": value
         for prefix, part in parts.items()
         if is_dataclass(part)
         for key, value in default_table(type(part)).items()
     }
+    return before | {
+        f"strategy_options.{key}": value for key, value in experiment.strategy.before.items()
+    }
 
 
 def as_begun(experiment: Experiment, before: str) -> Experiment:
     """The experiment as a run means it that was begun when a limit on weights counted at the sizes
-    of the space, whatever was trained; any other run means what the experiment says.
+    of the space, whatever was trained, or before there were options of its strategy whose default
+    is something new; any other run means what the experiment says.
 
     before: the resolved text of the run.
     """
+    old = _flat(parse_toml(before, "experiment.toml"))
+    experiment = replace(experiment, strategy=_strategy_as_begun(experiment.strategy, old))
     limit, space = experiment.max_weights, experiment.space
     most = space.parameters(zoo.load(limit)) if isinstance(limit, str) else limit
-    old = _flat(parse_toml(before, "experiment.toml"))
     if not limit or old.get("max_weights") or old.get("space.limits.max_parameters") != most:
         return experiment
     return replace(experiment, max_weights=0, space=space.constrained({"max_parameters": most}))
+
+
+def _strategy_as_begun(strategy: Strategy, old: Mapping[str, Any]) -> Strategy:
+    """The strategy with what its new options meant, where the run does not mention them and the
+    experiment leaves them as they are.
+    """
+    if old.get("strategy") != strategy.name or not is_dataclass(strategy):
+        return strategy
+    usual = default_table(type(strategy))
+    meant = {
+        key: value
+        for key, value in strategy.before.items()
+        if f"strategy_options.{key}" not in old and getattr(strategy, key) == usual[key]
+    }
+    return replace(strategy, **meant)
 
 
 def check_same_experiment(

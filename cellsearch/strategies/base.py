@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +39,10 @@ class Strategy(ABC):
     """
     is_outside: ClassVar[bool] = False
     """Whether it proposes nothing itself: its cells are told the run (``cellsearch tell``)."""
+    before: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    """What options mean in runs that were begun before there were these options, where that is not
+    their default.
+    """
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -17,8 +17,9 @@ nobody dies of age; with ``objectives`` parents compete in several of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -32,12 +33,16 @@ from cellsearch.strategies.archive import elites, niche_of
 from cellsearch.strategies.base import Strategy
 from cellsearch.strategies.features import distance
 from cellsearch.strategies.nsga2 import check_objectives, check_shares, strengths
+from cellsearch.strategies.odds import is_worth_training
 from cellsearch.strategies.ranking import (
     CROSSOVER,
+    GROW,
     MUTATE,
     controls,
     crossover_rate,
+    growth_rate,
     members,
+    position_rates,
     proposed,
     success_rates,
     tournament,
@@ -47,6 +52,8 @@ from cellsearch.trial import Origin, Proposal, Trial
 __all__ = ["Genetic"]
 
 TRIES = 30
+STEPS = 5
+"""Steps of growth that are drawn of one cell before it is mutated instead."""
 WINDOW = 200
 """Adaptive rates follow the record of so many of the newest children."""
 
@@ -60,6 +67,10 @@ class Genetic(Strategy):
     tournament: how many cells compete to be a parent.
     crossover: share of children of two parents.
     also_mutate: chance that such a child is mutated too.
+    grow: share of mutations that are steps of growth, as those of the strategy grow: each keeps
+        what a value was and opens something new beside it (a gate, a memory).
+    sift: cells in which a state stays zero are not trained, and those in which one may grow
+        exponentially as often as such cells have been trained without failing so far.
     islands: populations that breed apart.
     migration: chance that a parent comes from another island.
     species: distance from 0 to 1 up to which cells compete for parenthood (0: all do).
@@ -80,11 +91,15 @@ class Genetic(Strategy):
         "(objectives)"
     )
 
+    before: ClassVar[Mapping[str, object]] = MappingProxyType({"grow": 0.0, "sift": False})
+
     population: Annotated[int, at_least(2)] = 24
     initial: Annotated[int, at_least(0)] = 8
     tournament: Annotated[int, at_least(1)] = 4
     crossover: Annotated[float, between(0, 1)] = 0.3
     also_mutate: Annotated[float, between(0, 1)] = 0.3
+    grow: Annotated[float, between(0, 1)] = 0.5
+    sift: bool = True
     islands: Annotated[int, between(1, 64)] = 1
     migration: Annotated[float, between(0, 1)] = 0.1
     species: Annotated[float, between(0, 1)] = 0.0
@@ -128,12 +143,27 @@ class Genetic(Strategy):
         island = self._island(history)
         alive = self._alive(space, history, island)
         if proposed(history) < self.initial + len(space.seeds) or len(alive) < 2:
-            return self._mutant_of_seeds(space, history, rng)
+            return self._first_new(self._mutants_of_seeds(space, history, rng), history, rng)
         others = [k for k in range(self.islands) if k != island]
         abroad = (
             self._alive(space, history, others[int(rng.integers(len(others)))]) if others else alive
         )
-        return self._child(space, history, alive, abroad if len(abroad) > 1 else alive, island, rng)
+        abroad = abroad if len(abroad) > 1 else alive
+        children = self._children(space, history, alive, abroad, island, rng)
+        return self._first_new(children, history, rng)
+
+    def _first_new(
+        self, drawn: Iterable[Proposal], history: History, rng: np.random.Generator
+    ) -> Proposal | None:
+        """The first cell that is new and worth a training; the first new one where none is."""
+        spare: Proposal | None = None
+        for proposal in drawn:
+            if proposal.genome.key in history.by_key:
+                continue
+            if not self.sift or is_worth_training(proposal.genome, history, rng):
+                return proposal
+            spare = spare or proposal
+        return spare
 
     def _island(self, history: History) -> int:
         """The island with the fewest of the newest cells, the first of several."""
@@ -168,24 +198,19 @@ class Genetic(Strategy):
         strength = strengths(self.objectives, space, alive)
         return alive[min((int(k) for k in drawn), key=lambda k: (strength[k], alive[k].number))]
 
-    def _mutant_of_seeds(
+    def _mutants_of_seeds(
         self, space: SearchSpace, history: History, rng: np.random.Generator
-    ) -> Proposal | None:
-        """A seed genome (or a random cell where the space has none) after one to three
-        mutations.
-        """
+    ) -> Iterator[Proposal]:
+        """Seed genomes (or random cells where the space has none) after one to three mutations."""
         seeds = list(space.seeds.values())
         for _ in range(TRIES):
             genome = seeds[int(rng.integers(len(seeds)))] if seeds else space.sample(rng)
             parent = history.by_key.get(genome.key)
             for _ in range(int(rng.integers(1, 4)) if seeds else 0):
-                genome = space.mutate(genome, rng)
-            if genome.key not in history.by_key:
-                parents = (parent.number,) if parent is not None else ()
-                return Proposal(genome, parents, "initial")
-        return None
+                genome, _ = self._mutation(space, history, genome, rng, None, self.grow)
+            yield Proposal(genome, (parent.number,) if parent is not None else (), "initial")
 
-    def _child(
+    def _children(
         self,
         space: SearchSpace,
         history: History,
@@ -193,11 +218,12 @@ class Genetic(Strategy):
         abroad: Sequence[Trial],
         island: int,
         rng: np.random.Generator,
-    ) -> Proposal | None:
-        weights, crossover = None, self.crossover
+    ) -> Iterator[Proposal]:
+        weights, crossover, grow = None, self.crossover, self.grow
         if self.adaptive:
             weights = success_rates(history, space.operators(), window=WINDOW, floor=0.02)
             crossover = crossover_rate(history, self.crossover, window=WINDOW)
+            grow = growth_rate(history, self.grow, window=WINDOW)
         for _ in range(TRIES):
             first = self._parent(space, abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)
@@ -211,20 +237,42 @@ class Genetic(Strategy):
                 except SpaceError:
                     continue  # the two have nothing to exchange: two others
                 parents, crossed = (first, second), True
-            operator = ""
+            made = Origin(CROSSOVER)
             if not crossed or rng.random() < self.also_mutate:
-                edit = space.mutation(genome, rng, weights)
-                genome, operator = edit.genome, edit.operator
-            if genome.key not in history.by_key:
-                numbers = tuple(dict.fromkeys(trial.number for trial in parents))
-                home = str(island) if self.islands > 1 else ""
-                origin = (
-                    Origin(CROSSOVER, operator and f"+{operator}", home)
-                    if crossed
-                    else Origin(MUTATE, operator, home)
-                )
-                return Proposal(genome, numbers, origin, first.number if self.inherit else None)
-        return None
+                genome, made = self._mutation(space, history, genome, rng, weights, grow)
+            numbers = tuple(dict.fromkeys(trial.number for trial in parents))
+            origin = self._origin(made, crossed, island)
+            yield Proposal(genome, numbers, origin, first.number if self.inherit else None)
+
+    def _origin(self, made: Origin, crossed: bool, island: int) -> Origin:
+        """Of a child that was ``made`` so, the crossover that may have come before left out."""
+        home = str(island) if self.islands > 1 else ""
+        if crossed:
+            return Origin(CROSSOVER, made.detail and f"+{made.detail}", home)
+        return Origin(made.kind, made.detail, home or made.place)
+
+    def _mutation(
+        self,
+        space: SearchSpace,
+        history: History,
+        genome: Genome,
+        rng: np.random.Generator,
+        weights: Mapping[str, float] | None,
+        grow: float,
+    ) -> tuple[Genome, Origin]:
+        """A mutant, by one of the operators with these ``weights`` or, at a chance of ``grow``, a
+        step of growth, and what made it.
+        """
+        if grow and rng.random() < grow and len(genome.nodes) < space.limits.max_nodes:
+            rates = None
+            if self.adaptive:
+                rates = position_rates(history, space.growth_kinds(genome), window=WINDOW)
+            grown = space.extension(genome, rng, rates, avoid=history.by_key, tries=STEPS)
+            if grown is not None:
+                step, _, place = grown.operator.partition("@")
+                return grown.genome, Origin(GROW, step, place)
+        edit = space.mutation(genome, rng, weights)
+        return edit.genome, Origin(MUTATE, edit.operator)
 
 
 def _archived(space: SearchSpace, history: History) -> list[Trial]:

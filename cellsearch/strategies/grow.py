@@ -36,8 +36,8 @@ from cellsearch.history import History
 from cellsearch.options import at_least
 from cellsearch.space import SearchSpace
 from cellsearch.strategies.base import Strategy
-from cellsearch.strategies.ranking import given_cell, position_rates
-from cellsearch.strategies.tree import GROW, Frontier, Tree, cost
+from cellsearch.strategies.ranking import GROW, given_cell, position_rates
+from cellsearch.strategies.tree import Frontier, Tree, cost
 from cellsearch.trial import Origin, Proposal, Status, Trial
 
 __all__ = ["Grow"]

@@ -15,7 +15,6 @@ each connection of the cell of parts.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +25,8 @@ from cellsearch.genome.graph import Genome
 from cellsearch.history import History, Index, Ranking
 from cellsearch.space import SearchSpace
 from cellsearch.space.parts_cell import alternatives, memories
-from cellsearch.space.stability import has_zero_state, may_explode
+from cellsearch.space.stability import has_zero_state
+from cellsearch.strategies.odds import is_worth_training
 from cellsearch.trial import SUPERNET, Origin, Proposal, Status, Trial
 
 __all__ = ["PARTS", "Subcells", "propose_part"]
@@ -113,7 +113,7 @@ def propose_part(
         found.remember(parts.cell, code, genome)
         if genome is None or genome.key in history.by_key:
             continue
-        if not may_explode(genome) or rng.random() < found.odds():
+        if is_worth_training(genome, history, rng, "prune"):
             return Proposal(genome, (parent,), Origin("prune", kind, code))
     return None
 
@@ -181,8 +181,6 @@ class Subcells(Index):
         """Trials of the cell of parts."""
         self.ranked = _Scored()
         """The sub-cells with a score, best first."""
-        self._finished = Counter[tuple[bool, bool]]()
-        """How many sub-cells have ended: whether they may explode, and whether they have failed."""
         self._keys: dict[str, str] = {}
         """Keys of the sub-cells that were drawn, by their codes; empty where there is no cell."""
         self._whole: Genome | None = None
@@ -207,10 +205,6 @@ class Subcells(Index):
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
         self.ranked.put(trial, before)
-        if before is not None and before.status.finished:  # a later rung: it is under way again
-            self._count(before, -1)
-        if trial.status.finished:
-            self._count(trial, 1)
         is_supernet = trial.proposal.origin == SUPERNET_OF_PARTS
         if before is None and is_supernet and trial.status is not Status.DUPLICATE:
             self.supernets.append(trial.number)
@@ -218,25 +212,8 @@ class Subcells(Index):
     def drop(self, trial: Trial) -> None:
         """See :meth:`Index.drop`."""
         self.ranked.drop(trial)
-        if trial.status.finished:
-            self._count(trial, -1)
         if trial.number in self.supernets:
             self.supernets.remove(trial.number)
-
-    def _count(self, trial: Trial, one: int) -> None:
-        if trial.proposal.origin.kind == "prune" and trial.status is not Status.DUPLICATE:
-            self._finished[may_explode(trial.genome), trial.status is Status.FAILED] += one
-
-    def odds(self) -> float:
-        """How often a training of a sub-cell that may explode succeeds, for one time that one of
-        another does; at most 1. Each rate is (1 + successes) / (2 + trainings).
-        """
-        wild, calm = (
-            (1 + self._finished[kind, False])
-            / (2 + self._finished[kind, False] + self._finished[kind, True])
-            for kind in (True, False)
-        )
-        return min(wild / calm, 1.0)
 
 
 class _Scored(Ranking):

@@ -19,12 +19,14 @@ from cellsearch.trial import Origin, Status, Trial
 
 __all__ = [
     "CROSSOVER",
+    "GROW",
     "MUTATE",
     "best",
     "controls",
     "crossover_rate",
     "first_new",
     "given_cell",
+    "growth_rate",
     "members",
     "own",
     "position_rates",
@@ -34,8 +36,8 @@ __all__ = [
     "tournament",
 ]
 
-CROSSOVER, MUTATE = "crossover", "mutate"
-"""Kinds of origin of children of two parents and of one."""
+CROSSOVER, MUTATE, GROW = "crossover", "mutate", "grow"
+"""Kinds of origin of children of two parents, and of one by mutation or by a step of growth."""
 
 
 def given_cell(space: SearchSpace, start: str) -> Genome:
@@ -190,7 +192,7 @@ class _Children(Index):
         of, unknown, endless = self._of, _Descent(float("inf")), float("inf")
         by_kind = part == "kind"
         for child in reversed(of.values()):
-            name = child.kind if by_kind else child.detail
+            name = child.kind if by_kind or child.kind == GROW else child.detail
             record = records.get(name) if name is not None else None
             if record is not None:
                 expected = of.get(child.parent, unknown).score
@@ -230,13 +232,17 @@ def _count(
     record: History | Iterable[Child], part: Part, names: Iterable[str], window: int
 ) -> dict[str, _Record]:
     """How the first ``window`` children did of which this part of the origin is among the names, by
-    name; of a history its own.
+    name; of a history its own. Steps of growth, some of which are called as mutations are, count by
+    their kind.
     """
     records = {name: _Record() for name in names}
     if isinstance(record, History):
         record.index(_Children).count(part, records, window)
         return records
-    parts = ((getattr(origin, part), better) for origin, better in record)
+    parts = (
+        (getattr(origin, "kind" if origin.kind == GROW else part), better)
+        for origin, better in record
+    )
     for name, better in itertools.islice((p for p in parts if p[0] in records), window):
         records[name].add(better)
     return records
@@ -262,13 +268,34 @@ def crossover_rate(record: History | Iterable[Child], declared: float, *, window
     :func:`scored_children`, or of those of a history.
 
     ``declared`` is the share without a record. With success rates c of crossed children and m of
-    mutants, each (1 + successes) / (2 + children) as in :func:`success_rates`, the share is
+    those of one parent, each (1 + successes) / (2 + children) as in :func:`success_rates`, it is
     ``declared c / (declared c + (1 - declared) m)``: the odds change by c / m. It stays between
     ``declared / 2`` and ``(1 + declared) / 2``; with 0 a child never has two parents.
     """
-    records = _count(record, "kind", (MUTATE, CROSSOVER), window)
-    mutants, crossed = records[MUTATE].rate, records[CROSSOVER].rate
-    share = declared * crossed / (declared * crossed + (1 - declared) * mutants)
+    return _share(record, CROSSOVER, (MUTATE, GROW), declared, window)
+
+
+def growth_rate(record: History | Iterable[Child], declared: float, *, window: int) -> float:
+    """The share of steps of growth among the children of one parent, by their record beside that of
+    mutants, as in :func:`crossover_rate`.
+    """
+    return _share(record, GROW, (MUTATE,), declared, window)
+
+
+def _share(
+    record: History | Iterable[Child],
+    kind: str,
+    others: tuple[str, ...],
+    declared: float,
+    window: int,
+) -> float:
+    records = _count(record, "kind", (kind, *others), window)
+    rest = _Record(
+        sum(records[other].tried for other in others),
+        sum(records[other].better for other in others),
+    )
+    share = declared * records[kind].rate
+    share /= share + (1 - declared) * rest.rate
     return min(max(share, declared / 2), (1 + declared) / 2)
 
 
@@ -285,7 +312,9 @@ def position_rates(
     """
     ops: defaultdict[str, _Record] = defaultdict(_Record)
     places: defaultdict[str, _Record] = defaultdict(_Record)
-    placed = (child for child in scored_children(history) if child[0].place)
+    placed = (
+        child for child in scored_children(history) if child[0].kind == GROW and child[0].place
+    )
     for origin, better in itertools.islice(placed, window):
         ops[origin.detail].add(better)
         places[f"{origin.detail}@{origin.place}"].add(better)

@@ -9,11 +9,11 @@ from collections.abc import Collection, Sequence
 from statistics import median, stdev
 
 from cellsearch.history import Index, Ranking
+from cellsearch.strategies.ranking import GROW
 from cellsearch.trial import Status, Trial
 
-__all__ = ["GROW", "Frontier", "Level", "Tree", "cost", "is_grown"]
+__all__ = ["Frontier", "Level", "Tree", "cost", "is_grown"]
 
-GROW = "grow"
 WINDOW = 40
 """The size of a usual step follows so many of the newest extensions."""
 

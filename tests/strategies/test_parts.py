@@ -378,6 +378,8 @@ EFFECTS = {
         "tournament": 1,
         "crossover": 0.9,
         "also_mutate": 1.0,
+        "grow": 0.1,
+        "sift": False,
         "islands": 3,
         "migration": 0.9,
         "species": 0.2,
