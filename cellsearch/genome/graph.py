@@ -198,6 +198,16 @@ class Genome:
         """Whether somebody has found that; ``False``: nobody has looked, or it is not so."""
         return "_simple" in self.__dict__
 
+    def found_legal(self, space: object) -> None:
+        """Remember that this very space holds the genome: it is looked at where it is made, tidied
+        and proposed, and controls with each proposal, and cannot change.
+        """
+        self.__dict__["_legal_in"] = space
+
+    def is_known_legal(self, space: object) -> bool:
+        """Whether somebody has found that; ``False``: nobody has looked, or it is not so."""
+        return self.__dict__.get("_legal_in") is space
+
     def simplify(self) -> Genome:
         """A smaller genome that computes the same family of functions."""
         from cellsearch.genome.rewriting.simplify import simplify

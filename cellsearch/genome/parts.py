@@ -115,7 +115,7 @@ class Node:
     @property
     def bias(self) -> bool:
         """Whether this ``linear`` adds a bias."""
-        return bool(self._said("bias", default=False))
+        return ("bias", True) in self.attrs
 
     @property
     def value(self) -> float:
@@ -132,12 +132,12 @@ class Node:
     @property
     def size(self) -> Width:
         """The size that this ``linear`` or ``bias`` has."""
-        return str(self._said("size", default="H"))
+        return "H" if self.is_plain else str(self._said("size", default="H"))
 
     @property
     def blocks(self) -> int:
         """The blocks of the matrices of this ``linear``, 1 where they are dense."""
-        return int(self._said("blocks", default=1))
+        return 1 if self.is_plain else int(self._said("blocks", default=1))
 
     @property
     def parts(self) -> int:

@@ -5,10 +5,8 @@ The top floor of this folder: the methods of :class:`SearchSpace` are the doors 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,20 +98,12 @@ class SearchSpace(Declaration):
         """``None`` for a legal genome, else the first thing that is wrong with it; see
         :meth:`Declaration.contains`.
         """
-        legal = self._found_legal
-        if any(one is genome for one in legal):
+        if genome.is_known_legal(self):
             return None
         found = violation(self, genome)
         if found is None:
-            legal.append(genome)
+            genome.found_legal(self)
         return found
-
-    @cached_property
-    def _found_legal(self) -> deque[Genome]:
-        """The cells that were found legal last. What a space makes is looked at where it is made,
-        tidied and proposed: the same object, which cannot change.
-        """
-        return deque(maxlen=4)
 
     # -- building ----------------------------------------------------------------------------------
 

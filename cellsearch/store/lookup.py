@@ -58,11 +58,15 @@ class Lookup:
         self._view = StoreView(connection, str(file))
         self.is_writers = False
         """Whether it is the writer's, who has filled in all keys and alone adds trials."""
+        self._with_cell: dict[str, int] = {}
+        """Trials by key that were found first, which nobody can change: strategies ask for the same
+        seed genomes before each proposal."""
 
     def close(self) -> None:
         """The connection is about to be closed: whoever asks later is answered by a reader."""
         self._connection = None
         self.is_writers = False
+        self._with_cell.clear()
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -102,11 +106,15 @@ class Lookup:
 
     def with_cell(self, key: str) -> int | None:
         """The first trial, duplicates left out, whose genome has this key."""
+        if key in self._with_cell:
+            return self._with_cell[key]
         found = self._numbers(
             "SELECT number FROM trials WHERE cell_key = ? AND status <> 'duplicate' "
             "ORDER BY number LIMIT 1",
             key,
         )
+        if found and self.is_writers and len(self._with_cell) < MOST_VALUES:
+            self._with_cell[key] = found[0]
         return found[0] if found else None
 
     @property

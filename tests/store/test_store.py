@@ -304,6 +304,19 @@ def test_damaged_genome_is_an_input_error(tmp_path: Path) -> None:
             _ = store.history()[0].genome  # read when it is asked for
 
 
+def test_the_first_trial_of_a_cell_is_found_however_often_one_asks(tmp_path: Path) -> None:
+    key = zoo.load("lstm").key
+    with Store.open(tmp_path) as store:
+        assert store.lookup.with_cell(key) is None  # which may change
+        add(store, 0, "gru")
+        add(store, 1)
+        add(store, 2)
+        assert [store.lookup.with_cell(key) for _ in range(3)] == [1, 1, 1]
+        assert store.lookup.with_cell("another") is None
+    with Store.read(tmp_path) as reader:
+        assert reader.lookup.with_cell(key) == 1
+
+
 def add_many(store: Store, count: int) -> None:
     for number in range(1, count):
         add(store, number)

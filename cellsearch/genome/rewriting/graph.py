@@ -63,6 +63,8 @@ class RewriteGraph:
         # Sums and products, until a value or a use is new; see sums_products.py.
         self.forms: dict[tuple[str, int], Any] = {}
         self._needed: list[int] | None = None  # until a value is replaced
+        self.is_simple = False
+        """Whether no rule applies any more: neither does one to the genome that is written then."""
         number = list(range(genome.first_node))
         for value, node in genome.numbered():
             op, operands = node.op, tuple([number[v] for v in node.inputs])
@@ -71,7 +73,7 @@ class RewriteGraph:
             elif op in PARAMETRIC:
                 weights = tuple([("own", value, k) for k in range(len(operands))])
                 bias = ("own", value, -1) if op == "bias" or node.bias else None
-                cut = (node.size, node.blocks) if node.attrs else ()
+                cut = () if node.is_plain else (node.size, node.blocks)
                 number.append(self._append(Vertex(op, operands, 0.0, weights, bias, *cut)))
             else:
                 number.append(self._alike(op, operands, node.number if node.attrs else 0.0))
@@ -319,8 +321,11 @@ class RewriteGraph:
     # -- and back ----------------------------------------------------------------------------------
 
     def genome(self) -> Genome:
-        """The genome."""
-        return self._written()[0]
+        """The genome; a simple one remembers that it is, if it has a state that it needs."""
+        genome = self._written()[0]
+        if self.is_simple and self.needed_states():
+            genome.found_simple()
+        return genome
 
     def with_weights(self) -> tuple[Genome, dict[tuple[int, int], Weight]]:
         """The genome, and its weights by (value of the node, position of the operand or -1 for a

@@ -145,7 +145,7 @@ def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
 
 def tidied(genome: Genome) -> Genome:
     """:func:`simplify` of a genome that is laid out (:mod:`cellsearch.genome.builder`): the genome
-    itself where nothing is simpler, which it remembers for
+    itself where nothing is simpler. What is returned mostly remembers that it is simple, for
     :func:`cellsearch.genome.identity.search_key`.
     """
     graph = rewrite(genome)
@@ -243,11 +243,14 @@ def rewrite(genome: Genome, rules: Sequence[Rule] = RULES) -> RewriteGraph:
     for _ in range(MAX_PASSES):
         order = graph.live_order()
         visits += len(order)
-        if not _one_pass(graph, order, by_op) or visits > MAX_VISITS:
+        changed = _one_pass(graph, order, by_op)
+        if not changed or visits > MAX_VISITS:
+            applied = len(graph.replaced)
             if rules is RULES or any(not rule.ops for rule in rules):
                 _order_free_blends(graph)
             if graph.replaced and genome.sized and not _keeps_sizes(graph, genome):
                 return RewriteGraph(genome)
+            graph.is_simple = rules is RULES and not changed and applied == len(graph.replaced)
             return graph
     raise GenomeError(
         f"the cell was not simple after {MAX_PASSES} passes",
@@ -319,14 +322,15 @@ def _order_free_blends(graph: RewriteGraph) -> None:
 
 def _one_pass(graph: RewriteGraph, order: Sequence[int], by_op: _ByOp) -> bool:
     changed = False
+    vertices, replaced = graph.vertices, graph.replaced
     for value in order:
-        if value in graph.replaced:
+        if value in replaced:
             continue
         # Until something is replaced, all that is alike is one value.
-        if graph.replaced and graph.unify(value):
+        if replaced and graph.unify(value):
             changed = True
             continue
-        for apply, around in by_op[graph.op(value)]:
+        for apply, around in by_op[vertices[value].op]:
             if around and graph.inside(value, around):
                 continue
             new = apply(graph, value)

@@ -280,6 +280,8 @@ def turned_blend(graph: RewriteGraph, value: int) -> int | None:
 def written_blend(graph: RewriteGraph, value: int) -> int | None:
     """G * a + (1 - g) * b -> blend(g, a, b)."""
     form = sum_of(graph, value)
+    if len(form.terms) < 2:
+        return None
     holders = _holders(graph, form)
     for v, c in form.terms.items():
         for gate in _factors(graph, v):
@@ -298,10 +300,12 @@ def written_blend(graph: RewriteGraph, value: int) -> int | None:
 def opened_blend(graph: RewriteGraph, value: int) -> int | None:
     """B + g * (a - b) -> blend(g, a, b), and b + g * a - g * b alike."""
     form = sum_of(graph, value)
-    holders = _holders(graph, form)
-    products = [(v, gate) for v in form.terms for gate in _factors(graph, v)]
-    if not products or len(form.terms) < 2:
+    if len(form.terms) < 2:
         return None
+    products = [(v, gate) for v in form.terms for gate in _factors(graph, v)]
+    if not products:
+        return None
+    holders = _holders(graph, form)
     about: dict[int, list[tuple[int, int]]] = {}
     for position, (b, c) in enumerate(form.terms.items()):
         if position == 2:  # the first two have looked at every product, so now all is known
