@@ -189,14 +189,26 @@ class Genome:
 
         return canonical_key(self)
 
-    def found_simple(self) -> None:
-        """Remember that no rule of :meth:`simplify` applies, and every state is needed."""
-        self.__dict__["_simple"] = True
+    def found_simple(self, simple: Genome | None = None) -> None:
+        """Remember what :meth:`simplify` gives, where that has no simpler form; ``None``: the
+        genome itself has none.
+        """
+        self.__dict__["_simple"] = simple
 
     @property
     def is_known_simple(self) -> bool:
-        """Whether somebody has found that; ``False``: nobody has looked, or it is not so."""
-        return "_simple" in self.__dict__
+        """Whether somebody has found that no rule of :meth:`simplify` applies, and every state is
+        needed; ``False``: nobody has looked, or it is not so.
+        """
+        return self.__dict__.get("_simple", self) is None
+
+    @property
+    def known_simple(self) -> Genome | None:
+        """What :meth:`simplify` gives, where somebody has found it."""
+        if "_simple" not in self.__dict__:
+            return None
+        found: Genome | None = self.__dict__["_simple"]
+        return self if found is None else found
 
     def found_legal(self, space: object) -> None:
         """Remember that this very space holds the genome: it is looked at where it is made, tidied

@@ -47,8 +47,9 @@ def search_key(genome: Genome) -> str:
     It also merges cells that differ by algebra, and by weights that training could not tell apart
     (a linear of a linear).
     """
-    if genome.is_known_simple:
-        return genome.key  # which is worked out once
+    known = genome.known_simple
+    if known is not None:
+        return known.key  # which is worked out once
     simple = rewrite(genome)
     if simple.is_unchanged:
         return genome.key

@@ -145,14 +145,18 @@ def simplify(genome: Genome, *, rules: Sequence[Rule] = RULES) -> Genome:
 
 def tidied(genome: Genome) -> Genome:
     """:func:`simplify` of a genome that is laid out (:mod:`cellsearch.genome.builder`): the genome
-    itself where nothing is simpler. What is returned mostly remembers that it is simple, for
+    itself where nothing is simpler. Both remember what is simple, for
     :func:`cellsearch.genome.identity.search_key`.
     """
     graph = rewrite(genome)
-    if not graph.is_unchanged:
-        return _written(genome, RULES, RewriteGraph.genome, graph)
-    genome.found_simple()
-    return genome if graph.is_whole(genome) else _written(genome, RULES, RewriteGraph.genome, graph)
+    if graph.is_unchanged:
+        genome.found_simple()
+        if graph.is_whole(genome):
+            return genome
+    simple = _written(genome, RULES, RewriteGraph.genome, graph)
+    if simple.is_known_simple and not genome.is_known_simple:
+        genome.found_simple(simple)
+    return simple
 
 
 def simplify_weights(
@@ -245,12 +249,12 @@ def rewrite(genome: Genome, rules: Sequence[Rule] = RULES) -> RewriteGraph:
         visits += len(order)
         changed = _one_pass(graph, order, by_op)
         if not changed or visits > MAX_VISITS:
-            applied = len(graph.replaced)
             if rules is RULES or any(not rule.ops for rule in rules):
                 _order_free_blends(graph)
             if graph.replaced and genome.sized and not _keeps_sizes(graph, genome):
                 return RewriteGraph(genome)
-            graph.is_simple = rules is RULES and not changed and applied == len(graph.replaced)
+            # A free blend in its other order is no simpler, so what came to an end stays there.
+            graph.is_simple = rules is RULES and not changed
             return graph
     raise GenomeError(
         f"the cell was not simple after {MAX_PASSES} passes",
