@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cellsearch.errors import ConfigError
+from cellsearch.errors import ConfigError, InputFileError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task
 from cellsearch.tasks.bleu import corpus_bleu
+from cellsearch.tasks.char_lm import read_text, text_digest
 from cellsearch.tasks.data import registry
 from cellsearch.tasks.interface import Interface
 from cellsearch.tasks.later import heads, nn, torch, translation_model
-from cellsearch.tasks.options import TaskOptions, parse_options
+from cellsearch.tasks.options import DataPath, TaskOptions, parse_options
 from cellsearch.tasks.sequences import POOL, SPLITS, join
 from cellsearch.tasks.translation_words import BEGIN, END, PAD, SPECIAL, UNKNOWN
 
@@ -45,6 +46,9 @@ class TranslationOptions(TaskOptions):
     """The decoder looks back at all positions of the source."""
     least_count: Annotated[int, at_least(1)] = 2
     """Rarer words become the unknown word."""
+    pairs: Annotated[str, DataPath(digest=text_digest)] = ""
+    """A UTF-8 file of your own: a source, a tab and its translation a line; after a second tab
+    maybe its part: train, valid or test (on all lines or on none: then drawn as for Tatoeba)."""
 
 
 class Translation(Task):
@@ -76,11 +80,15 @@ class Translation(Task):
 
     @classmethod
     def load(cls, options: Mapping[str, Any]) -> Arrays:
-        """Word numbers of all pairs, one behind the other, the split, and the words."""
+        """Word numbers of all pairs, one behind the other, the split, and the words. Raises
+        :class:`ConfigError` or :class:`InputFileError` for a file of pairs that cannot be used.
+        """
         parsed = parse_options(cls.Options, options)
-        pairs = [
-            line.split("\t")[:2] for line in registry.read_text(cls.dataset).split("\n") if line
-        ]
+        if parsed.pairs:
+            pairs = _own_pairs(parsed.pairs)
+        else:
+            lines = registry.read_text(cls.dataset).split("\n")
+            pairs = [line.split("\t")[:2] for line in lines if line]
         english, french = (
             [_WORD.findall(pair[side].lower()) for pair in pairs] for side in range(2)
         )
@@ -90,6 +98,14 @@ class Translation(Task):
         part = np.select([order < 0.15, order < 0.3], [2, 1], 0)
         group = np.array([groups[key] for key in keys])
         split = part[group]
+        if len(pairs[0]) > 2:
+            split = np.array([SPLITS.index(pair[2]) for pair in pairs])
+        if len(set(split)) < len(SPLITS):
+            raise InputFileError(
+                f"of {len(pairs)} pairs there are none in one of the parts {', '.join(SPLITS)}",
+                where=parsed.pairs or cls.dataset,
+                hint="give more pairs, or say which part each belongs to",
+            )
         arrays: dict[str, NDArray[Any]] = {"split": split.astype(np.uint8), "group": group}
         for name, sentences in (("source", english), ("target", french)):
             counts = Counter(
@@ -228,6 +244,31 @@ class Translation(Task):
         return [[str(words[n]) for n in answer] for answer in said], [
             references[group] for group in groups
         ]
+
+
+def _own_pairs(path: str) -> list[list[str]]:
+    """The fields of each line: source, target, and on all lines or on none the part. Raises
+    :class:`ConfigError` if there is no such file, :class:`InputFileError` for what it says.
+    """
+    lines = [line.split("\t") for line in read_text(path).splitlines()]
+    numbered = [(n, fields) for n, fields in enumerate(lines, start=1) if any(fields)]
+    if not numbered:
+        raise InputFileError("there are no pairs", where=path, hint="write a pair a line")
+    width = len(numbered[0][1])
+    for number, fields in numbered:
+        if len(fields) != width or width not in (2, 3) or not all(map(_WORD.search, fields[:2])):
+            raise InputFileError(
+                f"line {number} is not a sentence, a tab and its translation",
+                where=path,
+                hint="a third field, the part, is on all lines or on none",
+            )
+        if fields[2:] and fields[2] not in SPLITS:
+            raise InputFileError(
+                f"line {number} has the unknown part {fields[2]!r}",
+                where=path,
+                hint="allowed: " + ", ".join(SPLITS),
+            )
+    return [fields for _, fields in numbered]
 
 
 def _apart(values: NDArray[Any], lengths: NDArray[Any]) -> list[torch.Tensor]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cellsearch import tasks, zoo
+from cellsearch.errors import InputFileError
 from cellsearch.job import Job, Training
 from cellsearch.tasks.bleu import corpus_bleu, plain_bleu
 from cellsearch.tasks.translation import Translation, TranslationModel
@@ -136,3 +137,44 @@ def test_a_compiled_cell_translates(data_folder: Path, attention: bool) -> None:
     result = evaluate(job, tasks.get("translation").load(options))
     assert result.score < 6.0
     assert 0.0 <= result.metrics["test_metric"] <= 100.0
+
+
+def own(path: Path, *lines: str) -> dict[str, str]:
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return {"pairs": str(path)}
+
+
+def test_pairs_of_ones_own_keep_their_parts(tmp_path: Path) -> None:
+    options = own(
+        tmp_path / "pairs.txt",
+        *("we run .\tnous courons .\ttrain", "we run .\ton court .\ttrain"),
+        *("we go .\tnous allons .\tvalid", "", "you run .\tvous courez .\ttest"),
+    )
+    arrays = tasks.get("translation").load(options)
+    assert arrays["split"].tolist() == [0, 0, 1, 2]
+    assert arrays["source_words"].tolist()[4:] == [".", "run", "we"]  # training has them twice
+    assert arrays["references"].tolist()[1] == "on court ."
+    assert arrays["source"][6:9].tolist() == [6, 1, 4]  # "go" is unknown
+
+
+def test_pairs_without_parts_are_split_by_source(tmp_path: Path) -> None:
+    options = own(tmp_path / "pairs.txt", *(f"go {n % 9} .\tva {n} ." for n in range(18)))
+    arrays = tasks.get("translation").load(options)
+    assert set(arrays["split"].tolist()) == {0, 1, 2}
+    assert arrays["split"][:9].tolist() == arrays["split"][9:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "there are no pairs"),
+        (["go .\tva ."] * 9, "none in one of the parts"),
+        (["go .\tva .\ttrain", "run .\tcours .\ttraining"], "line 2 has the unknown part"),
+        (["go .\tva .\ttrain", "run .\tcours ."], "line 2 is not a sentence, a tab"),
+        (["go .\t"], "line 1 is not a sentence, a tab"),
+        (["go ."], "line 1 is not a sentence, a tab"),
+    ],
+)
+def test_pairs_that_cannot_be_used(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(InputFileError, match=message):
+        tasks.get("translation").load(own(tmp_path / "pairs.txt", *lines))
