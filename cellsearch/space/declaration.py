@@ -300,6 +300,13 @@ class Declaration(ABC):
         return Lots()
 
     @cached_property
+    def growths(self) -> Lots:
+        """The steps of growth that cells have, some 200 each, which a strategy asks for before it
+        draws one of them, and again when the cell is a parent again.
+        """
+        return Lots(32)
+
+    @cached_property
     def counted_at(self) -> tuple[LayerSizes, ...]:
         """The sizes at which weights are counted: :attr:`sizes`, or those of
         :class:`SizeLimits`.

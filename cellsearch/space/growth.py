@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,7 +40,7 @@ from cellsearch.space.moves import (
     put_function,
     wrap,
 )
-from cellsearch.space.steps import initial, steps_at, steps_into_linear
+from cellsearch.space.steps import Step, initial, steps_at, steps_into_linear, steps_of
 from cellsearch.space.turns import has_turns, turn_moves
 
 __all__ = ["extension", "extensions", "growth_moves", "start"]
@@ -184,16 +183,21 @@ def growth_moves(space: Declaration, genome: Genome) -> list[Move]:
     ``output`` or ``state`` (the next value of a state that is not put out); ``gap@cell`` and what
     else only some spaces have is anywhere in the cell.
     """
+    return list(space.growths.get("growth", genome, partial(_growth_moves, space, genome)))
+
+
+def _growth_moves(space: Declaration, genome: Genome) -> tuple[Move, ...]:
     draft = Draft.of(genome)
+    changes = tuple(steps_of(space, draft))
     moves: list[Move] = []
     for place in places(draft):
         where = _role(draft, place)
         often = IN_GATE if where in ops.OPS and ops.OPS[where].gate else 1.0
         moves += [
-            replace(move, operator=f"{move.operator}@{where}", weight=often * move.weight)
-            for move in _at(space, draft, place)
+            Move(f"{move.operator}@{where}", move.edit, often * move.weight)
+            for move in _at(space, draft, place, changes)
         ]
-    return moves + list(_openings(space, draft))
+    return (*moves, *_openings(space, draft))
 
 
 def _openings(space: Declaration, draft: Draft) -> Iterator[Move]:
@@ -213,8 +217,8 @@ def _openings(space: Declaration, draft: Draft) -> Iterator[Move]:
                 yield Move(f"{name}@cell", edit, OPENING * weight)
 
 
-def _at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
-    """The extensions at one place."""
+def _at(space: Declaration, draft: Draft, place: Place, changes: Sequence[Step]) -> Iterator[Move]:
+    """The extensions at one place; ``changes``: :func:`steps_of`."""
     node = draft.nodes.get(place.value)
     if place.linear:
         if place.value <= 0:
@@ -224,7 +228,7 @@ def _at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
     if place.value < 0 or _is_block(draft, place.value):
         yield from _on_leaf(space, draft, place)
     if place.value < 0 or (node is not None and node.op != "const" and not ops.OPS[node.op].gate):
-        yield from steps_at(space, draft, place)
+        yield from steps_at(space, draft, place, changes)
 
 
 def _role(draft: Draft, place: Place) -> str:

@@ -77,20 +77,23 @@ class Lot(Generic[Thing]):
 
 
 class Lots:
-    """The lots that were drawn from last."""
+    """What was drawn from last, or listed to be drawn from; ``most``: so much of it."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, int], tuple[object, Lot[object]]] = OrderedDict()
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[str, int], tuple[object, Any]] = OrderedDict()
 
-    def get(self, what: str, of: object, make: Callable[[], Lot[Thing]]) -> Lot[Thing]:
-        """The lot ``what`` of this very object, which does not change; made if it is not kept."""
+    def get(self, what: str, of: object, make: Callable[[], Thing]) -> Thing:
+        """The lot or list ``what`` of this very object, which does not change; made if it is not
+        kept.
+        """
         key = (what, id(of))
         owner, lot = self._kept.get(key, (None, None))
         if lot is None or owner is not of:
-            lot = make()  # type: ignore[assignment]
-            self._kept[key] = (of, lot)  # type: ignore[assignment]
-            if len(self._kept) > MOST:
+            lot = make()
+            self._kept[key] = (of, lot)
+            if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
-        return cast("Lot[Thing]", lot)
+        return cast("Thing", lot)

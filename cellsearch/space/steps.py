@@ -25,7 +25,7 @@ Wu et al. 2016 (multiplicative integration); the two halves of a state: Hochreit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from cellsearch import ops
@@ -33,7 +33,16 @@ from cellsearch.space.declaration import Declaration
 from cellsearch.space.draft import Draft, X
 from cellsearch.space.moves import Move, Place, block, put_gate, times
 
-__all__ = ["free_state_name", "initial", "new_state", "steps_at", "steps_into_linear", "view_of"]
+__all__ = [
+    "Step",
+    "free_state_name",
+    "initial",
+    "new_state",
+    "steps_at",
+    "steps_into_linear",
+    "steps_of",
+    "view_of",
+]
 
 BARE = 1 / 3
 """How often a step leaves a bare linear as it is, for one time that it squashes it as well."""
@@ -43,11 +52,16 @@ and every linear that reads it with it.
 """
 _Change = Callable[[Draft, int], int]
 """Adds to a draft what is made of a value; returns the number of the result."""
+Step = tuple[str, float, _Change]
+"""What can be made of a value, with its kind and the weight of that."""
 
 
-def steps_at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
+def steps_at(
+    space: Declaration, draft: Draft, place: Place, changes: Sequence[Step]
+) -> Iterator[Move]:
     """The steps on a value that is read elementwise. Their weights say how likely each is among
-    those of its kind, and how likely the space chooses the kind.
+    those of its kind, and how likely the space chooses the kind. ``changes``: :func:`steps_of` the
+    draft.
     """
     squash = view_of(space)
     value, reader = draft.nodes.get(place.value), draft.nodes.get(place.node)
@@ -57,7 +71,7 @@ def steps_at(space: Declaration, draft: Draft, place: Place) -> Iterator[Move]:
     if bare:
         inner.append((partial(_squashed, squash), 1.0))
     for change, share in inner:
-        for name, weight, outer in _changes(space, draft):
+        for name, weight, outer in changes:
             yield Move(name, partial(_put, place, change, outer, ""), weight * share)
             if name in SUMS and squash and not safe:
                 yield Move(name, partial(_put, place, change, outer, squash), weight * share)
@@ -90,6 +104,10 @@ def view_of(space: Declaration) -> str:
     """The squashing function with a sign that the space chooses most often; ``""`` if it has
     none.
     """
+    return space.lots.get("view", space, partial(_view_of, space))
+
+
+def _view_of(space: Declaration) -> str:
     found = [
         op
         for op, weight in space.ops.items()
@@ -115,8 +133,8 @@ def _can_split(space: Declaration, draft: Draft, place: Place) -> bool:
     )
 
 
-def _changes(space: Declaration, draft: Draft) -> Iterator[tuple[str, float, _Change]]:
-    """What can be made of a value, with the kind and its weight."""
+def steps_of(space: Declaration, draft: Draft) -> Iterator[Step]:
+    """What can be made of any value of the draft."""
     squash = view_of(space)
     product, sums = space.ops.get("mul", 0), {"mul", "add"} <= space.ops.keys()
     free = _free(space, draft)

@@ -152,7 +152,8 @@ class _Descent(NamedTuple):
     """The first; -1 where it is no child that has ended."""
     origin: Origin | None = None
     kind: str | None = None
-    detail: str | None = None
+    detail: str = ""
+    place: str = ""
 
 
 class _Children(Index):
@@ -171,7 +172,8 @@ class _Children(Index):
         is_child = proposal.parents and status.finished and status is not Status.DUPLICATE
         if is_child and not trial.is_baseline:
             origin = proposal.origin
-            found = _Descent(trial.score, proposal.parents[0], origin, origin.kind, origin.detail)
+            parts = (origin.kind, origin.detail, origin.place)
+            found = _Descent(trial.score, proposal.parents[0], origin, *parts)
         self._of[trial.number] = found
 
     def drop(self, trial: Trial) -> None:
@@ -187,13 +189,23 @@ class _Children(Index):
                 if expected < float("inf"):
                     yield child.origin, child.score < expected
 
+    def steps(self) -> Iterator[tuple[str, str, bool]]:
+        """Op, place and success of those of :meth:`newest` that are steps of growth somewhere."""
+        of, unknown = self._of, _Descent(float("inf"))
+        for child in reversed(of.values()):
+            if child.kind == GROW and child.place:
+                expected = of.get(child.parent, unknown).score
+                if expected < float("inf"):
+                    yield child.detail, child.place, child.score < expected
+
     def count(self, part: Part, records: Mapping[str, _Record], window: int) -> None:
         """See :func:`_count`."""
         of, unknown, endless = self._of, _Descent(float("inf")), float("inf")
         by_kind = part == "kind"
         for child in reversed(of.values()):
-            name = child.kind if by_kind or child.kind == GROW else child.detail
-            record = records.get(name) if name is not None else None
+            if child.kind is None:
+                continue
+            record = records.get(child.kind if by_kind or child.kind == GROW else child.detail)
             if record is not None:
                 expected = of.get(child.parent, unknown).score
                 if expected < endless:
@@ -312,15 +324,12 @@ def position_rates(
     """
     ops: defaultdict[str, _Record] = defaultdict(_Record)
     places: defaultdict[str, _Record] = defaultdict(_Record)
-    placed = (
-        child for child in scored_children(history) if child[0].kind == GROW and child[0].place
-    )
-    for origin, better in itertools.islice(placed, window):
-        ops[origin.detail].add(better)
-        places[f"{origin.detail}@{origin.place}"].add(better)
-    rates = {}
+    for op, place, better in itertools.islice(history.index(_Children).steps(), window):
+        ops[op].add(better)
+        places[f"{op}@{place}"].add(better)
+    rates, nothing = {}, _Record()
     for kind in kinds:
-        of_op, here = ops[kind.partition("@")[0]].rate, places[kind]
+        of_op, here = ops.get(kind.partition("@")[0], nothing).rate, places.get(kind, nothing)
         rates[kind] = (prior * of_op + here.better) / (prior + here.tried)
     highest = max(rates.values(), default=1.0)
     return {kind: max(rate / highest, floor) for kind, rate in rates.items()}
