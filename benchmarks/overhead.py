@@ -3,6 +3,7 @@ store and all checks on.
 
     python benchmarks/overhead.py [--trials 2000] [--thinking 300] [--in-process] [--json]
     python benchmarks/overhead.py --against CHECKOUT [--rounds 15]
+    python benchmarks/overhead.py --parts [--trials 4000]
 
 ``count`` proposes a cell with another number without thinking, so it shows the machinery alone, for
 a gated cell of eight nodes and for a small one of four (a third of the cost is finding out whether
@@ -13,6 +14,9 @@ that others use too.
 
 The second form compares with another commit: two processes, one with each, run short searches in
 turn, in process, and the median of the ratios of processor time is told for each strategy.
+
+The third looks each millisecond of processor time at what is being done, and tells the shares. A
+look into SQLite comes when that calls Python, so the two parts of the store are told as one.
 """
 
 from __future__ import annotations
@@ -20,14 +24,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
+from types import FrameType
 from typing import ClassVar
 
 import numpy as np
@@ -78,15 +86,22 @@ class Count(Strategy):
         return Proposal(_cell(self.cell, len(history)), origin="count")
 
 
-def measure(strategy: str | Strategy, executor: Executor, trials: int) -> tuple[float, float]:
+def measure(
+    strategy: str | Strategy,
+    executor: Executor,
+    trials: int,
+    begin: Callable[[], object] = lambda: None,
+) -> tuple[float, float]:
     """Evaluations a second, and microseconds of processor time for each, from the first outcome to
-    the last, so that starting workers does not count.
+    the last, so that starting workers does not count. ``begin`` is called at the first outcome.
     """
     times: list[float] = []
     used: list[float] = []
 
     def observe(event: SearchEvent) -> None:
         if isinstance(event, TrialEnded):
+            if not times:
+                begin()
             times.append(time.perf_counter())
             used.append(time.process_time())
 
@@ -114,6 +129,41 @@ STRATEGIES: dict[str, str | Strategy] = {
     "random": "random",
     "genetic": "genetic",
 }
+
+
+PARTS = {
+    "add_trial": "store: proposal and outcome",
+    "add_outcome": "store: proposal and outcome",
+    "search_key": "key of the simplified cell",
+    "canonical_key": "key of the cell as it is",
+    "contains": "legality",
+    "to_json": "JSON",
+    "random_generator": "random generator",
+    "rows": "questions to the store",
+    "propose": "strategy, all else",
+    "perform": "executor and evaluation",
+}
+"""What the functions of a trial do; where one calls another, the inner one counts."""
+
+
+def parts(strategy: str | Strategy, trials: int) -> dict[str, float]:
+    """The share of each of ``PARTS`` in the processor time of a search."""
+    found: Counter[str] = Counter()
+
+    def look(number: int, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code.co_name not in PARTS:
+            frame = frame.f_back
+        found[PARTS[frame.f_code.co_name] if frame is not None else "search, all else"] += 1
+
+    def begin() -> None:
+        signal.setitimer(signal.ITIMER_PROF, 1e-3, 1e-3)
+
+    signal.signal(signal.SIGPROF, look)
+    try:
+        measure(strategy, InProcess(evaluation=EVALUATION), trials, begin)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+    return {name: count / found.total() for name, count in found.most_common()}
 
 
 def serve() -> None:
@@ -164,6 +214,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--against", help="the folder of another commit")
     parser.add_argument("--rounds", type=int, default=15, help="with --against")
+    parser.add_argument("--parts", action="store_true", help="what takes the time, in process")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
@@ -171,6 +222,11 @@ def main() -> None:
         return
     if arguments.against:
         compare(arguments.against, arguments.rounds)
+        return
+    if arguments.parts:
+        for name, strategy in STRATEGIES.items():
+            shares = parts(strategy, arguments.trials)
+            print(name, *(f"{100 * v:5.1f} % {part}" for part, v in shares.items()), sep="\n  ")
         return
     rows = []
     for name, strategy in STRATEGIES.items():
