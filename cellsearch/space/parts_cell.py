@@ -23,6 +23,7 @@ among its parts.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome, Node
 from cellsearch.space.declaration import Declaration
 
-__all__ = ["alternatives", "memories", "parts_cell"]
+__all__ = ["Memory", "alternatives", "kept_states", "memories", "parts_cell"]
 
 _NEEDED = ("linear", "add", "mul")
 _GATES = ("reset", "entry", "reading", "update")
@@ -80,6 +81,44 @@ def memories(genome: Genome) -> frozenset[tuple[str, ...]]:
     """Those of the :func:`alternatives` that are the next value of a state."""
     ends = [genome.node(value) for value in genome.next_states]
     return frozenset(found for node in ends if node and (found := _gates_of(genome, node)))
+
+
+class Memory(NamedTuple):
+    """The connections of the cell of parts that decide together whether a state is a memory that
+    can be trained. Alone, none of them is worth anything.
+    """
+
+    new: str
+    """Through it something is written to the state."""
+    old: str
+    """Through it the state is kept."""
+    gates: tuple[str, ...]
+    """One of them has to stay, so that what is written goes through a gate."""
+    raw: tuple[str, ...]
+    """They read the state as it is, where its value has no bound: not through a squashing op."""
+
+
+def kept_states(genome: Genome) -> tuple[Memory, ...]:
+    """How each state of the cell of parts is kept. The output state is read by every gate, squashed
+    or not, so it has no ``raw``; it is an average where the space has 1 - a, and bounded then.
+    """
+    names = {spec.name for spec in genome.parameters}
+    out, *memory = genome.state_names
+    rest = _there(names, "given_rest")
+    found = [Memory(f"{out}_new.scale", f"{out}_old.scale", rest or _there(names, *_SHOWN), ())]
+    for state in memory:
+        reads = (spec.name for spec in genome.parameters if spec.name.endswith(f".weight_{state}"))
+        gates, plain = _there(names, *_WRITTEN), _there(names, "read_plain")
+        found.append(Memory(f"{state}_new.scale", f"{state}_old.scale", gates, (*plain, *reads)))
+    return tuple(found)
+
+
+_SHOWN = ("shown_gated",)
+_WRITTEN = ("entered_gated", "written_twice", "written_rest")
+
+
+def _there(names: Set[str], *gates: str) -> tuple[str, ...]:
+    return tuple(f"{gate}.scale" for gate in gates if f"{gate}.scale" in names)
 
 
 def _gates_of(genome: Genome, node: Node) -> tuple[str, ...]:

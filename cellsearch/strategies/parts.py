@@ -5,9 +5,10 @@ worth is measured on it: the validation loss without the connection (Wang et al.
 2108.04392). Then sub-cells are trained from scratch, one a trial. The first ones are drawn: of each
 sum mostly one term stays, the likelier the more its removal costs, and what costs little goes
 sooner. Later ones are the best so far with a few decisions taken back: a term of a sum instead of
-another, a connection more or less; what was removed can so grow again. Where nothing is written to
-a state any more, nothing is left to train. A sub-cell whose states may grow exponentially is
-trained as readily as such cells have been trained without failing so far, compared with others.
+another, a connection more or less; what was removed can so grow again. Where nothing was measured,
+what makes a memory of a state is one decision. Where nothing is written to a state any more,
+nothing is left to train. A sub-cell whose states may grow exponentially is trained as readily as
+such cells have been trained without failing so far, compared with others.
 
 The connections that a sub-cell lacks stand in its origin, as a hexadecimal number with a bit for
 each connection of the cell of parts.
@@ -15,7 +16,7 @@ each connection of the cell of parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
 from cellsearch.history import History, Index, Ranking
 from cellsearch.space import SearchSpace
-from cellsearch.space.parts_cell import alternatives, memories
+from cellsearch.space.parts_cell import Memory, alternatives, kept_states, memories
 from cellsearch.space.stability import has_zero_state
 from cellsearch.strategies.odds import is_worth_training
 from cellsearch.trial import SUPERNET, Origin, Proposal, Status, Trial
@@ -42,6 +43,8 @@ _MEMORY = 0.5
 """The same for the next value of a state: what is new and what is kept are no alternatives, and a
 state with one of them alone remembers nothing, or sees nothing.
 """
+_TOGETHER = 0.9
+"""Chance that a state that a sub-cell begins to keep is made a memory at once."""
 _SWAP = 0.7
 """Chance that a change of a sum puts another term in the place of all, unless it is the next value
 of a state.
@@ -61,6 +64,8 @@ class CellParts:
     """All others."""
     memories: frozenset[tuple[str, ...]]
     """The sums that are the next value of a state."""
+    kept: tuple[Memory, ...]
+    """What makes a memory of each state."""
 
     @classmethod
     def of(cls, space: SearchSpace) -> CellParts:
@@ -69,7 +74,7 @@ class CellParts:
         names, sums = space.connections(cell), alternatives(cell)
         terms = {name for group in sums for name in group}
         free = tuple(name for name in names if name not in terms)
-        return cls(cell, names, sums, free, memories(cell))
+        return cls(cell, names, sums, free, memories(cell), kept_states(cell))
 
     def code(self, gone: Iterable[str]) -> str:
         """What stands in an origin for the connections that are gone."""
@@ -83,13 +88,21 @@ class CellParts:
 
 
 def propose_part(
-    space: SearchSpace, history: History, rng: np.random.Generator, *, first: int, fresh: float
+    space: SearchSpace,
+    history: History,
+    rng: np.random.Generator,
+    *,
+    first: int,
+    fresh: float,
+    memories_at_once: bool | None = None,
 ) -> Proposal | None:
     """The cell of parts, then one sub-cell of it after the other; ``None`` when no new one is
     found.
 
     first: so many sub-cells are drawn before the best are varied.
     fresh: share that is drawn afterwards.
+    memories_at_once: whether a state that is kept is mostly made a memory at once; by default where
+        nothing was measured of the connections.
     """
     parts, found = CellParts.of(space), history.index(Subcells)
     if not found.supernets:
@@ -97,15 +110,23 @@ def propose_part(
     supernet = found.supernets[0]
     worth = _worth(parts, history.by_number[supernet])
     best = found.ranked.numbers
+    if memories_at_once is None:  # while the supernet is trained, nobody knows yet
+        whole = history.by_number[supernet]
+        memories_at_once = whole.status.finished and not _measured(whole)
     for _ in range(_TRIES):
         if len(best) < first or rng.random() < fresh:
             parent, kind = supernet, _FINAL
             gone = _drawn(parts, worth, rng)
+            if memories_at_once:
+                _make_memories(parts, set(parts.names), gone, rng)
         else:
             parent, kind = best[min(int(rng.geometric(0.4)) - 1, len(best) - 1)], _REGROWN
             gone = parts.gone(history.by_number[parent].proposal.origin.place)
             for _ in range(int(rng.geometric(0.5))):
+                before = frozenset(gone)
                 _change(parts, gone, rng)
+                if memories_at_once:
+                    _make_memories(parts, before, gone, rng)
         code = parts.code(gone)
         if found.is_known(parts.cell, code, history):
             continue
@@ -133,17 +154,23 @@ def _worth(parts: CellParts, supernet: Trial) -> Mapping[str, float]:
     """From 0 to 1, by rank: what each connection is worth among the terms of sums, or among the
     others; 0.5 each where nothing was measured.
     """
-    learned = supernet.result.connections if supernet.result is not None else {}
+    learned = _measured(supernet)
     worth = dict.fromkeys(parts.names, 0.5)
     for kind in ([name for group in parts.sums for name in group], parts.free):
-        measured = [
-            (found.perturbation, name)
-            for name in kind
-            if (found := learned.get(name)) is not None and found.perturbation is not None
-        ]
+        measured = [(learned[name], name) for name in kind if name in learned]
         for rank, (_, name) in enumerate(sorted(measured)):
             worth[name] = (rank + 0.5) / len(measured)
     return worth
+
+
+def _measured(supernet: Trial) -> Mapping[str, float]:
+    """The loss without each connection, as far as it was measured: not where training failed."""
+    learned = supernet.result.connections if supernet.result is not None else {}
+    return {
+        name: found.perturbation
+        for name, found in learned.items()
+        if found.perturbation is not None
+    }
 
 
 def _drawn(parts: CellParts, worth: Mapping[str, float], rng: np.random.Generator) -> set[str]:
@@ -156,6 +183,33 @@ def _drawn(parts: CellParts, worth: Mapping[str, float], rng: np.random.Generato
         gone |= {name for name in group if name != kept and rng.random() >= stays}
     gone |= {name for name in parts.free if rng.random() < 0.5 * (1 - worth[name])}
     return gone
+
+
+def _make_memories(
+    parts: CellParts, before: Set[str], gone: set[str], rng: np.random.Generator
+) -> None:
+    """Let each state that is kept, and was not with the connections ``before`` gone, mostly become
+    a memory that can be trained, in place: written through a gate, and read through squashing ops
+    alone. A step towards it that is taken alone brings no better score.
+    """
+    for memory in parts.kept:
+        pair = {memory.new, memory.old}
+        if gone & pair or not before & pair or rng.random() >= _TOGETHER:
+            continue
+        if gone.issuperset(memory.gates):
+            gate = memory.gates[int(rng.integers(len(memory.gates)))]
+            gone |= _sum_of(parts, gate)
+            gone.discard(gate)
+        for name in memory.raw:
+            gone.add(name)
+            others = sorted(_sum_of(parts, name) - set(memory.raw))
+            if others and gone.issuperset(others):
+                gone.discard(others[int(rng.integers(len(others)))])
+
+
+def _sum_of(parts: CellParts, name: str) -> set[str]:
+    """The terms of the sum that a connection is one of; none for another connection."""
+    return next((set(group) for group in parts.sums if name in group), set())
 
 
 def _change(parts: CellParts, gone: set[str], rng: np.random.Generator) -> None:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
@@ -68,6 +69,10 @@ class Prune(Strategy):
         rounds: a seed genome of the space, a zoo cell, or the text of a cell.
     first: of the cell of parts so many sub-cells are drawn before the best are varied.
     fresh: share of sub-cells that is drawn afterwards.
+    memories: whether a state that a sub-cell begins to keep is mostly made a memory at once,
+        written through a gate and read through squashing ops alone: ``unmeasured``, where nothing
+        was measured of the connections (the cell of parts could not be trained), ``always`` or
+        ``never``.
     batches: of the validation data, on which removals are measured.
     criteria: of rounds, what is weak, one chain after the other: ``saliency`` (estimated loss
         without it), ``gate`` (size of its weight), ``perturbation`` (measured validation loss
@@ -87,6 +92,7 @@ class Prune(Strategy):
         "2021 (perturbation)"
     )
     wants_connections: ClassVar[bool] = True
+    before: ClassVar[Mapping[str, object]] = MappingProxyType({"memories": "never"})
 
     start: str = PARTS
     criteria: Annotated[tuple[Criterion, ...], at_least(1)] = CRITERIA
@@ -98,6 +104,7 @@ class Prune(Strategy):
     batches: Annotated[int, at_least(1)] = 2
     first: Annotated[int, at_least(1)] = 8
     fresh: Annotated[float, between(0, 1)] = 0.15
+    memories: Literal["unmeasured", "always", "never"] = "unmeasured"
 
     @property
     def perturbation(self) -> int:
@@ -129,7 +136,15 @@ class Prune(Strategy):
             # a run of a version whose default was the full cell goes on as it began
             if found.rounds or not _has_parts(space):
                 return replace(self, start=FULL).propose(space, history, rng)
-            return propose_part(space, history, rng, first=self.first, fresh=self.fresh)
+            at_once = None if self.memories == "unmeasured" else self.memories == "always"
+            return propose_part(
+                space,
+                history,
+                rng,
+                first=self.first,
+                fresh=self.fresh,
+                memories_at_once=at_once,
+            )
         running = 0
         recent = len(history) - WINDOW - 4 * history.in_flight
         for chain in chains_since(history, recent):

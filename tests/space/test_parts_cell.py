@@ -13,7 +13,7 @@ import cellsearch as cs
 from cellsearch import ops, zoo
 from cellsearch.errors import SpaceError
 from cellsearch.genome.graph import Genome
-from cellsearch.space.parts_cell import alternatives
+from cellsearch.space.parts_cell import alternatives, kept_states
 from cellsearch.testing.strategies import space
 
 LSTM_LIKE = "candidate_squashed read_squashed taken_plain given_plain h_new inner_plain"
@@ -81,6 +81,39 @@ def test_known_cells_are_reached_by_removing_connections(name: str) -> None:
             cell = where.remove(cell, [connection])
             assert where.contains(cell) is None
     assert where.discrete(cell).simplify().key == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("lstm", "c"), (CIFG, "c"), (RAN, "c"), ("gru", "h"), ("gru_cho", "h"), ("rnn_tanh", "")],
+    ids=["lstm", "cifg", "ran", "gru", "cho", "tanh"],
+)
+def test_known_cells_keep_states_as_memories(name: str, kept: str) -> None:
+    """Written through a gate, and read squashed alone; the tanh RNN keeps none."""
+    full = space().parts_cell()
+    stays = set(space().connections(full)) - set(to_remove(name, full))
+    found = [memory for memory in kept_states(full) if {memory.new, memory.old} <= stays]
+    assert [memory.old for memory in found] == [f"{state}_old.scale" for state in kept]
+    for memory in found:
+        assert stays.intersection(memory.gates)
+        assert not stays.intersection(memory.raw)
+
+
+def test_what_reads_a_memory_as_it_is_reads_it_in_the_graph() -> None:
+    """By the graph instead of by names: the operands of linears and connection gates that are the
+    previous or the next value of the state.
+    """
+    full = cs.load_space("tanh_start").parts_cell()
+    number = full.first_node - 1  # the last of the states
+    values = {number, full.next_states[1]}
+    reads = {
+        spec.name
+        for spec in full.parameters
+        if spec.operand >= 0
+        and full.nodes[spec.node - full.first_node].inputs[spec.operand] in values
+    }
+    assert set(kept_states(full)[1].raw) == reads
+    assert len(reads) == 8
 
 
 def degree(genome: Genome) -> int:

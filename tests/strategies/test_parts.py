@@ -361,6 +361,7 @@ EFFECTS = {
         "batches": 5,
         "first": 3,
         "fresh": 1.0,
+        "memories": "always",
     },
     "grow": {
         "frontier": "levels",
