@@ -56,6 +56,8 @@ HELD_OUT: dict[str, dict[str, Any]] = {
     "sentiment": {"steps": 120},
     "tiny_shakespeare": {"steps": 250, "tbptt": 32, "batch_size": 16},
     "jsb": {"steps": 150},
+    "spoken_digits": {"steps": 120},
+    "etth1": {"steps": 120},
 }
 OPTIONS: dict[str, dict[str, Any]] = {"tiny_shakespeare": {"valid_tokens": 8192}}
 RATES = (5e-3, 2e-2)

@@ -29,7 +29,7 @@ def swept(held: ModuleType, path: Path, scores: dict[float, float | None]) -> An
     for rate, score in scores.items():
         row = {"cell": "gru", "task": "jsb", "what": "sweep", "rate": rate, "seed": 0}
         results.add({**row, **({"failed": "nan"} if score is None else {"score": score})})
-    return held.Judge({"gru": zoo.load("gru")}, held.Results(path), end=-math.inf)
+    return held.Judge({"gru": zoo.load("gru")}, held.Results(path), -math.inf, sweep_seeds=1)
 
 
 def test_the_sweep_is_widened_until_the_best_rate_is_inside(
@@ -46,10 +46,30 @@ def test_the_sweep_is_widened_until_the_best_rate_is_inside(
     assert low.rate("gru", "jsb") == 2.5e-3
 
 
+def test_of_equal_rates_the_middle_one_counts(held: ModuleType, tmp_path: Path) -> None:
+    same: dict[float, float | None] = dict.fromkeys((1.25e-3, 2.5e-3, 5e-3, 1e-2), 0.0)
+    assert swept(held, tmp_path / "same", {**same, 2e-2: 0.1}).rate("gru", "jsb") == 5e-3
+
+
+def test_the_mean_of_the_sweep_counts(held: ModuleType, tmp_path: Path) -> None:
+    results = held.Results(tmp_path / "out")
+    for rate in held.RATES:
+        for seed, score in (
+            (0, 1.0 if rate == 1e-2 else 2.0),
+            (101, 3.0 if rate == 1e-2 else rate),
+        ):
+            row = {"cell": "gru", "task": "jsb", "what": "sweep", "rate": rate, "seed": seed}
+            results.add({**row, "score": score})
+    judge = held.Judge({"gru": zoo.load("gru")}, results, -math.inf, sweep_seeds=1)
+    assert judge.rate("gru", "jsb") == 1e-2
+    with pytest.raises(held.TimeIsUp):  # of two seeds, the least rate leads, at the edge
+        held.Judge(judge.cells, results, -math.inf, sweep_seeds=2).rate("gru", "jsb")
+
+
 def test_a_training_is_kept_and_not_done_again(held: ModuleType, tmp_path: Path) -> None:
     kept = {"cell": "gru", "task": "jsb", "what": "final", "rate": 5e-3, "seed": 1, "test": 8.0}
     held.Results(tmp_path / "out").add(kept)
-    judge = held.Judge({"gru": zoo.load("gru")}, held.Results(tmp_path / "out"), end=-math.inf)
+    judge = held.Judge({"gru": zoo.load("gru")}, held.Results(tmp_path / "out"), -math.inf, 1)
     assert judge.train("gru", "jsb", "final", 5e-3, 1) == kept
     with pytest.raises(held.TimeIsUp):
         judge.train("gru", "jsb", "final", 5e-3, 2)

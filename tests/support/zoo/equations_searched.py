@@ -16,6 +16,7 @@ from support.zoo.equations import (
     affine,
     blocks,
     dense,
+    layer_norm,
     relu,
     sigmoid,
     silu,
@@ -240,6 +241,23 @@ def square_rotor(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"c": h, "s": turned.imag}
 
 
+def twin_blend(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h, c = s["h"], s["c"]
+    u = affine(w, "u", x=x, h=h)
+    n, k = tanh(layer_norm(u)), affine(w, "k", c=c)
+    f, g = sigmoid(k + 1), sigmoid(k)
+    h = g * c + (1 - g) * sigmoid(u) * n
+    return h, {"h": h, "c": f * c + (1 - f) * n}
+
+
+def norm_mgu(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h = s["h"]
+    z = sigmoid(affine(w, "z", x=x, h=h) + 1)
+    n = tanh(layer_norm(affine(w, "n", x=x) + z * affine(w, "n_2", h=h)))
+    h = z * h + (1 - z) * n
+    return h, {"h": h}
+
+
 def qrnn_fo2(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     z, f, o = (affine(w, n, x_1=s["x_1"], x=x) for n in "zfo")
     c = sigmoid(f) * s["c"] + (1 - sigmoid(f)) * tanh(z)
@@ -314,6 +332,7 @@ EQUATIONS: dict[str, Equations] = {
     "mut2": mut2,
     "mut3": mut3,
     "nascell": nascell,
+    "norm_mgu": norm_mgu,
     "qrnn_f": qrnn_f,
     "qrnn_fo": qrnn_fo,
     "qrnn_fo2": qrnn_fo2,
@@ -327,5 +346,6 @@ EQUATIONS: dict[str, Equations] = {
     "tgru": tgru,
     "tlstm": tlstm,
     "trnn": trnn,
+    "twin_blend": twin_blend,
 }
 """Name of the cell -> its equations, for the whole zoo."""
