@@ -91,14 +91,14 @@ class Genetic(Strategy):
         "(objectives)"
     )
 
-    before: ClassVar[Mapping[str, object]] = MappingProxyType({"grow": 0.0, "sift": False})
+    before: ClassVar[Mapping[str, object]] = MappingProxyType({"sift": False})
 
     population: Annotated[int, at_least(2)] = 24
     initial: Annotated[int, at_least(0)] = 8
     tournament: Annotated[int, at_least(1)] = 4
     crossover: Annotated[float, between(0, 1)] = 0.3
     also_mutate: Annotated[float, between(0, 1)] = 0.3
-    grow: Annotated[float, between(0, 1)] = 0.5
+    grow: Annotated[float, between(0, 1)] = 0.0
     sift: bool = True
     islands: Annotated[int, between(1, 64)] = 1
     migration: Annotated[float, between(0, 1)] = 0.1
