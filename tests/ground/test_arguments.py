@@ -28,6 +28,7 @@ ROOMS = (
 LEFT_OUT = {
     "Genome.from_text": "what is not text is a CellSyntaxError, as damaged text is",
     "Genome.from_json": "what is not text is a CellSyntaxError, as damaged text is",
+    "Genome.found_simple": "told of each candidate of a proposal",
     "Genome.is_input": "asked for each value of a graph, in every proposal",
     "Genome.is_state": "asked for each value of a graph, in every proposal",
     "Genome.node": "asked for each value of a graph, in every proposal",

@@ -84,6 +84,20 @@ INLINE vector sqrt_v(vector x) {
 #endif
 }
 
+/* c + a * b, with one rounding where the processor has the instruction. Written with it, because a compiler may choose two roundings
+ * where there is a single chain of sums (GCC does for AMD's Zen), and the bits would then depend on the height of a tile. */
+INLINE vector add_product(vector c, float a, vector b) {
+#if defined(__AVX512F__)
+    return (vector)_mm512_fmadd_ps(_mm512_set1_ps(a), (__m512)b, (__m512)c);
+#elif LANES == 8
+    return (vector)_mm256_fmadd_ps(_mm256_set1_ps(a), (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+    return (vector)vfmaq_f32((float32x4_t)c, vdupq_n_f32(a), (float32x4_t)b);
+#else
+    return c + a * b;
+#endif
+}
+
 /* 2^k from the exponent's bits; k = 128 gives infinity, and any k gives some number where x is NaN (the other factor is NaN then). */
 INLINE vector power_of_two(whole k) { return (vector)((k + 127) << 23); }
 

@@ -64,7 +64,7 @@ INLINE void tile_body(const int m, const int vectors, const int memory, int64_t 
 #pragma GCC unroll 16
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < vectors; j++) c[i][j] += A[i * across] * b[j];
+            for (int j = 0; j < vectors; j++) c[i][j] = add_product(c[i][j], A[i * across], b[j]);
         A += along;
         panel += PANEL;
     }
