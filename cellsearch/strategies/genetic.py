@@ -223,7 +223,8 @@ class Genetic(Strategy):
         if self.adaptive:
             weights = success_rates(history, space.operators(), window=WINDOW, floor=0.02)
             crossover = crossover_rate(history, self.crossover, window=WINDOW)
-            grow = growth_rate(history, self.grow, window=WINDOW)
+            if grow:
+                grow = growth_rate(history, grow, window=WINDOW)
         for _ in range(TRIES):
             first = self._parent(space, abroad if rng.random() < self.migration else alive, rng)
             parents: tuple[Trial, ...] = (first,)

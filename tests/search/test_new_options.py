@@ -45,9 +45,13 @@ def forget(folder: Path) -> None:
 
 
 def test_what_was_done_before_is_no_default_any_more() -> None:
-    usual = strategies.options("genetic")
-    changed = {option: value for option, value in BEFORE.items() if usual[option] != value}
-    assert dict(strategies.get("genetic").before) == changed == CHANGED
+    said = {name: dict(strategies.get(name).before) for name in strategies.names()}
+    found = {name: before for name, before in said.items() if before}
+    assert found == {"genetic": CHANGED, "prune": {"memories": "never"}}
+    for name, before in found.items():
+        usual = strategies.options(name)
+        assert all(usual[option] != value for option, value in before.items())
+    assert strategies.options("genetic")["grow"] == BEFORE["grow"]
 
 
 def test_an_old_run_goes_on_as_it_began(tmp_path: Path) -> None:
