@@ -30,6 +30,7 @@ from typing import Any
 import cellsearch as cs
 from cellsearch.executors.base import Executor
 from cellsearch.executors.worker import perform, worker_name
+from cellsearch.experiment.overrides import parse_setting
 from cellsearch.finals.statistics import holm, permutation_test
 from cellsearch.history import History
 from cellsearch.job import Job, Outcome
@@ -137,10 +138,8 @@ def evaluations(history: History, number: int) -> int:
     return sum(trial.status is not Status.DUPLICATE for trial in history if trial.number <= number)
 
 
-def run(strategy: str, seed: int, trials: int, folder: Path, cache: ResultCache) -> dict[str, Any]:
-    """One search, from where it is to its success or its end; what came out."""
-    overrides = {"strategy": strategy, "seed": seed, "trials": trials, "workers": 0, "lookahead": 1}
-    declared = cs.load_experiment("gating", overrides)
+def run(declared: cs.Experiment, name: str, folder: Path, cache: ResultCache) -> dict[str, Any]:
+    """One search, from where it is to its success or its end; what came out under this name."""
     data = prepare(declared.task, declared.task_options, cache=cache)
     started = time.perf_counter()
     with cs.Search.open(folder, declared) as search:
@@ -153,9 +152,9 @@ def run(strategy: str, seed: int, trials: int, folder: Path, cache: ResultCache)
     first = next((trial.number for trial in history if reached(trial)), None)
     finished = [trial for trial in history if trial.status.finished]
     return {
-        "strategy": strategy,
-        "seed": seed,
-        "limit": trials,
+        "strategy": name,
+        "seed": declared.seed,
+        "limit": declared.trials,
         "success": evaluations(history, found.number) if found else None,
         "reached": evaluations(history, first) if first is not None else None,
         "evaluations": evaluations(history, len(history)),
@@ -298,25 +297,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--label", default="", help="name in the table (with one strategy)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--evaluations", type=int, default=300, help="trials of a run at most")
     parser.add_argument("--out", type=Path, default=Path("runs/gating"))
     parser.add_argument("--table", action="store_true", help="only show what is there")
     arguments = parser.parse_args()
     cache = ResultCache(arguments.out / "results")
     results = []
-    for seed in range(1, arguments.seeds + 1):
+    given = {
+        "trials": arguments.evaluations,
+        "workers": 0,
+        "lookahead": 1,
+        **dict(map(parse_setting, arguments.overrides)),
+    }
+    for seed in arguments.seeds:
         for strategy in arguments.strategies:
-            folder = arguments.out / f"{strategy}-{seed}"
+            name = arguments.label or strategy
+            folder = arguments.out / f"{name}-{seed}"
             result = read(folder / "outcome.json", arguments.evaluations)
             if result is None and not arguments.table:
-                result = run(strategy, seed, arguments.evaluations, folder, cache)
+                declared = cs.load_experiment(
+                    "gating", {"strategy": strategy, "seed": seed, **given}
+                )
+                result = run(declared, name, folder, cache)
                 temporary = folder / "outcome.json.tmp"
                 temporary.write_text(json.dumps(result, indent=2), "utf-8")
                 temporary.replace(folder / "outcome.json")
                 print(
-                    f"{strategy}, seed {seed}: success {result['success']}, best "
-                    f"{result['best']:.3f}",
+                    f"{name}, seed {seed}: success {result['success']}, best {result['best']:.3f}",
                     flush=True,
                 )
             if result is not None:
