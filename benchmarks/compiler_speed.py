@@ -98,22 +98,36 @@ def precisions(quick: bool) -> None:
                 for precision in get_args(Precision)
             }
             runs["nn"] = segment(kind(*shape[2:]), shape)
-            runs["nn bfloat16"] = segment(kind(*shape[2:]), shape, dtype=torch.bfloat16)
-            runs["nn autocast"] = segment(kind(*shape[2:]), shape, autocast=True)
+            halves = {
+                "nn bfloat16": segment(kind(*shape[2:]), shape, dtype=torch.bfloat16),
+                "nn autocast": segment(kind(*shape[2:]), shape, autocast=True),
+            }
+            runs |= {key: run for key, run in halves.items() if _runs(run)}
             found = interleaved(runs, 1.0 if quick else 8.0, clock=clock)
-            torch_best = min(found["nn bfloat16"], found["nn autocast"])
             rate = 2e-6 * multiply_adds(cs.zoo.load(name), shape)
+            torch_halves = [found[key] / found["bf16"] for key in halves if key in found]
             rows.append(
                 [
-                    *(str(shape), name, *found.values()),
+                    *(str(shape), name, found["float32"], found["bf16"], found["nn"]),
+                    *(found.get(key, "-") for key in halves),
                     *(found["nn"] / found["float32"], found["nn"] / found["bf16"]),
-                    *(torch_best / found["bf16"], rate / found["bf16"]),
+                    *(min(torch_halves, default="-"), rate / found["bf16"]),
                 ]
             )
     head = ["B, T, I, H", "cell", "float32 ms", "bf16 ms", "torch.nn ms", "torch.nn bfloat16 ms"]
     head += ["torch.nn autocast ms", "float32 x torch.nn", "bf16 x torch.nn"]
     head += ["bf16 x torch.nn in bfloat16, the faster", "bf16 GFLOP/s"]
     table(f"Precisions, products of bf16 by {library().bf16}", head, rows)
+
+
+def _runs(run: Segment) -> bool:
+    """Whether torch has this on this processor: without AVX-512 its LSTM has no bfloat16."""
+    try:
+        run()
+    except RuntimeError as error:
+        print(f"left out of the table: {str(error).splitlines()[0]}")
+        return False
+    return True
 
 
 def two_threads(quick: bool) -> None:
