@@ -2,7 +2,7 @@
 text, sentiment, series, music, speech, pen strokes and sentences, at equally many weights.
 
 Usage: python benchmarks/held.py CELL... [--tasks TASK ...] [--seeds N] [--sweep-seeds N]
-           [--minutes M] [--out FILE]
+           [--against CELL ...] [--minutes M] [--out FILE]
 
 CELL: a zoo name, a .cell or .json file, a run folder (its best cell), or RUN:TRIAL. The same for
 every cell:
@@ -15,13 +15,14 @@ every cell:
   (lower is better) at the step that is best on validation data. A training that fails is the worst,
   and a cell with one has no mean and is better nowhere.
 
-Printed: means and deviations, and of each cell against LSTM and GRU the exact two-sided rank test
-of each task, raw and after Holm's correction for all tasks and both references; mean ranks over the
-tasks. Trainings are kept in ``--out``, a line each, so that the same command goes on where it
-stopped; ``--minutes 0`` only prints the tables of the tasks that are whole. Rows of LSTM, GRU and
-the cells judged so far are in ``benchmarks/rows/held.jsonl``: give a copy as ``--out``, and only a
-new cell has to be trained. A cell is known there by its label, so judge one from a file of its own
-name. Data in CELLSEARCH_DATA, or in ``../shared/data`` beside the checkout.
+Printed: means and deviations, and of each cell against the references (LSTM and GRU unless
+``--against`` names others) the exact two-sided rank test of each task, raw and after Holm's
+correction for all tasks and references; mean ranks over the tasks. Trainings are kept in ``--out``,
+a line each, so that the same command goes on where it stopped; ``--minutes 0`` only prints the
+tables of the tasks that are whole. Rows of LSTM, GRU and the cells judged so far are in
+``benchmarks/rows/held.jsonl``: give a copy as ``--out``, and only a new cell has to be trained. A
+cell is known there by its label, so judge one from a file of its own name. Data in CELLSEARCH_DATA,
+or in ``../shared/data`` beside the checkout.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from typing import Any
 from fitness import OPTIONS, equal_size
 from trainings import Results, Row, find_data, reached
 
-from cellsearch import tasks, zoo
+from cellsearch import tasks
 from cellsearch.errors import InputFileError
 from cellsearch.finals.ranks import mid_ranks
 from cellsearch.finals.statistics import holm, mean_and_deviation, rank_test, superiority
@@ -136,7 +137,9 @@ def _score(row: Row, which: str) -> float:
     return value if math.isfinite(value := row.get(which, math.inf)) else math.inf
 
 
-def tables(found: Mapping[str, Mapping[str, Finals]]) -> str:
+def tables(
+    found: Mapping[str, Mapping[str, Finals]], references: Sequence[str] = REFERENCES
+) -> str:
     """The tables over the tasks that are whole: task -> cell -> (rate, test scores)."""
     cells = list(next(iter(found.values())))
     lines = [f"| task | {' | '.join(cells)} |", "|---" * (len(cells) + 1) + "|"]
@@ -147,13 +150,15 @@ def tables(found: Mapping[str, Mapping[str, Finals]]) -> str:
     means = [math.fsum(column) / len(places) for column in zip(*places, strict=True)]
     lines.append(f"| mean rank | {' | '.join(f'{mean:.2f}' for mean in means)} |")
     for cell in cells:
-        if cell not in REFERENCES:
-            lines += ["", *_against(cell, found)]
+        if cell not in references:
+            lines += ["", *_against(cell, found, references)]
     return "\n".join(lines)
 
 
-def _against(cell: str, found: Mapping[str, Mapping[str, Finals]]) -> Sequence[str]:
-    pairs = [(task, name) for task in found for name in REFERENCES]
+def _against(
+    cell: str, found: Mapping[str, Mapping[str, Finals]], references: Sequence[str]
+) -> Sequence[str]:
+    pairs = [(task, name) for task in found for name in references]
     raw = [rank_test(found[task][cell][1], found[task][name][1]) for task, name in pairs]
     lines = [
         f"| {cell} against | p | p (Holm, {len(pairs)} tests) | superiority | verdict |",
@@ -190,11 +195,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--sweep-seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/held.jsonl"))
+    parser.add_argument("--against", nargs="+", default=list(REFERENCES), metavar="CELL")
     parser.add_argument("--minutes", type=float, default=math.inf)
     arguments = parser.parse_args()
     find_data()
-    cells = {name: zoo.load(name) for name in REFERENCES}
-    cells |= {one.label: one.genome for one in map(locate, arguments.cells)}
+    references = {one.label: one.genome for one in map(locate, arguments.against)}
+    cells = references | {one.label: one.genome for one in map(locate, arguments.cells)}
     end = time.monotonic() + 60 * arguments.minutes
     judge = Judge(cells, Results(arguments.out), end, arguments.sweep_seeds)
     found: dict[str, dict[str, Finals]] = {}
@@ -209,7 +215,8 @@ def main() -> None:
     print(f"not whole, the same command goes on from here: {', '.join(left) or 'none'}\n")
     if found:
         failed = sum("failed" in row for row in judge.results.rows)
-        print(f"{tables(found)}\n\n{failed} of {len(judge.results.rows)} trainings failed")
+        print(tables(found, list(references)))
+        print(f"\n{failed} of {len(judge.results.rows)} trainings failed")
 
 
 if __name__ == "__main__":

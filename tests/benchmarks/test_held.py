@@ -89,3 +89,7 @@ def test_tables(held: ModuleType) -> None:
     assert "| gru, jsb | 1.0000 | 1.0000 | 0.50 | equal within noise |" in shown
     (line,) = [line for line in shown.splitlines() if line.startswith("| lstm, etth1 ")]
     assert not line.endswith(" better |")  # one failed, so it is not
+    other = held.tables(found, ["gru"])
+    assert "| gru, jsb | 1.0000 | 1.0000 | 0.50 | equal within noise |" in other
+    assert "| lstm against | p " in other
+    assert "| lstm, jsb |" not in other
