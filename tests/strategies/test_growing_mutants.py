@@ -14,6 +14,7 @@ from cellsearch.genome.graph import Genome
 from cellsearch.history import History
 from cellsearch.simulation.simulate import best_so_far, completed, failed, simulate
 from cellsearch.space.stability import has_zero_state, may_explode
+from cellsearch.strategies import odds
 from cellsearch.strategies.odds import Explosions, is_worth_training
 from cellsearch.strategies.ranking import (
     crossover_rate,
@@ -154,6 +155,39 @@ def test_odds_by_hand() -> None:
     assert history.index(Explosions).odds() == pytest.approx((2 / 5) / (2 / 3))
     assert history.index(Explosions, "prune").odds() == 1.0
     assert ended([(CALM, True), (WILD, False)]).index(Explosions).odds() == 1.0
+
+
+def test_only_the_newest_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each trial that comes, and after each that is left out again, the odds are those of the
+    last four, and older cells are not looked at.
+    """
+    monkeypatch.setattr(odds, "WINDOW", 4)
+    rng = np.random.default_rng(1)
+    texts = [((WILD, CALM)[rng.integers(2)], bool(rng.integers(2))) for _ in range(30)]
+    trials = list(ended(texts))
+    index = Explosions()
+
+    def expected(count: int) -> float:
+        fresh = Explosions()
+        fresh.fill(trials[max(count - 4, 0) : count])
+        return fresh.odds()
+
+    assert len({expected(count) for count in range(30)}) > 4  # the window matters
+    for count in range(1, 31):
+        index.put(trials[count - 1])
+        assert index.odds() == expected(count)
+        if count > 3:
+            for left in (1, 2):
+                index.drop(trials[count - left])
+                assert index.odds() == expected(count - left)
+            for left in (2, 1):
+                index.put(trials[count - left])
+    looked_at: list[Genome] = []
+    monkeypatch.setattr(odds, "may_explode", looked_at.append)
+    later = Explosions()
+    later.fill(trials)
+    later.odds()
+    assert looked_at == [trial.genome for trial in trials[-4:]]
 
 
 def test_what_is_worth_a_training() -> None:
