@@ -34,6 +34,16 @@ def gru(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     return h, {"h": h}
 
 
+def gru_ln(w: Weights, x: Array, s: States) -> tuple[Array, States]:
+    h = s["h"]
+    read = {n: layer_norm(dense(w, n, x=x)) for n in "rzn"}
+    kept = {n: layer_norm(dense(w, f"{n}_2", h=h)) for n in "rzn"}
+    r, z = (sigmoid(read[n] + kept[n] + w[f"{n}.bias"]) for n in "rz")
+    n = tanh(read["n"] + r * kept["n"] + w["n.bias"])
+    h = (1 - z) * n + z * h
+    return h, {"h": h}
+
+
 def gru_cho(w: Weights, x: Array, s: States) -> tuple[Array, States]:
     h = s["h"]
     r = sigmoid(affine(w, "r", x=x, h=h))
@@ -271,6 +281,7 @@ EQUATIONS: dict[str, Equations] = {
     "cornn": cornn,
     "fastgrnn": fastgrnn,
     "gru": gru,
+    "gru_ln": gru_ln,
     "gru_cho": gru_cho,
     "intersection": intersection,
     "lem": lem,
