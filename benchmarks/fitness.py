@@ -193,16 +193,46 @@ def held_out_ranks(rows: Mapping[Key, Row], names: Sequence[str], held_out: Sequ
     return np.array(table)
 
 
-def interval(a: Sequence[float], b: Sequence[float], samples: int = 2000) -> tuple[float, float]:
-    """The middle 95 % of Spearman's correlation over bootstrap samples of cells."""
+def interval(
+    a: Sequence[float],
+    b: Sequence[float],
+    less: Sequence[float] | None = None,
+    samples: int = 2000,
+) -> tuple[float, float]:
+    """The middle 95 % of Spearman's correlation over bootstrap samples of cells; with ``less`` of
+    what is left when its correlation with ``b`` is taken off.
+    """
     rng = np.random.default_rng(0)
     x, y = np.array(a), np.array(b)
     found = []
     for _ in range(samples):
         drawn = rng.integers(0, len(x), len(x))
-        found.append(spearman(x[drawn].tolist(), y[drawn].tolist()))
+        ends = y[drawn].tolist()
+        rho = spearman(x[drawn].tolist(), ends)
+        found.append(rho if less is None else rho - spearman(np.array(less)[drawn].tolist(), ends))
     low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
+
+
+def gains(scores: Mapping[str, Sequence[float]], final: Sequence[float]) -> list[str]:
+    """How much more each score correlates than the first one, of all cells and of those that did
+    not fail as the first.
+    """
+    (first, single), *others = scores.items()
+    lines = []
+    for what, kept in (
+        ("all cells", list(range(len(final)))),
+        (f"those that trained as {first}", [k for k, s in enumerate(single) if math.isfinite(s)]),
+    ):
+        base, ends = [single[k] for k in kept], [final[k] for k in kept]
+        for label, every in others:
+            values = [every[k] for k in kept]
+            low, high = interval(values, ends, base)
+            lines.append(
+                f"{label} against {first}, {what} ({len(kept)}): {spearman(values, ends):.2f} and "
+                f"{spearman(base, ends):.2f}, difference {low:.2f} to {high:.2f}"
+            )
+    return lines
 
 
 def show(results: Results, work: Work, count: int) -> str:
@@ -252,6 +282,7 @@ def show(results: Results, work: Work, count: int) -> str:
             f"| {label} | {rho:.2f} | {low:.2f} to {high:.2f} | {within:.2f} "
             f"| {seconds[label]:.1f} |"
         )
+    lines += ["", *gains(scores, final.tolist())]
     if len(held) > 1:
         others = [np.delete(held, k, axis=0).mean(axis=0).tolist() for k in range(len(held))]
         said = ", ".join(
