@@ -1,4 +1,4 @@
-"""Which family of searches finds the better cell with the same compute?
+r"""Which family of searches finds the better cell with the same compute?
 
 Compute is optimizer steps times multiply-adds of the model for one position, of everything that a
 search trains (cellsearch/runs/compute.py). Every run is given as much as so many trainings of the
@@ -8,7 +8,8 @@ Runs are done one after the other in this process, each in a folder of its own u
 interrupted run goes on, a finished one is not repeated::
 
     python benchmarks/families.py --out runs/families
-    python benchmarks/families.py --experiment gating --set task=suite:standard space=lstm_gru
+    python benchmarks/families.py --experiment gating --budget 20 \
+      --set task=suite:benchmarks/standard_short.toml space=lstm_gru
     python benchmarks/families.py --out runs/families --table      # only what is there
 
 The test is the exact rank test (Wilcoxon 1945; Mann & Whitney 1947), two-sided, of each strategy
