@@ -8,7 +8,7 @@ Runs are done one after the other in this process, each in a folder of its own u
 interrupted run goes on, a finished one is not repeated::
 
     python benchmarks/families.py --out runs/families
-    python benchmarks/families.py --experiment gating --budget 20 \
+    python benchmarks/families.py --experiment gating --budget 20 --out runs/standard_families \
       --set task=suite:benchmarks/standard_short.toml space=lstm_gru
     python benchmarks/families.py --out runs/families --table      # only what is there
 

@@ -36,17 +36,20 @@ class Explosions(Index):
         """Those that count, by number; twice as many as the window, for the newest may be left out
         again.
         """
-        self._wild: dict[int, bool] = {}
-        """Whether the cells of these may explode, as far as it was asked for."""
+        self._kinds: dict[int, tuple[bool, bool]] = {}
+        """Whether the cells of these may explode, and whether they failed, as far as it was asked
+        for.
+        """
+        self._odds: float | None = None
+        """What :meth:`odds` said, until a trial changes: a proposal asks for each cell it draws."""
 
     def put(self, trial: Trial, before: Trial | None = None) -> None:
         """See :meth:`Index.put`."""
         number = trial.number
+        self._forget(number)
         counts = not self._kind or trial.proposal.origin.kind == self._kind
         if counts and trial.status.finished and trial.status is not Status.DUPLICATE:
             self._ended[number] = trial
-        else:
-            self._forget(number)  # a later rung: it is under way again
         if number > self._newest:
             self._newest = number
             self._forget(number - 2 * WINDOW)
@@ -58,23 +61,29 @@ class Explosions(Index):
 
     def _forget(self, number: int) -> None:
         self._ended.pop(number, None)
-        self._wild.pop(number, None)
+        self._kinds.pop(number, None)
+        self._odds = None
 
     def odds(self) -> float:
         """How often a training of a cell that may explode succeeds, for one time that one of
         another does; at most 1. Each rate is (1 + successes) / (2 + trainings).
         """
+        if self._odds is not None:
+            return self._odds
         counts = Counter[tuple[bool, bool]]()
         for number, trial in self._ended.items():
             if number > self._newest - WINDOW:
-                if number not in self._wild:
-                    self._wild[number] = may_explode(trial.genome)
-                counts[self._wild[number], trial.status is Status.FAILED] += 1
+                kind = self._kinds.get(number)
+                if kind is None:
+                    kind = may_explode(trial.genome), trial.status is Status.FAILED
+                    self._kinds[number] = kind
+                counts[kind] += 1
         wild, calm = (
             (1 + counts[kind, False]) / (2 + counts[kind, False] + counts[kind, True])
             for kind in (True, False)
         )
-        return min(wild / calm, 1.0)
+        self._odds = min(wild / calm, 1.0)
+        return self._odds
 
 
 def is_worth_training(

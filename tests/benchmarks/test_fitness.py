@@ -118,3 +118,18 @@ def test_intervals_hold_the_correlation(fitness: ModuleType) -> None:
     low, high = fitness.interval(x.tolist(), y.tolist(), samples=200)
     assert low < fitness.spearman(x.tolist(), y.tolist()) < high
     assert 0.1 < high - low < 0.8
+
+
+def test_gains_over_the_first_score(fitness: ModuleType) -> None:
+    """A score in the order of the ranks against one in the reverse order: 1 and -1, in each sample
+    of cells; one that failed as the first is left out of the second comparison.
+    """
+    final = [float(k) for k in range(12)]
+    back = [-value for value in final]
+    assert fitness.interval(final, final, back, samples=50) == pytest.approx((2.0, 2.0))
+    assert fitness.interval(final, final, final, samples=50) == pytest.approx((0.0, 0.0))
+    every, kept = fitness.gains({"one": [math.inf, *back[1:]], "suite": final}, final)
+    assert every.startswith("suite against one, all cells (12): 1.00 and -")
+    assert kept == (
+        "suite against one, those that trained as one (11): 1.00 and -1.00, difference 2.00 to 2.00"
+    )
