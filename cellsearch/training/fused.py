@@ -15,6 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cellsearch.compiler.backends.native.loss import (
+    LEFT_OUT,
+    Gradients,
+    readout_loss,
+    readout_runtime,
+)
 from cellsearch.errors import ConfigError
 
 __all__ = ["FlatAdam", "fused_linear_cross_entropy"]
@@ -46,36 +52,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ignored = targets == ignore_index
         count = targets.shape[0] - int(torch.count_nonzero(ignored))
         targets = _checked(targets.masked_fill(ignored, 0), weight.shape[0])
-        full_weight, full_bias = _whole_vectors(weight, bias)
-        d_hidden = torch.empty_like(hidden) if training else None
-        d_weight = torch.zeros_like(full_weight) if training else None
-        d_bias = torch.zeros_like(full_bias) if training else None
-        loss = hidden.new_zeros(())
-        block = max(LOSS_ROWS, LOSS_NUMBERS // full_weight.shape[0])
-        for first in range(0, hidden.shape[0], block):
-            part = slice(first, first + block)
-            rows, target = hidden[part], targets[part, None]
-            logits = torch.addmm(full_bias, rows, full_weight.t())
-            p = torch.softmax(logits, 1)
-            losses = _negative_log(p, logits, target)
-            if count != targets.shape[0]:
-                losses.masked_fill_(ignored[part, None], 0.0)
-            loss += losses.sum()
-            if d_hidden is not None and d_weight is not None and d_bias is not None:
-                d_logits = p.scatter_add_(
-                    1, target, p.new_full((1, 1), -1.0).expand(rows.shape[0], 1)
-                )
-                if count != targets.shape[0]:
-                    d_logits.masked_fill_(ignored[part, None], 0.0)
-                torch.mm(d_logits, full_weight, out=d_hidden[part])
-                d_weight.addmm_(d_logits.t(), rows)
-                d_bias.addmv_(d_logits.t(), d_logits.new_ones(rows.shape[0]))
-        if d_weight is not None and d_bias is not None:
-            ctx.gradients = (
-                d_hidden,
-                d_weight[: weight.shape[0]],
-                d_bias[: weight.shape[0]] if bias is not None else None,
-            )
+        given = (hidden, weight) if bias is None else (hidden, weight, bias)
+        runtime = readout_runtime(*given)
+        if runtime is not None:
+            targets = targets.masked_fill(ignored, LEFT_OUT)
+            total, found = readout_loss(runtime, hidden, weight, bias, targets, gradients=training)
+            loss = hidden.new_tensor(total)
+        else:
+            loss, found = _in_blocks(hidden, weight, bias, targets, ignored, training)
+        if found is not None:
+            ctx.gradients = (*found[:2], found[2] if bias is not None else None)
         ctx.count = count
         return loss / count if count else loss * math.nan
 
@@ -99,6 +85,46 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _in_blocks(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    ignored: Tensor,
+    training: bool,
+) -> tuple[Tensor, Gradients | None]:
+    """The sum of the losses, and its gradients in ``training``, by torch: any dtype and device, and
+    as many threads as torch has.
+    """
+    full_weight, full_bias = _whole_vectors(weight, bias)
+    d_hidden = torch.empty_like(hidden) if training else None
+    d_weight = torch.zeros_like(full_weight) if training else None
+    d_bias = torch.zeros_like(full_bias) if training else None
+    some_ignored = bool(ignored.any())
+    loss = hidden.new_zeros(())
+    block = max(LOSS_ROWS, LOSS_NUMBERS // full_weight.shape[0])
+    for first in range(0, hidden.shape[0], block):
+        part = slice(first, first + block)
+        rows, target = hidden[part], targets[part, None]
+        logits = torch.addmm(full_bias, rows, full_weight.t())
+        p = torch.softmax(logits, 1)
+        losses = _negative_log(p, logits, target)
+        if some_ignored:
+            losses.masked_fill_(ignored[part, None], 0.0)
+        loss += losses.sum()
+        if d_hidden is not None and d_weight is not None and d_bias is not None:
+            minus_one = p.new_full((1, 1), -1.0).expand(rows.shape[0], 1)
+            d_logits = p.scatter_add_(1, target, minus_one)
+            if some_ignored:
+                d_logits.masked_fill_(ignored[part, None], 0.0)
+            torch.mm(d_logits, full_weight, out=d_hidden[part])
+            d_weight.addmm_(d_logits.t(), rows)
+            d_bias.addmv_(d_logits.t(), d_logits.new_ones(rows.shape[0]))
+    if d_hidden is None or d_weight is None or d_bias is None:
+        return loss, None
+    return loss, (d_hidden, d_weight[: weight.shape[0]], d_bias[: weight.shape[0]])
 
 
 def _checked(targets: Tensor, vocabulary: int) -> Tensor:
@@ -160,6 +186,8 @@ def fused_linear_cross_entropy(
     training = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (hidden, weight, bias)
     )
+    weight, targets = weight.contiguous(), targets.contiguous()
+    bias = None if bias is None else bias.contiguous()
     loss: Tensor = _LinearCrossEntropy.apply(
         hidden.contiguous(), weight, bias, targets, ignore_index, training
     )  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ def test_ranks_that_agree_and_ranks_that_do_not() -> None:
 
 
 def test_a_failed_training_is_the_worst_and_is_counted() -> None:
-    names = list(precision.cells(12))
+    names = [f"cell {k}" for k in range(12)]
     whole = [float(k) for k in range(1, 13)]
     found = rows(dict.fromkeys(precision.ARMS, whole), names)
     del found[precision.Asked("char_lm", names[0], "bf16", 1)]["score"]

@@ -18,6 +18,7 @@ from cellsearch import zoo
 from cellsearch.compiler.backends.native import threads as native_threads
 from cellsearch.compiler.backends.native.build import Library, library
 from cellsearch.compiler.backends.native.kernel import NativeKernel
+from cellsearch.compiler.backends.native.loss import readout_loss
 from cellsearch.compiler.backends.native.plan import JobPlan, make_plan
 from cellsearch.compiler.backends.native.structures import CJob, Numbers
 from cellsearch.compiler.lower import lower
@@ -27,7 +28,7 @@ from cellsearch.errors import BackendError
 from cellsearch.genome.graph import Genome
 from support.cells import plain_cells
 
-__all__ = ["fuzz", "run_cells"]
+__all__ = ["fuzz", "run_cells", "run_losses"]
 
 BLOCKS = """
 a = sigmoid(linear(x[t], blocks=3) + linear(h[t-1], bias=False))
@@ -210,6 +211,16 @@ def _run_cell(
         kernel(x, states, weights, packed, more)
 
 
+def run_losses(library: Library) -> None:
+    """Readouts with their losses at sizes that fit no vector width."""
+    for rows, width, classes in ((0, 3, 2), (1, 1, 1), (3, 65, 17), (300, 33, 63), (65, 130, 700)):
+        hidden, weight = torch.randn(rows, width), torch.randn(classes, width)
+        targets = torch.arange(rows) % (classes + 1) - 1
+        for bias in (None, torch.randn(classes)):
+            for gradients in (False, True):
+                readout_loss(library, hidden, weight, bias, targets, gradients=gradients)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """``python -m support.native [--rounds N] [--threads N] [--library FILE] [cells...]``."""
     parser = argparse.ArgumentParser()
@@ -223,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.threads > 1:
         native_threads.THREAD_WORK = 1
     run_cells(options.cells, runtime, options.threads)
+    run_losses(runtime)
     refused, ran = fuzz(options.rounds, options.seed, runtime)
     print(f"refused {refused} ran {ran}")
     sys.stdout.flush()

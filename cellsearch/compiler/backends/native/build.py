@@ -49,7 +49,7 @@ __all__ = [
 
 SOURCES = Path(__file__).parent / "src"
 BUNDLED = Path(__file__).parent / "bundled" / "runtime-x86_64-avx2.so"
-FORMAT = 6
+FORMAT = 7
 # No -ffast-math: it would let NaN disappear in clamps, and linking with it changes the
 # floating-point mode of the whole process.
 FLAGS = (
@@ -76,8 +76,9 @@ STAMP = (
 
 
 class Library:
-    """The loaded runtime: ``run(job address) -> code``, ``call(call address) -> code``, the numbers
-    of its instructions and its sizes.
+    """The loaded runtime: ``run(job address) -> code``, ``call(call address) -> code``,
+    ``loss(loss address) -> code`` and ``loss_floats(depth, classes)`` of scratch memory for it, the
+    numbers of its instructions and its sizes.
 
     ``instructions``: which instruction set it uses; ``bf16``: how it computes products of bfloat16
     (``"amx"``, ``"avx512_bf16"``, or the instruction set, with which it rounds by integers and
@@ -93,6 +94,11 @@ class Library:
         self.run.argtypes, self.run.restype = [ctypes.c_void_p], ctypes.c_int
         self.call = handle.cellsearch_call
         self.call.argtypes, self.call.restype = [ctypes.c_void_p], ctypes.c_int
+        self.loss = handle.cellsearch_loss
+        self.loss.argtypes, self.loss.restype = [ctypes.c_void_p], ctypes.c_int
+        self.loss_floats = handle.cellsearch_loss_floats
+        self.loss_floats.argtypes = [ctypes.c_int64, ctypes.c_int64]
+        self.loss_floats.restype = ctypes.c_int64
         size = handle.cellsearch_size
         size.argtypes, size.restype = [ctypes.c_int], ctypes.c_int64
         opcode = handle.cellsearch_opcode

@@ -25,6 +25,7 @@ __all__ = [
     "CCopy",
     "CInstruction",
     "CJob",
+    "CLoss",
     "COperand",
     "CPiece",
     "CommandKind",
@@ -185,6 +186,26 @@ class CCall(Structure):
     copy: Pointer
     copies: int
     packed: int
+
+
+@_structure
+class CLoss(Structure):
+    """A readout and its cross entropy."""
+
+    format: int
+    rows: int
+    depth: int
+    classes: int
+    hidden: Pointer
+    weight: Pointer
+    bias: Pointer
+    target: Pointer
+    d_hidden: Pointer
+    d_weight: Pointer
+    d_bias: Pointer
+    total: Pointer
+    scratch: Pointer
+    scratch_floats: int
 
 
 class CommandKind(IntEnum):

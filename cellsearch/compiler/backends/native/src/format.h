@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define FORMAT 6
+#define FORMAT 7
 
 /* Where a slot of a buffer lies in time. Slots are ``step_stride`` floats apart, rows ``row_stride``. */
 enum {
@@ -103,6 +103,18 @@ typedef struct {
     int64_t copies, packed;
     char *address[];
 } Call;
+
+/* A readout and its cross entropy, see loss.h. Without rows what has rows may be NULL. */
+typedef struct {
+    int64_t format;
+    int64_t rows, depth, classes;
+    const float *hidden, *weight, *bias; /* [rows, depth], [classes, depth], [classes] or NULL */
+    const int64_t *target;               /* [rows] classes; -1: the row does not count */
+    float *d_hidden, *d_weight, *d_bias; /* gradients of the sum of the losses: all of them, or NULL */
+    double *total;                       /* that sum */
+    float *scratch;
+    int64_t scratch_floats;
+} Loss;
 
 enum {
     OK,

@@ -9,6 +9,8 @@
 #include "product.h"
 #include "bf16.h"
 #include "threads.h"
+#include "outer.h"
+#include "loss.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -109,8 +111,6 @@ static int check_pieces(const Job *job, const Command *c) {
     }
     return OK;
 }
-
-static int64_t outer_scratch(const Command *c) { return OUTER_ROWS * (panels(c->depth) * PANEL + OUTER_COLUMNS); }
 
 static int check_matrix(const Job *job, const Command *c, int mode) {
     const int64_t limit = 1 << 24;
@@ -344,62 +344,6 @@ static void pack_product(const Job *job, const Command *c, const Member *me) {
         const int64_t lead = p->transposed ? p->rows : p->columns;
         const float *W = job->buffer[p->buffer].base + p->offset + from * (p->transposed ? lead : 1);
         if (from < to) pack_weight(W, lead, (int)p->transposed, p->rows, to - from, p->row, p->column + from, c->depth, packed);
-    }
-}
-
-/* One block of at most OUTER_ROWS rows whose right factor is packed: add left^T right to a share of the rows of the gradients. */
-static void outer_block(const Job *job, const Command *c, const float *left, int64_t lead, int64_t rows, const float *packed, float *area, int first,
-                        const Member *me) {
-    /* A deep right factor reads the left one often: worth copying its columns side by side. */
-    const int pack_left = c->depth >= 128;
-    for (int64_t i = 0; i < c->count; i++) {
-        const Piece *p = job->piece + c->first + i;
-        float *gradient = job->buffer[p->buffer].base + p->offset;
-        const int start = first && p->transposed ? START_ZERO : START_RESULT;
-        const Range mine = share(p->rows, 1, me);
-        for (int64_t n = mine.from; n < mine.to; n += OUTER_COLUMNS) {
-            const float *source = left + p->row + n;
-            const int64_t columns = smaller(OUTER_COLUMNS, mine.to - n);
-            if (pack_left)
-                for (int64_t q = 0; q < columns; q += TILE) {
-                    float *to = area + q * rows;
-                    if (columns - q >= TILE)
-                        for (int64_t r = 0; r < rows; r++) memcpy(to + r * TILE, source + r * lead + q, TILE * sizeof(float));
-                    else
-                        for (int64_t r = 0; r < rows; r++) memcpy(to + r * (columns - q), source + r * lead + q, (columns - q) * sizeof(float));
-                }
-            for (int64_t k = 0; k < c->depth; k += PANEL) {
-                float *target = gradient + n * c->depth + k;
-                const int64_t width = smaller(PANEL, c->depth - k);
-                if (!pack_left) {
-                    panel_product(TILE_COLUMNS, HALF_COLUMNS, columns, width, rows, source, 1, lead, packed + k * rows, packed, target, c->depth,
-                                  start, 0);
-                    continue;
-                }
-                for (int64_t q = 0; q < columns; q += TILE) {
-                    const int64_t height = smaller(TILE, columns - q);
-                    panel_product(TILE_COLUMNS, HALF_COLUMNS, height, width, rows, area + q * rows, 1, height, packed + k * rows, packed,
-                                  target + q * c->depth, c->depth, start, 0);
-                }
-            }
-        }
-    }
-}
-
-/* A share of the panels of a right factor of ``rows`` rows. */
-static void pack_right(const float *source, int64_t stride, int64_t depth, int64_t rows, float *packed, const Member *me) {
-    const Range mine = share(depth, PANEL, me);
-    for (int64_t k = mine.from; k < mine.to; k += PANEL) {
-        const int64_t width = smaller(PANEL, depth - k);
-        float *to = packed + k * rows;
-        for (int64_t r = 0; r < rows; r++) {
-            if (width == PANEL) {
-                memcpy(to + r * PANEL, source + r * stride + k, PANEL * sizeof(float));
-            } else {
-                memcpy(to + r * PANEL, source + r * stride + k, width * sizeof(float));
-                memset(to + r * PANEL + width, 0, (PANEL - width) * sizeof(float));
-            }
-        }
     }
 }
 
@@ -711,6 +655,19 @@ EXPORT int cellsearch_call(const Call *call) {
         if (call->address[copy->to]) memcpy(call->address[copy->to], call->address[copy->area] + copy->place, (size_t)copy->bytes);
     return OK;
 }
+
+/* A readout with its loss; 0, or the number of what is wrong with it (then nothing was done). */
+EXPORT int cellsearch_loss(const Loss *loss) {
+    const int code = check_loss(loss);
+    if (code != OK) return code;
+    const unsigned before = flush_subnormals();
+    run_loss(loss);
+    restore_subnormals(before);
+    return OK;
+}
+
+/* The scratch memory that such a job needs, in floats. */
+EXPORT int64_t cellsearch_loss_floats(int64_t depth, int64_t classes) { return plan_loss(depth, classes).floats; }
 
 /* The names of the instructions in their numbering; NULL beyond the last. */
 EXPORT const char *cellsearch_opcode(int number) { return number >= 0 && number < OPCODE_COUNT ? OPCODE_NAMES[number] : 0; }
