@@ -70,7 +70,8 @@ def segment(
     module = module.to(dtype)
     x = torch.randn(steps, batch, hidden_size if square else input_size, dtype=dtype)
     x.requires_grad_()
-    gradient = torch.randn(steps, batch, hidden_size, dtype=dtype)
+    width = getattr(module, "output_size", hidden_size)
+    gradient = torch.randn(steps, batch, width, dtype=dtype)
     parameters = [x, *module.parameters()]
     call = (
         torch.autocast("cpu", torch.bfloat16)(lambda given: module(given)) if autocast else module
