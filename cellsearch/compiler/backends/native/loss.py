@@ -19,6 +19,10 @@ LEFT_OUT = -1
 """The target of a row that does not count."""
 Gradients = tuple[Tensor, Tensor, Tensor]
 """By the hidden rows, the weight and the bias."""
+_POOLED = 1 << 20
+"""Floats of scratch memory up to which it is kept for the next call; of a large vocabulary it is
+hundreds of megabytes, and products take far longer than getting it anew.
+"""
 _pool = Pool()
 
 
@@ -65,7 +69,8 @@ def readout_loss(
     if gradients:
         found = (torch.empty_like(hidden), torch.empty_like(weight), weight.new_empty(classes))
     floats = int(runtime.loss_floats(depth, classes))
-    scratch, total = _pool.take(floats), c_double()
+    pool, total = _pool if floats <= _POOLED else Pool(), c_double()
+    scratch = pool.take(floats)
     addresses = [
         None if part is None else part.data_ptr() for part in (hidden, weight, bias, targets)
     ]
@@ -75,7 +80,7 @@ def readout_loss(
         *(addressof(total), scratch.data_ptr(), scratch.numel()),
     )
     code = runtime.loss(addressof(loss))
-    _pool.give(scratch)
+    pool.give(scratch)
     if code:
         raise BackendError(
             f"the native runtime refuses a loss: {Refusal(code).name.lower()}",
