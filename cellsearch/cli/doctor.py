@@ -15,11 +15,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cellsearch.cli.output import emit_json, print_table, table_option
 from cellsearch.errors import BackendError
+from cellsearch.later import Later
+
+if TYPE_CHECKING:
+    import torch
+
+    from cellsearch.compiler.module import CellModule
+    from cellsearch.compiler.program import Precision
+else:
+    torch = Later("torch")
 
 __all__ = ["COMMANDS", "Check"]
 
@@ -209,19 +219,12 @@ def _bf16() -> Check:
 
 
 _UNITS = 128
+_PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
 
 
 def _gain_of_bf16() -> float:
     """The time of a forward pass in float32 over that in bf16, the best of some in turn."""
-    import torch
-
-    from cellsearch import zoo
-    from cellsearch.compiler.module import compile_cell
-
-    layers = [
-        compile_cell(zoo.load("lstm"), input_size=_UNITS, hidden_size=_UNITS, precision=precision)
-        for precision in ("float32", "bf16")
-    ]
+    layers = [_lstm(_UNITS, precision) for precision in _PRECISIONS]
     x, best = torch.randn(8, 32, _UNITS), [math.inf] * len(layers)
     with torch.no_grad():
         for _ in range(20):
@@ -232,14 +235,17 @@ def _gain_of_bf16() -> float:
     return best[0] / best[1]
 
 
-def _backends() -> Check:
-    if importlib.util.find_spec("torch") is None:
-        return Check("backends", False, True, "torch is not installed")
+def _lstm(size: int, precision: Precision = "float32") -> CellModule:
     from cellsearch import zoo
     from cellsearch.compiler.module import compile_cell
 
-    module = compile_cell(zoo.load("lstm"), input_size=8, hidden_size=8)
-    report = ", ".join(f"{name}: {state}" for name, state in module.backend_report().items())
+    return compile_cell(zoo.load("lstm"), input_size=size, hidden_size=size, precision=precision)
+
+
+def _backends() -> Check:
+    if importlib.util.find_spec("torch") is None:
+        return Check("backends", False, True, "torch is not installed")
+    report = ", ".join(f"{name}: {state}" for name, state in _lstm(8).backend_report().items())
     return Check("backends", True, True, f"for an LSTM here: {report}")
 
 

@@ -13,16 +13,27 @@ from typing import TYPE_CHECKING
 
 from cellsearch.later import Later
 
-__all__ = ["adaptive", "heads", "mad_model", "nn", "teacher", "torch", "translation_model"]
+__all__ = [
+    "adaptive",
+    "heads",
+    "mad_model",
+    "nn",
+    "optimizer",
+    "teacher",
+    "torch",
+    "translation_model",
+]
 
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from cellsearch import optimizer
     from cellsearch.tasks import adaptive, heads, mad_model, teacher, translation_model
 else:
     torch, nn = Later("torch"), Later("torch.nn")
+    optimizer = Later("cellsearch.optimizer")
     adaptive = Later("cellsearch.tasks.adaptive")
     heads = Later("cellsearch.tasks.heads")
     mad_model = Later("cellsearch.tasks.mad_model")

@@ -15,7 +15,7 @@ from cellsearch.errors import ConfigError
 from cellsearch.options import at_least
 from cellsearch.tasks.base import Arrays, Batch, CellFactory, Split, Task, writable
 from cellsearch.tasks.interface import Interface, features, values
-from cellsearch.tasks.later import heads, nn, torch
+from cellsearch.tasks.later import heads, nn, optimizer, torch
 from cellsearch.tasks.options import TaskOptions, parse_options
 
 __all__ = ["OnlineDrift", "OnlineDriftOptions"]
@@ -166,20 +166,18 @@ class OnlineDrift(Task):
         before its answer was learned from.
         """
         learner = copy.deepcopy(model).eval()
-        parameters = list(learner.parameters())
-        for parameter in parameters:
-            parameter.grad = None
-        optimizer = torch.optim.Adam(parameters, lr=self.options.online_rate)
+        adam = optimizer.FlatAdam(
+            learner.parameters(), lr=self.options.online_rate, max_norm=CLIP_NORM
+        )
         errors, state = [], None
         with torch.enable_grad():
             for batch in self.batches(split, 0):
                 prediction, state = learner(batch.x, state)
                 wrong = (prediction - batch.y.to(prediction.dtype)).square()
                 errors.append(wrong.detach().double().mean((1, 2)).numpy())
-                optimizer.zero_grad(set_to_none=True)
+                adam.zero_grad()  # the first time, of what the copy has brought
                 wrong.mean().backward()
-                nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-                optimizer.step()
+                adam.step()
                 state = (
                     state.detach()
                     if isinstance(state, torch.Tensor)

@@ -6,7 +6,7 @@ Each name is loaded on first use, because looking at a run does without torch. B
 (the task and the network of a job), ``state`` and ``checkpoint`` (put down and taken up),
 ``results`` (trainings that are paid once), ``prefilter`` and ``guard`` (what is refused),
 ``connections`` and ``gates`` (what is learned of each connection), ``quiet_start`` (a cell that
-grew starts as its parent), ``fused`` (loss and optimizer), ``environment`` (fingerprint of the
+grew starts as its parent), ``fused`` (readout and loss), ``environment`` (fingerprint of the
 machine), ``data`` (plain values).
 """
 

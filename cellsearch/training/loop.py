@@ -24,12 +24,12 @@ from cellsearch.errors import BackendError, ConfigError, GenomeError, TrainingEr
 from cellsearch.genome.device import INT8
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Connection, Job, Result, plain_number
+from cellsearch.optimizer import FlatAdam
 from cellsearch.tasks.base import Arrays, Batch, Task
 from cellsearch.training import checkpoint
 from cellsearch.training.bodies import body_factory, check_body_job
 from cellsearch.training.connections import ConnectionMeter, gate_weights, measure_perturbations
 from cellsearch.training.device import costs, rounded
-from cellsearch.training.fused import FlatAdam
 from cellsearch.training.gates import attach
 from cellsearch.training.guard import Guard
 from cellsearch.training.model import (

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from cellsearch.errors import CheckpointError
 from cellsearch.job import Job, Training
+from cellsearch.optimizer import FlatAdam
 from cellsearch.options import table_of
 from cellsearch.training import checkpoint
-from cellsearch.training.fused import FlatAdam
 
 __all__ = ["Progress", "detached", "identity", "inherit", "restore", "store"]
 

@@ -28,6 +28,7 @@ LAYERS = {
     "options": 1,
     "files": 1,
     "later": 1,
+    "optimizer": 1,
     "plain": 1,
     "genome": 2,
     "space": 3,
