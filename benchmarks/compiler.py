@@ -11,10 +11,11 @@ aten backend.
     # products of bf16 as a processor without AMX computes them
     python benchmarks/compiler.py precisions --without-amx
 
-Times are medians of interleaved runs of forward and backward of one segment (all weight gradients
-and the gradient of x) on one thread unless said otherwise. ``threads`` compares native with one and
-with two threads and torch with two; on a busy machine look at the best times, and at processor
-time: what the second thread adds to it is what waiting and smaller tiles cost.
+Times are medians of forward and backward of one segment (all weight gradients and the gradient of
+x) on one thread unless said otherwise. All that is compared takes turns of five runs, the first of
+which does not count. ``threads`` compares native with one and with two threads and torch with two;
+on a busy machine look at the best times, and at processor time: what the second thread adds to it
+is what waiting and smaller tiles cost.
 """
 
 from __future__ import annotations

@@ -29,6 +29,10 @@ SHAPES = (
 )  # B, T, I, H
 SMALL_SHAPES = ((16, 64, 8, 8), (16, 64, 16, 16))
 Segment = Callable[[], object]
+IN_TURN = 4
+"""How often each is timed in its turn, after a run that does not count: whoever ran before has
+driven its memory out of the caches, and a model that is trained has them to itself.
+"""
 
 
 class Naive(nn.Module):
@@ -92,18 +96,18 @@ def interleaved(
     choose: Callable[[list[float]], float] = statistics.median,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Milliseconds of each (``choose`` says which of all), measured in turn, so that a disturbance
-    hits all.
+    """Milliseconds of each (``choose`` says which of all). They take turns, so that a disturbance
+    hits all; see :data:`IN_TURN`.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < 5:
         for name, run in runs.items():
-            start = clock()
             run()
-            times[name].append(1e3 * (clock() - start))
+            for _ in range(IN_TURN):
+                start = clock()
+                run()
+                times[name].append(1e3 * (clock() - start))
     return {name: choose(values) for name, values in times.items()}
 
 

@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from compiler_runs import (
+    IN_TURN,
     SHAPES,
     SMALL_SHAPES,
     Naive,
@@ -144,11 +145,12 @@ def two_threads(quick: bool) -> None:
             while time.perf_counter() < end or len(times["nn"]) < 5:
                 for key, run in runs.items():
                     torch.set_num_threads(2 if key == "nn" else 1)
-                    run()  # whoever was before has driven its memory out of the caches
-                    start, used = time.perf_counter(), time.process_time()
                     run()
-                    processor_times[key].append(time.process_time() - used)
-                    times[key].append(time.perf_counter() - start)
+                    for _ in range(IN_TURN):
+                        start, used = time.perf_counter(), time.process_time()
+                        run()
+                        processor_times[key].append(time.process_time() - used)
+                        times[key].append(time.perf_counter() - start)
             medians, best, used_by = (
                 {key: choose(values) for key, values in every.items()}
                 for choose, every in (
