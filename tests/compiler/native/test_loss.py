@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import math
+import platform
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +81,24 @@ def test_loss_and_gradients_at_ugly_sizes() -> None:
                     parts[0], parts[1], parts[2] if bias else None, targets
                 )
             assert float(alone) == float(computed(parts, targets)[0])
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other instruction sets")
+@pytest.mark.parametrize("flags", [("-mavx2", "-mfma"), ("-march=x86-64",)], ids=["avx2", "plain"])
+def test_other_instruction_sets(
+    flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "-mavx2" in flags and not {"avx2", "fma"} <= set(build.processor().split()):
+        pytest.skip("this processor has no AVX2")
+    path = tmp_path / "runtime.so"
+    build.build(path, flags)
+    runtime = build.Library(path)
+    assert runtime.instructions == ("avx2" if "-mavx2" in flags else "plain")
+    monkeypatch.setattr(loss, "_runtime", lambda: runtime)
+    for shape in ((1, 3, 17), (63, 65, 3), (65, 63, 65), (300, 130, 33)):
+        parts, targets = given(*shape, True)
+        assert readout_runtime(*parts) is runtime
+        assert difference(computed(parts, targets), exact(parts, targets)) < BOUND
 
 
 def test_the_comparison_finds_a_wrong_answer() -> None:
