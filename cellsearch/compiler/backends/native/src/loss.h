@@ -9,9 +9,9 @@
 #include "outer.h"
 #include "pointwise.h"
 
-/* Logits that exist at a time, but those of LEAST_ROWS rows. */
+/* Logits that exist at a time, but those of LEAST_ROWS rows: each block reads a weight twice, and its gradient. */
 #define LOGITS (48 << 10)
-#define LEAST_ROWS 48
+#define LEAST_ROWS 96
 
 /* Where things lie in the scratch memory, in floats. */
 typedef struct {
