@@ -94,11 +94,6 @@ class Library:
         self.run.argtypes, self.run.restype = [ctypes.c_void_p], ctypes.c_int
         self.call = handle.cellsearch_call
         self.call.argtypes, self.call.restype = [ctypes.c_void_p], ctypes.c_int
-        self.loss = handle.cellsearch_loss
-        self.loss.argtypes, self.loss.restype = [ctypes.c_void_p], ctypes.c_int
-        self.loss_floats = handle.cellsearch_loss_floats
-        self.loss_floats.argtypes = [ctypes.c_int64, ctypes.c_int64]
-        self.loss_floats.restype = ctypes.c_int64
         size = handle.cellsearch_size
         size.argtypes, size.restype = [ctypes.c_int], ctypes.c_int64
         opcode = handle.cellsearch_opcode
@@ -111,6 +106,11 @@ class Library:
                 where=str(path),
                 hint="delete the file; it is built again",
             )
+        self.loss = handle.cellsearch_loss
+        self.loss.argtypes, self.loss.restype = [ctypes.c_void_p], ctypes.c_int
+        self.loss_floats = handle.cellsearch_loss_floats
+        self.loss_floats.argtypes = [ctypes.c_int64, ctypes.c_int64]
+        self.loss_floats.restype = ctypes.c_int64
         self.describe(size, lambda k: opcode(k).decode())
         self.instructions = processor().decode()
         self._bf16 = handle.cellsearch_bf16_path
