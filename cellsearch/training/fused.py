@@ -59,7 +59,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             total, found = readout_loss(runtime, hidden, weight, bias, targets, gradients=training)
             loss = hidden.new_tensor(total)
         else:
-            loss, found = _in_blocks(hidden, weight, bias, targets, ignored, training)
+            some = ignored if count < targets.shape[0] else None
+            loss, found = _in_blocks(hidden, weight, bias, targets, some, training)
         if found is not None:
             ctx.gradients = (*found[:2], found[2] if bias is not None else None)
         ctx.count = count
@@ -92,17 +93,16 @@ def _in_blocks(
     weight: Tensor,
     bias: Tensor | None,
     targets: Tensor,
-    ignored: Tensor,
+    ignored: Tensor | None,
     training: bool,
 ) -> tuple[Tensor, Gradients | None]:
-    """The sum of the losses, and its gradients in ``training``, by torch: any dtype and device, and
-    as many threads as torch has.
+    """The sum of the losses of rows that are not ``ignored``, and its gradients in ``training``, by
+    torch: any dtype and device, and as many threads as torch has.
     """
     full_weight, full_bias = _whole_vectors(weight, bias)
     d_hidden = torch.empty_like(hidden) if training else None
     d_weight = torch.zeros_like(full_weight) if training else None
     d_bias = torch.zeros_like(full_bias) if training else None
-    some_ignored = bool(ignored.any())
     loss = hidden.new_zeros(())
     block = max(LOSS_ROWS, LOSS_NUMBERS // full_weight.shape[0])
     for first in range(0, hidden.shape[0], block):
@@ -111,13 +111,13 @@ def _in_blocks(
         logits = torch.addmm(full_bias, rows, full_weight.t())
         p = torch.softmax(logits, 1)
         losses = _negative_log(p, logits, target)
-        if some_ignored:
+        if ignored is not None:
             losses.masked_fill_(ignored[part, None], 0.0)
         loss += losses.sum()
         if d_hidden is not None and d_weight is not None and d_bias is not None:
             minus_one = p.new_full((1, 1), -1.0).expand(rows.shape[0], 1)
             d_logits = p.scatter_add_(1, target, minus_one)
-            if some_ignored:
+            if ignored is not None:
                 d_logits.masked_fill_(ignored[part, None], 0.0)
             torch.mm(d_logits, full_weight, out=d_hidden[part])
             d_weight.addmm_(d_logits.t(), rows)

@@ -14,4 +14,8 @@ runs = benchmark("compiler_runs")
 def test_a_segment_of_each_cell_runs(name: str) -> None:
     shape = (2, 3, 8, 8)  # also cells whose output is not as wide as their state
     for backend in ("native", "aten"):
-        runs.segment(runs.compiled(name, shape, backend), shape)()
+        layer = runs.compiled(name, shape, backend)
+        runs.segment(layer, shape)()
+        gradients = [weight.grad for weight in layer.parameters()]
+        assert all(gradient is not None for gradient in gradients)
+        assert any(gradient.any() for gradient in gradients)

@@ -4,6 +4,7 @@ what recovers.
 
 from __future__ import annotations
 
+import copy
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from cellsearch import tasks, zoo
 from cellsearch.errors import ConfigError
 from cellsearch.genome.graph import Genome
 from cellsearch.job import Job, Training
-from cellsearch.tasks.online_drift import OnlineDrift
+from cellsearch.tasks.online_drift import CLIP_NORM, OnlineDrift
 from cellsearch.testing.tasks import torch_factory
 from cellsearch.training import evaluate
 from cellsearch.training.model import cell_factory
@@ -84,6 +85,35 @@ def test_learning_in_the_stream_recovers_from_the_drift() -> None:
     assert errors[-80:].mean() < 0.5 * errors[240:256].mean()
     assert without[-80:].mean() > 2 * errors[-80:].mean()
     assert learning.score(model, "valid")[0] == pytest.approx(errors.mean(), rel=1e-3)
+
+
+def by_torch(task: OnlineDrift, model: torch.nn.Module, *, clip: bool) -> np.ndarray[Any, Any]:
+    """What :meth:`OnlineDrift.prequential` says, by torch's own Adam and clipping."""
+    learner = copy.deepcopy(model)
+    optimizer = torch.optim.Adam(learner.parameters(), lr=task.options.online_rate)
+    errors, state = [], None
+    for batch in task.batches("valid", 0):
+        prediction, state = learner(batch.x, state)
+        wrong = (prediction - batch.y).square()
+        errors.append(wrong.detach().double().mean((1, 2)).numpy())
+        optimizer.zero_grad()
+        wrong.mean().backward()  # type: ignore[no-untyped-call]
+        if clip:
+            torch.nn.utils.clip_grad_norm_(learner.parameters(), CLIP_NORM)
+        optimizer.step()
+        state = tuple(part.detach() for part in state)
+    return np.concatenate(errors)
+
+
+def test_the_learner_takes_the_steps_of_torch() -> None:
+    task = made(length=240)
+    torch.manual_seed(0)
+    model = task.model(torch_factory())
+    with torch.no_grad():
+        model.readout.weight.mul_(20.0)  # type: ignore[operator, union-attr]  # gradients to clip
+    found = task.prequential(model, "valid")
+    assert np.allclose(found, by_torch(task, model, clip=True), rtol=1e-3)
+    assert not np.allclose(found, by_torch(task, model, clip=False), rtol=1e-2)
 
 
 def test_no_prediction_sees_its_answer() -> None:

@@ -61,12 +61,17 @@ def computed(parts: Sequence[Tensor], targets: Tensor) -> list[Tensor]:
 
 
 def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """The largest one, relative to the largest number of each part."""
+    """The largest one, relative to the largest number of each part; infinite where a number is
+    none.
+    """
     assert [part.shape for part in found] == [part.shape for part in expected]
-    return max(
-        float((one - other).abs().max() / (other.abs().max() + 1e-30)) if other.numel() else 0.0
-        for one, other in zip(found, expected, strict=True)
-    )
+    largest = 0.0
+    for one, other in zip(found, expected, strict=True):
+        assert other.isfinite().all()
+        if not one.isfinite().all():
+            return math.inf
+        largest = max(largest, float((one - other).abs().max() / (other.abs().max() + 1e-30)))
+    return largest
 
 
 def test_loss_and_gradients_at_ugly_sizes() -> None:
@@ -108,6 +113,10 @@ def test_the_comparison_finds_a_wrong_answer() -> None:
         wrong = [part.clone() for part in found]
         wrong[k].view(-1)[-1] += 1e-4 * wrong[k].abs().max()
         assert difference(wrong, right) > 3 * BOUND
+        wrong[k].view(-1)[-1] = math.nan
+        assert difference(wrong, right) == math.inf
+        wrong[k] = torch.zeros_like(right[k])
+        assert difference(wrong, right) > 3 * BOUND
 
 
 def test_a_row_that_is_left_out_gives_nothing() -> None:
@@ -118,6 +127,7 @@ def test_a_row_that_is_left_out_gives_nothing() -> None:
     one, other = computed(parts, targets), computed(changed, targets)
     assert torch.equal(one[0], other[0])
     assert not other[1][1].any()
+    assert other[1][0].any()
     nothing = torch.full((9,), IGNORED)
     assert computed(parts, nothing)[0].isnan()
 
@@ -148,6 +158,8 @@ def test_large_small_and_endless_logits() -> None:
 def test_rows_add_up_across_blocks() -> None:
     """A block ends somewhere; the sum of losses of two halves is that of the whole."""
     parts, targets = given(700, 8, 200, True)
+    count = int((targets != IGNORED).sum())
+    expected = float(exact(parts, targets)[0]) * count
     weights = [part.detach() for part in parts]
     targets = targets.masked_fill(targets == IGNORED, LEFT_OUT)
     runtime = build.library()
@@ -157,10 +169,12 @@ def test_rows_add_up_across_blocks() -> None:
         for part in (slice(0, 301), slice(301, 700))
     ]
     assert whole == pytest.approx(sum(total for total, _ in halves), rel=1e-6)
+    assert whole == pytest.approx(expected, rel=1e-6)
     assert whole_gradients is not None
     for k in (1, 2):
         added = sum(found[k] for _, found in halves if found is not None)
         assert torch.allclose(whole_gradients[k], added, atol=1e-4)
+        assert whole_gradients[k].any()
 
 
 def test_what_the_runtime_does_not_take() -> None:

@@ -83,13 +83,9 @@ static double block_loss(const Loss *loss, const LossPlan *plan, int64_t first, 
     if (!loss->d_weight) return total;
     product(rows, depth, classes, logits, stride, loss->scratch + plan->down, loss->d_hidden + first * depth, depth, START_ZERO, 0,
             depth * classes > NEAR_FLOATS);
-    const Buffer buffer = {.base = loss->d_weight};
-    const Piece piece = {.rows = classes, .columns = depth, .transposed = 1};
-    const Job job = {.buffer = &buffer, .piece = &piece};
-    const Command command = {.kind = OUTER, .count = 1, .width = classes, .depth = depth};
-    const Member alone = {.members = 1};
-    pack_right(hidden, depth, depth, rows, packed, &alone);
-    outer_block(&job, &command, logits, stride, rows, packed, loss->scratch + plan->area, first == 0, &alone);
+    pack_right(hidden, depth, depth, rows, packed, (Range){0, depth});
+    outer_rows(logits, stride, rows, packed, depth, loss->d_weight, first ? START_RESULT : START_ZERO, loss->scratch + plan->area,
+               (Range){0, classes});
     total_rows(loss->d_bias, (Rows){logits, stride}, 0, rows, classes);
     return total;
 }

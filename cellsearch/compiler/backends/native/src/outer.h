@@ -11,48 +11,41 @@
 /* Floats of scratch memory: the packed right factor, and packed columns of the left one. */
 static int64_t outer_scratch(const Command *c) { return OUTER_ROWS * (panels(c->depth) * PANEL + OUTER_COLUMNS); }
 
-/* One block of at most OUTER_ROWS rows whose right factor is packed: add left^T right to a share of the rows of the gradients. */
-static void outer_block(const Job *job, const Command *c, const float *left, int64_t lead, int64_t rows, const float *packed, float *area, int first,
-                        const Member *me) {
+/* Rows ``mine`` of the gradient [n, depth] of one weight: add left^T right (``start``: or begin with it), n being columns of the left
+ * factor, from a block of at most OUTER_ROWS rows whose right factor is packed. */
+static void outer_rows(const float *left, int64_t lead, int64_t rows, const float *packed, int64_t depth, float *gradient, int start, float *area,
+                       Range mine) {
     /* A deep right factor reads the left one often: worth copying its columns side by side. */
-    const int pack_left = c->depth >= 128;
-    for (int64_t i = 0; i < c->count; i++) {
-        const Piece *p = job->piece + c->first + i;
-        float *gradient = job->buffer[p->buffer].base + p->offset;
-        const int start = first && p->transposed ? START_ZERO : START_RESULT;
-        const Range mine = share(p->rows, 1, me);
-        for (int64_t n = mine.from; n < mine.to; n += OUTER_COLUMNS) {
-            const float *source = left + p->row + n;
-            const int64_t columns = smaller(OUTER_COLUMNS, mine.to - n);
-            if (pack_left)
-                for (int64_t q = 0; q < columns; q += TILE) {
-                    float *to = area + q * rows;
-                    if (columns - q >= TILE)
-                        for (int64_t r = 0; r < rows; r++) memcpy(to + r * TILE, source + r * lead + q, TILE * sizeof(float));
-                    else
-                        for (int64_t r = 0; r < rows; r++) memcpy(to + r * (columns - q), source + r * lead + q, (columns - q) * sizeof(float));
-                }
-            for (int64_t k = 0; k < c->depth; k += PANEL) {
-                float *target = gradient + n * c->depth + k;
-                const int64_t width = smaller(PANEL, c->depth - k);
-                if (!pack_left) {
-                    panel_product(TILE_COLUMNS, HALF_COLUMNS, columns, width, rows, source, 1, lead, packed + k * rows, packed, target, c->depth,
-                                  start, 0);
-                    continue;
-                }
-                for (int64_t q = 0; q < columns; q += TILE) {
-                    const int64_t height = smaller(TILE, columns - q);
-                    panel_product(TILE_COLUMNS, HALF_COLUMNS, height, width, rows, area + q * rows, 1, height, packed + k * rows, packed,
-                                  target + q * c->depth, c->depth, start, 0);
-                }
+    const int pack_left = depth >= 128;
+    for (int64_t n = mine.from; n < mine.to; n += OUTER_COLUMNS) {
+        const float *source = left + n;
+        const int64_t columns = smaller(OUTER_COLUMNS, mine.to - n);
+        if (pack_left)
+            for (int64_t q = 0; q < columns; q += TILE) {
+                float *to = area + q * rows;
+                if (columns - q >= TILE)
+                    for (int64_t r = 0; r < rows; r++) memcpy(to + r * TILE, source + r * lead + q, TILE * sizeof(float));
+                else
+                    for (int64_t r = 0; r < rows; r++) memcpy(to + r * (columns - q), source + r * lead + q, (columns - q) * sizeof(float));
+            }
+        for (int64_t k = 0; k < depth; k += PANEL) {
+            float *target = gradient + n * depth + k;
+            const int64_t width = smaller(PANEL, depth - k);
+            if (!pack_left) {
+                panel_product(TILE_COLUMNS, HALF_COLUMNS, columns, width, rows, source, 1, lead, packed + k * rows, packed, target, depth, start, 0);
+                continue;
+            }
+            for (int64_t q = 0; q < columns; q += TILE) {
+                const int64_t height = smaller(TILE, columns - q);
+                panel_product(TILE_COLUMNS, HALF_COLUMNS, height, width, rows, area + q * rows, 1, height, packed + k * rows, packed,
+                              target + q * depth, depth, start, 0);
             }
         }
     }
 }
 
-/* A share of the panels of a right factor of ``rows`` rows. */
-static void pack_right(const float *source, int64_t stride, int64_t depth, int64_t rows, float *packed, const Member *me) {
-    const Range mine = share(depth, PANEL, me);
+/* Some whole panels of a right factor of ``rows`` rows. */
+static void pack_right(const float *source, int64_t stride, int64_t depth, int64_t rows, float *packed, Range mine) {
     for (int64_t k = mine.from; k < mine.to; k += PANEL) {
         const int64_t width = smaller(PANEL, depth - k);
         float *to = packed + k * rows;

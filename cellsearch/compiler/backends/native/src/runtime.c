@@ -347,6 +347,14 @@ static void pack_product(const Job *job, const Command *c, const Member *me) {
     }
 }
 
+/* A block of rows for each weight of a command: a share of the rows of the gradients. */
+static void outer_block(const Job *job, const Command *c, const float *left, int64_t lead, int64_t rows, const float *packed, float *area, int first,
+                        const Member *me) {
+    for (const Piece *p = job->piece + c->first; p < job->piece + c->first + c->count; p++)
+        outer_rows(left + p->row, lead, rows, packed, c->depth, job->buffer[p->buffer].base + p->offset,
+                   first && p->transposed ? START_ZERO : START_RESULT, area, share(p->rows, 1, me));
+}
+
 /* What ``rows`` rows from step t on add; ``first``: nothing was added to the gradients yet. */
 static int run_outer(const Chunk *chunk, const Command *c, int64_t t, int64_t rows, int first, Runner *runner) {
     const Job *job = chunk->job;
@@ -367,7 +375,7 @@ static int run_outer(const Chunk *chunk, const Command *c, int64_t t, int64_t ro
             EACH_SHARE(runner, &me) outer_bf16(c, job->piece + c->first, job->buffer, left + row * lead, lead, count, packed, &me, first);
             continue;
         }
-        EACH_SHARE(runner, &me) pack_right(right + row * stride, stride, c->depth, count, packed, &me);
+        EACH_SHARE(runner, &me) pack_right(right + row * stride, stride, c->depth, count, packed, share(c->depth, PANEL, &me));
         EACH_SHARE(runner, &me) outer_block(job, c, left + row * lead, lead, count, packed, me.scratch + behind, first, &me);
     }
     return first;
