@@ -8,9 +8,9 @@ Every second cell is of the zoo, the others are found ones and random ones of th
 any first part of them is mixed alike. Budgets are small: the question is whether a search would
 decide otherwise, and a search decides on small budgets. Results go into a file, one line a
 training; the same command goes on where it stopped, and what failed stays failed and counts as the
-worst. ``benchmarks/rows/precision_standard.jsonl`` is such a file: the 60 cells on ``standard``,
-trained on an AMD Zen 5 with products by AVX512-BF16 in seven minutes (``--tasks standard --out
-benchmarks/rows/precision_standard.jsonl --table`` prints what it says).
+worst. ``benchmarks/rows/precision_char_lm.jsonl`` and ``precision_standard.jsonl`` beside it are
+such files, trained on an AMD Zen 5 with products by AVX512-BF16, about two minutes each (``--tasks
+standard --out benchmarks/rows/precision_standard.jsonl --table`` prints what the second says).
 
 Printed for each task, for float32 against bf16 with equal seeds, and for float32 with two seeds:
 
